@@ -1,0 +1,4 @@
+//! Pure voxel algorithms on arrays: resampling, normalising, components, filling.
+//!
+//! Owns algorithms that know nothing of anatomy, phases or networks. Refuses files, clocks
+//! and logs.

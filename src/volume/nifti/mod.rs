@@ -1,0 +1,7 @@
+//! NIfTI-1 and NIfTI-2, plain or gzipped: the only place that knows this format.
+//!
+//! Takes and gives bytes; opening files is the caller's. Every size is bounded before
+//! allocation.
+
+pub mod read;
+pub mod write;

@@ -1,0 +1,3 @@
+//! The one integration test binary: whole commands, real data, a real broker.
+
+mod support;

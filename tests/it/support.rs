@@ -1,0 +1,23 @@
+//! What the integration tests share: where real data lies, and the program under test.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of real CT beside the checkout (`../shared/data`), if it is there. Without it
+/// a test prints that it was skipped; under `CI=true` a missing folder is a failure.
+#[allow(dead_code)]
+pub fn shared_data() -> Option<PathBuf> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    if data.is_dir() {
+        return Some(data);
+    }
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!ci, "CI=true, but {} is missing", data.display());
+    println!("skipped: no real CT at {}", data.display());
+    None
+}
+
+/// The program under test.
+#[allow(dead_code)]
+pub fn hepalert() -> std::process::Command {
+    std::process::Command::new(env!("CARGO_BIN_EXE_hepalert"))
+}
