@@ -4,4 +4,6 @@
 //! and logs.
 
 pub mod box_sum;
+pub mod components;
+pub mod distance;
 pub mod fill;
