@@ -2,3 +2,6 @@
 //!
 //! Owns algorithms that know nothing of anatomy, phases or networks. Refuses files, clocks
 //! and logs.
+
+pub mod normalise;
+pub mod resample;
