@@ -12,6 +12,7 @@ pub mod phantom;
 pub mod reclassify;
 pub mod segment;
 pub mod shuffle;
+pub mod study_files;
 pub mod ui;
 
 pub use ui::{Exit, Failure, Ui};
