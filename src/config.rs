@@ -307,7 +307,11 @@ impl Config {
         let ordered = intake.quiet_s <= intake.force_complete_s;
         must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
         must(gate.kvp_min <= gate.kvp_max, "gate.kvp_max", "not less than gate.kvp_min")?;
-        must((1..=64).contains(&engine.patches_per_lesion), "engine.patches_per_lesion", "1 to 64")?;
+        must(
+            (1..=64).contains(&engine.patches_per_lesion),
+            "engine.patches_per_lesion",
+            "1 to 64",
+        )?;
         let gain = engine.high_gain == 0.0 || (1.0..=1e6).contains(&engine.high_gain);
         must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
         must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;

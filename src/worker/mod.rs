@@ -130,10 +130,7 @@ impl Worker {
             return Outcome::Died(format!("the inference process does not start: {error}"));
         }
         let outcome = self.wait(started, step);
-        if !matches!(
-            outcome,
-            Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_)
-        ) {
+        if !matches!(outcome, Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_)) {
             self.kill();
         }
         outcome
