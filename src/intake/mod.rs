@@ -1,1 +1,18 @@
-//! Being written.
+//! Makes studies of files: watches the export folder, waits until a study is whole, and
+//! refuses by name what cannot be computed on.
+//!
+//! In reading order: [`watch`] lists the folder, [`settle`] tells files that are whole from
+//! files still being written, [`probe`] reads one file's facts, [`assemble`] makes studies
+//! of facts, [`phases`] picks the series, [`load`] reads the voxels past the [`gate`].
+//! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
+//! read, never written. No UID and no free text of a header leaves this module.
+
+pub mod fingerprint;
+pub mod gate;
+pub mod names;
+pub mod phases;
+pub mod reasons;
+
+pub use fingerprint::{Digest, study_key};
+pub use gate::{GateParams, Refusal};
+pub use reasons::RejectCode;
