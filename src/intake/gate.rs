@@ -139,7 +139,7 @@ pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
         return refuse(format!("only {} different values", values.len()));
     }
     let part = |low: f32, high: f32| {
-        let inside = voxels.iter().filter(|v| (low..high).contains(v)).count();
+        let inside = voxels.iter().filter(|v| (low..high).contains(*v)).count();
         inside as f64 / voxels.len() as f64
     };
     let (air_fat, tissue) = (part(-1100.0, -20.0), part(-20.0, 200.0));
