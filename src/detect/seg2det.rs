@@ -32,9 +32,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Sixty-five thousand lesions, and masks of no more bytes than the largest volume.
+    /// As many lesions as an instance map has numbers for, and masks of no more bytes than
+    /// the largest volume.
     fn default() -> Limits {
-        Limits { lesions: 65_535, box_voxels: crate::volume::MAX_VOXELS }
+        Limits { lesions: usize::from(u16::MAX), box_voxels: crate::volume::MAX_VOXELS }
     }
 }
 
@@ -94,20 +95,30 @@ pub fn seg2det_within(
 
 /// A volume with each lesion's id in its voxels and 0 elsewhere.
 ///
+/// # Errors
+/// [`TooFragmented::Lesions`] if an id does not fit into 16 bits.
+///
 /// # Panics
 /// If a detection reaches out of the grid: it comes from another one.
-pub fn instance_map(found: &[Detection], grid: &Arc<Grid>) -> Volume<u32> {
+pub fn instance_map(found: &[Detection], grid: &Arc<Grid>) -> Result<Volume<u16>, TooFragmented> {
     let mut map = Array3::zeros(grid.shape());
-    for lesion in found {
+    let mut ordered: Vec<&Detection> = found.iter().collect();
+    // From head to foot: fresh memory is touched once, in its own order.
+    ordered.sort_by_key(|lesion| lesion.region);
+    for lesion in ordered {
+        let id = u16::try_from(lesion.id).map_err(|_| TooFragmented::Lesions {
+            found: lesion.id as usize,
+            most: usize::from(u16::MAX),
+        })?;
         let Region { lo, hi } = lesion.region;
         let mut part = map.slice_mut(s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]]);
-        part.zip_mut_with(&lesion.mask, |id, &inside| {
+        part.zip_mut_with(&lesion.mask, |voxel, &inside| {
             if inside {
-                *id = lesion.id;
+                *voxel = id;
             }
         });
     }
-    Volume::new(Arc::clone(grid), map)
+    Ok(Volume::new(Arc::clone(grid), map))
 }
 
 fn lesion_components(labels: &LabelMap, params: &Params) -> Components {

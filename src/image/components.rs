@@ -166,8 +166,7 @@ fn join(
         }
         // Runs of one row are disjoint, so all but the last of these are passed for good:
         // the sweep stays linear.
-        for upper in first..above.end {
-            let over = &runs[upper];
+        for (over, upper) in runs[first..above.end].iter().zip(first..) {
             if over.y + row_step != run.y || over.x_lo >= run.x_hi + reach {
                 break;
             }

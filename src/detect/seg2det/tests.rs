@@ -25,15 +25,15 @@ fn volume(voxels: Array3<u8>) -> LabelMap {
 fn check(picture: &str, expected: Expect) {
     let labels = drawn(picture);
     let found = seg2det(&labels, &Params::default());
-    let map = instance_map(&found, labels.grid());
+    let map = instance_map(&found, labels.grid()).unwrap();
     let [depth, height, _] = labels.grid().shape();
     let mut text = String::new();
     for y in 0..height {
         for z in 0..depth {
             let row = map.voxels().slice(s![z, y, ..]);
-            text.extend(
-                row.iter().map(|id| char::from_digit(*id, 36).filter(|c| *c != '0').unwrap_or('.')),
-            );
+            text.extend(row.iter().map(|id| {
+                char::from_digit(u32::from(*id), 36).filter(|c| *c != '0').unwrap_or('.')
+            }));
             text.push(if z + 1 < depth { ' ' } else { '\n' });
         }
     }
@@ -183,7 +183,7 @@ proptest! {
     fn lesions_are_the_components_of_flood_fill(voxels in small_map()) {
         let labels = volume(voxels.clone());
         let found = seg2det(&labels, &Params::default());
-        let map = instance_map(&found, labels.grid());
+        let map = instance_map(&found, labels.grid()).unwrap();
         let filled = flood_fill(voxels.view(), 1..=6, InPlane::Eight);
         let mut pairs: Vec<_> = map.voxels().iter().copied().zip(filled.iter().copied()).collect();
         pairs.sort_unstable();
@@ -283,4 +283,14 @@ fn a_map_of_one_type_is_one_lesion() {
         assert_eq!(found[0].region, Region { lo: [0; 3], hi: shape });
     }
     assert!(seg2det(&volume(Array3::zeros([0, 3, 3])), &Params::default()).is_empty());
+}
+
+#[test]
+fn an_instance_map_has_no_number_for_the_65536th() {
+    let labels = volume(Array3::from_elem([1, 1, 1], 1));
+    let mut found = seg2det(&labels, &Params::default());
+    found[0].id = 65_535;
+    assert_eq!(instance_map(&found, labels.grid()).map(|map| map.voxels()[[0, 0, 0]]), Ok(65_535));
+    found[0].id += 1;
+    assert!(instance_map(&found, labels.grid()).is_err());
 }
