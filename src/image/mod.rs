@@ -7,3 +7,5 @@ pub mod box_sum;
 pub mod components;
 pub mod distance;
 pub mod fill;
+pub mod normalise;
+pub mod resample;
