@@ -3,5 +3,12 @@
 //! Takes and gives bytes; opening files is the caller's. Every size is bounded before
 //! allocation.
 
+mod error;
+mod gzip;
+mod header;
+mod placement;
 pub mod read;
 pub mod write;
+
+pub use error::NiftiError;
+pub use header::Datatype;
