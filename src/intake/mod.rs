@@ -7,12 +7,24 @@
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
+pub mod assemble;
+pub mod events;
+pub mod facts;
 pub mod fingerprint;
 pub mod gate;
+mod gathered;
+pub mod markers;
 pub mod names;
 pub mod phases;
 pub mod reasons;
+mod wire;
 
+pub use assemble::Assembler;
+pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
+pub use facts::{Format, PhaseFiles, StudyFiles};
 pub use fingerprint::{Digest, study_key};
 pub use gate::{GateParams, Refusal};
 pub use reasons::RejectCode;
+
+#[cfg(test)]
+mod scenarios;

@@ -52,6 +52,11 @@ impl PhaseSource {
             PhaseSource::Given => "given",
         }
     }
+
+    /// The inverse of [`PhaseSource::as_str`].
+    pub fn from_name(name: &str) -> Option<PhaseSource> {
+        PhaseSource::ALL.into_iter().find(|source| source.as_str() == name)
+    }
 }
 
 /// How sure the rule is.
@@ -77,6 +82,11 @@ impl Confidence {
             Confidence::High => "high",
         }
     }
+
+    /// The inverse of [`Confidence::as_str`].
+    pub fn from_name(name: &str) -> Option<Confidence> {
+        Confidence::ALL.into_iter().find(|sure| sure.as_str() == name)
+    }
 }
 
 /// The site's names: case-insensitive parts of a series description, per phase.
@@ -97,8 +107,8 @@ pub struct Stack {
     pub description: String,
     /// A contrast agent is named.
     pub contrast: bool,
-    /// Acquisition date and time, `YYYYMMDDhhmmss.f`, as far as known.
-    pub acquired: Option<String>,
+    /// When its first slice was acquired, in ms on the scanner's clock.
+    pub acquired_ms: Option<i64>,
     /// Different slices.
     pub slices: usize,
     /// Along the normal, first to last, in mm.
@@ -120,6 +130,10 @@ pub struct Choice {
 
 /// Stacks this short are bolus tracking or scouts and never a phase, unless alone.
 const FEW_SLICES: usize = 8;
+
+/// Reconstructions that begin within this time are of one scan: phases are at least ten
+/// seconds apart, and a scan of the abdomen takes about five.
+const ONE_SCAN_MS: i64 = 5_000;
 
 /// Words that name a phase whenever they stand alone in a description.
 const STRONG: [(Phase, &[&str]); 4] = [
@@ -343,7 +357,7 @@ fn ordered(
     chosen: &[Choice],
 ) -> Result<Vec<Choice>, RejectCode> {
     let groups = by_time(stacks, unnamed);
-    let timed = unnamed.iter().all(|&at| stacks[at].acquired.is_some());
+    let timed = unnamed.iter().all(|&at| stacks[at].acquired_ms.is_some());
     if groups.len() != missing.len() || !timed {
         return Err(RejectCode::MissingPhase);
     }
@@ -359,7 +373,7 @@ fn ordered(
         .collect();
     let mut all: Vec<&Choice> = chosen.iter().chain(&found).collect();
     all.sort_by_key(|choice| choice.phase);
-    let when = |choice: &&Choice| stacks[choice.at].acquired.clone();
+    let when = |choice: &&Choice| stacks[choice.at].acquired_ms;
     let in_order = all.windows(2).all(|pair| match (when(&pair[0]), when(&pair[1])) {
         (Some(a), Some(b)) => a <= b,
         _ => true,
@@ -367,17 +381,21 @@ fn ordered(
     if in_order { Ok(found) } else { Err(RejectCode::MissingPhase) }
 }
 
-/// Stacks of one scan (same acquisition time) together, in order of acquisition; stacks
-/// without time each alone, last.
+/// Stacks of one scan together, in order of acquisition; stacks without time each alone,
+/// last. Reconstructions of one scan may begin at different slices, seconds apart.
 fn by_time(stacks: &[Stack], among: &[usize]) -> Vec<Vec<usize>> {
+    let time = |at: usize| stacks[at].acquired_ms;
     let mut sorted = among.to_vec();
-    let key = |at: usize| (stacks[at].acquired.is_none(), stacks[at].acquired.clone());
-    sorted.sort_by_key(|&at| (key(at), stacks[at].series));
+    sorted.sort_by_key(|&at| (time(at).is_none(), time(at), stacks[at].series));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for at in sorted {
-        match groups.last_mut() {
-            Some(group) if key(group[0]) == key(at) => group.push(at),
-            _ => groups.push(vec![at]),
+        let one_scan = |group: &&mut Vec<usize>| match (time(group[0]), time(at)) {
+            (Some(a), Some(b)) => b.saturating_sub(a) <= ONE_SCAN_MS,
+            _ => false,
+        };
+        match groups.last_mut().filter(one_scan) {
+            Some(group) => group.push(at),
+            None => groups.push(vec![at]),
         }
     }
     groups
@@ -424,7 +442,7 @@ mod tests {
             set_aside: None,
             description: description.into(),
             contrast,
-            acquired: (!acquired.is_empty()).then(|| acquired.into()),
+            acquired_ms: acquired.parse::<i64>().ok().map(|seconds| seconds * 30_000),
             slices,
             coverage_mm: 200.0,
         }
@@ -577,10 +595,10 @@ mod tests {
     #[test]
     fn unnamed_phases_go_by_order() {
         let four = [
-            stack("s4", true, "20250101101500", 40),
-            stack("s1", false, "20250101100000", 40),
-            stack("s3", true, "20250101100200", 40),
-            stack("s2", true, "20250101100100", 40),
+            stack("s4", true, "900", 40),
+            stack("s1", false, "0", 40),
+            stack("s3", true, "20", 40),
+            stack("s2", true, "10", 40),
         ];
         check(
             &four,
