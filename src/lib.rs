@@ -9,6 +9,7 @@
 
 pub mod anatomy;
 pub mod cli;
+pub mod daemon;
 pub mod detect;
 pub mod engine;
 pub mod image;
