@@ -106,26 +106,32 @@ impl Store {
         })
     }
 
-    /// The broker acknowledged this row. Doing it twice is harmless.
+    /// The broker acknowledged these rows. Doing it twice is harmless.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
-    pub fn mark_sent(&self, seq: u64, now: Timestamp) -> Result<(), StoreError> {
+    pub fn mark_sent(&self, seqs: &[u64], now: Timestamp) -> Result<(), StoreError> {
         let sql = "UPDATE outbox SET sent_at = ?2 WHERE seq = ?1 AND sent_at IS NULL";
         self.write(|tx| {
-            tx.prepare_cached(sql)?.execute(params![seq as i64, millis(now)])?;
+            let mut statement = tx.prepare_cached(sql)?;
+            for &seq in seqs {
+                statement.execute(params![seq as i64, millis(now)])?;
+            }
             Ok(())
         })
     }
 
-    /// The broker refused this row, or the connection was lost over it.
+    /// The broker refused these rows, or the connection was lost over them.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
-    pub fn mark_attempt(&self, seq: u64) -> Result<(), StoreError> {
+    pub fn mark_attempt(&self, seqs: &[u64]) -> Result<(), StoreError> {
         let sql = "UPDATE outbox SET attempts = attempts + 1 WHERE seq = ?1";
         self.write(|tx| {
-            tx.prepare_cached(sql)?.execute([seq as i64])?;
+            let mut statement = tx.prepare_cached(sql)?;
+            for &seq in seqs {
+                statement.execute([seq as i64])?;
+            }
             Ok(())
         })
     }

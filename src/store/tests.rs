@@ -236,9 +236,9 @@ fn numbers_are_dense_and_never_come_back() {
     assert_eq!(store.record(&[event("a", 1, 1), event("b", 1, 1)], at(0)).unwrap(), 2);
     assert_eq!(store.record(&[event("b", 1, 1), event("c", 1, 1)], at(0)).unwrap(), 1);
     for seq in 1..=3 {
-        store.mark_sent(seq, at(seq as i64)).unwrap();
+        store.mark_sent(&[seq], at(seq as i64)).unwrap();
     }
-    store.mark_attempt(3).unwrap();
+    store.mark_attempt(&[3]).unwrap();
     assert_eq!(store.prune(at(3)).unwrap().events, 2);
     assert_eq!(store.record(&[event("d", 1, 1)], at(9)).unwrap(), 1);
     let rows = store.outbox_range(0, u64::MAX).unwrap();
@@ -476,7 +476,7 @@ fn play(folder: &Path, steps: &[Step]) -> (Store, Model) {
             }
             Step::Send => {
                 let Some(row) = store.unsent(0, 1).unwrap().pop() else { continue };
-                store.mark_sent(row.seq, at(30)).unwrap();
+                store.mark_sent(&[row.seq], at(30)).unwrap();
                 assert!(model.sent.insert(row.event.id), "sent twice");
             }
         }
