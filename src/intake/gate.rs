@@ -86,40 +86,39 @@ pub fn elsewhere(body_part: &str) -> bool {
         && ELSEWHERE.iter().any(|word| part.contains(word))
 }
 
-/// What the header of a series says beside its geometry.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeriesFacts {
-    /// BodyPartExamined, empty if not said.
-    pub body_part: String,
-    /// Tube voltages of its slices, where said.
-    pub kvp: Vec<f64>,
-    /// Slices.
-    pub slices: usize,
-    /// First to last slice centre plus one step, in mm.
-    pub coverage_mm: f64,
-}
-
-/// The header checks that are not geometry.
+/// The header checks that are not geometry: body part, where it is named, and the tube
+/// voltages, where they are.
 ///
 /// # Errors
-/// The first reason found, most telling first.
-pub fn check_series(facts: &SeriesFacts, gate: &GateParams) -> Result<(), Refusal> {
-    let refuse = |code, detail: String| Err(Refusal::new(code, detail, facts.slices));
-    if elsewhere(&facts.body_part) {
-        return refuse(RejectCode::WrongBodyRegion, "BodyPartExamined names another part".into());
+/// The first reason found.
+pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(), Refusal> {
+    if elsewhere(body_part) {
+        let detail = "BodyPartExamined names another part";
+        return Err(Refusal::new(RejectCode::WrongBodyRegion, detail, 1));
     }
-    if let Some(kvp) = facts.kvp.iter().find(|kvp| !(gate.kvp[0]..=gate.kvp[1]).contains(*kvp)) {
-        let [low, high] = gate.kvp;
-        return refuse(RejectCode::KvpOutOfRange, format!("{kvp} kVp, not {low} to {high}"));
+    let [low, high] = gate.kvp;
+    match kvp.iter().find(|kvp| !(low..=high).contains(*kvp)) {
+        Some(kvp) => {
+            let detail = format!("{kvp} kVp, not {low} to {high}");
+            Err(Refusal::new(RejectCode::KvpOutOfRange, detail, 1))
+        }
+        None => Ok(()),
     }
-    if facts.slices < gate.min_slices || facts.coverage_mm < gate.min_coverage_mm {
-        let (slices, mm) = (facts.slices, facts.coverage_mm);
-        return refuse(
-            RejectCode::TooShort,
-            format!("{slices} slices over {mm:.0} mm, at least {:.0} mm", gate.min_coverage_mm),
-        );
+}
+
+/// Whether a scan is long enough to hold a liver.
+///
+/// # Errors
+/// [`RejectCode::TooShort`].
+pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Result<(), Refusal> {
+    if slices >= gate.min_slices && coverage_mm >= gate.min_coverage_mm {
+        return Ok(());
     }
-    Ok(())
+    let detail = format!(
+        "{slices} slices over {coverage_mm:.0} mm, at least {} over {:.0} mm",
+        gate.min_slices, gate.min_coverage_mm
+    );
+    Err(Refusal::new(RejectCode::TooShort, detail, slices))
 }
 
 /// Whether voxels can be Hounsfield units of a body. Looks at `voxels` as they come: pass a
@@ -163,36 +162,22 @@ pub fn sample(voxels: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn abdomen() -> SeriesFacts {
-        SeriesFacts {
-            body_part: "ABDOMEN".into(),
-            kvp: vec![120.0],
-            slices: 41,
-            coverage_mm: 205.0,
-        }
-    }
-
-    fn code(facts: SeriesFacts) -> Option<RejectCode> {
-        check_series(&facts, &GateParams::default()).err().map(|refusal| refusal.code)
-    }
-
     #[test]
     fn headers_pass_or_are_refused_by_name() {
-        assert_eq!(code(abdomen()), None);
-        assert_eq!(code(SeriesFacts { body_part: String::new(), kvp: vec![], ..abdomen() }), None);
-        let elsewhere = SeriesFacts { body_part: "Knee".into(), ..abdomen() };
-        assert_eq!(code(elsewhere), Some(RejectCode::WrongBodyRegion));
+        let gate = GateParams::default();
+        let said = |part: &str, kvp: &[f64]| check_said(part, kvp, &gate).err().map(|r| r.code);
+        assert_eq!(said("ABDOMEN", &[120.0]), None);
+        assert_eq!(said("", &[]), None, "what is not said is not held against it");
+        assert_eq!(said("Knee", &[120.0]), Some(RejectCode::WrongBodyRegion));
         for kvp in [80.0, 99.9, 140.1, f64::NAN] {
-            let facts = SeriesFacts { kvp: vec![120.0, kvp], ..abdomen() };
-            assert_eq!(code(facts), Some(RejectCode::KvpOutOfRange), "{kvp}");
+            assert_eq!(said("", &[120.0, kvp]), Some(RejectCode::KvpOutOfRange), "{kvp}");
         }
-        for kvp in [100.0, 140.0] {
-            assert_eq!(code(SeriesFacts { kvp: vec![kvp], ..abdomen() }), None);
-        }
-        let short = SeriesFacts { coverage_mm: 59.0, ..abdomen() };
-        assert_eq!(code(short), Some(RejectCode::TooShort));
-        let few = SeriesFacts { slices: 3, ..abdomen() };
-        assert_eq!(code(few), Some(RejectCode::TooShort));
+        assert_eq!(said("", &[100.0, 140.0]), None);
+        let extent = |slices, mm| check_extent(slices, mm, &gate).err().map(|r| r.code);
+        assert_eq!(extent(41, 205.0), None);
+        assert_eq!(extent(41, 59.0), Some(RejectCode::TooShort));
+        assert_eq!(extent(7, 205.0), Some(RejectCode::TooShort));
+        assert_eq!(extent(41, f64::NAN), Some(RejectCode::TooShort));
     }
 
     #[test]

@@ -8,23 +8,36 @@
 //! read, never written. No UID and no free text of a header leaves this module.
 
 pub mod assemble;
+pub mod desk;
+pub mod discover;
 pub mod events;
 pub mod facts;
 pub mod fingerprint;
 pub mod gate;
 mod gathered;
+pub mod load;
 pub mod markers;
 pub mod names;
 pub mod phases;
+pub mod probe;
 pub mod reasons;
+mod refusals;
+pub mod settle;
+pub mod watch;
 mod wire;
 
 pub use assemble::Assembler;
+pub use desk::{Desk, DeskParams, Step};
+pub use discover::{Discovered, discover};
 pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
 pub use facts::{Format, PhaseFiles, StudyFiles};
 pub use fingerprint::{Digest, study_key};
 pub use gate::{GateParams, Refusal};
+pub use load::{Loaded, LoadedPhase, files_of_paths, load, load_paths};
+pub use phases::{Confidence, PhaseRules, PhaseSource};
 pub use reasons::RejectCode;
+pub use settle::SettleParams;
+pub use watch::{Degraded, FileSystem, WatchParams};
 
 #[cfg(test)]
 mod scenarios;
