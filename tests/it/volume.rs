@@ -1,6 +1,8 @@
 //! Readers against what nibabel and SimpleITK read: golden files made by
 //! `tests/data/volume/make.py`, and real CT where it is at hand.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail by panicking, as tests do
+
 use std::path::{Path, PathBuf};
 
 use hepalert::volume::dicom::{self, DicomError, GeometryError, Pixels, SliceHeader};

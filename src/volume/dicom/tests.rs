@@ -187,6 +187,22 @@ fn lengths_and_depths_that_lie_are_errors() {
 }
 
 #[test]
+fn a_value_of_a_wrong_vr_is_absent_and_upsets_nothing() {
+    let whole = explicit(&image());
+    let at = whole.windows(6).position(|bytes| bytes == b"\x08\0\x18\0UI").unwrap() + 4;
+    // Numbers of four bytes in six; a sequence that would be descended into.
+    let mut numbers = whole.clone();
+    numbers[at..at + 2].copy_from_slice(b"UL");
+    let slice = read_slice(&numbers).unwrap();
+    assert_eq!(slice.pixels, Pixels::Whole(UNITS.to_vec()));
+    assert_eq!((slice.header.sop_uid.as_str(), slice.header.modality.as_str()), ("", "CT"));
+    let inside = [ITEM, b"\x10\0\x10\0OB\0\0\xf0\xff\xff\xff"].concat();
+    let head = [b"\x08\0\x18\0SQ\0\0".as_slice(), &(inside.len() as u32).to_le_bytes()].concat();
+    let sequence = [&whole[..at - 4], &head, &inside, &whole[at + 10..]].concat();
+    assert_eq!(read_slice(&sequence).unwrap().header.sop_uid, "");
+}
+
+#[test]
 fn a_header_is_read_from_the_beginning_of_a_file() {
     let whole = explicit(&image());
     let pixels_at = whole.windows(4).position(|bytes| bytes == b"\xe0\x7f\x10\0").unwrap();
