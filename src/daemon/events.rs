@@ -3,11 +3,10 @@
 //! The one place where the words of `report`, `store` and `publish` meet.
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::anatomy;
 use crate::config::Device;
-use crate::publish::contract::{Code, ContractError, Draft, Time};
+use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
     Artefact, Class, Earlier, EngineUsed, Findings, Lesion, Link, PatientClass, Phase, PhaseSeen,
     Pipeline, SeenIn, Setting, Timing, Verdict,
@@ -17,20 +16,6 @@ use crate::publish::messages::{StudyEvent, StudyState};
 use crate::report::types::{LesionRecord, PhaseRecord, Report};
 use crate::store::{Job, NewEvent};
 use crate::study;
-
-/// A store row of a checked message.
-pub fn row(draft: Draft) -> NewEvent {
-    NewEvent {
-        id: draft.id.to_string(),
-        topic: draft.kind.topic().to_owned(),
-        kind: format!("hepalert.{}.v1", draft.kind.name()),
-        subject: draft.subject,
-        revision: draft.revision,
-        supersedes: draft.supersedes.map(|id| id.to_string()),
-        time: draft.time,
-        data: draft.data,
-    }
-}
 
 /// Who an event is about.
 pub fn identity(
@@ -67,7 +52,7 @@ pub fn step(
         setting: setting.map(Setting::from),
         attempts,
     };
-    event.draft(identity, now).map(row)
+    event.draft(identity, now).map(NewEvent::from)
 }
 
 /// When what happened to a study.
@@ -106,7 +91,7 @@ pub fn finished(
     identity.pipeline_fingerprint.clone_from(&report.pipeline.fingerprint);
     let findings = findings(job, report, link, moments)?;
     let drafts = findings.events(&identity, earlier, moments.notified)?;
-    Ok(drafts.into_iter().map(row).chain([completed]).collect())
+    Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
 }
 
 fn findings(
@@ -210,9 +195,4 @@ fn parse_time(text: &str) -> Option<Time> {
     let civil: jiff::civil::DateTime = text.parse().ok()?;
     let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
     Some(Time(zoned.timestamp()))
-}
-
-/// The id of an event in the store.
-pub fn event_id(event: &NewEvent) -> Option<Uuid> {
-    event.id.parse().ok()
 }

@@ -29,6 +29,7 @@ use crate::reclassify;
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
 
+pub mod bridge;
 mod events;
 mod folder;
 mod quarantine;
@@ -87,7 +88,8 @@ pub fn analysis_settings(config: &Config) -> Settings {
     }
 }
 
-fn gate_params(config: &Config) -> GateParams {
+/// The limits of the gate as configured.
+pub fn gate_params(config: &Config) -> GateParams {
     GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,

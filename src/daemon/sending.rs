@@ -1,18 +1,13 @@
-//! Ties the publisher to the store: its outbox, and what is true of the device now.
+//! Starts the publisher and tells it what is true of the device now.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use uuid::Uuid;
-
+use super::bridge::{self, StoreOutbox};
 use super::shared::Shared;
 use crate::config::{Config, Mqtt};
-use crate::publish::contract::{Draft, EventKind, MOST_OPEN, Row, Time};
-use crate::publish::findings::Verdict;
-use crate::publish::messages::{Info, InfoParts, OpenAlert, Vitals, Worklist};
-use crate::publish::mqtt::{Params, Tls};
-use crate::publish::sender::{Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};
-use crate::store::{OutboxRow, Store, StoreError};
+use crate::publish::contract::Time;
+use crate::publish::messages::{Info, InfoParts, Vitals, Worklist};
+use crate::publish::{Params, Publisher, PublisherHandle, Snapshot, Tls};
 
 /// Starts the publishing thread.
 ///
@@ -57,7 +52,8 @@ fn snapshot(shared: &Shared) -> Snapshot {
     Snapshot {
         info: Info::from(info),
         status: shared.status(),
-        worklist: worklist(&shared.store),
+        worklist: bridge::worklist(&shared.store)
+            .unwrap_or_else(|_| Worklist::new(0, 0, Vec::new())),
         vitals: Vitals {
             queued: counts.queued,
             running: counts.running,
@@ -71,22 +67,6 @@ fn snapshot(shared: &Shared) -> Snapshot {
     }
 }
 
-fn worklist(store: &Store) -> Worklist {
-    let Ok(state) = store.worklist(MOST_OPEN) else { return Worklist::new(0, 0, Vec::new()) };
-    let open = state.entries.into_iter().filter_map(|entry| {
-        Some(OpenAlert {
-            id: entry.event_id.parse().ok()?,
-            study_key: entry.study_key,
-            verdict: match entry.verdict.as_str() {
-                "suspected" => Verdict::Suspected,
-                _ => Verdict::Uncertain,
-            },
-            time: Time(entry.raised_at),
-        })
-    });
-    Worklist::new(state.revision, state.open_total, open.collect())
-}
-
 /// The hottest thermal zone, in degrees Celsius, where the system has any.
 fn hottest_c() -> Option<f64> {
     let zones = std::fs::read_dir("/sys/class/thermal").ok()?;
@@ -95,51 +75,4 @@ fn hottest_c() -> Option<f64> {
         Some(text.trim().parse::<f64>().ok()? / 1000.0)
     };
     zones.filter_map(read).reduce(f64::max)
-}
-
-/// The store as the publisher sees it.
-struct StoreOutbox(Store);
-
-impl Outbox for StoreOutbox {
-    fn unsent(&mut self, after: u64, most: usize) -> Result<Vec<Row>, OutboxError> {
-        let rows = self.0.unsent(after, most).map_err(said)?;
-        rows.into_iter().map(row).collect()
-    }
-
-    fn row(&mut self, seq: u64) -> Result<Option<Row>, OutboxError> {
-        let rows = self.0.outbox_range(seq, seq).map_err(said)?;
-        rows.into_iter().next().map(row).transpose()
-    }
-
-    fn accepted(&mut self, seqs: &[u64]) -> Result<(), OutboxError> {
-        let now = Timestamp::now();
-        seqs.iter().try_for_each(|seq| self.0.mark_sent(*seq, now)).map_err(said)
-    }
-
-    fn refused(&mut self, seqs: &[u64]) -> Result<(), OutboxError> {
-        seqs.iter().try_for_each(|seq| self.0.mark_attempt(*seq)).map_err(said)
-    }
-
-    fn acknowledge(&mut self, id: Uuid, by: &str) -> Result<bool, OutboxError> {
-        self.0.acknowledge(&id.to_string(), by, Timestamp::now()).map_err(said)
-    }
-}
-
-fn said(error: StoreError) -> OutboxError {
-    OutboxError(error.to_string())
-}
-
-fn row(stored: OutboxRow) -> Result<Row, OutboxError> {
-    let event = stored.event;
-    let senseless = || OutboxError(format!("event {} makes no sense", stored.seq));
-    let draft = Draft {
-        id: event.id.parse().map_err(|_| senseless())?,
-        kind: EventKind::from_topic(&event.topic).ok_or_else(senseless)?,
-        subject: event.subject,
-        revision: event.revision,
-        supersedes: event.supersedes.as_deref().and_then(|id| id.parse().ok()),
-        time: event.time,
-        data: event.data,
-    };
-    Ok(Row { seq: stored.seq, boot: stored.boot, draft })
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, Privacy};
 use crate::intake::{StudyFiles, load};
 use crate::publish::findings::{self, EngineUsed, Link};
 use crate::publish::messages::{State, Status};
-use crate::publish::sender::PublisherHandle;
+use crate::publish::PublisherHandle;
 use crate::store::{Job, Store};
 use crate::study::Setting;
 
