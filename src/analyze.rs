@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::bundle::{BackendChoice, Bundle, Role};
 use crate::engine::{Engine, EngineError};
-use crate::intake::load::Loaded;
-use crate::intake::{GateParams, Refusal, RejectCode};
+use crate::intake::load::{self, Loaded, LoadedPhase};
+use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::pipeline::{self, Findings, Networks, PipelineError};
 use crate::report::files::{Draft, WriteError};
 use crate::report::types::{
@@ -22,7 +22,7 @@ use crate::report::types::{
 use crate::report::record;
 use crate::segment::{self, LesionGain, SegmentError};
 use crate::study::{AlignedStudy, NotAligned, Phase, Setting};
-use crate::{reclassify, study};
+use crate::reclassify;
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.
@@ -126,18 +126,24 @@ impl Analyzer {
         pipeline_fingerprint(&self.settings, &self.bundle)
     }
 
-    /// Runs the cascade on a loaded study and writes its report to the folder `out`.
+    /// Reads a study, runs the cascade and writes the report to the folder `out`.
     ///
     /// # Errors
     /// [`AnalyzeError`]; then `out` is as it was.
     pub fn study(
         &mut self,
-        loaded: Loaded,
+        files: &StudyFiles,
         out: &Path,
         watch: Watch<'_>,
     ) -> Result<Report, AnalyzeError> {
         let started = Instant::now();
-        let origin = Origin::of(&loaded);
+        // The reader tells no progress; one step shows that work has begun.
+        if watch("read", 0, 1).is_break() {
+            return Err(AnalyzeError::Stopped);
+        }
+        let loaded = load::load(files, self.bundle.phases(), &self.settings.gate)
+            .map_err(AnalyzeError::Refused)?;
+        let origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
         let aligned = AlignedStudy::from_study(loaded.study, self.bundle.phases())?;
         let findings = self.findings(&aligned, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
@@ -164,7 +170,7 @@ impl Analyzer {
         };
         report.timing.stages.insert(0, stage("read", origin.read_s));
         report.timing.stages.push(stage("report", writing.elapsed().as_secs_f64()));
-        report.timing.total_s = record::rounded(origin.read_s + started.elapsed().as_secs_f64());
+        report.timing.total_s = record::rounded(started.elapsed().as_secs_f64());
         report.peak_memory_mib = record::rounded(peak_memory_mib());
         draft.finish(&mut report)?;
         Ok(report)
@@ -292,19 +298,19 @@ struct Origin {
 }
 
 impl Origin {
-    fn of(loaded: &Loaded) -> Origin {
-        let phase = |phase: &crate::intake::load::LoadedPhase| PhaseRecord {
+    fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
+        let phase = |phase: &LoadedPhase| PhaseRecord {
             phase: phase.phase.code().to_owned(),
             source: phase.source.as_str().to_owned(),
             confidence: phase.confidence.as_str().to_owned(),
         };
         Origin {
-            revision: loaded.revision,
-            fingerprint: loaded.fingerprint.hex(),
-            acquired: loaded.acquired.clone(),
+            revision: files.revision,
+            fingerprint: files.fingerprint.hex(),
+            acquired: files.acquired.clone(),
             phases: loaded.phases.iter().map(phase).collect(),
-            files: loaded.files,
-            read_s: loaded.read_s,
+            files: files.files().count(),
+            read_s,
         }
     }
 }
@@ -323,11 +329,6 @@ impl From<PipelineError> for AnalyzeError {
             error => AnalyzeError::Pipeline(error),
         }
     }
-}
-
-/// The key of a study given by hand on the command line, which has no UID to protect.
-pub fn unnamed_study_key(fingerprint: &str) -> Option<study::StudyKey> {
-    study::StudyKey::new(fingerprint.get(..32)?)
 }
 
 /// Highest resident memory of this process so far, in MiB; 0 where the system does not say.

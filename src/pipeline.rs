@@ -27,7 +27,7 @@ pub struct Networks<'a> {
     /// The first network, one engine per fold.
     pub segment: &'a mut [Box<dyn Engine>],
     /// The second network and its plan.
-    pub reclassify: Option<(&'a NetworkPlan, &'a mut dyn Engine)>,
+    pub reclassify: Option<(&'a NetworkPlan, &'a mut (dyn Engine + 'static))>,
 }
 
 /// What determines the result besides study and networks.

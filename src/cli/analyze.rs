@@ -8,7 +8,9 @@ use clap::Args as ClapArgs;
 use super::engines::{self, EngineArgs};
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer};
-use crate::intake::load::{self, Loaded};
+use crate::intake::discover::discover;
+use crate::intake::phases::PhaseRules;
+use crate::intake::{GateParams, StudyFiles, load, study_key};
 use crate::report::types::{LesionRecord, Report};
 use crate::study::{Phase, Setting};
 
@@ -63,8 +65,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             anyhow::anyhow!("the engine is for {found}, not for {}", wanted.name()),
         ));
     }
-    let loaded = read(args, analyzer.phases(), &settings.gate)?;
-    let report = analyze(&mut analyzer, loaded, &args.out, ui)?;
+    let files = study_files(args, analyzer.phases(), &settings.gate)?;
+    let report = analyze(&mut analyzer, &files, &args.out, ui)?;
     ui.result(&report, summary(&report, &args.out))
 }
 
@@ -74,7 +76,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 /// As [`run`].
 pub fn analyze(
     analyzer: &mut Analyzer,
-    loaded: Loaded,
+    files: &StudyFiles,
     out: &Path,
     ui: &Ui,
 ) -> Result<Report, Failure> {
@@ -86,7 +88,7 @@ pub fn analyze(
         shown.1.step(done, total);
         ControlFlow::Continue(())
     };
-    analyzer.study(loaded, out, &mut watch).map_err(failure)
+    analyzer.study(files, out, &mut watch).map_err(failure)
 }
 
 /// The exit code of a failed analysis.
@@ -101,20 +103,36 @@ pub fn failure(error: AnalyzeError) -> Failure {
     }
 }
 
-fn read(
+/// The one study that the arguments name.
+fn study_files(
     args: &Args,
     expected: &[Phase],
-    gate: &crate::intake::GateParams,
-) -> Result<Loaded, Failure> {
-    let loaded = match &args.input {
-        Some(input) if args.phase.is_empty() => load::load_input(input, expected, gate),
-        Some(_) => {
-            let error = anyhow::anyhow!("give either INPUT or --phase, not both");
-            return Err(Failure::new(super::Exit::Usage, error));
+    gate: &GateParams,
+) -> Result<StudyFiles, Failure> {
+    // Nobody is protected from their own command line: the key only has to be a key.
+    let key_of = |uid: &str| study_key(b"analyze", uid);
+    match (&args.input, args.phase.as_slice()) {
+        (None, phases) => {
+            load::files_of_paths(&key_of("--phase"), phases).map_err(engines::refused)
         }
-        None => load::load_paths(&args.phase, expected, gate),
-    };
-    loaded.map_err(engines::refused)
+        (Some(input), []) => {
+            let found = discover(input, expected, &PhaseRules::default(), gate, &key_of)
+                .map_err(engines::refused)?;
+            let count = found.studies.len();
+            let mut studies = found.studies.into_iter();
+            match (studies.next(), studies.next()) {
+                (Some(study), None) => Ok(study),
+                _ => Err(Failure::new(
+                    super::Exit::Usage,
+                    anyhow::anyhow!("{count} studies in {}: give one of them", input.display()),
+                )),
+            }
+        }
+        (Some(_), _) => {
+            let error = anyhow::anyhow!("give either INPUT or --phase, not both");
+            Err(Failure::new(super::Exit::Usage, error))
+        }
+    }
 }
 
 /// What a person reads.

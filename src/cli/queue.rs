@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Exit, Failure, Ui, run};
+use super::{Exit, Failure, Ui};
 use crate::store::{Job, JobCounts, JobState, Store};
 use crate::study::StudyKey;
 
@@ -186,7 +186,7 @@ fn jobs_of(store: &Store, key: &StudyKey) -> Result<Vec<Job>, Failure> {
 }
 
 fn open(config: &std::path::Path) -> Result<Store, Failure> {
-    let config = run::read(config)?;
+    let config = super::run::read(config)?;
     let file = config.store.folder.join("hepalert.sqlite");
     if !file.is_file() {
         let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());

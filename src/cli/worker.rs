@@ -11,7 +11,7 @@ use super::Failure;
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::intake::{StudyFiles, load};
+use crate::intake::StudyFiles;
 use crate::worker::{Reply, Request};
 
 /// Progress lines are at least this far apart, so that the pipe never fills.
@@ -51,9 +51,9 @@ fn read_requests() -> Result<Receiver<Request>, Failure> {
         .spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 let Ok(line) = line else { break };
-                match serde_json::from_str(&line) {
-                    Ok(request) if sender.send(request).is_ok() => {}
-                    Ok(_) | Err(_) => break,
+                let Ok(request) = serde_json::from_str(&line) else { break };
+                if sender.send(request).is_err() {
+                    break;
                 }
             }
             std::process::exit(0);
@@ -77,7 +77,7 @@ fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer
             Err(error) => return Reply::EngineUnusable { reason: error.to_string() },
         },
     };
-    let reply = analyze(request, settings, analyzer.insert(loaded));
+    let reply = analyze(request, analyzer.insert(loaded));
     reply.unwrap_or_else(|error| match error {
         AnalyzeError::Refused(refusal) => {
             Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
@@ -94,16 +94,11 @@ fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer
 
 fn analyze(
     request: &Request,
-    settings: &Settings,
     analyzer: &mut Analyzer,
 ) -> Result<Reply, AnalyzeError> {
     let Ok(files) = serde_json::from_value::<StudyFiles>(request.files.clone()) else {
         return Ok(Reply::Failed { reason: "the request's files cannot be understood".to_owned() });
     };
-    // The reader knows no progress; one line shows that work has begun.
-    let _ = say(&Reply::Progress { stage: "read".to_owned(), done: 0, total: 1 });
-    let loaded = load::load(&files, analyzer.phases(), &settings.gate)
-        .map_err(AnalyzeError::Refused)?;
     let mut last: Option<Instant> = None;
     let mut watch = |stage: &str, done, total| {
         if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
@@ -115,6 +110,6 @@ fn analyze(
         }
         ControlFlow::Continue(())
     };
-    analyzer.study(loaded, &request.out, &mut watch)?;
+    analyzer.study(&files, &request.out, &mut watch)?;
     Ok(Reply::Finished { report: request.out.join(crate::report::files::REPORT) })
 }

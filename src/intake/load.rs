@@ -84,6 +84,15 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     Ok(Loaded { study, phases })
 }
 
+/// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
+/// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
+/// the file is gone.
+pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
+    let phase = files.phases.iter().find(|phase| phase.format == Format::Dicom)?;
+    let header = header(phase.files.first()?, &GateParams::default()).ok()?;
+    Some((header.study_uid, header.identifiers.accession_number))
+}
+
 /// The files of phases that a person named: each a NIfTI file or a folder with one series.
 ///
 /// # Errors

@@ -56,13 +56,15 @@ pub enum RejectCode {
     KvpOutOfRange,
     /// The voxels are not Hounsfield units of a body.
     NotCtValues,
+    /// The first stage saw no liver, or too little of one.
+    NoLiver,
     /// A phase that the engine needs is not there.
     MissingPhase,
 }
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 25] = [
+    pub const ALL: [RejectCode; 26] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -87,6 +89,7 @@ impl RejectCode {
         RejectCode::TooShort,
         RejectCode::KvpOutOfRange,
         RejectCode::NotCtValues,
+        RejectCode::NoLiver,
         RejectCode::MissingPhase,
     ];
 
@@ -117,6 +120,7 @@ impl RejectCode {
             RejectCode::TooShort => "too_short",
             RejectCode::KvpOutOfRange => "kvp_out_of_range",
             RejectCode::NotCtValues => "not_ct_values",
+            RejectCode::NoLiver => "no_liver",
             RejectCode::MissingPhase => "missing_phase",
         }
     }
@@ -152,6 +156,7 @@ impl RejectCode {
             RejectCode::TooShort => "the scan is too short to hold a liver",
             RejectCode::KvpOutOfRange => "the tube voltage lies outside the limits",
             RejectCode::NotCtValues => "the voxels are not Hounsfield units of a body",
+            RejectCode::NoLiver => "the scan does not show enough of a liver",
             RejectCode::MissingPhase => "a phase that the engine needs was not found",
         }
     }
@@ -196,6 +201,9 @@ impl RejectCode {
             }
             RejectCode::NotCtValues => {
                 "check rescale slope and intercept, and that the file is no mask"
+            }
+            RejectCode::NoLiver => {
+                "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
             RejectCode::MissingPhase => {
                 "name the series by phase, or add the site's names under [intake.phases]"

@@ -83,6 +83,17 @@ pub enum Degraded {
 }
 
 impl Degraded {
+    /// All names.
+    pub const CODES: [&'static str; 7] = [
+        "export_folder_missing",
+        "export_folder_unreadable",
+        "export_mount_lost",
+        "export_blind_spots",
+        "export_too_many_files",
+        "export_too_deep",
+        "export_no_hints",
+    ];
+
     /// The name in messages.
     pub const fn code(&self) -> &'static str {
         match self {
