@@ -20,6 +20,7 @@ pub mod reclassify;
 pub mod run;
 pub mod segment;
 pub mod shuffle;
+pub mod study_files;
 pub mod ui;
 pub mod worker;
 

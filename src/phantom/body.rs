@@ -245,9 +245,7 @@ impl Body {
     fn back(&self, canvas: &mut Canvas, palette: &Palette) {
         let [z, y] = [canvas.z(), self.spine_y];
         let psoas = ease(-95.0, -190.0, z / self.build.tall);
-        let column = |x: f32, y: f32, rx: f32, ry: f32| {
-            Ellipsoid::new([x, y, z], [rx, ry, 60.0])
-        };
+        let column = |x: f32, y: f32, rx: f32, ry: f32| Ellipsoid::new([x, y, z], [rx, ry, 60.0]);
         let mut muscles = vec![
             column(-33.0, y + 30.0, 28.0, 19.0),
             column(33.0, y + 30.0, 28.0, 19.0),

@@ -168,7 +168,18 @@ impl Scene {
         let site = Site { liver: &organs.liver, vessels: &vessels, body: &body };
         let lesions = lesions::plant(&mut Draw::new(seed, Stream::Lesions), case, &site);
         let (grid, frame, bottom_mm) = (plan.grid(), plan.frame, plan.bottom_mm);
-        Scene { grid, frame, bottom_mm, fields, body, organs, vessels, lesions, physiology, scanner }
+        Scene {
+            grid,
+            frame,
+            bottom_mm,
+            fields,
+            body,
+            organs,
+            vessels,
+            lesions,
+            physiology,
+            scanner,
+        }
     }
 
     /// One phase: Hounsfield units, labels, and for every voxel the number of its lesion.
@@ -262,11 +273,8 @@ impl Plan {
         let n = self.frame.xs.len();
         let [dz, dy, dx] = self.spacing_mm;
         let edge = |d: f64| (n as f64 - 1.0) / 2.0 * d;
-        let affine = [
-            [-dx, 0.0, 0.0, edge(dx)],
-            [0.0, -dy, 0.0, edge(dy)],
-            [0.0, 0.0, dz, self.table_mm],
-        ];
+        let affine =
+            [[-dx, 0.0, 0.0, edge(dx)], [0.0, -dy, 0.0, edge(dy)], [0.0, 0.0, dz, self.table_mm]];
         Arc::new(Grid::new([self.slices, n, n], self.spacing_mm, affine))
     }
 
@@ -286,7 +294,8 @@ fn quantise(hu: f32) -> i16 {
 fn measure(planted: &[Planted], owner: &Array3<u8>, grid: &Grid) -> Vec<LesionTruth> {
     let mut sums = vec![([0.0_f64; 3], 0_usize); planted.len()];
     for ((z, y, x), number) in owner.indexed_iter() {
-        if let Some((sum, voxels)) = number.checked_sub(1).and_then(|i| sums.get_mut(usize::from(i)))
+        if let Some((sum, voxels)) =
+            number.checked_sub(1).and_then(|i| sums.get_mut(usize::from(i)))
         {
             sum.iter_mut().zip([z, y, x]).for_each(|(sum, index)| *sum += index as f64);
             *voxels += 1;
