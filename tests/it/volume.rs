@@ -172,6 +172,16 @@ fn series(folder: &Path) -> Volume<f32> {
 }
 
 #[test]
+fn an_oblique_series_lies_where_simpleitk_puts_it() {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/volume").join("oblique_series");
+    let reference = nifti::read::read(&golden("oblique_series/reference.nii.gz")).unwrap();
+    let volume = series(&folder);
+    assert!(volume.grid().matches(reference.grid()), "{:?} {:?}", volume, reference);
+    assert_eq!(volume.voxels(), reference.voxels());
+}
+
+#[test]
 fn real_series_equal_their_reference_conversions() {
     let Some(data) = shared_data() else { return };
     for patient in ["crlm-1004", "chaos-ct3"] {

@@ -201,6 +201,27 @@ def dicom():
     compress("explicit.dcm", "jpeg_ls.dcm", gdcm.TransferSyntax.JPEGLSLossless)
 
 
+def series():
+    """Eight slices turned about two axes, and SimpleITK's conversion of them."""
+    folder = HERE / "oblique_series"
+    folder.mkdir(exist_ok=True)
+    turn = oblique()[:3, :3] @ np.diag([1 / 0.7, 1 / 0.8, 1 / 2.5])
+    row, column = turn[:, 0], turn[:, 1]
+    normal = np.cross(row, column)
+    for index in range(8):
+        data = dataset((stored_pixels() + 100 * index)[:5, :4], True)
+        data.Rows, data.Columns = 5, 4
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"2.25.1{index}"
+        data.ImageOrientationPatient = [f"{c:.9f}" for c in (*row, *column)]
+        data.ImagePositionPatient = [f"{c:.6f}" for c in np.array([7, -80, 33]) + 2.5 * index * normal]
+        # Names in another order than positions.
+        pydicom.dcmwrite(folder / f"{(index * 3) % 8}.dcm", data)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    sitk.WriteImage(reader.Execute(), str(folder / "reference.nii.gz"))
+
+
 nifti()
 dicom()
+series()
 (HERE / "expected.json").write_text(json.dumps(EXPECTED))
