@@ -196,7 +196,7 @@ fn gallbladder(draw: &mut Draw, b: &Build) -> Option<Ellipsoid> {
 }
 
 fn stomach(draw: &mut Draw, b: &Build) -> Hollow {
-    let full = draw.uniform(0.6, 1.08);
+    let full = draw.uniform(0.65, 1.2);
     let low = draw.uniform(-10.0, 4.0);
     let beads = [
         bead(b.at(0.42, 0.2, -52.0), 34.0 * full),
@@ -242,8 +242,8 @@ fn kidney(draw: &mut Draw, b: &Build, side: f32) -> Kidney {
 
 fn bowel(draw: &mut Draw, b: &Build) -> Vec<Hollow> {
     let mut all = vec![colon(draw, b), duodenum(draw, b)];
-    let space = Bounds { lo: b.at(-0.5, -0.62, -280.0), hi: b.at(0.6, 0.15, -150.0) };
-    for _ in 0..draw.whole(14, 24) {
+    let space = Bounds { lo: b.at(-0.5, -0.66, -240.0), hi: b.at(0.62, 0.15, -138.0) };
+    for _ in 0..draw.whole(26, 44) {
         let mut at = space.draw(draw);
         let wide = draw.uniform(8.0, 13.0);
         let mut beads = vec![bead(at, wide)];
