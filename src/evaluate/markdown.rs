@@ -114,11 +114,13 @@ fn patients(patients: &[PatientRow]) -> String {
         ];
         name.chain(counts.map(|count| count.to_string())).chain(rates).collect()
     });
-    format!(
-        "## Patients: malignant or not\n\n{}\n\nThe decided row leaves uncertain patients out, \
-         as the paper does, and so flatters; the rows below it count everyone.",
-        table(&header, rows)
-    )
+    let note = if patients.iter().any(|row| row.uncertain.is_some()) {
+        "\n\nThe decided row leaves uncertain patients out, as the paper does, and so flatters; \
+         the rows below it count everyone."
+    } else {
+        ""
+    };
+    format!("## Patients: malignant or not\n\n{}{note}", table(&header, rows))
 }
 
 fn joint(joint: &JointTable) -> String {

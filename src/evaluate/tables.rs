@@ -137,7 +137,7 @@ impl Tables {
         let single = variants.iter().filter(|variant| **variant != Variant::Joint);
         let mut patients: Vec<PatientRow> =
             single.clone().filter_map(|variant| patient_row(cases, *variant)).collect();
-        let joint = variants.contains(&Variant::Joint).then(|| joined(cases)).unwrap_or_default();
+        let joint = if variants.contains(&Variant::Joint) { joined(cases) } else { Vec::new() };
         patients.extend(joint_rows(&joint));
         let decided = |case: &&CaseResult| case.verdict().is_some_and(|v| v.decided().is_some());
         Tables {

@@ -1,5 +1,6 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
+mod lesions;
 mod support;
 mod tidy;
 mod volume;
