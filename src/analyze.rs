@@ -14,15 +14,15 @@ use crate::engine::{Engine, EngineError};
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::pipeline::{self, Findings, Networks, PipelineError};
+use crate::reclassify;
 use crate::report::files::{Draft, WriteError};
+use crate::report::record;
 use crate::report::types::{
     EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
     StageSeconds, TimingRecord,
 };
-use crate::report::record;
 use crate::segment::{self, LesionGain, SegmentError};
 use crate::study::{AlignedStudy, NotAligned, Phase, Setting};
-use crate::reclassify;
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.

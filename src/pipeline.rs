@@ -211,7 +211,7 @@ fn judge(
     study: &AlignedStudy,
     labels_high: &LabelMap,
     views: [&[Detection]; 2],
-    network: Option<(&NetworkPlan, &mut dyn Engine)>,
+    network: Option<(&NetworkPlan, &mut (dyn Engine + 'static))>,
     params: &Params,
     watch: Watch<'_>,
 ) -> Result<Option<[Vec<Reclassified>; 2]>, PipelineError> {
@@ -232,7 +232,13 @@ fn judge(
         let candidates: Vec<Candidate<'_>> = view.iter().map(candidate).collect();
         let rules = &params.reclassify;
         reclassify::reclassify(
-            &prepared, &candidates, engine, rules, params.seed, &mut cache, &mut step,
+            &prepared,
+            &candidates,
+            engine,
+            rules,
+            params.seed,
+            &mut cache,
+            &mut step,
         )
     };
     let [base, high] = views;

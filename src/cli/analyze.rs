@@ -1,7 +1,7 @@
 //! `analyze`: one study, now.
 
-use std::path::{Path, PathBuf};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 
@@ -104,11 +104,7 @@ pub fn failure(error: AnalyzeError) -> Failure {
 }
 
 /// The one study that the arguments name.
-fn study_files(
-    args: &Args,
-    expected: &[Phase],
-    gate: &GateParams,
-) -> Result<StudyFiles, Failure> {
+fn study_files(args: &Args, expected: &[Phase], gate: &GateParams) -> Result<StudyFiles, Failure> {
     // Nobody is protected from their own command line: the key only has to be a key.
     let key_of = |uid: &str| study_key(b"analyze", uid);
     match (&args.input, args.phase.as_slice()) {

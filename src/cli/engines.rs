@@ -87,10 +87,7 @@ pub fn unusable(error: EngineError) -> Failure {
 /// An input that the gate refused.
 pub fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
-    let error = anyhow::anyhow!(
-        "{} ({detail}; {file_count} files); {}",
-        code.sentence(),
-        code.advice()
-    );
+    let error =
+        anyhow::anyhow!("{} ({detail}; {file_count} files); {}", code.sentence(), code.advice());
     Failure::refused(code.as_str(), error)
 }

@@ -30,8 +30,8 @@ pub struct Args {
 /// # Errors
 /// Exit 6 for a bad configuration.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::read(&args.config)
-        .map_err(|error| Failure::new(super::Exit::Config, error))?;
+    let config =
+        Config::read(&args.config).map_err(|error| Failure::new(super::Exit::Config, error))?;
     let settings = analysis_settings(&config);
     let requests = read_requests()?;
     let mut analyzer = None;
@@ -92,10 +92,7 @@ fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer
     })
 }
 
-fn analyze(
-    request: &Request,
-    analyzer: &mut Analyzer,
-) -> Result<Reply, AnalyzeError> {
+fn analyze(request: &Request, analyzer: &mut Analyzer) -> Result<Reply, AnalyzeError> {
     let Ok(files) = serde_json::from_value::<StudyFiles>(request.files.clone()) else {
         return Ok(Reply::Failed { reason: "the request's files cannot be understood".to_owned() });
     };

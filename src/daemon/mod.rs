@@ -141,8 +141,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     }
     sweep_drafts(&folder.join("results"));
     let merged = toml::to_string(&config).unwrap_or_default();
-    let config_sha256 =
-        Sha256::digest(merged).iter().map(|byte| format!("{byte:02x}")).collect();
+    let config_sha256 = Sha256::digest(merged).iter().map(|byte| format!("{byte:02x}")).collect();
     let shared = Shared::new(config, opened.store, started.boot, config_sha256);
     shared.set_wrong("store_replaced", opened.set_aside.is_some());
     Ok(shared)
@@ -246,9 +245,7 @@ fn look_after(shared: &Shared, stop: &AtomicBool) {
     let mut told = String::new();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(ROUND);
-        if watchdog.is_some_and(|period| fed.elapsed() > period / 4)
-            && shared.all_alive(patience)
-        {
+        if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && shared.all_alive(patience) {
             notify(&[NotifyState::Watchdog]);
             fed = Instant::now();
         }

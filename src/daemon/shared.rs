@@ -12,9 +12,9 @@ use log::{info, warn};
 
 use crate::config::{Config, Privacy};
 use crate::intake::{StudyFiles, load};
+use crate::publish::PublisherHandle;
 use crate::publish::findings::{self, EngineUsed, Link};
 use crate::publish::messages::{State, Status};
-use crate::publish::PublisherHandle;
 use crate::store::{Job, Store};
 use crate::study::Setting;
 
@@ -70,12 +70,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Nothing is wrong yet.
-    pub fn new(
-        config: Config,
-        store: Store,
-        boot: u64,
-        config_sha256: String,
-    ) -> Shared {
+    pub fn new(config: Config, store: Store, boot: u64, config_sha256: String) -> Shared {
         let condition =
             Condition { reasons: BTreeMap::new(), since: Timestamp::now(), activity: None };
         Shared {

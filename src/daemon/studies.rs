@@ -155,7 +155,14 @@ fn earlier(shared: &Shared, topic: &str, key: &str) -> Result<Option<uuid::Uuid>
 fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
     warn!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "refused ({code}): {detail}");
     let now = Timestamp::now();
-    super::quarantine::put(shared, job.study_key.as_str(), job.revision, code, detail, &job.files_json);
+    super::quarantine::put(
+        shared,
+        job.study_key.as_str(),
+        job.revision,
+        code,
+        detail,
+        &job.files_json,
+    );
     let events = step(shared, job, StudyState::Rejected, Some(code), now);
     shared.store.reject(job.id, code, &events, now)
 }

@@ -58,7 +58,8 @@ impl Draft {
         let parent = parent.unwrap_or(Path::new("."));
         let failed = |reason| WriteError::File { path: parent.to_owned(), reason };
         fs::create_dir_all(parent).map_err(failed)?;
-        let folder = tempfile::Builder::new().prefix(".report-").tempdir_in(parent).map_err(failed)?;
+        let folder =
+            tempfile::Builder::new().prefix(".report-").tempdir_in(parent).map_err(failed)?;
         Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new() })
     }
 

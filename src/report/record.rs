@@ -54,9 +54,10 @@ fn record(finding: &Finding, id: u32) -> LesionRecord {
 }
 
 fn mean_hu(measured: &Measurements) -> BTreeMap<String, f64> {
-    let known = measured.hu.iter().filter_map(|(phase, hu)| {
-        hu.map(|hu| (phase.code().to_owned(), rounded(hu.mean)))
-    });
+    let known = measured
+        .hu
+        .iter()
+        .filter_map(|(phase, hu)| hu.map(|hu| (phase.code().to_owned(), rounded(hu.mean))));
     known.collect()
 }
 

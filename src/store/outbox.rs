@@ -185,8 +185,7 @@ impl Store {
     ) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT min(time) FROM outbox WHERE subject = ?1 AND topic = ?2";
         self.read(|connection| {
-            let at: Option<i64> =
-                connection.query_row(sql, [subject, topic], |row| row.get(0))?;
+            let at: Option<i64> = connection.query_row(sql, [subject, topic], |row| row.get(0))?;
             Ok(at.map(instant).transpose()?)
         })
     }

@@ -243,8 +243,7 @@ fn headline(result: &Value, alert: Option<&Value>) -> String {
 fn lesion_line(lesion: &Value) -> String {
     let number = |field: &str| lesion[field].as_f64().unwrap_or(0.0);
     let centre = lesion["centre_ras_mm"].as_array().into_iter().flatten();
-    let centre: Vec<String> =
-        centre.map(|c| format!("{:.0}", c.as_f64().unwrap_or(0.0))).collect();
+    let centre: Vec<String> = centre.map(|c| format!("{:.0}", c.as_f64().unwrap_or(0.0))).collect();
     format!(
         "  {} {}: {}, {:.1} cm3, {:.0} mm, at {} mm RAS, seen in {}",
         if lesion["malignant"] == true { "suspected finding" } else { "finding" },
