@@ -43,10 +43,10 @@ class Case:
 
     def __post_init__(self):
         """Indexes where patches may be centred: lesion, liver, body."""
-        liver = np.isin(self.codes, [LIVER, 8, LIVER_OR_VESSEL])
+        liver = (self.codes == LIVER) | (self.codes == 8) | (self.codes == LIVER_OR_VESSEL)
         lesion = (self.codes >= 1) & (self.codes <= 6)
-        body = self.hu > -200
-        body[:, ::2] = False  # a subset is enough
+        body = np.zeros(self.hu.shape, bool)
+        body[:, ::4, ::4] = self.hu[:, ::4, ::4] > -200  # a subset is enough
         rng = np.random.default_rng(0)
         for name, mask in (("liver", liver), ("lesion", lesion), ("body", body)):
             found = np.flatnonzero(mask)
@@ -54,10 +54,11 @@ class Case:
                 found = rng.choice(found, 40000, replace=False)
             self.points[name] = np.stack(np.unravel_index(found, mask.shape), 1).astype(np.int16)
         # Lesion components weigh alike, whatever their size.
-        numbered, count = ndi.label(lesion)
+        numbered, count = ndi.label(lesion) if lesion.any() else (lesion, 0)
         where = self.points["lesion"]
-        sizes = np.bincount(numbered.ravel(), minlength=count + 1)
-        weights = 1 / np.sqrt(sizes[numbered[tuple(where.T)]].astype(float)) if count else np.ones(0)
+        owner = numbered[tuple(where.T)]
+        sizes = np.bincount(owner, minlength=count + 1)
+        weights = 1 / np.sqrt(sizes[owner].astype(float)) if count else np.ones(0)
         self.points["lesion_p"] = weights / weights.sum() if count else weights
         self.liver_hu = float(np.median(self.hu[liver])) if liver.any() else 100.0
 
