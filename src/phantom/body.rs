@@ -201,7 +201,7 @@ impl Body {
         let depth = under - self.table_gap + x * x / 900.0;
         match depth {
             d if !(0.0..30.0).contains(&d) || x.abs() > 210.0 => -1000.0,
-            d if !(1.6..28.4).contains(&d) => 40.0,
+            d if !(1.8..28.2).contains(&d) => 260.0,
             _ => -960.0,
         }
     }
@@ -248,9 +248,7 @@ impl Body {
     fn back(&self, canvas: &mut Canvas, palette: &Palette) {
         let [z, y] = [canvas.z(), self.spine_y];
         let psoas = ease(-95.0, -190.0, z / self.build.tall);
-        let column = |x: f32, y: f32, rx: f32, ry: f32| {
-            Ellipsoid::new([x, y, z], [rx, ry, 60.0])
-        };
+        let column = |x: f32, y: f32, rx: f32, ry: f32| Ellipsoid::new([x, y, z], [rx, ry, 60.0]);
         let mut muscles = vec![
             column(-33.0, y + 30.0, 28.0, 19.0),
             column(33.0, y + 30.0, 28.0, 19.0),

@@ -188,8 +188,11 @@ impl Planted {
         let unit = self.shape.unit(p);
         let r = length(unit);
         let way = unit.map(|c| c / r.max(1e-3));
-        let lobes: f32 =
-            self.waves.iter().map(|w| w.height * (w.count * dot(w.way, way) * 2.0 + w.start).sin()).sum();
+        let lobes: f32 = self
+            .waves
+            .iter()
+            .map(|w| w.height * (w.count * dot(w.way, way) * 2.0 + w.start).sin())
+            .sum();
         // The lobes fade towards the centre, where there is no direction.
         r - lobes * ease(0.0, 0.8, r)
     }

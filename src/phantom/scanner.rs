@@ -108,7 +108,8 @@ mod tests {
         let mut flat = vec![100.0; 256 * 256];
         let mut draw = Draw::new(1, Stream::Noise { phase: 2, slice: 0 });
         scanner.expose(&mut flat, 256, 0.8, &mut draw);
-        let middle: Vec<f32> = (96..160).flat_map(|y| flat[y * 256 + 96..][..64].to_vec()).collect();
+        let middle: Vec<f32> =
+            (96..160).flat_map(|y| flat[y * 256 + 96..][..64].to_vec()).collect();
         let mean = middle.iter().sum::<f32>() / 4096.0;
         let deviation = (middle.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 4096.0).sqrt();
         assert!((mean - 100.0).abs() < 1.5, "{mean}");

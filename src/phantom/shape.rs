@@ -169,8 +169,7 @@ impl Segment {
 
 impl Solid for Segment {
     fn bounds(&self) -> Bounds {
-        Bounds::ball(self.from.at, self.from.radius)
-            .union(Bounds::ball(self.to.at, self.to.radius))
+        Bounds::ball(self.from.at, self.from.radius).union(Bounds::ball(self.to.at, self.to.radius))
     }
 
     fn distance(&self, p: Point) -> f32 {

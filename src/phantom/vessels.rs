@@ -170,11 +170,8 @@ impl Grower<'_> {
             ([-0.16, -0.08, -96.0], 1.8),
         ];
         self.run(Blood::Artery, false, &hepatic);
-        let vein = [
-            ([-0.02, 0.08, -120.0], 5.2),
-            ([0.2, 0.14, -110.0], 4.6),
-            ([0.42, 0.28, -94.0], 4.0),
-        ];
+        let vein =
+            [([-0.02, 0.08, -120.0], 5.2), ([0.2, 0.14, -110.0], 4.6), ([0.42, 0.28, -94.0], 4.0)];
         let mut beads = self.run(Blood::PortalVein, false, &vein);
         beads.drain(..beads.len() - 1);
         beads.push(Bead { at: spleen, radius: 3.2 });
@@ -217,11 +214,8 @@ impl Grower<'_> {
         self.run(Blood::PortalVein, false, &main);
         let shift = self.draw.uniform(-7.0, 7.0);
         let right = [([-0.21, 0.0, -92.0], 0.85), ([-0.42, 0.04, -88.0 + shift], 0.72)];
-        let left = [
-            ([-0.21, 0.0, -92.0], 0.72),
-            ([-0.1, -0.14, -76.0], 0.66),
-            ([0.04, -0.3, -70.0], 0.6),
-        ];
+        let left =
+            [([-0.21, 0.0, -92.0], 0.72), ([-0.1, -0.14, -76.0], 0.66), ([0.04, -0.3, -70.0], 0.6)];
         let fork = [-0.42, 0.04, -88.0 + shift];
         let umbilical = [0.04, -0.3, -70.0];
         let ends: [([f32; 3], [f32; 3], f32); 8] = [
@@ -302,8 +296,9 @@ fn smooth(beads: &[Bead]) -> Vec<Bead> {
             let t = step as f32 / steps as f32;
             let at = std::array::from_fn(|axis| {
                 let [a, b, c, d] = [a, b, c, d].map(|bead| bead.at[axis]);
-                b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d
-                    + t * (3.0 * (b - c) + d - a)))
+                b + 0.5
+                    * t
+                    * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a)))
             });
             fine.push(Bead { at, radius: b.radius + t * (c.radius - b.radius) });
         }

@@ -186,8 +186,8 @@ fn put_geometry(object: &mut Object, grid: &Grid, z: usize) -> Result<(), WriteE
     };
     let axes = [axis(0, dx), axis(1, dy), axis(2, dz)];
     let product = |a: usize, b: usize| (0..3).map(|i| axes[a][i] * axes[b][i]).sum::<f64>();
-    let straight = (0..3)
-        .all(|a| (0..3).all(|b| (product(a, b) - f64::from(u8::from(a == b))).abs() < 1e-4));
+    let straight =
+        (0..3).all(|a| (0..3).all(|b| (product(a, b) - f64::from(u8::from(a == b))).abs() < 1e-4));
     if !straight {
         return Err(WriteError::Sheared);
     }

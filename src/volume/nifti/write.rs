@@ -140,9 +140,8 @@ fn quaternion(grid: &Grid) -> Option<([f64; 3], f64)> {
     let [sz, sy, sx] = grid.spacing_mm();
     let mut r = grid.affine().map(|[x, y, z, _]| [x / sx, y / sy, z / sz]);
     let product = |a: usize, b: usize| (0..3).map(|i| r[i][a] * r[i][b]).sum::<f64>();
-    let straight = (0..3).all(|a| {
-        (0..3).all(|b| (product(a, b) - f64::from(u8::from(a == b))).abs() < SHEAR)
-    });
+    let straight =
+        (0..3).all(|a| (0..3).all(|b| (product(a, b) - f64::from(u8::from(a == b))).abs() < SHEAR));
     if !straight {
         return None;
     }
@@ -160,12 +159,7 @@ fn determinant(r: &[[f64; 3]; 3]) -> f64 {
 /// is taken from the diagonal, the others from it: no division by a small number.
 fn rotation_bcd(r: &[[f64; 3]; 3]) -> [f64; 3] {
     let [xx, yy, zz] = [r[0][0], r[1][1], r[2][2]];
-    let squares = [
-        1.0 + xx + yy + zz,
-        1.0 + xx - yy - zz,
-        1.0 - xx + yy - zz,
-        1.0 - xx - yy + zz,
-    ];
+    let squares = [1.0 + xx + yy + zz, 1.0 + xx - yy - zz, 1.0 - xx + yy - zz, 1.0 - xx - yy + zz];
     let largest = (1..4).fold(0, |best, i| if squares[i] > squares[best] { i } else { best });
     let part = squares[largest].max(0.0).sqrt() / 2.0;
     let over = |value: f64| value / (4.0 * part);
@@ -199,8 +193,7 @@ mod tests {
 
     /// Left and back are negative in RAS: the grid of an axial DICOM series.
     fn axial_dicom() -> Grid {
-        let affine =
-            [[-0.7, 0.0, 0.0, 100.0], [0.0, -0.8, 0.0, 90.5], [0.0, 0.0, 5.0, -300.0]];
+        let affine = [[-0.7, 0.0, 0.0, 100.0], [0.0, -0.8, 0.0, 90.5], [0.0, 0.0, 5.0, -300.0]];
         Grid::new([2, 3, 4], [5.0, 0.8, 0.7], affine)
     }
 
