@@ -201,7 +201,7 @@ impl Body {
         let depth = under - self.table_gap + x * x / 900.0;
         match depth {
             d if !(0.0..30.0).contains(&d) || x.abs() > 210.0 => -1000.0,
-            d if !(1.6..28.4).contains(&d) => 40.0,
+            d if !(1.8..28.2).contains(&d) => 260.0,
             _ => -960.0,
         }
     }

@@ -19,8 +19,9 @@ pub struct Liver {
     left: Ellipsoid,
     middle: Ellipsoid,
     caudate: Ellipsoid,
-    /// Stomach, duodenum and pancreas below, the hilum, the right kidney, the spine.
-    hollows: [Ellipsoid; 4],
+    /// Stomach, duodenum and pancreas below, the hilum, the right kidney, the gallbladder's
+    /// bed, the spine.
+    hollows: [Ellipsoid; 5],
     fissure_x: f32,
     fissure_lean: f32,
     fissure_mm: f32,
@@ -51,8 +52,9 @@ impl Liver {
             hollows: [
                 b.ellipsoid([0.12, 0.3, -112.0], [draw.uniform(0.36, 0.46), 0.66, 58.0]),
                 b.ellipsoid([-0.19, 0.0, -94.0], [0.16, 0.13, 14.0]),
-                b.ellipsoid([-0.4, 0.78, -172.0], [0.38, draw.uniform(0.44, 0.6), 66.0]),
-                b.ellipsoid([0.0, 0.9, -80.0], [draw.uniform(0.26, 0.34), 0.68, 400.0]),
+                b.ellipsoid([-0.37, 0.84, -164.0], [0.37, draw.uniform(0.5, 0.66), 74.0]),
+                b.ellipsoid([-0.08, -0.34, -148.0], [draw.uniform(0.24, 0.34), 0.5, 46.0]),
+                b.ellipsoid([0.0, 0.9, -80.0], [draw.uniform(0.21, 0.28), 0.68, 400.0]),
             ],
             fissure_x: draw.uniform(0.0, 0.1) * b.half_width,
             fissure_lean: draw.uniform(-0.25, 0.1),
@@ -78,7 +80,8 @@ impl Liver {
         d = blend(d, self.caudate.distance(p), 6.0);
         d = carve(d, self.hollows[1].distance(p), 4.0);
         d = carve(d, self.hollows[2].distance(p), 14.0);
-        d = carve(d, self.hollows[3].distance(p), 10.0);
+        d = carve(d, self.hollows[3].distance(p), 12.0);
+        d = carve(d, self.hollows[4].distance(p), 10.0);
         d.max(-self.fissure(p))
     }
 

@@ -1,6 +1,7 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
 mod lesions;
+mod phantom;
 mod support;
 mod tidy;
 mod volume;
