@@ -2,3 +2,4 @@
 
 mod lesions;
 mod support;
+mod volume;
