@@ -59,7 +59,7 @@ struct Lesion {
     bbox_zyx: [[usize; 3]; 2],
     centre_ras_mm: [f64; 3],
     max_diameter_mm: f64,
-    axial_diameter_mm: f64,
+    max_axial_diameter_mm: f64,
     slices: [usize; 2],
 }
 
@@ -104,7 +104,7 @@ impl Lesion {
             bbox_zyx: [lesion.region.lo, lesion.region.hi],
             centre_ras_mm: measured.centre_ras_mm,
             max_diameter_mm: measured.max_diameter_mm,
-            axial_diameter_mm: measured.axial_diameter_mm,
+            max_axial_diameter_mm: measured.axial_diameter_mm,
             slices: measured.slices,
         }
     }

@@ -36,7 +36,8 @@ pub struct Args {
     /// margin.nii.gz.
     #[arg(long)]
     sweep: bool,
-    /// The gain at which labels_high.nii.gz was read: a sweep goes no further.
+    /// The gain at which labels_high.nii.gz was read, where no report says it: a sweep goes
+    /// no further.
     #[arg(long, default_value_t = 100.0)]
     gain_high: f64,
 }

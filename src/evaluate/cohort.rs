@@ -3,7 +3,8 @@
 //! The truth is a folder of label maps `<case>.nii.gz`. The predictions are a folder with,
 //! per case, a label map of the same name - the variant `base` alone - or a folder `<case>`
 //! as `analyze` writes it: `labels_base.nii.gz`, `labels_high.nii.gz`, `lesions.nii.gz`,
-//! `report.json`, and `margin.nii.gz` for a sweep.
+//! `report.json`, and `margin.nii.gz` for a sweep. The report lists a lesion of both views
+//! once, under the type it has in the base view; patient classes are the report's own.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,10 +14,11 @@ use serde::Deserialize;
 
 use super::Variant;
 use super::case::CaseResult;
-use super::sweep::sweep;
+use super::sweep::{SweepPoint, sweep};
 use crate::anatomy::Lesion;
 use crate::detect::Detection;
 use crate::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
+use crate::verdict::PatientClass;
 use crate::volume::nifti::NiftiError;
 use crate::volume::nifti::read::{read, read_labels};
 use crate::volume::{LabelMap, Volume};
@@ -162,7 +164,8 @@ fn prediction(folder: &Path, case: &str) -> Result<Predicted, CohortError> {
 }
 
 /// Reads and counts one case. With `highest_gain`, the gain at which `labels_high.nii.gz`
-/// was read, the gain is swept as well where there is a margin.
+/// was read unless the report says otherwise, the gain is swept as well where there is a
+/// margin.
 ///
 /// # Errors
 /// [`CohortError`] names the file.
@@ -171,38 +174,70 @@ pub fn judge(case: &CaseFiles, highest_gain: Option<f64>) -> Result<CaseResult, 
     let truth = lesions(&case.truth, &truth_map)?;
     let beside = Beside { truth: &truth_map, path: &case.truth };
     let mut views = BTreeMap::new();
-    let mut points = Vec::new();
-    match &case.predicted {
+    let folder = match &case.predicted {
         Predicted::Labels(path) => {
-            views.insert(Variant::Base, lesions(path, &beside.labels(path)?)?);
+            views.insert(Variant::Base, beside.lesions(path)?);
+            None
         }
-        Predicted::Folder(folder) => {
-            let base_path = folder.join("labels_base.nii.gz");
-            let base = lesions(&base_path, &beside.labels(&base_path)?)?;
-            if let Some(kept) = Kept::read(folder, &beside)? {
-                let high_path = folder.join("labels_high.nii.gz");
-                let high_map = beside.labels(&high_path)?;
-                let high = lesions(&high_path, &high_map)?;
-                views.insert(Variant::BaseRecls, kept.of(&base, |lesion| lesion.view.in_base()));
-                views.insert(Variant::HighRecls, kept.of(&high, |lesion| lesion.view.in_high()));
-                let margin = folder.join("margin.nii.gz");
-                if let Some(highest) = highest_gain.filter(|_| margin.is_file()) {
-                    let margin = beside.reals(&margin)?;
-                    points = sweep(&truth, &high_map, &margin, highest)
-                        .map_err(|reason| CohortError::TooFragmented { path: high_path, reason })?;
-                }
-            }
-            views.insert(Variant::Base, base);
+        Predicted::Folder(folder) => Some(folder),
+    };
+    let mut analysis = None;
+    if let Some(folder) = folder {
+        let base = beside.lesions(&folder.join(BASE))?;
+        analysis = Analysis::read(folder, &beside)?;
+        if let Some(kept) = &analysis {
+            let high = beside.lesions(&folder.join(HIGH))?;
+            views.insert(Variant::BaseRecls, kept.of(&base, ReportLesion::in_base));
+            views.insert(Variant::HighRecls, kept.of(&high, ReportLesion::in_high));
+        }
+        views.insert(Variant::Base, base);
+    }
+    let mut without_shuffle = None;
+    if let Some(folder) = &case.no_shuffle {
+        without_shuffle = Analysis::read(folder, &beside)?;
+        if let Some(kept) = &without_shuffle {
+            let base = beside.lesions(&folder.join(BASE))?;
+            views.insert(Variant::BaseReclsNoShuffle, kept.of(&base, ReportLesion::in_base));
         }
     }
-    if let Some(folder) = &case.no_shuffle
-        && let Some(kept) = Kept::read(folder, &beside)?
-    {
-        let path = folder.join("labels_base.nii.gz");
-        let base = lesions(&path, &beside.labels(&path)?)?;
-        views.insert(Variant::BaseReclsNoShuffle, kept.of(&base, |lesion| lesion.view.in_base()));
+    let mut result = CaseResult::new(&truth, &views);
+    // The report's own classes: a lesion of both views is listed under its base type only.
+    let classes = [
+        (Variant::BaseRecls, analysis.as_ref().map(|report| report.base)),
+        (Variant::HighRecls, analysis.as_ref().map(|report| report.high)),
+        (Variant::BaseReclsNoShuffle, without_shuffle.as_ref().map(|report| report.base)),
+    ];
+    for (variant, class) in classes {
+        if let (Some(view), Some(class)) = (result.views.get_mut(&variant), class) {
+            view.class = class;
+        }
     }
-    Ok(CaseResult { sweep: points, ..CaseResult::new(&truth, &views) })
+    if let (Some(folder), Some(asked)) = (folder, highest_gain) {
+        let highest = analysis.as_ref().and_then(|report| report.gain_high).unwrap_or(asked);
+        result.sweep = swept(folder, &truth, &beside, highest)?;
+    }
+    Ok(result)
+}
+
+/// Label map of the base view in a folder of `analyze`.
+const BASE: &str = "labels_base.nii.gz";
+/// Label map of the high-sensitivity view.
+const HIGH: &str = "labels_high.nii.gz";
+
+/// The points of a case; none without a margin.
+fn swept(
+    folder: &Path,
+    truth: &[Detection],
+    beside: &Beside,
+    highest: f64,
+) -> Result<Vec<SweepPoint>, CohortError> {
+    let margin = folder.join("margin.nii.gz");
+    if !margin.is_file() {
+        return Ok(Vec::new());
+    }
+    let path = folder.join(HIGH);
+    sweep(truth, &beside.labels(&path)?, &beside.reals(&margin)?, highest)
+        .map_err(|reason| CohortError::TooFragmented { path, reason })
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CohortError> {
@@ -226,6 +261,10 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
+    fn lesions(&self, path: &Path) -> Result<Vec<Detection>, CohortError> {
+        lesions(path, &self.labels(path)?)
+    }
+
     fn labels(&self, path: &Path) -> Result<LabelMap, CohortError> {
         self.checked(path, labels(path)?)
     }
@@ -245,7 +284,15 @@ impl Beside<'_> {
     }
 }
 
-/// What `report.json` says of a lesion that reclassification kept; other fields are not read.
+/// What is read of `report.json`; other fields are not.
+#[derive(Debug, Deserialize)]
+struct Report {
+    lesions: Vec<ReportLesion>,
+    patient_class: ReportClasses,
+    pipeline: Option<ReportPipeline>,
+}
+
+/// A lesion that reclassification kept.
 #[derive(Debug, Deserialize)]
 struct ReportLesion {
     id: u32,
@@ -254,42 +301,54 @@ struct ReportLesion {
     view: View,
 }
 
-/// In which set a lesion is.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// In which view a lesion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum View {
-    #[serde(alias = "common")]
-    Both,
-    #[serde(alias = "base_only")]
+    Common,
     Base,
-    #[serde(alias = "high_only")]
     High,
 }
 
-impl View {
-    fn in_base(self) -> bool {
-        matches!(self, View::Both | View::Base)
-    }
-
-    fn in_high(self) -> bool {
-        matches!(self, View::Both | View::High)
-    }
+/// The patient's class in both views.
+#[derive(Debug, Deserialize)]
+struct ReportClasses {
+    base: String,
+    high: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct Report {
-    lesions: Vec<ReportLesion>,
+struct ReportPipeline {
+    lesion_gain: Option<ReportGains>,
 }
 
-/// The lesions that reclassification kept, and where they are.
-struct Kept {
+#[derive(Debug, Deserialize)]
+struct ReportGains {
+    high: f64,
+}
+
+impl ReportLesion {
+    fn in_base(&self) -> bool {
+        self.view != View::High
+    }
+
+    fn in_high(&self) -> bool {
+        self.view != View::Base
+    }
+}
+
+/// What `analyze` made of a case: the lesions that were kept, and where they are.
+struct Analysis {
     lesions: BTreeMap<u32, (Lesion, ReportLesion)>,
     instances: Volume<f32>,
+    base: PatientClass,
+    high: PatientClass,
+    gain_high: Option<f64>,
 }
 
-impl Kept {
+impl Analysis {
     /// None if the folder has no report: then there was no reclassification.
-    fn read(folder: &Path, beside: &Beside) -> Result<Option<Kept>, CohortError> {
+    fn read(folder: &Path, beside: &Beside) -> Result<Option<Analysis>, CohortError> {
         let path = folder.join("report.json");
         if !path.is_file() {
             return Ok(None);
@@ -297,6 +356,11 @@ impl Kept {
         let refused = |reason| CohortError::Report { path: path.clone(), reason };
         let report: Report =
             serde_json::from_slice(&bytes(&path)?).map_err(|error| refused(error.to_string()))?;
+        let class = |name: &str| {
+            PatientClass::from_name(name)
+                .ok_or_else(|| refused(format!("{name} is no patient class")))
+        };
+        let [base, high] = [class(&report.patient_class.base)?, class(&report.patient_class.high)?];
         let mut lesions = BTreeMap::new();
         for lesion in report.lesions {
             let kind = Lesion::from_name(&lesion.class)
@@ -304,7 +368,9 @@ impl Kept {
             lesions.insert(lesion.id, (kind, lesion));
         }
         let instances = beside.reals(&folder.join("lesions.nii.gz"))?;
-        Ok(Some(Kept { lesions, instances }))
+        let gain_high = report.pipeline.and_then(|pipeline| pipeline.lesion_gain);
+        let gain_high = gain_high.map(|gains| gains.high);
+        Ok(Some(Analysis { lesions, instances, base, high, gain_high }))
     }
 
     /// The detections that were kept in a view, with their types after reclassification: each

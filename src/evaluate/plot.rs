@@ -10,7 +10,7 @@ const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 60.0;
 const RIGHT: f64 = 740.0;
 const TOP: f64 = 60.0;
-const BOTTOM: f64 = 360.0;
+const BOTTOM: f64 = 340.0;
 /// Okabe and Ito's colours: told apart by people who see colours differently.
 const COLOURS: [&str; 7] =
     ["#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#009E73", "#56B4E9", "#999999"];
@@ -60,7 +60,7 @@ fn malignant(tables: &Tables) -> String {
         Series::rates("recall", malignant().map(|row| row.paper.rates.recall)),
         Series::rates("recall, rough", malignant().map(|row| row.paper.rates.recall_rough)),
     ];
-    let categories = tables.lesions.iter().map(|table| table.variant.to_owned()).collect();
+    let categories = tables.lesions.iter().map(|table| broken(table.variant)).collect();
     Bars { title: "Malignant lesions", unit: "per cent", categories, series }.grouped(100.0)
 }
 
@@ -69,10 +69,16 @@ fn patients(tables: &Tables) -> String {
         Series::rates("sensitivity", tables.patients.iter().map(|row| row.sensitivity)),
         Series::rates("specificity", tables.patients.iter().map(|row| row.specificity)),
     ];
-    let name = |row: &str| row.replace(" (", "\n(");
-    let categories = tables.patients.iter().map(|row| name(&row.row)).collect();
+    let categories = tables.patients.iter().map(|row| broken(&row.row)).collect();
     Bars { title: "Patients, malignant or not", unit: "per cent", categories, series }
         .grouped(100.0)
+}
+
+/// A long name in lines short enough to stand beside its neighbours.
+fn broken(name: &str) -> String {
+    let breaks =
+        [(" (", "\n("), ("+", "\n+"), ("-no", "\n-no"), (" as ", "\nas "), (" or ", "\nor ")];
+    breaks.into_iter().fold(name.to_owned(), |name, (at, line)| name.replace(at, line))
 }
 
 fn sweep(tables: &Tables) -> String {
@@ -316,7 +322,7 @@ mod tests {
         let svg = bars.stacked();
         assert!(svg.contains("a &lt; b") && svg.contains("&gt;64") && svg.contains("x &amp; y"));
         // Ten of ten: from the top of the axis to the bottom.
-        assert!(svg.contains("y=\"60.0\" width=\"476.0\" height=\"300.0\""), "{svg}");
+        assert!(svg.contains("y=\"60.0\" width=\"476.0\" height=\"280.0\""), "{svg}");
         assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
     }
 }

@@ -61,10 +61,10 @@ fn detect_writes_lesions_and_their_numbers() {
     let expected = json!({"spacing_mm": [5.0, 1.0, 1.0], "lesions": [
         {"id": 1, "class": "HCC", "label": 1, "malignant": true, "voxels": 1, "volume_cm3": 0.005,
          "bbox_zyx": [[0, 10, 10], [1, 11, 11]], "centre_ras_mm": [0.0, 10.0, 0.0],
-         "max_diameter_mm": 0.0, "axial_diameter_mm": 0.0, "slices": [0, 1]},
+         "max_diameter_mm": 0.0, "max_axial_diameter_mm": 0.0, "slices": [0, 1]},
         {"id": 2, "class": "Meta", "label": 3, "malignant": true, "voxels": 24, "volume_cm3": 0.12,
          "bbox_zyx": [[1, 2, 2], [3, 5, 6]], "centre_ras_mm": [-6.5, 3.0, 7.5],
-         "max_diameter_mm": 38.0f64.sqrt(), "axial_diameter_mm": 13.0f64.sqrt(), "slices": [1, 3]},
+         "max_diameter_mm": 38.0f64.sqrt(), "max_axial_diameter_mm": 13.0f64.sqrt(), "slices": [1, 3]},
     ]});
     assert_eq!(document(&out), expected);
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
@@ -195,10 +195,15 @@ fn analysed(folder: &Path, case: &str) {
             (0, 1..) => 3.0,
             _ => 20.0,
         });
-    let report = json!({"schema": "x", "lesions": [
-        {"id": 7, "class": "HCC", "view": "both", "score": 0.7},
-        {"id": 300, "class": "ICC", "view": "high"},
-    ]});
+    let report = json!({
+        "schema": "hepalert.report.v1",
+        "patient_class": {"base": "HCC", "high": "HCC", "joint": "HCC"},
+        "pipeline": {"lesion_gain": {"base": 1.0, "high": 50.0}},
+        "lesions": [
+            {"id": 7, "class": "HCC", "view": "common", "volume_cm3": 0.02},
+            {"id": 300, "class": "ICC", "view": "high"},
+        ],
+    });
     let grid = || Arc::clone(base.grid());
     save(&inside, "labels_base.nii.gz", write_u8(&base));
     save(&inside, "labels_high.nii.gz", write_u8(&high));
@@ -224,7 +229,7 @@ fn evaluate_counts_every_variant_of_a_cohort() {
         let out = [Path::new("--out"), &out];
         run(hepalert().args(["--json", "evaluate"]).args(paths).args(out).args(more))
     };
-    let output = evaluate(&["--sweep", "--gain-high", "50"]);
+    let output = evaluate(&["--sweep"]);
     assert!(output.status.success());
     let tables = document(&out.join("tables.json"));
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), tables);
