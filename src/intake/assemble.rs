@@ -236,7 +236,7 @@ impl Assembler {
         let patient = Millis(quiet.0.saturating_mul(HOLE_PATIENCE));
         let why = if self.now.is_past(course.changed, quiet) {
             let long = self.now.is_past(course.changed, patient);
-            (long || !course.gathered.has_hole()).then_some(Why::QuietPeriod)
+            (long || !course.gathered.awaits_slices()).then_some(Why::QuietPeriod)
         } else {
             let AssembleParams { expected, rules, .. } = &self.params;
             let since = self.now.less(Millis::from_s(phase_quiet_s))?;
