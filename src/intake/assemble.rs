@@ -9,7 +9,7 @@
 //! when a marker says so, or at `force_complete_s` after its first file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Why};
 use super::facts::{FileFacts, StudyFiles};
@@ -39,13 +39,22 @@ struct Course {
     accounted: BTreeSet<Item>,
 }
 
+/// A file that was seen and is not yet read.
+#[derive(Debug)]
+struct Awaited {
+    /// Whose, if its name says so.
+    study: Option<StudyKey>,
+    /// Seen like this since.
+    since: Millis,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Assembler {
     params: AssembleParams,
     courses: BTreeMap<StudyKey, Course>,
     owners: BTreeMap<PathBuf, StudyKey>,
-    pending: BTreeMap<PathBuf, Option<StudyKey>>,
+    pending: BTreeMap<PathBuf, Awaited>,
     unreadable: BTreeSet<PathBuf>,
     markers: Vec<(Marker, Millis)>,
     known: BTreeMap<Digest, (StudyKey, u32)>,
@@ -96,7 +105,7 @@ impl Assembler {
                 if let Some(course) = study.as_ref().and_then(|key| self.courses.get_mut(key)) {
                     course.changed = self.now;
                 }
-                self.pending.insert(path, study);
+                self.pending.insert(path, Awaited { study, since: self.now });
                 Vec::new()
             }
             Event::Unreadable { path } => {
@@ -236,25 +245,29 @@ impl Assembler {
         let patient = Millis(quiet.0.saturating_mul(HOLE_PATIENCE));
         let why = if self.now.is_past(course.changed, quiet) {
             let long = self.now.is_past(course.changed, patient);
-            (long || !course.gathered.has_hole()).then_some(Why::QuietPeriod)
+            (long || !course.gathered.awaits_slices()).then_some(Why::QuietPeriod)
         } else {
             let AssembleParams { expected, rules, .. } = &self.params;
             let since = self.now.less(Millis::from_s(phase_quiet_s))?;
             course.gathered.is_surely_whole(expected, rules, since).then_some(Why::AllPhases)
         };
-        why.filter(|_| !self.is_waited_for(key, course))
+        why.filter(|why| !self.is_waited_for(key, course, *why))
     }
 
-    /// A file that is this study's by name is still being written, or one beside its files
-    /// lies there half.
-    fn is_waited_for(&self, key: &StudyKey, course: &Course) -> bool {
-        if self.pending.values().any(|study| study.as_ref() == Some(key)) {
-            return true;
-        }
-        let beside = |path: &PathBuf| {
-            course.gathered.files.keys().any(|held| held.parent() == path.parent())
+    /// True while a file may still be part of this study: it says so by name, or it lies
+    /// beside the study's files and is half there, or was seen before the last of them was
+    /// read. Files seen later are of other studies as likely as not; only a study that need
+    /// not wait for its quiet period waits for them too.
+    fn is_waited_for(&self, key: &StudyKey, course: &Course, why: Why) -> bool {
+        let folders: BTreeSet<Option<&Path>> =
+            course.gathered.files.keys().map(|path| path.parent()).collect();
+        let beside = |path: &PathBuf| folders.contains(&path.parent());
+        let early = why == Why::AllPhases;
+        let holds = |(path, awaited): (&PathBuf, &Awaited)| match &awaited.study {
+            Some(study) => study == key,
+            None => (early || awaited.since <= course.changed) && beside(path),
         };
-        self.unreadable.iter().any(beside)
+        self.pending.iter().any(holds) || self.unreadable.iter().any(beside)
     }
 
     /// The open studies that a marker completes now. A marker counts once.

@@ -97,3 +97,15 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_may_live_in_a_thread_of_its_own() {
+        fn is_send<T: Send>() {}
+        is_send::<Desk>();
+        is_send::<Step>();
+    }
+}

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn only_hounsfield_units_of_a_body_pass() {
-        let body = |i: usize| if i % 2 == 0 { -1000.0 } else { (i % 90) as f32 };
+        let body = |i: usize| if i.is_multiple_of(2) { -1000.0 } else { (i % 90) as f32 };
         assert_eq!(values(body), None);
         let refused = Some(RejectCode::NotCtValues);
         assert_eq!(values(|_| 40.0), refused, "constant");

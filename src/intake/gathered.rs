@@ -159,9 +159,11 @@ impl Gathered {
         self.pick(expected, rules).is_ok_and(|picked| picked.iter().all(sure))
     }
 
-    /// True when a series has a hole that a slice may still fill.
-    pub fn has_hole(&self) -> bool {
-        self.stacks().iter().any(|slices| slices.stack.set_aside.is_none() && slices.has_hole())
+    /// True when a series has a hole that a slice may still fill; a slice that was given up
+    /// explains its hole.
+    pub fn awaits_slices(&self) -> bool {
+        let is_torn = |slices: &Slices<'_>| slices.stack.set_aside.is_none() && slices.has_hole();
+        self.broken.is_empty() && self.stacks().iter().any(is_torn)
     }
 
     /// The fingerprint of everything, used or not: names a refused study.

@@ -245,3 +245,45 @@ fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
     // C order is checked when a volume is made: the slice is always there.
     volume.voxels().as_slice().map(sample).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nifti_grid_must_be_axial_and_long_enough() {
+        let gate = GateParams::default();
+        let code = |grid: &Grid| check_nifti_grid(grid, &gate).err().map(|refusal| refusal.code);
+        let axial = Grid::axial([40, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
+        assert_eq!(code(&axial), None);
+        let short = Grid::axial([10, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
+        assert_eq!(code(&short), Some(RejectCode::TooShort));
+        // Third index from front to back.
+        let affine = [[0.8, 0.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0], [0.0, 0.8, 0.0, 0.0]];
+        let coronal = Grid::new([40, 64, 64], [5.0, 0.8, 0.8], affine);
+        assert_eq!(code(&coronal), Some(RejectCode::NotAxial));
+    }
+
+    #[test]
+    fn sizes_are_bounded_before_anything_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, [0; 100]).unwrap();
+        let phase = PhaseFiles {
+            phase: Phase::Vp,
+            source: PhaseSource::Given,
+            confidence: Confidence::High,
+            format: Format::Dicom,
+            files: vec![path.clone(), path],
+        };
+        let check = |max_files, max_file_bytes, max_study_bytes| {
+            let gate =
+                GateParams { max_files, max_file_bytes, max_study_bytes, ..GateParams::default() };
+            check_sizes(&[&phase], &gate).err().map(|refusal| refusal.code)
+        };
+        assert_eq!(check(2, 100, 200), None);
+        assert_eq!(check(1, 100, 200), Some(RejectCode::TooManyFiles));
+        assert_eq!(check(2, 99, 200), Some(RejectCode::AbsurdSize));
+        assert_eq!(check(2, 100, 199), Some(RejectCode::AbsurdSize));
+    }
+}

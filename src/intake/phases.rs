@@ -655,7 +655,7 @@ mod tests {
         let both = [scout.clone(), stack("venous", true, "1", 40)];
         assert_eq!(choose(&both, &[Phase::Vp], &PhaseRules::default()).unwrap()[0].at, 1);
         check(
-            &[scout.clone()],
+            std::slice::from_ref(&scout),
             &[Phase::Vp],
             expect![[r#"
             localiser

@@ -465,6 +465,32 @@ fn too_many_files_are_refused_and_held_no_longer() {
     assert_eq!(story.told(), ["received", "refused 1: too_many_files of 10 files"]);
 }
 
+#[test]
+fn a_backlog_of_unread_files_is_no_quiet_period() {
+    let mut story = Story::new(&VENOUS);
+    for n in 20..40 {
+        story.event(Event::Pending { path: format!("/e/venous{n}").into(), study: None });
+    }
+    story.series("/e", "a", "venous", 20).wait(1000);
+    assert_eq!(story.told(), ["received"], "half of it is read, the rest waits its turn");
+    story.series("/e", "a", "venous", 40).wait(30);
+    assert_eq!(story.told(), ["complete 1 (all_phases): vp 40"]);
+}
+
+#[test]
+fn a_stream_of_others_in_the_folder_starves_nobody() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20);
+    for n in 0..150 {
+        // A file of somebody else is always on its way.
+        story.event(Event::Pending { path: format!("/e/x{n}").into(), study: None }).wait(1);
+        story.file(&format!("/e/x{n}"), slice("b", "venous", n));
+        story.event(Event::Pending { path: format!("/e/y{n}").into(), study: None });
+        story.event(Event::Gone { path: format!("/e/y{}", n as i64 - 1).into() });
+    }
+    assert_eq!(story.told(), ["received", "received", "complete 1 (quiet_period): vp 20"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

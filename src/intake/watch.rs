@@ -358,7 +358,7 @@ pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
             Err(_) => found.blind.push(folder),
         }
     }
-    let blind_spots = (!found.blind.is_empty()).then(|| Degraded::BlindSpots(found.blind.len()));
+    let blind_spots = (!found.blind.is_empty()).then_some(Degraded::BlindSpots(found.blind.len()));
     found.degraded.extend(blind_spots);
     if too_deep {
         found.degraded.push(Degraded::TooDeep(params.max_depth));

@@ -2,6 +2,7 @@
 
 mod lesions;
 mod phantom;
+mod intake;
 mod support;
 mod tidy;
 mod volume;
