@@ -21,6 +21,11 @@ const OVERVIEW_COLUMNS: usize = 4;
 const TILE_PX: usize = 320;
 /// Width of each half of a lesion's picture, in pixels.
 const PANEL_PX: usize = 560;
+/// Denser than air, lung and most of fat's noise.
+const BODY_HU: f32 = -200.0;
+/// A row of the picture belongs to the body if more than one in so many voxels is dense: a
+/// table is thin.
+const BODY_SHARE: usize = 8;
 /// Voxels of body shown around the liver and around a lesion, in mm.
 const MARGIN_MM: f64 = 25.0;
 
@@ -223,18 +228,36 @@ fn spread([first, last]: [usize; 2], most: usize) -> Vec<usize> {
     (0..count).map(|n| first + (step * n as f64).round() as usize).collect()
 }
 
-/// The box around everything denser than fat, so that air is not shown.
+/// The box around the body in the middle slice, so that neither air nor the table is shown:
+/// the longest runs of rows and of columns of which a fair share is denser than fat.
 fn body_frame(scene: &Scene<'_>) -> Frame {
     let [slices, rows, columns] = scene.image.grid().shape();
     let middle = scene.image.voxels().index_axis(Axis(0), slices / 2);
-    let body = middle.indexed_iter().filter(|(_, hu)| **hu > -200.0).map(|(at, _)| at);
-    let whole = Frame { rows: [0, rows], columns: [0, columns] };
-    body.fold(None, |frame: Option<Frame>, (y, x)| {
-        let frame = frame.unwrap_or(Frame { rows: [y, y + 1], columns: [x, x + 1] });
-        let grow = |[lo, hi]: [usize; 2], at: usize| [lo.min(at), hi.max(at + 1)];
-        Some(Frame { rows: grow(frame.rows, y), columns: grow(frame.columns, x) })
-    })
-    .unwrap_or(whole)
+    let dense = |line: ndarray::ArrayView1<'_, f32>| {
+        let count = line.iter().filter(|hu| **hu > BODY_HU).count();
+        count * BODY_SHARE > line.len()
+    };
+    let along = |axis: usize, n: usize| longest_run(n, |k| dense(middle.index_axis(Axis(axis), k)));
+    Frame {
+        rows: along(0, rows).unwrap_or([0, rows]),
+        columns: along(1, columns).unwrap_or([0, columns]),
+    }
+}
+
+/// The longest half-open run of places below `n` that hold, the first of equals.
+fn longest_run(n: usize, holds: impl Fn(usize) -> bool) -> Option<[usize; 2]> {
+    let mut best: Option<[usize; 2]> = None;
+    let mut begin = None;
+    for k in 0..=n {
+        if k < n && holds(k) {
+            begin.get_or_insert(k);
+        } else if let Some(first) = begin.take()
+            && best.is_none_or(|[lo, hi]| k - first > hi - lo)
+        {
+            best = Some([first, k]);
+        }
+    }
+    best
 }
 
 /// The box around a lesion with a margin of body, square in millimetres where it fits.
