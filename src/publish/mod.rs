@@ -12,10 +12,11 @@ pub mod link;
 pub mod messages;
 pub mod mqtt;
 pub mod outbox;
+mod publisher;
 mod sender;
 
 pub use contract::{Code, ContractError, Draft, EventKind, Row};
 pub use findings::{Findings, Privacy};
 pub use ids::Identity;
 pub use mqtt::{Params, Tls, probe};
-pub use sender::{LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};
+pub use publisher::{LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};

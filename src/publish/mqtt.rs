@@ -107,12 +107,16 @@ impl Params {
             .set_connect_timeout(CONNECT)
             .set_max_packet_size(Some(MOST_INCOMING))
             .set_outgoing_inflight_upper_limit(self.inflight.max(1));
-        if let Some(username) = &self.username {
-            options.set_username(username.clone());
-        }
-        if let Some(file) = &self.password_file {
-            options.set_password(read(file, "the password")?.trim_ascii_end().to_vec());
-        }
+        let password = match &self.password_file {
+            Some(file) => Some(read(file, "the password")?.trim_ascii_end().to_vec()),
+            None => None,
+        };
+        match (&self.username, password) {
+            (Some(name), Some(password)) => options.set_credentials(name.clone(), password),
+            (Some(name), None) => options.set_username(name.clone()),
+            (None, Some(password)) => options.set_password(password),
+            (None, None) => &mut options,
+        };
         if let Some(tls) = &self.tls {
             let ca = read(&tls.ca_file, "the broker's authority")?;
             let client = match &tls.client {
@@ -248,15 +252,19 @@ impl Link for MqttLink {
     fn close(&mut self, polite: Option<Duration>) {
         let Some(Connection { client, mut driver }) = self.connection.take() else { return };
         self.generation += 1;
-        if let Some(patience) = polite {
-            let _ = client.try_disconnect_with_timeout(patience);
-            let _ =
-                self.runtime.block_on(async { tokio::time::timeout(patience, &mut driver).await });
-        }
-        driver.abort();
-        // Aborting is only a wish until the task was polled: without this the socket would
-        // stay open until the next wait.
-        self.runtime.block_on(async { driver.await.ok() });
+        let polite =
+            polite.filter(|patience| client.try_disconnect_with_timeout(*patience).is_ok());
+        self.runtime.block_on(async {
+            if let Some(patience) = polite
+                && tokio::time::timeout(patience, &mut driver).await.is_ok()
+            {
+                return;
+            }
+            driver.abort();
+            // Aborting is only a wish until the task was polled: without this the socket
+            // would stay open until the next wait.
+            let _ = driver.await;
+        });
     }
 
     fn waker(&self) -> Waker {

@@ -196,8 +196,8 @@ impl Schedule {
         if now >= self.next_health && self.stop_by.is_none() {
             self.due.insert(Retained::Health);
         }
-        let free = |d: &&Retained| !self.under_way.contains_key(&Item::Retained(**d));
-        if let Some(&document) = self.due.iter().find(free) {
+        // An earlier one may still be under way: the later word must not wait for it.
+        if let Some(&document) = self.due.first() {
             return Step::SendRetained(document);
         }
         let room = self.limits.window.saturating_sub(self.under_way.len());
@@ -358,6 +358,7 @@ impl Schedule {
     pub fn stop(&mut self, by: u64) {
         self.stop_by = Some(by);
         self.replay = None;
+        self.dry = false;
         if matches!(self.line, Line::Up { .. }) {
             self.due = [Retained::Availability, Retained::Status].into();
         }

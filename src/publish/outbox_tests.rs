@@ -155,7 +155,6 @@ fn a_stop_says_offline_first_and_sends_what_it_can() {
         assert_eq!(schedule.next(1), Step::SendRetained(document));
         schedule.sent(Item::Retained(document), 1);
     }
-    schedule.woken();
     assert_eq!(schedule.next(1), Step::Fetch { after: 0, most: 1 });
     schedule.fetched(&[1], 1);
     send(&mut schedule, &[1]);

@@ -19,6 +19,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 mod audit;
+#[cfg(test)]
+mod crash_tests;
 mod job;
 mod jobs;
 mod open;

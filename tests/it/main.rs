@@ -1,9 +1,12 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
+mod broker;
 mod intake;
 mod lesions;
 mod phantom;
+mod publish;
 mod segment;
+mod store;
 mod support;
 mod tidy;
 mod volume;
