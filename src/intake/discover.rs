@@ -3,12 +3,12 @@
 //! Owns one look at one place; the rules are those of the assembler. A person waits here:
 //! whatever cannot be used is named at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::events::{AssembleParams, Event, Millis, Outcome};
-use super::facts::StudyFiles;
+use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RejectCode;
@@ -47,18 +47,23 @@ pub fn discover(
     let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
     let found: Vec<_> =
-        files.par_iter().map(|(path, stamp)| (path, probe.read(path, *stamp))).collect();
+        files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path)).collect();
     let mut params = AssembleParams::new(root, expected);
     params.rules = rules.clone();
     params.max_files = gate.max_files;
-    // Whatever is not complete beyond doubt is complete now: nothing more will come.
+    // Nothing more will come: whatever is there is complete now.
     params.force_complete_s = 0.0;
-    let mut machine = Assembler::new(params, Vec::new());
+    sort(assemble(Assembler::new(params, Vec::new()), found))
+}
+
+/// Broken files last: whose they are shows by what lies beside them.
+fn assemble(
+    mut machine: Assembler,
+    found: Vec<(Result<FileFacts, ProbeError>, PathBuf)>,
+) -> Vec<Outcome> {
+    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, _)| f.is_ok());
     let mut outcomes = Vec::new();
-    // Broken files last: whose they are shows by what lies beside them.
-    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, f)| f.is_ok());
-    for (path, found) in whole.into_iter().chain(broken) {
-        let path = path.clone();
+    for (found, path) in whole.into_iter().chain(broken) {
         let event = match found {
             Ok(facts) => Event::Settled { path, facts },
             Err(ProbeError::Broken(broken)) => Event::Rejected { path, broken },
@@ -67,7 +72,7 @@ pub fn discover(
         outcomes.extend(machine.apply(event, Millis(0)));
     }
     outcomes.extend(machine.tick(Millis(1)));
-    sort(outcomes)
+    outcomes
 }
 
 fn look(input: &Path) -> std::io::Result<Snapshot> {

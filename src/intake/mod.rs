@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`watch`] lists the folder, [`settle`] tells files that are whole from
 //! files still being written, [`probe`] reads one file's facts, [`assemble`] makes studies
-//! of facts, [`phases`] picks the series, [`load`] reads the voxels past the [`gate`].
+//! of facts, [`phases`] picks the series, [`mod@load`] reads the voxels past the [`gate`].
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
