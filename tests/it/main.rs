@@ -1,3 +1,4 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
+mod reclassify;
 mod support;
