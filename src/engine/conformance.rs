@@ -12,6 +12,9 @@ use super::{Engine, EngineError};
 /// Two logits closer than this are a tie: which of them wins says nothing of the engine.
 const TIE: f32 = 1e-3;
 
+/// Patches that [`suite`] runs.
+pub const SUITE_RUNS: usize = 3;
+
 /// A patch and the logits a network gave for it when its bundle was made.
 #[derive(Debug, Clone)]
 pub struct GoldenPatch {

@@ -1,4 +1,5 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
 mod reclassify;
+mod segment;
 mod support;

@@ -266,7 +266,7 @@ fn check_axes(network: &Network) -> Result<(), String> {
         format!("mirror_axes {mirrors:?} must be increasing axes out of 0, 1, 2")
     })?;
     let step = network.tile_step;
-    ensure(step >= 0.05 && step <= 1.0, || format!("tile_step {step} must lie in 0.05 to 1"))?;
+    ensure((0.05..=1.0).contains(&step), || format!("tile_step {step} must lie in 0.05 to 1"))?;
     let stride = network.golden.stride;
     ensure(stride.iter().zip(network.patch).all(|(&s, n)| (1..=n).contains(&s)), || {
         format!("golden.stride {stride:?} must lie within the patch")
