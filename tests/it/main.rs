@@ -5,6 +5,7 @@ mod intake;
 mod lesions;
 mod phantom;
 mod publish;
+mod reclassify;
 mod segment;
 mod store;
 mod support;
