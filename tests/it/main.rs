@@ -1,6 +1,7 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
 mod broker;
+mod daemon;
 mod intake;
 mod lesions;
 mod phantom;
