@@ -1,5 +1,7 @@
 //! `detect`, `match` and `evaluate` on files, and real lesion shapes against flood fill.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail by panicking, as tests do
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
