@@ -157,7 +157,7 @@ impl Planted {
             way: draw.direction(),
             count: draw.around(count, 0.2),
             height: lobes * draw.uniform(0.3, 1.0),
-            start: draw.uniform(0.0, 6.28),
+            start: draw.uniform(0.0, std::f32::consts::TAU),
         });
         Planted {
             kind,

@@ -157,3 +157,16 @@ fn every_case_comes_up_when_the_seed_decides() {
     assert_eq!(malignant + benign + normal, 200);
     assert!(malignant > 70 && benign > 25 && normal > 25, "{malignant} {benign} {normal}");
 }
+
+#[test]
+fn a_large_malignant_lesion_always_finds_a_place() {
+    for seed in 1000..1040 {
+        let scene = Scene::new(seed, Case::Malignant, Size::SMALL);
+        let first = scene.lesions.first().map(|lesion| (lesion.kind, lesion.radii_mm()));
+        let large = |(kind, radii): (Lesion, [f64; 3])| {
+            // 4/3 pi 6.3 mm cubed is 1 cm3; lobes and the grid take some.
+            kind.is_malignant() && radii.iter().product::<f64>().cbrt() > 8.0
+        };
+        assert!(first.is_some_and(large), "seed {seed}: {first:?}");
+    }
+}

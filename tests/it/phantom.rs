@@ -1,4 +1,5 @@
 //! `hepalert phantom` writes a study that readers take, with its truth.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::Read;
 use std::path::Path;
