@@ -14,6 +14,7 @@ use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_
 use super::{Exit, Failure, Ui};
 use crate::detect::Detection;
 use crate::detect::seg2det::{Params as DetectParams, seg2det};
+use crate::engine::bundle::{Bundle, Role};
 use crate::image::normalise::Normalisation;
 use crate::reclassify::{
     Carried, LIVER_CLASS, Prepared, Sampling, Scheme, draw, patch_generator, study_seed,
@@ -64,6 +65,9 @@ pub struct Args {
     /// The name that files begin with.
     #[arg(long, default_value = "case")]
     case: String,
+    /// Take voxel size, patch size and intensities from this engine bundle.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["spacing", "patch", "intensity"])]
+    engine: Option<PathBuf>,
     /// The second network's voxel size, z,y,x.
     #[arg(long, default_value = "5,1.5,1.5", value_parser = triple::<f64>, value_name = "MM")]
     spacing: [f64; 3],
@@ -126,8 +130,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let study = read_study(&args.phases)?;
     let labels = read_label_file(&args.labels, &args.relabel, &study)?;
-    let channels = vec![args.intensity; study.phases().len()];
-    let sampling = Sampling { spacing_mm: args.spacing, patch: args.patch, channels };
+    let sampling = sampling(args, study.phases().len())?;
     let prepared = Prepared::new(&study, &labels, &sampling)
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let found = seg2det(&labels, &DetectParams::default());
@@ -158,6 +161,19 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         summary.cases_in_folder
     );
     ui.result(&summary, text)
+}
+
+/// The second network's, or what the arguments say.
+fn sampling(args: &Args, phases: usize) -> Result<Sampling, Failure> {
+    let Some(folder) = &args.engine else {
+        let channels = vec![args.intensity; phases];
+        return Ok(Sampling { spacing_mm: args.spacing, patch: args.patch, channels });
+    };
+    let unusable = |error| Failure::new(Exit::Engine, error);
+    let bundle = Bundle::open(folder).map_err(|error| unusable(anyhow::Error::new(error)))?;
+    let plan =
+        bundle.require(Role::Reclassify).map_err(|error| unusable(anyhow::Error::new(error)))?;
+    Sampling::of_plan(plan).map_err(|error| unusable(anyhow::Error::new(error)))
 }
 
 /// Lesions that have a voxel in the liver region, largest first.

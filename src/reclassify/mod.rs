@@ -8,6 +8,7 @@
 use crate::anatomy::Lesion;
 use crate::engine::EngineError;
 
+pub mod folds;
 pub mod lesion;
 pub mod prepared;
 pub mod region;
@@ -19,6 +20,7 @@ mod stage;
 mod tests;
 pub mod vote;
 
+pub use folds::MeanOfFolds;
 pub use lesion::{Candidate, Carried};
 pub use prepared::{PrepareError, Prepared, Sampling};
 pub use region::{LIVER_CLASS, LiverRegion};
