@@ -1,17 +1,193 @@
-//! Being written.
-use super::{Failure, Ui};
+//! `engine`: what bundles there are, what they say of themselves, and whether they work.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::segment::{Backend, open_bundle};
+use super::{Exit, Failure, Ui};
+use crate::engine::bundle::{Bundle, MANIFEST, NetworkPlan, Role, Tolerance};
+use crate::engine::conformance;
 
 /// Arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum Args {
-    /// List.
-    List,
+    /// The bundles in a folder.
+    List {
+        /// Folder that holds one folder per bundle.
+        #[arg(default_value = "engines")]
+        folder: PathBuf,
+    },
+    /// What a bundle says of itself.
+    Inspect {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+    },
+    /// Check every file of a bundle against its manifest.
+    Verify {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+    },
+    /// Load every network of a bundle and compare its golden patch.
+    Selftest {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+        /// What runs the networks.
+        #[arg(long, value_enum, default_value_t = Backend::Tract)]
+        backend: Backend,
+        /// Threads of one engine [default: all cores].
+        #[arg(long)]
+        threads: Option<usize>,
+    },
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Not built yet.
-pub fn run(_args: &Args, _ui: &Ui) -> Result<(), Failure> {
-    Err(Failure::failed(anyhow::anyhow!("not built yet")))
+/// Exit code 4 if a bundle cannot be used.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match args {
+        Args::List { folder } => list(folder, ui),
+        Args::Inspect { bundle } => inspect(&open_bundle(bundle)?, ui),
+        Args::Verify { bundle } => verify(&open_bundle(bundle)?, ui),
+        Args::Selftest { bundle, backend, threads } => {
+            selftest(&open_bundle(bundle)?, *backend, *threads, ui)
+        }
+    }
+}
+
+/// Folders without a manifest are no bundles; broken bundles are listed with their fault.
+fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
+    let entries = std::fs::read_dir(folder)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("{}: not a readable folder of bundles", folder.display()))?;
+    let mut dirs: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    dirs.retain(|dir| dir.join(MANIFEST).is_file());
+    dirs.sort();
+    let mut documents = Vec::new();
+    let mut text = String::new();
+    for dir in dirs {
+        let line = match Bundle::open(&dir) {
+            Ok(bundle) => {
+                documents.push(json!({"path": dir, "usable": true, "id": bundle.id(),
+                    "version": bundle.version(), "setting": bundle.setting().name(),
+                    "sha256": bundle.fingerprint()}));
+                let setting = bundle.setting().name();
+                format!("{} version {}, {setting}", bundle.id(), bundle.version())
+            }
+            Err(error) => {
+                let fault = error.to_string();
+                documents.push(json!({"path": dir, "usable": false, "fault": fault}));
+                format!("not usable: {error}")
+            }
+        };
+        let _ = writeln!(text, "{}: {line}", dir.display());
+    }
+    if text.is_empty() {
+        text = format!("{}: no bundles", folder.display());
+    }
+    ui.result(&documents, text.trim_end())
+}
+
+fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
+    let phases: Vec<&str> = bundle.phases().iter().map(|phase| phase.code()).collect();
+    let gain = bundle.lesion_gain();
+    let networks: Vec<(Role, &NetworkPlan)> = networks(bundle).collect();
+    let described: serde_json::Map<String, Value> =
+        networks.iter().map(|(role, plan)| (role.name().to_owned(), describe(plan))).collect();
+    let document = json!({
+        "id": bundle.id(), "version": bundle.version(), "created": bundle.created(),
+        "intended_use": bundle.intended_use(), "licence": bundle.licence(),
+        "setting": bundle.setting().name(), "phases": phases,
+        "lesion_gain": {"base": gain.base, "high": gain.high}, "sha256": bundle.fingerprint(),
+        "networks": described, "training": bundle.training(),
+    });
+    let mut text = format!(
+        "{} version {} of {}\n  intended use: {}\n  licence: {}\n  phases: {} ({})\n  lesion gain: base {}, high {}\n  fingerprint: {}",
+        bundle.id(),
+        bundle.version(),
+        bundle.created(),
+        bundle.intended_use(),
+        bundle.licence(),
+        phases.join(", "),
+        bundle.setting().name(),
+        gain.base,
+        gain.high,
+        bundle.fingerprint()
+    );
+    for (role, plan) in networks {
+        let _ = write!(
+            text,
+            "\n  {}: {} fold(s), {} classes, patch {:?} at {:?} mm, {:?} fusion, mirrors {:?}",
+            role.name(),
+            plan.files.len(),
+            plan.classes.len(),
+            plan.patch,
+            plan.spacing_mm,
+            plan.fusion,
+            plan.mirror_axes
+        );
+    }
+    ui.result(&document, text)
+}
+
+fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
+    let both = [Role::Segment, Role::Reclassify];
+    both.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
+}
+
+fn describe(plan: &NetworkPlan) -> Value {
+    let files: Vec<Value> = plan
+        .files
+        .iter()
+        .map(|file| json!({"path": file.path(), "sha256": file.sha256(), "bytes": file.bytes()}))
+        .collect();
+    json!({"files": files, "classes": plan.classes, "channels": plan.channels,
+        "patch": plan.patch, "spacing_mm": plan.spacing_mm, "mirror_axes": plan.mirror_axes,
+        "tile_step": plan.tile_step})
+}
+
+/// Opening has checked everything there is to check without running a network.
+fn verify(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
+    let files: usize = networks(bundle).map(|(_, plan)| plan.files.len() + 2).sum();
+    let document = json!({"id": bundle.id(), "version": bundle.version(), "files": files,
+        "whole": true, "sha256": bundle.fingerprint()});
+    let (id, version) = (bundle.id(), bundle.version());
+    ui.result(&document, format!("{id} version {version}: {files} files, all whole"))
+}
+
+fn selftest(
+    bundle: &Bundle,
+    backend: Backend,
+    threads: Option<usize>,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
+    let mut documents = Vec::new();
+    let mut text = String::new();
+    for (role, _) in networks(bundle) {
+        let golden = bundle.golden(role).map_err(unusable)?;
+        let mut engines = bundle.load(role, backend.choice(threads)).map_err(unusable)?;
+        for (fold, engine) in engines.iter_mut().enumerate() {
+            let started = Instant::now();
+            let found =
+                conformance::suite(engine.as_mut(), &golden, Tolerance::F32).map_err(unusable)?;
+            let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
+            documents.push(json!({"network": role.name(), "fold": fold,
+                "argmax_agreement": found.argmax_agreement,
+                "largest_logit_difference": found.logit_difference,
+                "seconds_per_patch": per_patch}));
+            let _ = writeln!(
+                text,
+                "{} fold {fold}: best class equal on {:.3} % of voxels, largest logit difference {:.1e}, {per_patch:.2} s per patch",
+                role.name(),
+                100.0 * found.argmax_agreement,
+                found.logit_difference
+            );
+        }
+    }
+    ui.result(&documents, text.trim_end())
 }

@@ -1,14 +1,272 @@
-//! Being written.
-use super::{Failure, Ui};
+//! `hepalert reclassify`: the third stage alone, on a given label map.
+//!
+//! Writes `reclassified.json` and `labels_after.nii.gz`.
 
-/// Arguments.
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use ndarray::{ArrayView5, ArrayViewMut5, s};
+use serde_json::{Map, Value, json};
+
+use super::study_files::{
+    PhaseFile, Relabel, make_folder, read_label_file, read_study, write_file,
+};
+use super::{Exit, Failure, Ui};
+use crate::anatomy::Lesion;
+use crate::detect::Detection;
+use crate::detect::seg2det::{Params as DetectParams, seg2det};
+use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::engine::{Engine, EngineError, EngineSpec};
+use crate::reclassify::{
+    Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
+    ReclassifyError, Sampling, Schemes, reclassify, study_seed,
+};
+use crate::study::AlignedStudy;
+use crate::volume::nifti::write::write_u8;
+use crate::volume::{LabelMap, Volume};
+
+/// The third stage alone, on a given label map.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Folder of the engine bundle.
+    #[arg(long)]
+    engine: PathBuf,
+    /// An image in Hounsfield units, as PHASE=FILE; once per phase the engine takes.
+    #[arg(long = "phase", value_name = "PHASE=FILE", required = true)]
+    phases: Vec<PhaseFile>,
+    /// The label map whose lesions are judged.
+    #[arg(long, value_name = "FILE")]
+    labels: PathBuf,
+    /// Read label values as others, like 1=7,2=3.
+    #[arg(long, value_name = "FROM=TO,..")]
+    relabel: Option<Relabel>,
+    /// Where `reclassified.json` and `labels_after.nii.gz` go.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Patches per lesion.
+    #[arg(long, default_value_t = Params::default().patches)]
+    patches: usize,
+    /// Larger lesions are kept as they are.
+    #[arg(long, default_value_t = Params::default().keep_above_cm3, value_name = "CM3")]
+    keep_above: f64,
+    /// Lesions with a lower score go.
+    #[arg(long, default_value_t = Params::default().discard_below_cm3, value_name = "CM3")]
+    discard_below: f64,
+    /// Judge on original patches only, none shuffled.
+    #[arg(long)]
+    no_shuffle: bool,
+    /// The same seed gives the same patches.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Threads of the engine [default: all cores].
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Args {
+    fn params(&self) -> Params {
+        Params {
+            patches: self.patches,
+            keep_above_cm3: self.keep_above,
+            discard_below_cm3: self.discard_below,
+            schemes: match self.no_shuffle {
+                true => Schemes::OriginalOnly,
+                false => Schemes::OriginalAndShuffled,
+            },
+            early_stop: true,
+        }
+    }
+}
+
+/// What the stage found and what it took.
+struct Outcome {
+    lesions: Vec<Reclassified>,
+    /// The label that takes the place of each discarded lesion.
+    instead: Vec<u8>,
+    prepare: Duration,
+    stage: Duration,
+    network: Duration,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Not built yet.
-pub fn run(_args: &Args, _ui: &Ui) -> Result<(), Failure> {
-    Err(Failure::failed(anyhow::anyhow!("not built yet")))
+/// Refused inputs, an unusable engine, results that cannot be written.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let bundle = Bundle::open(&args.engine).map_err(engine_failure)?;
+    let study = study_for(&bundle, &args.phases)?;
+    let relabel = args.relabel.clone().unwrap_or_default();
+    let labels = read_label_file(&args.labels, &relabel, &study)?;
+    let found = seg2det(&labels, &DetectParams::default());
+    let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
+    make_folder(&args.out)?;
+    let after = labels_after(&labels, &found, &outcome);
+    write_file(&args.out.join("labels_after.nii.gz"), &write_u8(&after))?;
+    let document = document(args, &bundle, &found, &outcome);
+    let bytes = serde_json::to_vec_pretty(&document).map_err(anyhow::Error::new)?;
+    write_file(&args.out.join("reclassified.json"), &bytes)?;
+    ui.result(&document, sentences(&outcome))
+}
+
+/// Prepares the study and judges its lesions.
+fn judge(
+    args: &Args,
+    ui: &Ui,
+    bundle: &Bundle,
+    study: &AlignedStudy,
+    labels: &LabelMap,
+    found: &[Detection],
+) -> Result<Outcome, Failure> {
+    let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
+    let sampling = Sampling::of_plan(plan).map_err(|error| Failure::new(Exit::Engine, error))?;
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let backend = BackendChoice::Tract { threads: args.threads.unwrap_or_else(cores) };
+    let folds = bundle.load(Role::Reclassify, backend).map_err(engine_failure)?;
+    let folds = MeanOfFolds::new(folds)
+        .ok_or_else(|| Failure::new(Exit::Engine, anyhow!("the engine's folds differ in shape")))?;
+    let mut engine = Timed { engine: folds, network: Duration::ZERO };
+    let started = Instant::now();
+    let prepared = Prepared::new(study, labels, &sampling).map_err(Failure::failed)?;
+    let prepare = started.elapsed();
+    let candidates: Vec<Candidate<'_>> = found.iter().map(candidate).collect();
+    let seed = study_seed(study.key().as_str(), bundle.fingerprint(), args.seed);
+    let mut progress = ui.progress("patches");
+    let watch = &mut |done, total| {
+        progress.step(done, total);
+        ControlFlow::Continue(())
+    };
+    let cache = &mut Cache::default();
+    let lesions =
+        reclassify(&prepared, &candidates, &mut engine, &args.params(), seed, cache, watch)
+            .map_err(stage_failure)?;
+    let stage = started.elapsed();
+    let instead = |one| match Carried::of(one, &prepared).points.is_empty() {
+        true => 0,
+        false => LIVER_CLASS,
+    };
+    let instead = candidates.iter().map(instead).collect();
+    Ok(Outcome { lesions, instead, prepare, stage, network: engine.network })
+}
+
+/// The label map with discarded lesions as liver (background outside the liver region) and
+/// the others under their voted label.
+fn labels_after(labels: &LabelMap, found: &[Detection], outcome: &Outcome) -> LabelMap {
+    let mut voxels = labels.voxels().clone();
+    for ((lesion, judged), &instead) in found.iter().zip(&outcome.lesions).zip(&outcome.instead) {
+        let label = if judged.kept { judged.label_after.label() } else { instead };
+        let ([z0, y0, x0], [z1, y1, x1]) = (lesion.region.lo, lesion.region.hi);
+        voxels
+            .slice_mut(s![z0..z1, y0..y1, x0..x1])
+            .zip_mut_with(&lesion.mask, |voxel, &on| *voxel = if on { label } else { *voxel });
+    }
+    Volume::new(labels.grid().clone(), voxels)
+}
+
+fn document(args: &Args, bundle: &Bundle, found: &[Detection], outcome: &Outcome) -> Value {
+    let lesions: Vec<Value> =
+        found.iter().zip(&outcome.lesions).map(|(lesion, one)| lesion_json(lesion, one)).collect();
+    json!({
+        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint()},
+        "parameters": {
+            "patches": args.patches, "keep_above_cm3": args.keep_above,
+            "discard_below_cm3": args.discard_below, "shuffle": !args.no_shuffle,
+            "seed": args.seed,
+        },
+        "seconds": {
+            "prepare": outcome.prepare.as_secs_f64(), "network": outcome.network.as_secs_f64(),
+            "stage": outcome.stage.as_secs_f64(),
+        },
+        "lesions": lesions,
+    })
+}
+
+fn lesion_json(lesion: &Detection, one: &Reclassified) -> Value {
+    let votes: Map<String, Value> = Lesion::ALL
+        .iter()
+        .zip(one.votes_cm3)
+        .map(|(kind, volume)| (kind.name().to_owned(), json!(volume)))
+        .collect();
+    json!({
+        "id": one.id, "kept": one.kept, "why": one.why.name(), "volume_cm3": lesion.volume_cm3,
+        "class_before": one.label_before.name(), "class_after": one.label_after.name(),
+        "score_cm3": one.score_cm3, "score_std_cm3": one.score_std_cm3, "ratio": one.ratio,
+        "patch_volumes_cm3": one.patch_volumes_cm3, "votes_cm3": votes,
+        "patches_run": one.patches_run,
+    })
+}
+
+fn sentences(outcome: &Outcome) -> String {
+    let kept = outcome.lesions.iter().filter(|one| one.kept).count();
+    let renamed = outcome.lesions.iter().filter(|one| one.label_before != one.label_after).count();
+    let patches: usize = outcome.lesions.iter().map(|one| one.patches_run).sum();
+    format!(
+        "{kept} of {} lesions kept, {renamed} under another label; {patches} patches in {:.2} s, \
+         {:.2} s of it in the network",
+        outcome.lesions.len(),
+        outcome.stage.as_secs_f64(),
+        outcome.network.as_secs_f64()
+    )
+}
+
+/// A detection as the third stage takes it.
+pub(super) fn candidate(detection: &Detection) -> Candidate<'_> {
+    Candidate {
+        id: detection.id,
+        kind: detection.kind,
+        lo: detection.region.lo,
+        mask: &detection.mask,
+        volume_cm3: detection.volume_cm3,
+    }
+}
+
+/// Reads the phases the bundle takes, and no other.
+fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+    let wanted = bundle.phases();
+    if let Some(missing) = wanted.iter().find(|phase| !files.iter().any(|f| f.phase == **phase)) {
+        let id = bundle.id();
+        let reason =
+            anyhow!("engine {id} needs phase {missing}; give it with --phase {missing}=FILE");
+        return Err(Failure::refused("MISSING_PHASE", reason));
+    }
+    let taken = files.iter().filter(|file| wanted.contains(&file.phase));
+    read_study(&taken.cloned().collect::<Vec<_>>())
+}
+
+fn engine_failure(error: EngineError) -> Failure {
+    Failure::new(Exit::Engine, error)
+}
+
+fn stage_failure(error: ReclassifyError) -> Failure {
+    match &error {
+        ReclassifyError::Params(_) => Failure::new(Exit::Usage, error),
+        ReclassifyError::Shape(_) | ReclassifyError::Engine(_) | ReclassifyError::NotFinite(_) => {
+            Failure::new(Exit::Engine, error)
+        }
+        ReclassifyError::Stopped => Failure::failed(error),
+    }
+}
+
+/// An engine that notes how long it runs.
+struct Timed<E> {
+    engine: E,
+    network: Duration,
+}
+
+impl<E: Engine> Engine for Timed<E> {
+    fn spec(&self) -> &EngineSpec {
+        self.engine.spec()
+    }
+
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let answer = self.engine.infer(patches, logits);
+        self.network += started.elapsed();
+        answer
+    }
 }

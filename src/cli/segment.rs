@@ -1,14 +1,199 @@
-//! Being written.
-use super::{Failure, Ui};
+//! `segment`: the first stage alone, a label map in the input's geometry.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::study_files::{PhaseFile, read_study, write_file};
+use super::{Exit, Failure, Ui};
+use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::segment::{LesionGain, Plan, Scores, SegmentError, segment};
+use crate::study::AlignedStudy;
+use crate::volume::nifti::write::{write_f32, write_u8};
+use crate::volume::{LabelMap, Volume};
+
+/// The arrays of one study may take so much: twice what four phases of 512 x 512 x 200 need.
+pub(super) const MEMORY_BUDGET_BYTES: u64 = 8 << 30;
+
+/// No `f32` gain reaches a margin of 89, so nothing is lost beyond.
+const MOST_MARGIN: f32 = 1000.0;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Folder of the engine bundle.
+    #[arg(long)]
+    engine: PathBuf,
+    /// One phase and its NIfTI file; once per phase the engine takes.
+    #[arg(long = "phase", value_name = "PHASE=FILE", required = true)]
+    phases: Vec<PhaseFile>,
+    /// Where the label map goes (.nii.gz).
+    #[arg(long)]
+    out: PathBuf,
+    /// Factor on the lesion probabilities before the argmax [default: the engine's base gain].
+    #[arg(long)]
+    alpha: Option<f32>,
+    /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
+    #[arg(long)]
+    margin: Option<PathBuf>,
+    /// What runs the network.
+    #[arg(long, value_enum, default_value_t = Backend::Tract)]
+    backend: Backend,
+    /// Threads of the engine [default: all cores].
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// Backends by name.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Backend {
+    /// Pure Rust on the CPU, f32.
+    Tract,
+}
+
+impl Backend {
+    /// With `threads`, or all cores.
+    pub(super) fn choice(self, threads: Option<usize>) -> BackendChoice {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self {
+            Backend::Tract => BackendChoice::Tract { threads: threads.unwrap_or_else(cores) },
+        }
+    }
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Not built yet.
-pub fn run(_args: &Args, _ui: &Ui) -> Result<(), Failure> {
-    Err(Failure::failed(anyhow::anyhow!("not built yet")))
+/// Refused inputs, an unusable engine, and results that cannot be written.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let started = Instant::now();
+    let bundle = open_bundle(&args.engine)?;
+    let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
+    if !(gain.0.is_finite() && gain.0 > 0.0) {
+        let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    let study = study_for(&bundle, &args.phases)?;
+    let loading = Instant::now();
+    let mut engines =
+        bundle.load(Role::Segment, args.backend.choice(args.threads)).map_err(engine_failure)?;
+    let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
+    let plan = Plan { network, memory_budget_bytes: MEMORY_BUDGET_BYTES };
+    let running = Instant::now();
+    let mut progress = ui.progress("tiles");
+    let mut tiles = 0;
+    let scores = segment(&study, &plan, &mut engines, &mut |at| {
+        progress.step(at.tiles_done, at.tiles_total);
+        tiles = at.tiles_total;
+        ControlFlow::Continue(())
+    })
+    .map_err(segment_failure)?;
+    drop(progress);
+    let segmented = running.elapsed();
+    let labels = scores.labels(gain);
+    write_file(&args.out, &write_u8(&labels))?;
+    write_margin(args, scores)?;
+    let counts = voxels_per_class(&labels, &plan.network.classes);
+    let document = json!({
+        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint()},
+        "alpha": gain.0, "labels": args.out, "margin": args.margin, "tiles": tiles,
+        "voxels": counts,
+        "seconds": {
+            "load_engine": seconds(running - loading), "segment": seconds(segmented),
+            "total": seconds(started.elapsed()),
+        },
+    });
+    let summary = format!(
+        "{}: {tiles} tiles in {:.1} s by {} version {}",
+        args.out.display(),
+        segmented.as_secs_f64(),
+        bundle.id(),
+        bundle.version()
+    );
+    ui.result(&document, format!("{summary}{}", class_lines(&counts)))
+}
+
+/// Opens a bundle; exit code 4 if it cannot be used.
+pub(super) fn open_bundle(dir: &std::path::Path) -> Result<Bundle, Failure> {
+    Bundle::open(dir).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("engine {}", dir.display()));
+        Failure::new(Exit::Engine, error)
+    })
+}
+
+/// Reads the phases the bundle takes, and no other.
+fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+    let wanted = bundle.phases();
+    if let Some(missing) = wanted.iter().find(|phase| !files.iter().any(|f| f.phase == **phase)) {
+        let error = anyhow!(
+            "engine {} needs phase {missing}; give it with --phase {missing}=FILE",
+            bundle.id()
+        );
+        return Err(Failure::refused("MISSING_PHASE", error));
+    }
+    let taken = files.iter().filter(|file| wanted.contains(&file.phase));
+    read_study(&taken.cloned().collect::<Vec<_>>())
+}
+
+fn engine_failure(error: crate::engine::EngineError) -> Failure {
+    Failure::new(Exit::Engine, error)
+}
+
+fn segment_failure(error: SegmentError) -> Failure {
+    let code = match &error {
+        SegmentError::OverBudget { .. } => "TOO_LARGE",
+        SegmentError::TooSmall { .. } => "TOO_SMALL",
+        SegmentError::Engine(_) | SegmentError::EngineShape { .. } | SegmentError::NotFinite => {
+            return Failure::new(Exit::Engine, error);
+        }
+        SegmentError::Channels { .. } | SegmentError::Cancelled => return Failure::failed(error),
+    };
+    Failure::refused(code, error)
+}
+
+/// Infinite margins (no lesion class competes there) are written as [`MOST_MARGIN`]: readers
+/// of images refuse infinity.
+fn write_margin(args: &Args, scores: Scores) -> Result<(), Failure> {
+    let Some(path) = &args.margin else { return Ok(()) };
+    let mut voxels = scores.margin;
+    voxels.par_mapv_inplace(|margin| margin.clamp(-MOST_MARGIN, MOST_MARGIN));
+    write_file(path, &write_f32(&Volume::new(Arc::clone(&scores.grid), voxels)))
+}
+
+/// Voxels per class name, as a JSON object in class order.
+fn voxels_per_class(labels: &LabelMap, classes: &[String]) -> Value {
+    let mut counts = vec![0_u64; 256];
+    for &label in labels.voxels() {
+        counts[usize::from(label)] += 1;
+    }
+    let named = classes.iter().zip(&counts).filter(|(_, count)| **count > 0);
+    named.map(|(name, &count)| (name.clone(), Value::from(count))).collect()
+}
+
+fn class_lines(counts: &Value) -> String {
+    let entries = counts.as_object().into_iter().flatten();
+    entries.map(|(name, count)| format!("\n  {name}: {count} voxels")).collect()
+}
+
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_classes_that_occur_are_counted() {
+        let grid = Arc::new(crate::volume::Grid::axial([1, 1, 4], [1.0; 3], [0.0; 3]));
+        let labels = Volume::new(grid, ndarray::array![[[0_u8, 2, 2, 0]]]);
+        let classes = ["background", "a", "b"].map(str::to_owned);
+        let counts = voxels_per_class(&labels, &classes);
+        assert_eq!(counts, json!({"background": 2, "b": 2}));
+        assert!(class_lines(&counts).contains("\n  b: 2 voxels"));
+    }
 }

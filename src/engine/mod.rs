@@ -7,6 +7,9 @@
 use ndarray::{ArrayView5, ArrayViewMut5};
 
 pub mod bundle;
+pub mod conformance;
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(feature = "tract")]
 pub mod onnx;
 

@@ -2,3 +2,10 @@
 //!
 //! Owns algorithms that know nothing of anatomy, phases or networks. Refuses files, clocks
 //! and logs.
+
+pub mod box_sum;
+pub mod components;
+pub mod distance;
+pub mod fill;
+pub mod normalise;
+pub mod resample;

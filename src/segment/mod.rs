@@ -4,9 +4,120 @@
 //! gain is read. Equal to nnU-Net v2's own predictor (method: nnU-Net inference parity).
 //! Refuses to know single lesions.
 
+use std::ops::ControlFlow;
+
+use crate::engine::bundle::NetworkPlan;
+use crate::engine::{Engine, EngineError, EngineSpec};
+use crate::study::AlignedStudy;
+
+mod budget;
+mod export;
 pub mod gaussian;
 pub mod preprocess;
 pub mod scores;
 pub mod tiles;
+mod window;
 
+pub use preprocess::{Geometry, Prepared, prepare};
 pub use scores::{LesionGain, Scores};
+
+/// What the first stage is to do, built at the edge from an engine bundle.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How the network wants its input, and what it gives.
+    pub network: NetworkPlan,
+    /// Arrays of this stage may take so many bytes; the study itself and the engine's own
+    /// memory come on top.
+    pub memory_budget_bytes: u64,
+}
+
+/// How far the tiles have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Tiles finished.
+    pub tiles_done: usize,
+    /// Tiles of the whole study.
+    pub tiles_total: usize,
+}
+
+/// Why a study was not segmented.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The study has another number of phases than the network has channels.
+    #[error("the study has {found} phases, the network takes {expected}")]
+    Channels {
+        /// Phases of the study.
+        found: usize,
+        /// Channels of the network.
+        expected: usize,
+    },
+    /// At the network's spacing some axis has no voxels left.
+    #[error("the study has {shape:?} voxels (z, y, x) at the network's spacing: it is too small")]
+    TooSmall {
+        /// Shape at the network's spacing.
+        shape: [usize; 3],
+    },
+    /// The study needs more memory than it may have.
+    #[error("the study needs {needed} bytes, {allowed} are allowed: it is larger than planned for")]
+    OverBudget {
+        /// Bytes needed at the peak.
+        needed: u64,
+        /// Bytes allowed.
+        allowed: u64,
+    },
+    /// The engines are not those of the plan.
+    #[error("engine {found}, the plan needs {expected:?}")]
+    EngineShape {
+        /// What was given.
+        found: String,
+        /// What the plan says.
+        expected: EngineSpec,
+    },
+    /// The network gave NaN or infinity.
+    #[error("the network gave a value that is not a number: the image or the engine is broken")]
+    NotFinite,
+    /// The caller asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Segments a study: one engine per fold, called tile by tile; `watch` is called before
+/// every tile and at the end, and stops the work by breaking.
+///
+/// With a network of other classes than the house's, [`Scores::best_other`] is the plain
+/// argmax and every margin is infinite.
+///
+/// # Errors
+/// Any [`SegmentError`]; memory is checked before it is allocated.
+pub fn segment(
+    study: &AlignedStudy,
+    plan: &Plan,
+    engines: &mut [Box<dyn Engine>],
+    watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Scores, SegmentError> {
+    segment_prepared(&prepare(study, plan)?, plan, engines, watch)
+}
+
+/// [`segment`] for a study that is already prepared by the same plan; the third stage may
+/// want to keep it.
+///
+/// # Errors
+/// As [`segment`].
+pub fn segment_prepared(
+    prepared: &Prepared,
+    plan: &Plan,
+    engines: &mut [Box<dyn Engine>],
+    watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Scores, SegmentError> {
+    budget::check(&prepared.geometry, plan)?;
+    let mut export = export::Export::new(&prepared.geometry, plan);
+    let voxels = prepared.voxels.view();
+    window::slide(voxels, plan, engines, watch, &mut |z, slice| export.push(z, slice))?;
+    Ok(export.finish())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,138 @@
-//! Being written.
+//! From Hounsfield units to what a network was trained on: axes, crop, intensities, spacing.
+//!
+//! In nnU-Net v2's order: transpose, crop to nonzero, normalise, resample. Remembers the way
+//! back in [`Geometry`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{Array4, ArrayView3, ArrayViewMut3, Axis, Slice};
+use rayon::prelude::*;
+
+use crate::engine::bundle::{NetworkPlan, Resampling};
+use crate::image::normalise::normalise;
+use crate::image::resample::{new_shape, resize_cubic, resize_linear, should_separate_z};
+use crate::study::AlignedStudy;
+use crate::volume::{Grid, Volume};
+
+use super::{Plan, SegmentError, budget};
+
+/// A study as its network takes it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Normalised, at the network's spacing: `[channel, z, y, x]` in the network's axes.
+    pub voxels: Array4<f32>,
+    /// The way back to the study.
+    pub geometry: Geometry,
+}
+
+/// How the network's grid lies in the study's.
+#[derive(Debug, Clone)]
+pub struct Geometry {
+    /// The study's own grid.
+    pub grid: Arc<Grid>,
+    /// `axes[i]` is the study axis that is network axis `i`.
+    pub axes: [usize; 3],
+    /// The nonzero box in network axes, in study voxels.
+    pub crop: [Range<usize>; 3],
+    /// Shape at the network's spacing.
+    pub shape: [usize; 3],
+    /// Study spacing in network axes.
+    pub study_spacing_mm: [f64; 3],
+    /// The network's spacing.
+    pub network_spacing_mm: [f64; 3],
+}
+
+impl Geometry {
+    /// Finds the crop and the new shape; allocates nothing.
+    fn of(study: &AlignedStudy, network: &NetworkPlan) -> Geometry {
+        let grid = Arc::clone(study.grid());
+        let axes = network.transpose_forward;
+        let bounds = nonzero_box(study);
+        let crop = axes.map(|axis| bounds[axis].clone());
+        let study_spacing_mm = axes.map(|axis| grid.spacing_mm()[axis]);
+        let cropped = crop.clone().map(|range| range.len());
+        let shape = new_shape(cropped, study_spacing_mm, network.spacing_mm);
+        let network_spacing_mm = network.spacing_mm;
+        Geometry { grid, axes, crop, shape, study_spacing_mm, network_spacing_mm }
+    }
+
+    /// Shape of the nonzero box, in network axes, in study voxels.
+    pub fn cropped_shape(&self) -> [usize; 3] {
+        self.crop.clone().map(|range| range.len())
+    }
+
+    /// A study array `[z, y, x]` seen in network axes, cut to the nonzero box.
+    pub(super) fn cropped<'a, T>(&self, study: ArrayView3<'a, T>) -> ArrayView3<'a, T> {
+        let mut view = study.permuted_axes(self.axes);
+        for (axis, range) in self.crop.iter().enumerate() {
+            view.slice_axis_inplace(Axis(axis), Slice::from(range.clone()));
+        }
+        view
+    }
+
+    /// [`Geometry::cropped`], to write.
+    pub(super) fn cropped_mut<'a, T>(&self, study: ArrayViewMut3<'a, T>) -> ArrayViewMut3<'a, T> {
+        let mut view = study.permuted_axes(self.axes);
+        for (axis, range) in self.crop.iter().enumerate() {
+            view.slice_axis_inplace(Axis(axis), Slice::from(range.clone()));
+        }
+        view
+    }
+}
+
+/// Brings a study to a network's axes, intensities and spacing.
+///
+/// # Errors
+/// [`SegmentError::Channels`], [`SegmentError::TooSmall`], [`SegmentError::OverBudget`].
+pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentError> {
+    let network = &plan.network;
+    if study.phases().len() != network.channels {
+        let (found, expected) = (study.phases().len(), network.channels);
+        return Err(SegmentError::Channels { found, expected });
+    }
+    let geometry = Geometry::of(study, network);
+    if geometry.shape.contains(&0) {
+        return Err(SegmentError::TooSmall { shape: geometry.shape });
+    }
+    budget::check(&geometry, plan)?;
+    let [z, y, x] = geometry.shape;
+    let mut voxels = Array4::zeros((network.channels, z, y, x));
+    let separate = should_separate_z(geometry.study_spacing_mm, network.spacing_mm);
+    for (channel, mut out) in voxels.outer_iter_mut().enumerate() {
+        let (_, volume) = &study.phases()[channel];
+        let mut image = geometry.cropped(volume.voxels().view()).as_standard_layout().into_owned();
+        normalise(&mut image, network.normalisation[channel]);
+        match network.resampling {
+            Resampling::Default => resize_cubic(image.view(), out.view_mut(), separate),
+            Resampling::Torch => resize_linear(image.view(), out.view_mut(), separate),
+        }
+    }
+    Ok(Prepared { voxels, geometry })
+}
+
+/// The box `[z, y, x]`, in study axes, of the voxels that are not exactly 0 in some phase;
+/// the whole volume if there are none (`crop_to_nonzero`). CT air is about -1000, so only
+/// scans that were padded with zeros are cropped.
+fn nonzero_box(study: &AlignedStudy) -> [Range<usize>; 3] {
+    let boxes = study.phases().iter().filter_map(|(_, volume)| nonzero_box_of(volume));
+    boxes.reduce(join).unwrap_or_else(|| study.grid().shape().map(|n| 0..n))
+}
+
+fn nonzero_box_of(volume: &Volume<f32>) -> Option<[Range<usize>; 3]> {
+    let slices = volume.voxels().outer_iter().into_par_iter().enumerate();
+    slices
+        .filter_map(|(z, slice)| {
+            let rows = slice.outer_iter().enumerate().filter_map(|(y, row)| {
+                let first = row.iter().position(|&v| v != 0.0)?;
+                let last = row.iter().rposition(|&v| v != 0.0)?;
+                Some([z..z + 1, y..y + 1, first..last + 1])
+            });
+            rows.reduce(join)
+        })
+        .reduce_with(join)
+}
+
+fn join(a: [Range<usize>; 3], b: [Range<usize>; 3]) -> [Range<usize>; 3] {
+    std::array::from_fn(|axis| a[axis].start.min(b[axis].start)..a[axis].end.max(b[axis].end))
+}

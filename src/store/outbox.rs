@@ -174,6 +174,22 @@ impl Store {
         })
     }
 
+    /// When the first event about a study on a topic happened.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn first_event_at(
+        &self,
+        topic: &str,
+        subject: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT min(time) FROM outbox WHERE subject = ?1 AND topic = ?2";
+        self.read(|connection| {
+            let at: Option<i64> = connection.query_row(sql, [subject, topic], |row| row.get(0))?;
+            Ok(at.map(instant).transpose()?)
+        })
+    }
+
     /// Removes sent events and reports from before `before`, and the file names of studies
     /// that ended before it. Unsent events stay whatever their age; so do jobs, by which a
     /// study is known again; so does the audit.

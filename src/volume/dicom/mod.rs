@@ -3,5 +3,23 @@
 //! Takes and gives bytes; opening files is the caller's. Every size is bounded before
 //! allocation. Refuses to judge a study: that is `intake`'s gate.
 
+mod codestream;
+mod elements;
+mod envelope;
+mod error;
+mod geometry;
+mod header;
+mod pixels;
 pub mod read;
+mod rle;
+mod series;
 pub mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{DicomError, GeometryError};
+pub use geometry::{SeriesPlan, plan};
+pub use header::{Identifiers, SliceHeader};
+pub use pixels::{Pixels, Slice};
+pub use series::{SeriesBuilder, assemble};

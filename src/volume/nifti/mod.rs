@@ -3,5 +3,15 @@
 //! Takes and gives bytes; opening files is the caller's. Every size is bounded before
 //! allocation.
 
+mod error;
+mod gzip;
+mod header;
+mod placement;
 pub mod read;
 pub mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::NiftiError;
+pub use header::Datatype;

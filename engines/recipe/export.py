@@ -1,0 +1,172 @@
+"""Writes a trained pair as an engine bundle: two ONNX files, golden patches, manifest.
+
+    python export.py --run RUN --bundle ../venous-demo --version 1
+
+The graph is built node by node, so it holds exactly five operators and static shapes.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from net import HU_LOWER, HU_MEAN, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet
+
+OPSET, IR = 17, 8
+GOLDEN_STRIDE = (2, 4, 4)
+
+
+class Graph:
+    """Collects nodes and initialisers; every method returns the name of its output."""
+
+    def __init__(self, weights):
+        self.weights, self.nodes, self.constants = weights, [], {}
+
+    def constant(self, name):
+        self.constants[name] = numpy_helper.from_array(self.weights[name].numpy().astype(np.float32), name)
+        return name
+
+    def add(self, kind, inputs, name, **attributes):
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def conv(self, x, prefix, kernel, stride, kind="Conv"):
+        pad = [k // 2 for k in kernel] if kind == "Conv" else [0, 0, 0]
+        inputs = [x, self.constant(f"{prefix}.weight"), self.constant(f"{prefix}.bias")]
+        return self.add(kind, inputs, f"{prefix}.out", kernel_shape=list(kernel), strides=list(stride),
+                        pads=pad + pad, dilations=[1, 1, 1], group=1)
+
+    def stage(self, x, prefix, kernel, stride):
+        for i, s in ((1, stride), (2, (1, 1, 1))):
+            x = self.conv(x, f"{prefix}.conv{i}", kernel, s)
+            norm = f"{prefix}.norm{i}"
+            x = self.add("InstanceNormalization", [x, self.constant(f"{norm}.weight"), self.constant(f"{norm}.bias")],
+                         f"{norm}.out", epsilon=1e-5)
+            x = self.add("LeakyRelu", [x], f"{prefix}.act{i}.out", alpha=0.01)
+        return x
+
+
+def build(plan, weights, name):
+    graph, x, skips = Graph(weights), "image", []
+    for i, (kernel, stride) in enumerate(zip(plan.kernels, plan.strides)):
+        x = graph.stage(x, f"encoder.{i}", kernel, stride)
+        skips.append(x)
+    skips.pop()
+    for j, i in enumerate(range(len(plan.features) - 1, 0, -1)):
+        x = graph.conv(x, f"up.{j}", plan.strides[i], plan.strides[i], "ConvTranspose")
+        x = graph.add("Concat", [x, skips.pop()], f"join.{j}.out", axis=1)
+        x = graph.stage(x, f"decoder.{j}", plan.kernels[i - 1], (1, 1, 1))
+    graph.conv(x, "head", (1, 1, 1), (1, 1, 1))
+    graph.nodes[-1].output[0] = "logits"
+    shape_in, shape_out = [1, 1, *plan.patch], [1, len(plan.classes), *plan.patch]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, name,
+                          [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape_in)],
+                          [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape_out)],
+                          list(graph.constants.values())),
+        producer_name="hepalert recipe", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def golden_input(patch):
+    """A made-up abdomen from a formula: an ellipsoid liver with a dark ball, fat and air. No real CT."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in patch), indexing="ij")
+    hu = np.where(x**2 + y**2 < 0.95, -90.0, -900.0)
+    liver = ((x + 0.2) / 0.6) ** 2 + (y / 0.7) ** 2 + (z / 1.4) ** 2 < 1
+    lesion = (x + 0.3) ** 2 + (y - 0.1) ** 2 + (0.6 * z) ** 2 < 0.04
+    hu = np.where(liver, 115.0 + 6 * np.sin(9 * x + 4 * z) * np.cos(7 * y), hu)
+    hu = np.where(lesion, 60.0 + 4 * np.sin(23 * y), hu)
+    hu = np.where(((x - 0.7) / 0.2) ** 2 + (y / 0.3) ** 2 < 1, 130.0, hu)
+    hu = hu + 5 * np.sin(31 * x + 17 * y + 5 * z)
+    return ((np.clip(hu, HU_LOWER, HU_UPPER) - HU_MEAN) / HU_STD).astype("<f4")
+
+
+def described(folder, name):
+    blob = (folder / name).read_bytes()
+    return {"path": name, "sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+
+
+def export_network(name, run, bundle):
+    """Writes one network with its golden pair and returns its manifest entry and training figures."""
+    import onnxruntime
+    plan = PLANS[name]
+    state = torch.load(run / f"{name}.pt", weights_only=False)
+    model = UNet(plan).eval()
+    model.load_state_dict(state["average"])
+    onnx.save(build(plan, state["average"], name), bundle / f"{name}.onnx")
+    patch = golden_input(plan.patch)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(patch)[None, None]).numpy()
+    got = onnxruntime.InferenceSession(str(bundle / f"{name}.onnx"), providers=["CPUExecutionProvider"]).run(
+        None, {"image": patch[None, None]})[0]
+    worst = float(np.abs(got - expected).max() / np.abs(expected).max())
+    agree = float((got.argmax(1) == expected.argmax(1)).mean())
+    if worst > 1e-3 or agree < 0.9999:
+        raise SystemExit(f"{name}: onnxruntime differs from torch by {worst} of the largest logit, argmax {agree}")
+    print(f"{name}: onnxruntime equals torch within {worst:.1e} of {np.abs(expected).max():.1f}, "
+          f"argmax {agree:.6f}, step {state['step']}")
+    patch[None].tofile(bundle / f"{name}.golden-in.f32")
+    s = GOLDEN_STRIDE
+    expected[0, :, :: s[0], :: s[1], :: s[2]].astype("<f4").tofile(bundle / f"{name}.golden-out.f32")
+    entry = {
+        "files": [described(bundle, f"{name}.onnx")], "classes": list(plan.classes), "channels": 1,
+        "patch": list(plan.patch), "spacing_mm": list(SPACING_MM), "transpose_forward": [0, 1, 2],
+        "normalisation": [{"scheme": "ct", "mean": HU_MEAN, "std": HU_STD, "lower": HU_LOWER, "upper": HU_UPPER}],
+        "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
+        "golden": {"input": described(bundle, f"{name}.golden-in.f32"),
+                   "expected": described(bundle, f"{name}.golden-out.f32"), "stride": list(s)}}
+    if name == "reclassify":
+        entry["mask_value"] = 0.0
+    return entry, {"iterations": state["step"], "minutes": round(state["spent"] / 60, 1), "seed": state["seed"]}
+
+
+DATA = [
+    {"name": "chaos-ct3", "licence": "CC BY-SA 4.0", "role": "healthy liver (expert), organs (machine)",
+     "own_training_case": True},
+    {"name": "crlm-1004", "licence": "CC BY 4.0", "role": "pseudo-labels of machine masks", "own_training_case": True},
+    {"name": "lits-117", "licence": "MIT package data; scan from LiTS/MSD", "role": "liver and tumours (expert)",
+     "own_training_case": True},
+    {"name": "totalsegmentator-example", "licence": "Apache-2.0", "role": "organs (machine), non-contrast, weak",
+     "own_training_case": True},
+    {"name": "phantoms", "licence": "generated", "role": "synthetic patients, all lesion types",
+     "own_training_case": True},
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--run", required=True, type=Path)
+    parser.add_argument("--bundle", required=True, type=Path)
+    parser.add_argument("--version", required=True, type=int)
+    parser.add_argument("--created", default="2026-11-23")
+    parser.add_argument("--gain", type=float, default=100.0)
+    parser.add_argument("--phantom-seeds", default="", help="which phantom seeds were trained on, for the manifest")
+    args = parser.parse_args()
+    args.bundle.mkdir(parents=True, exist_ok=True)
+    networks, figures = {}, {}
+    for name in PLANS:
+        networks[name], figures[name] = export_network(name, args.run, args.bundle)
+    manifest = {
+        "format": "hepalert-engine", "format_version": 1, "id": "venous-demo", "version": args.version,
+        "created": args.created, "intended_use": "demonstration only",
+        "licence": "CC BY-SA 4.0 (trained in part on CHAOS, CC BY-SA 4.0)",
+        "phases": ["vp"], "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
+        "networks": networks,
+        "training": {"data": DATA, "iterations": sum(f["iterations"] for f in figures.values()),
+                     "seed": figures["segment"]["seed"],
+                     "minutes": round(sum(f["minutes"] for f in figures.values()), 1),
+                     "per_network": figures, "phantom_seeds": args.phantom_seeds,
+                     "notes": "chaos-ct3, crlm-1004 and lits-117 are its own training cases; "
+                              "figures on them say nothing about other patients"}}
+    (args.bundle / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

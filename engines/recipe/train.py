@@ -1,0 +1,187 @@
+"""Trains one of the two networks by the clock; stops and resumes from its checkpoint.
+
+    python train.py segment --data DATA --phantoms PHANTOMS --out RUN --minutes 80
+    python train.py reclassify --data DATA --phantoms PHANTOMS --out RUN --minutes 25
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+import augment
+import data
+import shuffle
+from net import PLANS, UNet
+
+WARM_UP = 150
+
+
+class Patches(IterableDataset):
+    """Endless stream of training patches. Every worker draws from its own seed."""
+
+    def __init__(self, args, kind, start):
+        self.args, self.kind, self.start = args, kind, start
+        self.real = data.load_real(args.data)
+        self.phantoms = data.load_phantoms(args.phantoms)
+        if args.hard:
+            for case in self.real + self.phantoms:
+                data.mark_hard(case, args.hard)
+
+    def pick(self, rng):
+        if self.phantoms and rng.random() < self.args.phantom_share:
+            return self.phantoms[rng.integers(len(self.phantoms))]
+        weights = np.array([c.weight for c in self.real])
+        return self.real[rng.choice(len(self.real), p=weights / weights.sum())]
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        info = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.args.seed, self.start, info.id if info else 0])
+        donors = [c for c in self.real if len(c.points["lesion"])]
+        while True:
+            if self.kind == "segment":
+                image, codes = augment.training_patch(rng, self.pick(rng), donors, PLANS["segment"].patch)
+                yield image[None], codes
+            else:
+                yield from shuffle.training_patches(rng, self.pick(rng), donors)
+
+
+def regions_of(codes, classes):
+    """Rows of (channels summed, truth mask): liver with contents, lesions together, single classes."""
+    lesion = (codes >= 1) & (codes <= 6)
+    yield (1, 2, 3, 4, 5, 6, 7, 8), lesion | (codes == 7) | (codes == 8) | (codes == data.LIVER_OR_VESSEL)
+    yield (1, 2, 3, 4, 5, 6), lesion
+    yield (1, 2, 3), lesion & (codes <= 3)
+    yield (4, 5, 6), lesion & (codes >= 4)
+    for c in (1, 2, 3, 4, 5, 6, *range(8, classes)):
+        yield (c,), codes == c
+
+
+def dice_loss(prob, codes, known):
+    """Mean of 1 - soft Dice over the regions present; absent ones are left to the cross-entropy."""
+    classes, rows, truths = prob.shape[1], [], []
+    for channels, truth in regions_of(codes, classes):
+        if int(truth.sum()) >= 30:
+            rows.append([float(c in channels) for c in range(classes)])
+            truths.append(truth.flatten())
+    if not rows:
+        return prob.sum() * 0
+    known = known.flatten()
+    p = torch.tensor(rows) @ prob.movedim(1, 0).flatten(1) * known
+    t = torch.stack(truths).float() * known
+    return (1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()
+
+
+def marginal_loss(logits, codes, table):
+    """Cross-entropy on summed class probability; a code may stand for a set of classes (data.CODES)."""
+    prob = torch.softmax(logits.float(), 1)
+    marginal = (prob * table[codes].movedim(-1, 1)).sum(1).clamp_min(1e-6)
+    known = (codes != data.UNKNOWN).float()
+    return -(marginal.log() * known).sum() / known.sum().clamp_min(1), prob, known
+
+
+def total_loss(outputs, codes, table):
+    loss = 0
+    for level, (logits, weight) in enumerate(zip(outputs, (1.0, 0.4, 0.2))):
+        strides = [c // l for c, l in zip(codes.shape[1:], logits.shape[2:])]
+        small = codes[:, :: strides[0], :: strides[1], :: strides[2]]
+        ce, prob, known = marginal_loss(logits, small, table)
+        loss = loss + weight * ce
+        if level < 2:
+            loss = loss + weight * dice_loss(prob, small, known)
+    return loss
+
+
+class Average:
+    """Exponential moving average of the weights: short runs need it."""
+
+    def __init__(self, model):
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.steps = 0
+
+    def update(self, model):
+        self.steps += 1
+        keep = min(0.998, self.steps / (self.steps + 10))
+        for k, v in model.state_dict().items():
+            self.weights[k].lerp_(v, 1 - keep)
+
+
+def save(path, **state):
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("network", choices=list(PLANS))
+    parser.add_argument("--data", required=True, help="folder with chaos-ct3, crlm-1004, lits-117, ..")
+    parser.add_argument("--phantoms", help="folder of phantoms (ct.nii.gz, truth.nii.gz each)")
+    parser.add_argument("--hard", help="folder of first-stage false positives (check.py --hard)")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--minutes", type=float, required=True, help="whole training time, resumes included")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--phantom-share", type=float, default=0.35)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.out / f"{args.network}.pt"
+    model = UNet(PLANS[args.network]).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-2)
+    average, step, spent = Average(model), 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.weights, average.steps = state["average"], state["step"]
+        step, spent = state["step"], state["spent"]
+    classes = len(PLANS[args.network].classes)
+    table = torch.from_numpy(data.CODES[:, :classes].copy())
+    loader = iter(DataLoader(Patches(args, args.network, step), args.batch, num_workers=args.workers,
+                             prefetch_factor=4))
+    log = open(args.out / f"{args.network}.log.jsonl", "a", buffering=1)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, from step {step}", flush=True)
+    last, saved, losses = time.monotonic(), time.monotonic(), []
+    while spent < args.minutes * 60:
+        image, codes = next(loader)
+        rate = args.rate * min(1, (step + 1) / WARM_UP) * max(0.01, 1 - spent / (args.minutes * 60)) ** 0.9
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = model(image)
+        loss = total_loss(outputs, codes.long(), table)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.update(model)
+        step += 1
+        losses.append(float(loss.detach()))
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if not math.isfinite(losses[-1]):
+            raise SystemExit(f"loss is not finite at step {step}")
+        if step % 100 == 0:
+            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(float(np.mean(losses)), 4)}
+            log.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+            losses = []
+        if now - saved > 150 or spent >= args.minutes * 60:
+            save(checkpoint, model=model.state_dict(), optimiser=optimiser.state_dict(),
+                 average=average.weights, step=step, spent=spent, seed=args.seed)
+            saved = now
+
+
+if __name__ == "__main__":
+    main()

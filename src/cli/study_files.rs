@@ -1,0 +1,164 @@
+//! A study given as files on the command line: phases, labels, and the network's sampling.
+//!
+//! Shared by `shuffle` and `reclassify`. Reads files and turns what is wrong with them into
+//! refusals that name the file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use sha2::{Digest, Sha256};
+
+use super::Failure;
+use crate::study::{AlignedStudy, Phase, Study, StudyKey};
+use crate::volume::nifti::read::{read, read_labels};
+use crate::volume::{LabelMap, Volume};
+
+/// A phase and the file that holds it, as `vp=FILE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseFile {
+    /// Which phase.
+    pub phase: Phase,
+    /// Its NIfTI file.
+    pub path: PathBuf,
+}
+
+impl std::str::FromStr for PhaseFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PhaseFile, String> {
+        let expected = || format!("`{text}`: write nc=FILE, ap=FILE, vp=FILE or dp=FILE");
+        let (code, path) = text.split_once('=').ok_or_else(expected)?;
+        let phase = Phase::from_code(code).ok_or_else(expected)?;
+        Ok(PhaseFile { phase, path: PathBuf::from(path) })
+    }
+}
+
+/// Label values to be read as others, as `1=7,2=3`; values not named stay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relabel(Vec<(u8, u8)>);
+
+impl std::str::FromStr for Relabel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Relabel, String> {
+        let pair = |part: &str| {
+            let (from, to) = part.split_once('=')?;
+            Some((from.trim().parse().ok()?, to.trim().parse().ok()?))
+        };
+        text.split(',')
+            .map(|part| pair(part).ok_or_else(|| format!("`{part}`: write FROM=TO, like 2=3")))
+            .collect::<Result<_, _>>()
+            .map(Relabel)
+    }
+}
+
+impl Relabel {
+    /// The label map with the named values replaced.
+    pub fn apply(&self, labels: &mut LabelMap) {
+        let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);
+        for &(from, to) in &self.0 {
+            table[usize::from(from)] = to;
+        }
+        labels.voxels_mut().mapv_inplace(|label| table[usize::from(label)]);
+    }
+}
+
+/// Reads all phases. The study's key is made of the images' bytes: the same files give the
+/// same draws.
+///
+/// # Errors
+/// Refused with `UNREADABLE`, `PHASE_TWICE`, `NO_PHASE` or `NOT_ALIGNED`.
+pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+    let mut hash = Sha256::new();
+    let mut phases = BTreeMap::new();
+    for PhaseFile { phase, path } in files {
+        let bytes = read_bytes(path)?;
+        hash.update(&bytes);
+        let volume = read(&bytes).map_err(|error| unreadable(path, error))?;
+        if phases.insert(*phase, volume).is_some() {
+            return Err(Failure::refused("PHASE_TWICE", anyhow!("phase {phase} is given twice")));
+        }
+    }
+    if phases.is_empty() {
+        return Err(Failure::refused("NO_PHASE", anyhow!("no image; give --phase vp=FILE")));
+    }
+    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
+    let wanted: Vec<Phase> = phases.keys().copied().collect();
+    AlignedStudy::from_study(Study { key, phases }, &wanted)
+        .map_err(|error| Failure::refused("NOT_ALIGNED", error))
+}
+
+/// Reads a label map and lays it on the grid of the images, which it must match.
+///
+/// # Errors
+/// Refused with `UNREADABLE` or `OTHER_GRID`.
+pub fn read_label_file(
+    path: &Path,
+    relabel: &Relabel,
+    study: &AlignedStudy,
+) -> Result<LabelMap, Failure> {
+    let labels = read_labels(&read_bytes(path)?).map_err(|error| unreadable(path, error))?;
+    if !study.grid().matches(labels.grid()) {
+        let reason = "it does not lie on the grid of the images; resample it to the image first";
+        return Err(Failure::refused("OTHER_GRID", anyhow!("{}: {reason}", path.display())));
+    }
+    let mut labels = Volume::new(Arc::clone(study.grid()), labels.into_voxels());
+    relabel.apply(&mut labels);
+    Ok(labels)
+}
+
+/// Writes a file, naming it if that fails.
+///
+/// # Errors
+/// Failed, with the path.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .with_context(|| format!("{}: cannot be written", path.display()))
+        .map_err(Failure::failed)
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// Failed, with the path.
+pub fn make_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("{}: the folder cannot be made", path.display()))
+        .map_err(Failure::failed)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    let error = anyhow::Error::new(error).context(format!("{}: not readable", path.display()));
+    Failure::refused("UNREADABLE", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+    use crate::volume::Grid;
+
+    #[test]
+    fn phases_and_relabelling_are_parsed() {
+        let file: PhaseFile = "vp=a=b.nii.gz".parse().unwrap();
+        assert_eq!((file.phase, file.path), (Phase::Vp, PathBuf::from("a=b.nii.gz")));
+        assert!("xx=a".parse::<PhaseFile>().is_err() && "a.nii".parse::<PhaseFile>().is_err());
+        assert!("1=7,2".parse::<Relabel>().is_err() && "1=300".parse::<Relabel>().is_err());
+    }
+
+    #[test]
+    fn relabelling_replaces_all_values_at_once() {
+        let grid = Arc::new(Grid::axial([1, 1, 4], [1.0; 3], [0.0; 3]));
+        let mut labels = Volume::new(grid, array![[[0u8, 1, 2, 7]]]);
+        "1=7, 2=1".parse::<Relabel>().unwrap().apply(&mut labels);
+        assert_eq!(labels.voxels(), &array![[[0u8, 7, 1, 7]]]);
+    }
+}

@@ -1,0 +1,228 @@
+//! An engine as it is handed around: a folder with a manifest, networks and golden patches.
+//!
+//! Owns opening a folder, checking every file it names, and loading networks through their
+//! self-test. Refuses a bundle that is incomplete, altered, newer than this program, or
+//! whose golden patch does not give the expected logits. The only reader of files below
+//! `pipeline`.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array4;
+
+use crate::study::{Phase, Setting};
+
+use super::{Engine, EngineError, conformance};
+
+mod files;
+mod manifest;
+mod plan;
+
+pub use files::BundleFile;
+pub use plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Tolerance};
+
+/// Name of the manifest in a bundle folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Which network of the cascade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The first stage: every voxel to one of the classes.
+    Segment,
+    /// The third stage: lesion or not, patch by patch.
+    Reclassify,
+}
+
+impl Role {
+    /// The name in a manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Segment => "segment",
+            Role::Reclassify => "reclassify",
+        }
+    }
+}
+
+/// What runs the networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// Pure Rust on the CPU, in `f32`.
+    Tract {
+        /// Threads of one engine, at least 1.
+        threads: usize,
+    },
+}
+
+/// A checked bundle: every file it names was there, whole and unaltered, when it was opened.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    dir: PathBuf,
+    fingerprint: String,
+    parts: manifest::Parts,
+}
+
+impl Bundle {
+    /// Opens the bundle in `dir` and checks it: manifest, presence, length and SHA-256 of
+    /// every file.
+    ///
+    /// # Errors
+    /// [`EngineError::File`] and [`EngineError::Manifest`] name the file or the field.
+    pub fn open(dir: &Path) -> Result<Bundle, EngineError> {
+        let bytes = files::read_manifest(dir)?;
+        let parts = manifest::parse(&bytes)?;
+        for (_, network) in &parts.networks {
+            for file in network.files.iter().chain(network.golden.files()) {
+                file.check(dir)?;
+            }
+        }
+        let fingerprint = files::sha256_hex(&bytes);
+        Ok(Bundle { dir: dir.to_owned(), fingerprint, parts })
+    }
+
+    /// The folder it was opened from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// SHA-256 of the manifest, which names the SHA-256 of everything else: 64 hex digits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The engine's name, `[a-z0-9-]`.
+    pub fn id(&self) -> &str {
+        &self.parts.id
+    }
+
+    /// The engine's version; counts up.
+    pub fn version(&self) -> u32 {
+        self.parts.version
+    }
+
+    /// The day it was made, as its maker wrote it.
+    pub fn created(&self) -> &str {
+        &self.parts.created
+    }
+
+    /// What its maker made it for.
+    pub fn intended_use(&self) -> &str {
+        &self.parts.intended_use
+    }
+
+    /// The licence of the weights.
+    pub fn licence(&self) -> &str {
+        &self.parts.licence
+    }
+
+    /// The phases it takes, in channel order.
+    pub fn phases(&self) -> &[Phase] {
+        self.parts.setting.phases()
+    }
+
+    /// The setting those phases make.
+    pub fn setting(&self) -> Setting {
+        self.parts.setting
+    }
+
+    /// The two lesion gains the cascade runs at.
+    pub fn lesion_gain(&self) -> GainPair {
+        self.parts.lesion_gain
+    }
+
+    /// How a network wants its input and what it gives, if the bundle has it.
+    pub fn plan(&self, role: Role) -> Option<&NetworkPlan> {
+        self.parts.networks.iter().find(|(owner, _)| *owner == role).map(|(_, plan)| plan)
+    }
+
+    /// Like [`Bundle::plan`], for those who cannot do without.
+    ///
+    /// # Errors
+    /// [`EngineError::Manifest`] if the bundle has no such network.
+    pub fn require(&self, role: Role) -> Result<&NetworkPlan, EngineError> {
+        self.plan(role).ok_or_else(|| EngineError::Manifest {
+            file: MANIFEST.to_owned(),
+            reason: format!(
+                "engine {} has no network `{}`; choose an engine that has one",
+                self.parts.id,
+                role.name()
+            ),
+        })
+    }
+
+    /// What the maker says of the training, as it stands in the manifest.
+    pub fn training(&self) -> &serde_json::Value {
+        &self.parts.training
+    }
+
+    /// Loads one engine per fold. Each file is checked again as it is read, and each engine
+    /// has passed its golden patch when this returns.
+    ///
+    /// # Errors
+    /// Any [`EngineError`]; the first engine that fails ends the loading.
+    pub fn load(
+        &self,
+        role: Role,
+        backend: BackendChoice,
+    ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+        let plan = self.require(role)?;
+        let golden = self.golden(role)?;
+        let mut engines = Vec::with_capacity(plan.files.len());
+        for file in &plan.files {
+            let mut engine = compile(file, &file.read(&self.dir)?, plan, backend)?;
+            conformance::self_test(engine.as_mut(), &golden, Tolerance::F32)?;
+            engines.push(engine);
+        }
+        Ok(engines)
+    }
+
+    /// The golden patch of a network and the logits it must give.
+    ///
+    /// # Errors
+    /// [`EngineError::File`] if one of the two files is not what the manifest says.
+    pub fn golden(&self, role: Role) -> Result<conformance::GoldenPatch, EngineError> {
+        let plan = self.require(role)?;
+        let [z, y, x] = plan.patch;
+        let stride = plan.golden.stride;
+        let [oz, oy, ox]: [usize; 3] =
+            std::array::from_fn(|axis| plan.patch[axis].div_ceil(stride[axis]));
+        let input = plan.golden.input.read_f32(&self.dir, plan.channels * z * y * x)?;
+        let classes = plan.classes.len();
+        let expected = plan.golden.expected.read_f32(&self.dir, classes * oz * oy * ox)?;
+        let shaped = |shape, values, file: &BundleFile| {
+            Array4::from_shape_vec(shape, values)
+                .map_err(|error| file.error(format!("not {shape:?}: {error}")))
+        };
+        Ok(conformance::GoldenPatch {
+            input: shaped([plan.channels, z, y, x], input, &plan.golden.input)?,
+            expected: shaped([classes, oz, oy, ox], expected, &plan.golden.expected)?,
+            stride,
+        })
+    }
+}
+
+#[cfg(feature = "tract")]
+fn compile(
+    file: &BundleFile,
+    bytes: &[u8],
+    plan: &NetworkPlan,
+    backend: BackendChoice,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let BackendChoice::Tract { threads } = backend;
+    let engine = super::onnx::OnnxEngine::load(bytes, file.path(), &plan.spec(), threads)?;
+    Ok(Box::new(engine))
+}
+
+#[cfg(not(feature = "tract"))]
+fn compile(
+    _: &BundleFile,
+    _: &[u8],
+    _: &NetworkPlan,
+    _: BackendChoice,
+) -> Result<Box<dyn Engine>, EngineError> {
+    Err(EngineError::Backend {
+        backend: "tract",
+        reason: "this program was built without it; choose another backend".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

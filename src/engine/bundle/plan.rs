@@ -1,0 +1,109 @@
+//! What a manifest says of one network, as plain types.
+
+use crate::engine::EngineSpec;
+use crate::image::normalise::Normalisation;
+
+use super::BundleFile;
+
+/// How a network wants its input and what it gives. All triples are in the network's axis
+/// order, that is after `transpose_forward`.
+#[derive(Debug, Clone)]
+pub struct NetworkPlan {
+    /// One ONNX file per fold.
+    pub files: Vec<BundleFile>,
+    /// Class names in channel order; the first is the background.
+    pub classes: Vec<String>,
+    /// Input channels.
+    pub channels: usize,
+    /// Patch size `[z, y, x]` in voxels.
+    pub patch: [usize; 3],
+    /// Voxel spacing `[z, y, x]` the network was trained at.
+    pub spacing_mm: [f64; 3],
+    /// `transpose_forward[i]` is the study axis that becomes network axis `i`.
+    pub transpose_forward: [usize; 3],
+    /// One scheme per channel.
+    pub normalisation: Vec<Normalisation>,
+    /// How images and logits change spacing.
+    pub resampling: Resampling,
+    /// Network axes 0 to 2 over which outputs of flipped patches are averaged.
+    pub mirror_axes: Vec<usize>,
+    /// Distance of neighbouring tiles as a share of the patch, in (0, 1].
+    pub tile_step: f64,
+    /// How tiles, mirrors and folds are averaged.
+    pub fusion: Fusion,
+    /// Value of masked voxels after normalisation; only the third stage masks.
+    pub mask_value: f32,
+    /// The stored patch that every engine must reproduce.
+    pub golden: Golden,
+}
+
+impl NetworkPlan {
+    /// The shape of the engines, one patch per call.
+    pub fn spec(&self) -> EngineSpec {
+        EngineSpec {
+            batch: 1,
+            channels: self.channels,
+            classes: self.classes.len(),
+            patch: self.patch,
+        }
+    }
+}
+
+/// What is averaged (method 1.2): an alpha tuned on one is not valid on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fusion {
+    /// Logits, as nnU-Net v2.
+    Logits,
+    /// Softmax probabilities, as nnU-Net v1.
+    Probabilities,
+}
+
+/// nnU-Net's two resampling functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resampling {
+    /// `resample_data_or_seg_to_shape`: cubic images, linear logits.
+    Default,
+    /// `resample_torch_fornnunet`: linear images, linear logits.
+    Torch,
+}
+
+/// The lesion gains of the base and the high-sensitivity reading, both positive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GainPair {
+    /// Usually 1: no gain.
+    pub base: f32,
+    /// At least `base`.
+    pub high: f32,
+}
+
+/// A stored patch and its logits at every `stride`-th voxel.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    /// Raw little-endian `f32` `[channel, z, y, x]`.
+    pub input: BundleFile,
+    /// Raw little-endian `f32` `[class, ceil(z/sz), ceil(y/sy), ceil(x/sx)]`.
+    pub expected: BundleFile,
+    /// Sampling of the expected logits `[z, y, x]`.
+    pub stride: [usize; 3],
+}
+
+impl Golden {
+    pub(super) fn files(&self) -> [&BundleFile; 2] {
+        [&self.input, &self.expected]
+    }
+}
+
+/// What the golden self-test lets pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Smallest share of voxels whose best class is the expected one.
+    pub argmax_agreement: f64,
+    /// Largest difference of one logit.
+    pub logit_difference: f32,
+}
+
+impl Tolerance {
+    /// For `f32` backends: measured differences to torch are 3e-4 (tract) to 7e-3
+    /// (OpenVINO), on logits of about ten.
+    pub const F32: Tolerance = Tolerance { argmax_agreement: 0.9999, logit_difference: 0.02 };
+}

@@ -1,0 +1,192 @@
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::image::normalise::Normalisation;
+
+/// A folder with the tiny network as its first stage; `edit` changes the manifest first.
+fn bundle(edit: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/segment");
+    let file = |name: &str| {
+        let bytes = fs::read(data.join(name)).unwrap();
+        fs::write(dir.path().join(name), &bytes).unwrap();
+        json!({"path": name, "sha256": files::sha256_hex(&bytes), "bytes": bytes.len()})
+    };
+    let mut manifest = json!({
+        "format": "hepalert-engine", "format_version": 1, "id": "tiny", "version": 3,
+        "created": "2026-11-23", "intended_use": "tests only", "licence": "Apache-2.0",
+        "phases": ["nc", "ap", "vp", "dp"], "fusion": "logits", "lesion_gain": {"base": 1.0, "high": 100.0},
+        "networks": {"segment": {
+            "files": [file("tiny.onnx")], "classes": ["background", "a", "b", "c"],
+            "channels": 4, "patch": [8, 16, 16], "spacing_mm": [5.0, 1.5, 1.5],
+            "transpose_forward": [0, 1, 2],
+            "normalisation": [
+                {"scheme": "ct", "mean": 90.0, "std": 40.0, "lower": -60.0, "upper": 200.0},
+                {"scheme": "zscore"}, {"scheme": "none"}, {"scheme": "none"}
+            ],
+            "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
+            "golden": {"input": file("tiny_input.f32"), "expected": file("tiny_expected.f32"), "stride": [2, 2, 2]}
+        }},
+        "training": {"epochs": 10, "note": "kept as it is"}
+    });
+    edit(&mut manifest);
+    fs::write(dir.path().join(MANIFEST), manifest.to_string()).unwrap();
+    dir
+}
+
+fn refusal(edit: impl FnOnce(&mut Value)) -> String {
+    Bundle::open(bundle(edit).path()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_sound_bundle_opens() {
+    let dir = bundle(|_| {});
+    let bundle = Bundle::open(dir.path()).unwrap();
+    assert_eq!((bundle.id(), bundle.version(), bundle.setting()), ("tiny", 3, Setting::Diagnosis));
+    assert_eq!(bundle.lesion_gain(), GainPair { base: 1.0, high: 100.0 });
+    let plan = bundle.plan(Role::Segment).unwrap();
+    assert_eq!(plan.spec().output_shape(), [1, 4, 8, 16, 16]);
+    let ct = Normalisation::Ct { mean: 90.0, std: 40.0, lower: -60.0, upper: 200.0 };
+    assert_eq!(plan.normalisation[..2], [ct, Normalisation::ZScore]);
+    assert!(bundle.plan(Role::Reclassify).is_none());
+    assert!(bundle.require(Role::Reclassify).unwrap_err().to_string().contains("reclassify"));
+    assert_eq!(bundle.training()["epochs"], 10);
+    let bytes = fs::read(dir.path().join(MANIFEST)).unwrap();
+    assert_eq!(bundle.fingerprint(), files::sha256_hex(&bytes));
+}
+
+#[test]
+fn a_newer_format_is_refused_by_a_sentence() {
+    let said = refusal(|m| m["format_version"] = json!(2));
+    assert!(said.contains("update hepalert"), "{said}");
+    let said = refusal(|m| m["format"] = json!("something"));
+    assert!(said.contains("hepalert-engine"), "{said}");
+}
+
+#[test]
+fn altered_missing_and_cut_files_are_refused_by_name() {
+    let dir = bundle(|_| {});
+    let network = dir.path().join("tiny.onnx");
+    let mut bytes = fs::read(&network).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&network, &bytes).unwrap();
+    let said = Bundle::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("tiny.onnx") && said.contains("SHA-256"), "{said}");
+    fs::write(&network, &bytes[..500]).unwrap();
+    let said = Bundle::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("500 bytes"), "{said}");
+    fs::remove_file(&network).unwrap();
+    assert!(Bundle::open(dir.path()).unwrap_err().to_string().contains("tiny.onnx"));
+    fs::remove_file(dir.path().join(MANIFEST)).unwrap();
+    assert!(Bundle::open(dir.path()).unwrap_err().to_string().contains(MANIFEST));
+}
+
+#[test]
+fn a_file_altered_after_opening_is_refused_when_loaded() {
+    let dir = bundle(|_| {});
+    let bundle = Bundle::open(dir.path()).unwrap();
+    let input = dir.path().join("tiny_expected.f32");
+    let mut bytes = fs::read(&input).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&input, &bytes).unwrap();
+    assert!(plan_file(&bundle).read(dir.path()).is_err());
+}
+
+fn plan_file(bundle: &Bundle) -> &BundleFile {
+    &bundle.plan(Role::Segment).unwrap().golden.expected
+}
+
+#[test]
+fn paths_that_leave_the_bundle_are_refused() {
+    for path in ["/etc/passwd", "../tiny.onnx", "a/../../b", "", ".", "a\\b"] {
+        let said = refusal(|m| m["networks"]["segment"]["files"][0]["path"] = json!(path));
+        assert!(said.contains("inside the bundle"), "{path}: {said}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_by_field() {
+    let cases: [(&str, Value, &str); 14] = [
+        ("channels", json!(2), "channels"),
+        ("patch", json!([0, 16, 16]), "patch"),
+        ("patch", json!([100_000, 100_000, 100_000]), "patch"),
+        ("spacing_mm", json!([5.0, 0.0, 1.5]), "spacing_mm"),
+        ("transpose_forward", json!([0, 0, 2]), "transpose_forward"),
+        ("mirror_axes", json!([3]), "mirror_axes"),
+        ("mirror_axes", json!([1, 1]), "mirror_axes"),
+        ("tile_step", json!(0.0), "tile_step"),
+        ("tile_step", json!(1.5), "tile_step"),
+        ("classes", json!(["background"]), "classes"),
+        ("files", json!([]), "files"),
+        (
+            "normalisation",
+            json!([{"scheme": "ct", "mean": 0.0, "std": 0.0, "lower": 0.0, "upper": 1.0}, {"scheme": "none"}, {"scheme": "none"}, {"scheme": "none"}]),
+            "std",
+        ),
+        ("normalisation", json!([{"scheme": "rgb"}]), "rgb"),
+        ("resampling", json!("cubic"), "cubic"),
+    ];
+    for (field, value, expected) in cases {
+        let said = refusal(|m| m["networks"]["segment"][field] = value);
+        assert!(said.contains(expected), "{field}: {said}");
+    }
+    let said = refusal(|m| m["lesion_gain"]["high"] = json!(0.5));
+    assert!(said.contains("lesion_gain"), "{said}");
+    assert!(refusal(|m| m["phases"] = json!(["ap"])).contains("phases"));
+    assert!(refusal(|m| m["id"] = json!("../x")).contains("id"));
+}
+
+#[test]
+fn a_cascade_needs_the_classes_of_the_house() {
+    let said = refusal(|m| {
+        let segment = m["networks"]["segment"].clone();
+        m["networks"]["reclassify"] = segment;
+    });
+    assert!(said.contains("networks.segment") && said.contains("HCC"), "{said}");
+}
+
+#[cfg(feature = "tract")]
+mod loading {
+    use super::*;
+
+    const TRACT: BackendChoice = BackendChoice::Tract { threads: 2 };
+
+    #[test]
+    fn a_loaded_engine_has_passed_its_golden_patch() {
+        let dir = bundle(|_| {});
+        let engines = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).unwrap();
+        assert_eq!(engines.len(), 1);
+        assert_eq!(engines[0].spec().patch, [8, 16, 16]);
+    }
+
+    #[test]
+    fn every_fold_is_loaded() {
+        let dir = bundle(|m| {
+            let file = m["networks"]["segment"]["files"][0].clone();
+            m["networks"]["segment"]["files"] = json!([file, file]);
+        });
+        assert_eq!(Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn other_golden_logits_refuse_the_engine() {
+        let dir = bundle(|m| {
+            let zeros =
+                json!({"path": "zeros", "sha256": files::sha256_hex(&[0; 4096]), "bytes": 4096});
+            m["networks"]["segment"]["golden"]["expected"] = zeros;
+            m["id"] = json!("zeros");
+        });
+        fs::write(dir.path().join("zeros"), [0; 4096]).unwrap();
+        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).err().unwrap();
+        assert!(matches!(error, EngineError::SelfTest { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_golden_patch_of_another_shape_is_refused() {
+        let dir = bundle(|m| m["networks"]["segment"]["golden"]["stride"] = json!([2, 2, 4]));
+        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).err().unwrap();
+        assert!(matches!(error, EngineError::File { .. }), "{error}");
+    }
+}

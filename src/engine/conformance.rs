@@ -1,0 +1,151 @@
+//! What every engine must do, whatever runs it: the golden self-test, and the suite that
+//! tests and `engine selftest` share.
+//!
+//! Refuses an engine that leaves parts of its output unwritten, gives NaN or a constant, or
+//! differs from the stored logits.
+
+use ndarray::{Array4, Array5, ArrayView4, Axis, s};
+
+use super::bundle::Tolerance;
+use super::{Engine, EngineError};
+
+/// Two logits closer than this are a tie: which of them wins says nothing of the engine.
+const TIE: f32 = 1e-3;
+
+/// Patches that [`suite`] runs.
+pub const SUITE_RUNS: usize = 3;
+
+/// A patch and the logits a network gave for it when its bundle was made.
+#[derive(Debug, Clone)]
+pub struct GoldenPatch {
+    /// `[channel, z, y, x]`, normalised.
+    pub input: Array4<f32>,
+    /// `[class, z, y, x]` at every `stride`-th voxel.
+    pub expected: Array4<f32>,
+    /// Sampling of `expected`.
+    pub stride: [usize; 3],
+}
+
+/// How close an engine came to its golden logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conformity {
+    /// Share of the sampled voxels whose best class is the expected one, or tied with it.
+    pub argmax_agreement: f64,
+    /// Largest difference of one logit.
+    pub logit_difference: f32,
+}
+
+/// Runs the golden patch and compares.
+///
+/// # Errors
+/// [`EngineError::SelfTest`] says what differed; [`EngineError::Backend`] if it did not run.
+pub fn self_test(
+    engine: &mut dyn Engine,
+    golden: &GoldenPatch,
+    tolerance: Tolerance,
+) -> Result<Conformity, EngineError> {
+    let logits = run(engine, &golden.input)?;
+    let [sz, sy, sx] = golden.stride.map(|stride| stride as isize);
+    let sampled = logits.slice(s![0, .., ..;sz, ..;sy, ..;sx]);
+    check_plain(sampled)?;
+    let conformity = compare(sampled, golden.expected.view())?;
+    let close = conformity.logit_difference <= tolerance.logit_difference
+        && conformity.argmax_agreement >= tolerance.argmax_agreement;
+    if close {
+        return Ok(conformity);
+    }
+    failed(format!(
+        "largest logit difference {:.4} (allowed {}), best class equal on {:.3} % of voxels (needed {} %)",
+        conformity.logit_difference,
+        tolerance.logit_difference,
+        100.0 * conformity.argmax_agreement,
+        100.0 * tolerance.argmax_agreement
+    ))
+}
+
+/// The self-test twice over: the second run must give the same bytes as the first.
+///
+/// # Errors
+/// As [`self_test`]; also if two runs differ.
+pub fn suite(
+    engine: &mut dyn Engine,
+    golden: &GoldenPatch,
+    tolerance: Tolerance,
+) -> Result<Conformity, EngineError> {
+    let conformity = self_test(engine, golden, tolerance)?;
+    let first = run(engine, &golden.input)?;
+    let second = run(engine, &golden.input)?;
+    let same = first.iter().zip(&second).all(|(a, b)| a.to_bits() == b.to_bits());
+    if same { Ok(conformity) } else { failed("two runs of one patch differ".to_owned()) }
+}
+
+/// One batch whose every entry is the golden patch; the output starts as NaN so that an
+/// unwritten voxel shows.
+fn run(engine: &mut dyn Engine, input: &Array4<f32>) -> Result<Array5<f32>, EngineError> {
+    let spec = engine.spec().clone();
+    let [_, channels, z, y, x] = spec.input_shape();
+    if input.shape() != [channels, z, y, x] {
+        return failed(format!(
+            "the golden patch is {:?}, the engine takes {:?}",
+            input.shape(),
+            [channels, z, y, x]
+        ));
+    }
+    let mut patches = Array5::zeros(spec.input_shape());
+    for mut patch in patches.outer_iter_mut() {
+        patch.assign(input);
+    }
+    let mut logits = Array5::from_elem(spec.output_shape(), f32::NAN);
+    engine.infer(patches.view(), logits.view_mut())?;
+    match logits.iter().position(|v| !v.is_finite()) {
+        Some(at) => failed(format!("output {at} of {} is not a number", logits.len())),
+        None => Ok(logits),
+    }
+}
+
+/// A network that has lost its weights gives one value everywhere.
+fn check_plain(logits: ArrayView4<'_, f32>) -> Result<(), EngineError> {
+    let first = logits.first().copied().unwrap_or_default();
+    if logits.iter().all(|&v| v == first) {
+        return failed(format!("the output is {first} everywhere"));
+    }
+    Ok(())
+}
+
+fn compare(
+    found: ArrayView4<'_, f32>,
+    expected: ArrayView4<'_, f32>,
+) -> Result<Conformity, EngineError> {
+    if found.shape() != expected.shape() {
+        return failed(format!("{:?} logits, expected {:?}", found.shape(), expected.shape()));
+    }
+    let mut largest = 0.0_f32;
+    for (a, b) in found.iter().zip(expected) {
+        // A NaN among the expected logits must fail, and NaN compares false.
+        largest = if (a - b).abs() <= largest { largest } else { (a - b).abs() };
+    }
+    let mut agreeing = 0_usize;
+    let mut voxels = 0_usize;
+    for (a, b) in found.lanes(Axis(0)).into_iter().zip(expected.lanes(Axis(0))) {
+        voxels += 1;
+        let chosen = best(a.iter());
+        agreeing += usize::from(b[best(b.iter())] - b[chosen] <= TIE);
+    }
+    Ok(Conformity {
+        argmax_agreement: agreeing as f64 / voxels.max(1) as f64,
+        logit_difference: largest,
+    })
+}
+
+/// Index of the largest value; the lowest index of equal ones.
+fn best<'a>(values: impl Iterator<Item = &'a f32>) -> usize {
+    let start = (0, f32::NEG_INFINITY);
+    values.enumerate().fold(start, |top, (i, &v)| if v > top.1 { (i, v) } else { top }).0
+}
+
+fn failed<T>(reason: String) -> Result<T, EngineError> {
+    Err(EngineError::SelfTest { reason })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use super::*;
+use crate::engine::EngineSpec;
+use crate::engine::fake::VoxelwiseEngine;
+use ndarray::{ArrayView5, ArrayViewMut5};
+
+const PATCH: [usize; 3] = [4, 6, 8];
+
+fn engine() -> VoxelwiseEngine {
+    VoxelwiseEngine::new(PATCH, 1, vec![(1.0, 0.0), (-1.0, 0.5), (0.3, 0.1)])
+}
+
+fn golden(engine: &mut dyn Engine) -> GoldenPatch {
+    let input = Array4::from_shape_fn((1, 4, 6, 8), |(_, z, y, x)| {
+        ((z * 48 + y * 8 + x) as f32 * 0.7).sin() * 3.0
+    });
+    let logits = run(engine, &input).unwrap();
+    let expected = logits.slice(s![0, .., ..;2, ..;3, ..;4]).to_owned();
+    GoldenPatch { input, expected, stride: [2, 3, 4] }
+}
+
+/// An engine whose output is spoiled after the fact.
+struct Spoiled<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send>(VoxelwiseEngine, F);
+
+impl<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send> Engine for Spoiled<F> {
+    fn spec(&self) -> &EngineSpec {
+        self.0.spec()
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        mut logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        self.0.infer(patches, logits.view_mut())?;
+        (self.1)(&mut logits);
+        Ok(())
+    }
+}
+
+fn reason(spoil: impl FnMut(&mut ArrayViewMut5<'_, f32>) + Send) -> String {
+    let golden = golden(&mut engine());
+    let error = suite(&mut Spoiled(engine(), spoil), &golden, Tolerance::F32).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn a_faithful_engine_passes() {
+    let golden = golden(&mut engine());
+    let found = suite(&mut engine(), &golden, Tolerance::F32).unwrap();
+    assert_eq!(found, Conformity { argmax_agreement: 1.0, logit_difference: 0.0 });
+}
+
+#[test]
+fn a_single_nan_outside_the_sampled_voxels_is_refused() {
+    assert!(reason(|l| l[[0, 1, 1, 1, 1]] = f32::NAN).contains("not a number"));
+}
+
+#[test]
+fn an_unwritten_class_is_refused() {
+    assert!(reason(|l| l.slice_mut(s![.., 2, .., .., ..]).fill(f32::NAN)).contains("not a number"));
+}
+
+#[test]
+fn a_constant_output_is_refused() {
+    assert!(reason(|l| l.fill(0.25)).contains("everywhere"));
+}
+
+#[test]
+fn swapped_classes_are_refused() {
+    let said = reason(|l| {
+        for mut voxel in l.lanes_mut(Axis(1)) {
+            voxel.swap(0, 1);
+        }
+    });
+    assert!(said.contains("best class equal"), "{said}");
+}
+
+#[test]
+fn a_drift_beyond_the_tolerance_is_refused_and_within_it_passes() {
+    assert!(reason(|l| l.mapv_inplace(|v| v + 0.03)).contains("0.0300"));
+    let golden = golden(&mut engine());
+    let mut near = Spoiled(engine(), |l: &mut ArrayViewMut5<'_, f32>| l.mapv_inplace(|v| v + 0.01));
+    assert!(self_test(&mut near, &golden, Tolerance::F32).is_ok());
+}
+
+#[test]
+fn a_result_that_changes_from_run_to_run_is_refused() {
+    let mut runs = 0.0;
+    let said = reason(move |l| {
+        runs += 1e-4;
+        l.mapv_inplace(|v| v + runs);
+    });
+    assert!(said.contains("two runs"), "{said}");
+}
+
+#[test]
+fn nan_among_the_expected_logits_is_refused() {
+    let mut golden = golden(&mut engine());
+    golden.expected[[1, 0, 0, 0]] = f32::NAN;
+    assert!(self_test(&mut engine(), &golden, Tolerance::F32).is_err());
+}

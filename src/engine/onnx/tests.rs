@@ -1,0 +1,70 @@
+//! A tiny U-Net against torch (tests/data/segment/make_onnx.py).
+
+use ndarray::{Array4, Array5};
+
+use super::*;
+use crate::engine::bundle::Tolerance;
+use crate::engine::conformance::{self, GoldenPatch};
+
+const TINY: &[u8] = include_bytes!("../../../tests/data/segment/tiny.onnx");
+
+fn spec() -> EngineSpec {
+    EngineSpec { batch: 1, channels: 4, classes: 4, patch: [8, 16, 16] }
+}
+
+fn floats(bytes: &[u8], shape: [usize; 4]) -> Array4<f32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    Array4::from_shape_vec(shape, words.iter().map(|w| f32::from_le_bytes(*w)).collect()).unwrap()
+}
+
+fn golden() -> GoldenPatch {
+    let input = include_bytes!("../../../tests/data/segment/tiny_input.f32");
+    let expected = include_bytes!("../../../tests/data/segment/tiny_expected.f32");
+    GoldenPatch {
+        input: floats(input, [4, 8, 16, 16]),
+        expected: floats(expected, [4, 4, 8, 8]),
+        stride: [2, 2, 2],
+    }
+}
+
+#[test]
+fn the_five_operators_of_nnunet_equal_torch() {
+    for threads in [1, 2] {
+        let mut engine = OnnxEngine::load(TINY, "tiny.onnx", &spec(), threads).unwrap();
+        let found = conformance::suite(&mut engine, &golden(), Tolerance::F32).unwrap();
+        assert!(found.logit_difference < 2e-5, "{found:?}");
+        assert_eq!(found.argmax_agreement, 1.0);
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let input = golden().input.insert_axis(ndarray::Axis(0));
+    let logits = [1, 2].map(|threads| {
+        let mut engine = OnnxEngine::load(TINY, "tiny.onnx", &spec(), threads).unwrap();
+        let mut logits = Array5::zeros(spec().output_shape());
+        engine.infer(input.view(), logits.view_mut()).unwrap();
+        logits
+    });
+    assert_eq!(logits[0], logits[1]);
+}
+
+#[test]
+fn a_promise_of_other_classes_is_refused() {
+    let promised = EngineSpec { classes: 14, ..spec() };
+    let error = OnnxEngine::load(TINY, "tiny.onnx", &promised, 1).unwrap_err();
+    assert!(matches!(error, EngineError::Shape { .. }), "{error}");
+}
+
+#[test]
+fn a_promise_of_other_channels_is_refused() {
+    let promised = EngineSpec { channels: 3, ..spec() };
+    assert!(OnnxEngine::load(TINY, "tiny.onnx", &promised, 1).is_err());
+}
+
+#[test]
+fn broken_files_are_refused_not_panicked_at() {
+    for bytes in [&b"not an onnx file"[..], &[], &TINY[..TINY.len() / 2]] {
+        assert!(OnnxEngine::load(bytes, "broken.onnx", &spec(), 1).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! How much memory a study will need, known before anything is allocated.
+
+use super::preprocess::Geometry;
+use super::{Plan, SegmentError};
+
+/// Refuses a study that needs more than the plan allows.
+pub(super) fn check(geometry: &Geometry, plan: &Plan) -> Result<(), SegmentError> {
+    let needed = needed_bytes(geometry, plan);
+    let allowed = plan.memory_budget_bytes;
+    if needed <= allowed { Ok(()) } else { Err(SegmentError::OverBudget { needed, allowed }) }
+}
+
+/// The largest sum of arrays alive at once, the study itself and the engines excepted.
+fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
+    let network = &plan.network;
+    let f32s = |counts: &[usize]| {
+        counts.iter().fold(4_u64, |product, &n| product.saturating_mul(n as u64))
+    };
+    let [z, y, x] = geometry.shape;
+    let [pz, py, px] = network.patch;
+    let classes = network.classes.len();
+    let prepared = f32s(&[network.channels, z, y, x]);
+    // One channel cropped, and at worst one more resized in plane only.
+    let [_, cropped_y, cropped_x] = geometry.cropped_shape();
+    let channel = f32s(&geometry.cropped_shape());
+    let half_resized = f32s(&[geometry.cropped_shape()[0], y, x]);
+    let preparing = channel.saturating_add(half_resized);
+    // Class sums and weights of one patch depth; two slices kept for blending along z.
+    let slab = f32s(&[pz + 2, classes + 1, y.max(py), x.max(px)]);
+    // The patch and its mirror image; the logits and their mean.
+    let patches = f32s(&[2, network.channels + classes, pz, py, px]);
+    let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
+    let slice = f32s(&[3, cropped_y, cropped_x]);
+    let sliding = [slab, patches, scores, slice].into_iter().fold(0_u64, u64::saturating_add);
+    prepared.saturating_add(preparing.max(sliding))
+}

@@ -1,0 +1,356 @@
+//! The streaming first stage against its slow definition, and its promises.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ndarray::{Array3, Array4, ArrayView5, ArrayViewMut5};
+use proptest::prelude::*;
+
+use super::*;
+use crate::anatomy;
+use crate::engine::bundle::{BundleFile, Fusion, Golden, Resampling};
+use crate::engine::fake::VoxelwiseEngine;
+use crate::image::normalise::Normalisation;
+use crate::study::{Phase, Study, StudyKey};
+use crate::volume::{Grid, Volume};
+
+mod oracle;
+
+const PATCH: [usize; 3] = [4, 8, 6];
+
+fn file() -> BundleFile {
+    BundleFile::new("none", &"0".repeat(64), 0).unwrap()
+}
+
+fn plan() -> Plan {
+    let network = NetworkPlan {
+        files: vec![file()],
+        classes: anatomy::class_names().map(str::to_owned).to_vec(),
+        channels: 1,
+        patch: PATCH,
+        spacing_mm: [5.0, 1.0, 1.0],
+        transpose_forward: [0, 1, 2],
+        normalisation: vec![Normalisation::None],
+        resampling: Resampling::Default,
+        mirror_axes: vec![],
+        tile_step: 0.5,
+        fusion: Fusion::Logits,
+        mask_value: 0.0,
+        golden: Golden { input: file(), expected: file(), stride: [1, 1, 1] },
+    };
+    Plan { network, memory_budget_bytes: 1 << 30 }
+}
+
+fn study_of(image: Array3<f32>, spacing_mm: [f64; 3]) -> AlignedStudy {
+    let (z, y, x) = image.dim();
+    let grid = Arc::new(Grid::axial([z, y, x], spacing_mm, [0.0; 3]));
+    let key = StudyKey::new(&"0".repeat(32)).unwrap();
+    let phases = BTreeMap::from([(Phase::Vp, Volume::new(grid, image))]);
+    AlignedStudy::from_study(Study { key, phases }, &[Phase::Vp]).unwrap()
+}
+
+/// Never zero, so never cropped.
+fn image(shape: [usize; 3]) -> Array3<f32> {
+    Array3::from_shape_fn(shape, |(z, y, x)| {
+        let at = (z * 71 + y * 13 + x * 5) as f32;
+        (at * 0.61).sin() + 0.3 * (at * 0.11).cos() + 3.0
+    })
+}
+
+fn go_on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn run(study: &AlignedStudy, plan: &Plan, mut engines: Vec<Box<dyn Engine>>) -> Scores {
+    segment(study, plan, &mut engines, &mut go_on).unwrap()
+}
+
+/// An engine whose logits depend on the voxel, the class and the place in the patch, so that
+/// tiling, mirrors and folds all matter.
+struct PlacedEngine {
+    spec: EngineSpec,
+    fold: f32,
+}
+
+fn placed(plan: &Plan, fold: u8) -> Box<dyn Engine> {
+    Box::new(PlacedEngine { spec: plan.network.spec(), fold: f32::from(fold) })
+}
+
+impl Engine for PlacedEngine {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        mut logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        for ((_, class, z, y, x), out) in logits.indexed_iter_mut() {
+            let place = (class * 17 + z * 5 + y * 3 + x * 2) as f32;
+            *out = patches[[0, 0, z, y, x]] * (place * 0.7 + self.fold).sin()
+                + 0.5 * (class as f32 * 2.3 + self.fold).cos();
+        }
+        Ok(())
+    }
+}
+
+/// Fourteen classes of which HCC (slope 1) and liver (offset 2) are ever best.
+fn two_winners() -> Vec<(f32, f32)> {
+    let mut classes = vec![(0.0, -5.0); anatomy::CLASS_COUNT];
+    classes[1] = (1.0, 0.0);
+    classes[7] = (0.0, 2.0);
+    classes
+}
+
+#[test]
+fn a_voxelwise_network_gives_its_margin_at_every_voxel() {
+    let image = image([9, 17, 13]);
+    let study = study_of(image.clone(), [5.0, 1.0, 1.0]);
+    let plan = plan();
+    let engine = VoxelwiseEngine::new(PATCH, 1, two_winners());
+    let scores = run(&study, &plan, vec![Box::new(engine)]);
+    for (&value, &margin) in image.iter().zip(&scores.margin) {
+        assert!((margin - (2.0 - value)).abs() < 1e-5, "{margin} at {value}");
+    }
+    assert!(scores.best_lesion.iter().all(|&l| l == 1));
+    assert!(scores.best_other.iter().all(|&l| l == 7));
+}
+
+#[test]
+fn volumes_smaller_than_a_patch_are_padded() {
+    let image = image([2, 5, 3]);
+    let study = study_of(image.clone(), [5.0, 1.0, 1.0]);
+    let engine = VoxelwiseEngine::new(PATCH, 1, two_winners());
+    let scores = run(&study, &plan(), vec![Box::new(engine)]);
+    for (&value, &margin) in image.iter().zip(&scores.margin) {
+        assert!((margin - (2.0 - value)).abs() < 1e-5, "{margin} at {value}");
+    }
+}
+
+#[test]
+fn outside_the_nonzero_box_the_background_wins_at_every_gain() {
+    let mut padded = Array3::zeros((9, 20, 16));
+    padded.slice_mut(ndarray::s![2..7, 3..15, 4..14]).assign(&image([5, 12, 10]));
+    let study = study_of(padded, [5.0, 1.0, 1.0]);
+    let plan = plan();
+    let prepared = prepare(&study, &plan).unwrap();
+    assert_eq!(prepared.geometry.crop, [2..7, 3..15, 4..14]);
+    assert_eq!(prepared.voxels.dim(), (1, 5, 12, 10));
+    let engine = VoxelwiseEngine::new(PATCH, 1, two_winners());
+    let scores = run(&study, &plan, vec![Box::new(engine)]);
+    let labels = scores.labels(LesionGain(1e30));
+    assert_eq!(labels.voxels()[[1, 5, 5]], 0);
+    assert_eq!(labels.voxels()[[2, 3, 4]], 1);
+    assert_eq!(labels.voxels().iter().filter(|&&l| l != 0).count(), 5 * 12 * 10);
+}
+
+#[test]
+fn anyones_network_gives_its_plain_argmax() {
+    let mut plan = plan();
+    plan.network.classes = ["background", "bone", "fat"].map(str::to_owned).to_vec();
+    let classes = vec![(0.0, 2.5), (1.0, 0.0), (-1.0, 5.5)];
+    let image = image([5, 9, 7]);
+    let engine = VoxelwiseEngine::new(PATCH, 1, classes);
+    let study = study_of(image.clone(), [5.0, 1.0, 1.0]);
+    let scores = run(&study, &plan, vec![Box::new(engine)]);
+    let labels = scores.labels(LesionGain(100.0));
+    for (&value, &label) in image.iter().zip(labels.voxels()) {
+        let expected = if value > 2.75 { 1 } else { 2 };
+        assert!(label == expected || (value - 2.75).abs() < 1e-4, "{label} at {value}");
+    }
+}
+
+#[test]
+fn every_slice_is_emitted_once_and_in_order() {
+    for depth in [1, 3, 4, 5, 11] {
+        let plan = plan();
+        let volume = Array4::from_elem((1, depth, 9, 9), 1.0);
+        let mut engines: Vec<Box<dyn Engine>> =
+            vec![Box::new(VoxelwiseEngine::new(PATCH, 1, two_winners()))];
+        let mut seen = Vec::new();
+        window::slide(volume.view(), &plan, &mut engines, &mut go_on, &mut |z, scores| {
+            assert_eq!(scores.dim(), (14, 9, 9));
+            // The tile weights divide out: a constant stays that constant.
+            for (class, plane) in scores.outer_iter().enumerate() {
+                let (slope, offset) = two_winners()[class];
+                assert!(plane.iter().all(|&v| (v - slope - offset).abs() < 1e-5), "class {class}");
+            }
+            seen.push(z);
+        })
+        .unwrap();
+        assert_eq!(seen, (0..depth).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_watcher_sees_every_tile_and_can_stop_between_two() {
+    let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
+    let engine =
+        || vec![Box::new(VoxelwiseEngine::new(PATCH, 1, two_winners())) as Box<dyn Engine>];
+    let mut seen = Vec::new();
+    let mut watch = |progress: Progress| {
+        seen.push(progress.tiles_done);
+        assert_eq!(progress.tiles_total, 4 * 4 * 4);
+        ControlFlow::Continue(())
+    };
+    segment(&study, &plan(), &mut engine(), &mut watch).unwrap();
+    assert_eq!(seen, (0..=64).collect::<Vec<_>>());
+    let mut calls = 0;
+    let mut stop = |progress: Progress| {
+        calls += 1;
+        if progress.tiles_done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let error = segment(&study, &plan(), &mut engine(), &mut stop).unwrap_err();
+    assert!(matches!(error, SegmentError::Cancelled));
+    assert_eq!(calls, 4);
+}
+
+#[test]
+fn too_large_too_small_and_mismatched_are_refused() {
+    let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
+    let mut small_budget = plan();
+    small_budget.memory_budget_bytes = 10_000;
+    let error = prepare(&study, &small_budget).unwrap_err();
+    assert!(matches!(error, SegmentError::OverBudget { allowed: 10_000, .. }), "{error}");
+    let thin = study_of(image([1, 17, 13]), [0.1, 1.0, 1.0]);
+    assert!(matches!(prepare(&thin, &plan()), Err(SegmentError::TooSmall { .. })));
+    let mut four = plan();
+    four.network.channels = 4;
+    let error = prepare(&study, &four).unwrap_err();
+    assert!(matches!(error, SegmentError::Channels { found: 1, expected: 4 }));
+    let other: Box<dyn Engine> = Box::new(VoxelwiseEngine::new([4, 8, 8], 1, two_winners()));
+    for mut engines in [vec![], vec![other]] {
+        let error = segment(&study, &plan(), &mut engines, &mut go_on).unwrap_err();
+        assert!(matches!(error, SegmentError::EngineShape { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_network_that_gives_nan_is_an_error_not_a_label() {
+    let study = study_of(image([5, 9, 9]), [5.0, 1.0, 1.0]);
+    let mut classes = two_winners();
+    classes[3] = (f32::NAN, 0.0);
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(VoxelwiseEngine::new(PATCH, 1, classes))];
+    let error = segment(&study, &plan(), &mut engines, &mut go_on).unwrap_err();
+    assert!(matches!(error, SegmentError::NotFinite), "{error}");
+}
+
+#[test]
+fn mirrors_and_folds_are_all_run() {
+    let mut plan = plan();
+    plan.network.mirror_axes = vec![0, 2];
+    let volume = Array4::from_elem((1, 4, 8, 6), 1.0);
+    let mut calls = Vec::new();
+    struct Counting<'a>(VoxelwiseEngine, &'a std::sync::atomic::AtomicUsize);
+    impl Engine for Counting<'_> {
+        fn spec(&self) -> &EngineSpec {
+            self.0.spec()
+        }
+        fn infer(
+            &mut self,
+            patches: ArrayView5<'_, f32>,
+            logits: ArrayViewMut5<'_, f32>,
+        ) -> Result<(), EngineError> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.infer(patches, logits)
+        }
+    }
+    static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let engine = || Box::new(Counting(VoxelwiseEngine::new(PATCH, 1, two_winners()), &RUNS));
+    let mut engines: Vec<Box<dyn Engine>> = vec![engine(), engine()];
+    let mut emit = |z: usize, _: ndarray::ArrayView3<'_, f32>| calls.push(z);
+    window::slide(volume.view(), &plan, &mut engines, &mut go_on, &mut emit).unwrap();
+    assert_eq!(RUNS.load(std::sync::atomic::Ordering::Relaxed), 2 * 4);
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    shape: [usize; 3],
+    spacing_mm: [f64; 3],
+    network_spacing_mm: [f64; 3],
+    axes: [usize; 3],
+    mirror_axes: Vec<usize>,
+    folds: u8,
+    fusion: Fusion,
+    zeros: usize,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let spacing = prop_oneof![
+        Just([5.0, 1.0, 1.0]),
+        Just([5.0, 0.8, 0.9]),
+        Just([2.0, 1.3, 1.1]),
+        Just([1.0, 4.0, 1.0]),
+        Just([1.2, 1.2, 1.2])
+    ];
+    let axes = prop_oneof![Just([0, 1, 2]), Just([1, 0, 2]), Just([2, 0, 1])];
+    let mirrors = prop_oneof![Just(vec![]), Just(vec![1, 2]), Just(vec![0])];
+    let fusion = prop_oneof![Just(Fusion::Logits), Just(Fusion::Probabilities)];
+    let shape = [3_usize..9, 6_usize..14, 6_usize..14];
+    (shape, spacing.clone(), spacing, axes, mirrors, 1_u8..3, fusion, 0_usize..2).prop_map(
+        |(shape, spacing_mm, network_spacing_mm, axes, mirror_axes, folds, fusion, zeros)| Case {
+            shape,
+            spacing_mm,
+            network_spacing_mm,
+            axes,
+            mirror_axes,
+            folds,
+            fusion,
+            zeros,
+        },
+    )
+}
+
+fn plan_of(case: &Case) -> Plan {
+    let mut plan = plan();
+    plan.network.spacing_mm = case.network_spacing_mm;
+    plan.network.transpose_forward = case.axes;
+    plan.network.mirror_axes = case.mirror_axes.clone();
+    plan.network.fusion = case.fusion;
+    plan
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn streaming_equals_the_whole_volume_definition(case in case()) {
+        let plan = plan_of(&case);
+        let mut image = image(case.shape);
+        image.slice_mut(ndarray::s![.., ..case.zeros, ..]).fill(0.0);
+        let study = study_of(image, case.spacing_mm);
+        let engines = || (0..case.folds).map(|fold| placed(&plan, fold)).collect::<Vec<_>>();
+        let prepared = prepare(&study, &plan).unwrap();
+        let scores = run(&study, &plan, engines());
+        let whole = oracle::class_scores(&prepared, &plan, &mut engines());
+        for gain in [1.0, 3.0, 100.0] {
+            let labels = scores.labels(LesionGain(gain));
+            oracle::check_labels(&whole, &prepared.geometry, &plan, gain, &labels);
+        }
+    }
+
+    #[test]
+    fn lesions_grow_with_the_gain_and_keep_their_type(seed in 0_u32..1000) {
+        let noise = |at: usize, scale: u32| {
+            let hash = (at as u32 ^ seed).wrapping_mul(2_654_435_761) >> 7;
+            hash % scale
+        };
+        let grid = Arc::new(Grid::axial([2, 5, 5], [1.0; 3], [0.0; 3]));
+        let shape = (2, 5, 5);
+        let index = |(z, y, x)| z * 25 + y * 5 + x;
+        let scores = Scores {
+            grid,
+            best_lesion: Array3::from_shape_fn(shape, |i| 1 + noise(index(i), 6) as u8),
+            best_other: Array3::from_shape_fn(shape, |i| [0, 7, 8][noise(index(i) + 99, 3) as usize]),
+            margin: Array3::from_shape_fn(shape, |i| noise(index(i) + 7, 90) as f32 / 10.0 - 2.0),
+        };
+        let gains = [0.5, 1.0, 2.0, 10.0, 100.0, 1e4].map(LesionGain);
+        for pair in gains.windows(2) {
+            let (low, high) = (scores.labels(pair[0]), scores.labels(pair[1]));
+            for (&low, &high) in low.voxels().iter().zip(high.voxels()) {
+                prop_assert!(!anatomy::is_lesion(low) || low == high);
+            }
+        }
+    }
+}
