@@ -26,8 +26,10 @@ use tempfile::TempDir;
 pub struct Kind {
     /// Keeps messages and sessions over a restart.
     pub persistent: bool,
-    /// Name and password that a client must give.
-    pub password: Option<(&'static str, &'static str)>,
+    /// Who may connect; each user's password is the name backwards. Nobody means everybody.
+    pub users: &'static [&'static str],
+    /// Who may do what: an access list.
+    pub acl: Option<PathBuf>,
     /// Certificates: the broker's authority, certificate and key, in this folder as
     /// `ca.pem`, `broker.pem`, `broker.key`; clients must show one signed by the same.
     pub tls: Option<PathBuf>,
@@ -52,6 +54,11 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The password of a user of [`Kind::users`].
+pub fn password(user: &str) -> String {
+    user.chars().rev().collect()
+}
+
 impl Broker {
     /// Starts a broker. Without mosquitto the test is skipped with a line, unless `CI=true`.
     pub fn start(kind: &Kind) -> Option<Broker> {
@@ -64,10 +71,13 @@ impl Broker {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         fs::write(folder.path().join("mosquitto.conf"), config(kind, folder.path(), port)).unwrap();
-        if let Some((user, password)) = kind.password {
+        for (n, user) in kind.users.iter().enumerate() {
             let file = folder.path().join("passwords");
+            let make: &[&str] = if n == 0 { &["-b", "-c"] } else { &["-b"] };
             let made = Command::new("mosquitto_passwd")
-                .args(["-b", "-c", file.to_str().unwrap(), user, password])
+                .args(make)
+                .arg(file)
+                .args([*user, password(user).as_str()])
                 .status();
             assert!(made.unwrap().success());
         }
@@ -144,11 +154,13 @@ fn config(kind: &Kind, folder: &Path, port: u16) -> String {
         }
         writeln!(text, "require_certificate true\nuse_identity_as_username true").unwrap();
     }
-    match kind.password {
-        Some(_) => {
-            writeln!(text, "allow_anonymous false\npassword_file {}", at("passwords")).unwrap();
-        }
-        None => writeln!(text, "allow_anonymous true").unwrap(),
+    if kind.users.is_empty() {
+        writeln!(text, "allow_anonymous true").unwrap();
+    } else {
+        writeln!(text, "allow_anonymous false\npassword_file {}", at("passwords")).unwrap();
+    }
+    if let Some(acl) = &kind.acl {
+        writeln!(text, "acl_file {}", acl.display()).unwrap();
     }
     text
 }
@@ -180,12 +192,13 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Subscribes; returns once the broker has confirmed it.
+    /// Subscribes; returns once the broker has confirmed it. The id is the user's name too.
     pub fn join(broker: &Broker, id: &str, filter: &str) -> Subscriber {
         let mut options = MqttOptions::new(id, ("127.0.0.1", broker.port));
         options
             .set_keep_alive(5)
             .set_clean_start(false)
+            .set_credentials(id, password(id))
             .set_session_expiry_interval(Some(3600))
             .set_max_packet_size(Some(64 * 1024));
         let (client, connection) = Client::builder(options).capacity(100).build();

@@ -22,7 +22,7 @@ use hepalert::store::{Enqueued, Finished, NewJob, OpenAlert, Store};
 use hepalert::study::{Setting, StudyKey};
 use jiff::Timestamp;
 
-use crate::broker::{Broker, Heard, Kind, Subscriber, free_port};
+use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROOT: &str = "hepalert/v1/ct-1";
@@ -403,7 +403,7 @@ fn a_refused_connection_is_tried_again_in_peace() {
 
 #[test]
 fn a_password_is_read_from_its_file() {
-    let kind = Kind { password: Some(("ct-1", "s3cret")), ..Kind::default() };
+    let kind = Kind { users: &["ct-1"], ..Kind::default() };
     let Some(broker) = Broker::start(&kind) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
@@ -417,8 +417,43 @@ fn a_password_is_read_from_its_file() {
     std::fs::write(&file, "wrong\n").unwrap();
     let refused = probe(&named, PATIENCE).unwrap_err();
     assert!(refused.contains("refused"), "{refused}");
-    std::fs::write(&file, "s3cret\n").unwrap();
+    std::fs::write(&file, password("ct-1") + "\n").unwrap();
     assert_eq!(probe(&named, PATIENCE), Ok(()));
+}
+
+#[test]
+fn the_shipped_access_list_lets_a_device_speak_for_itself_only() {
+    let acl = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/mosquitto/hepalert.acl");
+    let kind = Kind { users: &["ct-1", "reading-desk"], acl: Some(acl), ..Kind::default() };
+    let Some(broker) = Broker::start(&kind) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, password("ct-1")).unwrap();
+    let named = |device: &str| Params {
+        device: device.to_owned(),
+        username: Some("ct-1".to_owned()),
+        password_file: Some(file.clone()),
+        ..params(broker.port)
+    };
+    let store = open(folder.path());
+    let desk = Subscriber::join(&broker, "reading-desk", "hepalert/v1/+/event/#");
+    write(&store, 1);
+    // Under another device's name nothing gets through, and it is not taken for sent.
+    let impostor = start(named("ct-2"), &store);
+    let deadline = Instant::now() + PATIENCE;
+    while impostor.state().refused == 0 {
+        assert!(Instant::now() < deadline, "{:?}", impostor.state());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(impostor.stop(Duration::from_secs(1)));
+    assert_eq!(store.backlog().unwrap().unsent, 1);
+
+    let device = start(named("ct-1"), &store);
+    let heard = desk.next(PATIENCE).expect("the event");
+    assert!(is(&heard, "event/study"), "{}", heard.topic);
+    sent_all(&store);
+    assert_eq!(device.state().last_error, None, "the retained set is allowed too");
+    assert!(device.stop(Duration::from_secs(2)));
 }
 
 #[test]
