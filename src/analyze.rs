@@ -45,6 +45,8 @@ pub struct Settings {
     pub memory_budget_bytes: u64,
     /// What is refused.
     pub gate: GateParams,
+    /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
+    pub keep_margin: bool,
 }
 
 /// Engines loaded and tested, ready for one study after the other.
@@ -163,6 +165,9 @@ impl Analyzer {
             // Too late to stop: the report is nearly there.
             let _ = watch("report", done, total);
         })?;
+        if self.settings.keep_margin {
+            draft.add_margin(&findings)?;
+        }
         let mut report = self.report(&aligned, &findings, &origin);
         let stage = |stage: &str, seconds| StageSeconds {
             stage: stage.to_owned(),

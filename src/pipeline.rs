@@ -110,6 +110,8 @@ pub struct Findings {
     pub labels_base: LabelMap,
     /// Labels of the high-sensitivity view, before the third stage.
     pub labels_high: LabelMap,
+    /// What the label maps were read from; any other gain can be.
+    pub scores: Scores,
     /// Lesions that stay: label, volume descending, box; numbered from 1.
     pub kept: Vec<Finding>,
     /// Lesions that the third stage discarded.
@@ -130,6 +132,9 @@ pub enum PipelineError {
     /// The first stage.
     #[error(transparent)]
     Segment(#[from] segment::SegmentError),
+    /// The first network gave noise.
+    #[error("the first network's label map is noise: {0}")]
+    Fragmented(#[from] seg2det::TooFragmented),
     /// The study does not fit the second network.
     #[error(transparent)]
     Prepare(#[from] reclassify::PrepareError),
@@ -157,8 +162,9 @@ pub fn analyze(
 
     let labels_base = scores.labels(params.base_gain);
     let labels_high = scores.labels(params.high_gain);
-    let base = seg2det::seg2det(&labels_base, &seg2det::Params::default());
-    let high = seg2det::seg2det(&labels_high, &seg2det::Params::default());
+    let (rules, limits) = (seg2det::Params::default(), seg2det::Limits::default());
+    let base = seg2det::seg2det_within(&labels_base, &rules, &limits)?;
+    let high = seg2det::seg2det_within(&labels_high, &rules, &limits)?;
     clock.lap(Stage::Detect);
 
     let judged = judge(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
@@ -186,6 +192,7 @@ pub fn analyze(
         labels_base,
         labels_high,
         times: clock.laps,
+        scores,
     })
 }
 

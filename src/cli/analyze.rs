@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
 use super::{Failure, Ui};
-use crate::analyze::{AnalyzeError, Analyzer};
+use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::discover::discover;
 use crate::intake::phases::PhaseRules;
 use crate::intake::{GateParams, StudyFiles, load, study_key};
@@ -29,6 +29,9 @@ pub struct Args {
     /// Refuse unless the engine is for this setting.
     #[arg(long, value_parser = parse_setting)]
     pub setting: Option<Setting>,
+    /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
+    #[arg(long)]
+    pub margin: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -53,7 +56,7 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let settings = args.engine.settings()?;
+    let settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(settings.clone()).map_err(engines::unusable)?;
     if let Some(wanted) = args.setting

@@ -52,6 +52,7 @@ impl EngineArgs {
             },
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
+            keep_margin: false,
         })
     }
 }

@@ -85,6 +85,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
         },
         memory_budget_bytes: engine.memory_budget_mib.saturating_mul(1 << 20),
         gate: gate_params(config),
+        keep_margin: false,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ndarray::Array3;
 use sha2::{Digest, Sha256};
@@ -98,6 +99,17 @@ impl Draft {
         Ok(())
     }
 
+    /// Writes `margin.nii.gz`: per voxel the logarithm of the smallest lesion gain at which it
+    /// turns to lesion, held to +-100, which no gain reaches.
+    ///
+    /// # Errors
+    /// [`WriteError::File`].
+    pub fn add_margin(&mut self, findings: &Findings) -> Result<(), WriteError> {
+        let scores = &findings.scores;
+        let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
+        self.add("margin.nii.gz", &nifti::write::write_f32(&margin))
+    }
+
     fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {
         self.add(name, &picture.png()?)
     }
@@ -160,6 +172,11 @@ pub fn read(path: &Path) -> Result<Report, WriteError> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+/// Readers refuse what is not finite, and a class that cannot occur has an infinite margin.
+fn bounded(margin: f32) -> f32 {
+    margin.clamp(-100.0, 100.0)
+}
+
 fn mark<'a>((finding, caption): (&'a Finding, &'a String)) -> Marked<'a> {
     Marked {
         number: finding.detection.id as usize,
@@ -194,7 +211,7 @@ fn instances(kept: &[Finding], like: &LabelMap) -> Volume<i16> {
             map[[lo[0] + z, lo[1] + y, lo[2] + x]] = id;
         }
     }
-    Volume::new(std::sync::Arc::clone(like.grid()), map)
+    Volume::new(Arc::clone(like.grid()), map)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -80,9 +80,9 @@ impl House {
     fn wait_for_attempt(&self, daemon: &Daemon, attempt: u64) -> u32 {
         wait_until(|| {
             let jobs = self.jobs();
-            let begun = jobs.iter().any(|job| {
-                job["state"] == "running" && job["attempts"].as_u64() == Some(attempt)
-            });
+            let begun = jobs
+                .iter()
+                .any(|job| job["state"] == "running" && job["attempts"].as_u64() == Some(attempt));
             if begun { daemon.worker() } else { None }
         })
     }
@@ -215,7 +215,9 @@ fn a_series_copied_slice_by_slice_becomes_one_alert_whatever_dies() {
     let house = House::new(broker.port, 9);
     let daemon = house.start();
     let mut heart = Heart::default();
-    heart.listen(&subscriber, |topic, message| topic.ends_with("/availability") && message == "online");
+    heart.listen(&subscriber, |topic, message| {
+        topic.ends_with("/availability") && message == "online"
+    });
 
     let scratch = tempfile::tempdir().unwrap();
     let mut broken = phantom(3, scratch.path());
@@ -242,7 +244,9 @@ fn a_series_copied_slice_by_slice_becomes_one_alert_whatever_dies() {
     export(&series(scratch.path()), &house.export().join("again"));
     wait_until(|| house.log().contains("the same study again").then_some(()));
     daemon.stop();
-    heart.listen(&subscriber, |topic, message| topic.ends_with("/availability") && message == "offline");
+    heart.listen(&subscriber, |topic, message| {
+        topic.ends_with("/availability") && message == "offline"
+    });
     check(&house, &heart);
 }
 
@@ -252,7 +256,9 @@ fn check(house: &House, heart: &Heart) {
     assert_eq!(seqs, unbroken, "a gap means loss");
     let rejected = heart.of("event/study").into_iter().find(|m| is_state(m, "rejected")).unwrap();
     assert_eq!(rejected["data"]["code"], "missing_slices");
-    let [result] = &heart.of("event/result")[..] else { panic!("one result: {heart:?}", heart = heart.events) };
+    let [result] = &heart.of("event/result")[..] else {
+        panic!("one result: {heart:?}", heart = heart.events)
+    };
     assert_eq!(result["data"]["verdict"], "suspected");
     let [alert] = &heart.of("event/alert")[..] else { panic!("one alert") };
     assert_eq!(alert["data"], result["data"]);
