@@ -1,4 +1,5 @@
 //! `segment` and `engine` as a person runs them, on a tiny bundle of four phases.
+#![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Bundles as they come: sound, altered, incomplete, newer, and lying about themselves.
+
 use std::fs;
 
 use serde_json::{Value, json};

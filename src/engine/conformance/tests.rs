@@ -1,3 +1,5 @@
+//! Engines that fail the golden self-test in every way an engine can.
+
 use super::*;
 use crate::engine::EngineSpec;
 use crate::engine::fake::VoxelwiseEngine;
