@@ -13,19 +13,20 @@ use hepalert::image::components::{InPlane, components};
 use hepalert::volume::{Grid, LabelMap, Volume};
 use ndarray::Array3;
 
-fn main() {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let (labels, repeats) = match arguments.as_slice() {
         [] => (synthetic([78, 512, 512]), 11),
-        [path, z, y, x] => (raw(path, [z, y, x]), 11),
-        [path, z, y, x, repeats] => (raw(path, [z, y, x]), repeats.parse().unwrap()),
-        _ => panic!("seg2det [RAW Z Y X [REPEATS]]"),
+        [path, z, y, x] => (raw(path, [z, y, x])?, 11),
+        [path, z, y, x, repeats] => (raw(path, [z, y, x])?, repeats.parse()?),
+        _ => anyhow::bail!("usage: seg2det [RAW Z Y X [REPEATS]]"),
     };
     for threads in [1, 0] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         pool.install(|| report(&labels, repeats));
     }
+    Ok(())
 }
 
 fn report(labels: &LabelMap, repeats: usize) {
@@ -67,9 +68,9 @@ fn on_grid(voxels: Array3<u8>) -> LabelMap {
     Volume::new(Arc::new(grid), voxels)
 }
 
-fn raw(path: &str, shape: [&String; 3]) -> LabelMap {
-    let bytes = std::fs::read(path).unwrap();
-    on_grid(Array3::from_shape_vec(shape.map(|n| n.parse().unwrap()), bytes).unwrap())
+fn raw(path: &str, [z, y, x]: [&String; 3]) -> anyhow::Result<LabelMap> {
+    let bytes = std::fs::read(path)?;
+    Ok(on_grid(Array3::from_shape_vec([z.parse()?, y.parse()?, x.parse()?], bytes)?))
 }
 
 /// Twenty ellipsoids of the six types in a field of background.

@@ -1,14 +1,127 @@
-//! Being written.
-use super::{Failure, Ui};
+//! `detect`: single lesions out of a label map, as JSON and as a map of their numbers.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Failure, Ui, label_file};
+use crate::detect::Detection;
+use crate::detect::measure::{Context, measure};
+use crate::detect::seg2det::{Params, instance_map};
+use crate::image::components;
+use crate::volume::Grid;
+use crate::volume::nifti::write::write_u16;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Label map: 1 HCC, 2 ICC, 3 Meta, 4 Hem, 5 Other, 6 Cyst; other values are background.
+    labels: PathBuf,
+    /// Where the list of lesions goes (JSON).
+    #[arg(long)]
+    out: PathBuf,
+    /// Where a label map with each lesion's number goes.
+    #[arg(long)]
+    instances: Option<PathBuf>,
+    /// Which neighbours touch within a slice.
+    #[arg(long, value_enum, default_value_t = InPlane::Eight)]
+    in_plane: InPlane,
+}
+
+/// Neighbours of a voxel within a slice.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum InPlane {
+    /// Edges only.
+    #[value(name = "4")]
+    Four,
+    /// Edges and corners.
+    #[value(name = "8")]
+    Eight,
+}
+
+/// `lesions.json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    spacing_mm: [f64; 3],
+    lesions: Vec<Lesion>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lesion {
+    id: u32,
+    class: &'static str,
+    label: u8,
+    malignant: bool,
+    voxels: usize,
+    volume_cm3: f64,
+    bbox_zyx: [[usize; 3]; 2],
+    centre_ras_mm: [f64; 3],
+    max_diameter_mm: f64,
+    max_axial_diameter_mm: f64,
+    slices: [usize; 2],
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Not built yet.
-pub fn run(_args: &Args, _ui: &Ui) -> Result<(), Failure> {
-    Err(Failure::failed(anyhow::anyhow!("not built yet")))
+/// If the label map is refused or a file cannot be written.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let labels = label_file::read(&args.labels)?;
+    let in_plane = match args.in_plane {
+        InPlane::Four => components::InPlane::Four,
+        InPlane::Eight => components::InPlane::Eight,
+    };
+    let found = label_file::lesions(&args.labels, &labels, &Params { in_plane })?;
+    if let Some(path) = &args.instances {
+        // The longest axis a NIfTI-1 file can have.
+        if labels.grid().shape().iter().any(|n| *n > 32_767) {
+            let error = anyhow::anyhow!("{}: too long for an instance map", args.labels.display());
+            return Err(Failure::refused("too_large", error));
+        }
+        let map = instance_map(&found, labels.grid()).map_err(Failure::failed)?;
+        label_file::write(path, &write_u16(&map))?;
+    }
+    let document = Document {
+        spacing_mm: labels.grid().spacing_mm(),
+        lesions: found.iter().map(|lesion| Lesion::new(lesion, labels.grid())).collect(),
+    };
+    label_file::write_json(&args.out, &document)?;
+    ui.result(&document, &document)
+}
+
+impl Lesion {
+    fn new(lesion: &Detection, grid: &Grid) -> Lesion {
+        let measured = measure(lesion, grid, &Context::default());
+        Lesion {
+            id: lesion.id,
+            class: lesion.kind.name(),
+            label: lesion.kind.label(),
+            malignant: lesion.kind.is_malignant(),
+            voxels: lesion.voxels,
+            volume_cm3: lesion.volume_cm3,
+            bbox_zyx: [lesion.region.lo, lesion.region.hi],
+            centre_ras_mm: measured.centre_ras_mm,
+            max_diameter_mm: measured.max_diameter_mm,
+            max_axial_diameter_mm: measured.axial_diameter_mm,
+            slices: measured.slices,
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} lesions", self.lesions.len())?;
+        for lesion in &self.lesions {
+            let Lesion { id, class, volume_cm3, max_diameter_mm, slices: [lo, hi], .. } = lesion;
+            let last = hi.saturating_sub(1);
+            write!(
+                f,
+                "\n{id:>5}  {class:<5}  {volume_cm3:>9.2} cm3  {max_diameter_mm:>6.1} mm  \
+                 slices {lo} to {last}"
+            )?;
+        }
+        Ok(())
+    }
 }

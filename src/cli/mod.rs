@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 
 pub mod detect;
 pub mod engine;
+pub mod evaluate;
+pub mod label_file;
 pub mod match_lesions;
 pub mod phantom;
 pub mod reclassify;
@@ -38,6 +40,8 @@ pub enum Command {
     /// Inspect and check engine bundles.
     #[command(subcommand)]
     Engine(engine::Args),
+    /// Tables and plots over a cohort.
+    Evaluate(evaluate::Args),
     /// Compare predicted with true lesions.
     Match(match_lesions::Args),
     /// Make a synthetic patient with exact truth.
@@ -59,6 +63,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Detect(args) => detect::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
+        Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),

@@ -2,4 +2,6 @@
 
 mod reclassify;
 mod segment;
+mod lesions;
 mod support;
+mod volume;

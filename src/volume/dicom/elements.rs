@@ -41,6 +41,8 @@ impl Encoding {
 /// One element of the outermost data set.
 pub(super) struct Element<'a> {
     pub(super) tag: Tag,
+    /// As written, `UN` in implicit VR.
+    pub(super) vr: [u8; 2],
     /// Header and value, as written.
     pub(super) written: &'a [u8],
     pub(super) value: Value<'a>,
@@ -104,7 +106,7 @@ impl<'a> Elements<'a> {
         };
         let written = &self.bytes[self.at..end];
         self.at = end;
-        Ok(Some(Element { tag: head.tag, written, value }))
+        Ok(Some(Element { tag: head.tag, vr: head.vr, written, value }))
     }
 }
 

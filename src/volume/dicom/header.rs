@@ -11,7 +11,7 @@ use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 
 use super::DicomError;
-use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Elements, Encoding, Value};
+use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Element, Elements, Encoding, Value};
 use super::envelope::Envelope;
 
 /// Longer values of the attributes read here are passed over: the longest real ones are
@@ -158,10 +158,7 @@ impl SliceHeader {
         while elements.next_tag().is_none_or(|tag| tag.group() <= LAST_GROUP) {
             let Some(element) = elements.next()? else { break };
             has_modality_lut |= element.tag == tags::MODALITY_LUT_SEQUENCE;
-            if let Value::Plain(value) = element.value
-                && value.len() <= MAX_VALUE_BYTES
-                && is_wanted(element.tag)
-            {
+            if is_wanted(element.tag) && is_leaf(&element, envelope.encoding) {
                 wanted.extend_from_slice(element.written);
             }
         }
@@ -175,6 +172,22 @@ impl SliceHeader {
         }
         Ok((header, elements))
     }
+}
+
+/// Text, or whole 16-bit numbers. `dicom-object` descends into whatever calls itself a
+/// sequence, and loses its place where numbers do not fill their bytes, to take the next
+/// bytes for a length.
+fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
+    let Value::Plain(value) = element.value else { return false };
+    let numbers_fit = value.len() % 2 == 0;
+    let fits = match &element.vr {
+        b"AS" | b"CS" | b"DA" | b"DS" | b"DT" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH" | b"ST"
+        | b"TM" | b"UI" => true,
+        b"US" | b"SS" => numbers_fit,
+        // In implicit VR the dictionary decides; all numbers read here are in this group.
+        _ => !encoding.explicit_vr && (numbers_fit || element.tag.group() != LAST_GROUP),
+    };
+    fits && value.len() <= MAX_VALUE_BYTES
 }
 
 /// Leaf attributes that [`Values::header`] asks for, and the character set of the text.

@@ -15,6 +15,9 @@ mod rle;
 mod series;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{DicomError, GeometryError};
 pub use geometry::{SeriesPlan, plan};
 pub use header::{Identifiers, SliceHeader};

@@ -77,7 +77,7 @@ impl Read for Gunzip<'_> {
                 self.done = true;
             } else if rest.starts_with(&MAGIC) && self.members < MAX_MEMBERS {
                 self.members += 1;
-                self.member = Box::new(GzDecoder::new(rest));
+                *self.member = GzDecoder::new(rest);
             } else {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after the end"));
             }

@@ -10,5 +10,8 @@ mod placement;
 pub mod read;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::NiftiError;
 pub use header::Datatype;

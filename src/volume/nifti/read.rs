@@ -42,7 +42,7 @@ pub struct Facts {
 pub fn peek(prefix: &[u8]) -> Result<Facts, NiftiError> {
     let mut source = Source::of(prefix);
     let gzipped = matches!(source, Source::Gzip(_));
-    let (layout, _) = read_header(&mut source)?;
+    let (layout, ..) = read_header(&mut source)?;
     let unpacked_bytes = layout.file_bytes();
     Ok(Facts { grid: layout.grid, datatype: layout.datatype, unpacked_bytes, gzipped })
 }
@@ -78,7 +78,10 @@ fn read_with<T>(
     accept: impl Fn(f64) -> Result<T, NiftiError>,
 ) -> Result<Volume<T>, NiftiError> {
     let mut source = Source::of(bytes);
-    let (layout, head) = read_header(&mut source)?;
+    let (layout, head, failure) = read_header(&mut source)?;
+    if let Some(failure) = failure {
+        return Err(failure.into());
+    }
     // Before anything is allocated: could these bytes hold what the header promises?
     if layout.file_bytes() > source.most(bytes.len()) {
         return Err(NiftiError::Truncated);
@@ -95,15 +98,18 @@ fn read_with<T>(
     Ok(Volume::new(Arc::new(layout.grid), voxels))
 }
 
-/// The checked header, and all bytes that were taken from the source for it.
-fn read_header(source: &mut Source<'_>) -> Result<(Layout, Vec<u8>), NiftiError> {
+/// The checked header, all bytes that were taken from the source for it, and what went wrong
+/// after them.
+fn read_header(
+    source: &mut Source<'_>,
+) -> Result<(Layout, Vec<u8>, Option<io::Error>), NiftiError> {
     let mut head = vec![0; HEADER_BYTES];
     let (filled, failure) = fill(source, &mut head);
     head.truncate(filled);
     match (Layout::parse(&head), failure) {
         // A header cut short by damage: the damage is the better answer.
         (Err(NiftiError::NotNifti | NiftiError::Truncated), Some(failure)) => Err(failure.into()),
-        (layout, _) => Ok((layout?, head)),
+        (layout, failure) => Ok((layout?, head, failure)),
     }
 }
 

@@ -38,6 +38,17 @@ pub fn write_u8(volume: &Volume<u8>) -> Vec<u8> {
     write(volume, 2, 8, |values, bytes| bytes.extend_from_slice(values))
 }
 
+/// A map of instance numbers as `.nii.gz` bytes (`DT_UINT16`).
+///
+/// # Panics
+/// If an axis is longer than 32767 voxels: the format cannot say so.
+pub fn write_u16(volume: &Volume<u16>) -> Vec<u8> {
+    let put = |values: &[u16], bytes: &mut Vec<u8>| {
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    };
+    write(volume, 512, 16, put)
+}
+
 /// A volume of reals as `.nii.gz` bytes (`DT_FLOAT32`).
 ///
 /// # Panics

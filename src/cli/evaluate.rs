@@ -1,0 +1,89 @@
+//! `evaluate`: tables and plots over a cohort.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::builder::PossibleValue;
+use serde::Serialize;
+
+use super::{Failure, Ui, label_file};
+use crate::evaluate::cohort::{find, judge};
+use crate::evaluate::markdown::markdown;
+use crate::evaluate::plot::charts;
+use crate::evaluate::tables::Tables;
+use crate::evaluate::{self, Variant};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of true label maps, `<case>.nii.gz`.
+    #[arg(long)]
+    truth: PathBuf,
+    /// Folder of predictions: per case a label map of the same name, or a folder that
+    /// `analyze` wrote.
+    #[arg(long)]
+    predicted: PathBuf,
+    /// A second folder of predictions, analysed on original patches only.
+    #[arg(long)]
+    predicted_no_shuffle: Option<PathBuf>,
+    /// Folder for tables.json, tables.md and the plots; made if it is not there.
+    #[arg(long)]
+    out: PathBuf,
+    /// Which variants to count; all that are there if none is named.
+    #[arg(long, value_delimiter = ',', value_parser = variants())]
+    variants: Vec<Variant>,
+    /// Count missed and false lesions against the lesion gain as well, where a case has a
+    /// margin.nii.gz.
+    #[arg(long)]
+    sweep: bool,
+    /// The gain at which labels_high.nii.gz was read, where no report says it: a sweep goes
+    /// no further.
+    #[arg(long, default_value_t = 100.0)]
+    gain_high: f64,
+}
+
+fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
+    use clap::builder::TypedValueParser;
+    let names = Variant::ALL.map(|variant| PossibleValue::new(variant.name()));
+    clap::builder::PossibleValuesParser::new(names)
+        .try_map(|name| Variant::from_name(&name).ok_or("no such variant"))
+}
+
+/// `tables.json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    names: Vec<String>,
+    #[serde(flatten)]
+    tables: Tables,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If a case is refused, one has no prediction, or a file cannot be written.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let refused = |error: evaluate::cohort::CohortError| Failure::refused(error.code(), error);
+    let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
+        .map_err(refused)?;
+    let mut progress = ui.progress("cases");
+    let mut results = Vec::with_capacity(cases.len());
+    for (done, case) in cases.iter().enumerate() {
+        progress.step(done, cases.len());
+        results.push(judge(case, args.sweep.then_some(args.gain_high)).map_err(refused)?);
+    }
+    drop(progress);
+    let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
+    let tables = Tables::new(&results, asked);
+    std::fs::create_dir_all(&args.out)
+        .with_context(|| format!("{}: cannot be made", args.out.display()))
+        .map_err(Failure::failed)?;
+    let text = markdown(&tables);
+    for (name, svg) in charts(&tables) {
+        label_file::write(&args.out.join(name), svg.as_bytes())?;
+    }
+    label_file::write(&args.out.join("tables.md"), text.as_bytes())?;
+    let names = cases.into_iter().map(|case| case.name).collect();
+    let document = Document { names, tables };
+    label_file::write_json(&args.out.join("tables.json"), &document)?;
+    ui.result(&document, text.trim_end())
+}

@@ -1,0 +1,78 @@
+//! Label maps and label files of the command line: read with a refusal that names the file,
+//! written whole.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::Failure;
+use crate::detect::Detection;
+use crate::detect::seg2det::{Limits, Params, seg2det_within};
+use crate::volume::LabelMap;
+use crate::volume::nifti::read::read_labels;
+
+/// Reads a NIfTI label map.
+///
+/// # Errors
+/// A refusal with the reason code of the format, or `unreadable`.
+pub fn read(path: &Path) -> Result<LabelMap, Failure> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("{}: cannot be read", path.display()))
+        .map_err(|error| Failure::refused("unreadable", error))?;
+    read_labels(&bytes).map_err(|refusal| {
+        let code = refusal.code();
+        let error = anyhow::Error::new(refusal).context(path.display().to_string());
+        Failure::refused(code, error)
+    })
+}
+
+/// Takes a label map apart.
+///
+/// # Errors
+/// A refusal with code `too_fragmented` if the map is noise.
+pub fn lesions(path: &Path, labels: &LabelMap, params: &Params) -> Result<Vec<Detection>, Failure> {
+    seg2det_within(labels, params, &Limits::default()).map_err(|refusal| {
+        let context = format!("{}: is this a label map of liver lesions?", path.display());
+        Failure::refused("too_fragmented", anyhow::Error::new(refusal).context(context))
+    })
+}
+
+/// Refuses two label maps that do not lie on one grid.
+///
+/// # Errors
+/// A refusal with code `geometry_mismatch`.
+pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Failure> {
+    if a.1.grid().matches(b.1.grid()) {
+        return Ok(());
+    }
+    let place = |(path, labels): (&Path, &LabelMap)| {
+        let grid = labels.grid();
+        let (shape, spacing, first) = (grid.shape(), grid.spacing_mm(), grid.ras_mm([0.0; 3]));
+        format!("{} has {shape:?} voxels of {spacing:?} mm from {first:?}", path.display())
+    };
+    Err(Failure::refused(
+        "geometry_mismatch",
+        anyhow::anyhow!("{}, but {}: bring both onto one grid first", place(a), place(b)),
+    ))
+}
+
+/// Writes bytes to a file.
+///
+/// # Errors
+/// If the file cannot be written; the failure names it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .with_context(|| format!("{}: cannot be written", path.display()))
+        .map_err(Failure::failed)
+}
+
+/// Writes a JSON document.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_json(path: &Path, document: &impl Serialize) -> Result<(), Failure> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(Failure::failed)?;
+    bytes.push(b'\n');
+    write(path, &bytes)
+}
