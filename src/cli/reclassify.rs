@@ -10,12 +10,13 @@ use anyhow::anyhow;
 use ndarray::{ArrayView5, ArrayViewMut5, s};
 use serde_json::{Map, Value, json};
 
+use super::label_file::lesions;
 use super::segment::{Backend, engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
 use super::{Exit, Failure, Ui};
 use crate::anatomy::Lesion;
 use crate::detect::Detection;
-use crate::detect::seg2det::{Params as DetectParams, seg2det};
+use crate::detect::seg2det::Params as DetectParams;
 use crate::engine::bundle::{Bundle, Role};
 use crate::engine::{Engine, EngineError, EngineSpec};
 use crate::reclassify::{
@@ -101,7 +102,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let study = study_for(&bundle, &args.phases)?;
     let relabel = args.relabel.clone().unwrap_or_default();
     let labels = read_label_file(&args.labels, &relabel, &study)?;
-    let found = seg2det(&labels, &DetectParams::default());
+    let found = lesions(&args.labels, &labels, &DetectParams::default())?;
     let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
     make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);

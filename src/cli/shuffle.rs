@@ -12,9 +12,9 @@ use serde::Serialize;
 use super::reclassify::candidate;
 use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, label_file};
 use crate::detect::Detection;
-use crate::detect::seg2det::{Params as DetectParams, seg2det};
+use crate::detect::seg2det::Params as DetectParams;
 use crate::engine::bundle::Role;
 use crate::image::normalise::Normalisation;
 use crate::reclassify::{
@@ -134,7 +134,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let sampling = sampling(args, study.phases().len())?;
     let prepared = Prepared::new(&study, &labels, &sampling)
         .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let found = seg2det(&labels, &DetectParams::default());
+    let found = label_file::lesions(&args.labels, &labels, &DetectParams::default())?;
     let lesions = sources(&found, &prepared, |_| true);
     let (wrong, missed) = hard_cases(args, &study, &labels, &found, &prepared)?;
     let mut groups = groups(args, &lesions);
@@ -207,7 +207,7 @@ fn hard_cases(
 ) -> Result<(Vec<Source>, Vec<Source>), Failure> {
     let Some(path) = &args.predicted else { return Ok((Vec::new(), Vec::new())) };
     let predicted = read_label_file(path, &args.relabel_predicted, study)?;
-    let claimed = seg2det(&predicted, &DetectParams::default());
+    let claimed = label_file::lesions(path, &predicted, &DetectParams::default())?;
     let wrong = sources(&claimed, prepared, |one| !touches_lesion(one, labels));
     let missed = sources(found, prepared, |one| !touches_lesion(one, &predicted));
     Ok((wrong, missed))

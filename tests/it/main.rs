@@ -1,7 +1,7 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
+mod lesions;
 mod reclassify;
 mod segment;
-mod lesions;
 mod support;
 mod volume;
