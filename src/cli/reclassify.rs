@@ -10,14 +10,14 @@ use anyhow::anyhow;
 use ndarray::{ArrayView5, ArrayViewMut5, s};
 use serde_json::{Map, Value, json};
 
-use super::study_files::{
-    PhaseFile, Relabel, make_folder, read_label_file, read_study, write_file,
-};
+use super::label_file::lesions;
+use super::segment::{Backend, engine_failure, open_bundle, study_for};
+use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
 use super::{Exit, Failure, Ui};
 use crate::anatomy::Lesion;
 use crate::detect::Detection;
-use crate::detect::seg2det::{Params as DetectParams, seg2det};
-use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::detect::seg2det::Params as DetectParams;
+use crate::engine::bundle::{Bundle, Role};
 use crate::engine::{Engine, EngineError, EngineSpec};
 use crate::reclassify::{
     Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
@@ -60,6 +60,9 @@ pub struct Args {
     /// The same seed gives the same patches.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// What runs the network.
+    #[arg(long, value_enum, default_value_t = Backend::Tract)]
+    backend: Backend,
     /// Threads of the engine [default: all cores].
     #[arg(long)]
     threads: Option<usize>,
@@ -95,11 +98,11 @@ struct Outcome {
 /// # Errors
 /// Refused inputs, an unusable engine, results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let bundle = Bundle::open(&args.engine).map_err(engine_failure)?;
+    let bundle = open_bundle(&args.engine)?;
     let study = study_for(&bundle, &args.phases)?;
     let relabel = args.relabel.clone().unwrap_or_default();
     let labels = read_label_file(&args.labels, &relabel, &study)?;
-    let found = seg2det(&labels, &DetectParams::default());
+    let found = lesions(&args.labels, &labels, &DetectParams::default())?;
     let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
     make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);
@@ -121,8 +124,7 @@ fn judge(
 ) -> Result<Outcome, Failure> {
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let sampling = Sampling::of_plan(plan).map_err(|error| Failure::new(Exit::Engine, error))?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let backend = BackendChoice::Tract { threads: args.threads.unwrap_or_else(cores) };
+    let backend = args.backend.choice(args.threads);
     let folds = bundle.load(Role::Reclassify, backend).map_err(engine_failure)?;
     let folds = MeanOfFolds::new(folds)
         .ok_or_else(|| Failure::new(Exit::Engine, anyhow!("the engine's folds differ in shape")))?;
@@ -219,23 +221,6 @@ pub(super) fn candidate(detection: &Detection) -> Candidate<'_> {
         mask: &detection.mask,
         volume_cm3: detection.volume_cm3,
     }
-}
-
-/// Reads the phases the bundle takes, and no other.
-fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
-    let wanted = bundle.phases();
-    if let Some(missing) = wanted.iter().find(|phase| !files.iter().any(|f| f.phase == **phase)) {
-        let id = bundle.id();
-        let reason =
-            anyhow!("engine {id} needs phase {missing}; give it with --phase {missing}=FILE");
-        return Err(Failure::refused("MISSING_PHASE", reason));
-    }
-    let taken = files.iter().filter(|file| wanted.contains(&file.phase));
-    read_study(&taken.cloned().collect::<Vec<_>>())
-}
-
-fn engine_failure(error: EngineError) -> Failure {
-    Failure::new(Exit::Engine, error)
 }
 
 fn stage_failure(error: ReclassifyError) -> Failure {

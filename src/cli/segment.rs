@@ -126,7 +126,7 @@ pub(super) fn open_bundle(dir: &std::path::Path) -> Result<Bundle, Failure> {
 }
 
 /// Reads the phases the bundle takes, and no other.
-fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let wanted = bundle.phases();
     if let Some(missing) = wanted.iter().find(|phase| !files.iter().any(|f| f.phase == **phase)) {
         let error = anyhow!(
@@ -139,7 +139,7 @@ fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failu
     read_study(&taken.cloned().collect::<Vec<_>>())
 }
 
-fn engine_failure(error: crate::engine::EngineError) -> Failure {
+pub(super) fn engine_failure(error: crate::engine::EngineError) -> Failure {
     Failure::new(Exit::Engine, error)
 }
 

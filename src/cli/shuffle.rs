@@ -10,11 +10,12 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::reclassify::candidate;
+use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, label_file};
 use crate::detect::Detection;
-use crate::detect::seg2det::{Params as DetectParams, seg2det};
-use crate::engine::bundle::{Bundle, Role};
+use crate::detect::seg2det::Params as DetectParams;
+use crate::engine::bundle::Role;
 use crate::image::normalise::Normalisation;
 use crate::reclassify::{
     Carried, LIVER_CLASS, Prepared, Sampling, Scheme, draw, patch_generator, study_seed,
@@ -75,7 +76,7 @@ pub struct Args {
     #[arg(long, default_value = "16,64,64", value_parser = triple::<usize>, value_name = "VOXELS")]
     patch: [usize; 3],
     /// Intensities of every phase: mean, standard deviation, lower and upper clip in HU.
-    #[arg(long, default_value = "100,40,-100,300", value_parser = intensity, value_name = "HU")]
+    #[arg(long, default_value = "100,50,-150,250", value_parser = intensity, value_name = "HU")]
     intensity: Normalisation,
     /// What the written voxels mean.
     #[arg(long, value_enum, default_value_t = Values::Hu)]
@@ -133,7 +134,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let sampling = sampling(args, study.phases().len())?;
     let prepared = Prepared::new(&study, &labels, &sampling)
         .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let found = seg2det(&labels, &DetectParams::default());
+    let found = label_file::lesions(&args.labels, &labels, &DetectParams::default())?;
     let lesions = sources(&found, &prepared, |_| true);
     let (wrong, missed) = hard_cases(args, &study, &labels, &found, &prepared)?;
     let mut groups = groups(args, &lesions);
@@ -169,11 +170,10 @@ fn sampling(args: &Args, phases: usize) -> Result<Sampling, Failure> {
         let channels = vec![args.intensity; phases];
         return Ok(Sampling { spacing_mm: args.spacing, patch: args.patch, channels });
     };
-    let unusable = |error| Failure::new(Exit::Engine, error);
-    let bundle = Bundle::open(folder).map_err(|error| unusable(anyhow::Error::new(error)))?;
-    let plan =
-        bundle.require(Role::Reclassify).map_err(|error| unusable(anyhow::Error::new(error)))?;
-    Sampling::of_plan(plan).map_err(|error| unusable(anyhow::Error::new(error)))
+    let unusable = |error: anyhow::Error| Failure::new(Exit::Engine, error);
+    let bundle = open_bundle(folder)?;
+    let plan = bundle.require(Role::Reclassify).map_err(|error| unusable(error.into()))?;
+    Sampling::of_plan(plan).map_err(|error| unusable(error.into()))
 }
 
 /// Lesions that have a voxel in the liver region, largest first.
@@ -207,7 +207,7 @@ fn hard_cases(
 ) -> Result<(Vec<Source>, Vec<Source>), Failure> {
     let Some(path) = &args.predicted else { return Ok((Vec::new(), Vec::new())) };
     let predicted = read_label_file(path, &args.relabel_predicted, study)?;
-    let claimed = seg2det(&predicted, &DetectParams::default());
+    let claimed = label_file::lesions(path, &predicted, &DetectParams::default())?;
     let wrong = sources(&claimed, prepared, |one| !touches_lesion(one, labels));
     let missed = sources(found, prepared, |one| !touches_lesion(one, &predicted));
     Ok((wrong, missed))

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Failure;
 use crate::study::{AlignedStudy, Phase, Study, StudyKey};
-use crate::volume::nifti::read::{read, read_labels};
+use crate::volume::nifti::read::{NiftiError, read, read_labels};
 use crate::volume::{LabelMap, Volume};
 
 /// A phase and the file that holds it, as `vp=FILE`.
@@ -69,41 +69,42 @@ impl Relabel {
 /// same draws.
 ///
 /// # Errors
-/// Refused with `UNREADABLE`, `PHASE_TWICE`, `NO_PHASE` or `NOT_ALIGNED`.
+/// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase` or
+/// `phases_not_aligned`.
 pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let mut hash = Sha256::new();
     let mut phases = BTreeMap::new();
     for PhaseFile { phase, path } in files {
         let bytes = read_bytes(path)?;
         hash.update(&bytes);
-        let volume = read(&bytes).map_err(|error| unreadable(path, error))?;
+        let volume = read(&bytes).map_err(|error| damaged(path, error))?;
         if phases.insert(*phase, volume).is_some() {
-            return Err(Failure::refused("PHASE_TWICE", anyhow!("phase {phase} is given twice")));
+            return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
         }
     }
     if phases.is_empty() {
-        return Err(Failure::refused("NO_PHASE", anyhow!("no image; give --phase vp=FILE")));
+        return Err(Failure::refused("no_phase", anyhow!("no image; give --phase vp=FILE")));
     }
     let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
     AlignedStudy::from_study(Study { key, phases }, &wanted)
-        .map_err(|error| Failure::refused("NOT_ALIGNED", error))
+        .map_err(|error| Failure::refused("phases_not_aligned", error))
 }
 
 /// Reads a label map and lays it on the grid of the images, which it must match.
 ///
 /// # Errors
-/// Refused with `UNREADABLE` or `OTHER_GRID`.
+/// Refused with the reason code of the format, `unreadable` or `geometry_mismatch`.
 pub fn read_label_file(
     path: &Path,
     relabel: &Relabel,
     study: &AlignedStudy,
 ) -> Result<LabelMap, Failure> {
-    let labels = read_labels(&read_bytes(path)?).map_err(|error| unreadable(path, error))?;
+    let labels = read_labels(&read_bytes(path)?).map_err(|error| damaged(path, error))?;
     if !study.grid().matches(labels.grid()) {
         let reason = "it does not lie on the grid of the images; resample it to the image first";
-        return Err(Failure::refused("OTHER_GRID", anyhow!("{}: {reason}", path.display())));
+        return Err(Failure::refused("geometry_mismatch", anyhow!("{}: {reason}", path.display())));
     }
     let mut labels = Volume::new(Arc::clone(study.grid()), labels.into_voxels());
     relabel.apply(&mut labels);
@@ -131,12 +132,14 @@ pub fn make_folder(path: &Path) -> Result<(), Failure> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| unreadable(path, error))
+    std::fs::read(path)
+        .with_context(|| format!("{}: cannot be read", path.display()))
+        .map_err(|error| Failure::refused("unreadable", error))
 }
 
-fn unreadable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
-    let error = anyhow::Error::new(error).context(format!("{}: not readable", path.display()));
-    Failure::refused("UNREADABLE", error)
+fn damaged(path: &Path, error: NiftiError) -> Failure {
+    let code = error.code();
+    Failure::refused(code, anyhow::Error::new(error).context(path.display().to_string()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 
 use ndarray::{Array3, ArrayView3, s};
 
+const CLOSED: u8 = 0;
+const OPEN: u8 = 1;
+const REACHED: u8 = 2;
+
 /// Which voxels touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Neighbours {
@@ -34,26 +38,37 @@ pub fn flood(
     seeds: impl IntoIterator<Item = [usize; 3]>,
     neighbours: Neighbours,
 ) -> Array3<bool> {
-    let steps = neighbours.steps();
-    let mut reached = Array3::from_elem(allowed.raw_dim(), false);
-    let mut open = Vec::new();
-    let mut visit = |at: [usize; 3], open: &mut Vec<[usize; 3]>| {
-        if allowed.get(at) == Some(&true) && !reached[at] {
-            reached[at] = true;
-            open.push(at);
+    let (d, h, w) = allowed.dim();
+    // A border of one voxel that is never allowed: steps need no bounds.
+    let mut state = Array3::from_elem((d + 2, h + 2, w + 2), CLOSED);
+    state
+        .slice_mut(s![1..d + 1, 1..h + 1, 1..w + 1])
+        .zip_mut_with(&allowed, |state, &on| *state = if on { OPEN } else { CLOSED });
+    let strides = [((h + 2) * (w + 2)) as isize, (w + 2) as isize, 1];
+    let steps: Vec<isize> = neighbours
+        .steps()
+        .iter()
+        .map(|step| (0..3).map(|axis| step[axis] * strides[axis]).sum())
+        .collect();
+    let Some(cells) = state.as_slice_mut() else { unreachable!("new arrays are in C order") };
+    let mut stack = Vec::new();
+    for seed in seeds.into_iter().filter(|&[z, y, x]| z < d && y < h && x < w) {
+        let at = ((seed[0] + 1) * (h + 2) + seed[1] + 1) * (w + 2) + seed[2] + 1;
+        if cells[at] == OPEN {
+            cells[at] = REACHED;
+            stack.push(at);
         }
-    };
-    for seed in seeds {
-        visit(seed, &mut open);
-        while let Some(at) = open.pop() {
+        while let Some(at) = stack.pop() {
             for step in &steps {
-                // A step below zero wraps to a huge index, which `get` refuses.
-                let next = std::array::from_fn(|axis| at[axis].wrapping_add_signed(step[axis]));
-                visit(next, &mut open);
+                let next = at.wrapping_add_signed(*step);
+                if cells[next] == OPEN {
+                    cells[next] = REACHED;
+                    stack.push(next);
+                }
             }
         }
     }
-    reached
+    state.slice(s![1..d + 1, 1..h + 1, 1..w + 1]).mapv(|state| state == REACHED)
 }
 
 /// The smallest box `[lo, hi)` that holds every true voxel, `None` if there is none.
@@ -79,11 +94,12 @@ pub fn fill_holes(mask: &mut Array3<bool>) {
     let mut inner = mask.slice_mut(s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]]);
     let empty = inner.mapv(|on| !on);
     let last = [hi[0] - lo[0] - 1, hi[1] - lo[1] - 1, hi[2] - lo[2] - 1];
-    let faces = empty.indexed_iter().filter_map(|((z, y, x), &on)| {
-        let at = [z, y, x];
-        let edge = (0..3).any(|axis| at[axis] == 0 || at[axis] == last[axis]);
-        (on && edge).then_some(at)
-    });
+    let faces =
+        (0..=last[0]).flat_map(|z| (0..=last[1]).map(move |y| (z, y))).flat_map(|(z, y)| {
+            let whole = z == 0 || z == last[0] || y == 0 || y == last[1];
+            let step = if whole { 1 } else { last[2].max(1) };
+            (0..=last[2]).step_by(step).map(move |x| [z, y, x])
+        });
     let outside = flood(empty.view(), faces, Neighbours::Faces);
     inner.zip_mut_with(&outside, |on, &out| *on = !out);
 }

@@ -9,3 +9,4 @@ pub mod distance;
 pub mod fill;
 pub mod normalise;
 pub mod resample;
+pub mod window;

@@ -45,7 +45,7 @@ impl Schemes {
     pub fn nth(self, number: usize) -> (Scheme, u32) {
         match self {
             Schemes::OriginalOnly => (Scheme::OriginalPositive, number as u32),
-            Schemes::OriginalAndShuffled if number % 2 == 0 => {
+            Schemes::OriginalAndShuffled if number.is_multiple_of(2) => {
                 (Scheme::OriginalPositive, (number / 2) as u32)
             }
             Schemes::OriginalAndShuffled => (Scheme::ShuffledPositive, (number / 2) as u32),

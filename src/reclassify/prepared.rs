@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array3, Array4, ArrayViewMut3, Axis, Zip, s};
+use ndarray::{Array3, Array4, ArrayViewMut3, Zip, s};
 
 use super::region::LiverRegion;
 use crate::engine::bundle::{NetworkPlan, Resampling};
@@ -13,6 +13,7 @@ use crate::image::normalise::{Normalisation, normalise};
 use crate::image::resample::{
     nearest_taps, new_shape, resize_cubic, resize_nearest, should_separate_z,
 };
+use crate::image::window::PlaneWindow;
 use crate::study::AlignedStudy;
 use crate::volume::{Grid, LabelMap, MAX_VOXELS};
 
@@ -120,11 +121,9 @@ impl Prepared {
             images.outer_iter_mut().zip(phases).zip(&sampling.channels)
         {
             resample(hounsfield.voxels(), scheme, separate, &region, &mut image);
-            Zip::from(&mut image).and(region.truth()).for_each(|value, &truth| {
-                if truth == 0 {
-                    *value = 0.0;
-                }
-            });
+            Zip::from(&mut image)
+                .and(region.truth())
+                .par_for_each(|value, &truth| *value = if truth == 0 { 0.0 } else { *value });
         }
         let nearest = nearest_indices(study.grid().shape(), grid.shape());
         Ok(Prepared { images, region, nearest, grid: Arc::new(grid), patch: sampling.patch })
@@ -156,8 +155,8 @@ impl Prepared {
     }
 }
 
-/// Normalises one phase and resizes it to the patch grid. With separate slices only those
-/// of the liver region are made; the others stay as they are.
+/// Normalises one phase and resizes it to the patch grid. With separate slices only the box
+/// of the liver region is made; the rest stays as it is.
 fn resample(
     hounsfield: &Array3<f32>,
     scheme: Normalisation,
@@ -166,17 +165,20 @@ fn resample(
     image: &mut ArrayViewMut3<'_, f32>,
 ) {
     let Some((lo, hi)) = region.bounds() else { return };
+    let (from, to) = (hounsfield.dim(), image.dim());
     let per_image = matches!(scheme, Normalisation::ZScore);
     if separate != Some(0) || per_image {
         let mut values = hounsfield.clone();
         normalise(&mut values, scheme);
         return resize_cubic(values.view(), image.view_mut(), separate);
     }
-    let taps = nearest_taps(hounsfield.len_of(Axis(0)), image.len_of(Axis(0)));
+    let taps = nearest_taps(from.0, to.0);
     let slices: Vec<usize> = taps[lo[0]..hi[0]].iter().map(|tap| tap.lower).collect();
-    let mut values = hounsfield.select(Axis(0), &slices);
+    let plane = [lo[1]..hi[1], lo[2]..hi[2]];
+    let window = PlaneWindow::new([from.1, from.2], [to.1, to.2], plane);
+    let mut values = window.cut(hounsfield.view(), &slices);
     normalise(&mut values, scheme);
-    resize_cubic(values.view(), image.slice_mut(s![lo[0]..hi[0], .., ..]), separate);
+    image.slice_mut(s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]]).assign(&window.resize(&values));
 }
 
 fn nearest_indices(from: [usize; 3], to: [usize; 3]) -> [Vec<usize>; 3] {

@@ -19,6 +19,8 @@ pub struct LiverRegion {
     truth: Array3<u8>,
     voxels: Vec<[u32; 3]>,
     healthy: Vec<[u32; 3]>,
+    /// `deep` and `lesions` cover the box of R only, which begins at `lo`.
+    lo: [isize; 3],
     deep: Array3<bool>,
     deep_voxels: Vec<[u32; 3]>,
     lesions: BoxSum,
@@ -32,39 +34,41 @@ impl LiverRegion {
     /// counts only where enclosed); components (26 neighbours) without any liver dropped.
     /// `rim` is how many voxels `[y, x]` from any edge liver begins to be deep.
     pub fn of(labels: ArrayView3<'_, u8>, rim: [usize; 2]) -> LiverRegion {
-        let member = |label: u8| {
-            is_lesion(label)
-                || label == Organ::Liver.label()
-                || label == Organ::HepaticVessels.label()
+        let Some((lo, hi)) = bounding_box(labels.mapv(is_member).view()) else {
+            return LiverRegion::from_truth(Array3::zeros(labels.raw_dim()), rim);
         };
-        let mut inside = labels.mapv(member);
+        let part = s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]];
+        let near = labels.slice(part);
+        let mut inside = near.mapv(is_member);
         fill_holes(&mut inside);
-        let liver = labels
-            .indexed_iter()
-            .filter(|(_, label)| **label == Organ::Liver.label())
-            .map(|((z, y, x), _)| [z, y, x]);
+        let liver = places(&near.mapv(|label| label == Organ::Liver.label()), [0; 3]);
+        let liver = liver.iter().map(|at| at.map(|n| n as usize));
         let inside = flood(inside.view(), liver, Neighbours::All);
         let mut truth = Array3::zeros(labels.raw_dim());
-        Zip::from(&mut truth).and(&inside).and(labels).for_each(|truth, &inside, &label| {
-            if inside {
-                *truth = if is_lesion(label) { label } else { LIVER_CLASS };
-            }
-        });
+        Zip::from(truth.slice_mut(part)).and(&inside).and(near).for_each(
+            |truth, &inside, &label| {
+                if inside {
+                    *truth = if is_lesion(label) { label } else { LIVER_CLASS };
+                }
+            },
+        );
         LiverRegion::from_truth(truth, rim)
     }
 
     /// `truth`: 0 outside R, 1 to 6 lesion, 7 the rest of R.
     fn from_truth(truth: Array3<u8>, rim: [usize; 2]) -> LiverRegion {
-        let inside = truth.mapv(|label| label != 0);
-        let healthy = truth.mapv(|label| label == LIVER_CLASS);
+        let bounds = bounding_box(truth.mapv(|label| label != 0).view());
+        let (lo, hi) = bounds.unwrap_or_default();
+        let near = truth.slice(s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]]);
+        let healthy = near.mapv(|label| label == LIVER_CLASS);
         let deep = deep_within(&healthy, rim);
-        let bounds = bounding_box(inside.view());
         LiverRegion {
-            voxels: places(&inside),
-            healthy: places(&healthy),
-            deep_voxels: places(&deep),
+            voxels: places(&near.mapv(|label| label != 0), lo),
+            healthy: places(&healthy, lo),
+            deep_voxels: places(&deep, lo),
             deep,
-            lesions: BoxSum::of(truth.mapv(is_lesion).view()),
+            lesions: BoxSum::of(near.mapv(is_lesion).view()),
+            lo: lo.map(|n| n as isize),
             fingerprint: fingerprint(&truth, bounds),
             bounds,
             truth,
@@ -101,13 +105,14 @@ impl LiverRegion {
 
     /// Whether a place, which may lie outside the image, is one of [`LiverRegion::deep`].
     pub fn is_deep(&self, at: [isize; 3]) -> bool {
-        let index = at.map(|i| usize::try_from(i).unwrap_or(usize::MAX));
-        self.deep.get(index) == Some(&true)
+        let near: [isize; 3] = std::array::from_fn(|axis| at[axis] - self.lo[axis]);
+        self.deep.get(near.map(|i| usize::try_from(i).unwrap_or(usize::MAX))) == Some(&true)
     }
 
     /// Lesion voxels of R in the half-open box `[lo, hi)`.
     pub fn lesion_voxels_in(&self, lo: [isize; 3], hi: [isize; 3]) -> u32 {
-        self.lesions.count(lo, hi)
+        let near = |at: [isize; 3]| std::array::from_fn(|axis| at[axis] - self.lo[axis]);
+        self.lesions.count(near(lo), near(hi))
     }
 
     /// The smallest box `[lo, hi)` that holds R.
@@ -121,12 +126,20 @@ impl LiverRegion {
     }
 }
 
-/// The true voxels in C order.
-fn places(mask: &Array3<bool>) -> Vec<[u32; 3]> {
-    mask.indexed_iter()
-        .filter(|(_, on)| **on)
-        .map(|((z, y, x), _)| [z as u32, y as u32, x as u32])
-        .collect()
+const fn is_member(label: u8) -> bool {
+    is_lesion(label) || label == Organ::Liver.label() || label == Organ::HepaticVessels.label()
+}
+
+/// The true voxels in C order, counted from `lo` on.
+fn places(mask: &Array3<bool>, lo: [usize; 3]) -> Vec<[u32; 3]> {
+    let mut places = Vec::new();
+    for (z, plane) in mask.outer_iter().enumerate() {
+        for (y, row) in plane.outer_iter().enumerate() {
+            let on = row.iter().enumerate().filter(|(_, on)| **on);
+            places.extend(on.map(|(x, _)| [lo[0] + z, lo[1] + y, lo[2] + x].map(|n| n as u32)));
+        }
+    }
+    places
 }
 
 /// Voxels whose whole window of `rim` voxels around them, in their slice, is true.

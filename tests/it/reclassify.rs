@@ -214,7 +214,10 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         Volume::new(Arc::new(Grid::axial([1, 1, 1], [1.0; 3], [0.0; 3])), Array3::zeros((1, 1, 1)));
     std::fs::write(patient.path("labels.nii.gz"), write_u8(&small)).unwrap();
     let (code, said) = run(&mut patient.command("shuffle"));
-    assert!(code == 3 && said.contains("OTHER_GRID") && said.contains("labels.nii.gz"), "{said}");
+    assert!(
+        code == 3 && said.contains("geometry_mismatch") && said.contains("labels.nii.gz"),
+        "{said}"
+    );
 }
 
 #[test]
