@@ -309,8 +309,10 @@ fn dead_jobs_can_be_put_back_by_hand() {
     let job = begin_next(&store);
     store.dead_letter(job.id, "worker-crashed", &[event("failed", 1, 1)], at(20)).unwrap();
     assert_eq!(store.job_counts().unwrap().dead, 1);
-    store.requeue(job.id, at(21)).unwrap();
-    assert_eq!(begin_next(&store).attempts, 1);
+    assert_eq!(store.requeue(job.id, at(21)).unwrap(), 2, "what happens now is news");
+    let again = begin_next(&store);
+    assert_eq!((again.attempts, again.revision, again.reason_code), (1, 2, None));
+    assert!(store.requeue(job.id, at(22)).is_err(), "it runs");
     assert!(matches!(store.requeue(JobId(99), at(22)), Err(StoreError::NoSuchJob(JobId(99)))));
 }
 
