@@ -1,3 +1,5 @@
+//! Pairs drawn by hand, and the fast sweep against the slow definition.
+
 use std::sync::Arc;
 
 use ndarray::{Array3, arr3};
