@@ -21,3 +21,9 @@ bless:
 # Cross-build for a Jetson (needs cross and a container engine).
 jetson:
     cross build --release --target aarch64-unknown-linux-gnu --no-default-features
+
+# Lesion detection against the PyPI package connected-components-3d, by turns in one run.
+# Needs Python with `pip install connected-components-3d numpy nibabel`.
+compare-cc3d *MASKS:
+    cargo bench --no-run --bench seg2det
+    python3 benches/compare_cc3d.py "$(ls -t target/release/deps/seg2det-* | grep -v '\.d$' | head -1)" {{MASKS}}

@@ -19,6 +19,7 @@ pub mod queue;
 pub mod reclassify;
 pub mod run;
 pub mod segment;
+pub mod shell;
 pub mod shuffle;
 pub mod study_files;
 pub mod ui;
@@ -46,6 +47,8 @@ pub enum Command {
     Analyze(analyze::Args),
     /// Tell whether the daemon could run with this configuration.
     CheckConfig(run::Args),
+    /// Print shell completions.
+    Completions(shell::Completions),
     /// The whole main job on this machine, with a real broker.
     Demo(demo::Args),
     /// Single lesions out of a label map.
@@ -59,6 +62,8 @@ pub enum Command {
     Match(match_lesions::Args),
     /// Make a synthetic patient with exact truth.
     Phantom(phantom::Args),
+    /// Write manual pages.
+    Man(shell::Man),
     /// List the newest jobs of the daemon.
     Queue(queue::Args),
     /// The third stage alone, on a given label map.
@@ -88,12 +93,17 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Analyze(args) => analyze::run(&args, &ui),
         Command::CheckConfig(args) => run::check(&args, &ui),
+        Command::Completions(args) => {
+            shell::completions(&args);
+            Ok(())
+        }
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
+        Command::Man(args) => shell::man(&args, &ui),
         Command::Queue(args) => queue::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),
         Command::Run(args) => run::run(&args),

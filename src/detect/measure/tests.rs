@@ -1,3 +1,5 @@
+//! Measurements of lesions drawn by hand, against their definitions.
+
 use std::sync::Arc;
 
 use ndarray::{Array3, Axis};

@@ -1,3 +1,5 @@
+//! Tests of the module this belongs to.
+
 use expect_test::{Expect, expect};
 use ndarray::{Axis, Slice, arr3};
 use proptest::prelude::*;
