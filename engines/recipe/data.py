@@ -82,12 +82,19 @@ def organ_codes(organs, background):
     return codes
 
 
+def settle_background(codes, hu):
+    """Background too dark or too bright for a filled portal vein is plain background."""
+    smooth = ndi.gaussian_filter(hu.astype(np.float32), (0, 1.5, 1.5))
+    codes[(codes == BG_OR_PORTAL) & ((smooth < 110) | (smooth > 280))] = BG
+
+
 def load_chaos(root):
     """Healthy liver by an expert, organs by machine."""
     hu, spacing = load_nifti(root / "chaos-ct3/ct.nii.gz")
     liver, _ = load_nifti(root / "chaos-ct3/liver.nii.gz", np.uint8)
     organs, _ = load_nifti(root / "chaos-ct3/organs_machine.nii.gz", np.uint8)
     codes = organ_codes(organs, BG_OR_PORTAL)
+    settle_background(codes, hu)
     codes[(organs == 6) & (liver == 0)] = UNKNOWN  # expert and machine disagree
     codes[liver > 0] = LIVER_OR_VESSEL
     return Case("chaos-ct3", hu, codes, spacing, 1.0)
@@ -107,6 +114,7 @@ def load_crlm(root):
     livers = sum((m > 0).astype(np.uint8) for m in masks)
     liver = (organs == 6) | ((livers >= 2) & (organs == 0))
     codes = organ_codes(organs, BG_OR_PORTAL)
+    settle_background(codes, hu)
     codes[liver] = LIVER_OR_VESSEL
     codes[(votes == 1) & liver] = UNKNOWN
     numbered, count = ndi.label(votes >= 2)
@@ -130,6 +138,7 @@ def load_lits(root):
     hu, _ = load_nifti(root / "lits-117/ct_128_crop.nii.gz")
     labels, _ = load_nifti(root / "lits-117/labels_liver1_tumour2.nii.gz", np.uint8)
     codes = np.full(hu.shape, BG_OR_ANY_ORGAN, np.uint8)
+    codes[(hu < -150) | (hu > 350)] = BG  # air, fat's dark end and bone are no organ
     codes[labels == 1] = LIVER_OR_VESSEL
     codes[labels == 2] = META
     return Case("lits-117", hu, codes, (1.55, 1.45, 1.45), 1.0)
@@ -153,16 +162,20 @@ def load_phantom(folder):
     return Case(folder.name, hu, codes, spacing, 1.0)
 
 
-def mark_hard(case, folder):
-    """Marks the first stage's false positives (`NAME.npz` of check.py) in a case's codes."""
+def mark_hard(case, folder, recode):
+    """Reads where the first stage saw a lesion that is none (`NAME.npz` of check.py).
+
+    Both networks draw patches there; with `recode` (second network) the codes say so too.
+    """
     path = Path(folder) / f"{case.name}.npz"
     if not path.exists():
         return
     false = np.unpackbits(np.load(path)["false"])[: case.codes.size].reshape(case.codes.shape) > 0
     liver = np.isin(case.codes, [LIVER, 8, LIVER_OR_VESSEL])
     lesion = (case.codes >= 1) & (case.codes <= 6)
-    case.codes[false & liver] = HARD_LIVER
-    case.codes[false & ~liver & ~lesion & (case.codes != UNKNOWN)] = HARD_BG
+    if recode:
+        case.codes[false & ~liver & ~lesion & (case.codes != UNKNOWN)] = HARD_BG
+        case.codes[false & liver] = HARD_LIVER
     found = np.argwhere(false & ~lesion)
     if len(found):
         case.points["hard"] = found.astype(np.int16)

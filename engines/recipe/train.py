@@ -32,7 +32,7 @@ class Patches(IterableDataset):
         self.phantoms = data.load_phantoms(args.phantoms)
         if args.hard:
             for case in self.real + self.phantoms:
-                data.mark_hard(case, args.hard)
+                data.mark_hard(case, args.hard, kind == "reclassify")
 
     def pick(self, rng):
         if self.phantoms and rng.random() < self.args.phantom_share:
@@ -81,10 +81,12 @@ def dice_loss(prob, codes, known):
 
 def marginal_loss(logits, codes, table):
     """Cross-entropy on summed class probability; a code may stand for a set of classes (data.CODES)."""
-    prob = torch.softmax(logits.float(), 1)
-    marginal = (prob * table[codes].movedim(-1, 1)).sum(1).clamp_min(1e-6)
+    log_prob = torch.log_softmax(logits.float(), 1)
+    # No clamp on the probability: a class that has sunk to nothing must still feel its voxels.
+    outside = (1 - table[codes].movedim(-1, 1)) * -1e4
+    marginal = torch.logsumexp(log_prob + outside, 1)
     known = (codes != data.UNKNOWN).float()
-    return -(marginal.log() * known).sum() / known.sum().clamp_min(1), prob, known
+    return -(marginal * known).sum() / known.sum().clamp_min(1), log_prob.exp(), known
 
 
 def total_loss(outputs, codes, table):
