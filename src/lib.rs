@@ -5,10 +5,14 @@
 //! [`verdict`] are the stages of the cascade, run on an [`engine`] in the order that
 //! [`pipeline`] alone knows; [`report`] writes down what was found, [`store`] keeps it,
 //! [`publish`] sends it. [`worker`] runs the cascade in a child process, `daemon` holds
-//! the threads, [`cli`] the commands. [`evaluate`] judges a cohort; [`phantom`] makes studies with known truth.
+//! the threads, [`cli`] the commands. [`evaluate`] judges a cohort; [`phantom`] makes studies
+//! with known truth.
 
+pub mod analyze;
 pub mod anatomy;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod detect;
 pub mod engine;
 pub mod evaluate;

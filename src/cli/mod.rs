@@ -5,17 +5,24 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod analyze;
+pub mod demo;
 pub mod detect;
 pub mod engine;
+pub mod engines;
 pub mod evaluate;
 pub mod label_file;
+pub mod logger;
 pub mod match_lesions;
 pub mod phantom;
+pub mod queue;
 pub mod reclassify;
+pub mod run;
 pub mod segment;
 pub mod shuffle;
 pub mod study_files;
 pub mod ui;
+pub mod worker;
 
 pub use ui::{Exit, Failure, Ui};
 
@@ -35,6 +42,12 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Analyse one study, now.
+    Analyze(analyze::Args),
+    /// Tell whether the daemon could run with this configuration.
+    CheckConfig(run::Args),
+    /// The whole main job on this machine, with a real broker.
+    Demo(demo::Args),
     /// Single lesions out of a label map.
     Detect(detect::Args),
     /// Inspect and check engine bundles.
@@ -46,12 +59,24 @@ pub enum Command {
     Match(match_lesions::Args),
     /// Make a synthetic patient with exact truth.
     Phantom(phantom::Args),
+    /// List the newest jobs of the daemon.
+    Queue(queue::Args),
     /// The third stage alone, on a given label map.
     Reclassify(reclassify::Args),
+    /// Run the daemon.
+    Run(run::Args),
     /// The first stage alone.
     Segment(segment::Args),
     /// Write lesion-shuffle patches for training.
     Shuffle(shuffle::Args),
+    /// Count jobs, unsent messages and open alerts of the daemon.
+    Status(queue::Args),
+    /// Look at one study of the daemon, or put it back into the queue.
+    #[command(subcommand)]
+    Study(queue::Study),
+    /// The inference process, started by the daemon.
+    #[command(hide = true)]
+    Worker(worker::Args),
 }
 
 /// Runs one command.
@@ -61,13 +86,21 @@ pub enum Command {
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let ui = Ui::new(arguments.json);
     match arguments.command {
+        Command::Analyze(args) => analyze::run(&args, &ui),
+        Command::CheckConfig(args) => run::check(&args, &ui),
+        Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
+        Command::Queue(args) => queue::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),
+        Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),
+        Command::Status(args) => queue::status(&args, &ui),
+        Command::Study(what) => queue::study(&what, &ui),
+        Command::Worker(args) => worker::run(&args),
     }
 }

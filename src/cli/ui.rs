@@ -95,6 +95,13 @@ impl Ui {
         eprintln!("{text}");
     }
 
+    /// A passing remark, for people only.
+    pub fn note(&self, text: impl Display) {
+        if !self.json && std::io::stderr().is_terminal() {
+            eprintln!("{text}");
+        }
+    }
+
     /// A progress line on standard error, silent unless that is a terminal and the work
     /// takes more than two seconds.
     pub fn progress(&self, what: &str) -> Progress {

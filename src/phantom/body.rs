@@ -7,6 +7,8 @@ use super::shape::{Ellipsoid, Point, Solid, blend, ease};
 
 /// Skin thickness.
 const SKIN_MM: f32 = 2.0;
+/// The wall is thicker by this much on both sides of the spine: the back muscles.
+const BACK_MM: f32 = 17.0;
 
 /// The sizes that all anatomy hangs on.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ impl Build {
         let half_width = draw.uniform(116.0, 146.0);
         Build {
             half_width,
-            half_depth: half_width * draw.uniform(0.61, 0.72),
+            half_depth: half_width * draw.uniform(0.61, 0.74),
             tall: draw.uniform(0.88, 1.1),
         }
     }
@@ -96,11 +98,11 @@ impl Body {
             fat_side: draw.uniform(-0.3, 0.3),
             domes,
             heart,
-            rib_start: draw.uniform(40.0, 75.0),
+            rib_start: draw.uniform(80.0, 115.0),
             rib_step: draw.uniform(26.0, 33.0),
-            rib_slope: draw.uniform(38.0, 55.0),
+            rib_slope: draw.uniform(75.0, 110.0),
             spine_y: b.half_depth - draw.uniform(20.0, 27.0),
-            spine_radii: [draw.uniform(20.0, 25.0), draw.uniform(15.0, 18.5)],
+            spine_radii: [draw.uniform(22.0, 27.0), draw.uniform(16.5, 20.0)],
             disc_phase: draw.uniform(0.0, 1.0),
             table_gap: draw.uniform(2.0, 8.0),
             lung_hu: draw.uniform(-880.0, -800.0),
@@ -156,9 +158,10 @@ impl Body {
         let norm = (x * x + y * y).sqrt().max(1.0);
         let (side, back) = ((x / norm).powi(2), y / norm);
         let fat = self.fat_mm * (1.0 - self.fat_front * back + self.fat_side * side);
-        let wall = self.wall_mm * (1.0 - 0.25 * side - 0.15 * (-back).max(0.0));
+        let wall = self.wall_mm * (1.0 - 0.25 * side - 0.15 * (-back).max(0.0))
+            + ease(0.45, 0.95, back) * (BACK_MM - 6.0 * ease(14.0, 0.0, x.abs()));
         let depth = spot.beyond + 0.8 * spot.coarse - wall;
-        let lie = self.build.half_depth + wall + 0.75 * fat + SKIN_MM;
+        let lie = self.build.half_depth + self.wall_mm + BACK_MM - 3.0 + 0.7 * self.fat_mm;
         if spot.beyond > wall + fat + SKIN_MM || y > lie {
             *ink.hu = self.table(x, y - lie);
         } else if spot.beyond > wall + fat || y > lie - SKIN_MM {
@@ -166,14 +169,14 @@ impl Body {
         } else if depth > 0.0 {
             *ink.hu = palette.fat + 5.0 * spot.coarse + 4.0 * spot.fine;
         } else if spot.beyond > 0.0 {
-            *ink.hu = self.wall(spot, wall, palette);
+            *ink.hu = self.wall(spot, palette);
         } else {
             *ink.hu = palette.fat + 9.0 * spot.coarse + 7.0 * spot.fine;
         }
     }
 
     /// Muscle layers with fat between them, and the ribs.
-    fn wall(&self, spot: &Spot, wall: f32, palette: &Palette) -> f32 {
+    fn wall(&self, spot: &Spot, palette: &Palette) -> f32 {
         let [x, y, z] = spot.still;
         let round = 1.0 - y / (x * x + y * y).sqrt().max(1.0);
         let line = (self.rib_start - self.rib_slope * round - z) / self.rib_step;
@@ -181,7 +184,7 @@ impl Body {
         let reach = if number <= 2.0 { 1.75 } else { 2.25 - 0.27 * number };
         if round < reach && (-8.0..7.0).contains(&number) {
             let across = (line - number) * self.rib_step / 7.5;
-            let deep = (spot.beyond - 0.45 * wall) / (0.36 * wall);
+            let deep = (spot.beyond - 0.45 * self.wall_mm) / (0.36 * self.wall_mm);
             let rim = across * across + deep * deep;
             if rim < 1.0 {
                 return if rim > 0.45 { 520.0 } else { palette.marrow + 40.0 * spot.fine };
@@ -198,7 +201,7 @@ impl Body {
         let depth = under - self.table_gap + x * x / 900.0;
         match depth {
             d if !(0.0..30.0).contains(&d) || x.abs() > 210.0 => -1000.0,
-            d if !(1.6..28.4).contains(&d) => -180.0,
+            d if !(1.8..28.2).contains(&d) => 260.0,
             _ => -960.0,
         }
     }

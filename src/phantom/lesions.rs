@@ -157,13 +157,13 @@ impl Planted {
             way: draw.direction(),
             count: draw.around(count, 0.2),
             height: lobes * draw.uniform(0.3, 1.0),
-            start: draw.uniform(0.0, 6.28),
+            start: draw.uniform(0.0, std::f32::consts::TAU),
         });
         Planted {
             kind,
             shape: Ellipsoid::turned(centre, radii, turn, draw.uniform(-0.8, 0.8)),
             waves,
-            temper: draw.uniform(0.65, 1.35),
+            temper: draw.uniform(0.75, 1.35),
             variant: draw.uniform(0.0, 1.0),
         }
     }
@@ -264,11 +264,11 @@ impl Look {
         let (d, capsule) = match palette.phase {
             Phase::Nc => (-11.0, -6.0),
             Phase::Ap => (42.0, 14.0),
-            Phase::Vp => (-22.0, 12.0),
+            Phase::Vp => (-32.0, 8.0),
             Phase::Dp => (-24.0, 20.0),
         };
         let hu = palette.liver + d * lesion.temper;
-        let mosaic = if palette.phase == Phase::Nc { 3.0 } else { 9.0 };
+        let mosaic = if palette.phase == Phase::Nc { 3.0 } else { 6.5 };
         Look {
             capsule: (lesion.variant < 0.7).then_some(palette.liver + capsule),
             scar: (lesion.variant > 0.75).then_some(hu - 22.0),
@@ -282,7 +282,7 @@ impl Look {
         let (core, edge) = match palette.phase {
             Phase::Nc => (-16.0, -14.0),
             Phase::Ap => (-22.0, 8.0),
-            Phase::Vp => (-44.0, -20.0),
+            Phase::Vp => (-46.0, -26.0),
             Phase::Dp => (-8.0, -16.0),
         };
         let [core, edge] = [core, edge].map(|d| palette.liver + d * lesion.temper);
@@ -294,7 +294,7 @@ impl Look {
         let (core, edge) = match palette.phase {
             Phase::Nc => (-17.0, -12.0),
             Phase::Ap => (-28.0, 6.0),
-            Phase::Vp => (-52.0, -28.0),
+            Phase::Vp => (-58.0, -38.0),
             Phase::Dp => (-34.0, -16.0),
         };
         let [core, edge] = [core, edge].map(|d| palette.liver + d * lesion.temper);

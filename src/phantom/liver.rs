@@ -19,8 +19,9 @@ pub struct Liver {
     left: Ellipsoid,
     middle: Ellipsoid,
     caudate: Ellipsoid,
-    /// Stomach, duodenum and pancreas below, the hilum, the spine behind.
-    hollows: [Ellipsoid; 3],
+    /// Stomach, duodenum and pancreas below, the hilum, the right kidney, the gallbladder's
+    /// bed, the spine.
+    hollows: [Ellipsoid; 5],
     fissure_x: f32,
     fissure_lean: f32,
     fissure_mm: f32,
@@ -38,7 +39,7 @@ impl Liver {
         let left = b.at(0.62 * reach - 0.28, draw.uniform(-0.46, -0.36), -50.0);
         let left_radii = b.radii(reach, draw.uniform(0.36, 0.5), draw.uniform(32.0, 46.0));
         Liver {
-            right: b.ellipsoid([-0.48, 0.04, -86.0], [0.63, 1.02, 83.0]),
+            right: b.ellipsoid([-0.48, 0.04, -86.0], [0.66, 1.06, 86.0]),
             right_low: Ellipsoid::turned(
                 b.at(-0.52 - 0.5 * lean, 0.06, -86.0),
                 b.radii(0.6 - 0.5 * lean, draw.uniform(0.86, 1.0), depth),
@@ -51,7 +52,9 @@ impl Liver {
             hollows: [
                 b.ellipsoid([0.12, 0.3, -112.0], [draw.uniform(0.36, 0.46), 0.66, 58.0]),
                 b.ellipsoid([-0.19, 0.0, -94.0], [0.16, 0.13, 14.0]),
-                b.ellipsoid([0.0, 0.9, -80.0], [draw.uniform(0.26, 0.34), 0.68, 400.0]),
+                b.ellipsoid([-0.37, 0.84, -164.0], [0.37, draw.uniform(0.5, 0.66), 74.0]),
+                b.ellipsoid([-0.08, -0.34, -148.0], [draw.uniform(0.24, 0.34), 0.5, 46.0]),
+                b.ellipsoid([0.0, 0.9, -80.0], [draw.uniform(0.21, 0.28), 0.68, 400.0]),
             ],
             fissure_x: draw.uniform(0.0, 0.1) * b.half_width,
             fissure_lean: draw.uniform(-0.25, 0.1),
@@ -76,7 +79,9 @@ impl Liver {
         d = carve(d, self.hollows[0].distance(p), 10.0);
         d = blend(d, self.caudate.distance(p), 6.0);
         d = carve(d, self.hollows[1].distance(p), 4.0);
-        d = carve(d, self.hollows[2].distance(p), 10.0);
+        d = carve(d, self.hollows[2].distance(p), 14.0);
+        d = carve(d, self.hollows[3].distance(p), 12.0);
+        d = carve(d, self.hollows[4].distance(p), 10.0);
         d.max(-self.fissure(p))
     }
 

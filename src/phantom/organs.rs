@@ -188,7 +188,8 @@ impl Hollow {
 
 fn gallbladder(draw: &mut Draw, b: &Build) -> Option<Ellipsoid> {
     let (turn, tilt) = (draw.uniform(-0.6, 0.6), draw.uniform(-0.2, 0.5));
-    let centre = b.at(draw.uniform(-0.44, -0.3), draw.uniform(-0.42, -0.26), -116.0);
+    let low = draw.uniform(-132.0, -118.0);
+    let centre = b.at(draw.uniform(-0.36, -0.26), draw.uniform(-0.44, -0.26), low);
     let wide = draw.uniform(10.0, 18.0);
     let radii = [wide, wide * draw.uniform(0.9, 1.4), draw.uniform(20.0, 33.0)];
     // The rest have had it removed.
@@ -196,7 +197,7 @@ fn gallbladder(draw: &mut Draw, b: &Build) -> Option<Ellipsoid> {
 }
 
 fn stomach(draw: &mut Draw, b: &Build) -> Hollow {
-    let full = draw.uniform(0.6, 1.08);
+    let full = draw.uniform(0.65, 1.2);
     let low = draw.uniform(-10.0, 4.0);
     let beads = [
         bead(b.at(0.42, 0.2, -52.0), 34.0 * full),
@@ -228,7 +229,7 @@ fn pancreas(draw: &mut Draw, b: &Build) -> Tube {
 
 fn kidney(draw: &mut Draw, b: &Build, side: f32) -> Kidney {
     let z = if side < 0.0 { draw.uniform(-150.0, -132.0) } else { draw.uniform(-138.0, -118.0) };
-    let centre = b.at(side * draw.uniform(0.42, 0.5), draw.uniform(0.42, 0.52), z);
+    let centre = b.at(side * draw.uniform(0.4, 0.48), draw.uniform(0.44, 0.54), z);
     let size = draw.uniform(0.88, 1.12);
     let (turn, tilt) = (side * draw.uniform(0.3, 0.7), side * draw.uniform(-0.3, -0.1));
     let inward = [centre[0] - side * 10.0, centre[1] - 6.0, centre[2]];
@@ -242,8 +243,8 @@ fn kidney(draw: &mut Draw, b: &Build, side: f32) -> Kidney {
 
 fn bowel(draw: &mut Draw, b: &Build) -> Vec<Hollow> {
     let mut all = vec![colon(draw, b), duodenum(draw, b)];
-    let space = Bounds { lo: b.at(-0.5, -0.62, -280.0), hi: b.at(0.6, 0.15, -150.0) };
-    for _ in 0..draw.whole(14, 24) {
+    let space = Bounds { lo: b.at(-0.5, -0.66, -240.0), hi: b.at(0.62, 0.15, -138.0) };
+    for _ in 0..draw.whole(26, 44) {
         let mut at = space.draw(draw);
         let wide = draw.uniform(8.0, 13.0);
         let mut beads = vec![bead(at, wide)];

@@ -20,7 +20,7 @@ impl Scanner {
     pub fn draw(draw: &mut Draw) -> Scanner {
         Scanner {
             blur_mm: draw.uniform(0.55, 0.95),
-            noise_hu: draw.uniform(8.0, 17.0),
+            noise_hu: draw.uniform(7.5, 15.0),
             grain_mm: draw.uniform(0.5, 0.95),
             streak: draw.uniform(0.1, 0.4),
         }

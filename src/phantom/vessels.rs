@@ -204,7 +204,7 @@ impl Grower<'_> {
     }
 
     fn portal_tree(&mut self) {
-        let wide = self.draw.uniform(5.4, 7.4);
+        let wide = self.draw.uniform(5.6, 7.8);
         let main = [
             ([-0.02, 0.08, -120.0], wide),
             ([-0.12, 0.06, -104.0], wide),
@@ -236,7 +236,7 @@ impl Grower<'_> {
     }
 
     fn hepatic_tree(&mut self) {
-        let wide = self.draw.uniform(4.4, 6.2);
+        let wide = self.draw.uniform(4.8, 7.0);
         let mouth = [-0.17, 0.08, -22.0];
         let ends: [([f32; 3], f32); 5] = [
             ([-0.74, 0.3, -104.0], 1.0),
@@ -256,7 +256,7 @@ impl Grower<'_> {
         let to: [f32; 3] = std::array::from_fn(|axis| to[axis] + noise[axis]);
         let bow = [0.04, 0.06, 6.0].map(|amount| self.draw.uniform(-amount, amount));
         let bend = std::array::from_fn(|axis| 0.5 * (from[axis] + to[axis]) + bow[axis]);
-        let course = [(from, wide), (bend, 0.78 * wide), (to, 0.34 * wide)];
+        let course = [(from, wide), (bend, 0.78 * wide), (to, 0.42 * wide)];
         let beads = self.run(blood, true, &course);
         for at in [0.3, 0.5, 0.65, 0.8, 0.95] {
             let bead = beads[((beads.len() - 1) as f32 * at) as usize];
@@ -266,7 +266,7 @@ impl Grower<'_> {
 
     /// A side branch, itself branching `order` times.
     fn twig(&mut self, blood: Blood, root: Bead, order: usize) {
-        let radius = (root.radius * self.draw.uniform(0.5, 0.7)).max(0.8);
+        let radius = (root.radius * self.draw.uniform(0.55, 0.8)).max(1.0);
         let way = self.draw.direction();
         let reach = self.draw.uniform(16.0, 34.0) * (0.7 + 0.1 * radius);
         let mid = along(root.at, 0.5 * reach, way);

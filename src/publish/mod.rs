@@ -1,1 +1,22 @@
-//! Being written.
+//! What leaves the device: the MQTT contract and the thread that keeps it.
+//!
+//! Owns the types of every message ([`contract`], [`findings`], [`messages`]), the ids
+//! ([`ids`]), the order of sending ([`outbox`], pure) and the line to the broker ([`link`],
+//! [`mqtt`]). Refuses to send an event that is not in an [`Outbox`] first, to hold anything
+//! that must survive, and to know what the outbox is made of.
+
+pub mod contract;
+pub mod findings;
+pub mod ids;
+pub mod link;
+pub mod messages;
+pub mod mqtt;
+pub mod outbox;
+mod publisher;
+mod sender;
+
+pub use contract::{Code, ContractError, Draft, EventKind, Row};
+pub use findings::{Findings, Privacy};
+pub use ids::Identity;
+pub use mqtt::{Params, Tls, probe};
+pub use publisher::{LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};

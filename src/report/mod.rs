@@ -1,1 +1,9 @@
-//! Being written.
+//! What was found, written down: `report.json`, label maps, pictures.
+//!
+//! Owns the report's wire types and its files. Refuses to send anything: that is `publish`.
+
+pub mod canvas;
+pub mod files;
+pub mod pictures;
+pub mod record;
+pub mod types;

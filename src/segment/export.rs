@@ -10,9 +10,10 @@ use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut1, Axis, Zip};
 use rayon::prelude::*;
 
 use crate::anatomy;
-use crate::engine::bundle::Fusion;
+use crate::engine::bundle::{Fusion, Sums};
 use crate::image::resample::{Tap, mix, order_one_taps, should_separate_z};
 
+use super::half::round_to_f16;
 use super::preprocess::Geometry;
 use super::{Plan, Scores};
 
@@ -20,6 +21,7 @@ use super::{Plan, Scores};
 pub(super) struct Export<'a> {
     geometry: &'a Geometry,
     fusion: Fusion,
+    precision: Sums,
     /// True for the classes that compete as lesions.
     lesions: Vec<bool>,
     taps: [Vec<Tap>; 3],
@@ -48,6 +50,7 @@ impl<'a> Export<'a> {
         Export {
             geometry,
             fusion: plan.network.fusion,
+            precision: super::precision(&plan.network),
             lesions: lesion_classes(&plan.network.classes),
             taps: order_one_taps(geometry.shape, to, separate),
             next: 0,
@@ -100,10 +103,10 @@ impl<'a> Export<'a> {
     fn decide(&mut self, slice: ArrayView3<'_, f32>) {
         let Decided { lesion, other, margin } = &mut self.decided;
         let [_, ys, xs] = &self.taps;
-        let (fusion, lesions) = (self.fusion, &self.lesions);
+        let (fusion, precision, lesions) = (self.fusion, self.precision, &self.lesions);
         let rows = lesion.outer_iter_mut().into_par_iter().zip(other.outer_iter_mut());
         rows.zip(margin.outer_iter_mut()).zip(ys).for_each_init(
-            || Row::new(slice.len_of(Axis(2)), xs.len()),
+            || Row::new(slice.len_of(Axis(2)), xs.len(), precision),
             |row, (((lesion, other), margin), y)| {
                 row.compete(slice, *y, xs, lesions, lesion, other);
                 row.write_margin(fusion, margin);
@@ -134,14 +137,16 @@ fn lesion_classes(classes: &[String]) -> Vec<bool> {
 
 /// Buffers for one row of a slice.
 struct Row {
+    precision: Sums,
     line: Vec<f32>,
     best_lesion: Vec<f32>,
     best_other: Vec<f32>,
 }
 
 impl Row {
-    fn new(source: usize, target: usize) -> Row {
+    fn new(source: usize, target: usize, precision: Sums) -> Row {
         Row {
+            precision,
             line: vec![0.0; source],
             best_lesion: vec![0.0; target],
             best_other: vec![0.0; target],
@@ -173,7 +178,11 @@ impl Row {
                 (&mut self.best_other, &mut other)
             };
             for ((best, winner), x) in best.iter_mut().zip(winner).zip(xs) {
-                let value = mix(self.line[x.lower], self.line[x.upper], x.weight);
+                let exact = mix(self.line[x.lower], self.line[x.upper], x.weight);
+                let value = match self.precision {
+                    Sums::F16 => round_to_f16(exact),
+                    Sums::F32 => exact,
+                };
                 if value > *best {
                     *best = value;
                     *winner = class as u8;

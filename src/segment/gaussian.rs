@@ -2,15 +2,14 @@
 
 use ndarray::Array3;
 
+use super::half::round_to_f16;
+
 /// Standard deviation as a share of the tile, `sigma_scale` in nnU-Net.
 const SIGMA_SHARE: f64 = 1.0 / 8.0;
 /// scipy cuts the kernel at this many standard deviations.
 const TRUNCATE: f64 = 4.0;
 /// The largest weight, `value_scaling_factor` in nnU-Net's predictor.
 const PEAK: f64 = 10.0;
-/// Spacing of the f16 numbers below 2^-14, and the smallest of them.
-const F16_SMALLEST: f64 = 1.0 / 16_777_216.0;
-
 /// nnU-Net's importance map of a tile `[z, y, x]`: `gaussian_filter` of a unit impulse,
 /// scaled so that its largest value is 10, rounded to f16, zeros raised to the smallest
 /// nonzero weight (`compute_gaussian`).
@@ -18,8 +17,9 @@ pub fn tile_weights(tile: [usize; 3]) -> Array3<f32> {
     let [kz, ky, kx] = tile.map(impulse_response);
     let product = |z: usize, y: usize, x: usize| kz[z] * ky[y] * kx[x];
     let middle = product(tile[0] / 2, tile[1] / 2, tile[2] / 2);
-    let mut weights =
-        Array3::from_shape_fn(tile, |(z, y, x)| round_to_f16(product(z, y, x) / (middle / PEAK)));
+    let mut weights = Array3::from_shape_fn(tile, |(z, y, x)| {
+        round_to_f16((product(z, y, x) / (middle / PEAK)) as f32)
+    });
     let least = weights.iter().copied().filter(|&w| w > 0.0).fold(f32::MAX, f32::min);
     weights.mapv_inplace(|w| if w == 0.0 { least } else { w });
     weights
@@ -37,32 +37,9 @@ fn impulse_response(size: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Rounds to the nearest f16, half to even; for values from 0 to 65504.
-fn round_to_f16(value: f64) -> f32 {
-    let exponent = value.max(1.0 / 16384.0).log2().floor();
-    let step = (exponent - 10.0).exp2().max(F16_SMALLEST);
-    ((value / step).round_ties_even() * step) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_gives_f16_numbers() {
-        let cases: [(f64, f32); 7] = [
-            (10.0, 10.0),
-            (1.0 + 1.0 / 2048.0, 1.0),
-            (1.0 + 3.0 / 2048.0, 1.001_953_1),
-            (9.999, 10.0),
-            (2.9e-8, 0.0),
-            (3.1e-8, 5.960_464_5e-8),
-            (6.103_515_6e-5, 6.103_515_6e-5),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(round_to_f16(value), expected, "{value}");
-        }
-    }
 
     /// Values of `compute_gaussian((16, 128, 128), 1/8, 10)` of nnU-Net 2.8.1, read on its
     /// axes through the middle, and two corners; tests/data/segment/make_gaussian.py.

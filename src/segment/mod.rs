@@ -6,13 +6,14 @@
 
 use std::ops::ControlFlow;
 
-use crate::engine::bundle::NetworkPlan;
+use crate::engine::bundle::{Fusion, NetworkPlan, Sums};
 use crate::engine::{Engine, EngineError, EngineSpec};
 use crate::study::AlignedStudy;
 
 mod budget;
 mod export;
 pub mod gaussian;
+mod half;
 pub mod preprocess;
 pub mod scores;
 pub mod tiles;
@@ -117,6 +118,14 @@ pub fn segment_prepared(
     let voxels = prepared.voxels.view();
     window::slide(voxels, plan, engines, watch, &mut |z, slice| export.push(z, slice))?;
     Ok(export.finish())
+}
+
+/// What a network's sums are rounded to; probabilities never are.
+fn precision(network: &NetworkPlan) -> Sums {
+    match network.fusion {
+        Fusion::Logits => network.sums,
+        Fusion::Probabilities => Sums::F32,
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::anatomy;
-use crate::engine::bundle::{BundleFile, Fusion, Golden, Resampling};
+use crate::engine::bundle::{BundleFile, Fusion, Golden, Resampling, Sums};
 use crate::engine::fake::VoxelwiseEngine;
 use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Study, StudyKey};
 use crate::volume::{Grid, Volume};
 
+mod half_sums;
 mod oracle;
 
 const PATCH: [usize; 3] = [4, 8, 6];
@@ -36,6 +37,7 @@ fn plan() -> Plan {
         mirror_axes: vec![],
         tile_step: 0.5,
         fusion: Fusion::Logits,
+        sums: Sums::F32,
         mask_value: 0.0,
         golden: Golden { input: file(), expected: file(), stride: [1, 1, 1] },
     };

@@ -5,13 +5,14 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, Axis, Slice, s};
+use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, Axis, Slice, Zip, s};
 use rayon::prelude::*;
 
 use crate::engine::Engine;
-use crate::engine::bundle::Fusion;
+use crate::engine::bundle::{Fusion, Sums};
 
 use super::gaussian::tile_weights;
+use super::half::round_to_f16;
 use super::tiles::Tiling;
 use super::{Plan, Progress, SegmentError};
 
@@ -33,7 +34,7 @@ pub(super) fn slide(
     let (_, depth, height, width) = image.dim();
     let tiling = Tiling::new([depth, height, width], network.patch, network.tile_step);
     let weights = tile_weights(network.patch);
-    let mut slab = Slab::new(&tiling, network.classes.len());
+    let mut slab = Slab::new(&tiling, plan);
     let mut tile = TileRun::new(plan);
     let mut progress = Progress { tiles_done: 0, tiles_total: tiling.count() };
     let [zs, ys, xs] = &tiling.starts;
@@ -189,21 +190,36 @@ struct Slab {
     sums: Array4<f32>,
     /// `[place, y, x]`.
     weights: Array3<f32>,
+    precision: Sums,
 }
 
 impl Slab {
-    fn new(tiling: &Tiling, classes: usize) -> Slab {
+    fn new(tiling: &Tiling, plan: &Plan) -> Slab {
         let [_, height, width] = tiling.padded;
         let depth = tiling.tile[0];
         Slab {
-            sums: Array4::zeros((depth, classes, height, width)),
+            sums: Array4::zeros((depth, plan.network.classes.len(), height, width)),
             weights: Array3::zeros((depth, height, width)),
+            precision: super::precision(&plan.network),
         }
     }
 
-    /// Adds a tile's weighted scores `[class, z, y, x]`. Every place of the ring takes one
-    /// slice of the tile, so that places are filled in parallel.
+    /// Adds a tile's weighted scores `[class, z, y, x]`.
     fn add(&mut self, scores: ArrayView4<'_, f32>, tile: &Array3<f32>, start: [usize; 3]) {
+        match self.precision {
+            Sums::F16 => self.add_rounded(scores, tile, start, round_to_f16),
+            Sums::F32 => self.add_rounded(scores, tile, start, |sum| sum),
+        }
+    }
+
+    /// Every place of the ring takes one slice of the tile, so places are filled in parallel.
+    fn add_rounded(
+        &mut self,
+        scores: ArrayView4<'_, f32>,
+        tile: &Array3<f32>,
+        start: [usize; 3],
+        round: impl Fn(f32) -> f32 + Copy + Sync,
+    ) {
         let (depth, height, width) = tile.dim();
         let [first, y, x] = start;
         let window = s![y..y + height, x..x + width];
@@ -212,13 +228,13 @@ impl Slab {
         places.zip(weights).enumerate().for_each(|(place, (mut sums, mut total))| {
             let dz = (place + depth - first % depth) % depth;
             let weight = tile.index_axis(Axis(0), dz);
-            let mut total = total.slice_mut(window);
-            total += &weight;
+            let total = total.slice_mut(window);
+            Zip::from(total).and(weight).for_each(|total, &weight| *total = round(*total + weight));
             for (mut sum, score) in sums.outer_iter_mut().zip(scores.outer_iter()) {
-                ndarray::Zip::from(sum.slice_mut(window))
+                Zip::from(sum.slice_mut(window))
                     .and(score.index_axis(Axis(0), dz))
                     .and(weight)
-                    .for_each(|sum, &score, &weight| *sum += score * weight);
+                    .for_each(|sum, &score, &weight| *sum = round(*sum + score * weight));
             }
         });
     }
@@ -226,9 +242,15 @@ impl Slab {
     /// Divides slice `z` by its weights, hands it out, and clears its place.
     fn finish(&mut self, z: usize, emit: impl FnOnce(ArrayView3<'_, f32>)) {
         let place = z % self.weights.len_of(Axis(0));
+        let precision = self.precision;
         let mut sums = self.sums.index_axis_mut(Axis(0), place);
         let mut weights = self.weights.index_axis_mut(Axis(0), place);
-        sums.outer_iter_mut().into_par_iter().for_each(|mut plane| plane /= &weights);
+        sums.outer_iter_mut().into_par_iter().for_each(|mut plane| {
+            plane /= &weights;
+            if precision == Sums::F16 {
+                plane.mapv_inplace(round_to_f16);
+            }
+        });
         emit(sums.view());
         sums.fill(0.0);
         weights.fill(0.0);

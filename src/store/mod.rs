@@ -1,1 +1,270 @@
-//! Being written.
+//! The durable store: jobs, reports, outbox, open alerts and audit in one SQLite file.
+//!
+//! Owns every state that must survive a power cut, and the rule that a change and the
+//! messages about it commit together: only [`Store::finish`] completes a study, and its
+//! report, its outbox rows and its place in the worklist are one transaction. Refuses to
+//! know what an event says (data is text to it), to send anything, to read a clock (`now`
+//! comes in), and to keep what does not have to survive: health never enters the outbox.
+//!
+//! [`Store`] is a handle: clone it into every thread. All clones share one connection behind
+//! a lock; a transaction takes milliseconds and nothing waits on a network inside one.
+//! Another process (the command line) opens the same file with [`Store::open`] and waits its
+//! turn by SQLite's own lock.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+mod audit;
+#[cfg(test)]
+mod crash_tests;
+mod job;
+mod jobs;
+mod open;
+mod outbox;
+#[cfg(test)]
+mod tests;
+mod worklist;
+
+pub use audit::AuditRow;
+pub use job::{
+    Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
+    StoredReport,
+};
+pub use open::Opened;
+pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
+pub use worklist::{WorklistEntry, WorklistState};
+
+/// A handle on the store; cheap to clone, safe to share between threads.
+#[derive(Debug, Clone)]
+pub struct Store {
+    connection: Arc<Mutex<Connection>>,
+    path: PathBuf,
+}
+
+/// What start-up found: start-up and recovery are the same code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// How often the daemon has started on this store, this time included.
+    pub boot: u64,
+    /// Jobs that were running when the last process ended; they wait again, attempts kept.
+    pub requeued: Vec<JobId>,
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// The same call can work later.
+    Retry,
+    /// This job or event cannot be stored; others can.
+    Quarantine,
+    /// The store cannot be trusted or used.
+    Halt,
+}
+
+/// Why the store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be made, opened or moved.
+    #[error("{}: the store cannot be opened: {reason}", path.display())]
+    Unusable {
+        /// The database file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// A newer program wrote this file.
+    #[error("{}: layout {found} is newer than this program's {known}: install the newer program or restore a copy of the store", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The layout in the file.
+        found: i64,
+        /// The newest layout this program knows.
+        known: i64,
+    },
+    /// No space left.
+    #[error("the store's disk is full: free space or lower store.keep_days")]
+    Full,
+    /// Another process holds the file for longer than the busy timeout.
+    #[error("another process keeps the store locked: try again")]
+    Busy,
+    /// The file is damaged or the disk fails.
+    #[error(
+        "the store is damaged or its disk fails: {0}: restart the daemon to set the file aside"
+    )]
+    Damaged(rusqlite::Error),
+    /// Anything else SQLite said.
+    #[error("the store refused a statement: {0}")]
+    Sql(rusqlite::Error),
+    /// A row that this program could not have written.
+    #[error("the store holds a row that makes no sense: {0}")]
+    Nonsense(String),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// The job is in a state from which this step is not possible.
+    #[error("job {job} is {state}: this step needs a job that is {wanted}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// What it is.
+        state: JobState,
+        /// What it would have to be.
+        wanted: &'static str,
+    },
+    /// Only events go through the outbox.
+    #[error("topic {0} is not an event: only event/... goes through the outbox")]
+    NotAnEvent(String),
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub const fn disposition(&self) -> Disposition {
+        match self {
+            StoreError::Full | StoreError::Busy => Disposition::Retry,
+            StoreError::NoSuchJob(_)
+            | StoreError::WrongState { .. }
+            | StoreError::NotAnEvent(_) => Disposition::Quarantine,
+            StoreError::Unusable { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Damaged(_)
+            | StoreError::Sql(_)
+            | StoreError::Nonsense(_) => Disposition::Halt,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+            Some(
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure,
+            ) => StoreError::Damaged(error),
+            Some(_) | None => StoreError::Sql(error),
+        }
+    }
+}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Disposition::Retry => "retry",
+            Disposition::Quarantine => "quarantine",
+            Disposition::Halt => "halt",
+        })
+    }
+}
+
+impl Store {
+    /// Opens the store, making it if there is none. Only for [`Store::begin`] does it matter
+    /// who opens: the daemon begins, the command line only looks.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`], [`StoreError::Newer`] or [`StoreError::Busy`]. A damaged
+    /// file is no error: it is set aside and [`Opened::set_aside`] names where it went.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
+        open::open(path, now)
+    }
+
+    /// Begins a run of the daemon: counts the boot and puts jobs that a dead process left
+    /// running back into the queue.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn begin(&self, now: Timestamp) -> Result<Started, StoreError> {
+        self.write(|tx| {
+            let boot = open::fact(tx, "boot")?.map_or(Ok(0), |text| number(&text))? + 1;
+            open::set_fact(tx, "boot", &boot.to_string())?;
+            let requeued = jobs::recover(tx)?;
+            let detail = serde_json::json!({ "boot": boot, "requeued": requeued.len() });
+            audit::append(tx, now, "boot", &detail.to_string())?;
+            Ok(Started { boot, requeued })
+        })
+    }
+
+    /// The boot count of the running daemon.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn boot(&self) -> Result<u64, StoreError> {
+        self.read(|connection| open::fact(connection, "boot")?.map_or(Ok(0), |text| number(&text)))
+    }
+
+    /// A fact about the device that outlives the process, if it was ever set.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.read(|connection| open::fact(connection, &format!("device.{name}")))
+    }
+
+    /// Sets a fact about the device.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.write(|tx| open::set_fact(tx, &format!("device.{name}"), value))
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        look(&self.lock())
+    }
+
+    /// The one door for changes: everything in `change` commits, or nothing does.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcome = change(&tx)?;
+        failpoint("before_commit");
+        tx.commit()?;
+        failpoint("after_commit");
+        Ok(outcome)
+    }
+
+    /// A thread that panicked rolled its transaction back, so the connection is still good.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(at: Timestamp) -> i64 {
+    at.as_millisecond()
+}
+
+fn instant(ms: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(ms)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(usize::MAX, ms))
+}
+
+fn number(text: &str) -> Result<u64, StoreError> {
+    text.parse().map_err(|_| StoreError::Nonsense(format!("{text:?} is not a count")))
+}
+
+/// In tests: ends the process on the spot, as a power cut would, where the environment says.
+#[cfg(test)]
+fn failpoint(name: &str) {
+    if std::env::var("HEPALERT_FAILPOINT").is_ok_and(|wanted| wanted == name) {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(test))]
+const fn failpoint(_name: &str) {}

@@ -1,1 +1,334 @@
-//! Being written.
+//! The inference process: the daemon's side of the pipe and the words both sides speak.
+//!
+//! Inference runs in a child process, one study at a time, so that a crashed or hung
+//! accelerator can be killed while the daemon lives on. Owns the messages (one JSON document
+//! a line) and the supervision: stall, deadline, death. Refuses to know what a study is:
+//! requests carry it as JSON that only the child's command reads.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// A line of the child longer than this is cut off: replies are a few hundred bytes.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// Replies waiting to be read; the child blocks when the daemon is that far behind.
+const MAX_WAITING: usize = 256;
+/// How often a waiting supervisor looks whether it shall stop.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What the daemon asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The study's files, as `intake` wrote them.
+    pub files: serde_json::Value,
+    /// Folder for the report; made by the child, replaced whole when done.
+    pub out: PathBuf,
+}
+
+/// What the child says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reply {
+    /// Work goes on: `done` of `total` steps of a stage.
+    Progress {
+        /// `read`, `segment`, `reclassify`, `report`.
+        stage: String,
+        /// Steps done.
+        done: usize,
+        /// Steps altogether.
+        total: usize,
+    },
+    /// The report is written.
+    Finished {
+        /// Where `report.json` lies.
+        report: PathBuf,
+    },
+    /// The input cannot be used, and never will be.
+    Refused {
+        /// The gate's reason code.
+        code: String,
+        /// A sentence without identifiers.
+        detail: String,
+    },
+    /// The engine cannot be used.
+    EngineUnusable {
+        /// A sentence.
+        reason: String,
+    },
+    /// Something else went wrong; a new try may succeed.
+    Failed {
+        /// A sentence without identifiers.
+        reason: String,
+    },
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The report lies here.
+    Finished(PathBuf),
+    /// The input was refused with this code and sentence.
+    Refused(String, String),
+    /// The engine cannot be used.
+    EngineUnusable(String),
+    /// The child reported a failure.
+    Failed(String),
+    /// The child ended without an answer.
+    Died(String),
+    /// The child was killed: no progress for too long.
+    Stalled,
+    /// The child was killed: the study took too long.
+    TooLong,
+    /// The daemon is stopping; the study stays queued.
+    Stopped,
+}
+
+/// When the child is killed.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest time between two lines of the child.
+    pub stall: Duration,
+    /// Longest time for one request.
+    pub deadline: Duration,
+}
+
+/// The daemon's handle on the child process; started when first needed.
+pub struct Worker {
+    command: Box<dyn Fn() -> Command + Send>,
+    limits: Limits,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    input: ChildStdin,
+    replies: Receiver<String>,
+}
+
+impl Worker {
+    /// `command` makes the child's command line; pipes are added here.
+    pub fn new(command: impl Fn() -> Command + Send + 'static, limits: Limits) -> Worker {
+        Worker { command: Box::new(command), limits, running: None }
+    }
+
+    /// Runs one request to its end. `step` hears every progress line and says whether to
+    /// go on; it is also asked a few times a second while the child is silent (with
+    /// `None`). After anything but an answer the child is gone, and the next request
+    /// starts a new one.
+    pub fn run(
+        &mut self,
+        request: &Request,
+        step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
+    ) -> Outcome {
+        let started = Instant::now();
+        if let Err(error) = self.send(request) {
+            self.kill();
+            return Outcome::Died(format!("the inference process does not start: {error}"));
+        }
+        let outcome = self.wait(started, step);
+        if !matches!(outcome, Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_)) {
+            self.kill();
+        }
+        outcome
+    }
+
+    fn send(&mut self, request: &Request) -> std::io::Result<()> {
+        if let Some(running) = &mut self.running
+            && running.child.try_wait()?.is_some()
+        {
+            self.running = None;
+        }
+        let running = match &mut self.running {
+            Some(running) => running,
+            None => self.running.insert(Running::start((self.command)())?),
+        };
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        running.input.write_all(line.as_bytes())?;
+        running.input.flush()
+    }
+
+    fn wait(
+        &mut self,
+        started: Instant,
+        step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
+    ) -> Outcome {
+        let Some(running) = &mut self.running else {
+            return Outcome::Died("the inference process is not there".to_owned());
+        };
+        let mut heard = Instant::now();
+        loop {
+            if started.elapsed() > self.limits.deadline {
+                return Outcome::TooLong;
+            }
+            match running.replies.recv_timeout(LOOK_EVERY) {
+                Ok(line) => {
+                    heard = Instant::now();
+                    match serde_json::from_str::<Reply>(&line) {
+                        Ok(reply) => match settle(reply, step) {
+                            Some(outcome) => return outcome,
+                            None => continue,
+                        },
+                        Err(_) => return Outcome::Died("the inference process babbles".to_owned()),
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() > self.limits.stall => {
+                    return Outcome::Stalled;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if step(None).is_break() {
+                        return Outcome::Stopped;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return running.obituary(),
+            }
+        }
+    }
+
+    /// Ends the child, if there is one. It is killed, not asked: its work is repeatable.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // Both fail only if the child is already gone.
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Passes progress on; anything else is the end of the request.
+fn settle(
+    reply: Reply,
+    step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
+) -> Option<Outcome> {
+    match reply {
+        Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
+        Reply::Finished { report } => Some(Outcome::Finished(report)),
+        Reply::Refused { code, detail } => Some(Outcome::Refused(code, detail)),
+        Reply::EngineUnusable { reason } => Some(Outcome::EngineUnusable(reason)),
+        Reply::Failed { reason } => Some(Outcome::Failed(reason)),
+    }
+}
+
+impl Running {
+    fn start(mut command: Command) -> std::io::Result<Running> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let missing = || std::io::Error::other("the pipe to the inference process is missing");
+        let input = child.stdin.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
+        let (sender, replies) = sync_channel(MAX_WAITING);
+        std::thread::Builder::new()
+            .name("worker-replies".to_owned())
+            .spawn(move || forward_lines(output, &sender))?;
+        Ok(Running { child, input, replies })
+    }
+
+    fn obituary(&mut self) -> Outcome {
+        // The pipe closes a moment before the process is gone.
+        let how = match self.child.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Outcome::Died(format!("the inference process ended: {how}"))
+    }
+}
+
+/// Ends when the child closes its output, sends an overlong line, or nobody listens.
+fn forward_lines(output: impl Read, sender: &SyncSender<String>) {
+    let mut reader = BufReader::new(output);
+    loop {
+        let mut line = String::new();
+        match (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) if !line.ends_with('\n') => return,
+            Ok(_) => {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    fn shell(script: &'static str, stall_ms: u64) -> Worker {
+        let command = move || {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let stall = Duration::from_millis(stall_ms);
+        Worker::new(command, Limits { stall, deadline: Duration::from_secs(5) })
+    }
+
+    fn request() -> Request {
+        Request { files: serde_json::json!({}), out: "out".into() }
+    }
+
+    fn run(worker: &mut Worker) -> Outcome {
+        worker.run(&request(), &mut |_| ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn one_child_answers_many_requests() {
+        let mut worker = shell(
+            r#"while read line; do
+                echo '{"kind":"progress","stage":"segment","done":1,"total":2}'
+                echo '{"kind":"finished","report":"'$$'"}'
+            done"#,
+            4000,
+        );
+        let mut steps = 0;
+        let first = worker.run(&request(), &mut |reply| {
+            steps += usize::from(reply.is_some());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(steps, 1);
+        assert!(matches!(&first, Outcome::Finished(_)));
+        assert_eq!(first, run(&mut worker), "the same process answers again");
+    }
+
+    #[test]
+    fn a_child_that_dies_is_reported_and_replaced() {
+        let mut worker = shell("read line; exit 7", 4000);
+        let Outcome::Died(how) = run(&mut worker) else { panic!("it died") };
+        assert!(how.contains('7'), "{how}");
+        assert!(matches!(run(&mut worker), Outcome::Died(_)), "a new one is started");
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_killed() {
+        let mut worker = shell("read line; sleep 60", 300);
+        let started = Instant::now();
+        assert_eq!(run(&mut worker), Outcome::Stalled);
+        assert!(started.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_stopping_daemon_does_not_wait() {
+        let mut worker = shell("read line; sleep 60", 60_000);
+        let outcome = worker.run(&request(), &mut |_| ControlFlow::Break(()));
+        assert_eq!(outcome, Outcome::Stopped);
+    }
+
+    #[test]
+    fn babble_and_endless_lines_end_the_child() {
+        assert!(matches!(run(&mut shell("read line; echo hello", 4000)), Outcome::Died(_)));
+        let endless = "read line; tr '\\0' x < /dev/zero";
+        assert!(matches!(run(&mut shell(endless, 4000)), Outcome::Died(_)));
+    }
+}

@@ -7,7 +7,7 @@ use crate::engine::EngineError;
 use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Setting};
 
-use super::plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling};
+use super::plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums};
 use super::{BundleFile, MANIFEST, Role};
 
 /// The manifest format this program writes and reads.
@@ -87,6 +87,8 @@ struct Network {
     tile_step: f64,
     golden: GoldenFiles,
     #[serde(default)]
+    sums: SumsName,
+    #[serde(default)]
     mask_value: f32,
 }
 
@@ -110,6 +112,14 @@ enum Scheme {
 enum ResamplingName {
     Default,
     Torch,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum SumsName {
+    #[default]
+    F16,
+    F32,
 }
 
 #[derive(Deserialize)]
@@ -223,6 +233,10 @@ fn check_network(
         mirror_axes: network.mirror_axes,
         tile_step: network.tile_step,
         fusion,
+        sums: match network.sums {
+            SumsName::F16 => Sums::F16,
+            SumsName::F32 => Sums::F32,
+        },
         mask_value: network.mask_value,
         golden,
     })

@@ -18,7 +18,7 @@ mod manifest;
 mod plan;
 
 pub use files::BundleFile;
-pub use plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Tolerance};
+pub use plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums, Tolerance};
 
 /// Name of the manifest in a bundle folder.
 pub const MANIFEST: &str = "manifest.json";

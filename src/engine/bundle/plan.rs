@@ -31,6 +31,8 @@ pub struct NetworkPlan {
     pub tile_step: f64,
     /// How tiles, mirrors and folds are averaged.
     pub fusion: Fusion,
+    /// How exactly logits are summed.
+    pub sums: Sums,
     /// Value of masked voxels after normalisation; only the third stage masks.
     pub mask_value: f32,
     /// The stored patch that every engine must reproduce.
@@ -56,6 +58,16 @@ pub enum Fusion {
     Logits,
     /// Softmax probabilities, as nnU-Net v1.
     Probabilities,
+}
+
+/// How exactly logits are summed over tiles. Probabilities are always summed in `f32`, as
+/// nnU-Net v1 does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sums {
+    /// Rounded to f16 after every step, as nnU-Net v2 does: the same labels, near ties too.
+    F16,
+    /// In `f32`: closer to the network, further from nnU-Net.
+    F32,
 }
 
 /// nnU-Net's two resampling functions.

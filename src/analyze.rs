@@ -1,0 +1,345 @@
+//! One study from files to a written report: what `analyze`, `worker` and `demo` share.
+//!
+//! Owns the loaded engines and the way from [`Loaded`] files through the pipeline to the
+//! report's folder. Refuses to queue or to send.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::engine::{Engine, EngineError};
+use crate::intake::load::{self, Loaded, LoadedPhase};
+use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
+use crate::pipeline::{self, Findings, Networks, PipelineError};
+use crate::reclassify;
+use crate::report::files::{Draft, WriteError};
+use crate::report::record;
+use crate::report::types::{
+    EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
+    StageSeconds, TimingRecord,
+};
+use crate::segment::{self, LesionGain, SegmentError};
+use crate::study::{AlignedStudy, NotAligned, Phase, Setting};
+
+/// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
+/// and a third of one must not pass as a whole.
+const LEAST_LIVER_CM3: f64 = 250.0;
+/// Changes when the meaning of results changes without any parameter changing.
+const CASCADE_VERSION: u32 = 1;
+
+/// What a study is analysed with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder of the engine bundle.
+    pub bundle: PathBuf,
+    /// Threads of the CPU engine; 0 means one per core.
+    pub threads: usize,
+    /// Gain of the high view, if not the bundle's own.
+    pub high_gain: Option<f32>,
+    /// The third stage.
+    pub reclassify: reclassify::Params,
+    /// Most memory the first stage may take, in bytes.
+    pub memory_budget_bytes: u64,
+    /// What is refused.
+    pub gate: GateParams,
+    /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
+    pub keep_margin: bool,
+}
+
+/// Engines loaded and tested, ready for one study after the other.
+pub struct Analyzer {
+    settings: Settings,
+    bundle: Bundle,
+    plan: segment::Plan,
+    segment: Vec<Box<dyn Engine>>,
+    reclassify: Option<Box<dyn Engine>>,
+}
+
+/// Why a study has no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalyzeError {
+    /// The input cannot be used.
+    #[error("{}: {}", .0.code.sentence(), .0.detail)]
+    Refused(Refusal),
+    /// The phases do not lie on one grid.
+    #[error("{0}")]
+    NotAligned(#[from] NotAligned),
+    /// The engine failed.
+    #[error("{0}")]
+    Engine(EngineError),
+    /// A stage failed.
+    #[error("{0}")]
+    Pipeline(PipelineError),
+    /// The report could not be written.
+    #[error("{0}")]
+    Write(#[from] WriteError),
+    /// The watcher asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Hears of every step: stage, done, total; says whether to go on.
+pub type Watch<'a> = &'a mut dyn FnMut(&str, usize, usize) -> ControlFlow<()>;
+
+impl Analyzer {
+    /// Opens the bundle, loads its networks and runs their golden self-tests.
+    ///
+    /// # Errors
+    /// [`EngineError`] says which file or test.
+    pub fn open(settings: Settings) -> Result<Analyzer, EngineError> {
+        let bundle = Bundle::open(&settings.bundle)?;
+        let threads = match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let backend = BackendChoice::Tract { threads };
+        let segment = bundle.load(Role::Segment, backend)?;
+        let reclassify = match bundle.plan(Role::Reclassify) {
+            Some(_) => bundle.load(Role::Reclassify, backend)?.into_iter().next(),
+            None => None,
+        };
+        let plan = segment::Plan {
+            network: bundle.require(Role::Segment)?.clone(),
+            memory_budget_bytes: settings.memory_budget_bytes,
+        };
+        Ok(Analyzer { settings, bundle, plan, segment, reclassify })
+    }
+
+    /// The phases the engine takes.
+    pub fn phases(&self) -> &[Phase] {
+        self.bundle.phases()
+    }
+
+    /// The setting those make.
+    pub fn setting(&self) -> Setting {
+        self.bundle.setting()
+    }
+
+    /// The bundle in use.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// SHA-256 over everything that determines results besides the input.
+    pub fn fingerprint(&self) -> String {
+        pipeline_fingerprint(&self.settings, &self.bundle)
+    }
+
+    /// Reads a study, runs the cascade and writes the report to the folder `out`.
+    ///
+    /// # Errors
+    /// [`AnalyzeError`]; then `out` is as it was.
+    pub fn study(
+        &mut self,
+        files: &StudyFiles,
+        out: &Path,
+        watch: Watch<'_>,
+    ) -> Result<Report, AnalyzeError> {
+        let started = Instant::now();
+        // The reader tells no progress; one step shows that work has begun.
+        if watch("read", 0, 1).is_break() {
+            return Err(AnalyzeError::Stopped);
+        }
+        let loaded = load::load(files, self.bundle.phases(), &self.settings.gate)
+            .map_err(AnalyzeError::Refused)?;
+        let origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
+        let aligned = AlignedStudy::from_study(loaded.study, self.bundle.phases())?;
+        let findings = self.findings(&aligned, watch)?;
+        if findings.liver_cm3 < LEAST_LIVER_CM3 {
+            let detail = format!(
+                "the first stage saw {:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed",
+                findings.liver_cm3
+            );
+            return Err(AnalyzeError::Refused(Refusal::new(
+                RejectCode::NoLiver,
+                detail,
+                origin.files,
+            )));
+        }
+        let writing = Instant::now();
+        let mut draft = Draft::begin(out)?;
+        draft.add_findings(&aligned, &findings, &mut |done, total| {
+            // Too late to stop: the report is nearly there.
+            let _ = watch("report", done, total);
+        })?;
+        if self.settings.keep_margin {
+            draft.add_margin(&findings)?;
+        }
+        let mut report = self.report(&aligned, &findings, &origin);
+        let stage = |stage: &str, seconds| StageSeconds {
+            stage: stage.to_owned(),
+            seconds: record::rounded(seconds),
+        };
+        report.timing.stages.insert(0, stage("read", origin.read_s));
+        report.timing.stages.push(stage("report", writing.elapsed().as_secs_f64()));
+        report.timing.total_s = record::rounded(started.elapsed().as_secs_f64());
+        report.peak_memory_mib = record::rounded(peak_memory_mib());
+        draft.finish(&mut report)?;
+        Ok(report)
+    }
+
+    fn findings(
+        &mut self,
+        aligned: &AlignedStudy,
+        watch: Watch<'_>,
+    ) -> Result<Findings, AnalyzeError> {
+        let params = pipeline::Params {
+            base_gain: LesionGain(self.bundle.lesion_gain().base),
+            high_gain: LesionGain(high_gain(&self.settings, &self.bundle)),
+            reclassify: self.settings.reclassify,
+            seed: reclassify::study_seed(aligned.key().as_str(), self.bundle.fingerprint(), 0),
+        };
+        let second = self.reclassify.as_deref_mut();
+        let networks = Networks {
+            segment_plan: &self.plan,
+            segment: &mut self.segment,
+            reclassify: self.bundle.plan(Role::Reclassify).zip(second),
+        };
+        let mut step = |stage: pipeline::Stage, done, total| watch(stage.name(), done, total);
+        pipeline::analyze(aligned, networks, &params, &mut step).map_err(AnalyzeError::from)
+    }
+
+    fn report(&self, aligned: &AlignedStudy, findings: &Findings, origin: &Origin) -> Report {
+        let stages = findings.times.iter().map(|(stage, time)| StageSeconds {
+            stage: stage.name().to_owned(),
+            seconds: record::rounded(time.as_secs_f64()),
+        });
+        Report {
+            schema: SCHEMA.to_owned(),
+            study_key: aligned.key().as_str().to_owned(),
+            revision: origin.revision,
+            setting: self.bundle.setting().name().to_owned(),
+            phases: origin.phases.clone(),
+            verdict: findings.verdict.alert_level().name().to_owned(),
+            paper_status: findings.verdict.paper_status().to_owned(),
+            patient_class: record::classes(&findings.verdict),
+            lesions: record::kept(findings),
+            discarded: record::discarded(findings),
+            liver_cm3: record::rounded(findings.liver_cm3),
+            quality: self.quality(findings, origin),
+            pipeline: PipelineRecord {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                fingerprint: self.fingerprint(),
+                lesion_gain: LesionGains {
+                    base: self.bundle.lesion_gain().base,
+                    high: high_gain(&self.settings, &self.bundle),
+                },
+            },
+            engines: self.engine_records(),
+            input: InputRecord {
+                fingerprint: origin.fingerprint.clone(),
+                shape: aligned.grid().shape(),
+                spacing_mm: aligned.grid().spacing_mm(),
+                acquired: origin.acquired.clone(),
+            },
+            timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
+            peak_memory_mib: 0.0,
+            artefacts: Vec::new(),
+            notice: NOTICE.to_owned(),
+        }
+    }
+
+    fn quality(&self, findings: &Findings, origin: &Origin) -> Vec<String> {
+        let mut flags = Vec::new();
+        let mut flag = |raised: bool, name: &str| {
+            if raised {
+                flags.push(name.to_owned());
+            }
+        };
+        flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
+        flag(findings.liver_cut, "liver_cut_by_scan");
+        flag(self.reclassify.is_none(), "no_third_stage");
+        flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flags
+    }
+
+    fn engine_records(&self) -> Vec<EngineRecord> {
+        let roles = [Role::Segment, Role::Reclassify];
+        let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
+        present
+            .map(|role| EngineRecord {
+                role: role.name().to_owned(),
+                id: self.bundle.id().to_owned(),
+                version: u64::from(self.bundle.version()),
+                sha256: self.bundle.fingerprint().to_owned(),
+                backend: "tract".to_owned(),
+            })
+            .collect()
+    }
+}
+
+/// SHA-256 over everything that determines results besides the input: version, engine,
+/// gains, third stage. Known without loading a network.
+pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
+    let rules = settings.reclassify;
+    let words = format!(
+        "hepalert cascade {CASCADE_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
+        bundle.fingerprint(),
+        bundle.lesion_gain().base,
+        high_gain(settings, bundle),
+        rules.patches,
+        rules.keep_above_cm3,
+        rules.discard_below_cm3,
+        rules.schemes,
+    );
+    Sha256::digest(words).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
+    settings.high_gain.unwrap_or(bundle.lesion_gain().high)
+}
+
+/// What the report says of the input; taken before the voxels are given away.
+struct Origin {
+    revision: u32,
+    fingerprint: String,
+    acquired: Option<String>,
+    phases: Vec<PhaseRecord>,
+    files: usize,
+    read_s: f64,
+}
+
+impl Origin {
+    fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
+        let phase = |phase: &LoadedPhase| PhaseRecord {
+            phase: phase.phase.code().to_owned(),
+            source: phase.source.as_str().to_owned(),
+            confidence: phase.confidence.as_str().to_owned(),
+        };
+        Origin {
+            revision: files.revision,
+            fingerprint: files.fingerprint.hex(),
+            acquired: files.acquired.clone(),
+            phases: loaded.phases.iter().map(phase).collect(),
+            files: files.files().count(),
+            read_s,
+        }
+    }
+}
+
+impl From<PipelineError> for AnalyzeError {
+    fn from(error: PipelineError) -> AnalyzeError {
+        match error {
+            PipelineError::Segment(SegmentError::Cancelled)
+            | PipelineError::Reclassify(reclassify::ReclassifyError::Stopped) => {
+                AnalyzeError::Stopped
+            }
+            PipelineError::Segment(SegmentError::Engine(error))
+            | PipelineError::Reclassify(reclassify::ReclassifyError::Engine(error)) => {
+                AnalyzeError::Engine(error)
+            }
+            error => AnalyzeError::Pipeline(error),
+        }
+    }
+}
+
+/// Highest resident memory of this process so far, in MiB; 0 where the system does not say.
+pub fn peak_memory_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}

@@ -1,0 +1,171 @@
+//! `analyze`: one study, now.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+
+use super::engines::{self, EngineArgs};
+use super::{Failure, Ui};
+use crate::analyze::{AnalyzeError, Analyzer, Settings};
+use crate::intake::discover::discover;
+use crate::intake::phases::PhaseRules;
+use crate::intake::{GateParams, StudyFiles, load, study_key};
+use crate::report::types::{LesionRecord, Report};
+use crate::study::{Phase, Setting};
+
+/// Arguments.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files.
+    #[arg(required_unless_present = "phase")]
+    pub input: Option<PathBuf>,
+    /// Folder for the report; replaced if it is there.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// A phase and its file or folder, as `vp=PATH`; instead of INPUT, once per phase.
+    #[arg(long, value_parser = parse_phase)]
+    pub phase: Vec<(Phase, PathBuf)>,
+    /// Refuse unless the engine is for this setting.
+    #[arg(long, value_parser = parse_setting)]
+    pub setting: Option<Setting>,
+    /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
+    #[arg(long)]
+    pub margin: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Reads `vp=PATH`.
+///
+/// # Errors
+/// A sentence that names the four codes.
+pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
+    let expected = "expected PHASE=PATH with PHASE nc, ap, vp or dp";
+    let (code, path) = text.split_once('=').ok_or(expected)?;
+    let phase = Phase::from_code(code).ok_or(expected)?;
+    if path.is_empty() { Err(expected.to_owned()) } else { Ok((phase, path.into())) }
+}
+
+fn parse_setting(text: &str) -> Result<Setting, String> {
+    Setting::from_name(text).ok_or_else(|| "expected screening, diagnosis or venous".to_owned())
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 3 for a refused input, 4 for an engine that cannot be used.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
+    ui.note("loading and testing the engine");
+    let mut analyzer = Analyzer::open(settings.clone()).map_err(engines::unusable)?;
+    if let Some(wanted) = args.setting
+        && wanted != analyzer.setting()
+    {
+        let found = analyzer.setting().name();
+        return Err(Failure::new(
+            super::Exit::Usage,
+            anyhow::anyhow!("the engine is for {found}, not for {}", wanted.name()),
+        ));
+    }
+    let files = study_files(args, analyzer.phases(), &settings.gate)?;
+    let report = analyze(&mut analyzer, &files, &args.out, ui)?;
+    ui.result(&report, summary(&report, &args.out))
+}
+
+/// Runs the cascade with a progress line for each stage.
+///
+/// # Errors
+/// As [`run`].
+pub fn analyze(
+    analyzer: &mut Analyzer,
+    files: &StudyFiles,
+    out: &Path,
+    ui: &Ui,
+) -> Result<Report, Failure> {
+    let mut shown = (String::new(), ui.progress(""));
+    let mut watch = |stage: &str, done: usize, total: usize| {
+        if shown.0 != stage {
+            shown = (stage.to_owned(), ui.progress(stage));
+        }
+        shown.1.step(done, total);
+        ControlFlow::Continue(())
+    };
+    analyzer.study(files, out, &mut watch).map_err(failure)
+}
+
+/// The exit code of a failed analysis.
+pub fn failure(error: AnalyzeError) -> Failure {
+    match error {
+        AnalyzeError::Refused(refusal) => engines::refused(refusal),
+        AnalyzeError::NotAligned(error) => Failure::refused("phases_not_aligned", error),
+        AnalyzeError::Engine(error) => engines::unusable(error),
+        error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
+            Failure::failed(error)
+        }
+    }
+}
+
+/// The one study that the arguments name.
+fn study_files(args: &Args, expected: &[Phase], gate: &GateParams) -> Result<StudyFiles, Failure> {
+    // Nobody is protected from their own command line: the key only has to be a key.
+    let key_of = |uid: &str| study_key(b"analyze", uid);
+    match (&args.input, args.phase.as_slice()) {
+        (None, phases) => {
+            load::files_of_paths(&key_of("--phase"), phases).map_err(engines::refused)
+        }
+        (Some(input), []) => {
+            let found = discover(input, expected, &PhaseRules::default(), gate, &key_of)
+                .map_err(engines::refused)?;
+            let count = found.studies.len();
+            let mut studies = found.studies.into_iter();
+            match (studies.next(), studies.next()) {
+                (Some(study), None) => Ok(study),
+                _ => Err(Failure::new(
+                    super::Exit::Usage,
+                    anyhow::anyhow!("{count} studies in {}: give one of them", input.display()),
+                )),
+            }
+        }
+        (Some(_), _) => {
+            let error = anyhow::anyhow!("give either INPUT or --phase, not both");
+            Err(Failure::new(super::Exit::Usage, error))
+        }
+    }
+}
+
+/// What a person reads.
+pub fn summary(report: &Report, out: &Path) -> String {
+    let mut lines = vec![format!("verdict: {}", report.verdict.replace('_', " "))];
+    lines.push(format!(
+        "patient class: base {}, high sensitivity {} ({})",
+        report.patient_class.base, report.patient_class.high, report.paper_status
+    ));
+    lines.push(format!("liver: {:.0} cm3", report.liver_cm3));
+    lines.extend(report.lesions.iter().map(lesion_line));
+    if report.lesions.is_empty() {
+        lines.push("no lesion kept".to_owned());
+    }
+    lines.push(format!("discarded by the third stage: {}", report.discarded.len()));
+    if !report.quality.is_empty() {
+        lines.push(format!("quality: {}", report.quality.join(", ")));
+    }
+    let stages = report.timing.stages.iter();
+    let stages: Vec<String> =
+        stages.map(|stage| format!("{} {:.1} s", stage.stage, stage.seconds)).collect();
+    lines.push(format!("time: {:.1} s ({})", report.timing.total_s, stages.join(", ")));
+    lines.push(format!("peak memory: {:.0} MiB", report.peak_memory_mib));
+    lines.push(format!("report: {}", out.join("report.json").display()));
+    lines.push(format!("pictures: {}", out.join("pictures").display()));
+    lines.push(report.notice.clone());
+    lines.join("\n")
+}
+
+fn lesion_line(lesion: &LesionRecord) -> String {
+    let what = if lesion.malignant { "suspected finding" } else { "finding" };
+    let [x, y, z] = lesion.centre_ras_mm;
+    format!(
+        "{what} {}: {}, {:.1} cm3, {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
+        lesion.id, lesion.class, lesion.volume_cm3, lesion.max_diameter_mm, lesion.view
+    )
+}

@@ -1,0 +1,271 @@
+//! `demo`: the whole main job on this machine: a study, an export folder, the real daemon, a
+//! real broker, the alert, the pictures.
+//!
+//! Owns the staging only. What happens to the study is what happens in a hospital: the same
+//! daemon, the same engine, the same messages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Exit, Failure, Ui, engines, phantom};
+use crate::phantom::{Case, LesionTruth, Size, generate};
+use crate::study::Setting;
+
+mod stage;
+
+use stage::{Broker, Daemon, Subscriber};
+
+/// Slices arrive one by one, as from a scanner, this far apart.
+const SLICE_PAUSE: Duration = Duration::from_millis(25);
+/// Longest wait for the result of a study.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Makes the synthetic patient: every seed is another one.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// A patient without any lesion, to see that silence is not what health looks like.
+    #[arg(long)]
+    normal: bool,
+    /// One's own CT instead: a folder of DICOM slices or a NIfTI file, portal venous.
+    #[arg(long)]
+    study: Option<PathBuf>,
+    /// Folder for everything that is made; what an earlier demo left there is replaced.
+    #[arg(long, default_value = "demo-out")]
+    out: PathBuf,
+    /// Folder of the engine bundle.
+    #[arg(long)]
+    engine: Option<PathBuf>,
+}
+
+/// Where the demonstration takes place.
+struct Places {
+    source: PathBuf,
+    export: PathBuf,
+    state: PathBuf,
+    config: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 5 without a broker, 4 without an engine, 1 if no result arrives.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let engine = match &args.engine {
+        Some(engine) => engine.clone(),
+        None => engines::default_bundle()?,
+    };
+    let places = prepare(&args.out)?;
+    let truth = match &args.study {
+        Some(_) => None,
+        None => Some(make_study(args, &places, ui)?),
+    };
+    let source = args.study.as_deref().unwrap_or(&places.source);
+    let broker = Broker::start(&args.out)?;
+    ui.say(format!("broker:  mosquitto on 127.0.0.1:{}", broker.port));
+    let mut subscriber = Subscriber::start(broker.port)?;
+    write_config(&places, &engine, broker.port)?;
+    let daemon = Daemon::start(&places.config, &args.out.join("daemon.log"))?;
+    subscriber.wait(Duration::from_secs(60), |topic, _| topic.ends_with("/info"), ui)?;
+    ui.say(format!("daemon:  watching {}", places.export.display()));
+    let slices = export(source, &places.export)?;
+    ui.say(format!("scanner: {slices} files exported one by one; waiting for the result"));
+    let result = subscriber.wait(PATIENCE, is_outcome, ui)?;
+    let alert = match verdict(&result) {
+        Some("suspected" | "uncertain") => {
+            Some(subscriber.wait(Duration::from_secs(20), |t, _| t.ends_with("event/alert"), ui)?)
+        }
+        _ => None,
+    };
+    daemon.stop()?;
+    subscriber.stop();
+    broker.stop();
+    conclude(args, &places, &result, alert.as_ref(), truth.as_deref(), ui)
+}
+
+/// A result, or an end without one.
+fn is_outcome(topic: &str, message: &Value) -> bool {
+    let state = message["data"]["state"].as_str().unwrap_or_default();
+    topic.ends_with("event/result")
+        || (topic.ends_with("event/study") && ["rejected", "failed"].contains(&state))
+}
+
+fn verdict(message: &Value) -> Option<&str> {
+    message["data"]["verdict"].as_str()
+}
+
+fn prepare(out: &Path) -> Result<Places, Failure> {
+    let at = |name: &str| out.join(name);
+    for name in ["study", "export", "state", "broker"] {
+        if at(name).exists() {
+            fs::remove_dir_all(at(name)).map_err(Failure::failed)?;
+        }
+    }
+    for name in ["study", "export", "state", "broker"] {
+        fs::create_dir_all(at(name)).map_err(Failure::failed)?;
+    }
+    let whole = |name: &str| at(name).canonicalize().map_err(Failure::failed);
+    Ok(Places {
+        source: whole("study")?,
+        export: whole("export")?,
+        state: whole("state")?,
+        config: whole("state")?.join("hepalert.toml"),
+    })
+}
+
+fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>, Failure> {
+    let case = if args.normal { Case::Normal } else { Case::Malignant };
+    ui.say(format!("phantom: making the synthetic patient of seed {}", args.seed));
+    let patient = generate(args.seed, case, Setting::Venous, Size::FULL);
+    let files = phantom::write_series(&patient, &places.source)?;
+    ui.say(format!(
+        "phantom: {} slices with {} lesion(s) in {}",
+        files.len(),
+        patient.lesions.len(),
+        places.source.display()
+    ));
+    Ok(patient.lesions)
+}
+
+fn write_config(places: &Places, engine: &Path, port: u16) -> Result<(), Failure> {
+    let engine = engine.canonicalize().map_err(Failure::failed)?;
+    let text = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+    let config = format!(
+        "[device]\nname = \"demo\"\nsite_key_file = {}\n\n\
+         [intake]\nfolder = {}\nrescan_s = 1\nsettle_s = 1\nquiet_s = 4\nphase_quiet_s = 2\n\n\
+         [engine]\nbundle = {}\n\n[store]\nfolder = {}\nmin_free_mib = 64\n\n\
+         [mqtt]\nport = {port}\n",
+        text(&places.state.join("site.key")),
+        text(&places.export),
+        text(&engine),
+        text(&places.state),
+    );
+    fs::write(&places.config, config).map_err(Failure::failed)
+}
+
+/// Copies the study file by file, each under a temporary name first, as scanners do.
+fn export(source: &Path, export: &Path) -> Result<usize, Failure> {
+    let mut files = Vec::new();
+    collect(source, 0, &mut files).map_err(Failure::failed)?;
+    files.sort();
+    for (number, file) in files.iter().enumerate() {
+        let name = match file.file_name().and_then(|name| name.to_str()) {
+            Some(name) => format!("{number:04}-{name}"),
+            None => format!("{number:04}"),
+        };
+        let part = export.join(format!("{name}.part"));
+        let copied = fs::copy(file, &part).and_then(|_| fs::rename(&part, export.join(&name)));
+        copied.map_err(Failure::failed)?;
+        std::thread::sleep(SLICE_PAUSE);
+    }
+    if files.is_empty() {
+        let error = anyhow::anyhow!("{}: nothing to export", source.display());
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    Ok(files.len())
+}
+
+/// The files below `path`, three folders deep at most.
+fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if path.is_file() {
+        files.push(path.to_owned());
+    } else if depth < 4 {
+        for entry in fs::read_dir(path)? {
+            collect(&entry?.path(), depth + 1, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn conclude(
+    args: &Args,
+    places: &Places,
+    result: &Value,
+    alert: Option<&Value>,
+    truth: Option<&[LesionTruth]>,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let data = &result["data"];
+    if verdict(result).is_none() {
+        let code = data["code"].as_str().unwrap_or("unknown");
+        let error = anyhow::anyhow!(
+            "the study ended as {} ({code}); the daemon's words are in {}",
+            data["state"].as_str().unwrap_or("unknown"),
+            args.out.join("daemon.log").display()
+        );
+        return Err(Failure::new(Exit::Refused, error));
+    }
+    let key = data["study_key"].as_str().unwrap_or_default();
+    let folder = places.state.join("results").join(format!("{key}-r{}", result["rev"]));
+    let mut lines = vec![String::new(), headline(result, alert)];
+    for lesion in data["lesions"].as_array().into_iter().flatten() {
+        lines.push(lesion_line(lesion));
+    }
+    if let Some(truth) = truth {
+        lines.push(format!("  truth of the phantom: {}", truth_line(truth)));
+    }
+    let seconds = data["timing"]["time_to_notification_s"].as_f64().unwrap_or(0.0);
+    lines.push(format!("  from complete study to notification: {seconds:.1} s"));
+    lines.push(format!("  pictures: {}", folder.join("pictures").display()));
+    lines.push(format!("  report:   {}", folder.join("report.json").display()));
+    lines.push(format!("  {}", data["notice"].as_str().unwrap_or_default()));
+    let document = serde_json::json!({
+        "result": result,
+        "alert": alert,
+        "report": folder.join("report.json"),
+        "pictures": folder.join("pictures"),
+    });
+    ui.result(&document, lines.join("\n"))
+}
+
+fn headline(result: &Value, alert: Option<&Value>) -> String {
+    let class = &result["data"]["patient_class"];
+    let classes = format!(
+        "base {}, high sensitivity {}",
+        class["base"].as_str().unwrap_or("?"),
+        class["high"].as_str().unwrap_or("?")
+    );
+    let verdict = verdict(result).unwrap_or_default().replace('_', " ");
+    match alert {
+        Some(alert) => format!(
+            "ALERT received over MQTT: {verdict} ({classes}), id {}",
+            alert["id"].as_str().unwrap_or_default()
+        ),
+        None => format!("RESULT received over MQTT, no alert: {verdict} ({classes})"),
+    }
+}
+
+fn lesion_line(lesion: &Value) -> String {
+    let number = |field: &str| lesion[field].as_f64().unwrap_or(0.0);
+    let centre = lesion["centre_ras_mm"].as_array().into_iter().flatten();
+    let centre: Vec<String> = centre.map(|c| format!("{:.0}", c.as_f64().unwrap_or(0.0))).collect();
+    format!(
+        "  {} {}: {}, {:.1} cm3, {:.0} mm, at {} mm RAS, seen in {}",
+        if lesion["malignant"] == true { "suspected finding" } else { "finding" },
+        lesion["id"],
+        lesion["class"].as_str().unwrap_or("?"),
+        number("volume_cm3"),
+        number("max_diameter_mm"),
+        centre.join(" "),
+        lesion["seen_in"].as_str().unwrap_or("?"),
+    )
+}
+
+fn truth_line(truth: &[LesionTruth]) -> String {
+    let one = |lesion: &LesionTruth| {
+        let [x, y, z] = lesion.centre_ras_mm;
+        format!("{} at {x:.0} {y:.0} {z:.0}", lesion.kind)
+    };
+    let all: Vec<String> = truth.iter().map(one).collect();
+    if all.is_empty() { "no lesion".to_owned() } else { all.join(", ") }
+}
+
+/// Time left of a wait that began at a moment.
+fn left(began: Instant, most: Duration) -> Duration {
+    most.saturating_sub(began.elapsed())
+}

@@ -1,0 +1,94 @@
+//! What commands that run the cascade share: engine arguments, refusals, exit codes.
+
+use std::path::PathBuf;
+
+use super::{Exit, Failure};
+use crate::analyze::Settings;
+use crate::engine::EngineError;
+use crate::intake::{GateParams, Refusal};
+use crate::reclassify;
+
+/// Where the engine is and how it runs.
+#[derive(Debug, clap::Args)]
+pub struct EngineArgs {
+    /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
+    #[arg(long)]
+    pub engine: Option<PathBuf>,
+    /// Threads of the CPU engine; 0 means one per core.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Gain (alpha) of the high-sensitivity view, instead of the bundle's own.
+    #[arg(long)]
+    pub high_gain: Option<f32>,
+    /// Patches per lesion in the third stage.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub patches: u16,
+    /// Memory that the first stage may take, in MiB.
+    #[arg(long, default_value_t = 2048)]
+    pub memory_mib: u64,
+}
+
+impl EngineArgs {
+    /// The settings these arguments make.
+    ///
+    /// # Errors
+    /// Exit 4 if no engine is given and none is found.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        let bundle = match &self.engine {
+            Some(bundle) => bundle.clone(),
+            None => default_bundle()?,
+        };
+        if self.high_gain.is_some_and(|gain| !(1.0..=1e6).contains(&gain)) {
+            let error = anyhow::anyhow!("--high-gain must be from 1 to 1000000");
+            return Err(Failure::new(Exit::Usage, error));
+        }
+        Ok(Settings {
+            bundle,
+            threads: self.threads,
+            high_gain: self.high_gain,
+            reclassify: reclassify::Params {
+                patches: usize::from(self.patches),
+                ..reclassify::Params::default()
+            },
+            memory_budget_bytes: self.memory_mib << 20,
+            gate: GateParams::default(),
+            keep_margin: false,
+        })
+    }
+}
+
+/// The demonstration bundle: in the working folder, beside the program's checkout, or
+/// installed.
+///
+/// # Errors
+/// Exit 4 with the places looked at.
+pub fn default_bundle() -> Result<PathBuf, Failure> {
+    let name = "engines/venous-demo";
+    let mut places = vec![PathBuf::from(name)];
+    if let Ok(program) = std::env::current_exe() {
+        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(name)));
+    }
+    places.push(PathBuf::from("/usr/share/hepalert").join(name));
+    let found = places.iter().find(|place| place.join("manifest.json").is_file());
+    found.cloned().ok_or_else(|| {
+        let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+        let error = anyhow::anyhow!(
+            "no engine bundle found at {}; give one with --engine",
+            looked.join(", ")
+        );
+        Failure::new(Exit::Engine, error)
+    })
+}
+
+/// An engine that cannot be used.
+pub fn unusable(error: EngineError) -> Failure {
+    Failure::new(Exit::Engine, error)
+}
+
+/// An input that the gate refused.
+pub fn refused(refusal: Refusal) -> Failure {
+    let Refusal { code, detail, file_count } = refusal;
+    let error =
+        anyhow::anyhow!("{} ({detail}; {file_count} files); {}", code.sentence(), code.advice());
+    Failure::refused(code.as_str(), error)
+}

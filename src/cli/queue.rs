@@ -1,0 +1,196 @@
+//! `queue`, `study show`, `study requeue` and `status`: a look into the store of a daemon,
+//! running or not.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Exit, Failure, Ui};
+use crate::store::{Job, JobCounts, JobState, Store};
+use crate::study::StudyKey;
+
+/// Most jobs listed; older ones are in the store still.
+const MOST_JOBS: usize = 200;
+
+/// Arguments of `queue` and `status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The daemon's configuration.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
+}
+
+/// What to do with a study.
+#[derive(Debug, clap::Subcommand)]
+pub enum Study {
+    /// Show a study's jobs and its report.
+    Show(StudyArgs),
+    /// Put a refused or failed study back into the queue.
+    Requeue(StudyArgs),
+}
+
+/// Which study.
+#[derive(Debug, clap::Args)]
+pub struct StudyArgs {
+    /// The study key: 32 hex digits.
+    #[arg(value_parser = parse_key)]
+    pub key: StudyKey,
+    /// The daemon's configuration.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
+}
+
+fn parse_key(text: &str) -> Result<StudyKey, String> {
+    StudyKey::new(text).ok_or_else(|| "expected 32 digits of 0-9 and a-f".to_owned())
+}
+
+/// A job as it is printed.
+#[derive(Debug, Serialize)]
+struct Line {
+    job: i64,
+    study_key: String,
+    revision: u32,
+    state: &'static str,
+    attempts: u32,
+    received: String,
+    reason: Option<String>,
+}
+
+impl Line {
+    fn of(job: &Job) -> Line {
+        Line {
+            job: job.id.0,
+            study_key: job.study_key.as_str().to_owned(),
+            revision: job.revision,
+            state: job.state.name(),
+            attempts: job.attempts,
+            received: format!("{:.0}", job.received_at),
+            reason: job.reason_code.clone(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let reason = self.reason.as_deref().map_or(String::new(), |code| format!("  {code}"));
+        format!(
+            "{:>6}  {}  r{}  {:<10}  {} attempts  {}{reason}",
+            self.job, self.study_key, self.revision, self.state, self.attempts, self.received
+        )
+    }
+}
+
+/// Lists the newest jobs.
+///
+/// # Errors
+/// Exit 6 for the configuration, 1 for the store.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let store = open(&args.config)?;
+    let jobs = store.jobs(MOST_JOBS).map_err(Failure::failed)?;
+    let lines: Vec<Line> = jobs.iter().map(Line::of).collect();
+    let text: Vec<String> = lines.iter().map(Line::text).collect();
+    ui.result(&lines, if text.is_empty() { "no jobs".to_owned() } else { text.join("\n") })
+}
+
+/// The figures of `status`.
+#[derive(Debug, Serialize)]
+struct Status {
+    queued: u64,
+    running: u64,
+    done: u64,
+    rejected: u64,
+    dead: u64,
+    superseded: u64,
+    outbox_unsent: u64,
+    outbox_oldest: Option<String>,
+    open_alerts: u64,
+    boot: u64,
+}
+
+/// Counts jobs, messages and alerts.
+///
+/// # Errors
+/// As [`run`].
+pub fn status(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let store = open(&args.config)?;
+    let JobCounts { queued, running, done, rejected, dead, superseded } =
+        store.job_counts().map_err(Failure::failed)?;
+    let backlog = store.backlog().map_err(Failure::failed)?;
+    let status = Status {
+        queued,
+        running,
+        done,
+        rejected,
+        dead,
+        superseded,
+        outbox_unsent: backlog.unsent,
+        outbox_oldest: backlog.oldest_unsent.map(|at| format!("{at:.0}")),
+        open_alerts: store.worklist(1).map_err(Failure::failed)?.open_total,
+        boot: store.boot().map_err(Failure::failed)?,
+    };
+    let text = format!(
+        "studies: {queued} queued, {running} running, {done} done, {rejected} rejected, \
+         {dead} failed, {superseded} superseded\nmessages not yet sent: {}{}\nopen alerts: {}",
+        status.outbox_unsent,
+        status.outbox_oldest.as_deref().map_or(String::new(), |at| format!(" (since {at})")),
+        status.open_alerts
+    );
+    ui.result(&status, text)
+}
+
+/// Shows or requeues a study.
+///
+/// # Errors
+/// As [`run`]; exit 1 if there is no such study or it cannot be requeued.
+pub fn study(what: &Study, ui: &Ui) -> Result<(), Failure> {
+    match what {
+        Study::Show(args) => show(args, ui),
+        Study::Requeue(args) => requeue(args, ui),
+    }
+}
+
+fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
+    let store = open(&args.config)?;
+    let jobs = jobs_of(&store, &args.key)?;
+    let report = store.report(&args.key).map_err(Failure::failed)?;
+    let report: serde_json::Value = report
+        .and_then(|stored| serde_json::from_str(&stored.report_json).ok())
+        .unwrap_or_default();
+    let lines: Vec<Line> = jobs.iter().map(Line::of).collect();
+    let mut text: Vec<String> = lines.iter().map(Line::text).collect();
+    text.push(match report.get("verdict").and_then(|verdict| verdict.as_str()) {
+        Some(verdict) => format!("verdict: {}", verdict.replace('_', " ")),
+        None => "no report".to_owned(),
+    });
+    ui.result(&serde_json::json!({ "jobs": lines, "report": report }), text.join("\n"))
+}
+
+fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
+    let store = open(&args.config)?;
+    let jobs = jobs_of(&store, &args.key)?;
+    let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Rejected);
+    let Some(job) = jobs.iter().rev().find(ended) else {
+        let error = anyhow::anyhow!("the study has no refused or failed job to put back");
+        return Err(Failure::failed(error));
+    };
+    store.requeue(job.id, Timestamp::now()).map_err(Failure::failed)?;
+    let text = format!("job {} is queued again; a running daemon takes it up by itself", job.id);
+    ui.result(&serde_json::json!({ "requeued": job.id.0 }), text)
+}
+
+fn jobs_of(store: &Store, key: &StudyKey) -> Result<Vec<Job>, Failure> {
+    let jobs = store.jobs_of(key).map_err(Failure::failed)?;
+    if jobs.is_empty() {
+        return Err(Failure::failed(anyhow::anyhow!("no study {key} in the store")));
+    }
+    Ok(jobs)
+}
+
+fn open(config: &std::path::Path) -> Result<Store, Failure> {
+    let config = super::run::read(config)?;
+    let file = config.store.folder.join("hepalert.sqlite");
+    if !file.is_file() {
+        let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
+        return Err(Failure::new(Exit::Failed, error));
+    }
+    Ok(Store::open(&file, Timestamp::now()).map_err(Failure::failed)?.store)
+}

@@ -1,0 +1,81 @@
+//! `run`: the daemon. And `check-config`: whether it could run.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Exit, Failure, Ui, logger};
+use crate::config::Config;
+use crate::daemon;
+use crate::engine::bundle::Bundle;
+use crate::publish::mqtt;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration; fragments in conf.d beside it are read too.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Exit 6 for a bad configuration, 1 if it cannot start.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = read(&args.config)?;
+    logger::install().map_err(Failure::failed)?;
+    daemon::run(config, &args.config).map_err(Failure::failed)
+}
+
+/// Reads a configuration for a command.
+///
+/// # Errors
+/// Exit 6, naming the file and the key.
+pub fn read(file: &Path) -> Result<Config, Failure> {
+    Config::read(file).map_err(|error| Failure::new(Exit::Config, error))
+}
+
+/// One thing that the daemon needs.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    works: bool,
+    detail: String,
+}
+
+/// Looks at everything the daemon will need, without changing anything.
+///
+/// # Errors
+/// Exit 6 for a configuration that cannot be read, 4 for the engine, 5 for the broker, 1 for
+/// a folder.
+pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let config = read(&args.config)?;
+    let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
+    let engine = Bundle::open(&config.engine.bundle);
+    let folder = std::fs::read_dir(&config.intake.folder);
+    let checks = [
+        outcome("export folder", folder.map(|_| config.intake.folder.display().to_string())),
+        outcome("engine", engine.map(|b| format!("{} version {}", b.id(), b.version()))),
+        outcome("broker", broker.map(|()| format!("{}:{}", config.mqtt.host, config.mqtt.port))),
+    ];
+    let line = |check: &Check| {
+        let sign = if check.works { "works" } else { "FAILS" };
+        format!("{sign}  {}: {}", check.what, check.detail)
+    };
+    let lines: Vec<String> = checks.iter().map(line).collect();
+    ui.result(&checks, lines.join("\n"))?;
+    let exits = [Exit::Failed, Exit::Engine, Exit::Broker];
+    match checks.iter().zip(exits).find(|(check, _)| !check.works) {
+        Some((check, exit)) => Err(Failure::new(exit, anyhow::anyhow!("{} fails", check.what))),
+        None => Ok(()),
+    }
+}
+
+fn outcome<E: ToString>(what: &'static str, result: Result<String, E>) -> Check {
+    match result {
+        Ok(detail) => Check { what, works: true, detail },
+        Err(error) => Check { what, works: false, detail: error.to_string() },
+    }
+}

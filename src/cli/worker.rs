@@ -1,0 +1,112 @@
+//! `worker`: the inference process. Not for people: the daemon starts it, writes one request
+//! a line to its standard input and reads replies from its standard output.
+
+use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use crate::analyze::{AnalyzeError, Analyzer, Settings};
+use crate::config::Config;
+use crate::daemon::analysis_settings;
+use crate::intake::StudyFiles;
+use crate::worker::{Reply, Request};
+
+/// Progress lines are at least this far apart, so that the pipe never fills.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The daemon's configuration.
+    #[arg(long)]
+    pub config: PathBuf,
+}
+
+/// Answers requests until standard input ends, which it does when the daemon is gone.
+///
+/// # Errors
+/// Exit 6 for a bad configuration.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config =
+        Config::read(&args.config).map_err(|error| Failure::new(super::Exit::Config, error))?;
+    let settings = analysis_settings(&config);
+    let requests = read_requests()?;
+    let mut analyzer = None;
+    for request in requests {
+        let reply = answer(&request, &settings, &mut analyzer);
+        say(&reply)?;
+    }
+    Ok(())
+}
+
+/// Reads requests on a thread of its own that ends the process with the daemon's pipe:
+/// nothing may be computed for a daemon that is gone.
+fn read_requests() -> Result<Receiver<Request>, Failure> {
+    let (sender, requests) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("requests".to_owned())
+        .spawn(move || {
+            for line in std::io::stdin().lock().lines() {
+                let Ok(line) = line else { break };
+                let Ok(request) = serde_json::from_str(&line) else { break };
+                if sender.send(request).is_err() {
+                    break;
+                }
+            }
+            std::process::exit(0);
+        })
+        .map_err(Failure::failed)?;
+    Ok(requests)
+}
+
+fn say(reply: &Reply) -> Result<(), Failure> {
+    let mut line = serde_json::to_vec(reply).map_err(Failure::failed)?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush()).map_err(Failure::failed)
+}
+
+fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer>) -> Reply {
+    let loaded = match analyzer.take() {
+        Some(loaded) => loaded,
+        None => match Analyzer::open(settings.clone()) {
+            Ok(opened) => opened,
+            Err(error) => return Reply::EngineUnusable { reason: error.to_string() },
+        },
+    };
+    let reply = analyze(request, analyzer.insert(loaded));
+    reply.unwrap_or_else(|error| match error {
+        AnalyzeError::Refused(refusal) => {
+            Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
+        }
+        AnalyzeError::NotAligned(error) => {
+            Reply::Refused { code: "phases_not_aligned".to_owned(), detail: error.to_string() }
+        }
+        AnalyzeError::Engine(error) => Reply::EngineUnusable { reason: error.to_string() },
+        error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
+            Reply::Failed { reason: error.to_string() }
+        }
+    })
+}
+
+fn analyze(request: &Request, analyzer: &mut Analyzer) -> Result<Reply, AnalyzeError> {
+    let Ok(files) = serde_json::from_value::<StudyFiles>(request.files.clone()) else {
+        return Ok(Reply::Failed { reason: "the request's files cannot be understood".to_owned() });
+    };
+    let mut last: Option<Instant> = None;
+    let mut watch = |stage: &str, done, total| {
+        if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+            last = Some(Instant::now());
+            let line = Reply::Progress { stage: stage.to_owned(), done, total };
+            if say(&line).is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    analyzer.study(&files, &request.out, &mut watch)?;
+    Ok(Reply::Finished { report: request.out.join(crate::report::files::REPORT) })
+}

@@ -1,0 +1,198 @@
+//! What the daemon tells: store rows and messages out of jobs and reports.
+//!
+//! The one place where the words of `report`, `store` and `publish` meet.
+
+use jiff::Timestamp;
+
+use crate::anatomy;
+use crate::config::Device;
+use crate::publish::contract::{Code, ContractError, Time};
+use crate::publish::findings::{
+    Artefact, Class, Earlier, EngineUsed, Findings, Lesion, Link, PatientClass, Phase, PhaseSeen,
+    Pipeline, SeenIn, Setting, Timing, Verdict,
+};
+use crate::publish::ids::Identity;
+use crate::publish::messages::{StudyEvent, StudyState};
+use crate::report::types::{LesionRecord, PhaseRecord, Report};
+use crate::store::{Job, NewEvent};
+use crate::study;
+
+/// Who an event is about.
+pub fn identity(
+    device: &Device,
+    study_key: &str,
+    input_fingerprint: &str,
+    revision: u32,
+) -> Identity {
+    Identity {
+        device: device.name.clone(),
+        study_key: study_key.to_owned(),
+        input_fingerprint: input_fingerprint.to_owned(),
+        pipeline_fingerprint: String::new(),
+        revision,
+    }
+}
+
+/// A step of a study.
+///
+/// # Errors
+/// [`ContractError`], which these types never give.
+pub fn step(
+    identity: &Identity,
+    state: StudyState,
+    code: Option<&str>,
+    setting: Option<study::Setting>,
+    attempts: u32,
+    now: Timestamp,
+) -> Result<NewEvent, ContractError> {
+    let event = StudyEvent {
+        study_key: identity.study_key.clone(),
+        state,
+        code: code.map(Code::new).transpose()?,
+        setting: setting.map(Setting::from),
+        attempts,
+    };
+    event.draft(identity, now).map(NewEvent::from)
+}
+
+/// When what happened to a study.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments {
+    /// The first file was seen.
+    pub received: Timestamp,
+    /// The study was complete.
+    pub complete: Timestamp,
+    /// The result is ready.
+    pub notified: Timestamp,
+}
+
+/// The events of a finished study: result, alert if there is one, completed.
+///
+/// # Errors
+/// [`ContractError`] if the report holds what the contract cannot say.
+pub fn finished(
+    device: &Device,
+    job: &Job,
+    report: &Report,
+    link: Option<Link>,
+    earlier: Earlier,
+    moments: Moments,
+) -> Result<Vec<NewEvent>, ContractError> {
+    let mut identity =
+        identity(device, job.study_key.as_str(), &job.input_fingerprint, job.revision);
+    let completed = step(
+        &identity,
+        StudyState::Completed,
+        None,
+        Some(job.setting),
+        job.attempts,
+        moments.notified,
+    )?;
+    identity.pipeline_fingerprint.clone_from(&report.pipeline.fingerprint);
+    let findings = findings(job, report, link, moments)?;
+    let drafts = findings.events(&identity, earlier, moments.notified)?;
+    Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
+}
+
+fn findings(
+    job: &Job,
+    report: &Report,
+    link: Option<Link>,
+    moments: Moments,
+) -> Result<Findings, ContractError> {
+    let Moments { received, complete, notified } = moments;
+    let engine = |engine: &crate::report::types::EngineRecord| {
+        Ok(EngineUsed {
+            role: Code::new(&engine.role)?,
+            id: engine.id.clone(),
+            version: engine.version.to_string(),
+            sha256: engine.sha256.clone(),
+        })
+    };
+    Ok(Findings {
+        study_key: report.study_key.clone(),
+        link,
+        setting: job.setting.into(),
+        phases: report.phases.iter().map(phase_seen).collect::<Result<_, _>>()?,
+        verdict: verdict(&report.verdict),
+        patient_class: PatientClass {
+            base: class(&report.patient_class.base),
+            high: class(&report.patient_class.high),
+            agreed: report.patient_class.joint.as_deref().map(class),
+        },
+        lesions: report.lesions.iter().map(lesion).collect(),
+        lesions_total: 0,
+        quality: report.quality.iter().map(|code| Code::new(code)).collect::<Result<_, _>>()?,
+        pipeline: Pipeline {
+            version: report.pipeline.version.clone(),
+            fingerprint: report.pipeline.fingerprint.clone(),
+        },
+        engines: report.engines.iter().map(engine).collect::<Result<_, _>>()?,
+        timing: Timing {
+            acquired: report.input.acquired.as_deref().and_then(parse_time),
+            received: Time(received),
+            complete: Time(complete),
+            notified: Time(notified),
+            time_to_notification_s: notified.duration_since(complete).as_secs_f64(),
+        },
+        artefacts: report.artefacts.iter().map(artefact).collect(),
+        notice: String::new(),
+    })
+}
+
+fn artefact(record: &crate::report::types::ArtefactRecord) -> Artefact {
+    let name = record.path.rsplit('/').next().unwrap_or(&record.path);
+    Artefact { name: name.to_owned(), sha256: record.sha256.clone() }
+}
+
+fn phase_seen(record: &PhaseRecord) -> Result<PhaseSeen, ContractError> {
+    let phase = study::Phase::from_code(&record.phase).unwrap_or(study::Phase::Vp);
+    let confidence = match record.confidence.as_str() {
+        "high" => 0.9,
+        "medium" => 0.6,
+        _ => 0.3,
+    };
+    Ok(PhaseSeen { phase: Phase::from(phase), source: Code::new(&record.source)?, confidence })
+}
+
+fn verdict(name: &str) -> Verdict {
+    match name {
+        "suspected" => Verdict::Suspected,
+        "not_suspected" => Verdict::NotSuspected,
+        // What this program does not know it must not play down.
+        _ => Verdict::Uncertain,
+    }
+}
+
+fn class(name: &str) -> Class {
+    Class::from(anatomy::Lesion::from_name(name))
+}
+
+fn lesion(record: &LesionRecord) -> Lesion {
+    let hu = record.mean_hu.iter();
+    Lesion {
+        id: record.id,
+        class: class(&record.class),
+        malignant: record.malignant,
+        volume_cm3: record.volume_cm3,
+        max_diameter_mm: record.max_diameter_mm,
+        centre_ras_mm: record.centre_ras_mm,
+        mean_hu: hu
+            .filter_map(|(code, hu)| Some((Phase::from(study::Phase::from_code(code)?), *hu)))
+            .collect(),
+        score: record.reclassified.score_cm3,
+        seen_in: match record.view.as_str() {
+            "high" => SeenIn::HighOnly,
+            "base" => SeenIn::BaseOnly,
+            _ => SeenIn::Common,
+        },
+    }
+}
+
+/// A time as files give it. DICOM times carry no zone: the scanner beside this device is
+/// taken to keep the device's own.
+fn parse_time(text: &str) -> Option<Time> {
+    let civil: jiff::civil::DateTime = text.parse().ok()?;
+    let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+    Some(Time(zoned.timestamp()))
+}

@@ -1,0 +1,263 @@
+//! The thread that looks at the export folder: a notice or the rescan interval makes it take
+//! a step of the intake, and what that brings goes into the store.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use log::{error, info, warn};
+
+use super::events;
+use super::shared::{Part, Shared};
+use crate::intake::desk::{Desk, DeskParams};
+use crate::intake::settle::SettleParams;
+use crate::intake::watch::{Degraded, WatchParams};
+use crate::intake::{
+    AssembleParams, Digest, Known, Millis, Outcome, Refusal, StudyFiles, Why, study_key,
+};
+use crate::publish::messages::StudyState;
+use crate::store::{Admission, Enqueued, NewEvent, NewJob, StoreError};
+use crate::study::{Setting, StudyKey};
+
+/// Least time between two steps: a scanner's burst of files is one step, not hundreds.
+const BREATH: Duration = Duration::from_millis(200);
+/// Longest time between two steps; quiet periods end in between.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Watches until the daemon stops.
+pub fn watch(shared: &Shared, site_key: &[u8]) {
+    let Some(engine) = shared.engine() else { return };
+    let setting = engine.setting;
+    let known = match known(shared) {
+        Ok(known) => known,
+        Err(error) => {
+            error!("the folder is not watched: {error}");
+            shared.set_wrong("store_failing", true);
+            return;
+        }
+    };
+    info!("{} studies are known already", known.len());
+    let (ring, bell) = sync_channel(1);
+    let key = site_key.to_vec();
+    let mut desk = Desk::new(
+        params(shared, setting),
+        known,
+        Box::new(move |uid| study_key(&key, uid)),
+        wake(ring),
+    );
+    let began = Instant::now();
+    let rescan = Duration::from_secs(shared.config.intake.rescan_s);
+    while !shared.stopping() {
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let step = desk.step(Millis(millis));
+        shared.alive(Part::Intake);
+        tell_degraded(shared, &step.degraded);
+        for outcome in step.outcomes {
+            take(shared, setting, outcome);
+        }
+        let open = step.more || step.moving_files > 0 || step.open_studies > 0;
+        let pause = if open { TICK.min(rescan) } else { rescan };
+        std::thread::sleep(BREATH);
+        if !step.more {
+            wait(shared, &bell, pause);
+        }
+    }
+}
+
+/// Waits for a notice, at most `pause`; looks in between whether the daemon stops.
+fn wait(shared: &Shared, bell: &std::sync::mpsc::Receiver<()>, pause: Duration) {
+    let until = Instant::now() + pause;
+    while !shared.stopping() {
+        shared.alive(Part::Intake);
+        let left = until.saturating_duration_since(Instant::now()).min(TICK);
+        match bell.recv_timeout(left) {
+            Ok(()) => return,
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(left);
+                return;
+            }
+        }
+    }
+}
+
+/// A bell that rings once, however many notices come.
+fn wake(ring: SyncSender<()>) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || {
+        // A full bell is ringing already.
+        let _ = ring.try_send(());
+    })
+}
+
+fn params(shared: &Shared, setting: Setting) -> DeskParams {
+    let intake = &shared.config.intake;
+    let gate = super::gate_params(&shared.config);
+    DeskParams {
+        watch: WatchParams::new(&intake.folder),
+        settle: SettleParams {
+            settle_s: intake.settle_s as f64,
+            give_up_s: intake.give_up_s as f64,
+            ..SettleParams::default()
+        },
+        assemble: AssembleParams {
+            quiet_s: intake.quiet_s as f64,
+            phase_quiet_s: intake.phase_quiet_s as f64,
+            force_complete_s: intake.force_complete_s as f64,
+            max_files: gate.max_files,
+            ..AssembleParams::new(&intake.folder, setting.phases())
+        },
+        max_file_bytes: gate.max_file_bytes,
+    }
+}
+
+fn known(shared: &Shared) -> Result<Vec<Known>, StoreError> {
+    let known = shared.store.known()?.into_iter().filter_map(|known| {
+        Some(Known {
+            key: known.study_key,
+            fingerprint: Digest::from_hex(&known.input_fingerprint)?,
+            revision: known.revision,
+        })
+    });
+    Ok(known.collect())
+}
+
+/// The folder's troubles as status reasons. That there are no notices is no trouble: the
+/// rescan is the truth.
+fn tell_degraded(shared: &Shared, degraded: &[Degraded]) {
+    let codes: Vec<&'static str> = degraded
+        .iter()
+        .filter(|trouble| !matches!(trouble, Degraded::NoHints(_)))
+        .map(Degraded::code)
+        .collect();
+    for code in Degraded::CODES {
+        shared.set_wrong(code, codes.contains(&code));
+    }
+}
+
+/// Puts one outcome into the store, again and again until the store takes it: an outcome
+/// comes only once.
+fn take(shared: &Shared, setting: Setting, outcome: Outcome) {
+    while !shared.stopping() {
+        match keep(shared, setting, &outcome) {
+            Ok(()) => {
+                shared.set_wrong("store_failing", false);
+                return;
+            }
+            Err(error) => {
+                error!("a study cannot be queued: {error}");
+                shared.set_wrong("store_failing", true);
+                shared.alive(Part::Intake);
+                std::thread::sleep(Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+fn keep(shared: &Shared, setting: Setting, outcome: &Outcome) -> Result<(), StoreError> {
+    let now = Timestamp::now();
+    match outcome {
+        Outcome::Received { key } => {
+            info!(STUDY_KEY = key.as_str(); "first file of a study");
+            let state = StudyState::Received;
+            shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
+        }
+        Outcome::Complete { study, why } => complete(shared, setting, study, *why, now)?,
+        Outcome::Refused { key, revision, fingerprint, refusal } => {
+            refuse(shared, setting, key, (*revision, *fingerprint), refusal, now)?;
+        }
+        Outcome::Duplicate { key, .. } => {
+            info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
+        }
+    }
+    shared.wake_publisher();
+    Ok(())
+}
+
+fn complete(
+    shared: &Shared,
+    setting: Setting,
+    study: &StudyFiles,
+    why: Why,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let fingerprint = study.fingerprint.hex();
+    let new = NewJob {
+        study_key: study.key.clone(),
+        setting,
+        input_fingerprint: fingerprint.clone(),
+        files_json: serde_json::to_string(study).unwrap_or_default(),
+        priority: 0,
+        received_at: now,
+    };
+    let announce = |admission: &Admission| {
+        let revision = admission.revision;
+        let state = StudyState::Queued;
+        let mut told =
+            tell(shared, &study.key, &fingerprint, revision, state, None, Some(setting), now);
+        for old in &admission.superseded {
+            let state = StudyState::Superseded;
+            let print = &old.input_fingerprint;
+            let old = tell(shared, &study.key, print, old.revision, state, None, None, now);
+            told.extend(old);
+        }
+        told
+    };
+    match shared.store.enqueue(&new, now, announce)? {
+        Enqueued::New(admission) => info!(
+            STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
+            "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
+            study.files().count()
+        ),
+        Enqueued::Duplicate(job) => {
+            info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");
+        }
+    }
+    shared.wake_queue();
+    Ok(())
+}
+
+fn refuse(
+    shared: &Shared,
+    setting: Setting,
+    key: &StudyKey,
+    (revision, fingerprint): (u32, Digest),
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let code = refusal.code.as_str();
+    warn!(STUDY_KEY = key.as_str(); "refused ({code}): {}", refusal.detail);
+    let print = fingerprint.hex();
+    let new = NewJob {
+        study_key: key.clone(),
+        setting,
+        input_fingerprint: print.clone(),
+        files_json: "[]".to_owned(),
+        priority: 0,
+        received_at: now,
+    };
+    super::quarantine::put(shared, key.as_str(), revision, code, &refusal.detail, "[]");
+    let state = StudyState::Rejected;
+    shared.store.refuse(&new, code, now, |admission| {
+        tell(shared, key, &print, admission.revision, state, Some(code), Some(setting), now)
+    })?;
+    Ok(())
+}
+
+/// One step of a study as an event.
+#[allow(clippy::too_many_arguments, reason = "one call site shape, every value another type")]
+fn tell(
+    shared: &Shared,
+    key: &StudyKey,
+    fingerprint: &str,
+    revision: u32,
+    state: StudyState,
+    code: Option<&str>,
+    setting: Option<Setting>,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    let identity = events::identity(&shared.config.device, key.as_str(), fingerprint, revision);
+    let event = events::step(&identity, state, code, setting, 0, now);
+    event.inspect_err(|error| error!("a step cannot be published: {error}")).into_iter().collect()
+}

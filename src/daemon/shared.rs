@@ -1,0 +1,248 @@
+//! What the daemon's threads share: configuration, store, the wish to stop, signs of life,
+//! and what is wrong at the moment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use log::{info, warn};
+
+use crate::config::{Config, Privacy};
+use crate::intake::{StudyFiles, load};
+use crate::publish::PublisherHandle;
+use crate::publish::findings::{self, EngineUsed, Link};
+use crate::publish::messages::{State, Status};
+use crate::store::{Job, Store};
+use crate::study::Setting;
+
+/// A thread whose life is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Looks at the export folder.
+    Intake,
+    /// Works through the queue.
+    Studies,
+}
+
+/// What the engine bundle says, known without loading it.
+#[derive(Debug, Clone)]
+pub struct EngineFacts {
+    /// What studies are read for.
+    pub setting: Setting,
+    /// For the `info` message.
+    pub used: Vec<EngineUsed>,
+}
+
+/// Shared by all threads of the daemon.
+pub struct Shared {
+    /// As read at start.
+    pub config: Config,
+    /// Jobs, reports, outbox.
+    pub store: Store,
+    /// How often the daemon has started on this store.
+    pub boot: u64,
+    /// SHA-256 of the configuration as merged.
+    pub config_sha256: String,
+    began: Instant,
+    stop: AtomicBool,
+    woken: Mutex<bool>,
+    bell: Condvar,
+    engine: OnceLock<EngineFacts>,
+    publisher: Mutex<Option<PublisherHandle>>,
+    pulses: [AtomicU64; 2],
+    condition: Mutex<Condition>,
+}
+
+/// How the device is, and since when.
+struct Condition {
+    reasons: BTreeMap<&'static str, bool>,
+    since: Timestamp,
+    activity: Option<(String, usize, usize)>,
+}
+
+/// A thread that panicked while it held one of these left plain data behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Nothing is wrong yet.
+    pub fn new(config: Config, store: Store, boot: u64, config_sha256: String) -> Shared {
+        let condition =
+            Condition { reasons: BTreeMap::new(), since: Timestamp::now(), activity: None };
+        Shared {
+            config,
+            store,
+            boot,
+            config_sha256,
+            began: Instant::now(),
+            stop: AtomicBool::new(false),
+            woken: Mutex::new(false),
+            bell: Condvar::new(),
+            engine: OnceLock::new(),
+            publisher: Mutex::new(None),
+            pulses: [AtomicU64::new(0), AtomicU64::new(0)],
+            condition: Mutex::new(condition),
+        }
+    }
+
+    /// The engine is known from here on.
+    pub fn set_engine(&self, engine: EngineFacts) {
+        // Set once, at start: a changed bundle takes a new start of the daemon.
+        let _ = self.engine.set(engine);
+        self.wake_publisher();
+    }
+
+    /// What the engine bundle says, once it could be opened.
+    pub fn engine(&self) -> Option<&EngineFacts> {
+        self.engine.get()
+    }
+
+    /// Gives the publisher in; before that, waking it does nothing.
+    pub fn set_publisher(&self, publisher: PublisherHandle) {
+        *lock(&self.publisher) = Some(publisher);
+    }
+
+    /// Takes the publisher out, to stop it at the very end.
+    pub fn take_publisher(&self) -> Option<PublisherHandle> {
+        lock(&self.publisher).take()
+    }
+
+    /// True once the daemon shall end.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Asks every thread to end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake_queue();
+    }
+
+    /// Sleeps until there may be work, at most so long.
+    pub fn nap(&self, most: Duration) {
+        let woken = lock(&self.woken);
+        let waited = self.bell.wait_timeout_while(woken, most, |woken| !*woken);
+        let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+    }
+
+    /// There may be work in the queue.
+    pub fn wake_queue(&self) {
+        *lock(&self.woken) = true;
+        self.bell.notify_all();
+    }
+
+    /// There are events to send, or the retained set changed.
+    pub fn wake_publisher(&self) {
+        if let Some(publisher) = lock(&self.publisher).as_ref() {
+            publisher.wake();
+        }
+    }
+
+    /// A sign of life of a thread's work.
+    pub fn alive(&self, part: Part) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.pulses[part as usize].store(now, Ordering::Relaxed);
+    }
+
+    /// True if every watched thread has given a sign of life within this time.
+    pub fn all_alive(&self, within: Duration) -> bool {
+        let now = self.began.elapsed();
+        self.pulses.iter().all(|pulse| {
+            let last = Duration::from_millis(pulse.load(Ordering::Relaxed));
+            now.saturating_sub(last) <= within
+        })
+    }
+
+    /// Remembers how far the running study is.
+    pub fn progress(&self, stage: &str, done: usize, total: usize) {
+        lock(&self.condition).activity = Some((stage.to_owned(), done, total));
+    }
+
+    /// What the daemon is doing, for `systemctl status`.
+    pub fn activity(&self) -> String {
+        match &lock(&self.condition).activity {
+            Some((stage, done, total)) => format!("{stage}: {done} of {total}"),
+            None => "waiting for studies".to_owned(),
+        }
+    }
+
+    /// No study is running.
+    pub fn idle(&self) {
+        lock(&self.condition).activity = None;
+    }
+
+    /// Says whether something is wrong. A change is logged and published.
+    pub fn set_wrong(&self, reason: &'static str, wrong: bool) {
+        let mut condition = lock(&self.condition);
+        if condition.reasons.get(reason).copied().unwrap_or(false) == wrong {
+            return;
+        }
+        condition.reasons.insert(reason, wrong);
+        condition.since = Timestamp::now();
+        drop(condition);
+        if wrong {
+            warn!("degraded: {reason}");
+        } else {
+            info!("no longer degraded: {reason}");
+        }
+        self.wake_publisher();
+    }
+
+    /// The retained `status`.
+    pub fn status(&self) -> Status {
+        let condition = lock(&self.condition);
+        let reasons: Vec<_> = condition
+            .reasons
+            .iter()
+            .filter(|(_, wrong)| **wrong)
+            .map(|(reason, _)| crate::publish::contract::Code::fixed(reason))
+            .collect();
+        let state = match () {
+            () if self.stopping() => State::Draining,
+            () if reasons.is_empty() => State::Online,
+            () => State::Degraded,
+        };
+        Status::new(state, reasons, condition.since, self.boot)
+    }
+
+    /// Folder of the results, one folder per study and revision.
+    pub fn results(&self) -> PathBuf {
+        self.config.store.folder.join("results")
+    }
+
+    /// Folder of the quarantine.
+    pub fn quarantine(&self) -> PathBuf {
+        self.config.store.folder.join("quarantine")
+    }
+
+    /// Free space where the store lies, in MiB.
+    pub fn disk_free_mib(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(&self.config.store.folder).ok()?;
+        Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
+    }
+
+    /// True if there is room for one more study; otherwise the status says so.
+    pub fn room_on_disk(&self) -> bool {
+        let room = self.disk_free_mib().is_none_or(|free| free >= self.config.store.min_free_mib);
+        self.set_wrong("disk_full", !room);
+        room
+    }
+
+    /// The way back to the study as far as the privacy profile allows. Read from the files
+    /// again, because no identifier is kept in the store.
+    pub fn link(&self, job: &Job) -> Option<Link> {
+        let privacy = match self.config.device.privacy {
+            Privacy::Minimal => return None,
+            Privacy::Linked => findings::Privacy::Linked,
+            Privacy::Full => findings::Privacy::Full,
+        };
+        let files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
+        let (uid, accession) = load::identifiers(&files)?;
+        Link::under(privacy, Some(&uid), accession.as_deref())
+    }
+}

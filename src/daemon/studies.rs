@@ -1,0 +1,204 @@
+//! The thread that works through the queue: one study at a time, each in the inference
+//! process, each ending as done, rejected, tried again or put aside. Whatever the end, it is
+//! published.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use log::{error, info, warn};
+
+use super::events::{self, Moments};
+use super::shared::{Part, Shared};
+use crate::intake::StudyFiles;
+use crate::publish::findings::Earlier;
+use crate::publish::messages::StudyState;
+use crate::report;
+use crate::store::{Finished, Job, NewEvent, OpenAlert, StoreError};
+use crate::worker::{Outcome, Reply, Request, Worker};
+
+/// Longest nap between two looks at the queue; a new job ends it sooner.
+const NAP: Duration = Duration::from_secs(1);
+
+/// Works until the daemon stops.
+pub fn work(shared: &Shared, mut worker: Worker) {
+    while !shared.stopping() {
+        match one(shared, &mut worker) {
+            Ok(true) => shared.set_wrong("store_failing", false),
+            Ok(false) => shared.nap(NAP),
+            Err(error) => {
+                error!("the queue stands still: {error}");
+                shared.set_wrong("store_failing", true);
+                shared.nap(Duration::from_secs(5));
+            }
+        }
+        shared.alive(Part::Studies);
+    }
+}
+
+/// Takes one job to its next state; false if none waits.
+fn one(shared: &Shared, worker: &mut Worker) -> Result<bool, StoreError> {
+    if !shared.room_on_disk() {
+        return Ok(false);
+    }
+    let now = Timestamp::now();
+    let started = |job: &Job| step(shared, job, StudyState::Started, None, now);
+    let Some(job) = shared.store.next_job(now, started)? else {
+        return Ok(false);
+    };
+    shared.wake_publisher();
+    info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
+    let outcome = match request(shared, &job) {
+        Some(request) => infer(shared, worker, &job, &request),
+        None => Outcome::Refused(
+            "vanished".to_owned(),
+            "the study's files are no longer known".to_owned(),
+        ),
+    };
+    conclude(shared, &job, outcome)?;
+    shared.wake_publisher();
+    Ok(true)
+}
+
+fn request(shared: &Shared, job: &Job) -> Option<Request> {
+    let mut files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
+    files.revision = job.revision;
+    let files = serde_json::to_value(&files).ok()?;
+    Some(Request { files, out: result_folder(shared, job) })
+}
+
+fn result_folder(shared: &Shared, job: &Job) -> PathBuf {
+    shared.results().join(format!("{}-r{}", job.study_key, job.revision))
+}
+
+fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> Outcome {
+    let mut stage_shown = String::new();
+    worker.run(request, &mut |reply| {
+        if let Some(Reply::Progress { stage, done, total }) = reply {
+            // Only progress of the work feeds the watchdog, not the mere passing of time.
+            shared.alive(Part::Studies);
+            shared.progress(stage, *done, *total);
+            if *stage != stage_shown {
+                stage_shown.clone_from(stage);
+                info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "stage {stage}");
+            }
+        }
+        if shared.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreError> {
+    shared.idle();
+    shared.set_wrong("engine_unusable", matches!(outcome, Outcome::EngineUnusable(_)));
+    match outcome {
+        Outcome::Finished(report) => finish(shared, job, &report),
+        Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
+        // The next start finds the job running and puts it back.
+        Outcome::Stopped => Ok(()),
+        Outcome::EngineUnusable(reason) => again(shared, job, "engine_unusable", &reason),
+        Outcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
+        Outcome::Died(reason) => again(shared, job, "worker_died", &reason),
+        Outcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),
+        Outcome::TooLong => again(shared, job, "deadline_passed", "the study took too long"),
+    }
+}
+
+fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
+    let report = match report::files::read(path) {
+        Ok(report) => report,
+        Err(error) => return again(shared, job, "report_unreadable", &error.to_string()),
+    };
+    let notified = Timestamp::now();
+    let key = job.study_key.as_str();
+    let earlier = Earlier {
+        result: earlier(shared, "event/result", key)?,
+        alert: earlier(shared, "event/alert", key)?,
+    };
+    let complete = job.received_at;
+    let received = match job.revision {
+        1 => shared.store.first_event_at("event/study", key)?.unwrap_or(complete).min(complete),
+        // When the first file of a late series came is not recorded.
+        _ => complete,
+    };
+    let moments = Moments { received, complete, notified };
+    let link = shared.link(job);
+    let made = events::finished(&shared.config.device, job, &report, link, earlier, moments);
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => return again(shared, job, "report_unsayable", &error.to_string()),
+    };
+    let alert = made.iter().find(|event| event.topic == "event/alert");
+    let finished = Finished {
+        pipeline_fingerprint: report.pipeline.fingerprint.clone(),
+        report_json: serde_json::to_string(&report).unwrap_or_default(),
+        artefacts_json: serde_json::to_string(&report.artefacts).unwrap_or_default(),
+        alert: alert.map(|event| OpenAlert {
+            event_id: event.id.clone(),
+            verdict: report.verdict.clone(),
+            raised_at: notified,
+        }),
+    };
+    shared.store.finish(job.id, &finished, &made, notified)?;
+    info!(
+        STUDY_KEY = key, JOB_ID = job.id.0;
+        "{}: {} lesions kept, {} discarded, {:.1} s",
+        report.verdict, report.lesions.len(), report.discarded.len(), report.timing.total_s
+    );
+    Ok(())
+}
+
+fn earlier(shared: &Shared, topic: &str, key: &str) -> Result<Option<uuid::Uuid>, StoreError> {
+    Ok(shared.store.newest_event(topic, key)?.and_then(|(id, _)| id.parse().ok()))
+}
+
+fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
+    warn!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "refused ({code}): {detail}");
+    let now = Timestamp::now();
+    super::quarantine::put(
+        shared,
+        job.study_key.as_str(),
+        job.revision,
+        code,
+        detail,
+        &job.files_json,
+    );
+    let events = step(shared, job, StudyState::Rejected, Some(code), now);
+    shared.store.reject(job.id, code, &events, now)
+}
+
+/// Another try later, or the end if there were enough.
+fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), StoreError> {
+    let now = Timestamp::now();
+    let limits = &shared.config.worker;
+    warn!(
+        STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0;
+        "attempt {} of {} failed ({code}): {reason}", job.attempts, limits.attempts
+    );
+    if job.attempts < limits.attempts {
+        let doublings = job.attempts.saturating_sub(1).min(10);
+        let wait = limits.retry_s.saturating_mul(1 << doublings);
+        let wait = SignedDuration::from_secs(i64::try_from(wait).unwrap_or(i64::MAX / 4));
+        let not_before = now.checked_add(wait).unwrap_or(now);
+        return shared.store.retry(job.id, not_before, code);
+    }
+    error!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study put aside ({code})");
+    let events = step(shared, job, StudyState::Failed, Some(code), now);
+    shared.store.dead_letter(job.id, code, &events, now)
+}
+
+/// One step of a job as an event. A step that cannot be said is logged and left out: the
+/// state in the store still changes.
+fn step(
+    shared: &Shared,
+    job: &Job,
+    state: StudyState,
+    code: Option<&str>,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    let device = &shared.config.device;
+    let key = job.study_key.as_str();
+    let identity = events::identity(device, key, &job.input_fingerprint, job.revision);
+    let event = events::step(&identity, state, code, Some(job.setting), job.attempts, now);
+    event.inspect_err(|error| error!("a step cannot be published: {error}")).into_iter().collect()
+}

@@ -1,0 +1,111 @@
+//! The intake of one export folder: look, settle, assemble, as one step.
+//!
+//! Owns the order of the three. No thread and no clock: the daemon calls
+//! [`Desk::step`] after each wake and at least every rescan interval.
+
+use std::sync::Arc;
+
+use super::assemble::Assembler;
+use super::events::{AssembleParams, Known, Millis, Outcome};
+use super::probe::Probe;
+use super::settle::{Settle, SettleParams};
+use super::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
+use crate::study::StudyKey;
+
+/// Everything that one export folder is taken in by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeskParams {
+    /// Where to look.
+    pub watch: WatchParams,
+    /// When a file is whole.
+    pub settle: SettleParams,
+    /// When a study is whole.
+    pub assemble: AssembleParams,
+    /// Most bytes of one file.
+    pub max_file_bytes: u64,
+}
+
+/// What a step brought.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// In order.
+    pub outcomes: Vec<Outcome>,
+    /// What is wrong with the folder now.
+    pub degraded: Vec<Degraded>,
+    /// Take the next step without waiting: files are still to be read.
+    pub more: bool,
+    /// Files still being written or not yet read.
+    pub moving_files: usize,
+    /// Studies that wait for more files.
+    pub open_studies: usize,
+}
+
+/// The intake of one export folder.
+pub struct Desk {
+    watch: FolderWatch,
+    settle: Settle,
+    assembler: Assembler,
+    key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
+    params: DeskParams,
+}
+
+impl Desk {
+    /// Knows what the store remembers. `wake` is called from another thread when a step is
+    /// worth it, and must not block.
+    pub fn new(
+        params: DeskParams,
+        known: Vec<Known>,
+        key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Desk {
+        Desk {
+            watch: FolderWatch::new(params.watch.clone(), wake),
+            settle: Settle::new(params.settle.clone()),
+            assembler: Assembler::new(params.assemble.clone(), known),
+            key_of,
+            params,
+        }
+    }
+
+    /// What the folder lies on, as of the last step.
+    pub fn file_system(&self) -> FileSystem {
+        self.watch.file_system()
+    }
+
+    /// Looks at the folder and says what follows. `now` is best taken from a monotonic
+    /// clock.
+    pub fn step(&mut self, now: Millis) -> Step {
+        let seen = self.watch.look();
+        let probe = Probe {
+            root: &self.params.watch.folder,
+            key_of: &*self.key_of,
+            max_file_bytes: self.params.max_file_bytes,
+            is_network: self.watch.file_system() != FileSystem::Local,
+        };
+        let settled = self.settle.step(&seen, now, &probe);
+        let mut outcomes = Vec::new();
+        for event in settled.events {
+            outcomes.extend(self.assembler.apply(event, now));
+        }
+        outcomes.extend(self.assembler.tick(now));
+        Step {
+            outcomes,
+            degraded: seen.degraded,
+            more: settled.more,
+            moving_files: self.settle.moving(),
+            open_studies: self.assembler.open_studies(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_may_live_in_a_thread_of_its_own() {
+        fn is_send<T: Send>() {}
+        is_send::<Desk>();
+        is_send::<Step>();
+    }
+}

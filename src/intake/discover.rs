@@ -1,0 +1,101 @@
+//! Finds the studies in a file or folder that lies still: `hepalert analyze INPUT`.
+//!
+//! Owns one look at one place; the rules are those of the assembler. A person waits here:
+//! whatever cannot be used is named at once.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::events::{AssembleParams, Event, Millis, Outcome};
+use super::facts::{FileFacts, StudyFiles};
+use super::gate::{GateParams, Refusal};
+use super::probe::{KeyOf, Probe, ProbeError};
+use super::reasons::RejectCode;
+use super::watch::{Snapshot, Stamp, WatchParams, list};
+use super::{Assembler, PhaseRules};
+use crate::study::{Phase, StudyKey};
+
+/// What lies in a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Discovered {
+    /// Studies ready to load, by key.
+    pub studies: Vec<StudyFiles>,
+    /// Studies and single files that are refused.
+    pub refused: Vec<(StudyKey, Refusal)>,
+}
+
+/// Looks for studies with the expected phases in a folder, or takes one file.
+///
+/// # Errors
+/// If nothing can be computed: the reason of the study with the most files, or
+/// [`RejectCode::NoCtSeries`].
+pub fn discover(
+    input: &Path,
+    expected: &[Phase],
+    rules: &PhaseRules,
+    gate: &GateParams,
+    key_of: KeyOf<'_>,
+) -> Result<Discovered, Refusal> {
+    let unreadable =
+        |e: std::io::Error| Refusal::new(RejectCode::Unreadable, e.kind().to_string(), 1);
+    let seen = look(input).map_err(unreadable)?;
+    let root = if input.is_dir() { Some(input) } else { input.parent() };
+    // Below the folder above, so that `a/ct.nii.gz` and `b/ct.nii.gz` are two studies
+    // whether `a` and `b` or the files are given.
+    let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
+    let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
+    let files: Vec<_> = seen.files.into_iter().collect();
+    let found: Vec<_> =
+        files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path)).collect();
+    let mut params = AssembleParams::new(root, expected);
+    params.rules = rules.clone();
+    params.max_files = gate.max_files;
+    // Nothing more will come: whatever is there is complete now.
+    params.force_complete_s = 0.0;
+    sort(assemble(Assembler::new(params, Vec::new()), found))
+}
+
+/// Broken files last: whose they are shows by what lies beside them.
+fn assemble(
+    mut machine: Assembler,
+    found: Vec<(Result<FileFacts, ProbeError>, PathBuf)>,
+) -> Vec<Outcome> {
+    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, _)| f.is_ok());
+    let mut outcomes = Vec::new();
+    for (found, path) in whole.into_iter().chain(broken) {
+        let event = match found {
+            Ok(facts) => Event::Settled { path, facts },
+            Err(ProbeError::Broken(broken)) => Event::Rejected { path, broken },
+            Err(ProbeError::Foreign | ProbeError::Changed) => continue,
+        };
+        outcomes.extend(machine.apply(event, Millis(0)));
+    }
+    outcomes.extend(machine.tick(Millis(1)));
+    outcomes
+}
+
+fn look(input: &Path) -> std::io::Result<Snapshot> {
+    if input.is_dir() {
+        return list(&WatchParams::new(input), false);
+    }
+    let stamp = Stamp::of(&std::fs::metadata(input)?, false);
+    Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
+}
+
+fn sort(outcomes: Vec<Outcome>) -> Result<Discovered, Refusal> {
+    let mut found = Discovered { studies: Vec::new(), refused: Vec::new() };
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Complete { study, .. } => found.studies.push(study),
+            Outcome::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
+            Outcome::Received { .. } | Outcome::Duplicate { .. } => {}
+        }
+    }
+    if !found.studies.is_empty() {
+        return Ok(found);
+    }
+    let nothing = || Refusal::new(RejectCode::NoCtSeries, "no CT was found", 0);
+    let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
+    Err(refusals.max_by_key(|refusal| refusal.file_count).unwrap_or_else(nothing))
+}

@@ -1,0 +1,193 @@
+//! The words between the folder and the assembler: what happened, what follows, when.
+//!
+//! Owns plain data only.
+
+use std::path::PathBuf;
+
+use super::facts::{FileFacts, StudyFiles};
+use super::fingerprint::Digest;
+use super::gate::Refusal;
+use super::markers::Marker;
+use super::phases::PhaseRules;
+use super::reasons::RejectCode;
+use crate::study::{Phase, StudyKey};
+
+/// Milliseconds on any clock; best one that never jumps. A jump back is caught, a jump
+/// forward ends quiet periods early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// Of seconds; negative and not-a-number become zero.
+    pub fn from_s(seconds: f64) -> Millis {
+        Millis((seconds * 1000.0) as u64)
+    }
+
+    /// This moment less a span; `None` before the clock began.
+    pub fn less(self, span: Millis) -> Option<Millis> {
+        self.0.checked_sub(span.0).map(Millis)
+    }
+
+    /// True when at least this long has passed since a moment.
+    pub fn is_past(self, since: Millis, span: Millis) -> bool {
+        self.less(span).is_some_and(|then| since <= then)
+    }
+}
+
+/// When a study is whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AssembleParams {
+    /// The export folder.
+    pub root: PathBuf,
+    /// The phases that the engine takes.
+    pub expected: Vec<Phase>,
+    /// The site's names of phases.
+    pub rules: PhaseRules,
+    /// Without a new file for this long, a study is complete.
+    pub quiet_s: f64,
+    /// The same once all phases are there, named and without holes.
+    pub phase_quiet_s: f64,
+    /// After its first file, a study is complete whatever still comes.
+    pub force_complete_s: f64,
+    /// Most files of one study.
+    pub max_files: usize,
+}
+
+impl AssembleParams {
+    /// The usual times: 120 s, 30 s, 30 min.
+    pub fn new(root: impl Into<PathBuf>, expected: &[Phase]) -> AssembleParams {
+        AssembleParams {
+            root: root.into(),
+            expected: expected.to_vec(),
+            rules: PhaseRules::default(),
+            quiet_s: 120.0,
+            phase_quiet_s: 30.0,
+            force_complete_s: 1800.0,
+            max_files: 20_000,
+        }
+    }
+}
+
+/// A study that was complete or refused before: from the store, at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Whose.
+    pub key: StudyKey,
+    /// Of its input.
+    pub fingerprint: Digest,
+    /// Which revision.
+    pub revision: u32,
+}
+
+/// What happened in the folder.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A file was seen and is not yet trusted.
+    Pending {
+        /// Which.
+        path: PathBuf,
+        /// Whose, if its name says so.
+        study: Option<StudyKey>,
+    },
+    /// A file lies still and cannot be read: perhaps the rest is to come.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file is whole.
+    Settled {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        facts: FileFacts,
+    },
+    /// A file was given up.
+    Rejected {
+        /// Which.
+        path: PathBuf,
+        /// What was found.
+        broken: Broken,
+    },
+    /// A file went away.
+    Gone {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A `.done` file appeared or changed.
+    Marker(Marker),
+}
+
+/// A file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Why.
+    pub code: RejectCode,
+    /// SHA-256 of what is there.
+    pub content: Digest,
+    /// Whose study, if that much could be read.
+    pub study: Option<StudyKey>,
+    /// Under which key the file is refused if it belongs to no study.
+    pub alone: StudyKey,
+    /// It claims to be DICOM: in a folder with one study it belongs to that.
+    pub claims_dicom: bool,
+}
+
+/// Why a study counts as complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing came for long enough.
+    QuietPeriod,
+    /// Every expected phase is there.
+    AllPhases,
+    /// A marker said so.
+    Marker,
+    /// It took too long.
+    Forced,
+}
+
+impl Why {
+    /// The name in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Why::QuietPeriod => "quiet_period",
+            Why::AllPhases => "all_phases",
+            Why::Marker => "marker",
+            Why::Forced => "forced",
+        }
+    }
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The first file of a study never seen before.
+    Received {
+        /// Whose.
+        key: StudyKey,
+    },
+    /// A study is ready to be computed.
+    Complete {
+        /// Its files.
+        study: StudyFiles,
+        /// By which rule.
+        why: Why,
+    },
+    /// A study or a single file ends here.
+    Refused {
+        /// Whose.
+        key: StudyKey,
+        /// As in [`StudyFiles`].
+        revision: u32,
+        /// Of everything that is there.
+        fingerprint: Digest,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The same study again: nothing to do. Told once per copy.
+    Duplicate {
+        /// Whose.
+        key: StudyKey,
+        /// What it is a copy of.
+        fingerprint: Digest,
+    },
+}

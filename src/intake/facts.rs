@@ -1,0 +1,120 @@
+//! What intake knows of one file, and what it hands on of a study.
+//!
+//! Owns [`FileFacts`] (in memory only: it holds the free text that names phases) and
+//! [`StudyFiles`], the wire type between intake, the store and the worker. Refuses to carry
+//! a UID in clear: studies are keys, series and instances are digests.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::Digest;
+use super::names::NiftiName;
+use super::phases::{Confidence, PhaseSource};
+use super::reasons::RejectCode;
+use super::wire;
+use crate::study::{Phase, StudyKey};
+
+/// What one whole file is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileFacts {
+    /// Whose study.
+    pub study: StudyKey,
+    /// SHA-256 of the file.
+    pub content: Digest,
+    /// What it adds.
+    pub part: Part,
+}
+
+/// What a file adds to its study.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// A DICOM object.
+    Slice(SliceFacts),
+    /// A whole volume.
+    Nifti(NiftiName),
+}
+
+/// What a DICOM header says that decides where the object belongs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SliceFacts {
+    /// Digest of SeriesInstanceUID.
+    pub series: Digest,
+    /// Digest of SOPInstanceUID.
+    pub instance: Digest,
+    /// Why it can never be part of a phase, if it cannot.
+    pub set_aside: Option<RejectCode>,
+    /// Series description and protocol name, at most 256 characters.
+    pub description: String,
+    /// A contrast agent is named.
+    pub contrast: bool,
+    /// Milliseconds since 1970 on the scanner's clock (no time zone is known).
+    pub acquired_ms: Option<i64>,
+    /// Along the slice normal.
+    pub position_mm: Option<f64>,
+}
+
+impl FileFacts {
+    /// Who this file is within its study: the instance, or the tag of a NIfTI file.
+    pub fn identity(&self) -> Digest {
+        match &self.part {
+            Part::Slice(slice) => slice.instance,
+            Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
+        }
+    }
+}
+
+/// A study that is whole: the files of each phase, ready to load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudyFiles {
+    /// Who this is, without saying who.
+    #[serde(with = "wire::key")]
+    pub key: StudyKey,
+    /// 1, and one more each time further files change a study that was complete.
+    pub revision: u32,
+    /// Of the files below: equal input, equal fingerprint, wherever the files lie.
+    #[serde(with = "wire::digest")]
+    pub fingerprint: Digest,
+    /// In channel order.
+    pub phases: Vec<PhaseFiles>,
+    /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
+    pub acquired: Option<String>,
+    /// Files of the study that are no part of a phase: scouts, reports, other series.
+    pub set_aside: usize,
+}
+
+impl StudyFiles {
+    /// All files of all phases.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
+    }
+}
+
+/// The files of one phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseFiles {
+    /// Which phase.
+    #[serde(with = "wire::phase")]
+    pub phase: Phase,
+    /// Which rule said so.
+    #[serde(with = "wire::source")]
+    pub source: PhaseSource,
+    /// How sure the rule is.
+    #[serde(with = "wire::confidence")]
+    pub confidence: Confidence,
+    /// How to read the files.
+    pub format: Format,
+    /// One NIfTI file or the slices, in no particular order of space.
+    #[serde(with = "wire::paths")]
+    pub files: Vec<PathBuf>,
+}
+
+/// How the files of a phase are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One file per slice.
+    Dicom,
+    /// One file.
+    Nifti,
+}

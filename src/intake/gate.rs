@@ -1,0 +1,221 @@
+//! The gate: what is checked before a study is computed on, and the limits.
+//!
+//! Owns [`GateParams`] and the pure checks on headers and voxels. Refuses
+//! to guess: what a header does not say is not held against it.
+
+use super::reasons::RejectCode;
+
+/// A study, series or file that is not computed on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// The reason.
+    pub code: RejectCode,
+    /// Numbers behind it. Never an identifier, never free text of a header.
+    pub detail: String,
+    /// How many files it is about.
+    pub file_count: usize,
+}
+
+impl Refusal {
+    /// A refusal of `file_count` files.
+    pub fn new(code: RejectCode, detail: impl Into<String>, file_count: usize) -> Refusal {
+        Refusal { code, detail: detail.into(), file_count }
+    }
+}
+
+/// The limits of the gate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateParams {
+    /// Lowest and highest tube voltage: networks were trained within, and like devices
+    /// exclude the rest.
+    pub kvp: [f64; 2],
+    /// Shortest scan, in mm along the patient: a liver is about 150 mm high, half of one
+    /// can be judged, a third cannot.
+    pub min_coverage_mm: f64,
+    /// Fewest slices: fewer are bolus tracking or a biopsy.
+    pub min_slices: usize,
+    /// Most files of one study: four phases in 0.5 mm slices are 6000.
+    pub max_files: usize,
+    /// Most bytes of one study, all phases that are read.
+    pub max_study_bytes: u64,
+    /// Most bytes of one file.
+    pub max_file_bytes: u64,
+    /// Least part of voxels like air, lung or fat (-1100..-20 HU): no CT of a body is
+    /// without fat; masks, MR and CT without rescale are.
+    pub min_fraction_air_fat: f64,
+    /// Least part of voxels like soft tissue (-20..200 HU).
+    pub min_fraction_tissue: f64,
+    /// Fewest different values in whole HU: label maps and normalised images have few.
+    pub min_values: usize,
+}
+
+impl Default for GateParams {
+    fn default() -> GateParams {
+        GateParams {
+            kvp: [100.0, 140.0],
+            min_coverage_mm: 60.0,
+            min_slices: 8,
+            max_files: 20_000,
+            max_study_bytes: 4 << 30,
+            max_file_bytes: 2 << 30,
+            min_fraction_air_fat: 0.01,
+            min_fraction_tissue: 0.02,
+            min_values: 16,
+        }
+    }
+}
+
+/// Tokens of BodyPartExamined that a scan with a liver in it may carry.
+const TRUNK: [&str; 14] = [
+    "ABD", "LIVER", "TRUNK", "CHEST", "THORA", "TORSO", "BODY", "PELVI", "CAP", "TAP", "SPLEEN",
+    "PANCREA", "KIDNEY", "LEBER",
+];
+
+/// Tokens that name another part. Anything else is not held against a study.
+const ELSEWHERE: [&str; 26] = [
+    "HEAD", "SKULL", "BRAIN", "NECK", "CSPINE", "CEREB", "SINUS", "ORBIT", "FACE", "JAW",
+    "MAXILLA", "TOOTH", "TEETH", "KNEE", "EXTREM", "LEG", "FOOT", "ANKLE", "HAND", "WRIST",
+    "ELBOW", "SHOULDER", "FEMUR", "TIBIA", "HUMERUS", "TEMPORAL",
+];
+
+/// True when BodyPartExamined clearly names something without a liver.
+pub fn elsewhere(body_part: &str) -> bool {
+    let part = body_part.to_uppercase();
+    !TRUNK.iter().any(|word| part.contains(word))
+        && ELSEWHERE.iter().any(|word| part.contains(word))
+}
+
+/// The header checks that are not geometry: body part, where it is named, and the tube
+/// voltages, where they are.
+///
+/// # Errors
+/// The first reason found.
+pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(), Refusal> {
+    if elsewhere(body_part) {
+        let detail = "BodyPartExamined names another part";
+        return Err(Refusal::new(RejectCode::WrongBodyRegion, detail, 1));
+    }
+    let [low, high] = gate.kvp;
+    match kvp.iter().find(|kvp| !(low..=high).contains(*kvp)) {
+        Some(kvp) => {
+            let detail = format!("{kvp} kVp, not {low} to {high}");
+            Err(Refusal::new(RejectCode::KvpOutOfRange, detail, 1))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a scan is long enough to hold a liver.
+///
+/// # Errors
+/// [`RejectCode::TooShort`].
+pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Result<(), Refusal> {
+    if slices >= gate.min_slices && coverage_mm >= gate.min_coverage_mm {
+        return Ok(());
+    }
+    let detail = format!(
+        "{slices} slices over {coverage_mm:.0} mm, at least {} over {:.0} mm",
+        gate.min_slices, gate.min_coverage_mm
+    );
+    Err(Refusal::new(RejectCode::TooShort, detail, slices))
+}
+
+/// Whether voxels can be Hounsfield units of a body. Looks at `voxels` as they come: pass a
+/// fair sample (see [`sample`]).
+///
+/// # Errors
+/// [`RejectCode::NotCtValues`], with the numbers.
+pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
+    let refuse = |detail: String| Err(Refusal::new(RejectCode::NotCtValues, detail, 1));
+    if voxels.is_empty() || voxels.iter().any(|v| !v.is_finite()) {
+        return refuse("voxels that are no numbers".into());
+    }
+    let mut values: Vec<i32> = voxels.iter().map(|v| v.round() as i32).collect();
+    values.sort_unstable();
+    values.dedup();
+    if values.len() < gate.min_values {
+        return refuse(format!("only {} different values", values.len()));
+    }
+    let part = |low: f32, high: f32| {
+        let inside = voxels.iter().filter(|v| (low..high).contains(*v)).count();
+        inside as f64 / voxels.len() as f64
+    };
+    let (air_fat, tissue) = (part(-1100.0, -20.0), part(-20.0, 200.0));
+    if air_fat < gate.min_fraction_air_fat {
+        return refuse(format!("{:.1} % of voxels like air or fat", 100.0 * air_fat));
+    }
+    if tissue < gate.min_fraction_tissue {
+        return refuse(format!("{:.1} % of voxels like soft tissue", 100.0 * tissue));
+    }
+    Ok(())
+}
+
+/// About 200 000 voxels at a constant odd stride: enough for fractions to a tenth of a
+/// percent, and the stride does not fall in step with rows of 512.
+pub fn sample(voxels: &[f32]) -> Vec<f32> {
+    let stride = (voxels.len() / 200_000).max(1) | 1;
+    voxels.iter().copied().step_by(stride).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_pass_or_are_refused_by_name() {
+        let gate = GateParams::default();
+        let said = |part: &str, kvp: &[f64]| check_said(part, kvp, &gate).err().map(|r| r.code);
+        assert_eq!(said("ABDOMEN", &[120.0]), None);
+        assert_eq!(said("", &[]), None, "what is not said is not held against it");
+        assert_eq!(said("Knee", &[120.0]), Some(RejectCode::WrongBodyRegion));
+        for kvp in [80.0, 99.9, 140.1, f64::NAN] {
+            assert_eq!(said("", &[120.0, kvp]), Some(RejectCode::KvpOutOfRange), "{kvp}");
+        }
+        assert_eq!(said("", &[100.0, 140.0]), None);
+        let extent = |slices, mm| check_extent(slices, mm, &gate).err().map(|r| r.code);
+        assert_eq!(extent(41, 205.0), None);
+        assert_eq!(extent(41, 59.0), Some(RejectCode::TooShort));
+        assert_eq!(extent(7, 205.0), Some(RejectCode::TooShort));
+        assert_eq!(extent(41, f64::NAN), Some(RejectCode::TooShort));
+    }
+
+    #[test]
+    fn a_body_part_is_held_against_a_study_only_when_clear() {
+        let wrong = ["HEAD", "Knee", "EXTREMITY", "CSPINE", "HEADNECK"];
+        assert!(wrong.iter().all(|part| elsewhere(part)));
+        let fine = ["", "ABDOMEN", "CHEST", "LIVER", "WHOLEBODY", "HEADTOABDOMEN", "SPINE", "?"];
+        assert!(fine.iter().all(|part| !elsewhere(part)));
+    }
+
+    fn values(make: impl Fn(usize) -> f32) -> Option<RejectCode> {
+        let voxels: Vec<f32> = (0..10_000).map(make).collect();
+        check_values(&voxels, &GateParams::default()).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn only_hounsfield_units_of_a_body_pass() {
+        let body = |i: usize| if i.is_multiple_of(2) { -1000.0 } else { (i % 90) as f32 };
+        assert_eq!(values(body), None);
+        let refused = Some(RejectCode::NotCtValues);
+        assert_eq!(values(|_| 40.0), refused, "constant");
+        assert_eq!(values(|i| (i % 9) as f32), refused, "a mask");
+        assert_eq!(values(|i| body(i) + 1024.0), refused, "no rescale");
+        assert_eq!(values(|i| (i % 1200) as f32), refused, "MR");
+        assert_eq!(values(|i| -1000.0 + (i % 50) as f32), refused, "air only");
+        assert_eq!(values(|i| if i == 7 { f32::NAN } else { body(i) }), refused, "no number");
+        assert_eq!(
+            check_values(&[], &GateParams::default()).unwrap_err().code.as_str(),
+            "not_ct_values"
+        );
+    }
+
+    #[test]
+    fn a_sample_is_fair_and_bounded() {
+        let voxels: Vec<f32> = (0..3_000_000).map(|i| (i % 512) as f32).collect();
+        let part = sample(&voxels);
+        assert!(part.len() > 100_000 && part.len() < 400_000);
+        let mean = part.iter().map(|v| f64::from(*v)).sum::<f64>() / part.len() as f64;
+        assert!((mean - 255.5).abs() < 1.0, "{mean}");
+    }
+}

@@ -1,0 +1,289 @@
+//! Reads the voxels of a study, past the gate.
+//!
+//! Owns the bounds on what is read and the order of the checks: sizes, headers, geometry,
+//! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
+//! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::facts::{Format, PhaseFiles, StudyFiles};
+use super::fingerprint::{Item, digest_of, fingerprint};
+use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, sample};
+use super::phases::{Confidence, PhaseSource};
+use super::probe::open_regular;
+use super::reasons::RejectCode;
+use crate::study::{Phase, Study, StudyKey};
+use crate::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
+use crate::volume::dicom::{DicomError, Slice};
+use crate::volume::nifti::read::{peek, read};
+use crate::volume::{Grid, MAX_VOXELS, Volume};
+
+/// Holds the header of nearly every CT slice; the others are read whole.
+const HEADER_BYTES: u64 = 64 << 10;
+
+/// A study in Hounsfield units, and how its phases were found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The volumes.
+    pub study: Study,
+    /// In channel order.
+    pub phases: Vec<LoadedPhase>,
+}
+
+/// What a report says of a phase.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedPhase {
+    /// Which.
+    pub phase: Phase,
+    /// Which rule named it.
+    pub source: PhaseSource,
+    /// How sure.
+    pub confidence: Confidence,
+    /// Slices.
+    pub slices: usize,
+    /// `[z, y, x]`; z from positions.
+    pub spacing_mm: [f64; 3],
+    /// Tube voltage, where said.
+    pub kvp: Option<f64>,
+}
+
+/// Loads the phases that an engine takes.
+///
+/// # Errors
+/// [`Refusal`], with the number of files of the study.
+pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result<Loaded, Refusal> {
+    let count = files.files().count();
+    let all = |refusal: Refusal| Refusal { file_count: count, ..refusal };
+    let find = |&phase: &Phase| {
+        let found = files.phases.iter().find(|files| files.phase == phase);
+        found.ok_or_else(|| Refusal::new(RejectCode::MissingPhase, phase.code(), count))
+    };
+    let wanted: Vec<&PhaseFiles> = expected.iter().map(find).collect::<Result<_, _>>()?;
+    check_sizes(&wanted, gate).map_err(all)?;
+    let mut study = Study { key: files.key.clone(), phases: Default::default() };
+    let mut phases = Vec::with_capacity(wanted.len());
+    for files in wanted {
+        let (volume, kvp) = match files.format {
+            Format::Nifti => (load_nifti(&files.files, gate).map_err(all)?, None),
+            Format::Dicom => load_dicom(&files.files, gate).map_err(all)?,
+        };
+        check_values(&sample_of(&volume), gate).map_err(all)?;
+        phases.push(LoadedPhase {
+            phase: files.phase,
+            source: files.source,
+            confidence: files.confidence,
+            slices: volume.grid().shape()[0],
+            spacing_mm: volume.grid().spacing_mm(),
+            kvp,
+        });
+        study.phases.insert(files.phase, volume);
+    }
+    Ok(Loaded { study, phases })
+}
+
+/// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
+/// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
+/// the file is gone.
+pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
+    let phase = files.phases.iter().find(|phase| phase.format == Format::Dicom)?;
+    let header = header(phase.files.first()?, &GateParams::default()).ok()?;
+    Some((header.study_uid, header.identifiers.accession_number))
+}
+
+/// The files of phases that a person named: each a NIfTI file or a folder with one series.
+///
+/// # Errors
+/// [`RejectCode::Unreadable`] if a path cannot be read.
+pub fn files_of_paths(
+    key: &StudyKey,
+    phase_paths: &[(Phase, PathBuf)],
+) -> Result<StudyFiles, Refusal> {
+    let mut phases = Vec::new();
+    let mut items = Vec::new();
+    for (phase, path) in phase_paths {
+        let (format, mut files) = if path.is_dir() {
+            let params = super::watch::WatchParams::new(path);
+            let found = super::watch::list(&params, false).map_err(|e| unreadable(&e))?;
+            let named = |path: &PathBuf| path.file_name().is_some_and(super::names::foreign);
+            let files = found.files.into_keys().filter(|path| !named(path));
+            (Format::Dicom, files.collect())
+        } else {
+            (Format::Nifti, vec![path.clone()])
+        };
+        files.sort();
+        let digests: Result<Vec<Item>, Refusal> = files.par_iter().map(|path| item(path)).collect();
+        items.push((Some(*phase), digests?));
+        let (source, confidence) = (PhaseSource::Given, Confidence::High);
+        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files });
+    }
+    phases.sort_by_key(|files| files.phase);
+    let fingerprint = fingerprint(&items);
+    let key = key.clone();
+    Ok(StudyFiles { key, revision: 1, fingerprint, phases, acquired: None, set_aside: 0 })
+}
+
+/// Loads phases that a person named. See [`files_of_paths`].
+///
+/// # Errors
+/// As [`load`].
+pub fn load_paths(
+    key: &StudyKey,
+    phase_paths: &[(Phase, PathBuf)],
+    gate: &GateParams,
+) -> Result<Loaded, Refusal> {
+    let files = files_of_paths(key, phase_paths)?;
+    let phases: Vec<Phase> = files.phases.iter().map(|files| files.phase).collect();
+    load(&files, &phases, gate)
+}
+
+fn item(path: &Path) -> Result<Item, Refusal> {
+    let content = open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))?;
+    Ok((content, content))
+}
+
+/// Of the kind alone: the text of an error may hold a path.
+fn unreadable(error: &io::Error) -> Refusal {
+    Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
+}
+
+/// Before anything is read.
+fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
+    let files = || wanted.iter().flat_map(|phase| &phase.files);
+    let count = files().count();
+    if count > gate.max_files {
+        let detail = format!("{count} files, at most {}", gate.max_files);
+        return Err(Refusal::new(RejectCode::TooManyFiles, detail, count));
+    }
+    let mut total: u64 = 0;
+    for path in files() {
+        let bytes = std::fs::metadata(path).map_err(|e| unreadable(&e))?.len();
+        total = total.saturating_add(bytes);
+        if bytes > gate.max_file_bytes || total > gate.max_study_bytes {
+            let detail = format!("a file of {bytes} bytes, {total} bytes in all");
+            return Err(Refusal::new(RejectCode::AbsurdSize, detail, count));
+        }
+    }
+    Ok(())
+}
+
+/// A whole file, never more than `most` bytes: it may have grown since it was measured.
+fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
+    let file = open_regular(path).map_err(|e| unreadable(&e))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    Ok(bytes)
+}
+
+fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Volume<f32>, Refusal> {
+    let [path] = files else {
+        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
+    };
+    let bytes = read_file(path, gate.max_file_bytes)?;
+    check_nifti_grid(&peek(&bytes)?.grid, gate)?;
+    Ok(read(&bytes)?)
+}
+
+/// Slices must lie across the patient: the third axis runs along the body.
+fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+    let [_, _, along] = *grid.affine();
+    let third = along[2].abs() / grid.spacing_mm()[0];
+    if third < 0.8 {
+        return Err(Refusal::new(RejectCode::NotAxial, "the third axis is not the body's", 1));
+    }
+    let slices = grid.shape()[0];
+    check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
+}
+
+fn load_dicom(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, Option<f64>), Refusal> {
+    let headers: Vec<SliceHeader> =
+        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
+    for header in &headers {
+        header.require_ct()?;
+        if !header.modality.is_empty() && header.modality != "CT" {
+            return Err(Refusal::new(RejectCode::NotCt, "the modality is not CT", files.len()));
+        }
+    }
+    check_voxels(&headers)?;
+    let kvp: Vec<f64> = headers.iter().filter_map(|header| header.kvp).collect();
+    for header in &headers {
+        check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
+    }
+    check_said("", &kvp, gate)?;
+    let plan = plan(&headers)?;
+    check_extent(headers.len(), plan.coverage_mm(), gate)?;
+    let slice = |at: usize| -> Result<Slice, Refusal> {
+        Ok(read_slice(&read_file(&files[at], gate.max_file_bytes)?)?)
+    };
+    Ok((plan.fill(slice)?, kvp.first().copied()))
+}
+
+/// Before the volume is allocated.
+fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
+    let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
+    let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
+    if voxels > MAX_VOXELS as u128 {
+        let detail = format!("{voxels} voxels, at most {MAX_VOXELS}");
+        return Err(Refusal::new(RejectCode::AbsurdSize, detail, headers.len()));
+    }
+    match headers {
+        [] => Err(Refusal::new(RejectCode::NoCtSeries, "no slices", 0)),
+        _ => Ok(()),
+    }
+}
+
+fn header(path: &Path, gate: &GateParams) -> Result<SliceHeader, Refusal> {
+    match read_header(&read_file(path, HEADER_BYTES)?) {
+        Err(DicomError::Truncated) => Ok(read_header(&read_file(path, gate.max_file_bytes)?)?),
+        header => Ok(header?),
+    }
+}
+
+fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
+    // C order is checked when a volume is made: the slice is always there.
+    volume.voxels().as_slice().map(sample).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nifti_grid_must_be_axial_and_long_enough() {
+        let gate = GateParams::default();
+        let code = |grid: &Grid| check_nifti_grid(grid, &gate).err().map(|refusal| refusal.code);
+        let axial = Grid::axial([40, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
+        assert_eq!(code(&axial), None);
+        let short = Grid::axial([10, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
+        assert_eq!(code(&short), Some(RejectCode::TooShort));
+        // Third index from front to back.
+        let affine = [[0.8, 0.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0], [0.0, 0.8, 0.0, 0.0]];
+        let coronal = Grid::new([40, 64, 64], [5.0, 0.8, 0.8], affine);
+        assert_eq!(code(&coronal), Some(RejectCode::NotAxial));
+    }
+
+    #[test]
+    fn sizes_are_bounded_before_anything_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, [0; 100]).unwrap();
+        let phase = PhaseFiles {
+            phase: Phase::Vp,
+            source: PhaseSource::Given,
+            confidence: Confidence::High,
+            format: Format::Dicom,
+            files: vec![path.clone(), path],
+        };
+        let check = |max_files, max_file_bytes, max_study_bytes| {
+            let gate =
+                GateParams { max_files, max_file_bytes, max_study_bytes, ..GateParams::default() };
+            check_sizes(&[&phase], &gate).err().map(|refusal| refusal.code)
+        };
+        assert_eq!(check(2, 100, 200), None);
+        assert_eq!(check(1, 100, 200), Some(RejectCode::TooManyFiles));
+        assert_eq!(check(2, 99, 200), Some(RejectCode::AbsurdSize));
+        assert_eq!(check(2, 100, 199), Some(RejectCode::AbsurdSize));
+    }
+}

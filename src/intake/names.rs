@@ -1,0 +1,207 @@
+//! What a file's name says: leave it alone, a marker, a NIfTI phase, not ours at all.
+//!
+//! Owns the rules on names. Refuses to open anything; DICOM files may have any name.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::study::Phase;
+
+/// Endings of files that somebody is still writing or that only guard others.
+const UNFINISHED: [&str; 11] = [
+    ".tmp",
+    ".temp",
+    ".part",
+    ".partial",
+    ".crdownload",
+    ".filepart",
+    ".download",
+    ".swp",
+    ".lock",
+    ".lck",
+    "~",
+];
+
+/// Endings that no image has: beside an export lie viewers, reports and check sums.
+const FOREIGN: [&str; 25] = [
+    ".txt", ".xml", ".json", ".csv", ".tsv", ".md", ".html", ".htm", ".pdf", ".doc", ".docx",
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".log", ".exe", ".dll", ".inf", ".ini", ".zip",
+    ".md5", ".sha256", ".yaml",
+];
+
+/// Endings that promise DICOM; most exports have none of them.
+const DICOM: [&str; 4] = [".dcm", ".dicom", ".ima", ".dc3"];
+
+/// How a NIfTI file names its phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tag {
+    /// `<case>_0002.nii.gz`: the channel number of the nnU-Net raw data layout.
+    Channel(u8),
+    /// `<case>_vp.nii.gz`.
+    Phase(Phase),
+    /// `<case>.nii.gz`: the name says nothing.
+    Sole,
+}
+
+/// A NIfTI file's name, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NiftiName {
+    /// What the phases of one patient share.
+    pub case: String,
+    /// Which of them this is.
+    pub tag: Tag,
+}
+
+/// True for names that are never read: hidden, temporary, locks.
+pub fn ignored(name: &OsStr) -> bool {
+    let name = text_of(name).to_lowercase();
+    (name.starts_with('.') && marker_stem_of(&name).is_none())
+        || name.starts_with("~$")
+        || UNFINISHED.iter().any(|end| name.ends_with(end))
+}
+
+/// True for names that are clearly no image. Not an error: exports carry viewers and notes.
+pub fn foreign(name: &OsStr) -> bool {
+    let name = text_of(name).to_lowercase();
+    name == "dicomdir" || FOREIGN.iter().any(|end| name.ends_with(end))
+}
+
+/// True for names that promise a DICOM file.
+pub fn promises_dicom(name: &OsStr) -> bool {
+    let name = text_of(name).to_lowercase();
+    DICOM.iter().any(|end| name.ends_with(end))
+}
+
+/// The stem of a marker `<stem>.done`; empty for `.done` itself.
+pub fn marker_stem(name: &OsStr) -> Option<String> {
+    marker_stem_of(&text_of(name))
+}
+
+fn marker_stem_of(name: &str) -> Option<String> {
+    let cut = name.len().checked_sub(".done".len())?;
+    let (stem, end) = (name.get(..cut)?, name.get(cut..)?);
+    end.eq_ignore_ascii_case(".done").then(|| stem.to_owned())
+}
+
+/// Takes `<case>_0000.nii.gz`, `<case>_vp.nii` or `<case>.nii.gz` apart, in any letter case.
+pub fn nifti_name(name: &OsStr) -> Option<NiftiName> {
+    let name = text_of(name);
+    let lower = name.to_ascii_lowercase();
+    let end = [".nii.gz", ".nii"].into_iter().find(|end| lower.ends_with(end))?;
+    let stem = &name[..name.len() - end.len()];
+    let sole = NiftiName { case: stem.to_owned(), tag: Tag::Sole };
+    let Some(at) = stem.rfind(['_', '-', '.']) else { return Some(whole_phase(sole)) };
+    let (case, last) = (&stem[..at], stem[at + 1..].to_ascii_lowercase());
+    let tagged = |tag| NiftiName { case: case.to_owned(), tag };
+    if let Some(phase) = Phase::from_code(&last) {
+        return Some(tagged(Tag::Phase(phase)));
+    }
+    let digits = last.len() == 4 && last.bytes().all(|b| b.is_ascii_digit());
+    match last.parse::<u8>() {
+        Ok(channel) if digits && stem.as_bytes()[at] == b'_' => Some(tagged(Tag::Channel(channel))),
+        _ => Some(sole),
+    }
+}
+
+/// `vp.nii.gz` in a patient's own folder: a phase without a case.
+fn whole_phase(sole: NiftiName) -> NiftiName {
+    match Phase::from_code(&sole.case.to_ascii_lowercase()) {
+        Some(phase) => NiftiName { case: String::new(), tag: Tag::Phase(phase) },
+        None => sole,
+    }
+}
+
+/// What stands for the StudyInstanceUID of a NIfTI case: folder below the root, and case.
+pub fn nifti_study_uid(folder: &Path, case: &str) -> String {
+    format!("nifti/{}/{case}", text_of(folder.as_os_str()))
+}
+
+/// A name as text; bytes that are not UTF-8 are escaped, so that no two names fall together.
+pub fn text_of(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(text) => text.to_owned(),
+        None => name.as_bytes().escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn sort(names: &[&str]) -> String {
+        let kind = |name: &str| {
+            let name = OsStr::new(name);
+            match (ignored(name), marker_stem(name), nifti_name(name), foreign(name)) {
+                (true, ..) => "ignored".to_owned(),
+                (_, Some(stem), ..) => format!("marker {stem:?}"),
+                (_, _, Some(nifti), _) => format!("{:?} {:?}", nifti.case, nifti.tag),
+                (.., true) => "foreign".to_owned(),
+                _ => "perhaps DICOM".to_owned(),
+            }
+        };
+        names.iter().map(|name| format!("{name}: {}\n", kind(name))).collect()
+    }
+
+    #[test]
+    fn names_say_what_they_are() {
+        let names = [
+            "a.nii.gz",
+            "A_0002.NII.GZ",
+            "p7_vp.nii",
+            "p7-AP.Nii.gz",
+            "vp.nii.gz",
+            "x_00001.nii",
+            "x_0999.nii",
+            ".hidden",
+            ".done",
+            "p7.done",
+            "I.DONE",
+            "s.dcm.part",
+            "s.tmp",
+            "s~",
+            "a.nii.gz.crdownload",
+            "DICOMDIR",
+            "notes.TXT",
+            "1.2.840.1",
+            "IM-0001",
+            "lit_2020.nii",
+            "~$x",
+            "a.lock",
+            "ürgh_nc.nii.gz",
+        ];
+        expect![[r#"
+            a.nii.gz: "a" Sole
+            A_0002.NII.GZ: "A" Channel(2)
+            p7_vp.nii: "p7" Phase(Vp)
+            p7-AP.Nii.gz: "p7" Phase(Ap)
+            vp.nii.gz: "" Phase(Vp)
+            x_00001.nii: "x_00001" Sole
+            x_0999.nii: "x_0999" Sole
+            .hidden: ignored
+            .done: marker ""
+            p7.done: marker "p7"
+            I.DONE: marker "I"
+            s.dcm.part: ignored
+            s.tmp: ignored
+            s~: ignored
+            a.nii.gz.crdownload: ignored
+            DICOMDIR: foreign
+            notes.TXT: foreign
+            1.2.840.1: perhaps DICOM
+            IM-0001: perhaps DICOM
+            lit_2020.nii: "lit_2020" Sole
+            ~$x: ignored
+            a.lock: ignored
+            ürgh_nc.nii.gz: "ürgh" Phase(Nc)
+        "#]]
+        .assert_eq(&sort(&names));
+    }
+
+    #[test]
+    fn names_that_are_not_text_stay_apart() {
+        let (a, b) = (OsStr::from_bytes(b"\xff.nii"), OsStr::from_bytes(b"\xfe.nii"));
+        assert_ne!(nifti_name(a).unwrap().case, nifti_name(b).unwrap().case);
+    }
+}

@@ -1,0 +1,530 @@
+//! Stories of files arriving, told to the assembler. Tests only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::assemble::Assembler;
+use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Why};
+use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
+use super::fingerprint::{Digest, study_key};
+use super::markers::Marker;
+use super::names::nifti_name;
+use super::reasons::RejectCode;
+use crate::study::{Phase, StudyKey};
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+fn key(study: &str) -> StudyKey {
+    study_key(b"site", study)
+}
+
+/// Slice `n` of a series of a study; the series' name is its description.
+fn slice(study: &str, series: &str, n: usize) -> FileFacts {
+    let instance = format!("{study}/{series}/{n}");
+    FileFacts {
+        study: key(study),
+        content: digest(&format!("pixels of {instance}")),
+        part: Part::Slice(SliceFacts {
+            series: digest(&format!("{study}/{series}")),
+            instance: digest(&instance),
+            set_aside: (series == "scout").then_some(RejectCode::Localiser),
+            description: series.into(),
+            contrast: false,
+            acquired_ms: None,
+            position_mm: Some(5.0 * n as f64),
+        }),
+    }
+}
+
+fn nifti(folder: &str, name: &str, content: &str) -> FileFacts {
+    let name = nifti_name(name.as_ref()).unwrap();
+    let study = key(&format!("{folder}/{}", name.case));
+    FileFacts { study, content: digest(content), part: Part::Nifti(name) }
+}
+
+struct Story {
+    machine: Assembler,
+    now: u64,
+    told: Vec<Outcome>,
+}
+
+impl Story {
+    fn new(expected: &[Phase]) -> Story {
+        Story::after(expected, Vec::new())
+    }
+
+    fn after(expected: &[Phase], known: Vec<Known>) -> Story {
+        let machine = Assembler::new(AssembleParams::new("/e", expected), known);
+        Story { machine, now: 0, told: Vec::new() }
+    }
+
+    fn event(&mut self, event: Event) -> &mut Story {
+        self.told.extend(self.machine.apply(event, Millis(self.now * 1000)));
+        self
+    }
+
+    fn file(&mut self, path: &str, facts: FileFacts) -> &mut Story {
+        self.event(Event::Settled { path: path.into(), facts })
+    }
+
+    fn marker(&mut self, folder: &str, stem: &str) -> &mut Story {
+        self.event(Event::Marker(Marker { folder: folder.into(), stem: stem.into() }))
+    }
+
+    fn series(&mut self, folder: &str, study: &str, series: &str, count: usize) -> &mut Story {
+        for n in 0..count {
+            self.file(&format!("{folder}/{series}{n}"), slice(study, series, n));
+        }
+        self
+    }
+
+    /// Seconds pass, one tick each.
+    fn wait(&mut self, seconds: u64) -> &mut Story {
+        for _ in 0..seconds {
+            self.now += 1;
+            self.told.extend(self.machine.tick(Millis(self.now * 1000)));
+        }
+        self
+    }
+
+    /// What was told since last asked, in words.
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told).iter().map(words).collect()
+    }
+
+    fn studies(&self) -> Vec<&StudyFiles> {
+        let mut studies = Vec::new();
+        for outcome in &self.told {
+            if let Outcome::Complete { study, .. } = outcome {
+                studies.push(study);
+            }
+        }
+        studies
+    }
+}
+
+fn words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Received { .. } => "received".into(),
+        Outcome::Complete { study, why } => {
+            let count = |p: &super::PhaseFiles| format!("{} {}", p.phase, p.files.len());
+            let phases: Vec<String> = study.phases.iter().map(count).collect();
+            format!("complete {} ({}): {}", study.revision, why.as_str(), phases.join(", "))
+        }
+        Outcome::Refused { revision, refusal, .. } => {
+            format!("refused {revision}: {} of {} files", refusal.code, refusal.file_count)
+        }
+        Outcome::Duplicate { .. } => "duplicate".into(),
+    }
+}
+
+const VENOUS: [Phase; 1] = [Phase::Vp];
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn slice_by_slice_over_minutes() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..40 {
+        story.file(&format!("/e/{n}"), slice("a", "abdomen", n)).wait(20);
+    }
+    assert_eq!(story.told(), ["received"], "13 minutes and still open");
+    story.wait(99);
+    assert_eq!(story.told(), NOTHING);
+    story.wait(1);
+    assert_eq!(story.told(), ["complete 1 (quiet_period): vp 40"]);
+    story.wait(5000);
+    assert_eq!(story.told(), NOTHING, "told once");
+}
+
+#[test]
+fn a_named_phase_without_holes_need_not_wait_long() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 40).wait(29);
+    assert_eq!(story.told(), ["received"]);
+    story.wait(1);
+    assert_eq!(story.told(), ["complete 1 (all_phases): vp 40"]);
+}
+
+#[test]
+fn four_phases_wait_for_the_last() {
+    let mut story = Story::new(&Phase::ALL);
+    for series in ["native", "arterial", "venous"] {
+        story.series("/e", "a", series, 10).wait(100);
+    }
+    assert_eq!(story.told(), ["received"]);
+    story.series("/e", "a", "delayed", 10).wait(30);
+    assert_eq!(story.told(), ["complete 1 (all_phases): nc 10, ap 10, vp 10, dp 10"]);
+}
+
+#[test]
+fn a_hole_in_a_series_is_waited_for_and_then_accepted() {
+    let mut story = Story::new(&VENOUS);
+    for n in (0..40).filter(|n| *n != 17) {
+        story.file(&format!("/e/{n}"), slice("a", "venous", n));
+    }
+    story.wait(300);
+    assert_eq!(story.told(), ["received"]);
+    story.file("/e/17", slice("a", "venous", 17)).wait(30);
+    assert_eq!(story.told(), ["complete 1 (all_phases): vp 40"]);
+
+    let mut story = Story::new(&VENOUS);
+    for n in (0..40).filter(|n| *n != 17) {
+        story.file(&format!("/e/{n}"), slice("a", "venous", n));
+    }
+    story.wait(479);
+    assert_eq!(story.told(), ["received"]);
+    story.wait(1);
+    assert_eq!(story.told(), ["complete 1 (quiet_period): vp 39"], "the gate names the hole");
+}
+
+#[test]
+fn two_studies_in_one_folder_stay_apart() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..20 {
+        story.file(&format!("/e/I{}", 2 * n), slice("a", "venous", n));
+        story.file(&format!("/e/I{}", 2 * n + 1), slice("b", "venous", n)).wait(1);
+    }
+    story.wait(60);
+    let folders = story.studies();
+    assert_eq!(folders.len(), 2);
+    assert_ne!(folders[0].key, folders[1].key);
+    for (at, study) in folders.iter().enumerate() {
+        let odd = usize::from(study.key == key("b"));
+        assert_eq!(study.phases[0].files.len(), 20, "{at}");
+        let number = |path: &Path| path.to_str().unwrap()[4..].parse::<usize>().unwrap();
+        assert!(study.files().all(|path| number(path) % 2 == odd));
+    }
+}
+
+#[test]
+fn the_same_study_exported_twice_runs_once() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/x", "a", "venous", 20).wait(30);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
+    story.series("/e/y", "a", "venous", 20).wait(200);
+    assert_eq!(story.told(), ["duplicate"]);
+    story.series("/e/x", "a", "venous", 20).wait(200);
+    assert_eq!(story.told(), ["duplicate"], "overwritten with the same");
+    story.wait(4000);
+    assert_eq!(story.told(), NOTHING);
+}
+
+#[test]
+fn a_copy_with_other_headers_is_still_a_copy() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/x", "a", "venous", 20).wait(30);
+    let copy = |n| FileFacts { content: digest(&format!("copy {n}")), ..slice("a", "venous", n) };
+    for n in 0..20 {
+        story.file(&format!("/e/y/{n}"), copy(n));
+        if n == 9 {
+            story.wait(200);
+        }
+    }
+    story.wait(200);
+    let first = "complete 1 (all_phases): vp 20";
+    assert_eq!(story.told(), ["received", first, "duplicate", "duplicate"]);
+}
+
+#[test]
+fn copies_that_arrive_together_are_one_study_in_any_order() {
+    let copy = |n| FileFacts { content: digest(&format!("copy {n}")), ..slice("a", "venous", n) };
+    let run = |folders: [&str; 2]| {
+        let mut story = Story::new(&VENOUS);
+        for n in 0..20 {
+            story.file(&format!("{}/{n}", folders[0]), slice("a", "venous", n));
+            story.file(&format!("{}/{n}", folders[1]), copy(19 - n));
+        }
+        story.wait(30);
+        let study = story.studies()[0].clone();
+        let folder = study.phases[0].files[0].parent().unwrap().to_owned();
+        assert_eq!(study.phases[0].files.len(), 20);
+        assert!(study.files().all(|path| path.parent() == Some(&folder)), "one copy, not a mix");
+        assert_eq!(study.set_aside, 20);
+        study.fingerprint
+    };
+    assert_eq!(run(["/e/x", "/e/y"]), run(["/e/y", "/e/x"]));
+}
+
+#[test]
+fn a_changed_slice_and_a_late_series_make_a_new_revision() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).wait(30).told();
+    let other = FileFacts { content: digest("corrected"), ..slice("a", "venous", 3) };
+    story.file("/e/venous3", other).wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"]);
+    story.file("/e/venous20", slice("a", "venous", 20)).wait(200);
+    assert_eq!(story.told(), ["complete 3 (all_phases): vp 21"]);
+    story.series("/e", "a", "scout", 2).series("/e", "a", "delayed", 20).wait(200);
+    assert_eq!(story.told(), NOTHING, "a late series of no interest changes nothing");
+}
+
+#[test]
+fn a_late_phase_turns_a_refusal_into_a_study() {
+    let mut story = Story::new(&Phase::ALL);
+    for series in ["native", "arterial", "venous"] {
+        story.series("/e", "a", series, 10);
+    }
+    story.wait(200);
+    assert_eq!(story.told(), ["received", "refused 1: missing_phase of 30 files"]);
+    story.series("/e", "a", "delayed", 10).wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): nc 10, ap 10, vp 10, dp 10"]);
+}
+
+#[test]
+fn only_scouts_are_refused_by_name() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "scout", 2).wait(120);
+    assert_eq!(story.told(), ["received", "refused 1: localiser of 2 files"]);
+}
+
+#[test]
+fn a_marker_completes_once_everything_has_settled() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "abdomen", 20);
+    story.event(Event::Pending { path: "/e/s/abdomen20".into(), study: None });
+    story.marker("/e/s", "").wait(60);
+    assert_eq!(story.told(), ["received"], "a file is still being written");
+    story.file("/e/s/abdomen20", slice("a", "abdomen", 20)).wait(1);
+    assert_eq!(story.told(), ["complete 1 (marker): vp 21"]);
+    // The marker still lies there; it counted once.
+    story.file("/e/s/abdomen21", slice("a", "abdomen", 21)).wait(100);
+    assert_eq!(story.told(), NOTHING);
+    story.wait(20);
+    assert_eq!(story.told(), ["complete 2 (quiet_period): vp 22"]);
+    story.file("/e/s/abdomen22", slice("a", "abdomen", 22)).marker("/e/s", "").wait(1);
+    assert_eq!(story.told(), ["complete 3 (marker): vp 23"], "written again, it counts again");
+}
+
+#[test]
+fn a_marker_in_the_export_folder_does_not_reach_into_others() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "abdomen", 20).series("/e/s", "b", "abdomen", 20);
+    story.marker("/e", "").wait(1);
+    assert_eq!(story.studies().iter().map(|s| &s.key).collect::<Vec<_>>(), [&key("a")]);
+    story.told();
+    story.marker("/e", "s").wait(1);
+    assert_eq!(story.told(), ["complete 1 (marker): vp 20"]);
+}
+
+#[test]
+fn a_trickle_ends_at_the_force_complete_time() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..19 {
+        story.file(&format!("/e/{n}"), slice("a", "abdomen", n)).wait(100);
+    }
+    assert_eq!(story.told(), ["received", "complete 1 (forced): vp 18"]);
+    story.wait(120);
+    assert_eq!(story.told(), ["complete 2 (quiet_period): vp 19"]);
+}
+
+#[test]
+fn a_clock_that_jumps_back_neither_hangs_nor_hurries() {
+    let mut story = Story::new(&VENOUS);
+    story.now = 1_000_000;
+    story.series("/e", "a", "abdomen", 20).wait(60);
+    story.now = 5;
+    story.wait(59);
+    assert_eq!(story.told(), ["received"]);
+    story.wait(2);
+    assert_eq!(story.told(), ["complete 1 (quiet_period): vp 20"]);
+}
+
+#[test]
+fn a_half_written_neighbour_holds_a_study_until_it_is_given_up() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "abdomen", 20).series("/e/t", "b", "abdomen", 20);
+    story.event(Event::Unreadable { path: "/e/s/x".into() }).wait(200);
+    assert_eq!(story.told(), ["received", "received", "complete 1 (quiet_period): vp 20"]);
+    story.event(rejected("/e/s/x", None, true)).wait(200);
+    assert_eq!(story.told(), ["refused 1: truncated_file of 21 files"]);
+    story.file("/e/s/x", slice("a", "abdomen", 20)).wait(200);
+    assert_eq!(story.told(), ["complete 2 (quiet_period): vp 21"], "sent again, whole");
+}
+
+fn rejected(path: &str, study: Option<&str>, claims_dicom: bool) -> Event {
+    let broken = Broken {
+        code: RejectCode::TruncatedFile,
+        content: digest(path),
+        study: study.map(key),
+        alone: key(&format!("file {path}")),
+        claims_dicom,
+    };
+    Event::Rejected { path: path.into(), broken }
+}
+
+#[test]
+fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).series("/e", "b", "portal", 20);
+    story.event(rejected("/e/junk", None, true)).event(rejected("/e/x", Some("b"), true));
+    story.wait(200);
+    assert_eq!(
+        story.told(),
+        [
+            "received",
+            "received",
+            "refused 1: truncated_file of 1 files",
+            "complete 1 (all_phases): vp 20",
+            "refused 1: truncated_file of 21 files"
+        ]
+    );
+    story.event(rejected("/e/junk", None, true)).wait(10);
+    assert_eq!(story.told(), NOTHING, "told once");
+    story.event(Event::Gone { path: "/e/x".into() }).wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"], "cleared away by a person");
+}
+
+#[test]
+fn files_that_go_away_are_not_forgotten_silently() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 2);
+    for n in 0..2 {
+        story.event(Event::Gone { path: format!("/e/venous{n}").into() });
+    }
+    story.wait(120);
+    assert_eq!(story.told(), ["received", "refused 1: vanished of 0 files"]);
+    // A folder renamed after the study was complete: gone here, there again.
+    story.series("/e/x", "a", "venous", 20).wait(30);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"]);
+    for n in 0..20 {
+        story.event(Event::Gone { path: format!("/e/x/venous{n}").into() });
+    }
+    story.wait(500);
+    assert_eq!(story.told(), NOTHING, "a clean-up after the fact");
+    story.series("/e/y", "a", "venous", 15).wait(500).series("/e/y", "a", "venous", 20).wait(500);
+    assert!(!story.told().iter().any(|told| told.starts_with("complete")));
+}
+
+#[test]
+fn nothing_is_repeated_after_a_restart() {
+    let first = |story: &mut Story| {
+        story.series("/e", "a", "venous", 20).series("/e/y", "a", "venous", 20);
+        story.series("/e", "b", "scout", 2).wait(200);
+    };
+    let mut before = Story::new(&VENOUS);
+    first(&mut before);
+    let known = before.told.iter().filter_map(|outcome| match outcome {
+        Outcome::Complete { study, .. } => Some((&study.key, study.fingerprint, study.revision)),
+        Outcome::Refused { key, fingerprint, revision, .. } => Some((key, *fingerprint, *revision)),
+        _ => None,
+    });
+    let known: Vec<Known> = known
+        .map(|(key, fingerprint, revision)| Known { key: key.clone(), fingerprint, revision })
+        .collect();
+    assert_eq!(known.len(), 2);
+    let mut after = Story::after(&VENOUS, known);
+    first(&mut after);
+    assert_eq!(after.told(), ["duplicate"], "two copies lie there, nothing runs again");
+    after.file("/e/venous20", slice("a", "venous", 20)).wait(200);
+    assert_eq!(after.told(), ["complete 2 (all_phases): vp 21"], "revisions go on");
+}
+
+#[test]
+fn nifti_cases_are_studies_and_copies_elsewhere_are_copies() {
+    let mut story = Story::new(&VENOUS);
+    story.file("/e/ct.nii.gz", nifti("/e", "ct.nii.gz", "one")).wait(30);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 1"]);
+    story.file("/e/x/ct.nii.gz", nifti("/e/x", "ct.nii.gz", "one")).wait(30);
+    assert_eq!(story.told(), ["received", "duplicate"]);
+    story.file("/e/y/ct.nii.gz", nifti("/e/y", "ct.nii.gz", "two")).wait(30);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 1"]);
+    let mut story = Story::new(&Phase::ALL);
+    for n in 0..4 {
+        let name = format!("p_000{n}.nii.gz");
+        let path = format!("/e/{name}");
+        let study = Some(key("/e/p"));
+        story.event(Event::Pending { path: path.clone().into(), study }).wait(200);
+        story.file(&path, nifti("/e", &name, &name)).wait(20);
+    }
+    assert_eq!(story.told(), ["received"], "a file known by name is waited for");
+    story.wait(10);
+    assert_eq!(story.told(), ["complete 1 (all_phases): nc 1, ap 1, vp 1, dp 1"]);
+}
+
+#[test]
+fn a_path_overwritten_by_another_study_changes_hands() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20);
+    story.series("/e", "b", "venous", 10).wait(200);
+    let counts: BTreeMap<&StudyKey, usize> =
+        story.studies().iter().map(|study| (&study.key, study.phases[0].files.len())).collect();
+    assert_eq!(counts, BTreeMap::from([(&key("a"), 10), (&key("b"), 10)]));
+}
+
+#[test]
+fn too_many_files_are_refused_and_held_no_longer() {
+    let mut params = AssembleParams::new("/e", &VENOUS);
+    params.max_files = 10;
+    let machine = Assembler::new(params, Vec::new());
+    let mut story = Story { machine, now: 0, told: Vec::new() };
+    story.series("/e", "a", "venous", 11).wait(200);
+    assert_eq!(story.told(), ["received", "refused 1: too_many_files of 10 files"]);
+}
+
+#[test]
+fn a_backlog_of_unread_files_is_no_quiet_period() {
+    let mut story = Story::new(&VENOUS);
+    for n in 20..40 {
+        story.event(Event::Pending { path: format!("/e/venous{n}").into(), study: None });
+    }
+    story.series("/e", "a", "venous", 20).wait(1000);
+    assert_eq!(story.told(), ["received"], "half of it is read, the rest waits its turn");
+    story.series("/e", "a", "venous", 40).wait(30);
+    assert_eq!(story.told(), ["complete 1 (all_phases): vp 40"]);
+}
+
+#[test]
+fn a_stream_of_others_in_the_folder_starves_nobody() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20);
+    for n in 0..150 {
+        // A file of somebody else is always on its way.
+        story.event(Event::Pending { path: format!("/e/x{n}").into(), study: None }).wait(1);
+        story.file(&format!("/e/x{n}"), slice("b", "venous", n));
+        story.event(Event::Pending { path: format!("/e/y{n}").into(), study: None });
+        story.event(Event::Gone { path: format!("/e/y{}", n as i64 - 1).into() });
+    }
+    assert_eq!(story.told(), ["received", "received", "complete 1 (quiet_period): vp 20"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any order, any pauses, any names: the same studies under the same fingerprints.
+    #[test]
+    fn order_and_paths_do_not_show(
+        order in Just((0..60usize).collect::<Vec<_>>()).prop_shuffle(),
+        pauses in proptest::collection::vec(0u64..20, 60),
+        prefix in "[a-z]{1,5}",
+    ) {
+        let run = |order: &[usize], pauses: &[u64], prefix: &str| {
+            let mut story = Story::new(&VENOUS);
+            for (at, &n) in order.iter().enumerate() {
+                let facts = slice(["a", "b"][n % 2], ["venous", "scout", "arterial"][n % 3], n);
+                story.file(&format!("/e/{prefix}{n}"), facts).wait(pauses[at]);
+            }
+            story.wait(600);
+            let prints = story.studies().iter().map(|s| (s.key.clone(), s.fingerprint)).collect();
+            (story.machine.open_studies(), prints)
+        };
+        let sorted: Vec<usize> = (0..60).collect();
+        let (_, expected): (usize, BTreeMap<StudyKey, Digest>) = run(&sorted, &[0; 60], "x");
+        let (open, found) = run(&order, &pauses, &prefix);
+        prop_assert_eq!(expected.len(), 2);
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(open, 0);
+    }
+}
+
+#[test]
+fn reasons_have_names() {
+    let names: Vec<&str> = [Why::QuietPeriod, Why::AllPhases, Why::Marker, Why::Forced]
+        .into_iter()
+        .map(Why::as_str)
+        .collect();
+    assert_eq!(names, ["quiet_period", "all_phases", "marker", "forced"]);
+}

@@ -1,0 +1,553 @@
+//! Looks at the export folder: inotify as a hint, a rescan as the truth.
+//!
+//! Owns the listing of files and what the file system is. Refuses to conclude anything from
+//! a folder it cannot see: a lost mount is degraded, never an empty folder. Reads names and
+//! sizes only, follows no link, writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::names;
+
+/// How and where to look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchParams {
+    /// The export folder.
+    pub folder: PathBuf,
+    /// Folders within folders: PACS exports nest patient, study, series, rarely more.
+    pub max_depth: usize,
+    /// More files than this are not looked at: the folder needs a person.
+    pub max_files: usize,
+    /// Do not ask for hints even on a local file system.
+    pub poll_only: bool,
+}
+
+impl WatchParams {
+    /// The usual bounds: 8 levels, 200 000 files.
+    pub fn new(folder: impl Into<PathBuf>) -> WatchParams {
+        WatchParams { folder: folder.into(), max_depth: 8, max_files: 200_000, poll_only: false }
+    }
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Size.
+    pub bytes: u64,
+    /// Time of the last change of content, in ns; compared, never read as a time.
+    pub mtime_ns: i128,
+    /// Zero on network file systems, where it may not be stable.
+    pub inode: u64,
+}
+
+impl Stamp {
+    /// Of a file on a local or a network file system.
+    pub fn of(meta: &Metadata, is_network: bool) -> Stamp {
+        let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        let inode = if is_network { 0 } else { meta.ino() };
+        Stamp { bytes: meta.len(), mtime_ns, inode }
+    }
+}
+
+/// Why the folder is not seen whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Degraded {
+    /// The folder is not there.
+    #[error("the export folder is missing: mount it, or mend the path in the configuration")]
+    Missing,
+    /// The folder cannot be read.
+    #[error("the export folder cannot be read ({0}): check mount and permissions")]
+    Unreadable(String),
+    /// The folder is suddenly empty and on another device.
+    #[error("the export folder is empty and on another device: the mount was lost")]
+    MountLost,
+    /// Folders inside cannot be read.
+    #[error("{0} folders inside the export folder cannot be read: check permissions")]
+    BlindSpots(usize),
+    /// Too much lies there.
+    #[error("more than {0} files in the export folder: clear away what is done")]
+    TooManyFiles(usize),
+    /// Folders nest too deeply.
+    #[error("folders nest more than {0} deep: what lies deeper is not looked at")]
+    TooDeep(usize),
+    /// No hints, only rescans.
+    #[error("no change notices ({0}): files are found by rescans only")]
+    NoHints(String),
+}
+
+impl Degraded {
+    /// All names.
+    pub const CODES: [&'static str; 7] = [
+        "export_folder_missing",
+        "export_folder_unreadable",
+        "export_mount_lost",
+        "export_blind_spots",
+        "export_too_many_files",
+        "export_too_deep",
+        "export_no_hints",
+    ];
+
+    /// The name in messages.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Degraded::Missing => "export_folder_missing",
+            Degraded::Unreadable(_) => "export_folder_unreadable",
+            Degraded::MountLost => "export_mount_lost",
+            Degraded::BlindSpots(_) => "export_blind_spots",
+            Degraded::TooManyFiles(_) => "export_too_many_files",
+            Degraded::TooDeep(_) => "export_too_deep",
+            Degraded::NoHints(_) => "export_no_hints",
+        }
+    }
+}
+
+/// What lies in the folder now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Files that may be images.
+    pub files: BTreeMap<PathBuf, Stamp>,
+    /// `.done` files.
+    pub markers: BTreeMap<PathBuf, Stamp>,
+    /// Why this is not everything.
+    pub degraded: Vec<Degraded>,
+    /// Folders of which nothing is known now.
+    pub blind: Vec<PathBuf>,
+    /// Files written to their end or moved here since the last look.
+    pub closed: BTreeSet<PathBuf>,
+}
+
+impl Snapshot {
+    /// True when a file that is not listed is really gone.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        !self.files.contains_key(path)
+            && !self.markers.contains_key(path)
+            && !self.blind.iter().any(|folder| path.starts_with(folder))
+    }
+}
+
+/// What kind of file system a folder lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// Inotify tells of every change.
+    Local,
+    /// Others change it too, and inotify does not tell.
+    Network(&'static str),
+}
+
+/// Magic numbers (statfs(2), and the kernel's `magic.h`) of file systems without notices.
+const NETWORK: [(u64, &str); 13] = [
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x6573_5546, "fuse"),
+    (0x0102_1997, "9p"),
+    (0x5346_414f, "afs"),
+    (0x00c3_6400, "ceph"),
+    (0x7375_7245, "coda"),
+    (0x564c, "ncp"),
+    (0x0bd0_0bd0, "lustre"),
+    (0x786f_4256, "vboxsf"),
+    (0x6a65_6a63, "virtiofs"),
+];
+
+/// The kind of a file system by its magic number.
+pub fn file_system_of_magic(magic: u64) -> FileSystem {
+    let magic = magic & 0xffff_ffff;
+    let found = NETWORK.iter().find(|(number, _)| *number == magic);
+    found.map_or(FileSystem::Local, |(_, name)| FileSystem::Network(name))
+}
+
+/// The kind of file system that a folder lies on.
+///
+/// # Errors
+/// What statfs(2) says.
+pub fn file_system(folder: &Path) -> io::Result<FileSystem> {
+    let found = rustix::fs::statfs(folder)?;
+    Ok(file_system_of_magic(found.f_type as u64))
+}
+
+/// More hints than this at once are dropped: the rescan finds the files anyway.
+const MAX_HINTS: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Hints {
+    closed: BTreeSet<PathBuf>,
+    /// The watch is gone or notices were lost.
+    failure: Option<String>,
+}
+
+/// The export folder under watch.
+pub struct FolderWatch {
+    params: WatchParams,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    hints: Arc<Mutex<Hints>>,
+    watcher: Option<RecommendedWatcher>,
+    no_hints: Option<String>,
+    /// Device and inode of the folder that is watched.
+    armed: Option<(u64, u64)>,
+    file_system: FileSystem,
+    last_count: usize,
+}
+
+impl FolderWatch {
+    /// Begins to watch. `wake` is called from another thread whenever a look is worth it; it
+    /// must not block. A folder that is not there yet is no error: [`FolderWatch::look`]
+    /// says so each time, until it is.
+    pub fn new(params: WatchParams, wake: Arc<dyn Fn() + Send + Sync>) -> FolderWatch {
+        FolderWatch {
+            params,
+            wake,
+            hints: Arc::default(),
+            watcher: None,
+            no_hints: None,
+            armed: None,
+            file_system: FileSystem::Local,
+            last_count: 0,
+        }
+    }
+
+    /// What the folder lies on, as of the last look.
+    pub fn file_system(&self) -> FileSystem {
+        self.file_system
+    }
+
+    /// True while inotify is in use.
+    pub fn has_hints(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// Lists the folder.
+    pub fn look(&mut self) -> Snapshot {
+        let folder = self.params.folder.clone();
+        let blind = |why: Degraded| {
+            let (degraded, blind) = (vec![why], vec![folder.clone()]);
+            Snapshot { degraded, blind, ..Snapshot::default() }
+        };
+        let meta = match fs::metadata(&folder) {
+            Ok(meta) if meta.is_dir() => meta,
+            Ok(_) => return blind(Degraded::Unreadable("not a folder".into())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return blind(Degraded::Missing),
+            Err(e) => return blind(Degraded::Unreadable(e.kind().to_string())),
+        };
+        let place = (meta.dev(), meta.ino());
+        let moved = self.armed.is_some_and(|armed| armed != place);
+        let closed = self.take_hints();
+        let mut snapshot = match self.list() {
+            Ok(snapshot) => snapshot,
+            Err(e) => return blind(Degraded::Unreadable(e.kind().to_string())),
+        };
+        let found = snapshot.files.len() + snapshot.markers.len();
+        if moved && found == 0 && self.last_count > 0 {
+            return blind(Degraded::MountLost);
+        }
+        if moved || self.armed.is_none() {
+            self.arm(place);
+        }
+        snapshot.closed = closed;
+        snapshot.degraded.extend(self.no_hints.clone().map(Degraded::NoHints));
+        self.last_count = found;
+        snapshot
+    }
+
+    fn list(&mut self) -> io::Result<Snapshot> {
+        self.file_system = file_system(&self.params.folder)?;
+        list(&self.params, self.file_system != FileSystem::Local)
+    }
+
+    /// Hints since the last look. Notices lost mean that the watch is set up anew.
+    fn take_hints(&mut self) -> BTreeSet<PathBuf> {
+        let hints = std::mem::take(&mut *lock(&self.hints));
+        if hints.failure.is_some() {
+            self.watcher = None;
+            self.armed = None;
+        }
+        hints.closed
+    }
+
+    fn arm(&mut self, place: (u64, u64)) {
+        self.watcher = None;
+        self.no_hints = None;
+        self.armed = Some(place);
+        if self.params.poll_only || self.file_system != FileSystem::Local {
+            return;
+        }
+        let (hints, wake) = (self.hints.clone(), self.wake.clone());
+        let started = notify::recommended_watcher(move |event| notice(event, &hints, &*wake))
+            .and_then(|mut watcher| {
+                watcher.watch(&self.params.folder, RecursiveMode::Recursive)?;
+                Ok(watcher)
+            });
+        match started {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(e) => self.no_hints = Some(reason(&e)),
+        }
+    }
+}
+
+/// Without paths: a folder's name may be a patient's.
+fn reason(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => "the limit of inotify watches is reached".into(),
+        notify::ErrorKind::Io(e) => e.kind().to_string(),
+        _ => "inotify refused".into(),
+    }
+}
+
+fn lock(hints: &Mutex<Hints>) -> std::sync::MutexGuard<'_, Hints> {
+    hints.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One notice of inotify. Reading files raises notices too: those wake nobody.
+fn notice(event: notify::Result<Event>, hints: &Mutex<Hints>, wake: &(dyn Fn() + Send + Sync)) {
+    let mut hints = lock(hints);
+    match event {
+        Err(error) => hints.failure = Some(reason(&error)),
+        Ok(event) if event.need_rescan() => hints.failure = Some("notices were lost".into()),
+        Ok(event) => {
+            let whole = matches!(
+                event.kind,
+                EventKind::Access(AccessKind::Close(AccessMode::Write))
+                    | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+            );
+            let changed = matches!(
+                event.kind,
+                EventKind::Create(_)
+                    | EventKind::Modify(ModifyKind::Name(_))
+                    | EventKind::Remove(_)
+            );
+            if !whole && !changed {
+                return;
+            }
+            if whole && hints.closed.len() < MAX_HINTS {
+                hints.closed.extend(event.paths);
+            }
+        }
+    }
+    drop(hints);
+    wake();
+}
+
+/// Lists a folder, bounded in depth and number.
+///
+/// # Errors
+/// If the folder itself cannot be read; folders inside that cannot are blind spots.
+pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
+    let mut found = Snapshot::default();
+    let mut folders = vec![(params.folder.clone(), 0)];
+    let mut too_deep = false;
+    let mut full = false;
+    while let Some((folder, depth)) = folders.pop() {
+        let listed = list_one(&folder, is_network, params.max_files, &mut found);
+        match listed {
+            Ok(Listed { inner, all }) => {
+                full |= !all;
+                too_deep |= depth >= params.max_depth && !inner.is_empty();
+                let inner = inner.into_iter().map(|path| (path, depth + 1));
+                folders.extend(inner.filter(|(_, depth)| *depth <= params.max_depth));
+            }
+            Err(e) if depth == 0 => return Err(e),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => found.blind.push(folder),
+        }
+    }
+    let blind_spots = (!found.blind.is_empty()).then_some(Degraded::BlindSpots(found.blind.len()));
+    found.degraded.extend(blind_spots);
+    if too_deep {
+        found.degraded.push(Degraded::TooDeep(params.max_depth));
+    }
+    if full {
+        found.degraded.push(Degraded::TooManyFiles(params.max_files));
+        found.blind = vec![params.folder.clone()];
+    }
+    Ok(found)
+}
+
+struct Listed {
+    inner: Vec<PathBuf>,
+    all: bool,
+}
+
+fn list_one(
+    folder: &Path,
+    is_network: bool,
+    max_files: usize,
+    found: &mut Snapshot,
+) -> io::Result<Listed> {
+    let mut inner = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if names::ignored(&name) {
+            continue;
+        }
+        // Of the entry itself: links are neither files nor folders here.
+        let meta = match entry.metadata() {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        if meta.is_dir() {
+            inner.push(entry.path());
+        } else if meta.is_file() {
+            if found.files.len() + found.markers.len() >= max_files {
+                return Ok(Listed { inner, all: false });
+            }
+            let stamp = Stamp::of(&meta, is_network);
+            if names::marker_stem(&name).is_some() {
+                found.markers.insert(entry.path(), stamp);
+            } else {
+                found.files.insert(entry.path(), stamp);
+            }
+        }
+    }
+    Ok(Listed { inner, all: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn names_of(snapshot: &Snapshot, root: &Path) -> Vec<String> {
+        let name = |path: &PathBuf| path.strip_prefix(root).unwrap().display().to_string();
+        snapshot.files.keys().map(name).collect()
+    }
+
+    fn silent(params: WatchParams) -> FolderWatch {
+        FolderWatch::new(params, Arc::new(|| {}))
+    }
+
+    #[test]
+    fn a_listing_sees_files_and_markers_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("export");
+        let outside = dir.path().join("outside");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        for path in ["x.dcm", "x.part", ".hidden", "a/b/1", "a/.done", "a/s.done"] {
+            fs::write(root.join(path), "x").unwrap();
+        }
+        fs::write(outside.join("secret.dcm"), "x").unwrap();
+        symlink(&outside, root.join("link")).unwrap();
+        symlink(outside.join("secret.dcm"), root.join("file-link")).unwrap();
+        symlink(&root, root.join("a/loop")).unwrap();
+        let seen = silent(WatchParams::new(&root)).look();
+        assert_eq!(names_of(&seen, &root), ["a/b/1", "x.dcm"]);
+        assert_eq!(seen.markers.len(), 2);
+        assert_eq!(seen.degraded, []);
+    }
+
+    #[test]
+    fn bounds_hold_and_what_is_beyond_is_not_called_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deep = dir.path().to_owned();
+        for level in 0..10 {
+            deep.push(level.to_string());
+        }
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("x"), "x").unwrap();
+        let seen = silent(WatchParams::new(dir.path())).look();
+        assert_eq!((seen.files.len(), seen.degraded), (0, vec![Degraded::TooDeep(8)]));
+        for n in 0..6 {
+            fs::write(dir.path().join(format!("f{n}")), "x").unwrap();
+        }
+        let few = WatchParams { max_files: 5, ..WatchParams::new(dir.path()) };
+        let seen = silent(few).look();
+        assert!(seen.degraded.contains(&Degraded::TooManyFiles(5)));
+        assert!(!seen.is_gone(&dir.path().join("f5")));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_degraded_and_nothing_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("mount");
+        let mut watch = silent(WatchParams::new(&root));
+        let seen = watch.look();
+        assert_eq!(seen.degraded, [Degraded::Missing]);
+        assert!(!seen.is_gone(&root.join("known.dcm")));
+        fs::create_dir(&root).unwrap();
+        let seen = watch.look();
+        assert_eq!(seen.degraded, []);
+        assert!(seen.is_gone(&root.join("known.dcm")));
+        fs::write(root.join("a.dcm"), "x").unwrap();
+        assert_eq!(watch.look().files.len(), 1);
+        // As after a lost mount: another folder, empty, at the same path.
+        fs::rename(&root, dir.path().join("elsewhere")).unwrap();
+        fs::create_dir(&root).unwrap();
+        let seen = watch.look();
+        assert_eq!(seen.degraded, [Degraded::MountLost]);
+        assert!(!seen.is_gone(&root.join("a.dcm")));
+        fs::write(root.join("b.dcm"), "x").unwrap();
+        assert_eq!(names_of(&watch.look(), &root), ["b.dcm"], "mounted again");
+        fs::write(dir.path().join("file"), "x").unwrap();
+        let seen = silent(WatchParams::new(dir.path().join("file"))).look();
+        assert_eq!(seen.degraded[0].code(), "export_folder_unreadable");
+    }
+
+    #[test]
+    fn a_folder_inside_that_cannot_be_read_is_a_blind_spot() {
+        let dir = tempfile::tempdir().unwrap();
+        let shut = dir.path().join("shut");
+        fs::create_dir(&shut).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
+        let readable_anyway = fs::read_dir(&shut).is_ok();
+        let seen = silent(WatchParams::new(dir.path())).look();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o755)).unwrap();
+        if readable_anyway {
+            println!("skipped: this user reads every folder");
+            return;
+        }
+        assert_eq!(seen.degraded, [Degraded::BlindSpots(1)]);
+        assert!(!seen.is_gone(&shut.join("x")) && seen.is_gone(&dir.path().join("y")));
+    }
+
+    #[test]
+    fn inotify_wakes_and_tells_of_whole_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (send, woken) = mpsc::channel();
+        let wake = move || send.send(()).unwrap_or_default();
+        let mut watch = FolderWatch::new(WatchParams::new(dir.path()), Arc::new(wake));
+        watch.look();
+        if file_system(dir.path()).unwrap() != FileSystem::Local {
+            println!("skipped: the temporary folder is no local file system");
+            return;
+        }
+        assert!(watch.has_hints());
+        fs::create_dir(dir.path().join("s")).unwrap();
+        woken.recv_timeout(Duration::from_secs(5)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let path = dir.path().join("s/1.dcm");
+        fs::write(&path, "abc").unwrap();
+        let mut closed = BTreeSet::new();
+        while !closed.contains(&path) {
+            woken.recv_timeout(Duration::from_secs(5)).unwrap();
+            closed.extend(watch.look().closed);
+        }
+        // Reading must wake nobody, or the daemon would run in circles.
+        while woken.recv_timeout(Duration::from_millis(100)).is_ok() {}
+        fs::read(&path).unwrap();
+        watch.look();
+        assert!(woken.recv_timeout(Duration::from_millis(200)).is_err());
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_numbers() {
+        assert_eq!(file_system_of_magic(0x6969), FileSystem::Network("nfs"));
+        assert_eq!(file_system_of_magic(0xff53_4d42), FileSystem::Network("cifs"));
+        // As a signed 32-bit f_type is widened on some machines.
+        assert_eq!(file_system_of_magic(0xffff_ffff_ff53_4d42), FileSystem::Network("cifs"));
+        assert_eq!(file_system_of_magic(0xef53), FileSystem::Local);
+        let polled = WatchParams { poll_only: true, ..WatchParams::new("/") };
+        assert!(!silent(polled).has_hints());
+    }
+}

@@ -1,0 +1,361 @@
+//! MQTT 5 behind [`Link`]: the only file that knows the client library and tokio.
+//!
+//! Owns connecting (TLS, user and password, last will), tracked publishes and the taking
+//! down of a line. Every connection is a fresh client with a clean start: what was under way
+//! on the one before is not resumed but sent again from the outbox, which is the only memory.
+//! The client refuses to resume a session that only the broker remembers, as it is after a
+//! restart of this process, so a session kept by the broker would buy nothing but a second
+//! way to recover. Refuses to decide what is sent.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishNotice,
+    PublishOptions, PublishProperties, QoS, SubscribeFilterInput, Transport,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::contract::{ContractError, VERSION, check_base, check_device};
+use super::link::{Link, LinkEvent, Message, Request, Waker};
+
+/// Longest wait for TCP, TLS and the broker's greeting together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Largest packet taken from the broker: commands are short.
+const MOST_INCOMING: u32 = 16 * 1024;
+
+/// How to reach the broker and what to be called there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Params {
+    /// Broker's name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// Name of this client at the broker; one per device.
+    pub client_id: String,
+    /// First part of every topic.
+    pub base_topic: String,
+    /// This device: 1 to 32 of `a-z 0-9 -`.
+    pub device: String,
+    /// User name.
+    pub username: Option<String>,
+    /// File with the password; one line end is cut off. Read at every connect.
+    pub password_file: Option<PathBuf>,
+    /// Speak TLS.
+    pub tls: Option<Tls>,
+    /// Seconds between two signs of life.
+    pub keep_alive_s: u16,
+    /// Most messages under way.
+    pub inflight: u16,
+    /// Seconds between two health messages.
+    pub health_s: u64,
+    /// Listen to `cmd/{ping,ack,replay}`. Off by default.
+    pub commands: bool,
+}
+
+/// Files for TLS, all PEM, read at every connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The authority that signed the broker's certificate.
+    pub ca_file: PathBuf,
+    /// This device's certificate and private key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Params {
+    /// The usual values for a broker and a device.
+    pub fn new(host: &str, port: u16, device: &str) -> Params {
+        Params {
+            host: host.to_owned(),
+            port,
+            client_id: format!("hepalert-{device}"),
+            base_topic: "hepalert".to_owned(),
+            device: device.to_owned(),
+            username: None,
+            password_file: None,
+            tls: None,
+            keep_alive_s: 30,
+            inflight: 16,
+            health_s: 60,
+            commands: false,
+        }
+    }
+
+    /// Checks the names that become topics.
+    ///
+    /// # Errors
+    /// [`ContractError::Name`].
+    pub fn check(&self) -> Result<(), ContractError> {
+        check_device(&self.device)?;
+        check_base(&self.base_topic)
+    }
+
+    /// `<base>/v1/<device>`.
+    pub fn root(&self) -> String {
+        format!("{}/{VERSION}/{}", self.base_topic, self.device)
+    }
+
+    fn options(&self) -> Result<MqttOptions, String> {
+        let mut options = MqttOptions::new(self.client_id.clone(), (self.host.clone(), self.port));
+        options
+            .set_keep_alive(self.keep_alive_s)
+            .set_clean_start(true)
+            .set_connect_timeout(CONNECT)
+            .set_max_packet_size(Some(MOST_INCOMING))
+            .set_outgoing_inflight_upper_limit(self.inflight.max(1));
+        let password = match &self.password_file {
+            Some(file) => Some(read(file, "the password")?.trim_ascii_end().to_vec()),
+            None => None,
+        };
+        match (&self.username, password) {
+            (Some(name), Some(password)) => options.set_credentials(name.clone(), password),
+            (Some(name), None) => options.set_username(name.clone()),
+            (None, Some(password)) => options.set_password(password),
+            (None, None) => &mut options,
+        };
+        if let Some(tls) = &self.tls {
+            let ca = read(&tls.ca_file, "the broker's authority")?;
+            let client = match &tls.client {
+                Some((certificate, key)) => Some((
+                    read(certificate, "this device's certificate")?,
+                    read(key, "this device's key")?,
+                )),
+                None => None,
+            };
+            options.set_transport(Transport::tls(ca, client, None));
+        }
+        Ok(options)
+    }
+}
+
+fn read(file: &PathBuf, what: &str) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{}: {what} cannot be read: {error}", file.display()))
+}
+
+/// A connection and the task that drives it.
+struct Connection {
+    client: AsyncClient,
+    driver: JoinHandle<()>,
+}
+
+/// A line to a real broker. Lives in one thread, with its own runtime.
+pub struct MqttLink {
+    params: Params,
+    runtime: Runtime,
+    events: mpsc::UnboundedReceiver<(u64, LinkEvent)>,
+    report: mpsc::UnboundedSender<(u64, LinkEvent)>,
+    wake: Arc<Notify>,
+    connection: Option<Connection>,
+    /// What the broker says for this device when the line breaks.
+    will: Option<LastWill>,
+    /// Counts connections: what an earlier one still has to say is not listened to.
+    generation: u64,
+}
+
+impl MqttLink {
+    /// A line that is not open yet.
+    ///
+    /// # Errors
+    /// If the system refuses a runtime.
+    pub fn new(params: Params) -> std::io::Result<MqttLink> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Unbounded, but at most the window of answers and the commands of one packet limit.
+        let (report, events) = mpsc::unbounded_channel();
+        let wake = Arc::new(Notify::new());
+        let topic = format!("{}/availability", params.root());
+        let will = Some(LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None));
+        let (connection, generation) = (None, 0);
+        Ok(MqttLink { params, runtime, events, report, wake, connection, will, generation })
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        // The receiver lives as long as the sender does: both are ours.
+        let _ = self.report.send((self.generation, event));
+    }
+}
+
+impl Link for MqttLink {
+    fn open(&mut self) {
+        self.close(None);
+        self.generation += 1;
+        let mut options = match self.params.options() {
+            Ok(options) => options,
+            Err(words) => return self.tell(LinkEvent::Down(words)),
+        };
+        if let Some(will) = &self.will {
+            options.set_last_will(will.clone());
+        }
+        // Room for the window, the retained set and some replies.
+        let capacity = usize::from(self.params.inflight) + 32;
+        let (client, event_loop) = AsyncClient::builder(options).capacity(capacity).build();
+        let commands = self.params.commands.then(|| format!("{}/cmd/+", self.params.root()));
+        let driver = Driver {
+            generation: self.generation,
+            report: self.report.clone(),
+            client: client.clone(),
+            commands,
+        };
+        let driver = self.runtime.spawn(driver.drive(event_loop));
+        self.connection = Some(Connection { client, driver });
+    }
+
+    fn send(&mut self, message: Message) {
+        let Some(connection) = &self.connection else { return };
+        let ticket = message.ticket;
+        let properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            content_type: message.content_type.map(str::to_owned),
+            user_properties: message.properties,
+            correlation_data: message.correlation.map(Into::into),
+            ..PublishProperties::default()
+        };
+        let options =
+            PublishOptions::new(QoS::AtLeastOnce).retain(message.retain).properties(properties);
+        let _inside = self.runtime.enter();
+        match connection.client.try_publish_tracked(message.topic, message.body, options) {
+            Ok(notice) => {
+                let (report, generation) = (self.report.clone(), self.generation);
+                tokio::spawn(async move {
+                    if let Some(outcome) = answer(notice).await {
+                        let _ = report.send((generation, LinkEvent::Settled(ticket, outcome)));
+                    }
+                });
+            }
+            Err(error) => self.tell(LinkEvent::Settled(ticket, Err(error.to_string()))),
+        }
+    }
+
+    fn wait(&mut self, most: Duration) -> LinkEvent {
+        let MqttLink { runtime, events, wake, generation, .. } = self;
+        runtime.block_on(async {
+            let deadline = tokio::time::sleep(most);
+            tokio::pin!(deadline);
+            loop {
+                tokio::select! {
+                    biased;
+                    heard = events.recv() => match heard {
+                        Some((from, event)) if from == *generation => return event,
+                        Some(_) => {}
+                        None => return LinkEvent::Idle,
+                    },
+                    () = wake.notified() => return LinkEvent::Woken,
+                    () = &mut deadline => return LinkEvent::Idle,
+                }
+            }
+        })
+    }
+
+    fn close(&mut self, polite: Option<Duration>) {
+        let Some(Connection { client, mut driver }) = self.connection.take() else { return };
+        self.generation += 1;
+        let polite =
+            polite.filter(|patience| client.try_disconnect_with_timeout(*patience).is_ok());
+        self.runtime.block_on(async {
+            if let Some(patience) = polite
+                && tokio::time::timeout(patience, &mut driver).await.is_ok()
+            {
+                return;
+            }
+            driver.abort();
+            // Aborting is only a wish until the task was polled: without this the socket
+            // would stay open until the next wait.
+            let _ = driver.await;
+        });
+    }
+
+    fn waker(&self) -> Waker {
+        let wake = Arc::clone(&self.wake);
+        Arc::new(move || wake.notify_one())
+    }
+}
+
+/// The broker's answer to a publish; `None` if the connection was lost over it.
+async fn answer(notice: PublishNotice) -> Option<Result<(), String>> {
+    use rumqttc::PublishNoticeError as Lost;
+    match notice.wait_completion_async().await {
+        Ok(()) => Some(Ok(())),
+        Err(Lost::Recv | Lost::SessionReset) => None,
+        Err(refusal) => Some(Err(refusal.to_string())),
+    }
+}
+
+/// Drives one connection to its end. It is polled in its own task and never cancelled in the
+/// middle of a handshake.
+struct Driver {
+    generation: u64,
+    report: mpsc::UnboundedSender<(u64, LinkEvent)>,
+    client: AsyncClient,
+    commands: Option<String>,
+}
+
+impl Driver {
+    async fn drive(self, mut event_loop: EventLoop) {
+        loop {
+            match event_loop.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    self.listen();
+                    self.tell(LinkEvent::Up);
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    self.tell(LinkEvent::Request(request(publish)));
+                }
+                Ok(_) => {}
+                Err(ConnectionError::RequestsDone) => return,
+                // The first error ends the connection; whether and when there is another
+                // one is decided elsewhere.
+                Err(error) => return self.tell(LinkEvent::Down(error.to_string())),
+            }
+        }
+    }
+
+    fn listen(&self) {
+        let Some(filter) = &self.commands else { return };
+        let input = SubscribeFilterInput::new(filter.clone(), QoS::AtLeastOnce)
+            .retain_forward_rule(rumqttc::RetainForwardRule::Never);
+        if let Err(error) = self.client.try_subscribe_many([input]) {
+            log::warn!("commands cannot be listened to: {error}");
+        }
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        let _ = self.report.send((self.generation, event));
+    }
+}
+
+fn request(publish: rumqttc::Publish) -> Request {
+    let properties = publish.properties.unwrap_or_default();
+    Request {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        body: publish.payload.to_vec(),
+        retained: publish.retain,
+        response_topic: properties.response_topic,
+        correlation: properties.correlation_data.map(|data| data.to_vec()),
+    }
+}
+
+/// Whether a broker takes a connection with these parameters, within `patience`. The broker
+/// sees another client id, so that a running daemon is not thrown out, and no last will
+/// speaks of it.
+///
+/// # Errors
+/// The broker's or the system's words.
+pub fn probe(params: &Params, patience: Duration) -> Result<(), String> {
+    params.check().map_err(|error| error.to_string())?;
+    let mut params = params.clone();
+    params.client_id = format!("{}-probe-{}", params.client_id, std::process::id());
+    params.commands = false;
+    let mut link = MqttLink::new(params).map_err(|error| error.to_string())?;
+    link.will = None;
+    link.open();
+    let outcome = match link.wait(patience) {
+        LinkEvent::Up => Ok(()),
+        LinkEvent::Down(words) => Err(words),
+        _ => Err(format!("no answer within {} s", patience.as_secs())),
+    };
+    link.close(Some(Duration::from_secs(1)));
+    outcome
+}

@@ -1,0 +1,371 @@
+//! The publishing thread: asks the schedule, does as it says, tells it what came of it.
+//!
+//! Owns the clock, the tickets of what is under way and the comparison of the retained
+//! documents with what was last sent. Holds no decision about order or patience: those are
+//! in [`super::outbox`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::contract::{ContractError, Row, bounded, finite, schema_id};
+use super::link::{Link, LinkEvent, Message, Request};
+use super::messages::{Health, State, Vitals};
+use super::mqtt::Params;
+use super::outbox::{Item, Retained, Schedule, Step};
+use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
+
+mod command;
+
+/// How long the polite end of a connection may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to leave an outbox alone that failed.
+const OUTBOX_PAUSE: Duration = Duration::from_secs(1);
+/// Least time between two health messages.
+const HEALTH_PAUSE_MS: u64 = 5_000;
+/// Most events of the line handled before the schedule is asked again.
+const MOST_HEARD: usize = 64;
+
+pub(super) struct Sender<L> {
+    params: Params,
+    root: String,
+    link: L,
+    schedule: Schedule,
+    outbox: Box<dyn Outbox>,
+    snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    shared: Arc<Shared>,
+    began: Instant,
+    tickets: BTreeMap<u64, Item>,
+    next_ticket: u64,
+    /// What each document said when it was last sent, to see what is new.
+    last_sent: BTreeMap<Retained, Vec<u8>>,
+    last_health: u64,
+    /// Accepted by the broker, not yet marked in the outbox.
+    unmarked: Vec<u64>,
+}
+
+impl<L: Link> Sender<L> {
+    pub(super) fn new(
+        link: L,
+        params: Params,
+        schedule: Schedule,
+        outbox: Box<dyn Outbox>,
+        snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+        shared: Arc<Shared>,
+    ) -> Sender<L> {
+        Sender {
+            root: params.root(),
+            params,
+            link,
+            schedule,
+            outbox,
+            snapshot,
+            shared,
+            began: Instant::now(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            last_sent: BTreeMap::new(),
+            last_health: 0,
+            unmarked: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self) {
+        loop {
+            self.read_inbox();
+            let now = self.now();
+            match self.schedule.next(now) {
+                Step::Connect => {
+                    self.link.open();
+                    self.schedule.connecting(now);
+                }
+                Step::Abandon => {
+                    self.link.close(None);
+                    self.lost("the broker is silent");
+                }
+                Step::SendRetained(document) => self.send_retained(document),
+                Step::Fetch { after, most } => self.fetch(after, most),
+                Step::SendAgain(seq) => self.send_again(seq),
+                Step::SendReplay(seq) => self.send_replay(seq),
+                Step::Wait { ms } => self.listen(Duration::from_millis(ms)),
+                Step::Finished => break,
+            }
+        }
+        self.mark();
+        self.link.close(Some(FAREWELL));
+        lock(&self.shared.state).connected = false;
+    }
+
+    /// Milliseconds since the thread began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn read_inbox(&mut self) {
+        let Inbox { woken, stop_within } = std::mem::take(&mut *lock(&self.shared.inbox));
+        if let Some(within) = stop_within {
+            let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            self.schedule.stop(self.now().saturating_add(within));
+        } else if woken {
+            self.schedule.woken();
+            self.compare();
+        }
+    }
+
+    /// Finds the documents that no longer say what was last sent.
+    fn compare(&mut self) {
+        if !self.schedule.is_up() {
+            return;
+        }
+        for document in [Retained::Info, Retained::Status, Retained::Worklist, Retained::Health] {
+            let Some(said) = self.last_sent.get(&document) else { continue };
+            if *said == self.gist(document) {
+                continue;
+            }
+            if document == Retained::Health {
+                self.schedule.hasten_health(self.last_health + HEALTH_PAUSE_MS);
+            } else {
+                self.schedule.changed(document);
+            }
+        }
+    }
+
+    /// A document without what changes all the time.
+    fn gist(&self, document: Retained) -> Vec<u8> {
+        let mut snapshot = (self.snapshot)();
+        let said = match document {
+            Retained::Availability => return Vec::new(),
+            Retained::Info => {
+                snapshot.info.next_seq = 0;
+                serde_json::to_vec(&snapshot.info)
+            }
+            Retained::Status => serde_json::to_vec(&snapshot.status),
+            Retained::Worklist => serde_json::to_vec(&snapshot.worklist),
+            Retained::Health => {
+                let Vitals { queued, running, dead, last_self_test, .. } = snapshot.vitals;
+                serde_json::to_vec(&(queued, running, dead, last_self_test))
+            }
+        };
+        said.unwrap_or_default()
+    }
+
+    fn send_retained(&mut self, document: Retained) {
+        let now = self.now();
+        let gist = self.gist(document);
+        self.last_sent.insert(document, gist);
+        if document == Retained::Health {
+            self.last_health = now;
+        }
+        self.schedule.sent(Item::Retained(document), now);
+        match self.document(document) {
+            Ok(body) => {
+                let json = document != Retained::Availability;
+                let properties = if json {
+                    vec![("schema".to_owned(), schema_id(document.topic()))]
+                } else {
+                    Vec::new()
+                };
+                self.post(Item::Retained(document), document.topic(), body, properties);
+            }
+            Err(error) => {
+                log::error!("{} cannot be published: {error}", document.topic());
+                self.schedule.settled(Item::Retained(document), false, now);
+            }
+        }
+    }
+
+    fn document(&self, document: Retained) -> Result<Vec<u8>, ContractError> {
+        let stopping = self.schedule.is_stopping();
+        let Snapshot { info, mut status, worklist, vitals } = (self.snapshot)();
+        match document {
+            Retained::Availability => {
+                Ok(if stopping { b"offline".to_vec() } else { b"online".to_vec() })
+            }
+            Retained::Info => bounded("info", &info),
+            Retained::Status => {
+                if stopping {
+                    status.state = State::Stopped;
+                }
+                bounded("status", &status)
+            }
+            Retained::Worklist => bounded("worklist", &worklist),
+            Retained::Health => {
+                let health = Health::new(vitals, self.params.health_s, Timestamp::now());
+                finite("health", &serde_json::to_value(&health).unwrap_or_default())?;
+                bounded("health", &health)
+            }
+        }
+    }
+
+    fn fetch(&mut self, after: u64, most: usize) {
+        match self.outbox.unsent(after, most) {
+            Ok(rows) => {
+                let found: Vec<u64> = rows.iter().map(|row| row.seq).collect();
+                let to_send = self.schedule.fetched(&found, most);
+                for row in rows.iter().filter(|row| to_send.contains(&row.seq)) {
+                    self.send_row(row, Item::Event(row.seq));
+                }
+            }
+            Err(error) => {
+                log::error!("the outbox cannot be read: {error}");
+                self.listen(OUTBOX_PAUSE);
+            }
+        }
+    }
+
+    fn send_again(&mut self, seq: u64) {
+        match self.outbox.row(seq) {
+            Ok(Some(row)) => self.send_row(&row, Item::Event(seq)),
+            Ok(None) => self.schedule.forget(seq),
+            Err(error) => {
+                log::error!("the outbox cannot be read: {error}");
+                self.listen(OUTBOX_PAUSE);
+            }
+        }
+    }
+
+    fn send_replay(&mut self, seq: u64) {
+        match self.outbox.row(seq) {
+            Ok(Some(row)) => self.send_row(&row, Item::Replay(seq)),
+            Ok(None) => self.schedule.replayed(seq),
+            Err(error) => {
+                log::error!("the outbox cannot be read: {error}");
+                self.listen(OUTBOX_PAUSE);
+            }
+        }
+    }
+
+    fn send_row(&mut self, row: &Row, item: Item) {
+        let now = self.now();
+        self.schedule.sent(item, now);
+        let replay = matches!(item, Item::Replay(_));
+        match row.body(&self.params.device, replay) {
+            Ok(body) => {
+                let kind = row.draft.kind;
+                let properties = vec![
+                    ("schema".to_owned(), schema_id(kind.name())),
+                    ("id".to_owned(), row.draft.id.to_string()),
+                ];
+                self.post(item, kind.topic(), body, properties);
+            }
+            Err(error) => {
+                log::error!("event {} cannot be published: {error}", row.seq);
+                self.settle(item, false);
+            }
+        }
+    }
+
+    fn post(&mut self, item: Item, topic: &str, body: Vec<u8>, properties: Vec<(String, String)>) {
+        let retained = matches!(item, Item::Retained(_));
+        let plain = item == Item::Retained(Retained::Availability);
+        let ticket = self.ticket();
+        self.tickets.insert(ticket, item);
+        self.link.send(Message {
+            ticket,
+            topic: format!("{}/{topic}", self.root),
+            retain: retained,
+            body,
+            content_type: (!plain).then_some("application/json"),
+            properties,
+            correlation: None,
+        });
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Waits for the line, then takes what has gathered, so that a burst of answers is
+    /// marked in one transaction.
+    fn listen(&mut self, most: Duration) {
+        let mut event = self.link.wait(most);
+        for _ in 0..MOST_HEARD {
+            if event == LinkEvent::Idle {
+                break;
+            }
+            self.hear(event);
+            event = self.link.wait(Duration::ZERO);
+        }
+        self.hear(event);
+        self.mark();
+    }
+
+    fn hear(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up => {
+                log::info!("connected to the broker");
+                self.tickets.clear();
+                self.schedule.connected(self.now());
+                let mut state = lock(&self.shared.state);
+                state.connected = true;
+                state.connections += 1;
+            }
+            LinkEvent::Down(words) => self.lost(&words),
+            LinkEvent::Settled(ticket, outcome) => {
+                let Some(item) = self.tickets.remove(&ticket) else { return };
+                if let Err(words) = &outcome {
+                    log::warn!("the broker refused a message: {words}");
+                    lock(&self.shared.state).last_error = Some(words.clone());
+                }
+                self.settle(item, outcome.is_ok());
+            }
+            LinkEvent::Request(request) => self.obey(&request),
+            LinkEvent::Woken | LinkEvent::Idle => {}
+        }
+    }
+
+    fn settle(&mut self, item: Item, accepted: bool) {
+        self.schedule.settled(item, accepted, self.now());
+        let Item::Event(seq) = item else { return };
+        let mut state = lock(&self.shared.state);
+        if accepted {
+            state.accepted += 1;
+            self.unmarked.push(seq);
+        } else {
+            state.refused += 1;
+            drop(state);
+            self.note_refused(&[seq]);
+        }
+    }
+
+    fn lost(&mut self, words: &str) {
+        log::warn!("no connection to the broker: {words}");
+        self.tickets.clear();
+        let under_way = self.schedule.lost(self.now());
+        self.note_refused(&under_way);
+        let mut state = lock(&self.shared.state);
+        state.connected = false;
+        state.last_error = Some(words.to_owned());
+    }
+
+    /// Counting is all that this is for: a failure costs nothing but the count.
+    fn note_refused(&mut self, seqs: &[u64]) {
+        if !seqs.is_empty()
+            && let Err(error) = self.outbox.refused(seqs)
+        {
+            log::warn!("attempts cannot be counted: {error}");
+        }
+    }
+
+    /// What cannot be marked now is marked later; until then it would at worst be sent twice.
+    fn mark(&mut self) {
+        if self.unmarked.is_empty() {
+            return;
+        }
+        match self.outbox.accepted(&self.unmarked) {
+            Ok(()) => self.unmarked.clear(),
+            Err(error) => log::error!("sent events cannot be marked: {error}"),
+        }
+    }
+
+    fn obey(&mut self, request: &Request) {
+        command::obey(self, request);
+    }
+}
+
+#[cfg(test)]
+#[path = "sender_tests.rs"]
+mod tests;

@@ -1,0 +1,219 @@
+//! The report's folder: label maps, instance map, pictures, and `report.json` last.
+//!
+//! Owns the names of the files and that the folder is there whole or not at all: everything
+//! is written into a folder beside it, which then takes its place.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::Array3;
+use sha2::{Digest, Sha256};
+
+use super::canvas::Canvas;
+use super::pictures::{self, Marked, Scene};
+use super::types::{ArtefactRecord, Report};
+use crate::pipeline::{Finding, Findings};
+use crate::study::{AlignedStudy, Phase};
+use crate::volume::{LabelMap, Volume, nifti};
+
+/// Pictures of single lesions; the overview marks all.
+const MAX_LESION_PICTURES: usize = 20;
+/// Name of the report in its folder.
+pub const REPORT: &str = "report.json";
+
+/// Why a report was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A file or folder.
+    #[error("{}: {reason}; check space and rights", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// A picture.
+    #[error("a picture could not be encoded: {0}")]
+    Picture(#[from] png::EncodingError),
+    /// The report itself.
+    #[error("the report could not be encoded: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A folder being filled; [`Draft::finish`] puts it in its place, dropping it removes it.
+pub struct Draft {
+    folder: tempfile::TempDir,
+    target: PathBuf,
+    artefacts: Vec<ArtefactRecord>,
+}
+
+impl Draft {
+    /// Begins the folder `target`; its parent is made if it is missing.
+    ///
+    /// # Errors
+    /// [`WriteError::File`] if no folder can be made there.
+    pub fn begin(target: &Path) -> Result<Draft, WriteError> {
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let failed = |reason| WriteError::File { path: parent.to_owned(), reason };
+        fs::create_dir_all(parent).map_err(failed)?;
+        let folder =
+            tempfile::Builder::new().prefix(".report-").tempdir_in(parent).map_err(failed)?;
+        Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new() })
+    }
+
+    /// Writes label maps, instances and pictures. `step` is told how many files are done.
+    ///
+    /// # Errors
+    /// [`WriteError`] names the file.
+    pub fn add_findings(
+        &mut self,
+        study: &AlignedStudy,
+        findings: &Findings,
+        step: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), WriteError> {
+        // Lesions are best seen in the portal venous phase.
+        let venous = study.phases().iter().find(|(phase, _)| *phase == Phase::Vp);
+        let (_, image) = venous.unwrap_or(&study.phases()[0]);
+        let captions: Vec<String> = findings.kept.iter().map(caption).collect();
+        let marked: Vec<Marked<'_>> = findings.kept.iter().zip(&captions).map(mark).collect();
+        let scene = Scene { image, labels: &findings.labels_high };
+        let singles = marked.len().min(MAX_LESION_PICTURES);
+        let total = 4 + singles;
+        step(0, total);
+        self.add("labels_base.nii.gz", &nifti::write::write_u8(&findings.labels_base))?;
+        step(1, total);
+        self.add("labels_high.nii.gz", &nifti::write::write_u8(&findings.labels_high))?;
+        step(2, total);
+        let instances = instances(&findings.kept, &findings.labels_base);
+        self.add("lesions.nii.gz", &nifti::write::write_i16(&instances))?;
+        step(3, total);
+        self.add_picture("pictures/overview.png", &pictures::overview(&scene, &marked))?;
+        for (done, lesion) in marked.iter().take(singles).enumerate() {
+            let name = format!("pictures/lesion-{:02}.png", lesion.number);
+            self.add_picture(&name, &pictures::lesion(&scene, lesion, &marked))?;
+            step(5 + done, total);
+        }
+        Ok(())
+    }
+
+    /// Writes `margin.nii.gz`: per voxel the logarithm of the smallest lesion gain at which it
+    /// turns to lesion, held to +-100, which no gain reaches.
+    ///
+    /// # Errors
+    /// [`WriteError::File`].
+    pub fn add_margin(&mut self, findings: &Findings) -> Result<(), WriteError> {
+        let scores = &findings.scores;
+        let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
+        self.add("margin.nii.gz", &nifti::write::write_f32(&margin))
+    }
+
+    fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {
+        self.add(name, &picture.png()?)
+    }
+
+    /// Writes one file and remembers its hash.
+    ///
+    /// # Errors
+    /// [`WriteError::File`].
+    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        self.put(name, bytes)?;
+        self.artefacts.push(ArtefactRecord {
+            path: name.to_owned(),
+            sha256: hex(&Sha256::digest(bytes)),
+            bytes: bytes.len() as u64,
+        });
+        Ok(())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let path = self.folder.path().join(name);
+        let failed = |reason| WriteError::File { path: path.clone(), reason };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let mut file = File::create(&path).map_err(failed)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    /// Writes `report.json` with the artefacts filled in and puts the folder in its place,
+    /// replacing an older one. Returns the report's path.
+    ///
+    /// # Errors
+    /// [`WriteError`]; an older folder is then still there.
+    pub fn finish(self, report: &mut Report) -> Result<PathBuf, WriteError> {
+        report.artefacts.clone_from(&self.artefacts);
+        let mut bytes = serde_json::to_vec_pretty(report)?;
+        bytes.push(b'\n');
+        self.put(REPORT, &bytes)?;
+        let target = self.target.clone();
+        let failed = |reason| WriteError::File { path: target.clone(), reason };
+        let folder = self.folder.keep();
+        if target.exists() {
+            fs::remove_dir_all(&target).map_err(failed)?;
+        }
+        fs::rename(&folder, &target).map_err(failed)?;
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // The name must be on disk before the store says that the report exists.
+        File::open(parent.unwrap_or(Path::new("."))).and_then(|d| d.sync_all()).map_err(failed)?;
+        Ok(target.join(REPORT))
+    }
+}
+
+/// Reads a report back.
+///
+/// # Errors
+/// [`WriteError::File`] or [`WriteError::Json`].
+pub fn read(path: &Path) -> Result<Report, WriteError> {
+    let failed = |reason| WriteError::File { path: path.to_owned(), reason };
+    let bytes = fs::read(path).map_err(failed)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// Readers refuse what is not finite, and a class that cannot occur has an infinite margin.
+fn bounded(margin: f32) -> f32 {
+    margin.clamp(-100.0, 100.0)
+}
+
+fn mark<'a>((finding, caption): (&'a Finding, &'a String)) -> Marked<'a> {
+    Marked {
+        number: finding.detection.id as usize,
+        detection: &finding.detection,
+        malignant: finding.detection.kind.is_malignant(),
+        caption,
+    }
+}
+
+fn caption(finding: &Finding) -> String {
+    let detection = &finding.detection;
+    let what = if detection.kind.is_malignant() { "Suspected finding" } else { "Finding" };
+    let hu = finding.measured.hu.iter().find_map(|(phase, hu)| hu.map(|hu| (*phase, hu.mean)));
+    let hu = hu.map_or(String::new(), |(phase, mean)| format!(", {mean:.0} HU in {phase}"));
+    format!(
+        "{what} {}: {}, {:.1} cm3, {:.0} mm{hu}, view {}",
+        detection.id,
+        detection.kind,
+        detection.volume_cm3,
+        finding.measured.max_diameter_mm,
+        finding.view.name(),
+    )
+}
+
+/// Each kept lesion's number where it is; where two overlap, the more urgent one's.
+fn instances(kept: &[Finding], like: &LabelMap) -> Volume<i16> {
+    let mut map = Array3::zeros(like.voxels().raw_dim());
+    for finding in kept.iter().rev() {
+        let id = i16::try_from(finding.detection.id).unwrap_or(i16::MAX);
+        let lo = finding.detection.region.lo;
+        for ((z, y, x), _) in finding.detection.mask.indexed_iter().filter(|(_, on)| **on) {
+            map[[lo[0] + z, lo[1] + y, lo[2] + x]] = id;
+        }
+    }
+    Volume::new(Arc::clone(like.grid()), map)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,94 @@
+//! From findings to the records of `report.json`.
+
+use std::collections::BTreeMap;
+
+use super::types::{LesionRecord, PatientClasses, ThirdStageRecord};
+use crate::anatomy::Lesion;
+use crate::detect::measure::Measurements;
+use crate::pipeline::{Finding, Findings};
+use crate::reclassify::Reclassified;
+use crate::verdict::{PatientClass, Verdict};
+
+/// Largest part of a metre, litre or unit that a report tells apart: figures are rounded to
+/// this many decimals so that they read well; voxels are coarser.
+const DECIMALS: i32 = 4;
+
+/// The kept lesions, numbered as in `lesions.nii.gz`.
+pub fn kept(findings: &Findings) -> Vec<LesionRecord> {
+    findings.kept.iter().map(|finding| record(finding, finding.detection.id)).collect()
+}
+
+/// The discarded lesions; they have no number.
+pub fn discarded(findings: &Findings) -> Vec<LesionRecord> {
+    findings.discarded.iter().map(|finding| record(finding, 0)).collect()
+}
+
+/// The classes of both views.
+pub fn classes(verdict: &Verdict) -> PatientClasses {
+    let name = |class: PatientClass| class.name().to_owned();
+    let joint = match verdict {
+        Verdict::Decided(class) => Some(name(*class)),
+        Verdict::Uncertain { .. } => None,
+    };
+    PatientClasses { base: name(verdict.base()), high: name(verdict.high()), joint }
+}
+
+fn record(finding: &Finding, id: u32) -> LesionRecord {
+    let Finding { detection, measured, judged, view } = finding;
+    let score = measured.score.map_or([0.0; 2], |score| [score.mean, f64::from(score.max)]);
+    LesionRecord {
+        id,
+        class: detection.kind.name().to_owned(),
+        malignant: detection.kind.is_malignant(),
+        volume_cm3: rounded(detection.volume_cm3),
+        max_diameter_mm: rounded(measured.max_diameter_mm),
+        max_axial_diameter_mm: rounded(measured.axial_diameter_mm),
+        centre_ras_mm: measured.centre_ras_mm.map(rounded),
+        bbox_zyx: [detection.region.lo, detection.region.hi],
+        mean_hu: mean_hu(measured),
+        surface_distance_mm: measured.liver_surface_mm.map(rounded),
+        lesion_score: score.map(rounded),
+        view: view.name().to_owned(),
+        reclassified: third_stage(detection.kind, judged.as_ref()),
+    }
+}
+
+fn mean_hu(measured: &Measurements) -> BTreeMap<String, f64> {
+    let known = measured
+        .hu
+        .iter()
+        .filter_map(|(phase, hu)| hu.map(|hu| (phase.code().to_owned(), rounded(hu.mean))));
+    known.collect()
+}
+
+fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord {
+    let Some(judged) = judged else {
+        return ThirdStageRecord {
+            outcome: "not_run".to_owned(),
+            score_cm3: None,
+            score_std_cm3: None,
+            ratio: None,
+            patch_volumes_cm3: Vec::new(),
+            votes_cm3: BTreeMap::new(),
+            label_before: kind.name().to_owned(),
+            label_after: kind.name().to_owned(),
+        };
+    };
+    let votes = Lesion::ALL.into_iter().zip(judged.votes_cm3);
+    ThirdStageRecord {
+        outcome: judged.why.name().to_owned(),
+        score_cm3: judged.score_cm3.map(rounded),
+        score_std_cm3: judged.score_std_cm3.map(rounded),
+        ratio: judged.ratio.map(rounded),
+        patch_volumes_cm3: judged.patch_volumes_cm3.iter().copied().map(rounded).collect(),
+        votes_cm3: votes.map(|(kind, cm3)| (kind.name().to_owned(), rounded(cm3))).collect(),
+        label_before: judged.label_before.name().to_owned(),
+        label_after: judged.label_after.name().to_owned(),
+    }
+}
+
+/// Four decimals; what is not finite becomes 0, which JSON can hold.
+pub fn rounded(value: f64) -> f64 {
+    let scale = 10f64.powi(DECIMALS);
+    if value.is_finite() { (value * scale).round() / scale } else { 0.0 }
+}

@@ -1,0 +1,206 @@
+//! The wire types of `report.json`, version 1. Within a version fields are only added.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Name of this version in the `schema` field.
+pub const SCHEMA: &str = "hepalert.report.v1";
+/// Stands in every report and alert.
+pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
+
+/// Everything that is known of one analysed study. No patient identifiers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Keyed hash of the study UID, 32 hex digits.
+    pub study_key: String,
+    /// 1, and one more for each late series.
+    pub revision: u32,
+    /// `screening`, `diagnosis` or `venous`.
+    pub setting: String,
+    /// The phases read, in channel order.
+    pub phases: Vec<PhaseRecord>,
+    /// `suspected`, `not_suspected` or `uncertain`.
+    pub verdict: String,
+    /// The paper's joint decision: `decided` if both views give one class, else `uncertain`.
+    pub paper_status: String,
+    /// The patient classes.
+    pub patient_class: PatientClasses,
+    /// Lesions kept after the third stage, most urgent first.
+    pub lesions: Vec<LesionRecord>,
+    /// Lesions that the third stage discarded.
+    pub discarded: Vec<LesionRecord>,
+    /// Volume of the liver with its lesions and vessels, in cm3.
+    pub liver_cm3: f64,
+    /// What may lower the trust in this report, as short codes.
+    pub quality: Vec<String>,
+    /// The program and its settings.
+    pub pipeline: PipelineRecord,
+    /// The networks used.
+    pub engines: Vec<EngineRecord>,
+    /// Fingerprint and grid of the input.
+    pub input: InputRecord,
+    /// Seconds per stage and altogether.
+    pub timing: TimingRecord,
+    /// Highest memory use of the process while it worked, in MiB.
+    pub peak_memory_mib: f64,
+    /// Files written beside this one.
+    pub artefacts: Vec<ArtefactRecord>,
+    /// [`NOTICE`].
+    pub notice: String,
+}
+
+/// One phase and how it was recognised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseRecord {
+    /// `nc`, `ap`, `vp` or `dp`.
+    pub phase: String,
+    /// What it was recognised by.
+    pub source: String,
+    /// `high`, `medium` or `low`.
+    pub confidence: String,
+}
+
+/// The patient's class in each view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PatientClasses {
+    /// In the base view.
+    pub base: String,
+    /// In the high-sensitivity view.
+    pub high: String,
+    /// Where both agree.
+    #[serde(rename = "final")]
+    pub joint: Option<String>,
+}
+
+/// One lesion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LesionRecord {
+    /// Number in this report and in `lesions.nii.gz`; from 1. 0 for discarded lesions.
+    pub id: u32,
+    /// The type after the third stage.
+    pub class: String,
+    /// HCC, ICC or metastasis.
+    pub malignant: bool,
+    /// Volume in cm3.
+    pub volume_cm3: f64,
+    /// Largest distance between two of its voxels, in mm.
+    pub max_diameter_mm: f64,
+    /// The same within one slice, in mm.
+    pub max_axial_diameter_mm: f64,
+    /// Centre in patient space, RAS, in mm.
+    pub centre_ras_mm: [f64; 3],
+    /// Box in voxels, half-open, `[[z0,y0,x0],[z1,y1,x1]]`.
+    pub bbox_zyx: [[usize; 3]; 2],
+    /// Mean HU per phase.
+    pub mean_hu: BTreeMap<String, f64>,
+    /// Least distance of its voxels to the liver's surface, in mm, where known.
+    pub surface_distance_mm: Option<f64>,
+    /// Mean and highest lesion score of the first stage, 0 to 1.
+    pub lesion_score: [f64; 2],
+    /// `common` to both views, or only in `base` or `high`.
+    pub view: String,
+    /// What the third stage found.
+    pub reclassified: ThirdStageRecord,
+}
+
+/// What the second network made of a lesion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThirdStageRecord {
+    /// `kept`, `bypassed`, `too_small`, `low_score` or `not_run`.
+    pub outcome: String,
+    /// Mean overlap over the patches, in cm3.
+    pub score_cm3: Option<f64>,
+    /// Standard deviation of the overlaps, in cm3.
+    pub score_std_cm3: Option<f64>,
+    /// `score_cm3` over the lesion's volume.
+    pub ratio: Option<f64>,
+    /// Overlap in each patch, in cm3.
+    pub patch_volumes_cm3: Vec<f64>,
+    /// Votes per lesion type, in cm3.
+    pub votes_cm3: BTreeMap<String, f64>,
+    /// The type before.
+    pub label_before: String,
+    /// The type after.
+    pub label_after: String,
+}
+
+/// The program and what determines its results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PipelineRecord {
+    /// Version of hepalert.
+    pub version: String,
+    /// SHA-256 over version, engine and parameters.
+    pub fingerprint: String,
+    /// Lesion gains of the two views.
+    pub lesion_gain: LesionGains,
+}
+
+/// The two sensitivities.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LesionGains {
+    /// Base view.
+    pub base: f32,
+    /// High-sensitivity view.
+    pub high: f32,
+}
+
+/// One network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineRecord {
+    /// `segment` or `reclassify`.
+    pub role: String,
+    /// The bundle's id.
+    pub id: String,
+    /// The bundle's version.
+    pub version: u64,
+    /// SHA-256 of the bundle's manifest, which holds those of its files.
+    pub sha256: String,
+    /// `tract`, `openvino` or `tensorrt`.
+    pub backend: String,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InputRecord {
+    /// SHA-256 over the content of all files, independent of names and order.
+    pub fingerprint: String,
+    /// Voxels `[z, y, x]`.
+    pub shape: [usize; 3],
+    /// Millimetres `[z, y, x]`.
+    pub spacing_mm: [f64; 3],
+    /// When the study was acquired, where the files say.
+    pub acquired: Option<String>,
+}
+
+/// How long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimingRecord {
+    /// Seconds per stage, in order.
+    pub stages: Vec<StageSeconds>,
+    /// Seconds altogether.
+    pub total_s: f64,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageSeconds {
+    /// Its name.
+    pub stage: String,
+    /// Its duration.
+    pub seconds: f64,
+}
+
+/// A file beside the report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ArtefactRecord {
+    /// Path relative to the report.
+    pub path: String,
+    /// SHA-256 of its content.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}

@@ -1,0 +1,471 @@
+//! Jobs: one per revision of a study, from the queue to its end.
+//!
+//! Owns the states and the steps between them:
+//!
+//! ```text
+//! queued -> running -> done | rejected | dead      running -> queued (retry, crash)
+//! queued -> superseded (a later revision came)     dead | rejected -> queued (requeue)
+//! ```
+//!
+//! Every step takes its events with it: they commit together or not at all.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde_json::json;
+
+use crate::study::{Setting, StudyKey};
+
+use super::job::{
+    Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
+};
+use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, worklist};
+
+const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
+    attempts, not_before, priority, received_at, started_at, finished_at, reason_code";
+
+impl Store {
+    /// Takes a study into the queue, once per set of files. `announce` makes the events of a
+    /// new job; it runs inside the transaction and must not call the store.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses; then neither job nor event is there.
+    pub fn enqueue(
+        &self,
+        new: &NewJob,
+        now: Timestamp,
+        announce: impl FnOnce(&Admission) -> Vec<NewEvent>,
+    ) -> Result<Enqueued, StoreError> {
+        self.write(|tx| admit(tx, new, JobState::Queued, None, now, announce))
+    }
+
+    /// Refuses a study before it ever was a job: the same files are then not brought again.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn refuse(
+        &self,
+        new: &NewJob,
+        code: &str,
+        now: Timestamp,
+        announce: impl FnOnce(&Admission) -> Vec<NewEvent>,
+    ) -> Result<Enqueued, StoreError> {
+        self.write(|tx| admit(tx, new, JobState::Rejected, Some(code), now, announce))
+    }
+
+    /// Takes the next job whose time has come: highest priority first, then the oldest. It
+    /// counts as begun, with the events of `announce`.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn next_job(
+        &self,
+        now: Timestamp,
+        announce: impl FnOnce(&Job) -> Vec<NewEvent>,
+    ) -> Result<Option<Job>, StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?1
+                WHERE id = (SELECT id FROM jobs WHERE state = 'queued' AND not_before <= ?1
+                            ORDER BY priority DESC, id LIMIT 1)
+                RETURNING id";
+            let id: Option<i64> = tx.query_row(sql, [millis(now)], |row| row.get(0)).optional()?;
+            let Some(id) = id else { return Ok(None) };
+            let job = job(tx, JobId(id))?;
+            outbox::append(tx, &announce(&job), now)?;
+            Ok(Some(job))
+        })
+    }
+
+    /// When the next job's time comes, if one waits.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn next_job_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT min(not_before) FROM jobs WHERE state = 'queued'";
+        self.read(|connection| {
+            let at: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
+            Ok(at.map(instant).transpose()?)
+        })
+    }
+
+    /// Puts a running job back, to be begun again at `not_before`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn retry(
+        &self,
+        job: JobId,
+        not_before: Timestamp,
+        reason_code: &str,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            must_be(tx, job, &[JobState::Running], "running")?;
+            let sql = "UPDATE jobs SET state = 'queued', not_before = ?2, reason_code = ?3
+                       WHERE id = ?1";
+            tx.execute(sql, params![job.0, millis(not_before), reason_code])?;
+            Ok(())
+        })
+    }
+
+    /// Puts a failed or refused job back to the queue by hand, with its attempts forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn requeue(&self, job: JobId, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|tx| {
+            must_be(tx, job, &[JobState::Dead, JobState::Rejected], "dead or rejected")?;
+            let sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0,
+                       finished_at = NULL WHERE id = ?1";
+            tx.execute(sql, [job.0])?;
+            audit::append(tx, now, "job_requeued", &json!({ "job": job.0 }).to_string())
+        })
+    }
+
+    /// Puts a job aside that failed too often.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn dead_letter(
+        &self,
+        job: JobId,
+        code: &str,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| end(tx, job, JobState::Dead, code, events, now))
+    }
+
+    /// Refuses a job's input for good.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn reject(
+        &self,
+        job: JobId,
+        code: &str,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| end(tx, job, JobState::Rejected, code, events, now))
+    }
+
+    /// Completes a study: report, events, job and worklist in one transaction. Finishing a
+    /// job that is done already changes nothing and returns false.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn finish(
+        &self,
+        id: JobId,
+        finished: &Finished,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|tx| {
+            let before = job(tx, id)?;
+            if before.state == JobState::Done {
+                return Ok(false);
+            }
+            must_be(tx, id, &[JobState::Running], "running")?;
+            store_report(tx, &before, finished, now)?;
+            outbox::append(tx, events, now)?;
+            worklist::settle(tx, &before, finished.alert.as_ref(), now)?;
+            let sql = "UPDATE jobs SET state = 'done', finished_at = ?2, reason_code = NULL
+                       WHERE id = ?1";
+            tx.execute(sql, params![id.0, millis(now)])?;
+            let verdict = finished.alert.as_ref().map(|alert| alert.verdict.as_str());
+            note(tx, "job_finished", &before, verdict, now)?;
+            Ok(true)
+        })
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`].
+    pub fn job(&self, id: JobId) -> Result<Job, StoreError> {
+        self.read(|connection| job(connection, id))
+    }
+
+    /// The newest jobs, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn jobs(&self, most: usize) -> Result<Vec<Job>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM jobs ORDER BY id DESC LIMIT ?1");
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([most as i64], row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Every revision of a study, oldest first.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn jobs_of(&self, study_key: &StudyKey) -> Result<Vec<Job>, StoreError> {
+        self.read(|connection| jobs_of(connection, study_key))
+    }
+
+    /// How many jobs there are in each state.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn job_counts(&self) -> Result<JobCounts, StoreError> {
+        self.read(|connection| {
+            let mut counts = JobCounts::default();
+            let mut statement =
+                connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let count = row.get::<_, i64>(1)? as u64;
+                match state(&row.get::<_, String>(0)?)? {
+                    JobState::Queued => counts.queued = count,
+                    JobState::Running => counts.running = count,
+                    JobState::Done => counts.done = count,
+                    JobState::Rejected => counts.rejected = count,
+                    JobState::Dead => counts.dead = count,
+                    JobState::Superseded => counts.superseded = count,
+                }
+            }
+            Ok(counts)
+        })
+    }
+
+    /// Every set of files that was ever taken or refused: the intake brings none of them
+    /// again.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn known(&self) -> Result<Vec<Known>, StoreError> {
+        let sql = "SELECT study_key, fingerprint, revision FROM jobs ORDER BY id";
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Known {
+                    study_key: key(&row.get::<_, String>(0)?)?,
+                    input_fingerprint: row.get(1)?,
+                    revision: row.get(2)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The report of a study's latest revision that has one.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn report(&self, study_key: &StudyKey) -> Result<Option<StoredReport>, StoreError> {
+        let sql = "SELECT revision, pipeline_fingerprint, report_json, artefacts_json, created
+                   FROM reports WHERE study_key = ?1 ORDER BY revision DESC, created DESC LIMIT 1";
+        self.read(|connection| {
+            let report = connection.query_row(sql, [study_key.as_str()], |row| {
+                Ok(StoredReport {
+                    revision: row.get(0)?,
+                    pipeline_fingerprint: row.get(1)?,
+                    report_json: row.get(2)?,
+                    artefacts_json: row.get(3)?,
+                    created: instant(row.get(4)?)?,
+                })
+            });
+            Ok(report.optional()?)
+        })
+    }
+}
+
+/// Jobs that a dead process left running wait again; their attempts stay counted, so a study
+/// that kills the process does not do so for ever.
+pub(super) fn recover(tx: &Transaction<'_>) -> Result<Vec<JobId>, StoreError> {
+    let sql = "UPDATE jobs SET state = 'queued', not_before = 0 WHERE state = 'running'
+               RETURNING id";
+    let mut statement = tx.prepare(sql)?;
+    let ids = statement.query_map([], |row| Ok(JobId(row.get(0)?)))?;
+    let mut ids: Vec<JobId> = ids.collect::<Result<_, _>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn admit(
+    tx: &Transaction<'_>,
+    new: &NewJob,
+    state: JobState,
+    code: Option<&str>,
+    now: Timestamp,
+    announce: impl FnOnce(&Admission) -> Vec<NewEvent>,
+) -> Result<Enqueued, StoreError> {
+    let earlier = jobs_of(tx, &new.study_key)?;
+    if let Some(same) = earlier.iter().find(|j| j.input_fingerprint == new.input_fingerprint) {
+        return Ok(Enqueued::Duplicate(same.id));
+    }
+    let revision = earlier.last().map_or(0, |job| job.revision) + 1;
+    // A refused revision does not take an older, good one out of the queue.
+    let superseded =
+        if state == JobState::Queued { supersede(tx, earlier, now)? } else { Vec::new() };
+    let id = insert(tx, new, revision, state, code, now)?;
+    let admission = Admission { job: id, revision, superseded };
+    outbox::append(tx, &announce(&admission), now)?;
+    note(
+        tx,
+        if code.is_some() { "study_refused" } else { "job_queued" },
+        &job(tx, id)?,
+        code,
+        now,
+    )?;
+    Ok(Enqueued::New(admission))
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    new: &NewJob,
+    revision: u32,
+    state: JobState,
+    code: Option<&str>,
+    now: Timestamp,
+) -> Result<JobId, StoreError> {
+    let sql = "INSERT INTO jobs (study_key, revision, setting, fingerprint, files_json, state,
+        priority, received_at, finished_at, reason_code)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let finished_at = (state != JobState::Queued).then(|| millis(now));
+    tx.execute(
+        sql,
+        params![
+            new.study_key.as_str(),
+            revision,
+            new.setting.name(),
+            new.input_fingerprint,
+            new.files_json,
+            state.name(),
+            new.priority,
+            millis(new.received_at),
+            finished_at,
+            code,
+        ],
+    )?;
+    Ok(JobId(tx.last_insert_rowid()))
+}
+
+fn supersede(
+    tx: &Transaction<'_>,
+    earlier: Vec<Job>,
+    now: Timestamp,
+) -> Result<Vec<Job>, StoreError> {
+    let waiting: Vec<Job> = earlier.into_iter().filter(|j| j.state == JobState::Queued).collect();
+    for job in &waiting {
+        let sql = "UPDATE jobs SET state = 'superseded', finished_at = ?2 WHERE id = ?1";
+        tx.execute(sql, params![job.id.0, millis(now)])?;
+    }
+    Ok(waiting)
+}
+
+fn end(
+    tx: &Transaction<'_>,
+    id: JobId,
+    state: JobState,
+    code: &str,
+    events: &[NewEvent],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    must_be(tx, id, &[JobState::Running, JobState::Queued], "queued or running")?;
+    let sql = "UPDATE jobs SET state = ?2, finished_at = ?3, reason_code = ?4 WHERE id = ?1";
+    tx.execute(sql, params![id.0, state.name(), millis(now), code])?;
+    outbox::append(tx, events, now)?;
+    let what = if state == JobState::Dead { "job_dead" } else { "job_rejected" };
+    note(tx, what, &job(tx, id)?, Some(code), now)
+}
+
+fn store_report(
+    tx: &Transaction<'_>,
+    job: &Job,
+    finished: &Finished,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO reports
+        (study_key, revision, pipeline_fingerprint, report_json, artefacts_json, created)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    tx.execute(
+        sql,
+        params![
+            job.study_key.as_str(),
+            job.revision,
+            finished.pipeline_fingerprint,
+            finished.report_json,
+            finished.artefacts_json,
+            millis(now),
+        ],
+    )?;
+    Ok(())
+}
+
+fn must_be(
+    connection: &Connection,
+    id: JobId,
+    allowed: &[JobState],
+    wanted: &'static str,
+) -> Result<(), StoreError> {
+    let state = job(connection, id)?.state;
+    if allowed.contains(&state) {
+        Ok(())
+    } else {
+        Err(StoreError::WrongState { job: id, state, wanted })
+    }
+}
+
+fn note(
+    connection: &Connection,
+    what: &str,
+    job: &Job,
+    outcome: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let detail = json!({
+        "job": job.id.0,
+        "study_key": job.study_key.as_str(),
+        "revision": job.revision,
+        "outcome": outcome,
+    });
+    audit::append(connection, now, what, &detail.to_string())
+}
+
+fn job(connection: &Connection, id: JobId) -> Result<Job, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1");
+    let found = connection.prepare_cached(&sql)?.query_row([id.0], row).optional()?;
+    found.ok_or(StoreError::NoSuchJob(id))
+}
+
+fn jobs_of(connection: &Connection, study_key: &StudyKey) -> Result<Vec<Job>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE study_key = ?1 ORDER BY revision");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([study_key.as_str()], row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let at = |name| row.get::<_, Option<i64>>(name)?.map(instant).transpose();
+    Ok(Job {
+        id: JobId(row.get("id")?),
+        study_key: key(&row.get::<_, String>("study_key")?)?,
+        revision: row.get("revision")?,
+        setting: Setting::from_name(&row.get::<_, String>("setting")?)
+            .ok_or(rusqlite::Error::InvalidQuery)?,
+        input_fingerprint: row.get("fingerprint")?,
+        files_json: row.get("files_json")?,
+        state: state(&row.get::<_, String>("state")?)?,
+        attempts: row.get("attempts")?,
+        not_before: instant(row.get("not_before")?)?,
+        priority: row.get("priority")?,
+        received_at: instant(row.get("received_at")?)?,
+        started_at: at("started_at")?,
+        finished_at: at("finished_at")?,
+        reason_code: row.get("reason_code")?,
+    })
+}
+
+fn key(text: &str) -> rusqlite::Result<StudyKey> {
+    StudyKey::new(text).ok_or(rusqlite::Error::InvalidQuery)
+}
+
+fn state(name: &str) -> rusqlite::Result<JobState> {
+    let found = JobState::ALL.into_iter().find(|state| state.name() == name);
+    found.ok_or(rusqlite::Error::InvalidQuery)
+}

@@ -1,0 +1,146 @@
+//! Opening the file: permissions, pragmas, integrity, layout.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Store, StoreError, audit, millis};
+
+/// How long a call waits for another process. Longer than any transaction of ours by far.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
+/// are only ever added.
+const MIGRATIONS: [&str; 1] = [include_str!("layout1.sql")];
+
+/// An open store, and what became of a damaged one.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Where a damaged file was moved; the store is then new and empty, its audit says so,
+    /// and its `seq` goes on above every number the old one can have used.
+    pub set_aside: Option<PathBuf>,
+}
+
+pub(super) fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
+    make_private(path).map_err(|error| unusable(path, &error))?;
+    let (mut connection, set_aside) = match connect(path) {
+        Ok(connection) => (connection, None),
+        Err(StoreError::Damaged(error)) if content_is_bad(&error) => {
+            let aside = move_aside(path, now).map_err(|error| unusable(path, &error))?;
+            make_private(path).map_err(|error| unusable(path, &error))?;
+            (connect(path)?, Some(aside))
+        }
+        Err(error) => return Err(error),
+    };
+    migrate(&mut connection, path)?;
+    if let Some(aside) = &set_aside {
+        start_over(&mut connection, aside, now)?;
+    }
+    let connection = Arc::new(Mutex::new(connection));
+    Ok(Opened { store: Store { connection, path: path.to_owned() }, set_aside })
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unusable { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// The file must be 0600 before SQLite sees it: its WAL takes over the same permissions.
+fn make_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if verdict == "ok" { Ok(connection) } else { Err(StoreError::Damaged(corrupt(verdict))) }
+}
+
+/// Only a bad content is set aside: a disk that fails to read now may read again later.
+fn content_is_bad(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn corrupt(words: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+        Some(words),
+    )
+}
+
+/// Moves the file and what belongs to it out of the way; nothing is deleted.
+fn move_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let beside = |suffix: &str| {
+        let mut name = OsString::from(path.as_os_str());
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = beside(&format!(".damaged-{}", millis(now)));
+    for suffix in ["-wal", "-shm"] {
+        let part = beside(suffix);
+        if part.exists() {
+            let mut to = OsString::from(aside.as_os_str());
+            to.push(suffix);
+            fs::rename(part, to)?;
+        }
+    }
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known || found < 0 {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    for step in &MIGRATIONS[found as usize..] {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", known)?;
+    Ok(tx.commit()?)
+}
+
+/// After a damaged store the numbers go on far above the old ones: a subscriber then sees a
+/// gap, which is the truth, and never a number twice. Milliseconds since 1970 are above any
+/// count of messages and below 2^53.
+fn start_over(connection: &mut Connection, aside: &Path, now: Timestamp) -> Result<(), StoreError> {
+    let tx = connection.transaction()?;
+    tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", [millis(now)])?;
+    set_fact(&tx, "boot", &now.as_second().to_string())?;
+    let name = aside.file_name().unwrap_or_default().to_string_lossy();
+    let detail = serde_json::json!({ "damaged": name });
+    audit::append(&tx, now, "store_replaced", &detail.to_string())?;
+    Ok(tx.commit()?)
+}
+
+pub(super) fn fact(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    Ok(connection.query_row(sql, [name], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn set_fact(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, params![name, value])?;
+    Ok(())
+}

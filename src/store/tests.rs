@@ -1,0 +1,361 @@
+//! The promises of the store, one at a time.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+use crate::study::{Setting, StudyKey};
+
+pub(super) fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
+}
+
+pub(super) fn open_at(folder: &Path) -> Store {
+    Store::open(&folder.join("hepalert.db"), at(0)).unwrap().store
+}
+
+pub(super) fn key(n: u8) -> StudyKey {
+    StudyKey::new(&format!("{n:032x}")).unwrap()
+}
+
+pub(super) fn new_job(study: u8, files: &str) -> NewJob {
+    NewJob {
+        study_key: key(study),
+        setting: Setting::Venous,
+        input_fingerprint: files.to_owned(),
+        files_json: "[\"a.nii.gz\"]".to_owned(),
+        priority: 0,
+        received_at: at(0),
+    }
+}
+
+pub(super) fn event(id: &str, study: u8, revision: u32) -> NewEvent {
+    NewEvent {
+        id: id.to_owned(),
+        topic: "event/alert".to_owned(),
+        kind: "alert".to_owned(),
+        subject: Some(key(study).as_str().to_owned()),
+        revision,
+        supersedes: None,
+        time: at(1),
+        data: "{}".to_owned(),
+    }
+}
+
+pub(super) fn finished(alert: Option<&str>) -> Finished {
+    Finished {
+        pipeline_fingerprint: "p".to_owned(),
+        report_json: "{\"verdict\":1}".to_owned(),
+        artefacts_json: "[]".to_owned(),
+        alert: alert.map(|id| OpenAlert {
+            event_id: id.to_owned(),
+            verdict: "suspected".to_owned(),
+            raised_at: at(2),
+        }),
+    }
+}
+
+pub(super) fn enqueue(store: &Store, study: u8, files: &str) -> Enqueued {
+    store.enqueue(&new_job(study, files), at(0), |_| Vec::new()).unwrap()
+}
+
+pub(super) fn begin_next(store: &Store) -> Job {
+    store.next_job(at(10), |_| Vec::new()).unwrap().unwrap()
+}
+
+#[test]
+fn the_file_is_private_and_opens_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hepalert.db");
+    std::fs::write(&file, b"").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    drop(store);
+    assert_eq!(open_at(folder.path()).known().unwrap().len(), 1);
+}
+
+#[test]
+fn a_newer_layout_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    store.lock().pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let refused = Store::open(&folder.path().join("hepalert.db"), at(0)).unwrap_err();
+    assert!(matches!(refused, StoreError::Newer { found: 99, .. }), "{refused}");
+    assert_eq!(refused.disposition(), Disposition::Halt);
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hepalert.db");
+    let store = open_at(folder.path());
+    for study in 0..100 {
+        enqueue(&store, study, "a");
+    }
+    store.record(&[event("e", 1, 1)], at(0)).unwrap();
+    store.lock().pragma_update(None, "wal_checkpoint", "truncate").ok();
+    drop(store);
+    let mut bytes = std::fs::read(&file).unwrap();
+    for byte in &mut bytes[4096..] {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+
+    let opened = Store::open(&file, at(5)).unwrap();
+    let aside = opened.set_aside.unwrap();
+    assert_eq!(std::fs::read(aside).unwrap(), bytes, "nothing is deleted");
+    let audit = opened.store.audit_rows(0, 10).unwrap();
+    assert_eq!(audit[0].what, "store_replaced");
+    assert!(audit[0].detail.contains("hepalert.db.damaged-"), "{}", audit[0].detail);
+    assert!(opened.store.backlog().unwrap().next_seq > 1_000_000, "no number comes twice");
+    assert!(opened.store.begin(at(6)).unwrap().boot > 1_000_000);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hepalert.db");
+    std::fs::write(&file, "not a database, but longer than a header ".repeat(50)).unwrap();
+    assert!(Store::open(&file, at(0)).unwrap().set_aside.is_some());
+}
+
+#[test]
+fn the_same_files_are_taken_once_and_new_files_are_a_new_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    let Enqueued::New(first) = enqueue(&store, 1, "a") else { panic!("not new") };
+    assert_eq!((first.revision, first.superseded.len()), (1, 0));
+    assert_eq!(enqueue(&store, 1, "a"), Enqueued::Duplicate(first.job));
+
+    let Enqueued::New(second) = enqueue(&store, 1, "b") else { panic!("not new") };
+    assert_eq!((second.revision, second.superseded[0].id), (2, first.job));
+    assert_eq!(store.job(first.job).unwrap().state, JobState::Superseded);
+
+    assert_eq!(begin_next(&store).id, second.job);
+    let Enqueued::New(third) = enqueue(&store, 1, "c") else { panic!("not new") };
+    assert!(third.superseded.is_empty(), "a running job is not pulled away");
+    assert_eq!(store.known().unwrap().len(), 3);
+}
+
+#[test]
+fn a_refused_study_is_known_and_supersedes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let told = store.refuse(&new_job(1, "b"), "no-liver", at(1), |admission| {
+        vec![event("refused", 1, admission.revision)]
+    });
+    let Enqueued::New(refused) = told.unwrap() else { panic!("not new") };
+    assert_eq!(refused.superseded, []);
+    let counts = store.job_counts().unwrap();
+    assert_eq!((counts.queued, counts.rejected), (1, 1));
+    assert_eq!(store.unsent(0, 9).unwrap()[0].event.revision, 2);
+    assert!(matches!(enqueue(&store, 1, "b"), Enqueued::Duplicate(_)));
+}
+
+#[test]
+fn the_queue_goes_by_time_then_priority_then_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    enqueue(&store, 2, "a");
+    let urgent = NewJob { priority: 5, ..new_job(3, "a") };
+    store.enqueue(&urgent, at(0), |_| Vec::new()).unwrap();
+    let order: Vec<Job> = (0..3).map(|_| begin_next(&store)).collect();
+    assert_eq!(order.iter().map(|j| &j.study_key).collect::<Vec<_>>(), [&key(3), &key(1), &key(2)]);
+
+    store.retry(order[0].id, at(100), "engine-hung").unwrap();
+    assert_eq!(store.next_job(at(99), |_| Vec::new()).unwrap(), None);
+    assert_eq!(store.next_job_at().unwrap(), Some(at(100)));
+    let again = store.next_job(at(100), |_| Vec::new()).unwrap().unwrap();
+    assert_eq!((again.attempts, again.reason_code.as_deref()), (2, Some("engine-hung")));
+}
+
+#[test]
+fn what_was_running_waits_again_with_its_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    assert_eq!(store.begin(at(0)).unwrap(), Started { boot: 1, requeued: vec![] });
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    drop(store);
+    let store = open_at(folder.path());
+    assert_eq!(store.begin(at(0)).unwrap(), Started { boot: 2, requeued: vec![job.id] });
+    assert_eq!(begin_next(&store).attempts, 2);
+}
+
+#[test]
+fn finishing_is_one_step_and_happens_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    store.begin(at(0)).unwrap();
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    let events = [event("result", 1, 1), event("alert", 1, 1)];
+    assert!(store.finish(job.id, &finished(Some("alert")), &events, at(20)).unwrap());
+    assert!(!store.finish(job.id, &finished(Some("alert")), &events, at(21)).unwrap());
+
+    assert_eq!(store.job(job.id).unwrap().state, JobState::Done);
+    assert_eq!(store.report(&key(1)).unwrap().unwrap().report_json, "{\"verdict\":1}");
+    let rows = store.unsent(0, 9).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.seq, row.boot)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+    assert_eq!(store.worklist(50).unwrap().entries[0].event_id, "alert");
+    let refused = store.reject(job.id, "late", &[], at(22)).unwrap_err();
+    assert!(matches!(refused, StoreError::WrongState { state: JobState::Done, .. }), "{refused}");
+}
+
+#[test]
+fn a_stray_event_undoes_the_whole_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    let health = NewEvent { topic: "health".to_owned(), ..event("h", 1, 1) };
+    let events = [event("alert", 1, 1), health];
+    let refused = store.finish(job.id, &finished(Some("alert")), &events, at(20)).unwrap_err();
+    assert_eq!(refused.disposition(), Disposition::Quarantine);
+    assert_eq!(store.job(job.id).unwrap().state, JobState::Running);
+    assert_eq!(store.report(&key(1)).unwrap(), None);
+    assert_eq!(store.backlog().unwrap().next_seq, 1);
+}
+
+#[test]
+fn numbers_are_dense_and_never_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    assert_eq!(store.record(&[event("a", 1, 1), event("b", 1, 1)], at(0)).unwrap(), 2);
+    assert_eq!(store.record(&[event("b", 1, 1), event("c", 1, 1)], at(0)).unwrap(), 1);
+    for seq in 1..=3 {
+        store.mark_sent(&[seq], at(seq as i64)).unwrap();
+    }
+    store.mark_attempt(&[3]).unwrap();
+    assert_eq!(store.prune(at(3)).unwrap().events, 2);
+    assert_eq!(store.record(&[event("d", 1, 1)], at(9)).unwrap(), 1);
+    let rows = store.outbox_range(0, u64::MAX).unwrap();
+    let seen: Vec<_> = rows.iter().map(|row| (row.seq, row.event.id.as_str())).collect();
+    assert_eq!(seen, [(3, "c"), (4, "d")]);
+    assert_eq!((rows[0].attempts, rows[0].sent_at), (1, Some(at(3))));
+    let backlog = store.backlog().unwrap();
+    assert_eq!((backlog.unsent, backlog.oldest_unsent, backlog.next_seq), (1, Some(at(9)), 5));
+}
+
+#[test]
+fn pruning_keeps_what_was_never_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    store.finish(job.id, &finished(None), &[event("r", 1, 1)], at(20)).unwrap();
+    assert_eq!(store.prune(at(1000)).unwrap(), Pruned { events: 0, reports: 1 });
+    assert_eq!(store.unsent(0, 9).unwrap().len(), 1);
+    assert_eq!(store.job(job.id).unwrap().files_json, "[]", "file names are forgotten");
+    assert_eq!(store.known().unwrap().len(), 1, "the study is still known");
+}
+
+#[test]
+fn a_later_revision_closes_or_replaces_the_alert() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let first = begin_next(&store);
+    enqueue(&store, 1, "b");
+    let second = begin_next(&store);
+    store.finish(second.id, &finished(None), &[], at(20)).unwrap();
+    store.finish(first.id, &finished(Some("stale")), &[], at(21)).unwrap();
+    assert_eq!(store.worklist(50).unwrap().open_total, 0, "the later revision has spoken");
+
+    enqueue(&store, 1, "c");
+    let third = begin_next(&store);
+    store.finish(third.id, &finished(Some("third")), &[event("third", 1, 3)], at(22)).unwrap();
+    let worklist = store.worklist(50).unwrap();
+    assert_eq!((worklist.revision, worklist.entries[0].revision), (1, 3));
+    assert_eq!(
+        store.newest_event("event/alert", key(1).as_str()).unwrap(),
+        Some(("third".to_owned(), 3))
+    );
+    assert!(store.acknowledge("third", "reader \"1\"", at(23)).unwrap());
+    assert!(!store.acknowledge("third", "reader 2", at(24)).unwrap());
+    let worklist = store.worklist(50).unwrap();
+    assert_eq!((worklist.revision, worklist.open_total), (2, 0));
+}
+
+#[test]
+fn the_worklist_shows_the_newest_and_counts_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    for study in 0..4u8 {
+        enqueue(&store, study, "a");
+        let job = begin_next(&store);
+        let mut outcome = finished(Some(&format!("alert-{study}")));
+        outcome.alert.as_mut().unwrap().raised_at = at(i64::from(study));
+        store.finish(job.id, &outcome, &[], at(20)).unwrap();
+    }
+    let worklist = store.worklist(2).unwrap();
+    let ids: Vec<_> = worklist.entries.iter().map(|entry| entry.event_id.as_str()).collect();
+    assert_eq!((worklist.open_total, ids), (4, vec!["alert-3", "alert-2"]));
+}
+
+#[test]
+fn dead_jobs_can_be_put_back_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    store.dead_letter(job.id, "worker-crashed", &[event("failed", 1, 1)], at(20)).unwrap();
+    assert_eq!(store.job_counts().unwrap().dead, 1);
+    store.requeue(job.id, at(21)).unwrap();
+    assert_eq!(begin_next(&store).attempts, 1);
+    assert!(matches!(store.requeue(JobId(99), at(22)), Err(StoreError::NoSuchJob(JobId(99)))));
+}
+
+#[test]
+fn the_audit_trail_shows_every_change() {
+    for tampering in [
+        "UPDATE audit SET detail = '{}' WHERE n = 2",
+        "UPDATE audit SET at = at + 1 WHERE n = 3",
+        "DELETE FROM audit WHERE n = 2",
+        "DELETE FROM audit WHERE n = 1",
+        "DELETE FROM audit WHERE n = 4",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_at(folder.path());
+        for n in 0..4 {
+            store.audit("config_read", &format!("{{\"n\":{n}}}"), at(n)).unwrap();
+        }
+        assert_eq!(store.verify_audit().unwrap(), 4);
+        store.lock().execute(tampering, []).unwrap();
+        assert!(matches!(store.verify_audit(), Err(StoreError::Nonsense(_))), "{tampering}");
+    }
+}
+
+#[test]
+fn facts_outlive_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    store.set_fact("selftest", "passed").unwrap();
+    store.set_fact("selftest", "failed").unwrap();
+    assert_eq!(open_at(folder.path()).fact("selftest").unwrap().as_deref(), Some("failed"));
+}
+
+#[test]
+fn two_processes_can_look_and_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, tool) = (open_at(folder.path()), open_at(folder.path()));
+    std::thread::scope(|scope| {
+        for (store, base) in [(&daemon, 0), (&tool, 100)] {
+            scope.spawn(move || {
+                for n in 0..20 {
+                    enqueue(store, base + n, "a");
+                }
+            });
+        }
+    });
+    assert_eq!(daemon.known().unwrap().len(), 40);
+    assert_eq!(daemon.verify_audit().unwrap(), 40);
+}

@@ -1,0 +1,126 @@
+//! The worklist: which alerts are open. Its revision counts every change, so that a
+//! subscriber can tell an old snapshot from a new one.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
+
+use super::job::{Job, OpenAlert};
+use super::{Store, StoreError, audit, instant, millis, number, open};
+
+/// An open alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorklistEntry {
+    /// Id of the alert event.
+    pub event_id: String,
+    /// The study.
+    pub study_key: String,
+    /// `suspected` or `uncertain`.
+    pub verdict: String,
+    /// The study's revision.
+    pub revision: u32,
+    /// When it was raised.
+    pub raised_at: Timestamp,
+}
+
+/// The open alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorklistState {
+    /// Counts changes.
+    pub revision: u64,
+    /// How many alerts are open, those beyond the limit included.
+    pub open_total: u64,
+    /// The newest of them, newest first.
+    pub entries: Vec<WorklistEntry>,
+}
+
+impl Store {
+    /// The open alerts, newest first, at most `most`.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn worklist(&self, most: usize) -> Result<WorklistState, StoreError> {
+        self.read(|connection| {
+            // One statement sequence under one lock; another process may write in between,
+            // so the revision is read first: a stale revision only causes one more message.
+            let revision =
+                open::fact(connection, "worklist_revision")?.map_or(Ok(0), |t| number(&t))?;
+            let sql = "SELECT count(*) FROM alerts WHERE closed_at IS NULL";
+            let open_total: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+            let sql = "SELECT event_id, study_key, verdict, revision, raised_at FROM alerts
+                       WHERE closed_at IS NULL ORDER BY raised_at DESC, study_key LIMIT ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let entries = statement.query_map([most as i64], |row| {
+                Ok(WorklistEntry {
+                    event_id: row.get(0)?,
+                    study_key: row.get(1)?,
+                    verdict: row.get(2)?,
+                    revision: row.get(3)?,
+                    raised_at: instant(row.get(4)?)?,
+                })
+            })?;
+            let entries = entries.collect::<Result<_, _>>()?;
+            Ok(WorklistState { revision, open_total: open_total as u64, entries })
+        })
+    }
+
+    /// Someone has seen this alert. False if no such alert is open.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn acknowledge(
+        &self,
+        event_id: &str,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE alerts SET closed_at = ?2, acknowledged_by = ?3
+                   WHERE event_id = ?1 AND closed_at IS NULL";
+        self.write(|tx| {
+            if tx.execute(sql, params![event_id, millis(now), by])? == 0 {
+                return Ok(false);
+            }
+            turn(tx)?;
+            let detail = json!({ "id": event_id, "by": by });
+            audit::append(tx, now, "alert_acknowledged", &detail.to_string())?;
+            Ok(true)
+        })
+    }
+}
+
+/// Puts the outcome of a finished study into the worklist, unless a later revision of the
+/// same study has already spoken.
+pub(super) fn settle(
+    connection: &Connection,
+    job: &Job,
+    alert: Option<&OpenAlert>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = job.study_key.as_str();
+    let sql = "SELECT 1 FROM reports WHERE study_key = ?1 AND revision > ?2";
+    if connection.query_row(sql, params![key, job.revision], |_| Ok(())).optional()?.is_some() {
+        return Ok(());
+    }
+    let changed = match alert {
+        Some(alert) => {
+            let sql = "INSERT OR REPLACE INTO alerts
+                       (study_key, event_id, verdict, revision, raised_at)
+                       VALUES (?1, ?2, ?3, ?4, ?5)";
+            let raised_at = millis(alert.raised_at);
+            let values = params![key, alert.event_id, alert.verdict, job.revision, raised_at];
+            connection.execute(sql, values)?
+        }
+        None => {
+            let sql = "UPDATE alerts SET closed_at = ?2, revision = ?3
+                       WHERE study_key = ?1 AND closed_at IS NULL";
+            connection.execute(sql, params![key, millis(now), job.revision])?
+        }
+    };
+    if changed == 0 { Ok(()) } else { turn(connection) }
+}
+
+fn turn(connection: &Connection) -> Result<(), StoreError> {
+    let revision: u64 =
+        open::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
+    open::set_fact(connection, "worklist_revision", &(revision + 1).to_string())
+}

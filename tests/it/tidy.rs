@@ -1,0 +1,167 @@
+//! The house keeps its shape: imports point one way, files and functions stay small.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The layers from top to bottom; a module imports only from layers below its own, and from
+/// itself. Modules of one layer never import each other.
+const LAYERS: [&[&str]; 9] = [
+    &["main"],
+    &["cli"],
+    &["daemon"],
+    &["analyze"],
+    &["intake", "store", "publish", "report", "worker", "web", "config", "evaluate"],
+    &["pipeline"],
+    &["register", "segment", "detect", "reclassify", "verdict", "phantom"],
+    &["engine"],
+    &["image"],
+];
+/// Below everything: words that all may use. `study` may use `volume`.
+const WORDS: [&str; 3] = ["volume", "study", "anatomy"];
+const MOST_CODE_LINES: usize = 400;
+const MOST_FUNCTION_LINES: usize = 70;
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    found.sort();
+    let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
+    found.into_iter().map(read).collect()
+}
+
+/// The first folder or file name below `src`.
+fn room(path: &Path) -> String {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The code without comments and without the test module at its end.
+fn shipped(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let kept = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// Every `crate::name` in the text.
+fn imports(code: &str) -> BTreeSet<String> {
+    let names = code.split("crate::").skip(1).flat_map(|rest| {
+        let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+        let list: Vec<&str> = match group {
+            Some(group) => group.split(',').collect(),
+            None => vec![rest],
+        };
+        list.into_iter()
+            .map(|item| {
+                item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+            })
+            .collect::<Vec<String>>()
+    });
+    names.filter(|name| name.chars().next().is_some_and(char::is_lowercase)).collect()
+}
+
+fn layer(room: &str) -> Option<usize> {
+    LAYERS.iter().position(|rooms| rooms.contains(&room))
+}
+
+#[test]
+fn imports_point_one_way() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let own = room(&path);
+        if own == "lib" {
+            continue;
+        }
+        for import in imports(&shipped(&text)) {
+            let allowed = match (layer(&own), layer(&import)) {
+                _ if import == own => true,
+                (Some(_), None) => WORDS.contains(&import.as_str()),
+                (Some(from), Some(to)) => from < to,
+                (None, _) => own == "study" && import == "volume",
+            };
+            if !allowed {
+                wrong.push(format!("{}: {own} imports {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_numeric_core_has_no_clock_files_or_logs() {
+    let forbidden = ["std::fs", "std::time", "Instant::now", "log::", "serde", "rand::rng()"];
+    let core = ["register", "segment", "detect", "reclassify", "verdict", "phantom"];
+    let words = ["image", "volume", "study", "anatomy"];
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let own = room(&path);
+        if !core.contains(&own.as_str()) && !words.contains(&own.as_str()) {
+            continue;
+        }
+        let code = shipped(&text);
+        for word in forbidden.iter().filter(|word| code.contains(**word)) {
+            wrong.push(format!("{}: {word}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut wrong = Vec::new();
+    for (path, text) in all_sources() {
+        let code = shipped(&text);
+        let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > MOST_CODE_LINES {
+            wrong.push(format!("{}: {lines} lines of code", path.display()));
+        }
+        wrong.extend(long_functions(&code).map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Functions of more than the allowed lines, found by rustfmt's indentation.
+fn long_functions(code: &str) -> impl Iterator<Item = String> + '_ {
+    let lines: Vec<&str> = code.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let starts = lines.iter().enumerate().filter(|(_, line)| {
+        let line = line.trim_start();
+        ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    });
+    let long = starts.filter_map(|(at, line)| {
+        let close = format!("{}}}", " ".repeat(indent(line)));
+        let length = lines[at..].iter().position(|line| *line == close)? + 1;
+        (length > MOST_FUNCTION_LINES).then(|| format!("{} ({length} lines)", line.trim()))
+    });
+    long.collect::<Vec<_>>().into_iter()
+}
+
+#[test]
+fn unsafe_stays_in_its_room() {
+    for (path, text) in all_sources() {
+        let allowed = path.components().any(|part| part.as_os_str() == "tensorrt");
+        let found = shipped(&text).lines().any(|line| line.contains("unsafe {"));
+        assert!(allowed || !found, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    for (path, text) in all_sources() {
+        assert!(text.starts_with("//!"), "{} has no head", path.display());
+        assert!(!text.contains("Being written"), "{} is a stub", path.display());
+    }
+}
