@@ -1,4 +1,5 @@
 //! `hepalert shuffle` and `hepalert reclassify` as commands.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
