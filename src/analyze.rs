@@ -98,7 +98,8 @@ impl Analyzer {
         let backend = BackendChoice::Tract { threads };
         let segment = bundle.load(Role::Segment, backend)?;
         let reclassify = match bundle.plan(Role::Reclassify) {
-            Some(_) => bundle.load(Role::Reclassify, backend)?.into_iter().next(),
+            Some(_) => reclassify::MeanOfFolds::new(bundle.load(Role::Reclassify, backend)?)
+                .map(|folds| Box::new(folds) as Box<dyn Engine>),
             None => None,
         };
         let plan = segment::Plan {

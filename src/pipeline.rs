@@ -226,11 +226,7 @@ fn judge(
     if views.iter().all(|view| view.is_empty()) {
         return Ok(Some([Vec::new(), Vec::new()]));
     }
-    let sampling = Sampling {
-        spacing_mm: plan.spacing_mm,
-        patch: plan.patch,
-        channels: plan.normalisation.clone(),
-    };
+    let sampling = Sampling::of_plan(plan)?;
     // The high view's region holds the lesions of both.
     let prepared = Prepared::new(study, labels_high, &sampling)?;
     let mut cache = Cache::default();
