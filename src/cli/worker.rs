@@ -85,10 +85,12 @@ fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer
         AnalyzeError::NotAligned(error) => {
             Reply::Refused { code: "phases_not_aligned".to_owned(), detail: error.to_string() }
         }
-        AnalyzeError::Engine(error) => Reply::EngineUnusable { reason: error.to_string() },
-        error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
-            Reply::Failed { reason: error.to_string() }
-        }
+        // An engine that was loaded and tested fails on this study: the study is tried again
+        // and then put aside, the queue goes on.
+        error @ (AnalyzeError::Engine(_)
+        | AnalyzeError::Pipeline(_)
+        | AnalyzeError::Write(_)
+        | AnalyzeError::Stopped) => Reply::Failed { reason: error.to_string() },
     })
 }
 

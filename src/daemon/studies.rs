@@ -96,7 +96,7 @@ fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreErr
         Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
         // The next start finds the job running and puts it back.
         Outcome::Stopped => Ok(()),
-        Outcome::EngineUnusable(reason) => again(shared, job, "engine_unusable", &reason),
+        Outcome::EngineUnusable(reason) => hold(shared, job, &reason),
         Outcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
         Outcome::Died(reason) => again(shared, job, "worker_died", &reason),
         Outcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),
@@ -167,6 +167,25 @@ fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), St
     shared.store.reject(job.id, code, &events, now)
 }
 
+/// No engine: the study waits, however long it takes, and the status says what is wrong.
+fn hold(shared: &Shared, job: &Job, reason: &str) -> Result<(), StoreError> {
+    error!(
+        STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0;
+        "the study waits for an engine that can be used: {reason}"
+    );
+    shared.store.retry(job.id, later(shared, job.attempts), "engine_unusable")
+}
+
+/// When a study is tried again: the configured wait, doubled for each further attempt, an
+/// hour at most.
+fn later(shared: &Shared, attempts: u32) -> Timestamp {
+    let doublings = attempts.saturating_sub(1).min(12);
+    let wait = shared.config.worker.retry_s.saturating_mul(1 << doublings).min(3600);
+    let wait = SignedDuration::from_secs(i64::try_from(wait).unwrap_or(3600));
+    let now = Timestamp::now();
+    now.checked_add(wait).unwrap_or(now)
+}
+
 /// Another try later, or the end if there were enough.
 fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), StoreError> {
     let now = Timestamp::now();
@@ -176,11 +195,7 @@ fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), Sto
         "attempt {} of {} failed ({code}): {reason}", job.attempts, limits.attempts
     );
     if job.attempts < limits.attempts {
-        let doublings = job.attempts.saturating_sub(1).min(10);
-        let wait = limits.retry_s.saturating_mul(1 << doublings);
-        let wait = SignedDuration::from_secs(i64::try_from(wait).unwrap_or(i64::MAX / 4));
-        let not_before = now.checked_add(wait).unwrap_or(now);
-        return shared.store.retry(job.id, not_before, code);
+        return shared.store.retry(job.id, later(shared, job.attempts), code);
     }
     error!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study put aside ({code})");
     let events = step(shared, job, StudyState::Failed, Some(code), now);

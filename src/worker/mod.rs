@@ -54,7 +54,7 @@ pub enum Reply {
         /// A sentence without identifiers.
         detail: String,
     },
-    /// The engine cannot be used.
+    /// The engine cannot be loaded or fails its self-test: no study can be analysed.
     EngineUnusable {
         /// A sentence.
         reason: String,

@@ -272,6 +272,7 @@ fn check(house: &House, heart: &Heart) {
     assert_eq!(left, 1, "half-written reports were swept away");
     let mut worklists = heart.events.iter().filter(|(topic, _)| topic.ends_with("/worklist"));
     assert_eq!(worklists.next_back().unwrap().1["open"][0]["id"], alert["id"]);
+    assert!(!house.log().contains("panicked"), "{}", house.log());
     let said = format!("{:?}{}", heart.events, house.log());
     for identifier in ["PHANTOM", "2.25.", "1.3.6.1", "CRLM", "crlm"] {
         assert!(!said.contains(identifier), "{identifier} left the device");
