@@ -6,7 +6,7 @@ use super::{Exit, Failure};
 use crate::analyze::Settings;
 use crate::engine::EngineError;
 use crate::intake::{GateParams, Refusal};
-use crate::reclassify;
+use crate::reclassify::{self, Schemes};
 
 /// Where the engine is and how it runs.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,10 @@ pub struct EngineArgs {
     /// Patches per lesion in the third stage.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub patches: u16,
+    /// Judge lesions on original patches only: the paper's ablation without lesion-shuffle,
+    /// for `evaluate --predicted-no-shuffle`.
+    #[arg(long)]
+    pub no_shuffle: bool,
     /// Memory that the first stage may take, in MiB.
     #[arg(long, default_value_t = 2048)]
     pub memory_mib: u64,
@@ -48,6 +52,10 @@ impl EngineArgs {
             high_gain: self.high_gain,
             reclassify: reclassify::Params {
                 patches: usize::from(self.patches),
+                schemes: match self.no_shuffle {
+                    true => Schemes::OriginalOnly,
+                    false => Schemes::OriginalAndShuffled,
+                },
                 ..reclassify::Params::default()
             },
             memory_budget_bytes: self.memory_mib << 20,
