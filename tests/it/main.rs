@@ -1,5 +1,7 @@
 //! The one integration test binary: whole commands, real data, a real broker.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
+
 mod broker;
 mod daemon;
 mod intake;
