@@ -15,7 +15,7 @@ import torch
 
 import data
 import reference as ref
-from net import PLANS, SPACING_MM, UNet
+from net import PLANS, SPACING_MM, UNet, shift_of
 
 MALIGNANT = (1, 2, 3)
 N_ORIGINAL, N_SHUFFLED = 4, 4
@@ -112,6 +112,7 @@ def cascade(case, forward, labels, image, seed=1):
     on_grid = lambda mask: ref.resample(mask.astype(np.float32), shape, case.spacing, SPACING_MM, 1) > 0.5
     region = on_grid(ref.liver_region(labels))
     all_lesions = on_grid((labels >= 1) & (labels <= 6))
+    image = image + np.float32(shift_of(PLANS["reclassify"]))
     kept = []
     for label, box, mask, volume in ref.lesions(labels, case.spacing):
         if volume < ref.THRESHOLD_CM3:

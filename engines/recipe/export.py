@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from net import HU_LOWER, HU_MEAN, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet
+from net import HU_LOWER, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet, normalise
 
 OPSET, IR = 17, 8
 GOLDEN_STRIDE = (2, 4, 4)
@@ -75,9 +75,9 @@ def build(plan, weights, name):
     return model
 
 
-def golden_input(patch):
+def golden_input(plan):
     """A made-up abdomen from a formula: an ellipsoid liver with a dark ball, fat and air. No real CT."""
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in patch), indexing="ij")
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in plan.patch), indexing="ij")
     hu = np.where(x**2 + y**2 < 0.95, -90.0, -900.0)
     liver = ((x + 0.2) / 0.6) ** 2 + (y / 0.7) ** 2 + (z / 1.4) ** 2 < 1
     lesion = (x + 0.3) ** 2 + (y - 0.1) ** 2 + (0.6 * z) ** 2 < 0.04
@@ -85,7 +85,7 @@ def golden_input(patch):
     hu = np.where(lesion, 60.0 + 4 * np.sin(23 * y), hu)
     hu = np.where(((x - 0.7) / 0.2) ** 2 + (y / 0.3) ** 2 < 1, 130.0, hu)
     hu = hu + 5 * np.sin(31 * x + 17 * y + 5 * z)
-    return ((np.clip(hu, HU_LOWER, HU_UPPER) - HU_MEAN) / HU_STD).astype("<f4")
+    return normalise(hu, plan.hu_mean).astype("<f4")
 
 
 def described(folder, name):
@@ -101,7 +101,7 @@ def export_network(name, run, bundle):
     model = UNet(plan).eval()
     model.load_state_dict(state["average"])
     onnx.save(build(plan, state["average"], name), bundle / f"{name}.onnx")
-    patch = golden_input(plan.patch)
+    patch = golden_input(plan)
     with torch.no_grad():
         expected = model(torch.from_numpy(patch)[None, None]).numpy()
     got = onnxruntime.InferenceSession(str(bundle / f"{name}.onnx"), providers=["CPUExecutionProvider"]).run(
@@ -118,7 +118,7 @@ def export_network(name, run, bundle):
     entry = {
         "files": [described(bundle, f"{name}.onnx")], "classes": list(plan.classes), "channels": 1,
         "patch": list(plan.patch), "spacing_mm": list(SPACING_MM), "transpose_forward": [0, 1, 2],
-        "normalisation": [{"scheme": "ct", "mean": HU_MEAN, "std": HU_STD, "lower": HU_LOWER, "upper": HU_UPPER}],
+        "normalisation": [{"scheme": "ct", "mean": plan.hu_mean, "std": HU_STD, "lower": HU_LOWER, "upper": HU_UPPER}],
         "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
         "golden": {"input": described(bundle, f"{name}.golden-in.f32"),
                    "expected": described(bundle, f"{name}.golden-out.f32"), "stride": list(s)}}

@@ -23,12 +23,18 @@ HU_LOWER, HU_UPPER, HU_MEAN, HU_STD = -150.0, 250.0, 100.0, 50.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What one network is: channels out, patch [z, y, x] in voxels, stages from fine to coarse."""
+    """What one network is: channels out, patch [z, y, x] in voxels, stages from fine to coarse.
+
+    `hu_mean` is what normalises to 0. The second network sees only the liver, and instance
+    normalisation takes away offset and scale; its masked surroundings (0) are the one fixed
+    tone. Set at fat they tell water from tumour; set at liver (100 HU) they told nothing.
+    """
     classes: tuple
     patch: tuple
     features: tuple
     kernels: tuple
     strides: tuple
+    hu_mean: float
 
 
 # Slices are 5 mm and pixels 1.5 mm: the two finest stages do not look across slices.
@@ -36,10 +42,10 @@ FLAT, FULL = (1, 3, 3), (3, 3, 3)
 PLANS = {
     "segment": Plan(tuple(SEGMENT_CLASSES), (16, 128, 128), (16, 32, 64, 80, 96),
                     (FLAT, FLAT, FULL, FULL, FULL),
-                    ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))),
+                    ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)), 100.0),
     "reclassify": Plan(tuple(RECLASSIFY_CLASSES), (16, 64, 64), (16, 32, 48, 64),
                        (FLAT, FLAT, FULL, FULL),
-                       ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2))),
+                       ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2)), -50.0),
 }
 
 
@@ -96,6 +102,11 @@ class UNet(nn.Module):
         return [logits, self.aux[0](outputs[-2]), self.aux[1](outputs[-3])]
 
 
-def normalise(hu):
+def normalise(hu, mean=HU_MEAN):
     """CT normalisation of an array or tensor of Hounsfield units."""
-    return (hu.clip(HU_LOWER, HU_UPPER) - HU_MEAN) / HU_STD
+    return (hu.clip(HU_LOWER, HU_UPPER) - mean) / HU_STD
+
+
+def shift_of(plan):
+    """What to add to an image normalised with HU_MEAN for a network with a mean of its own."""
+    return (HU_MEAN - plan.hu_mean) / HU_STD

@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 
 import augment
 from data import HARD_BG, HARD_LIVER, UNKNOWN
-from net import PLANS
+from net import PLANS, shift_of
 
 SOURCE = (24, 128, 128)  # schemes are played inside one augmented patch of this size
 LIVER = 7
@@ -51,7 +51,8 @@ class Source:
 
     def __init__(self, rng, case, donors, patch):
         self.rng, self.patch = rng, patch
-        self.image, codes = augment.training_patch(rng, case, donors, SOURCE, 0.75)
+        image, codes = augment.training_patch(rng, case, donors, SOURCE, 0.75)
+        self.image = image + np.float32(shift_of(PLANS["reclassify"]))
         self.truth = TO_EIGHT[codes]
         self.region = region_of(rng, self.truth, codes)
         lesion = (self.truth >= 1) & (self.truth <= 6)
