@@ -15,15 +15,22 @@ import torch
 
 import data
 import reference as ref
-from net import PLANS, SPACING_MM, UNet, shift_of
+from net import HU_STD, PLANS, SPACING_MM, UNet, shift_of
 
 MALIGNANT = (1, 2, 3)
 N_ORIGINAL, N_SHUFFLED = 4, 4
 
 
 def forwards(args):
-    """Forward functions by network name, from ONNX or from the averaged checkpoint weights."""
-    found = {}
+    """Forward functions by network name, from ONNX or from the averaged checkpoint weights.
+
+    `shift` is what to add to the first network's image to have the second's.
+    """
+    found = {"shift": shift_of(PLANS["reclassify"])}
+    if args.bundle:  # a bundle says by itself what normalises to 0
+        networks = json.loads((args.bundle / "manifest.json").read_text())["networks"]
+        means = [networks[n]["normalisation"][0]["mean"] for n in ("segment", "reclassify")]
+        found["shift"] = (means[0] - means[1]) / HU_STD
     for name, plan in PLANS.items():
         if args.bundle:
             found[name] = ref.forward_onnx(args.bundle / f"{name}.onnx")
@@ -112,7 +119,6 @@ def cascade(case, forward, labels, image, seed=1):
     on_grid = lambda mask: ref.resample(mask.astype(np.float32), shape, case.spacing, SPACING_MM, 1) > 0.5
     region = on_grid(ref.liver_region(labels))
     all_lesions = on_grid((labels >= 1) & (labels <= 6))
-    image = image + np.float32(shift_of(PLANS["reclassify"]))
     kept = []
     for label, box, mask, volume in ref.lesions(labels, case.spacing):
         if volume < ref.THRESHOLD_CM3:
@@ -154,7 +160,7 @@ def run_case(case, nets, gains, first_only):
         if first_only:
             entry["found"] = [(l, round(v, 2), bool(lesion[b][m].any())) for l, b, m, v in ref.lesions(labels, case.spacing) if v >= 0.5][:12]
         else:
-            found = cascade(case, nets["reclassify"], labels, image)
+            found = cascade(case, nets["reclassify"], labels, image + np.float32(nets["shift"]))
             for f in found:
                 mask = f.pop("mask")
                 f["on_lesion"] = bool(lesion[mask].any())
