@@ -248,7 +248,8 @@ fn judge(
     Ok(Some([run(base)?, run(high)?]))
 }
 
-fn candidate(detection: &Detection) -> Candidate<'_> {
+/// A detection as the third stage takes it.
+pub fn candidate(detection: &Detection) -> Candidate<'_> {
     Candidate {
         id: detection.id,
         kind: detection.kind,

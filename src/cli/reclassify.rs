@@ -19,6 +19,7 @@ use crate::detect::Detection;
 use crate::detect::seg2det::Params as DetectParams;
 use crate::engine::bundle::{Bundle, Role};
 use crate::engine::{Engine, EngineError, EngineSpec};
+use crate::pipeline::candidate;
 use crate::reclassify::{
     Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
     ReclassifyError, Sampling, Schemes, reclassify, study_seed,
@@ -210,17 +211,6 @@ fn sentences(outcome: &Outcome) -> String {
         outcome.stage.as_secs_f64(),
         outcome.network.as_secs_f64()
     )
-}
-
-/// A detection as the third stage takes it.
-pub(super) fn candidate(detection: &Detection) -> Candidate<'_> {
-    Candidate {
-        id: detection.id,
-        kind: detection.kind,
-        lo: detection.region.lo,
-        mask: &detection.mask,
-        volume_cm3: detection.volume_cm3,
-    }
 }
 
 fn stage_failure(error: ReclassifyError) -> Failure {

@@ -9,7 +9,6 @@ use std::str::FromStr;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::reclassify::candidate;
 use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
 use super::{Exit, Failure, Ui, label_file};
@@ -17,6 +16,7 @@ use crate::detect::Detection;
 use crate::detect::seg2det::Params as DetectParams;
 use crate::engine::bundle::Role;
 use crate::image::normalise::Normalisation;
+use crate::pipeline::candidate;
 use crate::reclassify::{
     Carried, LIVER_CLASS, Prepared, Sampling, Scheme, draw, patch_generator, study_seed,
 };
