@@ -83,8 +83,6 @@ pub struct Gate {
     pub kvp_max: f64,
     /// Least extent along the body, in mm.
     pub min_extent_mm: f64,
-    /// Widest slice spacing accepted, in mm.
-    pub max_slice_spacing_mm: f64,
 }
 
 /// Section `[engine]`.
@@ -187,7 +185,7 @@ impl Default for Intake {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0, max_slice_spacing_mm: 10.0 }
+        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0 }
     }
 }
 
