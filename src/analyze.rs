@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::engine::backend::Runtime;
+use crate::engine::bundle::{Bundle, Role};
 use crate::engine::{Engine, EngineError};
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
@@ -35,8 +36,8 @@ const CASCADE_VERSION: u32 = 1;
 pub struct Settings {
     /// Folder of the engine bundle.
     pub bundle: PathBuf,
-    /// Threads of the CPU engine; 0 means one per core.
-    pub threads: usize,
+    /// What runs the networks.
+    pub runtime: Runtime,
     /// Gain of the high view, if not the bundle's own.
     pub high_gain: Option<f32>,
     /// The third stage.
@@ -91,14 +92,10 @@ impl Analyzer {
     /// [`EngineError`] says which file or test.
     pub fn open(settings: Settings) -> Result<Analyzer, EngineError> {
         let bundle = Bundle::open(&settings.bundle)?;
-        let threads = match settings.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let backend = BackendChoice::Tract { threads };
-        let segment = bundle.load(Role::Segment, backend)?;
+        let runtime = &settings.runtime;
+        let segment = bundle.load(Role::Segment, runtime)?;
         let reclassify = match bundle.plan(Role::Reclassify) {
-            Some(_) => reclassify::MeanOfFolds::new(bundle.load(Role::Reclassify, backend)?)
+            Some(_) => reclassify::MeanOfFolds::new(bundle.load(Role::Reclassify, runtime)?)
                 .map(|folds| Box::new(folds) as Box<dyn Engine>),
             None => None,
         };
@@ -266,7 +263,7 @@ impl Analyzer {
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),
                 sha256: self.bundle.fingerprint().to_owned(),
-                backend: "tract".to_owned(),
+                backend: self.settings.runtime.backend.name().to_owned(),
             })
             .collect()
     }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::backend;
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,6 +93,10 @@ pub struct Gate {
 pub struct Engine {
     /// Folder of the engine bundle.
     pub bundle: PathBuf,
+    /// What runs the networks.
+    pub backend: Backend,
+    /// The numbers they are computed in.
+    pub precision: Precision,
     /// Threads of the CPU engine; 0 means one per core.
     pub threads: usize,
     /// Lesion gain of the high-sensitivity view; 0 takes the bundle's.
@@ -103,6 +109,50 @@ pub struct Engine {
     pub discard_below_cm3: f64,
     /// Most memory a study may need, in MiB.
     pub memory_budget_mib: u64,
+}
+
+/// What runs the networks, as `engine.backend` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Built in, on the CPU.
+    Tract,
+    /// Intel's library, on the CPU.
+    OpenVino,
+    /// NVIDIA's library, on the GPU.
+    TensorRt,
+}
+
+impl From<Backend> for backend::Backend {
+    fn from(named: Backend) -> backend::Backend {
+        match named {
+            Backend::Tract => backend::Backend::Tract,
+            Backend::OpenVino => backend::Backend::OpenVino,
+            Backend::TensorRt => backend::Backend::TensorRt,
+        }
+    }
+}
+
+/// The numbers of the networks, as `engine.precision` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Exact.
+    F32,
+    /// Fast on processors that have it.
+    Bf16,
+    /// Fast on GPUs.
+    F16,
+}
+
+impl From<Precision> for backend::Precision {
+    fn from(named: Precision) -> backend::Precision {
+        match named {
+            Precision::F32 => backend::Precision::F32,
+            Precision::Bf16 => backend::Precision::Bf16,
+            Precision::F16 => backend::Precision::F16,
+        }
+    }
 }
 
 /// Section `[worker]`.
@@ -193,6 +243,8 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
+            backend: Backend::Tract,
+            precision: Precision::F32,
             threads: 0,
             high_gain: 0.0,
             patches_per_lesion: 8,

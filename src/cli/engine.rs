@@ -7,9 +7,11 @@ use std::time::Instant;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::segment::{Backend, open_bundle};
+use super::engines::RuntimeArgs;
+use super::segment::open_bundle;
 use super::{Exit, Failure, Ui};
-use crate::engine::bundle::{Bundle, MANIFEST, NetworkPlan, Role, Tolerance};
+use crate::engine::backend::Runtime;
+use crate::engine::bundle::{Bundle, MANIFEST, NetworkPlan, Role};
 use crate::engine::conformance;
 
 /// Arguments.
@@ -36,11 +38,8 @@ pub enum Args {
         /// Folder of the bundle.
         bundle: PathBuf,
         /// What runs the networks.
-        #[arg(long, value_enum, default_value_t = Backend::Tract)]
-        backend: Backend,
-        /// Threads of one engine [default: all cores].
-        #[arg(long)]
-        threads: Option<usize>,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
     },
 }
 
@@ -53,8 +52,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Args::List { folder } => list(folder, ui),
         Args::Inspect { bundle } => inspect(&open_bundle(bundle)?, ui),
         Args::Verify { bundle } => verify(&open_bundle(bundle)?, ui),
-        Args::Selftest { bundle, backend, threads } => {
-            selftest(&open_bundle(bundle)?, *backend, *threads, ui)
+        Args::Selftest { bundle, runtime } => {
+            selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
         }
     }
 }
@@ -159,22 +158,18 @@ fn verify(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     ui.result(&document, format!("{id} version {version}: {files} files, all whole"))
 }
 
-fn selftest(
-    bundle: &Bundle,
-    backend: Backend,
-    threads: Option<usize>,
-    ui: &Ui,
-) -> Result<(), Failure> {
+fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
     let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
     let mut documents = Vec::new();
     let mut text = String::new();
     for (role, _) in networks(bundle) {
         let golden = bundle.golden(role).map_err(unusable)?;
-        let mut engines = bundle.load(role, backend.choice(threads)).map_err(unusable)?;
+        let mut engines = bundle.load(role, runtime).map_err(unusable)?;
         for (fold, engine) in engines.iter_mut().enumerate() {
             let started = Instant::now();
+            let tolerance = runtime.precision.tolerance();
             let found =
-                conformance::suite(engine.as_mut(), &golden, Tolerance::F32).map_err(unusable)?;
+                conformance::suite(engine.as_mut(), &golden, tolerance).map_err(unusable)?;
             let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
             documents.push(json!({"network": role.name(), "fold": fold,
                 "argmax_agreement": found.argmax_agreement,

@@ -5,8 +5,38 @@ use std::path::PathBuf;
 use super::{Exit, Failure};
 use crate::analyze::Settings;
 use crate::engine::EngineError;
+use crate::engine::backend::{Backend, Precision, Runtime};
 use crate::intake::{GateParams, Refusal};
 use crate::reclassify::{self, Schemes};
+
+/// What runs the networks.
+#[derive(Debug, clap::Args)]
+pub struct RuntimeArgs {
+    /// What runs the networks: tract, openvino or tensorrt.
+    #[arg(long, default_value_t = Backend::Tract)]
+    pub backend: Backend,
+    /// The numbers they are computed in: f32, bf16 or f16.
+    #[arg(long, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Threads of one engine on the CPU; 0 means one per core.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+impl RuntimeArgs {
+    /// What these arguments choose; compiled networks are kept in the user's cache.
+    pub fn runtime(&self) -> Runtime {
+        let Self { backend, precision, threads } = *self;
+        Runtime { backend, precision, threads, cache: user_cache() }
+    }
+}
+
+/// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    caches.map(|caches| caches.join("hepalert"))
+}
 
 /// Where the engine is and how it runs.
 #[derive(Debug, clap::Args)]
@@ -14,9 +44,9 @@ pub struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
     pub engine: Option<PathBuf>,
-    /// Threads of the CPU engine; 0 means one per core.
-    #[arg(long, default_value_t = 0)]
-    pub threads: usize,
+    /// What runs the networks.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Gain (alpha) of the high-sensitivity view, instead of the bundle's own.
     #[arg(long)]
     pub high_gain: Option<f32>,
@@ -48,7 +78,7 @@ impl EngineArgs {
         }
         Ok(Settings {
             bundle,
-            threads: self.threads,
+            runtime: self.runtime.runtime(),
             high_gain: self.high_gain,
             reclassify: reclassify::Params {
                 patches: usize::from(self.patches),

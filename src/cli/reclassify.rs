@@ -10,8 +10,9 @@ use anyhow::anyhow;
 use ndarray::{ArrayView5, ArrayViewMut5, s};
 use serde_json::{Map, Value, json};
 
+use super::engines::RuntimeArgs;
 use super::label_file::lesions;
-use super::segment::{Backend, engine_failure, open_bundle, study_for};
+use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
 use super::{Exit, Failure, Ui};
 use crate::anatomy::Lesion;
@@ -61,12 +62,8 @@ pub struct Args {
     /// The same seed gives the same patches.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What runs the network.
-    #[arg(long, value_enum, default_value_t = Backend::Tract)]
-    backend: Backend,
-    /// Threads of the engine [default: all cores].
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 }
 
 impl Args {
@@ -125,8 +122,7 @@ fn judge(
 ) -> Result<Outcome, Failure> {
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let sampling = Sampling::of_plan(plan).map_err(|error| Failure::new(Exit::Engine, error))?;
-    let backend = args.backend.choice(args.threads);
-    let folds = bundle.load(Role::Reclassify, backend).map_err(engine_failure)?;
+    let folds = bundle.load(Role::Reclassify, &args.runtime.runtime()).map_err(engine_failure)?;
     let folds = MeanOfFolds::new(folds)
         .ok_or_else(|| Failure::new(Exit::Engine, anyhow!("the engine's folds differ in shape")))?;
     let mut engine = Timed { engine: folds, network: Duration::ZERO };

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
+use super::engines::RuntimeArgs;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
-use crate::engine::bundle::{BackendChoice, Bundle, Role};
+use crate::engine::bundle::{Bundle, Role};
 use crate::segment::{LesionGain, Plan, Scores, SegmentError, segment};
 use crate::study::AlignedStudy;
 use crate::volume::nifti::write::{write_f32, write_u8};
@@ -40,29 +41,8 @@ pub struct Args {
     /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
     #[arg(long)]
     margin: Option<PathBuf>,
-    /// What runs the network.
-    #[arg(long, value_enum, default_value_t = Backend::Tract)]
-    backend: Backend,
-    /// Threads of the engine [default: all cores].
-    #[arg(long)]
-    threads: Option<usize>,
-}
-
-/// Backends by name.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub enum Backend {
-    /// Pure Rust on the CPU, f32.
-    Tract,
-}
-
-impl Backend {
-    /// With `threads`, or all cores.
-    pub(super) fn choice(self, threads: Option<usize>) -> BackendChoice {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        match self {
-            Backend::Tract => BackendChoice::Tract { threads: threads.unwrap_or_else(cores) },
-        }
-    }
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 }
 
 /// Runs the command.
@@ -80,7 +60,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let study = study_for(&bundle, &args.phases)?;
     let loading = Instant::now();
     let mut engines =
-        bundle.load(Role::Segment, args.backend.choice(args.threads)).map_err(engine_failure)?;
+        bundle.load(Role::Segment, &args.runtime.runtime()).map_err(engine_failure)?;
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     let plan = Plan { network, memory_budget_bytes: MEMORY_BUDGET_BYTES };
     let running = Instant::now();

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::analyze::Settings;
 use crate::config::Config;
+use crate::engine::backend::Runtime;
 use crate::engine::bundle::{Bundle, Role};
 use crate::intake::GateParams;
 use crate::publish::contract::Code;
@@ -75,7 +76,12 @@ pub fn analysis_settings(config: &Config) -> Settings {
     let engine = &config.engine;
     Settings {
         bundle: engine.bundle.clone(),
-        threads: engine.threads,
+        runtime: Runtime {
+            backend: engine.backend.into(),
+            precision: engine.precision.into(),
+            threads: engine.threads,
+            cache: Some(config.store.folder.join("compiled")),
+        },
         high_gain: (engine.high_gain > 0.0).then_some(engine.high_gain),
         reclassify: reclassify::Params {
             patches: engine.patches_per_lesion,

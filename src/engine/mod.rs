@@ -6,6 +6,7 @@
 
 use ndarray::{ArrayView5, ArrayViewMut5};
 
+pub mod backend;
 pub mod bundle;
 pub mod conformance;
 #[cfg(test)]

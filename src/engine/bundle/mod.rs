@@ -11,6 +11,7 @@ use ndarray::Array4;
 
 use crate::study::{Phase, Setting};
 
+use super::backend::Runtime;
 use super::{Engine, EngineError, conformance};
 
 mod files;
@@ -40,16 +41,6 @@ impl Role {
             Role::Reclassify => "reclassify",
         }
     }
-}
-
-/// What runs the networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendChoice {
-    /// Pure Rust on the CPU, in `f32`.
-    Tract {
-        /// Threads of one engine, at least 1.
-        threads: usize,
-    },
 }
 
 /// A checked bundle: every file it names was there, whole and unaltered, when it was opened.
@@ -158,17 +149,14 @@ impl Bundle {
     ///
     /// # Errors
     /// Any [`EngineError`]; the first engine that fails ends the loading.
-    pub fn load(
-        &self,
-        role: Role,
-        backend: BackendChoice,
-    ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    pub fn load(&self, role: Role, runtime: &Runtime) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         let plan = self.require(role)?;
         let golden = self.golden(role)?;
         let mut engines = Vec::with_capacity(plan.files.len());
         for file in &plan.files {
-            let mut engine = compile(file, &file.read(&self.dir)?, plan, backend)?;
-            conformance::self_test(engine.as_mut(), &golden, Tolerance::F32)?;
+            let bytes = file.read(&self.dir)?;
+            let mut engine = runtime.compile(&bytes, file.path(), &plan.spec())?;
+            conformance::self_test(engine.as_mut(), &golden, runtime.precision.tolerance())?;
             engines.push(engine);
         }
         Ok(engines)
@@ -197,31 +185,6 @@ impl Bundle {
             stride,
         })
     }
-}
-
-#[cfg(feature = "tract")]
-fn compile(
-    file: &BundleFile,
-    bytes: &[u8],
-    plan: &NetworkPlan,
-    backend: BackendChoice,
-) -> Result<Box<dyn Engine>, EngineError> {
-    let BackendChoice::Tract { threads } = backend;
-    let engine = super::onnx::OnnxEngine::load(bytes, file.path(), &plan.spec(), threads)?;
-    Ok(Box::new(engine))
-}
-
-#[cfg(not(feature = "tract"))]
-fn compile(
-    _: &BundleFile,
-    _: &[u8],
-    _: &NetworkPlan,
-    _: BackendChoice,
-) -> Result<Box<dyn Engine>, EngineError> {
-    Err(EngineError::Backend {
-        backend: "tract",
-        reason: "this program was built without it; choose another backend".to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -153,12 +153,14 @@ fn a_cascade_needs_the_classes_of_the_house() {
 mod loading {
     use super::*;
 
-    const TRACT: BackendChoice = BackendChoice::Tract { threads: 2 };
+    fn tract() -> Runtime {
+        Runtime { threads: 2, ..Runtime::default() }
+    }
 
     #[test]
     fn a_loaded_engine_has_passed_its_golden_patch() {
         let dir = bundle(|_| {});
-        let engines = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).unwrap();
+        let engines = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).unwrap();
         assert_eq!(engines.len(), 1);
         assert_eq!(engines[0].spec().patch, [8, 16, 16]);
     }
@@ -169,7 +171,10 @@ mod loading {
             let file = m["networks"]["segment"]["files"][0].clone();
             m["networks"]["segment"]["files"] = json!([file, file]);
         });
-        assert_eq!(Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).unwrap().len(), 2);
+        assert_eq!(
+            Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).unwrap().len(),
+            2
+        );
     }
 
     #[test]
@@ -181,14 +186,14 @@ mod loading {
             m["id"] = json!("zeros");
         });
         fs::write(dir.path().join("zeros"), [0; 4096]).unwrap();
-        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).err().unwrap();
+        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).err().unwrap();
         assert!(matches!(error, EngineError::SelfTest { .. }), "{error}");
     }
 
     #[test]
     fn a_golden_patch_of_another_shape_is_refused() {
         let dir = bundle(|m| m["networks"]["segment"]["golden"]["stride"] = json!([2, 2, 4]));
-        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, TRACT).err().unwrap();
+        let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).err().unwrap();
         assert!(matches!(error, EngineError::File { .. }), "{error}");
     }
 }

@@ -1,0 +1,229 @@
+//! Which program runs a network, and how exactly: the choice made at the edge.
+//!
+//! Owns the names of the backends and precisions and the one place where a network is handed
+//! to its backend. Refuses to fall back: a backend that is asked for and not there is an error.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::bundle::Tolerance;
+use super::{Engine, EngineError, EngineSpec};
+
+/// What runs the networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Pure Rust on the CPU.
+    Tract,
+    /// Intel's library on the CPU, found at run time.
+    OpenVino,
+    /// NVIDIA's library on the GPU, found at run time.
+    TensorRt,
+}
+
+impl Backend {
+    /// All of them, the built-in one first.
+    pub const ALL: [Backend; 3] = [Backend::Tract, Backend::OpenVino, Backend::TensorRt];
+
+    /// The name on the command line, in the configuration and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Tract => "tract",
+            Backend::OpenVino => "openvino",
+            Backend::TensorRt => "tensorrt",
+        }
+    }
+
+    /// Whether it could be used on this machine, as far as can be told without a network.
+    pub fn presence(self) -> Presence {
+        match self {
+            Backend::Tract if cfg!(feature = "tract") => Presence::Present {
+                version: "built in".to_owned(),
+                place: "this program".to_owned(),
+            },
+            Backend::Tract | Backend::OpenVino | Backend::TensorRt => {
+                Presence::Absent { reason: "this program was built without it".to_owned() }
+            }
+        }
+    }
+}
+
+/// What was found of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It can be tried.
+    Present {
+        /// The library's own version.
+        version: String,
+        /// Where it lies.
+        place: String,
+    },
+    /// It cannot.
+    Absent {
+        /// Why, and what to do to have it.
+        reason: String,
+    },
+}
+
+/// The numbers a network is computed in; sums stay in `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 24 bits of mantissa.
+    F32,
+    /// 8 bits of mantissa: fast where the processor multiplies matrices of it.
+    Bf16,
+    /// 11 bits of mantissa: fast on GPUs.
+    F16,
+}
+
+impl Precision {
+    /// All of them, the exact one first.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+
+    /// The name on the command line, in the configuration and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
+        }
+    }
+
+    /// What the golden self-test lets pass.
+    pub const fn tolerance(self) -> Tolerance {
+        match self {
+            Precision::F32 => Tolerance::F32,
+            Precision::Bf16 | Precision::F16 => Tolerance::HALF,
+        }
+    }
+}
+
+/// A name that no backend or precision has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not one of {known}")]
+pub struct UnknownName {
+    found: String,
+    known: String,
+}
+
+fn named<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, UnknownName> {
+    all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| UnknownName {
+        found: text.to_owned(),
+        known: all.iter().map(|&one| name(one)).collect::<Vec<_>>().join(", "),
+    })
+}
+
+impl FromStr for Backend {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Backend, UnknownName> {
+        named(text, &Backend::ALL, Backend::name)
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Precision, UnknownName> {
+        named(text, &Precision::ALL, Precision::name)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// How networks are to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// The program.
+    pub backend: Backend,
+    /// The numbers.
+    pub precision: Precision,
+    /// Threads of one engine on the CPU; 0 means one per core.
+    pub threads: usize,
+    /// Folder for what a backend compiles on this device and may use again; `None` keeps
+    /// nothing.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Runtime {
+    /// The built-in backend on all cores.
+    fn default() -> Runtime {
+        Runtime { backend: Backend::Tract, precision: Precision::F32, threads: 0, cache: None }
+    }
+}
+
+impl Runtime {
+    /// Threads of one engine, at least 1.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    /// Hands the ONNX file `bytes` to the backend; `name` is for messages.
+    ///
+    /// # Errors
+    /// [`EngineError::Backend`] if the backend is not in this program or not on this machine,
+    /// or cannot compile the network; [`EngineError::Shape`] if the network is not `spec`.
+    pub fn compile(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        match (self.backend, self.precision) {
+            (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
+            (Backend::OpenVino | Backend::TensorRt, _) => {
+                Err(self.refuse("this program was built without it; choose another backend"))
+            }
+            (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
+        }
+    }
+
+    #[cfg(feature = "tract")]
+    fn tract(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(super::onnx::OnnxEngine::load(bytes, name, spec, self.threads())?))
+    }
+
+    #[cfg(not(feature = "tract"))]
+    fn tract(&self, _: &[u8], _: &str, _: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+        Err(self.refuse("this program was built without it; choose another backend"))
+    }
+
+    fn refuse(&self, reason: &str) -> EngineError {
+        EngineError::Backend { backend: self.backend.name(), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for backend in Backend::ALL {
+            assert_eq!(backend.name().parse(), Ok(backend));
+        }
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse(), Ok(precision));
+        }
+        let said = "cuda".parse::<Backend>().unwrap_err().to_string();
+        assert_eq!(said, "`cuda` is not one of tract, openvino, tensorrt");
+    }
+}
