@@ -1,65 +1,17 @@
-//! `engine`: what bundles there are, what they say of themselves, and whether they work.
+//! `engine list`, `inspect` and `verify`: what bundles are there and what they say.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::engines::RuntimeArgs;
-use super::segment::open_bundle;
-use super::{Exit, Failure, Ui};
-use crate::engine::backend::Runtime;
+use super::networks;
+use crate::cli::{Failure, Ui};
 use crate::engine::bundle::{Bundle, MANIFEST, NetworkPlan, Role};
-use crate::engine::conformance;
-
-/// Arguments.
-#[derive(Debug, clap::Subcommand)]
-pub enum Args {
-    /// The bundles in a folder.
-    List {
-        /// Folder that holds one folder per bundle.
-        #[arg(default_value = "engines")]
-        folder: PathBuf,
-    },
-    /// What a bundle says of itself.
-    Inspect {
-        /// Folder of the bundle.
-        bundle: PathBuf,
-    },
-    /// Check every file of a bundle against its manifest.
-    Verify {
-        /// Folder of the bundle.
-        bundle: PathBuf,
-    },
-    /// Load every network of a bundle and compare its golden patch.
-    Selftest {
-        /// Folder of the bundle.
-        bundle: PathBuf,
-        /// What runs the networks.
-        #[command(flatten)]
-        runtime: RuntimeArgs,
-    },
-}
-
-/// Runs the command.
-///
-/// # Errors
-/// Exit code 4 if a bundle cannot be used.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    match args {
-        Args::List { folder } => list(folder, ui),
-        Args::Inspect { bundle } => inspect(&open_bundle(bundle)?, ui),
-        Args::Verify { bundle } => verify(&open_bundle(bundle)?, ui),
-        Args::Selftest { bundle, runtime } => {
-            selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
-        }
-    }
-}
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
-fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
     let entries = std::fs::read_dir(folder)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("{}: not a readable folder of bundles", folder.display()))?;
@@ -91,7 +43,7 @@ fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
     ui.result(&documents, text.trim_end())
 }
 
-fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     let phases: Vec<&str> = bundle.phases().iter().map(|phase| phase.code()).collect();
     let gain = bundle.lesion_gain();
     let networks: Vec<(Role, &NetworkPlan)> = networks(bundle).collect();
@@ -133,11 +85,6 @@ fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     ui.result(&document, text)
 }
 
-fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
-    let both = [Role::Segment, Role::Reclassify];
-    both.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
-}
-
 fn describe(plan: &NetworkPlan) -> Value {
     let files: Vec<Value> = plan
         .files
@@ -150,39 +97,10 @@ fn describe(plan: &NetworkPlan) -> Value {
 }
 
 /// Opening has checked everything there is to check without running a network.
-fn verify(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn verify(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     let files: usize = networks(bundle).map(|(_, plan)| plan.files.len() + 2).sum();
     let document = json!({"id": bundle.id(), "version": bundle.version(), "files": files,
         "whole": true, "sha256": bundle.fingerprint()});
     let (id, version) = (bundle.id(), bundle.version());
     ui.result(&document, format!("{id} version {version}: {files} files, all whole"))
-}
-
-fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
-    let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
-    let mut documents = Vec::new();
-    let mut text = String::new();
-    for (role, _) in networks(bundle) {
-        let golden = bundle.golden(role).map_err(unusable)?;
-        let mut engines = bundle.load(role, runtime).map_err(unusable)?;
-        for (fold, engine) in engines.iter_mut().enumerate() {
-            let started = Instant::now();
-            let tolerance = runtime.precision.tolerance();
-            let found =
-                conformance::suite(engine.as_mut(), &golden, tolerance).map_err(unusable)?;
-            let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
-            documents.push(json!({"network": role.name(), "fold": fold,
-                "argmax_agreement": found.argmax_agreement,
-                "largest_logit_difference": found.logit_difference,
-                "seconds_per_patch": per_patch}));
-            let _ = writeln!(
-                text,
-                "{} fold {fold}: best class equal on {:.3} % of voxels, largest logit difference {:.1e}, {per_patch:.2} s per patch",
-                role.name(),
-                100.0 * found.argmax_agreement,
-                found.logit_difference
-            );
-        }
-    }
-    ui.result(&documents, text.trim_end())
 }

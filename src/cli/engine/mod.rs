@@ -1,0 +1,60 @@
+//! `engine`: what bundles there are, what they say of themselves, and whether they work.
+
+use std::path::PathBuf;
+
+use super::engines::RuntimeArgs;
+use super::segment::open_bundle;
+use super::{Failure, Ui};
+use crate::engine::bundle::{Bundle, NetworkPlan, Role};
+
+mod look;
+mod selftest;
+
+/// Arguments.
+#[derive(Debug, clap::Subcommand)]
+pub enum Args {
+    /// The bundles in a folder.
+    List {
+        /// Folder that holds one folder per bundle.
+        #[arg(default_value = "engines")]
+        folder: PathBuf,
+    },
+    /// What a bundle says of itself.
+    Inspect {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+    },
+    /// Check every file of a bundle against its manifest.
+    Verify {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+    },
+    /// Load every network of a bundle and compare its golden patch.
+    Selftest {
+        /// Folder of the bundle.
+        bundle: PathBuf,
+        /// What runs the networks.
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit code 4 if a bundle cannot be used.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    match args {
+        Args::List { folder } => look::list(folder, ui),
+        Args::Inspect { bundle } => look::inspect(&open_bundle(bundle)?, ui),
+        Args::Verify { bundle } => look::verify(&open_bundle(bundle)?, ui),
+        Args::Selftest { bundle, runtime } => {
+            selftest::selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
+        }
+    }
+}
+
+fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
+    let both = [Role::Segment, Role::Reclassify];
+    both.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
+}

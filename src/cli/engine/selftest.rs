@@ -1,0 +1,41 @@
+//! `engine selftest`: every network of a bundle against its golden patch.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::networks;
+use crate::cli::{Exit, Failure, Ui};
+use crate::engine::backend::Runtime;
+use crate::engine::bundle::Bundle;
+use crate::engine::conformance;
+
+pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
+    let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
+    let mut documents = Vec::new();
+    let mut text = String::new();
+    for (role, _) in networks(bundle) {
+        let golden = bundle.golden(role).map_err(unusable)?;
+        let mut engines = bundle.load(role, runtime).map_err(unusable)?;
+        for (fold, engine) in engines.iter_mut().enumerate() {
+            let started = Instant::now();
+            let tolerance = runtime.precision.tolerance();
+            let found =
+                conformance::suite(engine.as_mut(), &golden, tolerance).map_err(unusable)?;
+            let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
+            documents.push(json!({"network": role.name(), "fold": fold,
+                "argmax_agreement": found.argmax_agreement,
+                "largest_logit_difference": found.logit_difference,
+                "seconds_per_patch": per_patch}));
+            let _ = writeln!(
+                text,
+                "{} fold {fold}: best class equal on {:.3} % of voxels, largest logit difference {:.1e}, {per_patch:.2} s per patch",
+                role.name(),
+                100.0 * found.argmax_agreement,
+                found.logit_difference
+            );
+        }
+    }
+    ui.result(&documents, text.trim_end())
+}
