@@ -101,6 +101,7 @@ impl Analyzer {
         };
         let plan = segment::Plan {
             network: bundle.require(Role::Segment)?.clone(),
+            batch: runtime.batch,
             memory_budget_bytes: settings.memory_budget_bytes,
         };
         Ok(Analyzer { settings, bundle, plan, segment, reclassify })
@@ -145,6 +146,7 @@ impl Analyzer {
             .map_err(AnalyzeError::Refused)?;
         let origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
         let aligned = AlignedStudy::from_study(loaded.study, self.bundle.phases())?;
+        self.fit_batch(&aligned, origin.files)?;
         let findings = self.findings(&aligned, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
             let detail = format!(
@@ -177,6 +179,28 @@ impl Analyzer {
         report.peak_memory_mib = record::rounded(peak_memory_mib());
         draft.finish(&mut report)?;
         Ok(report)
+    }
+
+    /// Loads the first network again if this study fits another number of patches per call;
+    /// refuses one that fits none.
+    fn fit_batch(&mut self, aligned: &AlignedStudy, files: usize) -> Result<(), AnalyzeError> {
+        let preferred = self.settings.runtime.batch;
+        let over = |error: SegmentError| match error {
+            SegmentError::OverBudget { .. } => AnalyzeError::Refused(Refusal::new(
+                RejectCode::OverMemoryBudget,
+                error.to_string(),
+                files,
+            )),
+            error => AnalyzeError::Pipeline(PipelineError::Segment(error)),
+        };
+        let batch = segment::largest_batch(aligned, &self.plan, preferred).map_err(over)?;
+        if batch != self.plan.batch {
+            let runtime = Runtime { batch, ..self.settings.runtime.clone() };
+            self.segment =
+                self.bundle.load(Role::Segment, &runtime).map_err(AnalyzeError::Engine)?;
+            self.plan.batch = batch;
+        }
+        Ok(())
     }
 
     fn findings(

@@ -99,6 +99,8 @@ pub struct Engine {
     pub precision: Precision,
     /// Threads of the CPU engine; 0 means one per core.
     pub threads: usize,
+    /// Patches per call of a network at most.
+    pub batch: usize,
     /// Lesion gain of the high-sensitivity view; 0 takes the bundle's.
     pub high_gain: f32,
     /// Patches per lesion in the third stage.
@@ -246,6 +248,7 @@ impl Default for Engine {
             backend: Backend::Tract,
             precision: Precision::F32,
             threads: 0,
+            batch: 1,
             high_gain: 0.0,
             patches_per_lesion: 8,
             keep_above_cm3: 64.0,
@@ -362,6 +365,7 @@ impl Config {
             "engine.patches_per_lesion",
             "1 to 64",
         )?;
+        must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
         let gain = engine.high_gain == 0.0 || (1.0..=1e6).contains(&engine.high_gain);
         must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
         must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;

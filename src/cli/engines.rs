@@ -21,13 +21,16 @@ pub struct RuntimeArgs {
     /// Threads of one engine on the CPU; 0 means one per core.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
+    /// Patches per call of the network at most; fewer where a study would not fit into memory.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub batch: u16,
 }
 
 impl RuntimeArgs {
     /// What these arguments choose; compiled networks are kept in the user's cache.
     pub fn runtime(&self) -> Runtime {
-        let Self { backend, precision, threads } = *self;
-        Runtime { backend, precision, threads, cache: user_cache() }
+        let Self { backend, precision, threads, batch } = *self;
+        Runtime { backend, precision, threads, batch: usize::from(batch), cache: user_cache() }
     }
 }
 

@@ -12,7 +12,7 @@ use super::engines::RuntimeArgs;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
 use crate::engine::bundle::{Bundle, Role};
-use crate::segment::{LesionGain, Plan, Scores, SegmentError, segment};
+use crate::segment::{LesionGain, Plan, Scores, SegmentError, largest_batch, segment};
 use crate::study::AlignedStudy;
 use crate::volume::nifti::write::{write_f32, write_u8};
 use crate::volume::{LabelMap, Volume};
@@ -58,11 +58,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     let study = study_for(&bundle, &args.phases)?;
-    let loading = Instant::now();
-    let mut engines =
-        bundle.load(Role::Segment, &args.runtime.runtime()).map_err(engine_failure)?;
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
-    let plan = Plan { network, memory_budget_bytes: MEMORY_BUDGET_BYTES };
+    let mut runtime = args.runtime.runtime();
+    let mut plan = Plan { network, batch: 1, memory_budget_bytes: MEMORY_BUDGET_BYTES };
+    plan.batch = largest_batch(&study, &plan, runtime.batch).map_err(segment_failure)?;
+    runtime.batch = plan.batch;
+    let loading = Instant::now();
+    let mut engines = bundle.load(Role::Segment, &runtime).map_err(engine_failure)?;
     let running = Instant::now();
     let mut progress = ui.progress("tiles");
     let mut tiles = 0;
@@ -81,6 +83,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let document = json!({
         "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint()},
         "alpha": gain.0, "labels": args.out, "margin": args.margin, "tiles": tiles,
+        "batch": plan.batch,
         "voxels": counts,
         "seconds": {
             "load_engine": seconds(running - loading), "segment": seconds(segmented),

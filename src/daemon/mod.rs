@@ -80,6 +80,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
             backend: engine.backend.into(),
             precision: engine.precision.into(),
             threads: engine.threads,
+            batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),
         },
         high_gain: (engine.high_gain > 0.0).then_some(engine.high_gain),

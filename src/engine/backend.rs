@@ -150,15 +150,19 @@ pub struct Runtime {
     pub precision: Precision,
     /// Threads of one engine on the CPU; 0 means one per core.
     pub threads: usize,
+    /// Patches per call at most, at least 1: a study that would not fit into memory so runs
+    /// with fewer (`segment::largest_batch`).
+    pub batch: usize,
     /// Folder for what a backend compiles on this device and may use again; `None` keeps
     /// nothing.
     pub cache: Option<PathBuf>,
 }
 
 impl Default for Runtime {
-    /// The built-in backend on all cores.
+    /// The built-in backend on all cores, patch by patch.
     fn default() -> Runtime {
-        Runtime { backend: Backend::Tract, precision: Precision::F32, threads: 0, cache: None }
+        let (backend, precision) = (Backend::Tract, Precision::F32);
+        Runtime { backend, precision, threads: 0, batch: 1, cache: None }
     }
 }
 

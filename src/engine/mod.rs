@@ -84,7 +84,8 @@ pub enum EngineError {
     },
 }
 
-/// A network ready to run. One thread calls it at a time; the caller owns the buffers.
+/// A network ready to run. One thread calls it at a time, not always the same one nor the one
+/// that loaded it; the caller owns the buffers.
 pub trait Engine: Send {
     /// The shapes that [`Engine::infer`] takes.
     fn spec(&self) -> &EngineSpec;

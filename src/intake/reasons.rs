@@ -60,11 +60,13 @@ pub enum RejectCode {
     NoLiver,
     /// A phase that the engine needs is not there.
     MissingPhase,
+    /// The first stage would need more memory than it may have.
+    OverMemoryBudget,
 }
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 26] = [
+    pub const ALL: [RejectCode; 27] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -91,6 +93,7 @@ impl RejectCode {
         RejectCode::NotCtValues,
         RejectCode::NoLiver,
         RejectCode::MissingPhase,
+        RejectCode::OverMemoryBudget,
     ];
 
     /// The name in messages, tables and the store.
@@ -122,6 +125,7 @@ impl RejectCode {
             RejectCode::NotCtValues => "not_ct_values",
             RejectCode::NoLiver => "no_liver",
             RejectCode::MissingPhase => "missing_phase",
+            RejectCode::OverMemoryBudget => "over_memory_budget",
         }
     }
 
@@ -158,6 +162,7 @@ impl RejectCode {
             RejectCode::NotCtValues => "the voxels are not Hounsfield units of a body",
             RejectCode::NoLiver => "the scan does not show enough of a liver",
             RejectCode::MissingPhase => "a phase that the engine needs was not found",
+            RejectCode::OverMemoryBudget => "the study needs more memory than it may have",
         }
     }
 
@@ -207,6 +212,9 @@ impl RejectCode {
             }
             RejectCode::MissingPhase => {
                 "name the series by phase, or add the site's names under [intake.phases]"
+            }
+            RejectCode::OverMemoryBudget => {
+                "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }
         }
     }

@@ -1,7 +1,31 @@
 //! How much memory a study will need, known before anything is allocated.
 
+use crate::study::AlignedStudy;
+
+use super::feed::SETS;
+use super::passes::group_size;
 use super::preprocess::Geometry;
 use super::{Plan, SegmentError};
+
+/// The largest batch up to `preferred` (and at least 1) with which a study stays within the
+/// plan's memory; the plan's own batch plays no part. Allocates nothing.
+///
+/// # Errors
+/// [`SegmentError::OverBudget`] if even one patch per call is too much, and the others of
+/// [`prepare`](super::prepare).
+pub fn largest_batch(
+    study: &AlignedStudy,
+    plan: &Plan,
+    preferred: usize,
+) -> Result<usize, SegmentError> {
+    let geometry = Geometry::checked(study, &plan.network)?;
+    let with = |batch| Plan { batch, ..plan.clone() };
+    let fits = |batch: &usize| check(&geometry, &with(*batch)).is_ok();
+    match (1..=preferred.max(1)).rev().find(fits) {
+        Some(batch) => Ok(batch),
+        None => check(&geometry, &with(1)).map(|()| 1),
+    }
+}
 
 /// Refuses a study that needs more than the plan allows.
 pub(super) fn check(geometry: &Geometry, plan: &Plan) -> Result<(), SegmentError> {
@@ -27,8 +51,10 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     let preparing = channel.saturating_add(half_resized);
     // Class sums and weights of one patch depth; two slices kept for blending along z.
     let slab = f32s(&[pz + 2, classes + 1, y.max(py), x.max(px)]);
-    // The patch and its mirror image; the logits and their mean.
-    let patches = f32s(&[2, network.channels + classes, pz, py, px]);
+    // Patches and logits of the calls on their way, and the means of the open tiles.
+    let calls = f32s(&[SETS, plan.batch, network.channels + classes, pz, py, px]);
+    let open = group_size(1 << network.mirror_axes.len(), plan.batch);
+    let patches = calls.saturating_add(f32s(&[open, classes, pz, py, px]));
     let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
     let slice = f32s(&[3, cropped_y, cropped_x]);
     let sliding = [slab, patches, scores, slice].into_iter().fold(0_u64, u64::saturating_add);

@@ -12,13 +12,17 @@ use crate::study::AlignedStudy;
 
 mod budget;
 mod export;
+mod feed;
 pub mod gaussian;
 mod half;
+mod passes;
 pub mod preprocess;
 pub mod scores;
+mod slab;
 pub mod tiles;
 mod window;
 
+pub use budget::largest_batch;
 pub use preprocess::{Geometry, Prepared, prepare};
 pub use scores::{LesionGain, Scores};
 
@@ -27,6 +31,8 @@ pub use scores::{LesionGain, Scores};
 pub struct Plan {
     /// How the network wants its input, and what it gives.
     pub network: NetworkPlan,
+    /// Patches per call of the engines, at least 1; see [`largest_batch`].
+    pub batch: usize,
     /// Arrays of this stage may take so many bytes; the study itself and the engine's own
     /// memory come on top.
     pub memory_budget_bytes: u64,
@@ -85,8 +91,9 @@ pub enum SegmentError {
     Engine(#[from] EngineError),
 }
 
-/// Segments a study: one engine per fold, called tile by tile; `watch` is called before
-/// every tile and at the end, and stops the work by breaking.
+/// Segments a study: one engine per fold, each of `plan.batch` patches per call, run on a
+/// thread of its own. `watch` is called before the first tile and after every one, and stops
+/// the work by breaking.
 ///
 /// With a network of other classes than the house's, [`Scores::best_other`] is the plain
 /// argmax and every margin is infinite.

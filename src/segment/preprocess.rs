@@ -45,6 +45,24 @@ pub struct Geometry {
 
 impl Geometry {
     /// Finds the crop and the new shape; allocates nothing.
+    ///
+    /// # Errors
+    /// [`SegmentError::Channels`] and [`SegmentError::TooSmall`].
+    pub(super) fn checked(
+        study: &AlignedStudy,
+        network: &NetworkPlan,
+    ) -> Result<Geometry, SegmentError> {
+        if study.phases().len() != network.channels {
+            let (found, expected) = (study.phases().len(), network.channels);
+            return Err(SegmentError::Channels { found, expected });
+        }
+        let geometry = Geometry::of(study, network);
+        if geometry.shape.contains(&0) {
+            return Err(SegmentError::TooSmall { shape: geometry.shape });
+        }
+        Ok(geometry)
+    }
+
     fn of(study: &AlignedStudy, network: &NetworkPlan) -> Geometry {
         let grid = Arc::clone(study.grid());
         let axes = network.transpose_forward;
@@ -87,14 +105,7 @@ impl Geometry {
 /// [`SegmentError::Channels`], [`SegmentError::TooSmall`], [`SegmentError::OverBudget`].
 pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentError> {
     let network = &plan.network;
-    if study.phases().len() != network.channels {
-        let (found, expected) = (study.phases().len(), network.channels);
-        return Err(SegmentError::Channels { found, expected });
-    }
-    let geometry = Geometry::of(study, network);
-    if geometry.shape.contains(&0) {
-        return Err(SegmentError::TooSmall { shape: geometry.shape });
-    }
+    let geometry = Geometry::checked(study, network)?;
     budget::check(&geometry, plan)?;
     let [z, y, x] = geometry.shape;
     let mut voxels = Array4::zeros((network.channels, z, y, x));

@@ -41,7 +41,7 @@ fn plan() -> Plan {
         mask_value: 0.0,
         golden: Golden { input: file(), expected: file(), stride: [1, 1, 1] },
     };
-    Plan { network, memory_budget_bytes: 1 << 30 }
+    Plan { network, batch: 1, memory_budget_bytes: 1 << 30 }
 }
 
 fn study_of(image: Array3<f32>, spacing_mm: [f64; 3]) -> AlignedStudy {
@@ -76,7 +76,7 @@ struct PlacedEngine {
 }
 
 fn placed(plan: &Plan, fold: u8) -> Box<dyn Engine> {
-    Box::new(PlacedEngine { spec: plan.network.spec(), fold: f32::from(fold) })
+    Box::new(PlacedEngine { spec: plan.network.spec(plan.batch), fold: f32::from(fold) })
 }
 
 impl Engine for PlacedEngine {
@@ -88,9 +88,9 @@ impl Engine for PlacedEngine {
         patches: ArrayView5<'_, f32>,
         mut logits: ArrayViewMut5<'_, f32>,
     ) -> Result<(), EngineError> {
-        for ((_, class, z, y, x), out) in logits.indexed_iter_mut() {
+        for ((n, class, z, y, x), out) in logits.indexed_iter_mut() {
             let place = (class * 17 + z * 5 + y * 3 + x * 2) as f32;
-            *out = patches[[0, 0, z, y, x]] * (place * 0.7 + self.fold).sin()
+            *out = patches[[n, 0, z, y, x]] * (place * 0.7 + self.fold).sin()
                 + 0.5 * (class as f32 * 2.3 + self.fold).cos();
         }
         Ok(())
@@ -215,6 +215,10 @@ fn too_large_too_small_and_mismatched_are_refused() {
     small_budget.memory_budget_bytes = 10_000;
     let error = prepare(&study, &small_budget).unwrap_err();
     assert!(matches!(error, SegmentError::OverBudget { allowed: 10_000, .. }), "{error}");
+    assert!(matches!(
+        largest_batch(&study, &small_budget, 4),
+        Err(SegmentError::OverBudget { .. })
+    ));
     let thin = study_of(image([1, 17, 13]), [0.1, 1.0, 1.0]);
     assert!(matches!(prepare(&thin, &plan()), Err(SegmentError::TooSmall { .. })));
     let mut four = plan();
@@ -226,6 +230,25 @@ fn too_large_too_small_and_mismatched_are_refused() {
         let error = segment(&study, &plan(), &mut engines, &mut go_on).unwrap_err();
         assert!(matches!(error, SegmentError::EngineShape { .. }), "{error}");
     }
+}
+
+#[test]
+fn the_batch_is_the_largest_that_fits() {
+    let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
+    let mut plan = plan();
+    assert_eq!(largest_batch(&study, &plan, 7).unwrap(), 7);
+    assert_eq!(largest_batch(&study, &plan, 0).unwrap(), 1);
+    let needed = |batch| {
+        let plan = Plan { batch, memory_budget_bytes: 0, ..self::plan() };
+        match prepare(&study, &plan) {
+            Err(SegmentError::OverBudget { needed, .. }) => needed,
+            _ => panic!("nothing fits into no bytes"),
+        }
+    };
+    plan.memory_budget_bytes = needed(3);
+    assert_eq!(largest_batch(&study, &plan, 7).unwrap(), 3);
+    plan.memory_budget_bytes = needed(1) - 1;
+    assert!(largest_batch(&study, &plan, 7).is_err());
 }
 
 #[test]
@@ -275,6 +298,7 @@ struct Case {
     mirror_axes: Vec<usize>,
     folds: u8,
     fusion: Fusion,
+    batch: usize,
     zeros: usize,
 }
 
@@ -290,16 +314,21 @@ fn case() -> impl Strategy<Value = Case> {
     let mirrors = prop_oneof![Just(vec![]), Just(vec![1, 2]), Just(vec![0])];
     let fusion = prop_oneof![Just(Fusion::Logits), Just(Fusion::Probabilities)];
     let shape = [3_usize..9, 6_usize..14, 6_usize..14];
-    (shape, spacing.clone(), spacing, axes, mirrors, 1_u8..3, fusion, 0_usize..2).prop_map(
-        |(shape, spacing_mm, network_spacing_mm, axes, mirror_axes, folds, fusion, zeros)| Case {
-            shape,
-            spacing_mm,
-            network_spacing_mm,
-            axes,
-            mirror_axes,
-            folds,
-            fusion,
-            zeros,
+    let runs = (mirrors, 1_u8..3, fusion, 1_usize..6);
+    (shape, spacing.clone(), spacing, axes, runs, 0_usize..2).prop_map(
+        |(shape, spacing_mm, network_spacing_mm, axes, runs, zeros)| {
+            let (mirror_axes, folds, fusion, batch) = runs;
+            Case {
+                shape,
+                spacing_mm,
+                network_spacing_mm,
+                axes,
+                mirror_axes,
+                folds,
+                fusion,
+                batch,
+                zeros,
+            }
         },
     )
 }
@@ -310,6 +339,7 @@ fn plan_of(case: &Case) -> Plan {
     plan.network.transpose_forward = case.axes;
     plan.network.mirror_axes = case.mirror_axes.clone();
     plan.network.fusion = case.fusion;
+    plan.batch = case.batch;
     plan
 }
 
@@ -325,6 +355,9 @@ proptest! {
         let engines = || (0..case.folds).map(|fold| placed(&plan, fold)).collect::<Vec<_>>();
         let prepared = prepare(&study, &plan).unwrap();
         let scores = run(&study, &plan, engines());
+        let one_by_one = Plan { batch: 1, ..plan.clone() };
+        let singles: Vec<_> = (0..case.folds).map(|fold| placed(&one_by_one, fold)).collect();
+        prop_assert_eq!(&run(&study, &one_by_one, singles).margin, &scores.margin);
         let whole = oracle::class_scores(&prepared, &plan, &mut engines());
         for gain in [1.0, 3.0, 100.0] {
             let labels = scores.labels(LesionGain(gain));

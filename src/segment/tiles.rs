@@ -1,5 +1,7 @@
 //! Where the tiles of a volume lie.
 
+use std::ops::Range;
+
 /// A volume cut into tiles, all of one size. Axes `[z, y, x]` in the network's order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tiling {
@@ -32,6 +34,26 @@ impl Tiling {
     /// Number of tiles.
     pub fn count(&self) -> usize {
         self.starts.iter().map(Vec::len).product()
+    }
+
+    /// First voxel of a tile in the padded volume; tiles are numbered with x fastest.
+    ///
+    /// # Panics
+    /// If there is no such tile.
+    pub fn start(&self, tile: usize) -> [usize; 3] {
+        let [zs, ys, xs] = &self.starts;
+        let row = tile / xs.len();
+        [zs[row / ys.len()], ys[row % ys.len()], xs[tile % xs.len()]]
+    }
+
+    /// The slices of the padded volume that are complete once this tile is, the tiles before
+    /// it being so: none unless it is the last of its z.
+    pub fn finished_by(&self, tile: usize) -> Range<usize> {
+        let [zs, ys, xs] = &self.starts;
+        let (layer, place) = (tile / (ys.len() * xs.len()), tile % (ys.len() * xs.len()));
+        let next = zs.get(layer + 1).copied().unwrap_or(self.padded[0]);
+        let first = if place + 1 == ys.len() * xs.len() { zs[layer] } else { next };
+        first..next
     }
 }
 
@@ -67,6 +89,17 @@ mod tests {
         assert_eq!((tiling.padded, tiling.offset), ([16, 200, 128], [3, 0, 0]));
         assert_eq!(tiling.starts, [vec![0], vec![0, 36, 72], vec![0]]);
         assert_eq!(tiling.count(), 3);
+    }
+
+    #[test]
+    fn slices_finish_in_order_with_the_last_tile_of_their_layer() {
+        let tiling = Tiling::new([11, 9, 9], [4, 8, 6], 0.5);
+        let ends = (0..tiling.count()).map(|tile| tiling.finished_by(tile));
+        let finished: Vec<(usize, Range<usize>)> =
+            ends.enumerate().filter(|(_, slices)| !slices.is_empty()).collect();
+        assert_eq!(tiling.starts[0], [0, 2, 4, 5, 7]);
+        assert_eq!(finished, [(3, 0..2), (7, 2..4), (11, 4..5), (15, 5..7), (19, 7..11)]);
+        assert_eq!(tiling.start(6), [2, 1, 0]);
     }
 
     proptest! {

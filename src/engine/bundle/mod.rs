@@ -144,7 +144,7 @@ impl Bundle {
         &self.parts.training
     }
 
-    /// Loads one engine per fold. Each file is checked again as it is read, and each engine
+    /// Loads one engine per fold, for as many patches per call as the runtime says. Each file is checked again as it is read, and each engine
     /// has passed its golden patch when this returns.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Bundle {
         let mut engines = Vec::with_capacity(plan.files.len());
         for file in &plan.files {
             let bytes = file.read(&self.dir)?;
-            let mut engine = runtime.compile(&bytes, file.path(), &plan.spec())?;
+            let mut engine = runtime.compile(&bytes, file.path(), &plan.spec(runtime.batch))?;
             conformance::self_test(engine.as_mut(), &golden, runtime.precision.tolerance())?;
             engines.push(engine);
         }

@@ -40,10 +40,10 @@ pub struct NetworkPlan {
 }
 
 impl NetworkPlan {
-    /// The shape of the engines, one patch per call.
-    pub fn spec(&self) -> EngineSpec {
+    /// The shape of the engines, `batch` patches per call.
+    pub fn spec(&self, batch: usize) -> EngineSpec {
         EngineSpec {
-            batch: 1,
+            batch,
             channels: self.channels,
             classes: self.classes.len(),
             patch: self.patch,

@@ -49,7 +49,7 @@ fn a_sound_bundle_opens() {
     assert_eq!((bundle.id(), bundle.version(), bundle.setting()), ("tiny", 3, Setting::Diagnosis));
     assert_eq!(bundle.lesion_gain(), GainPair { base: 1.0, high: 100.0 });
     let plan = bundle.plan(Role::Segment).unwrap();
-    assert_eq!(plan.spec().output_shape(), [1, 4, 8, 16, 16]);
+    assert_eq!(plan.spec(1).output_shape(), [1, 4, 8, 16, 16]);
     let ct = Normalisation::Ct { mean: 90.0, std: 40.0, lower: -60.0, upper: 200.0 };
     assert_eq!(plan.normalisation[..2], [ct, Normalisation::ZScore]);
     assert!(bundle.plan(Role::Reclassify).is_none());

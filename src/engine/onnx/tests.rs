@@ -50,6 +50,25 @@ fn the_number_of_threads_does_not_change_a_bit() {
 }
 
 #[test]
+fn a_batch_gives_what_its_patches_give_alone() {
+    let first = golden().input;
+    let second = first.mapv(|v| 0.5 - v);
+    let alone = [&first, &second].map(|patch| {
+        let mut engine = OnnxEngine::load(TINY, "tiny.onnx", &spec(), 1).unwrap();
+        let mut logits = Array5::zeros(spec().output_shape());
+        engine.infer(patch.view().insert_axis(ndarray::Axis(0)), logits.view_mut()).unwrap();
+        logits.index_axis_move(ndarray::Axis(0), 0)
+    });
+    let two = EngineSpec { batch: 2, ..spec() };
+    let mut engine = OnnxEngine::load(TINY, "tiny.onnx", &two, 1).unwrap();
+    let mut logits = Array5::zeros(two.output_shape());
+    let patches = ndarray::stack![ndarray::Axis(0), first, second];
+    engine.infer(patches.view(), logits.view_mut()).unwrap();
+    assert_eq!(logits, ndarray::stack![ndarray::Axis(0), alone[0], alone[1]]);
+    assert_ne!(alone[0], alone[1]);
+}
+
+#[test]
 fn a_promise_of_other_classes_is_refused() {
     let promised = EngineSpec { classes: 14, ..spec() };
     let error = OnnxEngine::load(TINY, "tiny.onnx", &promised, 1).unwrap_err();

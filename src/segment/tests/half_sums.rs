@@ -32,7 +32,7 @@ fn sums_in_f16_equal_nnunet_bit_for_bit() {
     let image =
         Array4::from_shape_fn((1, 6, 13, 9), |(_, z, y, x)| ((7 * z + 3 * y + 5 * x) % 13) as f32);
     let mut found = Array4::<f32>::zeros((3, 6, 13, 9));
-    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Hashed(plan.network.spec()))];
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Hashed(plan.network.spec(1)))];
     window::slide(image.view(), &plan, &mut engines, &mut go_on, &mut |z, scores| {
         found.slice_mut(s![.., z, .., ..]).assign(&scores);
     })

@@ -64,7 +64,7 @@ pub fn class_scores(
 fn tile(patch: Array4<f32>, plan: &Plan, engines: &mut [Box<dyn Engine>]) -> Array4<f64> {
     let axes = &plan.network.mirror_axes;
     let mut mean = Array4::<f64>::zeros({
-        let [_, c, z, y, x] = plan.network.spec().output_shape();
+        let [_, c, z, y, x] = plan.network.spec(1).output_shape();
         (c, z, y, x)
     });
     let mut count = 0.0;
@@ -80,7 +80,7 @@ fn tile(patch: Array4<f32>, plan: &Plan, engines: &mut [Box<dyn Engine>]) -> Arr
             let mut input = patch.clone();
             flip(&mut input);
             let input = input.as_standard_layout().into_owned().insert_axis(Axis(0));
-            let mut logits = Array5::zeros(plan.network.spec().output_shape());
+            let mut logits = Array5::zeros(plan.network.spec(1).output_shape());
             engine.infer(input.view(), logits.view_mut()).unwrap();
             let mut scores = logits.index_axis_move(Axis(0), 0);
             flip(&mut scores);

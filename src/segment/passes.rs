@@ -1,0 +1,209 @@
+//! What is run in which order: tiles and their mirror images, in calls of a fixed batch.
+//!
+//! A group of tiles is open at a time; each fold sees all of the group's patches before the
+//! next does, so that the sum over folds and mirrors has one order, whatever the batch.
+
+use std::ops::Range;
+
+use ndarray::{Array5, ArrayView4, ArrayView5, ArrayViewMut4, Axis, Slice};
+
+use super::tiles::Tiling;
+
+/// One call of one engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pass {
+    /// Which engine.
+    pub engine: usize,
+    /// The tiles of the open group, as numbers in tile order.
+    pub group: Range<usize>,
+    /// `(tile, flip)` of every place of the batch that counts.
+    pub slots: Vec<(usize, usize)>,
+    /// The last call of its group: the tiles are complete.
+    pub closes: bool,
+}
+
+/// All calls of a study.
+#[derive(Debug)]
+pub(super) struct Passes {
+    engines: usize,
+    batch: usize,
+    /// Every set of axes `[z, y, x]` that is flipped, the empty set first.
+    flips: Vec<Vec<usize>>,
+    tiles: usize,
+}
+
+impl Passes {
+    pub(super) fn new(tiles: usize, mirror_axes: &[usize], engines: usize, batch: usize) -> Passes {
+        Passes { engines, batch, flips: subsets(mirror_axes), tiles }
+    }
+
+    /// Calls that a tile is the mean of.
+    pub(super) fn per_tile(&self) -> usize {
+        self.engines * self.flips.len()
+    }
+
+    /// Tiles of a group: as many as fill a call with all their mirror images.
+    pub(super) fn group(&self) -> usize {
+        group_size(self.flips.len(), self.batch)
+    }
+
+    pub(super) fn flip(&self, flip: usize) -> &[usize] {
+        &self.flips[flip]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Pass> + '_ {
+        (0..self.tiles).step_by(self.group()).flat_map(move |first| {
+            let group = first..(first + self.group()).min(self.tiles);
+            let all: Vec<(usize, usize)> = group
+                .clone()
+                .flat_map(|tile| (0..self.flips.len()).map(move |flip| (tile, flip)))
+                .collect();
+            let calls = all.len().div_ceil(self.batch);
+            (0..self.engines * calls).map(move |n| {
+                let (engine, call) = (n / calls, n % calls);
+                let slots = all[call * self.batch..].iter().take(self.batch).copied().collect();
+                let closes = n + 1 == self.engines * calls;
+                Pass { engine, group: group.clone(), slots, closes }
+            })
+        })
+    }
+}
+
+/// Tiles of a group, for a number of mirror images and a batch.
+pub(super) fn group_size(flips: usize, batch: usize) -> usize {
+    (batch / flips).max(1)
+}
+
+/// Fills the batch of a pass from `image` `[channel, z, y, x]`. Places that do not count
+/// repeat the last one that does; padding is 0 after normalisation.
+pub(super) fn gather(
+    pass: &Pass,
+    passes: &Passes,
+    tiling: &Tiling,
+    image: ArrayView4<'_, f32>,
+    patches: &mut Array5<f32>,
+) {
+    for (place, &(tile, flip)) in pass.slots.iter().enumerate() {
+        let mut patch = patches.index_axis_mut(Axis(0), place);
+        for &axis in passes.flip(flip) {
+            patch.invert_axis(Axis(axis + 1));
+        }
+        cut(image, tiling.start(tile), tiling.offset, patch);
+    }
+    let filled = pass.slots.len();
+    let (filled, rest) = patches.view_mut().split_at(Axis(0), filled);
+    let mut rest = rest;
+    for mut patch in rest.outer_iter_mut() {
+        patch.assign(&filled.index_axis(Axis(0), filled.len_of(Axis(0)) - 1));
+    }
+}
+
+/// Copies the tile at `start` of the padded volume.
+fn cut(
+    image: ArrayView4<'_, f32>,
+    start: [usize; 3],
+    offset: [usize; 3],
+    patch: ArrayViewMut4<'_, f32>,
+) {
+    let mut source = image;
+    let mut target = patch;
+    if (0..3).any(|axis| {
+        let end = start[axis] + target.len_of(Axis(axis + 1));
+        start[axis] < offset[axis] || end > offset[axis] + image.len_of(Axis(axis + 1))
+    }) {
+        target.fill(0.0);
+    }
+    for axis in 0..3 {
+        let (size, tile) = (image.len_of(Axis(axis + 1)), target.len_of(Axis(axis + 1)));
+        let first = start[axis].saturating_sub(offset[axis]);
+        let skipped = offset[axis].saturating_sub(start[axis]);
+        let last = (start[axis] + tile).saturating_sub(offset[axis]).min(size);
+        source.slice_axis_inplace(Axis(axis + 1), Slice::from(first..last));
+        let covered = skipped..skipped + (last - first);
+        target.slice_axis_inplace(Axis(axis + 1), Slice::from(covered));
+    }
+    target.assign(&source);
+}
+
+/// A batch of answers with the flipped axes turned back.
+pub(super) fn unflipped<'a>(answer: ArrayView4<'a, f32>, axes: &[usize]) -> ArrayView4<'a, f32> {
+    let mut view = answer;
+    for &axis in axes {
+        view.invert_axis(Axis(axis + 1));
+    }
+    view
+}
+
+/// The places of a batch that count.
+pub(super) fn answers<'a>(pass: &Pass, logits: &'a Array5<f32>) -> ArrayView5<'a, f32> {
+    logits.slice_axis(Axis(0), Slice::from(..pass.slots.len()))
+}
+
+/// Every subset of the mirror axes.
+fn subsets(mirror_axes: &[usize]) -> Vec<Vec<usize>> {
+    let chosen = |bits: usize| {
+        let axes = mirror_axes.iter().enumerate();
+        axes.filter(|(i, _)| bits >> i & 1 == 1).map(|(_, &axis)| axis).collect()
+    };
+    (0..1_usize << mirror_axes.len()).map(chosen).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_batch_of_four_holds_two_tiles_and_their_mirror_images() {
+        let passes = Passes::new(3, &[2], 2, 4);
+        let pass = |engine, group, slots: &[(usize, usize)], closes| Pass {
+            engine,
+            group,
+            slots: slots.to_vec(),
+            closes,
+        };
+        let both = [(0, 0), (0, 1), (1, 0), (1, 1)];
+        let last = [(2, 0), (2, 1)];
+        let expected = [
+            pass(0, 0..2, &both, false),
+            pass(1, 0..2, &both, true),
+            pass(0, 2..3, &last, false),
+            pass(1, 2..3, &last, true),
+        ];
+        assert_eq!(passes.iter().collect::<Vec<_>>(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn every_tile_is_run_once_per_engine_and_flip_in_one_order(
+            tiles in 1_usize..20, mirrors in 0_usize..3, engines in 1_usize..3, batch in 1_usize..9,
+        ) {
+            let axes: Vec<usize> = (0..mirrors).collect();
+            let passes = Passes::new(tiles, &axes, engines, batch);
+            let mut of_tile = vec![Vec::new(); tiles];
+            for pass in passes.iter() {
+                prop_assert!(!pass.slots.is_empty() && pass.slots.len() <= batch);
+                for (tile, flip) in pass.slots {
+                    of_tile[tile].push((pass.engine, flip));
+                }
+            }
+            let flips = 1 << mirrors;
+            let expected: Vec<(usize, usize)> =
+                (0..engines).flat_map(|e| (0..flips).map(move |f| (e, f))).collect();
+            prop_assert!(of_tile.iter().all(|runs| *runs == expected));
+            let closed: Vec<Range<usize>> =
+                passes.iter().filter(|p| p.closes).map(|p| p.group).collect();
+            prop_assert_eq!(closed.concat_ranges(), (0..tiles).collect::<Vec<_>>());
+        }
+    }
+
+    trait Concat {
+        fn concat_ranges(self) -> Vec<usize>;
+    }
+
+    impl Concat for Vec<Range<usize>> {
+        fn concat_ranges(self) -> Vec<usize> {
+            self.into_iter().flatten().collect()
+        }
+    }
+}
