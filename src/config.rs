@@ -111,6 +111,20 @@ pub struct Engine {
     pub discard_below_cm3: f64,
     /// Most memory a study may need, in MiB.
     pub memory_budget_mib: u64,
+    /// Folder of the two slots for installed engines; empty means `engines` in the store.
+    pub slots: PathBuf,
+    /// Folder of the public keys that installed engines must be signed with.
+    pub trusted_keys: PathBuf,
+    /// How many different keys must have signed an engine.
+    pub signatures_needed: usize,
+    /// Folder that is watched for packed engines; empty means none.
+    pub update_folder: PathBuf,
+    /// Studies that a new engine must finish before it counts as good.
+    pub probation_studies: u32,
+    /// Hours that a new engine must work before it counts as good.
+    pub probation_hours: u32,
+    /// Hours between two self-tests.
+    pub selftest_hours: u32,
 }
 
 /// What runs the networks, as `engine.backend` names it.
@@ -254,6 +268,13 @@ impl Default for Engine {
             keep_above_cm3: 64.0,
             discard_below_cm3: 0.5,
             memory_budget_mib: 2048,
+            slots: PathBuf::new(),
+            trusted_keys: "/etc/hepalert/keys".into(),
+            signatures_needed: 1,
+            update_folder: PathBuf::new(),
+            probation_studies: 10,
+            probation_hours: 24,
+            selftest_hours: 24,
         }
     }
 }
@@ -318,6 +339,14 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Folder of the two slots.
+    pub fn slots(&self) -> PathBuf {
+        match &self.engine.slots {
+            unset if unset.as_os_str().is_empty() => self.store.folder.join("engines"),
+            folder => folder.clone(),
+        }
+    }
+
     /// Reads `file`, then every `*.toml` of the folder `conf.d` beside it.
     ///
     /// # Errors
@@ -368,6 +397,9 @@ impl Config {
         must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
         let gain = engine.high_gain == 0.0 || (1.0..=1e6).contains(&engine.high_gain);
         must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
+        let keys = (1..=8).contains(&engine.signatures_needed);
+        must(keys, "engine.signatures_needed", "1 to 8")?;
+        must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")?;
         must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
         must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")
     }

@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::analyze::Settings;
 use crate::config::Config;
-use crate::engine::backend::Runtime;
-use crate::engine::bundle::{Bundle, Role};
+use crate::engine::backend::{self, Runtime};
+use crate::engine::bundle::{Bundle, Role, terms};
 use crate::intake::GateParams;
 use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
@@ -102,6 +102,23 @@ pub fn gate_params(config: &Config) -> GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,
         ..GateParams::default()
+    }
+}
+
+/// What the configured device offers to an engine. Its setting is that of the configured
+/// bundle: an installed engine may be better, but not for something else.
+pub fn device(config: &Config) -> terms::Device {
+    let backend = backend::Backend::from(config.engine.backend);
+    let version = match backend.presence() {
+        backend::Presence::Present { version, .. } => Some(version),
+        backend::Presence::Absent { .. } => None,
+    };
+    terms::Device {
+        today: Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date(),
+        setting: Bundle::open(&config.engine.bundle).ok().map(|bundle| bundle.setting()),
+        backend,
+        backend_version: version,
+        memory_budget_bytes: config.engine.memory_budget_mib.saturating_mul(1 << 20),
     }
 }
 

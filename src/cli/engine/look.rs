@@ -1,4 +1,4 @@
-//! `engine list`, `inspect` and `verify`: what bundles are there and what they say.
+//! `engine list` and `inspect`: what bundles are there and what they say.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -94,13 +94,4 @@ fn describe(plan: &NetworkPlan) -> Value {
     json!({"files": files, "classes": plan.classes, "channels": plan.channels,
         "patch": plan.patch, "spacing_mm": plan.spacing_mm, "mirror_axes": plan.mirror_axes,
         "tile_step": plan.tile_step})
-}
-
-/// Opening has checked everything there is to check without running a network.
-pub(super) fn verify(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
-    let files: usize = networks(bundle).map(|(_, plan)| plan.files.len() + 2).sum();
-    let document = json!({"id": bundle.id(), "version": bundle.version(), "files": files,
-        "whole": true, "sha256": bundle.fingerprint()});
-    let (id, version) = (bundle.id(), bundle.version());
-    ui.result(&document, format!("{id} version {version}: {files} files, all whole"))
 }

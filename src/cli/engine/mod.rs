@@ -8,7 +8,9 @@ use super::{Failure, Ui};
 use crate::engine::bundle::{Bundle, NetworkPlan, Role};
 
 mod look;
+mod maker;
 mod selftest;
+mod verify;
 
 /// Arguments.
 #[derive(Debug, clap::Subcommand)]
@@ -24,11 +26,8 @@ pub enum Args {
         /// Folder of the bundle.
         bundle: PathBuf,
     },
-    /// Check every file of a bundle against its manifest.
-    Verify {
-        /// Folder of the bundle.
-        bundle: PathBuf,
-    },
+    /// Check a bundle or a packed bundle: every file, and the signatures.
+    Verify(verify::Args),
     /// Load every network of a bundle and compare its golden patch.
     Selftest {
         /// Folder of the bundle.
@@ -37,20 +36,29 @@ pub enum Args {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Make a pair of signing keys.
+    Keygen(maker::Keygen),
+    /// Make one file of a bundle.
+    Pack(maker::Pack),
+    /// Sign a bundle or a packed bundle.
+    Sign(maker::Sign),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Exit code 4 if a bundle cannot be used.
+/// Exit code 4 if a bundle cannot be used, 3 if a packed one is refused.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args {
         Args::List { folder } => look::list(folder, ui),
         Args::Inspect { bundle } => look::inspect(&open_bundle(bundle)?, ui),
-        Args::Verify { bundle } => look::verify(&open_bundle(bundle)?, ui),
+        Args::Verify(args) => verify::run(args, ui),
         Args::Selftest { bundle, runtime } => {
             selftest::selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
         }
+        Args::Keygen(args) => maker::keygen(args, ui),
+        Args::Pack(args) => maker::pack(args, ui),
+        Args::Sign(args) => maker::sign(args, ui),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use super::MANIFEST;
 
 /// A manifest is a page of text; a training record may add some.
-const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// The largest nnU-Net (ResEnc XL) has 0.4 GB of f32 weights; ONNX itself ends at 2 GiB.
 pub(super) const MAX_FILE_BYTES: u64 = 2 << 30;
 /// Read buffer while hashing.
@@ -139,6 +139,6 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,6 +8,7 @@ use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Setting};
 
 use super::plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums};
+use super::terms::Terms;
 use super::{BundleFile, MANIFEST, Role};
 
 /// The manifest format this program writes and reads.
@@ -30,6 +31,7 @@ pub(super) struct Parts {
     pub setting: Setting,
     pub lesion_gain: GainPair,
     pub networks: Vec<(Role, NetworkPlan)>,
+    pub update: Terms,
     pub training: serde_json::Value,
 }
 
@@ -50,6 +52,8 @@ struct Manifest {
     fusion: FusionName,
     lesion_gain: Gains,
     networks: Networks,
+    #[serde(default)]
+    update: Terms,
     #[serde(default)]
     training: serde_json::Value,
 }
@@ -152,6 +156,7 @@ fn refused(reason: &str) -> EngineError {
 
 fn check(manifest: Manifest) -> Result<Parts, String> {
     check_id(&manifest.id)?;
+    manifest.update.check()?;
     let setting = setting_of(&manifest.phases)?;
     let lesion_gain = check_gains(&manifest.lesion_gain)?;
     let fusion = match manifest.fusion {
@@ -179,6 +184,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         setting,
         lesion_gain,
         networks,
+        update: manifest.update,
         training: manifest.training,
     })
 }

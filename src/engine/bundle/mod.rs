@@ -14,9 +14,14 @@ use crate::study::{Phase, Setting};
 use super::backend::Runtime;
 use super::{Engine, EngineError, conformance};
 
+mod container;
 mod files;
 mod manifest;
+pub mod package;
 mod plan;
+pub mod signature;
+pub mod signing;
+pub mod terms;
 
 pub use files::BundleFile;
 pub use plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums, Tolerance};
@@ -58,15 +63,23 @@ impl Bundle {
     /// # Errors
     /// [`EngineError::File`] and [`EngineError::Manifest`] name the file or the field.
     pub fn open(dir: &Path) -> Result<Bundle, EngineError> {
-        let bytes = files::read_manifest(dir)?;
-        let parts = manifest::parse(&bytes)?;
-        for (_, network) in &parts.networks {
-            for file in network.files.iter().chain(network.golden.files()) {
-                file.check(dir)?;
-            }
+        let bundle = Bundle::of_manifest(&files::read_manifest(dir)?)?;
+        for file in bundle.files() {
+            file.check(dir)?;
         }
-        let fingerprint = files::sha256_hex(&bytes);
-        Ok(Bundle { dir: dir.to_owned(), fingerprint, parts })
+        Ok(Bundle { dir: dir.to_owned(), ..bundle })
+    }
+
+    /// What a manifest says, its files unseen.
+    fn of_manifest(bytes: &[u8]) -> Result<Bundle, EngineError> {
+        let parts = manifest::parse(bytes)?;
+        Ok(Bundle { dir: PathBuf::new(), fingerprint: files::sha256_hex(bytes), parts })
+    }
+
+    /// Every file that the manifest names, in its order; folds may share one.
+    fn files(&self) -> impl Iterator<Item = &BundleFile> {
+        let networks = self.parts.networks.iter().map(|(_, network)| network);
+        networks.flat_map(|network| network.files.iter().chain(network.golden.files()))
     }
 
     /// The folder it was opened from.
@@ -139,6 +152,11 @@ impl Bundle {
         })
     }
 
+    /// Under which terms it may be put into a device.
+    pub fn terms(&self) -> &terms::Terms {
+        &self.parts.update
+    }
+
     /// What the maker says of the training, as it stands in the manifest.
     pub fn training(&self) -> &serde_json::Value {
         &self.parts.training
@@ -187,5 +205,7 @@ impl Bundle {
     }
 }
 
+#[cfg(test)]
+mod package_tests;
 #[cfg(test)]
 mod tests;

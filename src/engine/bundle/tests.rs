@@ -8,7 +8,7 @@ use super::*;
 use crate::image::normalise::Normalisation;
 
 /// A folder with the tiny network as its first stage; `edit` changes the manifest first.
-fn bundle(edit: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+pub(super) fn bundle(edit: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/segment");
     let file = |name: &str| {
