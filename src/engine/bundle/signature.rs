@@ -125,7 +125,9 @@ fn parse(text: &str) -> Result<Vec<Signature>, PackageError> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let malformed =
         |reason: &str| PackageError::Malformed { reason: format!("{SIGNATURES}: {reason}") };
-    if lines.len() % SIGNATURE_LINES != 0 || lines.len() / SIGNATURE_LINES > MAX_SIGNATURES {
+    if !lines.len().is_multiple_of(SIGNATURE_LINES)
+        || lines.len() / SIGNATURE_LINES > MAX_SIGNATURES
+    {
         return Err(malformed("not one to eight signatures of four lines"));
     }
     lines
