@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 pub mod analyze;
 pub mod demo;
 pub mod detect;
+pub mod doctor;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
@@ -22,6 +23,7 @@ pub mod segment;
 pub mod shell;
 pub mod shuffle;
 pub mod study_files;
+pub mod support_bundle;
 pub mod ui;
 pub mod worker;
 
@@ -53,6 +55,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Single lesions out of a label map.
     Detect(detect::Args),
+    /// Look at everything the daemon needs: what is wrong, and what to do.
+    Doctor(doctor::Args),
     /// Inspect and check engine bundles.
     #[command(subcommand)]
     Engine(engine::Args),
@@ -79,6 +83,8 @@ pub enum Command {
     /// Look at one study of the daemon, or put it back into the queue.
     #[command(subcommand)]
     Study(queue::Study),
+    /// Pack what those who made the program need to help; nothing in it names a patient.
+    SupportBundle(support_bundle::Args),
     /// The inference process, started by the daemon.
     #[command(hide = true)]
     Worker(worker::Args),
@@ -99,6 +105,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
+        Command::Doctor(args) => doctor::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
@@ -111,6 +118,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Shuffle(args) => shuffle::run(&args, &ui),
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
+        Command::SupportBundle(args) => support_bundle::run(&args, &ui),
         Command::Worker(args) => worker::run(&args),
     }
 }

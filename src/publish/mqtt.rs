@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, PublishNotice,
-    PublishOptions, PublishProperties, QoS, SubscribeFilterInput, Transport,
+    PublishOptions, PublishProperties, QoS, StateError, SubscribeFilterInput, Transport, mqttbytes,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
@@ -151,7 +151,7 @@ pub struct MqttLink {
     wake: Arc<Notify>,
     connection: Option<Connection>,
     /// What the broker says for this device when the line breaks.
-    will: Option<LastWill>,
+    will: LastWill,
     /// Counts connections: what an earlier one still has to say is not listened to.
     generation: u64,
 }
@@ -167,7 +167,7 @@ impl MqttLink {
         let (report, events) = mpsc::unbounded_channel();
         let wake = Arc::new(Notify::new());
         let topic = format!("{}/availability", params.root());
-        let will = Some(LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None));
+        let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         let (connection, generation) = (None, 0);
         Ok(MqttLink { params, runtime, events, report, wake, connection, will, generation })
     }
@@ -186,9 +186,7 @@ impl Link for MqttLink {
             Ok(options) => options,
             Err(words) => return self.tell(LinkEvent::Down(words)),
         };
-        if let Some(will) = &self.will {
-            options.set_last_will(will.clone());
-        }
+        options.set_last_will(self.will.clone());
         // Room for the window, the retained set and some replies.
         let capacity = usize::from(self.params.inflight) + 32;
         let (client, event_loop) = AsyncClient::builder(options).capacity(capacity).build();
@@ -337,25 +335,90 @@ fn request(publish: rumqttc::Publish) -> Request {
     }
 }
 
+/// Why a broker does not take a connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// A name that cannot be a topic, or a file that cannot be read.
+    #[error("{0}")]
+    Setup(String),
+    /// No connection.
+    #[error("{0}")]
+    Network(String),
+    /// The line is there, but nobody answers.
+    #[error("no answer within {0} s")]
+    Silent(u64),
+    /// No agreement on TLS: certificates, names, or the other side speaks none.
+    #[error("{0}")]
+    Tls(String),
+    /// The broker does not let this user in.
+    #[error("the broker refuses user and password ({0})")]
+    Credentials(String),
+    /// The broker answers something else.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl ProbeError {
+    fn of(error: &ConnectionError, tls: bool) -> ProbeError {
+        use rumqttc::ConnectReturnCode as Code;
+        let words = error.to_string();
+        // What a TLS 1.3 server thinks of our certificate comes after the handshake, wrapped
+        // as an unreadable packet.
+        let io = match error {
+            ConnectionError::Io(io)
+            | ConnectionError::MqttState(
+                StateError::Io(io) | StateError::Deserialization(mqttbytes::Error::Io(io)),
+            ) => Some(io),
+            _ => None,
+        };
+        if tls && io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
+            return ProbeError::Tls(words);
+        }
+        match error {
+            ConnectionError::Tls(_) => ProbeError::Tls(words),
+            ConnectionError::ConnectionRefused(
+                code @ (Code::BadUserNamePassword
+                | Code::NotAuthorized
+                | Code::Banned
+                | Code::BadAuthenticationMethod),
+            ) => ProbeError::Credentials(format!("{code:?}")),
+            ConnectionError::Timeout(_) => ProbeError::Silent(CONNECT.as_secs()),
+            ConnectionError::Io(_) => ProbeError::Network(words),
+            _ => ProbeError::Protocol(words),
+        }
+    }
+}
+
 /// Whether a broker takes a connection with these parameters, within `patience`. The broker
 /// sees another client id, so that a running daemon is not thrown out, and no last will
 /// speaks of it.
 ///
 /// # Errors
-/// The broker's or the system's words.
-pub fn probe(params: &Params, patience: Duration) -> Result<(), String> {
-    params.check().map_err(|error| error.to_string())?;
+/// [`ProbeError`] with the broker's or the system's words.
+pub fn probe(params: &Params, patience: Duration) -> Result<(), ProbeError> {
+    let setup = |error: &dyn std::fmt::Display| ProbeError::Setup(error.to_string());
+    params.check().map_err(|error| setup(&error))?;
     let mut params = params.clone();
     params.client_id = format!("{}-probe-{}", params.client_id, std::process::id());
-    params.commands = false;
-    let mut link = MqttLink::new(params).map_err(|error| error.to_string())?;
-    link.will = None;
-    link.open();
-    let outcome = match link.wait(patience) {
-        LinkEvent::Up => Ok(()),
-        LinkEvent::Down(words) => Err(words),
-        _ => Err(format!("no answer within {} s", patience.as_secs())),
-    };
-    link.close(Some(Duration::from_secs(1)));
-    outcome
+    let options = params.options().map_err(|error| setup(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (client, mut line) = AsyncClient::builder(options).capacity(4).build();
+    let tls = params.tls.is_some();
+    runtime.map_err(|error| setup(&error))?.block_on(async {
+        let answered = tokio::time::timeout(patience, async {
+            loop {
+                match line.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) => return Err(ProbeError::of(&error, tls)),
+                }
+            }
+        });
+        answered.await.unwrap_or(Err(ProbeError::Silent(patience.as_secs())))?;
+        // A farewell; a broker that does not hear it closes the line by itself.
+        let _ = client.try_disconnect();
+        let farewell = async { while line.poll().await.is_ok() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+        Ok(())
+    })
 }

@@ -173,6 +173,16 @@ impl Store {
         open::open(path, now)
     }
 
+    /// Opens the store for reading alone: nothing is made, moved or set aside. A layout that is
+    /// older than this program stays so, and some calls then fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`], [`StoreError::Newer`], [`StoreError::Busy`] or
+    /// [`StoreError::Damaged`].
+    pub fn peek(path: &Path) -> Result<Store, StoreError> {
+        open::peek(path)
+    }
+
     /// Begins a run of the daemon: counts the boot and puts jobs that a dead process left
     /// running back into the queue.
     ///

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{Store, StoreError, audit, millis};
 
@@ -47,6 +47,25 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
     }
     let connection = Arc::new(Mutex::new(connection));
     Ok(Opened { store: Store { connection, path: path.to_owned() }, set_aside })
+}
+
+/// Opens the store for reading alone: nothing is made, moved, migrated or set aside.
+pub(super) fn peek(path: &Path) -> Result<Store, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| {
+        StoreError::Unusable { path: path.to_owned(), reason: error.to_string() }
+    })?;
+    connection.busy_timeout(BUSY)?;
+    let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(StoreError::Damaged(corrupt(verdict)));
+    }
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known || found < 0 {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(Store { connection: Arc::new(Mutex::new(connection)), path: path.to_owned() })
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreError {

@@ -4,6 +4,7 @@
 
 mod broker;
 mod daemon;
+mod doctor;
 mod intake;
 mod lesions;
 mod phantom;
