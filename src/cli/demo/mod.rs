@@ -35,6 +35,9 @@ pub struct Args {
     /// One's own CT instead: a folder of DICOM slices or a NIfTI file, portal venous.
     #[arg(long)]
     study: Option<PathBuf>,
+    /// Pixels along an edge of the synthetic patient's slices; fewer are faster, and worse.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=512))]
+    pixels: u16,
     /// Folder for everything that is made; what an earlier demo left there is replaced.
     #[arg(long, default_value = "demo-out")]
     out: PathBuf,
@@ -121,7 +124,8 @@ fn prepare(out: &Path) -> Result<Places, Failure> {
 fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>, Failure> {
     let case = if args.normal { Case::Normal } else { Case::Malignant };
     ui.say(format!("phantom: making the synthetic patient of seed {}", args.seed));
-    let patient = generate(args.seed, case, Setting::Venous, Size::FULL);
+    let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
+    let patient = generate(args.seed, case, Setting::Venous, size);
     let files = phantom::write_series(&patient, &places.source)?;
     ui.say(format!(
         "phantom: {} slices with {} lesion(s) in {}",
