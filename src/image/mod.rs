@@ -9,4 +9,5 @@ pub mod distance;
 pub mod fill;
 pub mod normalise;
 pub mod resample;
+pub mod vector;
 pub mod window;

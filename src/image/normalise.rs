@@ -2,7 +2,7 @@
 //!
 //! Owns the three schemes. Refuses to choose one: that is the engine manifest's business.
 
-use ndarray::{Array3, Zip};
+use ndarray::{Array3, ArrayView3, Zip};
 use rayon::prelude::*;
 
 /// Smallest divisor, as in nnU-Net.
@@ -29,27 +29,49 @@ pub enum Normalisation {
     None,
 }
 
+/// A scheme settled for one image: what happens to each voxel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pointwise {
+    lower: f32,
+    upper: f32,
+    mean: f32,
+    std: f32,
+}
+
+impl Pointwise {
+    /// Settles a scheme; `None` leaves the image as it is. Only [`Normalisation::ZScore`]
+    /// looks at it.
+    pub fn of(scheme: Normalisation, voxels: ArrayView3<'_, f32>) -> Option<Pointwise> {
+        let (mean, std, lower, upper) = match scheme {
+            Normalisation::None => return None,
+            Normalisation::Ct { mean, std, lower, upper } => (mean, std, lower, upper),
+            Normalisation::ZScore => {
+                let (mean, std) = mean_and_std(voxels);
+                (mean, std, f64::NEG_INFINITY, f64::INFINITY)
+            }
+        };
+        let (mean, std) = (mean as f32, std.max(MIN_STD) as f32);
+        Some(Pointwise { lower: lower as f32, upper: upper as f32, mean, std })
+    }
+
+    /// The normalised value. A NaN is clipped like anything below.
+    #[inline(always)]
+    pub fn apply(self, voxel: f32) -> f32 {
+        // Not `clamp`: lower > upper must not panic here.
+        (voxel.max(self.lower).min(self.upper) - self.mean) / self.std
+    }
+}
+
 /// Normalises one channel in place.
 pub fn normalise(voxels: &mut Array3<f32>, scheme: Normalisation) {
-    match scheme {
-        Normalisation::None => {}
-        Normalisation::Ct { mean, std, lower, upper } => {
-            let (mean, std) = (mean as f32, std.max(MIN_STD) as f32);
-            let (lower, upper) = (lower as f32, upper as f32);
-            // Not `clamp`: a NaN stays NaN, and lower > upper must not panic here.
-            Zip::from(voxels).par_for_each(|v| *v = (v.max(lower).min(upper) - mean) / std);
-        }
-        Normalisation::ZScore => {
-            let (mean, std) = mean_and_std(voxels);
-            let (mean, std) = (mean as f32, std.max(MIN_STD) as f32);
-            Zip::from(voxels).par_for_each(|v| *v = (*v - mean) / std);
-        }
+    if let Some(pointwise) = Pointwise::of(scheme, voxels.view()) {
+        Zip::from(voxels).par_for_each(|v| *v = pointwise.apply(*v));
     }
 }
 
 /// Mean and population standard deviation; partial sums per slice, added in slice order, so
 /// that the result does not depend on the number of threads.
-fn mean_and_std(voxels: &Array3<f32>) -> (f64, f64) {
+fn mean_and_std(voxels: ArrayView3<'_, f32>) -> (f64, f64) {
     let count = voxels.len().max(1) as f64;
     let sum_of = |term: &(dyn Fn(f32) -> f64 + Sync)| -> f64 {
         let slices: Vec<f64> = voxels
@@ -81,7 +103,7 @@ mod tests {
     fn zscore_has_mean_zero_and_deviation_one() {
         let mut voxels = Array3::from_shape_fn((5, 7, 9), |(z, y, x)| (z * 63 + y * 9 + x) as f32);
         normalise(&mut voxels, Normalisation::ZScore);
-        let (mean, std) = mean_and_std(&voxels);
+        let (mean, std) = mean_and_std(voxels.view());
         assert!(mean.abs() < 1e-6 && (std - 1.0).abs() < 1e-6, "{mean} {std}");
     }
 

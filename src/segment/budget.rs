@@ -1,5 +1,6 @@
 //! How much memory a study will need, known before anything is allocated.
 
+use crate::engine::bundle::Sums;
 use crate::study::AlignedStudy;
 
 use super::feed::SETS;
@@ -49,8 +50,14 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     let channel = f32s(&geometry.cropped_shape());
     let half_resized = f32s(&[geometry.cropped_shape()[0], y, x]);
     let preparing = channel.saturating_add(half_resized);
-    // Class sums and weights of one patch depth; two slices kept for blending along z.
-    let slab = f32s(&[pz + 2, classes + 1, y.max(py), x.max(px)]);
+    // Class sums and weights of one patch depth; the finished slice, and two for blending
+    // along z.
+    let plane = f32s(&[classes + 1, y.max(py), x.max(px)]);
+    let kept = match super::precision(network) {
+        Sums::F16 => plane / 2,
+        Sums::F32 => plane,
+    };
+    let slab = kept.saturating_mul(pz as u64).saturating_add(plane.saturating_mul(3));
     // Patches and logits of the calls on their way, and the means of the open tiles.
     let calls = f32s(&[SETS, plan.batch, network.channels + classes, pz, py, px]);
     let open = group_size(1 << network.mirror_axes.len(), plan.batch);

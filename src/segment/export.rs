@@ -12,10 +12,14 @@ use rayon::prelude::*;
 use crate::anatomy;
 use crate::engine::bundle::{Fusion, Sums};
 use crate::image::resample::{Tap, mix, order_one_taps, should_separate_z};
+use crate::image::vector::widest;
 
 use super::half::round_to_f16;
 use super::preprocess::Geometry;
 use super::{Plan, Scores};
+
+/// Rows that one thread decides in a row: its buffers are made once for them.
+const LEAST_ROWS: usize = 16;
 
 /// Takes slices in order and fills [`Scores`].
 pub(super) struct Export<'a> {
@@ -25,6 +29,8 @@ pub(super) struct Export<'a> {
     /// True for the classes that compete as lesions.
     lesions: Vec<bool>,
     taps: [Vec<Tap>; 3],
+    /// The last axis's taps once more.
+    columns: Columns,
     /// The next output slice, in network axes.
     next: usize,
     /// The slice before the current one, where a later output slice lies between the two.
@@ -46,13 +52,15 @@ impl<'a> Export<'a> {
         let to = geometry.cropped_shape();
         let separate = should_separate_z(geometry.network_spacing_mm, geometry.study_spacing_mm);
         let plane = (to[1], to[2]);
+        let taps = order_one_taps(geometry.shape, to, separate);
         let shape = geometry.grid.shape();
         Export {
             geometry,
             fusion: plan.network.fusion,
             precision: super::precision(&plan.network),
             lesions: lesion_classes(&plan.network.classes),
-            taps: order_one_taps(geometry.shape, to, separate),
+            columns: Columns::new(&taps[2]),
+            taps,
             next: 0,
             previous: None,
             decided: Decided {
@@ -102,13 +110,18 @@ impl<'a> Export<'a> {
 
     fn decide(&mut self, slice: ArrayView3<'_, f32>) {
         let Decided { lesion, other, margin } = &mut self.decided;
-        let [_, ys, xs] = &self.taps;
+        let (ys, xs) = (&self.taps[1], &self.columns);
         let (fusion, precision, lesions) = (self.fusion, self.precision, &self.lesions);
         let rows = lesion.outer_iter_mut().into_par_iter().zip(other.outer_iter_mut());
-        rows.zip(margin.outer_iter_mut()).zip(ys).for_each_init(
+        rows.zip(margin.outer_iter_mut()).zip(ys).with_min_len(LEAST_ROWS).for_each_init(
             || Row::new(slice.len_of(Axis(2)), xs.len(), precision),
             |row, (((lesion, other), margin), y)| {
-                row.compete(slice, *y, xs, lesions, lesion, other);
+                widest(
+                    #[inline(always)]
+                    || row.compete(slice, *y, xs, lesions),
+                );
+                row.lesion.write_class(lesion);
+                row.other.write_class(other);
                 row.write_margin(fusion, margin);
             },
         );
@@ -135,12 +148,69 @@ fn lesion_classes(classes: &[String]) -> Vec<bool> {
     (0..classes.len()).map(|class| house && anatomy::is_lesion(class as u8)).collect()
 }
 
+/// Taps of the last axis, one array per part.
+struct Columns {
+    lower: Vec<u32>,
+    upper: Vec<u32>,
+    weight: Vec<f32>,
+}
+
+impl Columns {
+    fn new(taps: &[Tap]) -> Columns {
+        Columns {
+            lower: taps.iter().map(|tap| tap.lower as u32).collect(),
+            upper: taps.iter().map(|tap| tap.upper as u32).collect(),
+            weight: taps.iter().map(|tap| tap.weight).collect(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.weight.len()
+    }
+}
+
+/// The best of some classes along a row.
+struct Best {
+    value: Vec<f32>,
+    /// As wide as the values, so that both are chosen by one comparison.
+    class: Vec<u32>,
+}
+
+impl Best {
+    fn new(width: usize) -> Best {
+        Best { value: vec![0.0; width], class: vec![0; width] }
+    }
+
+    fn clear(&mut self, class: u8) {
+        self.value.fill(f32::NEG_INFINITY);
+        self.class.fill(u32::from(class));
+    }
+
+    /// Lets a class compete; ties stay with the lower class.
+    #[inline(always)]
+    fn challenge(&mut self, class: u32, values: impl Iterator<Item = f32>) {
+        for ((best, winner), value) in self.value.iter_mut().zip(&mut self.class).zip(values) {
+            let better = value > *best;
+            *best = if better { value } else { *best };
+            *winner = if better { class } else { *winner };
+        }
+    }
+
+    fn write_class(&self, mut row: ArrayViewMut1<'_, u8>) {
+        row.iter_mut().zip(&self.class).for_each(|(label, &class)| *label = class as u8);
+    }
+}
+
 /// Buffers for one row of a slice.
 struct Row {
     precision: Sums,
+    /// The row between two source rows.
     line: Vec<f32>,
-    best_lesion: Vec<f32>,
-    best_other: Vec<f32>,
+    /// That row's samples on both sides of every output sample.
+    left: Vec<f32>,
+    right: Vec<f32>,
+    lesion: Best,
+    other: Best,
 }
 
 impl Row {
@@ -148,52 +218,45 @@ impl Row {
         Row {
             precision,
             line: vec![0.0; source],
-            best_lesion: vec![0.0; target],
-            best_other: vec![0.0; target],
+            left: vec![0.0; target],
+            right: vec![0.0; target],
+            lesion: Best::new(target),
+            other: Best::new(target),
         }
     }
 
-    /// Resamples every class and keeps the best of both kinds; ties stay with the lower class.
-    fn compete<'a>(
-        &mut self,
-        slice: ArrayView3<'_, f32>,
-        y: Tap,
-        xs: &[Tap],
-        lesions: &[bool],
-        mut lesion: ArrayViewMut1<'a, u8>,
-        mut other: ArrayViewMut1<'a, u8>,
-    ) {
-        self.best_lesion.fill(f32::NEG_INFINITY);
-        self.best_other.fill(f32::NEG_INFINITY);
-        lesion.fill(anatomy::Lesion::Hcc.label());
-        other.fill(0);
+    /// Resamples every class and keeps the best of both kinds.
+    #[inline(always)]
+    fn compete(&mut self, slice: ArrayView3<'_, f32>, y: Tap, xs: &Columns, lesions: &[bool]) {
+        self.lesion.clear(anatomy::Lesion::Hcc.label());
+        self.other.clear(0);
         for (class, plane) in slice.outer_iter().enumerate() {
             let (below, above) = (plane.row(y.lower), plane.row(y.upper));
+            let (Some(below), Some(above)) = (below.as_slice(), above.as_slice()) else {
+                unreachable!("rows of scores are whole")
+            };
             for ((value, &a), &b) in self.line.iter_mut().zip(below).zip(above) {
                 *value = mix(a, b, y.weight);
             }
-            let (best, winner) = if lesions[class] {
-                (&mut self.best_lesion, &mut lesion)
-            } else {
-                (&mut self.best_other, &mut other)
-            };
-            for ((best, winner), x) in best.iter_mut().zip(winner).zip(xs) {
-                let exact = mix(self.line[x.lower], self.line[x.upper], x.weight);
-                let value = match self.precision {
-                    Sums::F16 => round_to_f16(exact),
-                    Sums::F32 => exact,
-                };
-                if value > *best {
-                    *best = value;
-                    *winner = class as u8;
-                }
+            for (left, &at) in self.left.iter_mut().zip(&xs.lower) {
+                *left = self.line[at as usize];
+            }
+            for (right, &at) in self.right.iter_mut().zip(&xs.upper) {
+                *right = self.line[at as usize];
+            }
+            let best = if lesions[class] { &mut self.lesion } else { &mut self.other };
+            let sides = self.left.iter().zip(&self.right).zip(&xs.weight);
+            let values = sides.map(|((&a, &b), &weight)| mix(a, b, weight));
+            match self.precision {
+                Sums::F16 => best.challenge(class as u32, values.map(round_to_f16)),
+                Sums::F32 => best.challenge(class as u32, values),
             }
         }
     }
 
     /// Best other minus best lesion in logits: `ln` of the ratio for probabilities.
     fn write_margin(&self, fusion: Fusion, mut margin: ArrayViewMut1<'_, f32>) {
-        let pairs = self.best_other.iter().zip(&self.best_lesion);
+        let pairs = self.other.value.iter().zip(&self.lesion.value);
         for (margin, (&other, &lesion)) in margin.iter_mut().zip(pairs) {
             *margin = match fusion {
                 Fusion::Logits => other - lesion,

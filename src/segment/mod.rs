@@ -80,7 +80,7 @@ pub enum SegmentError {
         /// What the plan says.
         expected: EngineSpec,
     },
-    /// The network gave NaN or infinity.
+    /// The network gave NaN, infinity, or logits whose sums no f16 can hold.
     #[error("the network gave a value that is not a number: the image or the engine is broken")]
     NotFinite,
     /// The caller asked to stop.

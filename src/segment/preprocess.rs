@@ -6,12 +6,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayView3, ArrayViewMut3, Axis, Slice};
+use ndarray::{Array4, ArrayView3, ArrayViewMut3, Axis, Slice, Zip};
 use rayon::prelude::*;
 
 use crate::engine::bundle::{NetworkPlan, Resampling};
-use crate::image::normalise::normalise;
-use crate::image::resample::{new_shape, resize_cubic, resize_linear, should_separate_z};
+use crate::image::normalise::Pointwise;
+use crate::image::resample::{
+    new_shape, resize_cubic, resize_cubic_slices, resize_linear, should_separate_z,
+};
 use crate::study::AlignedStudy;
 use crate::volume::{Grid, Volume};
 
@@ -112,11 +114,23 @@ pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentErr
     let separate = should_separate_z(geometry.study_spacing_mm, network.spacing_mm);
     for (channel, mut out) in voxels.outer_iter_mut().enumerate() {
         let (_, volume) = &study.phases()[channel];
-        let mut image = geometry.cropped(volume.voxels().view()).as_standard_layout().into_owned();
-        normalise(&mut image, network.normalisation[channel]);
-        match network.resampling {
-            Resampling::Default => resize_cubic(image.view(), out.view_mut(), separate),
-            Resampling::Torch => resize_linear(image.view(), out.view_mut(), separate),
+        let image = geometry.cropped(volume.voxels().view());
+        let scheme = Pointwise::of(network.normalisation[channel], image);
+        let normalised = |v| scheme.map_or(v, |scheme| scheme.apply(v));
+        if image.dim() == out.dim() {
+            Zip::from(&mut out).and(image).par_for_each(|out, &v| *out = normalised(v));
+        } else if (network.resampling, separate) == (Resampling::Default, Some(0)) {
+            resize_cubic_slices(geometry.cropped_shape(), out, &|z, slice| {
+                let source = image.index_axis(Axis(0), z);
+                Zip::from(slice).and(source).for_each(|out, &v| *out = normalised(v));
+            });
+        } else {
+            let mut whole = image.as_standard_layout().into_owned();
+            whole.par_mapv_inplace(normalised);
+            match network.resampling {
+                Resampling::Default => resize_cubic(whole.view(), out, separate),
+                Resampling::Torch => resize_linear(whole.view(), out, separate),
+            }
         }
     }
     Ok(Prepared { voxels, geometry })

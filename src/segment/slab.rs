@@ -1,88 +1,259 @@
 //! The live class sums: one patch depth of weighted tiles.
+//!
+//! Owns blending: a tile's scores times its weights, added up, and divided by the sum of the
+//! weights once a slice is complete. Sums that are rounded to f16 are kept in two bytes.
 
-use ndarray::{Array3, Array4, ArrayView3, ArrayView4, Axis, Zip, s};
+use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis};
 use rayon::prelude::*;
 
 use crate::engine::bundle::Sums;
+use crate::image::vector::widest;
 
-use super::Plan;
-use super::half::round_to_f16;
+use super::half::{Half, round_to_f16};
 use super::tiles::Tiling;
+use super::{Plan, SegmentError};
 
-/// A ring of slices, slice z at place z modulo the depth of a tile.
-pub(super) struct Slab {
-    /// `[place, class, y, x]`.
-    sums: Array4<f32>,
-    /// `[place, y, x]`.
-    weights: Array3<f32>,
-    precision: Sums,
+/// A number as the slab keeps it.
+pub(super) trait Kept: Copy + Default + Send + Sync {
+    /// Sums of this size and more are not kept, nor is NaN.
+    const TOO_LARGE: f32;
+    fn keep(value: f32) -> Self;
+    fn value(self) -> f32;
+    fn rounded(value: f32) -> f32;
+}
+
+impl Kept for f32 {
+    const TOO_LARGE: f32 = f32::INFINITY;
+    #[inline(always)]
+    fn keep(value: f32) -> f32 {
+        value
+    }
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn rounded(value: f32) -> f32 {
+        value
+    }
+}
+
+impl Kept for Half {
+    const TOO_LARGE: f32 = Half::OVERFLOW;
+    #[inline(always)]
+    fn keep(value: f32) -> Half {
+        Half::of(value)
+    }
+    #[inline(always)]
+    fn value(self) -> f32 {
+        Half::value(self)
+    }
+    #[inline(always)]
+    fn rounded(value: f32) -> f32 {
+        round_to_f16(value)
+    }
+}
+
+/// A ring of slices in the precision of a network.
+pub(super) enum Slab {
+    F16(Ring<Half>),
+    F32(Ring<f32>),
 }
 
 impl Slab {
     pub(super) fn new(tiling: &Tiling, plan: &Plan) -> Slab {
-        let [_, height, width] = tiling.padded;
-        let depth = tiling.tile[0];
-        Slab {
-            sums: Array4::zeros((depth, plan.network.classes.len(), height, width)),
-            weights: Array3::zeros((depth, height, width)),
-            precision: super::precision(&plan.network),
+        let classes = plan.network.classes.len();
+        match super::precision(&plan.network) {
+            Sums::F16 => Slab::F16(Ring::new(tiling, classes)),
+            Sums::F32 => Slab::F32(Ring::new(tiling, classes)),
         }
     }
 
-    /// Adds a tile's weighted scores `[class, z, y, x]`.
+    /// Adds the scores `[class, z, y, x]` of the tile at `start`, times its weights.
+    ///
+    /// # Errors
+    /// [`SegmentError::NotFinite`] if a sum is no number, or too large for its precision.
     pub(super) fn add(
         &mut self,
         scores: ArrayView4<'_, f32>,
         tile: &Array3<f32>,
         start: [usize; 3],
-    ) {
-        match self.precision {
-            Sums::F16 => self.add_rounded(scores, tile, start, round_to_f16),
-            Sums::F32 => self.add_rounded(scores, tile, start, |sum| sum),
+    ) -> Result<(), SegmentError> {
+        match self {
+            Slab::F16(ring) => ring.add(scores, tile, start),
+            Slab::F32(ring) => ring.add(scores, tile, start),
+        }
+    }
+
+    /// Divides slice `z` by its weights, hands it out as `[class, y, x]`, clears its place.
+    pub(super) fn finish(&mut self, z: usize, emit: impl FnOnce(ArrayView3<'_, f32>)) {
+        match self {
+            Slab::F16(ring) => ring.finish(z, emit),
+            Slab::F32(ring) => ring.finish(z, emit),
+        }
+    }
+}
+
+/// Rows whose sums are fetched together.
+const AHEAD: usize = 8;
+
+/// Slice z at place z modulo the depth of a tile.
+pub(super) struct Ring<S> {
+    places: Vec<Place<S>>,
+    height: usize,
+    width: usize,
+    /// The slice handed out last, `[class, y, x]`.
+    mean: Array3<f32>,
+}
+
+/// One slice of sums.
+struct Place<S> {
+    /// `[class, y, x]`.
+    sums: Vec<S>,
+    /// `[y, x]`.
+    weights: Vec<S>,
+}
+
+/// Where the rows of a tile lie in a plane.
+struct Window {
+    /// The first voxel.
+    at: usize,
+    /// From one row to the next.
+    width: usize,
+}
+
+impl<S: Kept> Place<S> {
+    /// Adds one slice of a tile; false if a sum is lost. Plane by plane: rows of one plane are
+    /// neighbours in memory, which processors foresee.
+    #[inline(always)]
+    fn add(
+        &mut self,
+        scores: ArrayView3<'_, f32>,
+        weights: ArrayView2<'_, f32>,
+        window: &Window,
+    ) -> bool {
+        let span = |row: usize, columns: usize| {
+            let at = window.at + row * window.width;
+            at..at + columns
+        };
+        for (y, weights) in weights.outer_iter().enumerate() {
+            add_weights(&mut self.weights[span(y, weights.len())], row(weights));
+        }
+        let height = weights.nrows();
+        let mut sound = true;
+        let planes = self.sums.chunks_exact_mut(self.weights.len());
+        for (sums, scores) in planes.zip(scores.outer_iter()) {
+            for (y, (scores, weights)) in scores.outer_iter().zip(weights.outer_iter()).enumerate()
+            {
+                if y % AHEAD == 0 {
+                    let rows = (y..y + AHEAD).take_while(|&y| y < height);
+                    touch(rows.map(|y| &sums[span(y, weights.len())]));
+                }
+                let sums = &mut sums[span(y, weights.len())];
+                sound &= add_row(sums, row(scores), row(weights));
+            }
+        }
+        sound
+    }
+}
+
+impl<S: Kept> Ring<S> {
+    fn new(tiling: &Tiling, classes: usize) -> Ring<S> {
+        let [_, height, width] = tiling.padded;
+        let area = height * width;
+        let place = || Place {
+            sums: vec![S::default(); classes * area],
+            weights: vec![S::default(); area],
+        };
+        Ring {
+            places: (0..tiling.tile[0]).map(|_| place()).collect(),
+            height,
+            width,
+            mean: Array3::zeros((classes, height, width)),
         }
     }
 
     /// Every place of the ring takes one slice of the tile, so places are filled in parallel.
-    fn add_rounded(
+    fn add(
         &mut self,
         scores: ArrayView4<'_, f32>,
         tile: &Array3<f32>,
-        start: [usize; 3],
-        round: impl Fn(f32) -> f32 + Copy + Sync,
-    ) {
-        let (depth, height, width) = tile.dim();
-        let [first, y, x] = start;
-        let window = s![y..y + height, x..x + width];
-        let places = self.sums.outer_iter_mut().into_par_iter();
-        let weights = self.weights.outer_iter_mut().into_par_iter();
-        places.zip(weights).enumerate().for_each(|(place, (mut sums, mut total))| {
+        [first, y, x]: [usize; 3],
+    ) -> Result<(), SegmentError> {
+        let (depth, width) = (self.places.len(), self.width);
+        let sound = self.places.par_iter_mut().enumerate().map(|(place, kept)| {
             let dz = (place + depth - first % depth) % depth;
-            let weight = tile.index_axis(Axis(0), dz);
-            let total = total.slice_mut(window);
-            Zip::from(total).and(weight).for_each(|total, &weight| *total = round(*total + weight));
-            for (mut sum, score) in sums.outer_iter_mut().zip(scores.outer_iter()) {
-                Zip::from(sum.slice_mut(window))
-                    .and(score.index_axis(Axis(0), dz))
-                    .and(weight)
-                    .for_each(|sum, &score, &weight| *sum = round(*sum + score * weight));
-            }
+            let weights = tile.index_axis(Axis(0), dz);
+            let scores = scores.index_axis(Axis(1), dz);
+            let plane = Window { at: y * width + x, width };
+            widest(
+                #[inline(always)]
+                || kept.add(scores, weights, &plane),
+            )
         });
+        if sound.reduce(|| true, |a, b| a & b) { Ok(()) } else { Err(SegmentError::NotFinite) }
     }
 
-    /// Divides slice `z` by its weights, hands it out, and clears its place.
-    pub(super) fn finish(&mut self, z: usize, emit: impl FnOnce(ArrayView3<'_, f32>)) {
-        let place = z % self.weights.len_of(Axis(0));
-        let precision = self.precision;
-        let mut sums = self.sums.index_axis_mut(Axis(0), place);
-        let mut weights = self.weights.index_axis_mut(Axis(0), place);
-        sums.outer_iter_mut().into_par_iter().for_each(|mut plane| {
-            plane /= &weights;
-            if precision == Sums::F16 {
-                plane.mapv_inplace(round_to_f16);
-            }
+    fn finish(&mut self, z: usize, emit: impl FnOnce(ArrayView3<'_, f32>)) {
+        let (count, area) = (self.places.len(), self.height * self.width);
+        let Place { sums, weights } = &mut self.places[z % count];
+        let planes = sums.par_chunks_exact_mut(area).zip(self.mean.axis_iter_mut(Axis(0)));
+        planes.for_each(|(sums, mut mean)| {
+            let Some(mean) = mean.as_slice_mut() else { unreachable!("planes are whole") };
+            widest(
+                #[inline(always)]
+                || divide(mean, sums, weights),
+            );
         });
-        emit(sums.view());
-        sums.fill(0.0);
-        weights.fill(0.0);
+        weights.fill(S::default());
+        emit(self.mean.view());
     }
+}
+
+/// Adds `scores * weights`; false if a sum has become too large or no number.
+#[inline(always)]
+fn add_row<S: Kept>(sums: &mut [S], scores: &[f32], weights: &[f32]) -> bool {
+    let mut lost = 0_u32;
+    for ((kept, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
+        let sum = kept.value() + score * weight;
+        let fits = sum.abs() < S::TOO_LARGE;
+        lost |= u32::from(!fits);
+        *kept = S::keep(sum);
+    }
+    lost == 0
+}
+
+/// Reads one number of every cache line, so that all of them are on their way at once: the rows
+/// of a tile lie too far apart for the processor to foresee them.
+#[inline(always)]
+fn touch<'a, S: Kept + 'a>(rows: impl Iterator<Item = &'a [S]>) {
+    let mut sum = 0.0;
+    for row in rows {
+        for kept in row.iter().step_by(64 / size_of::<S>()) {
+            sum += kept.value();
+        }
+    }
+    std::hint::black_box(sum);
+}
+
+#[inline(always)]
+fn add_weights<S: Kept>(sums: &mut [S], weights: &[f32]) {
+    for (kept, &weight) in sums.iter_mut().zip(weights) {
+        *kept = S::keep(kept.value() + weight);
+    }
+}
+
+/// Writes sums over weights and clears the sums.
+#[inline(always)]
+fn divide<S: Kept>(mean: &mut [f32], sums: &mut [S], weights: &[S]) {
+    for ((mean, sum), weight) in mean.iter_mut().zip(sums).zip(weights) {
+        *mean = S::rounded(sum.value() / weight.value());
+        *sum = S::default();
+    }
+}
+
+#[inline(always)]
+fn row(row: ArrayView1<'_, f32>) -> &[f32] {
+    let Some(row) = row.to_slice() else { unreachable!("scores and weights are in C order") };
+    row
 }

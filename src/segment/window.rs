@@ -58,7 +58,7 @@ pub(super) fn slide(
             blending.take(&pass, &mut buffers.logits)?;
             if pass.closes {
                 for tile in pass.group.clone() {
-                    blending.blend(tile, &pass, &buffers.logits, emit);
+                    blending.blend(tile, &pass, &buffers.logits, emit)?;
                     progress.tiles_done += 1;
                     go_on(watch, progress)?;
                 }
@@ -124,12 +124,13 @@ impl<'a> Blending<'a> {
         }
     }
 
-    /// Checks the answers of a pass and adds them to their tiles.
+    /// Adds the answers of a pass to their tiles, where a tile has several.
     fn take(&mut self, pass: &Pass, logits: &mut Array5<f32>) -> Result<(), SegmentError> {
-        if !answers(pass, logits).iter().all(|v| v.is_finite()) {
-            return Err(SegmentError::NotFinite);
-        }
         if self.fusion == Fusion::Probabilities {
+            // Minus infinity would pass as a probability; of logits the sums tell.
+            if !answers(pass, logits).iter().all(|v| v.is_finite()) {
+                return Err(SegmentError::NotFinite);
+            }
             softmax(logits);
         }
         if self.sums.is_empty() {
@@ -154,19 +155,20 @@ impl<'a> Blending<'a> {
         pass: &Pass,
         logits: &Array5<f32>,
         emit: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
-    ) {
+    ) -> Result<(), SegmentError> {
         let place = tile - pass.group.start;
         let start = self.tiling.start(tile);
         if self.sums.is_empty() {
-            self.slab.add(logits.index_axis(Axis(0), place), &self.weights, start);
+            self.slab.add(logits.index_axis(Axis(0), place), &self.weights, start)?;
         } else {
             let mut sum = self.sums.index_axis_mut(Axis(0), place);
             sum /= self.passes.per_tile() as f32;
-            self.slab.add(sum.view(), &self.weights, start);
+            self.slab.add(sum.view(), &self.weights, start)?;
         }
         for finished in self.tiling.finished_by(tile) {
             self.finish(finished, emit);
         }
+        Ok(())
     }
 
     /// Hands out a slice of the padded volume, cut to the volume.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 mod cubic;
 
-pub use cubic::resize_cubic;
+pub use cubic::{resize_cubic, resize_cubic_slices};
 
 /// nnU-Net's threshold: an axis more than three times as coarse as the finest is resized
 /// on its own.
@@ -120,7 +120,7 @@ pub fn resize_linear(
 }
 
 /// `a` and `b` mixed, `weight` being the share of `b`; exactly `a` at weight 0.
-#[inline]
+#[inline(always)]
 pub fn mix(a: f32, b: f32, weight: f32) -> f32 {
     a + (b - a) * weight
 }
