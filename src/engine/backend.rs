@@ -41,11 +41,30 @@ impl Backend {
                 version: "built in".to_owned(),
                 place: "this program".to_owned(),
             },
-            Backend::Tract | Backend::OpenVino | Backend::TensorRt => {
-                Presence::Absent { reason: "this program was built without it".to_owned() }
-            }
+            Backend::OpenVino => openvino_presence(),
+            Backend::Tract | Backend::TensorRt => not_built(),
         }
     }
+}
+
+fn not_built() -> Presence {
+    Presence::Absent { reason: "this program was built without it".to_owned() }
+}
+
+#[cfg(feature = "openvino")]
+fn openvino_presence() -> Presence {
+    match super::openvino::library::open() {
+        Ok(library) => Presence::Present {
+            version: library.version,
+            place: library.path.display().to_string(),
+        },
+        Err(reason) => Presence::Absent { reason },
+    }
+}
+
+#[cfg(not(feature = "openvino"))]
+fn openvino_presence() -> Presence {
+    not_built()
 }
 
 /// What was found of a backend.
@@ -188,7 +207,8 @@ impl Runtime {
     ) -> Result<Box<dyn Engine>, EngineError> {
         match (self.backend, self.precision) {
             (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
-            (Backend::OpenVino | Backend::TensorRt, _) => {
+            (Backend::OpenVino, _) => self.openvino(bytes, name, spec),
+            (Backend::TensorRt, _) => {
                 Err(self.refuse("this program was built without it; choose another backend"))
             }
             (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
@@ -207,6 +227,26 @@ impl Runtime {
 
     #[cfg(not(feature = "tract"))]
     fn tract(&self, _: &[u8], _: &str, _: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+        Err(self.refuse("this program was built without it; choose another backend"))
+    }
+
+    #[cfg(feature = "openvino")]
+    fn openvino(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let options = super::openvino::Options {
+            precision: self.precision,
+            threads: self.threads(),
+            cache: self.cache.as_deref(),
+        };
+        Ok(Box::new(super::openvino::OpenVinoEngine::load(bytes, name, spec, &options)?))
+    }
+
+    #[cfg(not(feature = "openvino"))]
+    fn openvino(&self, _: &[u8], _: &str, _: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
         Err(self.refuse("this program was built without it; choose another backend"))
     }
 

@@ -13,6 +13,8 @@ pub mod conformance;
 pub(crate) mod fake;
 #[cfg(feature = "tract")]
 pub mod onnx;
+#[cfg(feature = "openvino")]
+pub mod openvino;
 
 /// The fixed shape of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
