@@ -288,17 +288,18 @@ impl Analyzer {
                 version: u64::from(self.bundle.version()),
                 sha256: self.bundle.fingerprint().to_owned(),
                 backend: self.settings.runtime.backend.name().to_owned(),
+                precision: role.precision(self.settings.runtime.precision).name().to_owned(),
             })
             .collect()
     }
 }
 
 /// SHA-256 over everything that determines results besides the input: version, engine,
-/// gains, third stage. Known without loading a network.
+/// gains, third stage, backend and precision. Known without loading a network.
 pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
     let rules = settings.reclassify;
     let words = format!(
-        "hepalert cascade {CASCADE_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n",
+        "hepalert cascade {CASCADE_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{} {}\n",
         bundle.fingerprint(),
         bundle.lesion_gain().base,
         high_gain(settings, bundle),
@@ -306,6 +307,8 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         rules.keep_above_cm3,
         rules.discard_below_cm3,
         rules.schemes,
+        settings.runtime.backend,
+        settings.runtime.precision,
     );
     Sha256::digest(words).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -364,4 +367,33 @@ pub fn peak_memory_mib() -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
     kib.unwrap_or(0.0) / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::backend::{Backend, Precision};
+
+    #[test]
+    fn what_runs_the_networks_is_part_of_the_fingerprint() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bundle = Bundle::open(&root.join("engines/venous-demo")).unwrap();
+        let fingerprint = |backend, precision| {
+            let settings = Settings {
+                bundle: bundle.dir().to_owned(),
+                runtime: Runtime { backend, precision, ..Runtime::default() },
+                high_gain: None,
+                reclassify: reclassify::Params::default(),
+                memory_budget_bytes: 1 << 30,
+                gate: GateParams::default(),
+                keep_margin: false,
+            };
+            pipeline_fingerprint(&settings, &bundle)
+        };
+        let tract = fingerprint(Backend::Tract, Precision::F32);
+        let openvino = fingerprint(Backend::OpenVino, Precision::F32);
+        let bf16 = fingerprint(Backend::OpenVino, Precision::Bf16);
+        assert!(tract != openvino && openvino != bf16 && tract != bf16);
+        assert_eq!(bf16, fingerprint(Backend::OpenVino, Precision::Bf16));
+    }
 }

@@ -167,7 +167,8 @@ fn document(args: &Args, bundle: &Bundle, found: &[Detection], outcome: &Outcome
     let lesions: Vec<Value> =
         found.iter().zip(&outcome.lesions).map(|(lesion, one)| lesion_json(lesion, one)).collect();
     json!({
-        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint()},
+        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
+            "backend": args.runtime.backend.name(), "precision": Role::Reclassify.precision(args.runtime.precision).name()},
         "parameters": {
             "patches": args.patches, "keep_above_cm3": args.keep_above,
             "discard_below_cm3": args.discard_below, "shuffle": !args.no_shuffle,

@@ -81,7 +81,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     write_margin(args, scores)?;
     let counts = voxels_per_class(&labels, &plan.network.classes);
     let document = json!({
-        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint()},
+        "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
+            "backend": args.runtime.backend.name(), "precision": args.runtime.precision.name()},
         "alpha": gain.0, "labels": args.out, "margin": args.margin, "tiles": tiles,
         "batch": plan.batch,
         "voxels": counts,

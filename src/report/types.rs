@@ -161,6 +161,13 @@ pub struct EngineRecord {
     pub sha256: String,
     /// `tract`, `openvino` or `tensorrt`.
     pub backend: String,
+    /// `f32`, `bf16` or `f16`; reports of before there was a choice do not say.
+    #[serde(default = "f32_name")]
+    pub precision: String,
+}
+
+fn f32_name() -> String {
+    "f32".to_owned()
 }
 
 /// What was read.

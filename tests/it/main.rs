@@ -7,6 +7,7 @@ mod daemon;
 mod doctor;
 mod intake;
 mod lesions;
+mod openvino;
 mod phantom;
 mod publish;
 mod reclassify;

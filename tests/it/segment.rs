@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::support::hepalert;
 
 /// A bundle with the tiny network of tests/data/segment, which takes four phases.
-fn bundle(dir: &Path) -> PathBuf {
+pub(crate) fn bundle(dir: &Path) -> PathBuf {
     let bundle = dir.join("tiny");
     fs::create_dir(&bundle).unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/segment");
@@ -47,7 +47,7 @@ fn bundle(dir: &Path) -> PathBuf {
 }
 
 /// Four phases of waves on a grid that is not the network's.
-fn phases(dir: &Path) -> Vec<String> {
+pub(crate) fn phases(dir: &Path) -> Vec<String> {
     let affine = [[-0.8, 0.0, 0.0, 90.0], [0.0, -0.8, 0.0, 70.0], [0.0, 0.0, 5.0, -300.0]];
     let grid = Arc::new(Grid::new([9, 30, 26], [5.0, 0.8, 0.8], affine));
     ["nc", "ap", "vp", "dp"]
@@ -64,7 +64,7 @@ fn phases(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-fn segment(engine: &Path, phases: &[String], out: &Path) -> Command {
+pub(crate) fn segment(engine: &Path, phases: &[String], out: &Path) -> Command {
     let mut command = hepalert();
     command.args(["--json", "segment", "--threads", "1", "--engine"]).arg(engine);
     for phase in phases {
@@ -74,7 +74,7 @@ fn segment(engine: &Path, phases: &[String], out: &Path) -> Command {
     command
 }
 
-fn document(output: &Output) -> Value {
+pub(crate) fn document(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -20,17 +20,19 @@ pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<()
         let mut engines = bundle.load(role, runtime).map_err(unusable)?;
         for (fold, engine) in engines.iter_mut().enumerate() {
             let started = Instant::now();
-            let tolerance = runtime.precision.tolerance();
+            let precision = role.precision(runtime.precision);
+            let tolerance = precision.tolerance();
             let found =
                 conformance::suite(engine.as_mut(), &golden, tolerance).map_err(unusable)?;
             let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
             documents.push(json!({"network": role.name(), "fold": fold,
+                "backend": runtime.backend.name(), "precision": precision.name(),
                 "argmax_agreement": found.argmax_agreement,
                 "largest_logit_difference": found.logit_difference,
                 "seconds_per_patch": per_patch}));
             let _ = writeln!(
                 text,
-                "{} fold {fold}: best class equal on {:.3} % of voxels, largest logit difference {:.1e}, {per_patch:.2} s per patch",
+                "{} fold {fold} in {precision}: best class equal on {:.3} % of voxels, largest logit difference {:.1e}, {per_patch:.2} s per patch",
                 role.name(),
                 100.0 * found.argmax_agreement,
                 found.logit_difference
