@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hepalert::anatomy;
-use hepalert::engine::bundle::{BundleFile, Fusion, Golden, NetworkPlan, Resampling, Sums};
+use hepalert::engine::bundle::{
+    BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
+};
 use hepalert::engine::{Engine, EngineError, EngineSpec};
 use hepalert::image::normalise::Normalisation;
 use hepalert::segment::{LesionGain, Plan, prepare, segment_prepared};
@@ -135,6 +137,7 @@ fn plan() -> anyhow::Result<Plan> {
     let normalisation = Normalisation::Ct { mean: 60.0, std: 50.0, lower: -150.0, upper: 250.0 };
     let network = NetworkPlan {
         files: vec![file.clone()],
+        reader: Reader::SimpleItk,
         classes: anatomy::class_names().map(str::to_owned).to_vec(),
         channels: 4,
         patch: [16, 128, 128],
@@ -142,12 +145,15 @@ fn plan() -> anyhow::Result<Plan> {
         transpose_forward: [0, 1, 2],
         normalisation: vec![normalisation; 4],
         resampling: Resampling::Default,
+        resampling_logits: Resampling::Default,
         mirror_axes: vec![],
         tile_step: 0.5,
         fusion: Fusion::Logits,
         sums: Sums::F16,
+        decision: Decision::Argmax,
+        postprocessing: vec![],
         mask_value: 0.0,
-        golden: Golden { input: file.clone(), expected: file, stride: [1, 1, 1] },
+        golden: Golden { input: file.clone(), expected: vec![file], stride: [1, 1, 1] },
     };
     Ok(Plan { network, batch: 1, memory_budget_bytes: 8 << 30 })
 }

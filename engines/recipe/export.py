@@ -1,13 +1,14 @@
 """Writes a trained pair as an engine bundle: two ONNX files, golden patches, manifest.
 
     python export.py --run RUN --bundle ../venous-demo --version 1
+    python export.py nnunet RESULTS_FOLDER --bundle OUT --id NAME --phases vp   (see nnunet_import.py)
 
-The graph is built node by node, so it holds exactly five operators and static shapes.
+The graph of a trained pair is built node by node, so it holds exactly five operators and static shapes.
 """
 
 import argparse
-import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from bundle_files import described
 from net import HU_LOWER, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet, normalise
 
 OPSET, IR = 17, 8
@@ -86,11 +88,6 @@ def golden_input(plan):
     hu = np.where(((x - 0.7) / 0.2) ** 2 + (y / 0.3) ** 2 < 1, 130.0, hu)
     hu = hu + 5 * np.sin(31 * x + 17 * y + 5 * z)
     return normalise(hu, plan.hu_mean).astype("<f4")
-
-
-def described(folder, name):
-    blob = (folder / name).read_bytes()
-    return {"path": name, "sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
 
 
 def export_network(name, run, bundle):
@@ -169,4 +166,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["nnunet"]:
+        import nnunet_import
+        nnunet_import.main(sys.argv[2:])
+    else:
+        main()

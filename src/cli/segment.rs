@@ -1,5 +1,6 @@
 //! `segment`: the first stage alone, a label map in the input's geometry.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use super::engines::RuntimeArgs;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
-use crate::engine::bundle::{Bundle, Role};
+use crate::engine::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
+use crate::image::largest::keep_largest;
 use crate::segment::{LesionGain, Plan, Scores, SegmentError, largest_batch, segment};
 use crate::study::AlignedStudy;
 use crate::volume::nifti::write::{write_f32, write_u8};
@@ -22,6 +24,9 @@ pub(super) const MEMORY_BUDGET_BYTES: u64 = 8 << 30;
 
 /// No `f32` gain reaches a margin of 89, so nothing is lost beyond.
 const MOST_MARGIN: f32 = 1000.0;
+
+/// What the voxels of no region are called.
+const BACKGROUND: &str = "background";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -57,8 +62,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
         return Err(Failure::new(Exit::Usage, error));
     }
-    let study = study_for(&bundle, &args.phases)?;
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
+    check_gain(args, &network)?;
+    let study = study_for(&bundle, &args.phases)?;
     let mut runtime = args.runtime.runtime();
     let mut plan = Plan { network, batch: 1, memory_budget_bytes: MEMORY_BUDGET_BYTES };
     plan.batch = largest_batch(&study, &plan, runtime.batch).map_err(segment_failure)?;
@@ -76,10 +82,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     .map_err(segment_failure)?;
     drop(progress);
     let segmented = running.elapsed();
-    let labels = scores.labels(gain);
+    let mut labels = scores.labels(gain);
+    for KeepLargest(kept) in &plan.network.postprocessing {
+        keep_largest(labels.voxels_mut(), kept);
+    }
     write_file(&args.out, &write_u8(&labels))?;
     write_margin(args, scores)?;
-    let counts = voxels_per_class(&labels, &plan.network.classes);
+    let counts = voxels_per_class(&labels, &plan.network);
     let document = json!({
         "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
             "backend": args.runtime.backend.name(), "precision": args.runtime.precision.name()},
@@ -99,6 +108,19 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         bundle.version()
     );
     ui.result(&document, format!("{summary}{}", class_lines(&counts)))
+}
+
+/// Regions are painted one by one: there is no argmax that a gain could tip.
+fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
+    match (&network.decision, args.alpha) {
+        (Decision::Regions(_), Some(alpha)) if alpha != 1.0 => {
+            let error = anyhow!(
+                "--alpha {alpha}: this engine paints regions, it has no lesion gain; leave --alpha away"
+            );
+            Err(Failure::new(Exit::Usage, error))
+        }
+        (Decision::Regions(_) | Decision::Argmax, _) => Ok(()),
+    }
 }
 
 /// Opens a bundle; exit code 4 if it cannot be used.
@@ -148,14 +170,17 @@ fn write_margin(args: &Args, scores: Scores) -> Result<(), Failure> {
     write_file(path, &write_f32(&Volume::new(Arc::clone(&scores.grid), voxels)))
 }
 
-/// Voxels per class name, as a JSON object in class order.
-fn voxels_per_class(labels: &LabelMap, classes: &[String]) -> Value {
+/// Voxels per class name, as a JSON object in the order of labels.
+fn voxels_per_class(labels: &LabelMap, network: &NetworkPlan) -> Value {
     let mut counts = vec![0_u64; 256];
     for &label in labels.voxels() {
         counts[usize::from(label)] += 1;
     }
-    let named = classes.iter().zip(&counts).filter(|(_, count)| **count > 0);
-    named.map(|(name, &count)| (name.clone(), Value::from(count))).collect()
+    let named: BTreeMap<u8, &str> =
+        std::iter::once((0, BACKGROUND)).chain(network.labels()).collect();
+    let count = |(label, name): (u8, &str)| (name.to_owned(), counts[usize::from(label)]);
+    let found = named.into_iter().map(count).filter(|(_, count)| *count > 0);
+    found.map(|(name, count)| (name, Value::from(count))).collect()
 }
 
 fn class_lines(counts: &Value) -> String {
@@ -165,19 +190,4 @@ fn class_lines(counts: &Value) -> String {
 
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_classes_that_occur_are_counted() {
-        let grid = Arc::new(crate::volume::Grid::axial([1, 1, 4], [1.0; 3], [0.0; 3]));
-        let labels = Volume::new(grid, ndarray::array![[[0_u8, 2, 2, 0]]]);
-        let classes = ["background", "a", "b"].map(str::to_owned);
-        let counts = voxels_per_class(&labels, &classes);
-        assert_eq!(counts, json!({"background": 2, "b": 2}));
-        assert!(class_lines(&counts).contains("\n  b: 2 voxels"));
-    }
 }

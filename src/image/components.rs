@@ -73,16 +73,10 @@ pub fn components(
     if labels.is_empty() || wanted.is_empty() {
         return Components { runs: Vec::new(), count: 0 };
     }
-    let slices = runs_by_slice(labels, &wanted);
-    let starts: Vec<usize> = slices
-        .iter()
-        .scan(0, |end, slice| Some(std::mem::replace(end, *end + slice.len())))
-        .chain([slices.iter().map(Vec::len).sum()])
-        .collect();
-    let mut runs = slices.concat();
+    let (mut runs, starts) = runs_and_starts(labels, &wanted);
     let mut parents: Vec<u32> = (0..runs.len() as u32).collect();
     let reach = u32::from(in_plane == InPlane::Eight);
-    for z in 0..slices.len() {
+    for z in 0..starts.len() - 1 {
         let here = starts[z]..starts[z + 1];
         join(&runs, here.clone(), here.clone(), 1, reach, &mut parents);
         if z > 0 {
@@ -91,6 +85,43 @@ pub fn components(
     }
     let count = number(&mut runs, &mut parents);
     Components { runs, count }
+}
+
+/// The components of the voxels that are 1, joined by faces, edges and corners.
+///
+/// # Panics
+/// As [`components`].
+pub fn whole_components(mask: ArrayView3<u8>) -> Components {
+    let longest = mask.shape().iter().copied().max().unwrap_or(0);
+    assert!(u32::try_from(mask.len().max(longest)).is_ok(), "runs count in 32 bits");
+    if mask.is_empty() {
+        return Components { runs: Vec::new(), count: 0 };
+    }
+    let (mut runs, starts) = runs_and_starts(mask, &(1..=1));
+    let mut parents: Vec<u32> = (0..runs.len() as u32).collect();
+    for z in 0..starts.len() - 1 {
+        let here = starts[z]..starts[z + 1];
+        join(&runs, here.clone(), here.clone(), 1, 1, &mut parents);
+        if z > 0 {
+            let over = starts[z - 1]..starts[z];
+            join(&runs, over.clone(), here.clone(), 0, 1, &mut parents);
+            join(&runs, over.clone(), here.clone(), 1, 1, &mut parents);
+            join(&runs, here, over, 1, 1, &mut parents);
+        }
+    }
+    let count = number(&mut runs, &mut parents);
+    Components { runs, count }
+}
+
+/// All runs, and where those of every slice start; one more start than slices.
+fn runs_and_starts(labels: ArrayView3<u8>, wanted: &RangeInclusive<u8>) -> (Vec<Run>, Vec<usize>) {
+    let slices = runs_by_slice(labels, wanted);
+    let starts = slices
+        .iter()
+        .scan(0, |end, slice| Some(std::mem::replace(end, *end + slice.len())))
+        .chain([slices.iter().map(Vec::len).sum()])
+        .collect();
+    (slices.concat(), starts)
 }
 
 /// Runs of every slice, in parallel: slices share nothing.
@@ -273,6 +304,7 @@ pub(crate) mod oracle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::fill::{Neighbours, flood};
     use ndarray::Array3;
     use proptest::prelude::*;
 
@@ -293,6 +325,18 @@ mod tests {
                 oracle::painted(&found, shape),
                 oracle::flood_fill(map.view(), 1..=hi, in_plane)
             );
+        }
+
+        #[test]
+        fn whole_components_are_those_of_flooding_all_neighbours(map in small_map()) {
+            let mask = map.mapv(|label| u8::from(label % 3 == 1));
+            let painted = oracle::painted(&whole_components(mask.view()), map.dim().into());
+            let allowed = mask.mapv(|on| on == 1);
+            for (seed, &own) in painted.indexed_iter().filter(|(_, own)| **own != 0) {
+                let from = [[seed.0, seed.1, seed.2]];
+                let reached = flood(allowed.view(), from, Neighbours::All);
+                prop_assert!(reached.iter().zip(&painted).all(|(&on, &p)| on == (p == own)));
+            }
         }
 
         #[test]

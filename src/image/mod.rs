@@ -7,6 +7,7 @@ pub mod box_sum;
 pub mod components;
 pub mod distance;
 pub mod fill;
+pub mod largest;
 pub mod normalise;
 pub mod resample;
 pub mod vector;

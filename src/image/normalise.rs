@@ -1,8 +1,8 @@
 //! Intensity normalisation as nnU-Net v2 does it, in `f32`.
 //!
-//! Owns the three schemes. Refuses to choose one: that is the engine manifest's business.
+//! Owns the schemes. Refuses to choose one: that is the engine manifest's business.
 
-use ndarray::{Array3, ArrayView3, Zip};
+use ndarray::{Array3, ArrayView3, Axis, Zip};
 use rayon::prelude::*;
 
 /// Smallest divisor, as in nnU-Net.
@@ -25,6 +25,11 @@ pub enum Normalisation {
     },
     /// Subtract the image's own mean, divide by its own standard deviation.
     ZScore,
+    /// [`Normalisation::ZScore`] over the voxels that are not zero in every channel and not
+    /// enclosed by such; the others are left as they are (`use_mask_for_norm`).
+    ZScoreOfNonzero,
+    /// Subtract the smallest value, divide by the largest that is then left.
+    Rescale01,
     /// Leave as it is.
     None,
 }
@@ -39,15 +44,21 @@ pub struct Pointwise {
 }
 
 impl Pointwise {
-    /// Settles a scheme; `None` leaves the image as it is. Only [`Normalisation::ZScore`]
-    /// looks at it.
+    /// Settles a scheme; `None` leaves the image as it is. Only the schemes that take their
+    /// figures from the image look at it. Without a mask to look at, every voxel counts for
+    /// [`Normalisation::ZScoreOfNonzero`].
     pub fn of(scheme: Normalisation, voxels: ArrayView3<'_, f32>) -> Option<Pointwise> {
         let (mean, std, lower, upper) = match scheme {
             Normalisation::None => return None,
             Normalisation::Ct { mean, std, lower, upper } => (mean, std, lower, upper),
-            Normalisation::ZScore => {
-                let (mean, std) = mean_and_std(voxels);
+            Normalisation::ZScore | Normalisation::ZScoreOfNonzero => {
+                let (mean, std) = mean_and_std(voxels, None);
                 (mean, std, f64::NEG_INFINITY, f64::INFINITY)
+            }
+            Normalisation::Rescale01 => {
+                let least = voxels.iter().copied().fold(f32::INFINITY, f32::min);
+                let most = voxels.iter().copied().fold(f32::NEG_INFINITY, f32::max) - least;
+                (f64::from(least), f64::from(most), f64::NEG_INFINITY, f64::INFINITY)
             }
         };
         let (mean, std) = (mean as f32, std.max(MIN_STD) as f32);
@@ -69,18 +80,53 @@ pub fn normalise(voxels: &mut Array3<f32>, scheme: Normalisation) {
     }
 }
 
-/// Mean and population standard deviation; partial sums per slice, added in slice order, so
-/// that the result does not depend on the number of threads.
-fn mean_and_std(voxels: ArrayView3<'_, f32>) -> (f64, f64) {
-    let count = voxels.len().max(1) as f64;
+impl Normalisation {
+    /// Whether the mask of [`normalise_within`] changes the result.
+    pub fn wants_mask(self) -> bool {
+        self == Normalisation::ZScoreOfNonzero
+    }
+}
+
+/// [`normalise`], with the voxels of `mask` being those that count for
+/// [`Normalisation::ZScoreOfNonzero`]; no other scheme looks at it.
+///
+/// # Panics
+/// If the mask has another shape.
+pub fn normalise_within(
+    voxels: &mut Array3<f32>,
+    scheme: Normalisation,
+    mask: ArrayView3<'_, bool>,
+) {
+    if !scheme.wants_mask() {
+        return normalise(voxels, scheme);
+    }
+    let (mean, std) = mean_and_std(voxels.view(), Some(mask));
+    let (mean, std) = (mean as f32, std.max(MIN_STD) as f32);
+    Zip::from(voxels).and(mask).par_for_each(|v, &on| {
+        if on {
+            *v = (*v - mean) / std;
+        }
+    });
+}
+
+/// Mean and population standard deviation of the voxels in the mask; partial sums per slice,
+/// added in slice order, so that the result does not depend on the number of threads.
+fn mean_and_std(voxels: ArrayView3<'_, f32>, mask: Option<ArrayView3<'_, bool>>) -> (f64, f64) {
     let sum_of = |term: &(dyn Fn(f32) -> f64 + Sync)| -> f64 {
-        let slices: Vec<f64> = voxels
-            .outer_iter()
-            .into_par_iter()
-            .map(|slice| slice.iter().map(|&v| term(v)).sum())
-            .collect();
-        slices.iter().sum()
+        let slices = (0..voxels.len_of(Axis(0))).into_par_iter();
+        let of_slice = |z: usize| -> f64 {
+            let slice = voxels.index_axis(Axis(0), z);
+            match &mask {
+                None => slice.iter().map(|&v| term(v)).sum(),
+                Some(mask) => {
+                    let pairs = slice.into_iter().zip(mask.index_axis_move(Axis(0), z));
+                    pairs.filter(|(_, on)| **on).map(|(&v, _)| term(v)).sum()
+                }
+            }
+        };
+        slices.map(of_slice).collect::<Vec<f64>>().iter().sum()
     };
+    let count = sum_of(&|_| 1.0).max(1.0);
     let mean = sum_of(&|v| f64::from(v)) / count;
     let variance = sum_of(&|v| (f64::from(v) - mean).powi(2)) / count;
     (mean, variance.sqrt())
@@ -103,7 +149,7 @@ mod tests {
     fn zscore_has_mean_zero_and_deviation_one() {
         let mut voxels = Array3::from_shape_fn((5, 7, 9), |(z, y, x)| (z * 63 + y * 9 + x) as f32);
         normalise(&mut voxels, Normalisation::ZScore);
-        let (mean, std) = mean_and_std(voxels.view());
+        let (mean, std) = mean_and_std(voxels.view(), None);
         assert!(mean.abs() < 1e-6 && (std - 1.0).abs() < 1e-6, "{mean} {std}");
     }
 
@@ -112,6 +158,24 @@ mod tests {
         let mut voxels = Array3::from_elem((2, 2, 2), 7.0_f32);
         normalise(&mut voxels, Normalisation::ZScore);
         assert!(voxels.iter().all(|&v| v == 0.0));
+    }
+
+    #[test]
+    fn a_mask_leaves_the_rest_as_it_is_and_out_of_the_figures() {
+        let mut voxels = array![[[0.0_f32, 10.0, 30.0, 0.0]]];
+        let mask = array![[[false, true, true, false]]];
+        normalise_within(&mut voxels, Normalisation::ZScoreOfNonzero, mask.view());
+        assert_eq!(voxels, array![[[0.0, -1.0, 1.0, 0.0]]]);
+        normalise_within(&mut voxels, Normalisation::ZScore, mask.view());
+        assert_eq!(voxels[[0, 0, 0]], 0.0, "the mean of all four");
+        assert!(voxels[[0, 0, 2]] > 1.4, "their deviation is less than 1");
+    }
+
+    #[test]
+    fn rescaling_goes_from_zero_to_one() {
+        let mut voxels = array![[[-1000.0_f32, 0.0, 1000.0]]];
+        normalise(&mut voxels, Normalisation::Rescale01);
+        assert_eq!(voxels, array![[[0.0, 0.5, 1.0]]]);
     }
 
     #[test]

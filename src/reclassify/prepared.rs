@@ -166,7 +166,8 @@ fn resample(
 ) {
     let Some((lo, hi)) = region.bounds() else { return };
     let (from, to) = (hounsfield.dim(), image.dim());
-    let per_image = matches!(scheme, Normalisation::ZScore);
+    // These schemes look at the whole image; the others at one voxel at a time.
+    let per_image = !matches!(scheme, Normalisation::Ct { .. } | Normalisation::None);
     if separate != Some(0) || per_image {
         let mut values = hounsfield.clone();
         normalise(&mut values, scheme);

@@ -11,6 +11,7 @@ use crate::engine::{Engine, EngineError, EngineSpec};
 use crate::study::AlignedStudy;
 
 mod budget;
+mod decide;
 mod export;
 mod feed;
 pub mod gaussian;

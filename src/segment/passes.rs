@@ -145,7 +145,10 @@ fn subsets(mirror_axes: &[usize]) -> Vec<Vec<usize>> {
         let axes = mirror_axes.iter().enumerate();
         axes.filter(|(i, _)| bits >> i & 1 == 1).map(|(_, &axis)| axis).collect()
     };
-    (0..1_usize << mirror_axes.len()).map(chosen).collect()
+    let mut all: Vec<Vec<usize>> = (0..1_usize << mirror_axes.len()).map(chosen).collect();
+    // Small sets first: nnU-Net's own order of summing.
+    all.sort_by_key(Vec::len);
+    all
 }
 
 #[cfg(test)]

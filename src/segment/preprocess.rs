@@ -6,16 +6,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array4, ArrayView3, ArrayViewMut3, Axis, Slice, Zip};
+use ndarray::{Array3, Array4, ArrayView3, ArrayViewMut3, Axis, Slice, Zip};
 use rayon::prelude::*;
 
 use crate::engine::bundle::{NetworkPlan, Resampling};
-use crate::image::normalise::Pointwise;
+use crate::image::fill::fill_holes;
+use crate::image::normalise::{Normalisation, Pointwise, normalise_within};
 use crate::image::resample::{
-    new_shape, resize_cubic, resize_cubic_slices, resize_linear, should_separate_z,
+    new_shape, resize_cubic, resize_cubic_slices, resize_torch, should_separate_z,
 };
 use crate::study::AlignedStudy;
-use crate::volume::{Grid, Volume};
+use crate::volume::{Axes, Grid, Volume};
 
 use super::{Plan, SegmentError, budget};
 
@@ -33,8 +34,8 @@ pub struct Prepared {
 pub struct Geometry {
     /// The study's own grid.
     pub grid: Arc<Grid>,
-    /// `axes[i]` is the study axis that is network axis `i`.
-    pub axes: [usize; 3],
+    /// The study axes as the network has them.
+    pub axes: Axes,
     /// The nonzero box in network axes, in study voxels.
     pub crop: [Range<usize>; 3],
     /// Shape at the network's spacing.
@@ -67,11 +68,16 @@ impl Geometry {
 
     fn of(study: &AlignedStudy, network: &NetworkPlan) -> Geometry {
         let grid = Arc::clone(study.grid());
-        let axes = network.transpose_forward;
+        let read = if network.reader.reorients() { Axes::ras(&grid) } else { Axes::STORED };
+        let axes = read.permuted(network.transpose_forward);
         let bounds = nonzero_box(study);
-        let crop = axes.map(|axis| bounds[axis].clone());
-        let study_spacing_mm = axes.map(|axis| grid.spacing_mm()[axis]);
-        let cropped = crop.clone().map(|range| range.len());
+        let crop = std::array::from_fn(|axis| {
+            let (from, size) = (axes.from[axis], grid.shape()[axes.from[axis]]);
+            let range = bounds[from].clone();
+            if axes.reversed[axis] { size - range.end..size - range.start } else { range }
+        });
+        let study_spacing_mm = axes.from.map(|axis| grid.spacing_mm()[axis]);
+        let cropped = crop.clone().map(|range: Range<usize>| range.len());
         let shape = new_shape(cropped, study_spacing_mm, network.spacing_mm);
         let network_spacing_mm = network.spacing_mm;
         Geometry { grid, axes, crop, shape, study_spacing_mm, network_spacing_mm }
@@ -84,8 +90,11 @@ impl Geometry {
 
     /// A study array `[z, y, x]` seen in network axes, cut to the nonzero box.
     pub(super) fn cropped<'a, T>(&self, study: ArrayView3<'a, T>) -> ArrayView3<'a, T> {
-        let mut view = study.permuted_axes(self.axes);
+        let mut view = study.permuted_axes(self.axes.from);
         for (axis, range) in self.crop.iter().enumerate() {
+            if self.axes.reversed[axis] {
+                view.invert_axis(Axis(axis));
+            }
             view.slice_axis_inplace(Axis(axis), Slice::from(range.clone()));
         }
         view
@@ -93,8 +102,11 @@ impl Geometry {
 
     /// [`Geometry::cropped`], to write.
     pub(super) fn cropped_mut<'a, T>(&self, study: ArrayViewMut3<'a, T>) -> ArrayViewMut3<'a, T> {
-        let mut view = study.permuted_axes(self.axes);
+        let mut view = study.permuted_axes(self.axes.from);
         for (axis, range) in self.crop.iter().enumerate() {
+            if self.axes.reversed[axis] {
+                view.invert_axis(Axis(axis));
+            }
             view.slice_axis_inplace(Axis(axis), Slice::from(range.clone()));
         }
         view
@@ -112,10 +124,22 @@ pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentErr
     let [z, y, x] = geometry.shape;
     let mut voxels = Array4::zeros((network.channels, z, y, x));
     let separate = should_separate_z(geometry.study_spacing_mm, network.spacing_mm);
+    let wants_mask = network.normalisation.iter().any(|scheme| scheme.wants_mask());
+    let mask = wants_mask.then(|| nonzero_mask(study, &geometry));
     for (channel, mut out) in voxels.outer_iter_mut().enumerate() {
         let (_, volume) = &study.phases()[channel];
-        let image = geometry.cropped(volume.voxels().view());
-        let scheme = Pointwise::of(network.normalisation[channel], image);
+        let mut image = geometry.cropped(volume.voxels().view());
+        let mut scheme = network.normalisation[channel];
+        // A mask is looked up per voxel, so such an image is made whole first.
+        let masked = mask.as_ref().filter(|_| scheme.wants_mask()).map(|mask| {
+            let mut whole = image.as_standard_layout().into_owned();
+            normalise_within(&mut whole, scheme, mask.view());
+            whole
+        });
+        if let Some(whole) = &masked {
+            (image, scheme) = (whole.view(), Normalisation::None);
+        }
+        let scheme = Pointwise::of(scheme, image);
         let normalised = |v| scheme.map_or(v, |scheme| scheme.apply(v));
         if image.dim() == out.dim() {
             Zip::from(&mut out).and(image).par_for_each(|out, &v| *out = normalised(v));
@@ -129,11 +153,22 @@ pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentErr
             whole.par_mapv_inplace(normalised);
             match network.resampling {
                 Resampling::Default => resize_cubic(whole.view(), out, separate),
-                Resampling::Torch => resize_linear(whole.view(), out, separate),
+                Resampling::Torch => resize_torch(whole.view(), out, separate),
             }
         }
     }
     Ok(Prepared { voxels, geometry })
+}
+
+/// The voxels of the crop that are not 0 in every phase, and those that they enclose
+/// (`create_nonzero_mask`).
+fn nonzero_mask(study: &AlignedStudy, geometry: &Geometry) -> Array3<bool> {
+    let mut mask = Array3::from_elem(geometry.cropped_shape(), false);
+    for (_, volume) in study.phases() {
+        mask.zip_mut_with(&geometry.cropped(volume.voxels().view()), |on, &v| *on |= v != 0.0);
+    }
+    fill_holes(&mut mask);
+    mask
 }
 
 /// The box `[z, y, x]`, in study axes, of the voxels that are not exactly 0 in some phase;

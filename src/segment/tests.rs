@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::anatomy;
-use crate::engine::bundle::{BundleFile, Fusion, Golden, Resampling, Sums};
+use crate::engine::bundle::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
 use crate::engine::fake::VoxelwiseEngine;
 use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Study, StudyKey};
@@ -27,6 +27,7 @@ fn file() -> BundleFile {
 fn plan() -> Plan {
     let network = NetworkPlan {
         files: vec![file()],
+        reader: Reader::SimpleItk,
         classes: anatomy::class_names().map(str::to_owned).to_vec(),
         channels: 1,
         patch: PATCH,
@@ -34,12 +35,15 @@ fn plan() -> Plan {
         transpose_forward: [0, 1, 2],
         normalisation: vec![Normalisation::None],
         resampling: Resampling::Default,
+        resampling_logits: Resampling::Default,
         mirror_axes: vec![],
         tile_step: 0.5,
         fusion: Fusion::Logits,
         sums: Sums::F32,
+        decision: Decision::Argmax,
+        postprocessing: vec![],
         mask_value: 0.0,
-        golden: Golden { input: file(), expected: file(), stride: [1, 1, 1] },
+        golden: Golden { input: file(), expected: vec![file()], stride: [1, 1, 1] },
     };
     Plan { network, batch: 1, memory_budget_bytes: 1 << 30 }
 }

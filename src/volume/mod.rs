@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use ndarray::Array3;
 
+mod axes;
 pub mod dicom;
 pub mod nifti;
+
+pub use axes::Axes;
 
 /// More voxels than this are refused before anything is allocated: 512 x 512 x 4096, four
 /// times the longest whole-body CT in thin slices.

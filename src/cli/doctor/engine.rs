@@ -52,10 +52,11 @@ fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> 
         .map(|role| {
             let mut engines = bundle.load(role, runtime)?;
             let folds = engines.len();
-            let golden = bundle.golden(role)?;
+            let goldens = (0..folds).map(|fold| bundle.golden(role, fold));
+            let goldens = goldens.collect::<Result<Vec<_>, EngineError>>()?;
             let began = Instant::now();
-            for engine in &mut engines {
-                conformance::self_test(engine.as_mut(), &golden, runtime.precision.tolerance())?;
+            for (engine, golden) in engines.iter_mut().zip(&goldens) {
+                conformance::self_test(engine.as_mut(), golden, runtime.precision.tolerance())?;
             }
             let patch_s = began.elapsed().as_secs_f64() / folds.max(1) as f64;
             Ok(Tested { role, folds, patch_s })

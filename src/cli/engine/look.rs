@@ -93,5 +93,5 @@ fn describe(plan: &NetworkPlan) -> Value {
         .collect();
     json!({"files": files, "classes": plan.classes, "channels": plan.channels,
         "patch": plan.patch, "spacing_mm": plan.spacing_mm, "mirror_axes": plan.mirror_axes,
-        "tile_step": plan.tile_step})
+        "tile_step": plan.tile_step, "reader": plan.reader.name()})
 }

@@ -16,9 +16,9 @@ pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<()
     let mut documents = Vec::new();
     let mut text = String::new();
     for (role, _) in networks(bundle) {
-        let golden = bundle.golden(role).map_err(unusable)?;
         let mut engines = bundle.load(role, runtime).map_err(unusable)?;
         for (fold, engine) in engines.iter_mut().enumerate() {
+            let golden = bundle.golden(role, fold).map_err(unusable)?;
             let started = Instant::now();
             let precision = role.precision(runtime.precision);
             let tolerance = precision.tolerance();

@@ -166,6 +166,8 @@ fn scheme_json(scheme: Normalisation) -> Value {
             json!({"scheme": "ct", "mean": mean, "std": std, "lower": lower, "upper": upper})
         }
         Normalisation::ZScore => json!({"scheme": "zscore"}),
+        Normalisation::ZScoreOfNonzero => json!({"scheme": "zscore", "masked": true}),
+        Normalisation::Rescale01 => json!({"scheme": "rescale01"}),
         Normalisation::None => json!({"scheme": "none"}),
     }
 }

@@ -2,23 +2,17 @@
 
 use serde::Deserialize;
 
-use crate::anatomy;
 use crate::engine::EngineError;
-use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Setting};
 
-use super::plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums};
+use super::network::{Network, ensure};
+use super::plan::{Fusion, GainPair, NetworkPlan};
 use super::terms::Terms;
-use super::{BundleFile, MANIFEST, Role};
+use super::{MANIFEST, Role};
 
-/// The manifest format this program writes and reads.
-const FORMAT_VERSION: u64 = 1;
-/// Voxels of one patch: 256 x 256 x 256 is the largest that nnU-Net plans.
-const MAX_PATCH_VOXELS: usize = 1 << 24;
-/// Label maps hold one byte per voxel.
-const MAX_CLASSES: usize = 255;
-/// nnU-Net trains five folds; ten leave room.
-const MAX_FOLDS: usize = 10;
+/// The newest manifest format this program reads. Version 2 added what an imported nnU-Net
+/// may need: readers, regions, postprocessing, golden logits per fold.
+const FORMAT_VERSION: u64 = 2;
 
 /// A checked manifest in plain types.
 #[derive(Debug, Clone)]
@@ -77,62 +71,6 @@ struct Networks {
     reclassify: Option<Network>,
 }
 
-#[derive(Deserialize)]
-struct Network {
-    files: Vec<NamedFile>,
-    classes: Vec<String>,
-    channels: usize,
-    patch: [usize; 3],
-    spacing_mm: [f64; 3],
-    transpose_forward: [usize; 3],
-    normalisation: Vec<Scheme>,
-    resampling: ResamplingName,
-    mirror_axes: Vec<usize>,
-    tile_step: f64,
-    golden: GoldenFiles,
-    #[serde(default)]
-    sums: SumsName,
-    #[serde(default)]
-    mask_value: f32,
-}
-
-#[derive(Deserialize)]
-struct NamedFile {
-    path: String,
-    sha256: String,
-    bytes: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase", tag = "scheme")]
-enum Scheme {
-    Ct { mean: f64, std: f64, lower: f64, upper: f64 },
-    ZScore,
-    None,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ResamplingName {
-    Default,
-    Torch,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum SumsName {
-    #[default]
-    F16,
-    F32,
-}
-
-#[derive(Deserialize)]
-struct GoldenFiles {
-    input: NamedFile,
-    expected: NamedFile,
-    stride: [usize; 3],
-}
-
 /// Reads and checks a manifest.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
     let header: Header = serde_json::from_slice(bytes).map_err(|e| refused(&e.to_string()))?;
@@ -147,7 +85,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
         )));
     }
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| refused(&e.to_string()))?;
+    check_age(&header, &manifest).map_err(|reason| refused(&reason))?;
     check(manifest).map_err(|reason| refused(&reason))
+}
+
+/// A program that knows only version 1 would pass over newer fields in silence, so they must
+/// come with the newer number.
+fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
+    let Networks { segment, reclassify } = &manifest.networks;
+    let newer = segment.newer_field().or_else(|| reclassify.as_ref()?.newer_field());
+    match newer.filter(|_| header.format_version < 2) {
+        Some(field) => Err(format!("{field} needs format_version 2; write the bundle again")),
+        None => Ok(()),
+    }
 }
 
 fn refused(reason: &str) -> EngineError {
@@ -170,8 +120,8 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
     let networks = networks
         .into_iter()
         .map(|(role, network)| {
-            check_network(network, fusion, setting)
-                .and_then(|plan| check_classes(role, cascade, &plan).map(|()| (role, plan)))
+            let plan = network.check(role, cascade, fusion, setting);
+            plan.map(|plan| (role, plan))
                 .map_err(|reason| format!("networks.{}: {reason}", role.name()))
         })
         .collect::<Result<Vec<_>, String>>()?;
@@ -208,126 +158,4 @@ fn check_gains(gains: &Gains) -> Result<GainPair, String> {
     let sound = base.is_finite() && high.is_finite() && base > 0.0 && high >= base;
     ensure(sound, || format!("lesion_gain: need 0 < base <= high, found {base} and {high}"))?;
     Ok(GainPair { base, high })
-}
-
-fn check_network(
-    network: Network,
-    fusion: Fusion,
-    setting: Setting,
-) -> Result<NetworkPlan, String> {
-    check_shapes(&network, setting)?;
-    let files = network.files.iter().map(bundle_file).collect::<Result<Vec<_>, String>>()?;
-    let normalisation =
-        network.normalisation.iter().map(scheme).collect::<Result<Vec<_>, String>>()?;
-    let golden = Golden {
-        input: bundle_file(&network.golden.input)?,
-        expected: bundle_file(&network.golden.expected)?,
-        stride: network.golden.stride,
-    };
-    Ok(NetworkPlan {
-        files,
-        classes: network.classes,
-        channels: network.channels,
-        patch: network.patch,
-        spacing_mm: network.spacing_mm,
-        transpose_forward: network.transpose_forward,
-        normalisation,
-        resampling: match network.resampling {
-            ResamplingName::Default => Resampling::Default,
-            ResamplingName::Torch => Resampling::Torch,
-        },
-        mirror_axes: network.mirror_axes,
-        tile_step: network.tile_step,
-        fusion,
-        sums: match network.sums {
-            SumsName::F16 => Sums::F16,
-            SumsName::F32 => Sums::F32,
-        },
-        mask_value: network.mask_value,
-        golden,
-    })
-}
-
-fn check_shapes(network: &Network, setting: Setting) -> Result<(), String> {
-    let folds = network.files.len();
-    ensure((1..=MAX_FOLDS).contains(&folds), || format!("files: 1 to {MAX_FOLDS}, found {folds}"))?;
-    let classes = network.classes.len();
-    ensure((2..=MAX_CLASSES).contains(&classes), || {
-        format!("classes: 2 to {MAX_CLASSES}, found {classes}")
-    })?;
-    let phases = setting.phases().len();
-    let (channels, schemes) = (network.channels, network.normalisation.len());
-    ensure(channels == phases && schemes == phases, || {
-        format!(
-            "{phases} phases need {phases} channels and normalisations, found {channels} and {schemes}"
-        )
-    })?;
-    let [z, y, x] = network.patch;
-    let voxels = z.checked_mul(y).and_then(|n| n.checked_mul(x)).unwrap_or(usize::MAX);
-    ensure((1..=MAX_PATCH_VOXELS).contains(&voxels), || {
-        format!("patch {:?} must have 1 to {MAX_PATCH_VOXELS} voxels", network.patch)
-    })?;
-    let sound = |mm: &f64| (0.05..=50.0).contains(mm);
-    ensure(network.spacing_mm.iter().all(sound), || {
-        format!("spacing_mm {:?} must lie in 0.05 to 50", network.spacing_mm)
-    })?;
-    check_axes(network)
-}
-
-fn check_axes(network: &Network) -> Result<(), String> {
-    let mut axes = network.transpose_forward;
-    axes.sort_unstable();
-    ensure(axes == [0, 1, 2], || {
-        format!("transpose_forward {:?} must order 0, 1, 2", network.transpose_forward)
-    })?;
-    let mirrors = &network.mirror_axes;
-    let increasing = mirrors.windows(2).all(|pair| pair[0] < pair[1]);
-    ensure(increasing && mirrors.iter().all(|&axis| axis < 3), || {
-        format!("mirror_axes {mirrors:?} must be increasing axes out of 0, 1, 2")
-    })?;
-    let step = network.tile_step;
-    ensure((0.05..=1.0).contains(&step), || format!("tile_step {step} must lie in 0.05 to 1"))?;
-    let stride = network.golden.stride;
-    ensure(stride.iter().zip(network.patch).all(|(&s, n)| (1..=n).contains(&s)), || {
-        format!("golden.stride {stride:?} must lie within the patch")
-    })?;
-    ensure(network.mask_value.is_finite(), || "mask_value must be finite".to_owned())
-}
-
-/// The cascade reads classes by their index, so a bundle with both networks must have the
-/// order of `anatomy`. A lone first stage may be anyone's nnU-Net.
-fn check_classes(role: Role, cascade: bool, plan: &NetworkPlan) -> Result<(), String> {
-    let names = anatomy::class_names();
-    let expected = match role {
-        Role::Segment => &names[..],
-        Role::Reclassify => &names[..8],
-    };
-    let equal = plan.classes.iter().map(String::as_str).eq(expected.iter().copied());
-    ensure(!cascade || equal, || {
-        format!("classes are {:?}, the cascade needs {expected:?}", plan.classes)
-    })
-}
-
-fn bundle_file(file: &NamedFile) -> Result<BundleFile, String> {
-    BundleFile::new(&file.path, &file.sha256, file.bytes)
-}
-
-fn scheme(scheme: &Scheme) -> Result<Normalisation, String> {
-    match *scheme {
-        Scheme::None => Ok(Normalisation::None),
-        Scheme::ZScore => Ok(Normalisation::ZScore),
-        Scheme::Ct { mean, std, lower, upper } => {
-            let finite = [mean, std, lower, upper].iter().all(|v| v.is_finite());
-            ensure(finite && std > 0.0 && lower < upper, || {
-                format!(
-                    "normalisation ct: need std > 0 and lower < upper, found std {std}, {lower} to {upper}"
-                )
-            })?;
-            Ok(Normalisation::Ct { mean, std, lower, upper })
-        }
-    }
-}
-
-fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(reason()) }
 }

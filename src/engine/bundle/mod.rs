@@ -17,6 +17,7 @@ use super::{Engine, EngineError, conformance};
 mod container;
 mod files;
 mod manifest;
+mod network;
 pub mod package;
 mod plan;
 pub mod signature;
@@ -24,7 +25,10 @@ pub mod signing;
 pub mod terms;
 
 pub use files::BundleFile;
-pub use plan::{Fusion, GainPair, Golden, NetworkPlan, Resampling, Sums, Tolerance};
+pub use plan::{
+    Decision, Fusion, GainPair, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums,
+    Tolerance,
+};
 
 /// Name of the manifest in a bundle folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -179,11 +183,11 @@ impl Bundle {
     /// Any [`EngineError`]; the first engine that fails ends the loading.
     pub fn load(&self, role: Role, runtime: &Runtime) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         let plan = self.require(role)?;
-        let golden = self.golden(role)?;
         let precision = role.precision(runtime.precision);
         let runtime = &Runtime { precision, ..runtime.clone() };
         let mut engines = Vec::with_capacity(plan.files.len());
-        for file in &plan.files {
+        for (fold, file) in plan.files.iter().enumerate() {
+            let golden = self.golden(role, fold)?;
             let bytes = file.read(&self.dir)?;
             let mut engine = runtime.compile(&bytes, file.path(), &plan.spec(runtime.batch))?;
             conformance::self_test(engine.as_mut(), &golden, precision.tolerance())?;
@@ -192,11 +196,11 @@ impl Bundle {
         Ok(engines)
     }
 
-    /// The golden patch of a network and the logits it must give.
+    /// The golden patch of a network and the logits that its engine of this `fold` must give.
     ///
     /// # Errors
     /// [`EngineError::File`] if one of the two files is not what the manifest says.
-    pub fn golden(&self, role: Role) -> Result<conformance::GoldenPatch, EngineError> {
+    pub fn golden(&self, role: Role, fold: usize) -> Result<conformance::GoldenPatch, EngineError> {
         let plan = self.require(role)?;
         let [z, y, x] = plan.patch;
         let stride = plan.golden.stride;
@@ -204,14 +208,15 @@ impl Bundle {
             std::array::from_fn(|axis| plan.patch[axis].div_ceil(stride[axis]));
         let input = plan.golden.input.read_f32(&self.dir, plan.channels * z * y * x)?;
         let classes = plan.classes.len();
-        let expected = plan.golden.expected.read_f32(&self.dir, classes * oz * oy * ox)?;
+        let file = plan.golden.expected_of(fold);
+        let expected = file.read_f32(&self.dir, classes * oz * oy * ox)?;
         let shaped = |shape, values, file: &BundleFile| {
             Array4::from_shape_vec(shape, values)
                 .map_err(|error| file.error(format!("not {shape:?}: {error}")))
         };
         Ok(conformance::GoldenPatch {
             input: shaped([plan.channels, z, y, x], input, &plan.golden.input)?,
-            expected: shaped([classes, oz, oy, ox], expected, &plan.golden.expected)?,
+            expected: shaped([classes, oz, oy, ox], expected, file)?,
             stride,
         })
     }

@@ -11,7 +11,10 @@ use super::BundleFile;
 pub struct NetworkPlan {
     /// One ONNX file per fold.
     pub files: Vec<BundleFile>,
-    /// Class names in channel order; the first is the background.
+    /// How images reach the network's axes.
+    pub reader: Reader,
+    /// Class names in channel order; the first is the background, but with
+    /// [`Decision::Regions`] each names a region and there is no background channel.
     pub classes: Vec<String>,
     /// Input channels.
     pub channels: usize,
@@ -23,8 +26,10 @@ pub struct NetworkPlan {
     pub transpose_forward: [usize; 3],
     /// One scheme per channel.
     pub normalisation: Vec<Normalisation>,
-    /// How images and logits change spacing.
+    /// How images change spacing.
     pub resampling: Resampling,
+    /// How logits change spacing on the way back.
+    pub resampling_logits: Resampling,
     /// Network axes 0 to 2 over which outputs of flipped patches are averaged.
     pub mirror_axes: Vec<usize>,
     /// Distance of neighbouring tiles as a share of the patch, in (0, 1].
@@ -33,6 +38,10 @@ pub struct NetworkPlan {
     pub fusion: Fusion,
     /// How exactly logits are summed.
     pub sums: Sums,
+    /// How a voxel's logits become its label.
+    pub decision: Decision,
+    /// What is done to the finished label map, in order; nothing for a cascade.
+    pub postprocessing: Vec<KeepLargest>,
     /// Value of masked voxels after normalisation; only the third stage masks.
     pub mask_value: f32,
     /// The stored patch that every engine must reproduce.
@@ -48,6 +57,18 @@ impl NetworkPlan {
             classes: self.classes.len(),
             patch: self.patch,
         }
+    }
+
+    /// The labels that a label map may hold, and their names; without the background of a
+    /// network of regions, which has no name.
+    pub fn labels(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.classes.iter().enumerate().map(|(channel, name)| {
+            let label = match &self.decision {
+                Decision::Argmax => channel as u8,
+                Decision::Regions(order) => order[channel],
+            };
+            (label, name.as_str())
+        })
     }
 }
 
@@ -79,6 +100,53 @@ pub enum Resampling {
     Torch,
 }
 
+/// nnU-Net's readers of NIfTI (`image_reader_writer`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Voxels in the order in which they are stored; orientation is not looked at.
+    SimpleItk,
+    /// The same order, read by another library.
+    Nibabel,
+    /// Axes swapped and turned to run to the patient's right, front and head before anything
+    /// else, and back at the end.
+    NibabelWithReorient,
+}
+
+impl Reader {
+    /// All of them.
+    pub const ALL: [Reader; 3] = [Reader::SimpleItk, Reader::Nibabel, Reader::NibabelWithReorient];
+
+    /// nnU-Net's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reader::SimpleItk => "SimpleITKIO",
+            Reader::Nibabel => "NibabelIO",
+            Reader::NibabelWithReorient => "NibabelIOWithReorient",
+        }
+    }
+
+    /// Whether axes are brought to the patient's before the network sees them.
+    pub const fn reorients(self) -> bool {
+        matches!(self, Reader::NibabelWithReorient)
+    }
+}
+
+/// How the logits of a voxel become its label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The best class wins, ties go to the lower one.
+    Argmax,
+    /// Every region whose sigmoid exceeds one half paints its label, in this order, over
+    /// those before it (`regions_class_order`); where none does, background. There are no
+    /// lesion gains then.
+    Regions(Vec<u8>),
+}
+
+/// Of all voxels with one of these labels only the largest connected component is kept, the
+/// rest becomes background (`remove_all_but_largest_component_from_segmentation`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepLargest(pub Vec<u8>);
+
 /// The lesion gains of the base and the high-sensitivity reading, both positive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GainPair {
@@ -93,15 +161,23 @@ pub struct GainPair {
 pub struct Golden {
     /// Raw little-endian `f32` `[channel, z, y, x]`.
     pub input: BundleFile,
-    /// Raw little-endian `f32` `[class, ceil(z/sz), ceil(y/sy), ceil(x/sx)]`.
-    pub expected: BundleFile,
+    /// Raw little-endian `f32` `[class, ceil(z/sz), ceil(y/sy), ceil(x/sx)]`: one file per
+    /// fold, or one that all folds share.
+    pub expected: Vec<BundleFile>,
     /// Sampling of the expected logits `[z, y, x]`.
     pub stride: [usize; 3],
 }
 
 impl Golden {
-    pub(super) fn files(&self) -> [&BundleFile; 2] {
-        [&self.input, &self.expected]
+    /// Every file of it.
+    pub fn files(&self) -> impl Iterator<Item = &BundleFile> {
+        std::iter::once(&self.input).chain(&self.expected)
+    }
+
+    /// The expected logits of a fold.
+    pub(super) fn expected_of(&self, fold: usize) -> &BundleFile {
+        // A single file is shared; the manifest's checks leave no other case.
+        &self.expected[fold.min(self.expected.len() - 1)]
     }
 }
 

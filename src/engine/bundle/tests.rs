@@ -61,7 +61,7 @@ fn a_sound_bundle_opens() {
 
 #[test]
 fn a_newer_format_is_refused_by_a_sentence() {
-    let said = refusal(|m| m["format_version"] = json!(2));
+    let said = refusal(|m| m["format_version"] = json!(3));
     assert!(said.contains("update hepalert"), "{said}");
     let said = refusal(|m| m["format"] = json!("something"));
     assert!(said.contains("hepalert-engine"), "{said}");
@@ -97,7 +97,7 @@ fn a_file_altered_after_opening_is_refused_when_loaded() {
 }
 
 fn plan_file(bundle: &Bundle) -> &BundleFile {
-    &bundle.plan(Role::Segment).unwrap().golden.expected
+    &bundle.plan(Role::Segment).unwrap().golden.expected[0]
 }
 
 #[test]
@@ -138,6 +138,108 @@ fn wrong_values_are_refused_by_field() {
     assert!(said.contains("lesion_gain"), "{said}");
     assert!(refusal(|m| m["phases"] = json!(["ap"])).contains("phases"));
     assert!(refusal(|m| m["id"] = json!("../x")).contains("id"));
+}
+
+/// Sets one field of the first stage in a manifest of format version 2.
+fn second(field: &str, value: Value) -> impl FnOnce(&mut Value) {
+    move |m: &mut Value| {
+        m["format_version"] = json!(2);
+        m["networks"]["segment"][field] = value;
+    }
+}
+
+#[test]
+fn what_an_imported_network_needs_is_read() {
+    let dir = bundle(|m| {
+        second("regions_class_order", json!([1, 2, 3, 3]))(m);
+        let segment = &mut m["networks"]["segment"];
+        segment["reader"] = json!("NibabelIOWithReorient");
+        segment["resampling_logits"] = json!("torch");
+        segment["postprocessing"] = json!([{"keep_largest": [1, 2]}, {"keep_largest": [3]}]);
+        segment["normalisation"][1] = json!({"scheme": "zscore", "masked": true});
+        segment["normalisation"][2] = json!({"scheme": "rescale01"});
+    });
+    let bundle = Bundle::open(dir.path()).unwrap();
+    let plan = bundle.plan(Role::Segment).unwrap();
+    assert_eq!(plan.decision, Decision::Regions(vec![1, 2, 3, 3]));
+    assert_eq!(plan.reader, Reader::NibabelWithReorient);
+    assert_eq!((plan.resampling, plan.resampling_logits), (Resampling::Default, Resampling::Torch));
+    assert_eq!(plan.postprocessing, [KeepLargest(vec![1, 2]), KeepLargest(vec![3])]);
+    let schemes = [Normalisation::ZScoreOfNonzero, Normalisation::Rescale01];
+    assert_eq!(plan.normalisation[1..3], schemes);
+    let labels: Vec<(u8, &str)> = plan.labels().collect();
+    assert_eq!(labels, [(1, "background"), (2, "a"), (3, "b"), (3, "c")]);
+}
+
+#[test]
+fn what_older_programs_would_pass_over_needs_the_newer_version() {
+    let cases = [
+        ("reader", json!("NibabelIO")),
+        ("resampling_logits", json!("torch")),
+        ("regions_class_order", json!([1, 2, 3, 4])),
+        ("postprocessing", json!([])),
+    ];
+    for (field, value) in cases {
+        let said = refusal(|m| m["networks"]["segment"][field] = value);
+        assert!(said.contains(field) && said.contains("format_version 2"), "{said}");
+    }
+    let masked = json!({"scheme": "zscore", "masked": true});
+    let said = refusal(|m| m["networks"]["segment"]["normalisation"][1] = masked);
+    assert!(said.contains("format_version 2"), "{said}");
+}
+
+#[test]
+fn unknown_readers_regions_and_postprocessing_are_refused_by_name() {
+    let cases = [
+        ("reader", json!("Tiff3DIO"), "Tiff3DIO"),
+        ("resampling_logits", json!("no_resampling_hack"), "no_resampling_hack"),
+        ("regions_class_order", json!([1, 2]), "one label per region"),
+        ("regions_class_order", json!([0, 1, 2, 3]), "background"),
+        ("postprocessing", json!([{"keep_largest": [0]}]), "keep_largest"),
+        ("postprocessing", json!([{"keep_largest": [4]}]), "keep_largest"),
+        ("postprocessing", json!([{"keep_largest": []}]), "keep_largest"),
+        ("postprocessing", json!([{"fill_holes": [1]}]), "fill_holes"),
+    ];
+    for (field, value, expected) in cases {
+        let said = refusal(second(field, value));
+        assert!(said.contains(expected), "{field}: {said}");
+    }
+    let said = refusal(|m| {
+        second("regions_class_order", json!([1, 2, 3, 4]))(m);
+        m["fusion"] = json!("probabilities");
+    });
+    assert!(said.contains("fusion"), "{said}");
+}
+
+#[test]
+fn golden_logits_are_one_file_or_one_per_fold() {
+    let per_fold = |m: &mut Value, count: usize| {
+        let segment = &mut m["networks"]["segment"];
+        let (network, expected) =
+            (segment["files"][0].clone(), segment["golden"]["expected"].clone());
+        segment["files"] = json!([network, network]);
+        segment["golden"]["expected"] = Value::from(vec![expected; count]);
+        m["format_version"] = json!(2);
+    };
+    let dir = bundle(|m| per_fold(m, 2));
+    let opened = Bundle::open(dir.path()).unwrap();
+    assert_eq!(opened.plan(Role::Segment).unwrap().golden.files().count(), 3);
+    assert_eq!(opened.golden(Role::Segment, 1).unwrap().expected.dim(), (4, 4, 8, 8));
+    let said = refusal(|m| per_fold(m, 3));
+    assert!(said.contains("golden.expected") && said.contains("found 3"), "{said}");
+}
+
+#[test]
+fn the_cascade_takes_no_regions_and_no_postprocessing() {
+    let said = refusal(|m| {
+        second("postprocessing", json!([{"keep_largest": [7]}]))(m);
+        let names = crate::anatomy::class_names();
+        let mut reclassify = m["networks"]["segment"].clone();
+        m["networks"]["segment"]["classes"] = json!(names);
+        reclassify["classes"] = json!(names[..8]);
+        m["networks"]["reclassify"] = reclassify;
+    });
+    assert!(said.contains("lone first stage"), "{said}");
 }
 
 #[test]

@@ -8,8 +8,10 @@ use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 use rayon::prelude::*;
 
 mod cubic;
+mod torch;
 
 pub use cubic::{resize_cubic, resize_cubic_slices};
+pub use torch::{resize_torch, torch_linear_taps, torch_nearest_taps, torch_taps};
 
 /// nnU-Net's threshold: an axis more than three times as coarse as the finest is resized
 /// on its own.
@@ -101,14 +103,22 @@ pub fn order_one_taps(from: [usize; 3], to: [usize; 3], separate: Option<usize>)
 /// If an axis of `source` is empty while `out` is not.
 pub fn resize_linear(
     source: ArrayView3<'_, f32>,
-    mut out: ArrayViewMut3<'_, f32>,
+    out: ArrayViewMut3<'_, f32>,
     separate: Option<usize>,
 ) {
     let (from, to) = (shape_of(&source), [out.dim().0, out.dim().1, out.dim().2]);
-    let [zs, ys, xs] = order_one_taps(from, to, separate);
-    out.axis_iter_mut(Axis(0)).into_par_iter().zip(&zs).for_each(|(mut slice, z)| {
-        for (mut row, y) in slice.outer_iter_mut().zip(&ys) {
-            for (value, x) in row.iter_mut().zip(&xs) {
+    resize_by(source, out, &order_one_taps(from, to, separate));
+}
+
+/// Every output sample mixed from the samples that the taps name.
+fn resize_by(
+    source: ArrayView3<'_, f32>,
+    mut out: ArrayViewMut3<'_, f32>,
+    [zs, ys, xs]: &[Vec<Tap>; 3],
+) {
+    out.axis_iter_mut(Axis(0)).into_par_iter().zip(zs).for_each(|(mut slice, z)| {
+        for (mut row, y) in slice.outer_iter_mut().zip(ys) {
+            for (value, x) in row.iter_mut().zip(xs) {
                 let line = |z: usize, y: usize| {
                     mix(source[[z, y, x.lower]], source[[z, y, x.upper]], x.weight)
                 };
