@@ -27,3 +27,13 @@ jetson:
 compare-cc3d *MASKS:
     cargo bench --no-run --bench seg2det
     python3 benches/compare_cc3d.py "$(ls -t target/release/deps/seg2det-* | grep -v '\.d$' | head -1)" {{MASKS}}
+
+# hepalert's first stage against nnU-Net v2's own predictor, voxel by voxel: prints a table,
+# fails below 99.995 %. Needs Python with engines/recipe/requirements-parity.txt.
+parity *ARGS:
+    cargo build --release
+    OMP_NUM_THREADS=1 python3 tests/parity/parity.py {{ARGS}}
+
+# The importer of nnU-Net results folders: what it takes, and what it refuses by name.
+parity-importer:
+    python3 -m unittest discover -s engines/recipe -p 'test_*.py'

@@ -26,7 +26,7 @@ ISOTROPIC = {"spacing": [1.5, 1.5, 1.5], "patch": [24, 24, 20], "kernels": [[3, 
 FEATURES = [8, 16, 32]
 LABELS = {"background": 0, "ball": 1, "box": 2, "bar": 3}
 REGIONS = {"background": 0, "any": [1, 2, 3], "edged": [2, 3], "bar": 3}
-STEPS, BATCH = 120, 2
+STEPS, BATCH = 60, 1
 
 
 @dataclass(frozen=True)

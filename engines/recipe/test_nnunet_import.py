@@ -1,0 +1,207 @@
+"""The importer on made-up results folders: what a bundle says, and what is refused by name.
+
+Run: python -m unittest discover -s engines/recipe -p 'test_*.py'   (needs torch, onnx and onnxruntime)
+"""
+
+import copy
+import io
+import json
+import pickle
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+try:
+    import numpy as np
+    import torch
+
+    import nnunet_import
+    import nnunet_network
+    import nnunet_plans as plans_of
+except ImportError as missing:  # the exporter is optional; the daemon never needs it
+    raise unittest.SkipTest(f"skipped: {missing}")
+
+ARCH = {
+    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    "arch_kwargs": {
+        "n_stages": 2, "features_per_stage": [4, 8], "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3]], "strides": [[1, 1, 1], [1, 2, 2]], "n_conv_per_stage": [1, 1],
+        "n_conv_per_stage_decoder": [1], "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d", "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True}},
+    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]}
+RESAMPLE = {"is_seg": False, "order_z": 0, "force_separate_z": None}
+PLANS = {
+    "dataset_name": "Dataset001_Test", "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO",
+    "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2], "label_manager": "LabelManager",
+    "foreground_intensity_properties_per_channel": {
+        "0": {"mean": 90.5, "std": 41.0, "percentile_00_5": -60.0, "percentile_99_5": 210.0}},
+    "configurations": {
+        "base": {"spacing": [5.0, 0.8, 0.8], "patch_size": [4, 16, 16], "normalization_schemes": ["CTNormalization"],
+                 "use_mask_for_norm": [False], "preprocessor_name": "DefaultPreprocessor", "architecture": ARCH,
+                 "resampling_fn_data": "resample_data_or_seg_to_shape",
+                 "resampling_fn_data_kwargs": RESAMPLE | {"order": 3},
+                 "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+                 "resampling_fn_probabilities_kwargs": RESAMPLE | {"order": 1}},
+        "3d_fullres": {"inherits_from": "base", "batch_size": 2}}}
+DATASET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "lesion": 2}, "file_ending": ".nii.gz"}
+KEEP = "remove_all_but_largest_component_from_segmentation"
+
+
+class Import(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.plans, self.dataset = copy.deepcopy(PLANS), copy.deepcopy(DATASET)
+
+    def results(self, folds=2, **changes):
+        results = self.folder / "results"
+        for fold in range(folds):
+            torch.manual_seed(fold)
+            heads = len(self.dataset["labels"])
+            network = nnunet_network.build("PlainConvUNet", ARCH["arch_kwargs"], 1, heads)
+            (results / f"fold_{fold}").mkdir(parents=True)
+            checkpoint = {"network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer",
+                          "init_args": {"configuration": "3d_fullres"}, "_best_ema": np.float64(0.5),
+                          "inference_allowed_mirroring_axes": (0, 2)} | changes
+            torch.save(checkpoint, results / f"fold_{fold}" / "checkpoint_final.pth")
+        (results / "plans.json").write_text(json.dumps(self.plans))
+        (results / "dataset.json").write_text(json.dumps(self.dataset))
+        return results
+
+    def run_import(self, results, *words):
+        out = self.folder / "bundle"
+        nnunet_import.main([str(results), "--bundle", str(out), "--id", "test", "--phases", "vp", *words])
+        return json.loads((out / "manifest.json").read_text())
+
+    def refusal(self, results, *words):
+        with self.assertRaises(SystemExit) as raised:
+            self.run_import(results, *words)
+        self.assertEqual(list(self.folder.glob("bundle*")), [], "nothing half-written stays")
+        return str(raised.exception)
+
+    def configuration(self):
+        return self.plans["configurations"]["base"]
+
+    def test_a_manifest_says_what_plans_and_checkpoint_say(self):
+        manifest = self.run_import(self.results())
+        network = manifest["networks"]["segment"]
+        self.assertEqual((manifest["format_version"], manifest["phases"]), (2, ["vp"]))
+        self.assertEqual(network["classes"], ["background", "liver", "lesion"])
+        self.assertEqual((network["patch"], network["spacing_mm"]), ([4, 16, 16], [5.0, 0.8, 0.8]))
+        self.assertEqual(network["normalisation"],
+                         [{"scheme": "ct", "mean": 90.5, "std": 41.0, "lower": -60.0, "upper": 210.0}])
+        self.assertEqual((network["mirror_axes"], network["reader"]), ([0, 2], "SimpleITKIO"))
+        self.assertEqual((len(network["files"]), len(network["golden"]["expected"])), (2, 2))
+        source = manifest["training"]["nnunet"]
+        self.assertEqual((source["trainer"], source["configuration"], source["folds"]),
+                         ("nnUNetTrainer", "3d_fullres", ["0", "1"]))
+        self.assertEqual((source["opset"], source["precision"]), (17, "f32"))
+        import onnx
+        graph = onnx.load(self.folder / "bundle" / network["files"][0]["path"]).graph
+        dims = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
+        self.assertEqual((dims, len(graph.output)), ([1, 1, 4, 16, 16], 1))
+
+    def test_trainers_without_mirroring_have_no_axes(self):
+        manifest = self.run_import(self.results(1, inference_allowed_mirroring_axes=None))
+        self.assertEqual(manifest["networks"]["segment"]["mirror_axes"], [])
+
+    def test_old_plans_give_the_same_network(self):
+        config = {"UNet_class_name": "ResidualEncoderUNet", "UNet_base_num_features": 32, "unet_max_num_features": 100,
+                  "n_conv_per_stage_encoder": [1, 3, 4], "n_conv_per_stage_decoder": [1, 1],
+                  "pool_op_kernel_sizes": [[1, 1, 1]] * 3, "conv_kernel_sizes": [[3, 3, 3]] * 3}
+        kind, arguments = plans_of.architecture(config)
+        self.assertEqual(kind, "ResidualEncoderUNet")
+        self.assertEqual(arguments["features_per_stage"], [32, 64, 100])
+        self.assertEqual(arguments["n_blocks_per_stage"], [1, 3, 4])
+
+    def test_what_is_not_known_is_refused_by_name(self):
+        cases = [
+            ("resampling_fn_data", "no_resampling_hack"), ("normalization_schemes", ["RGBTo01Normalization"]),
+            ("preprocessor_name", "MyPreprocessor"), ("previous_stage", "3d_lowres"), ("patch_size", [64, 64]),
+            ("resampling_fn_probabilities_kwargs", RESAMPLE | {"order": 1, "order_z": 1}),
+            ("resampling_fn_data_kwargs", {"order": 3, "order_z": 0})]
+        expected = ["no_resampling_hack", "RGBTo01Normalization", "MyPreprocessor", "3d_lowres", "two-dimensional",
+                    "order_z=1", "force_separate_z=False"]
+        for (key, value), word in zip(cases, expected):
+            plans = copy.deepcopy(PLANS)
+            plans["configurations"]["base"][key] = value
+            with self.assertRaises(plans_of.Refused) as raised:
+                plans_of.describe(plans, DATASET, "3d_fullres")
+            self.assertIn(word, str(raised.exception))
+        for key, value in (("image_reader_writer", "Tiff3DIO"), ("label_manager", "MyLabels")):
+            with self.assertRaises(plans_of.Refused) as raised:
+                plans_of.describe(PLANS | {key: value}, DATASET, "3d_fullres")
+            self.assertIn(value, str(raised.exception))
+
+    def test_another_network_is_refused_by_name(self):
+        changed = copy.deepcopy(ARCH) | {"network_class_name": "mine.networks.SwinThing"}
+        self.configuration()["architecture"] = changed
+        self.assertIn("SwinThing", self.refusal(self.results(1)))
+
+    def test_inheritance_is_followed_and_a_circle_refused(self):
+        self.assertEqual(plans_of.configuration(PLANS, "3d_fullres")["spacing"], [5.0, 0.8, 0.8])
+        plans = {"configurations": {"a": {"inherits_from": "b"}, "b": {"inherits_from": "a"}}}
+        with self.assertRaisesRegex(plans_of.Refused, "circle"):
+            plans_of.configuration(plans, "a")
+
+    def test_weights_of_another_network_are_refused(self):
+        results = self.results(1, network_weights={"encoder.weight": torch.zeros(2)})
+        self.assertIn("do not fit", self.refusal(results))
+
+    def test_folds_that_disagree_are_refused(self):
+        results = self.results(2)
+        path = results / "fold_1" / "checkpoint_final.pth"
+        checkpoint = torch.load(path, weights_only=False) | {"trainer_name": "nnUNetTrainerNoMirroring"}
+        torch.save(checkpoint, path)
+        self.assertIn("nnUNetTrainerNoMirroring", self.refusal(results))
+
+    def test_a_checkpoint_that_would_run_something_is_refused(self):
+        results = self.results(1, extra=Path("x"))
+        self.assertIn("--trust-checkpoint", self.refusal(results))
+
+    def test_phases_must_be_as_many_as_channels(self):
+        with self.assertRaisesRegex(SystemExit, "1 channels"):
+            nnunet_import.main([str(self.results(1)), "--bundle", str(self.folder / "b"), "--id", "t",
+                                "--phases", "nc,ap,vp,dp"])
+
+    def test_labels_and_regions(self):
+        self.assertEqual(plans_of.labels({"labels": {"b": 2, "background": 0, "a": 1, "ignore": 3}}),
+                         (["background", "a", "b"], None))
+        regions = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
+        self.assertEqual(plans_of.labels(regions), (["whole", "core"], [1, 2]))
+        with self.assertRaisesRegex(plans_of.Refused, "without gaps"):
+            plans_of.labels({"labels": {"background": 0, "a": 2}})
+        with self.assertRaisesRegex(plans_of.Refused, "regions_class_order"):
+            plans_of.labels(regions | {"regions_class_order": [1]})
+
+    def test_postprocessing_is_carried_from_json_and_inert_pickle(self):
+        results = self.results(2)
+        steps = {"postprocessing_fns": [KEEP] * 2,
+                 "postprocessing_kwargs": [{"labels_or_regions": [1, 2]}, {"labels_or_regions": 2}]}
+        crossval = results / "crossval_results_folds_0_1"
+        crossval.mkdir()
+        (crossval / "postprocessing.json").write_text(json.dumps(steps))
+        found = self.run_import(results)["networks"]["segment"]["postprocessing"]
+        self.assertEqual(found, [{"keep_largest": [1, 2]}, {"keep_largest": [2]}])
+        named = b"cnnunetv2.postprocessing.remove_connected_components\n" + KEEP.encode() + b"\n."
+        self.assertEqual(plans_of.Inert(io.BytesIO(named)).load(), KEEP, "the name, not the function")
+        path = self.folder / "postprocessing.pkl"
+        path.write_bytes(pickle.dumps(([print], [{}])))
+        with self.assertRaisesRegex(plans_of.Refused, "builtins.print"):
+            plans_of.postprocessing(path)
+
+    def test_postprocessing_of_other_folds_must_be_chosen(self):
+        results = self.results(1)
+        (results / "crossval_results_folds_0_1_2_3_4").mkdir()
+        (results / "crossval_results_folds_0_1_2_3_4" / "postprocessing.json").write_text("{}")
+        self.assertIn("--postprocessing", self.refusal(results))
+        self.assertNotIn("postprocessing", self.run_import(results, "--postprocessing", "none")["networks"]["segment"])
+
+
+if __name__ == "__main__":
+    unittest.main()
