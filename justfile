@@ -37,3 +37,9 @@ parity *ARGS:
 # The importer of nnU-Net results folders: what it takes, and what it refuses by name.
 parity-importer:
     python3 -m unittest discover -s engines/recipe -p 'test_*.py'
+
+# The whole first stage against nnU-Net's own predictor, same weights, by turns. Needs Python
+# with `pip install nnunetv2 onnx openvino`.
+compare-nnunet *ARGS:
+    cargo build --release --bin hepalert
+    python3 benches/compare_nnunet.py {{ARGS}}

@@ -1,0 +1,409 @@
+"""Compares `hepalert segment` with nnU-Net v2's own predictor: same machine, weights and study.
+
+    compare_nnunet.py [--slices 60] [--rounds 1] [--json]
+    compare_nnunet.py --slices 30,60,120,240        hepalert alone: does time grow with slices?
+
+Needs `pip install nnunetv2 onnx` (with torch); the rows of OpenVINO need `pip install openvino`
+too, in the same Python. Everything is made here: a synthetic CT of four phases, 512 x 512,
+0.75 x 0.75 x 5 mm, a body with air around; and a U-Net of nnU-Net's kind, 16 to 128 features,
+patch 16 x 128 x 128 at 5 x 0.8 x 0.8 mm, 14 classes, no mirroring. Its weights are random, but for
+one channel and the last layer: they tell what is dark in a patch from what is bright, in a noisy
+image, so near ties are many and labels that agree mean something. How bf16 does on a trained
+network, this does not say.
+
+Both run by turns, each in a process of its own. nnU-Net is timed by wrapping its functions;
+hepalert says its own. `study` is from reading to the written label map, without starting Python,
+importing torch or loading engines; `process` is all of it. hepalert's parts overlap on purpose:
+`network` is the time the network is at work, `rest` is everything outside of it.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+PATCH, SPACING, CLASSES = (16, 128, 128), (5.0, 0.8, 0.8), 14
+KERNELS = [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+STRIDES = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
+FEATURES = [16, 32, 64, 128, 128]
+PHASES = {"nc": 0.0, "ap": 0.6, "vp": 1.0, "dp": 0.7}
+HU = {"mean": 60.0, "std": 60.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0}
+STRIDE = (2, 4, 4)
+ROWS = [("tract", "f32"), ("openvino", "f32"), ("openvino", "bf16")]
+STAGES = ["read", "preprocess", "network", "blend", "resample", "write"]
+
+
+def abdomen(shape, spacing, enhancement, seed):
+    """Hounsfield units of an oval body with fat, muscle, organs, vessels and a spine, in air."""
+    z, y, x = (np.arange(n, dtype=np.float32) * s for n, s in zip(shape, spacing))
+    z, y, x = z[:, None, None] - z.mean(), y[None, :, None] - y.mean(), x[None, None, :] - x.mean()
+
+    def oval(cz, cy, cx, rz, ry, rx):
+        return ((z - cz) / rz) ** 2 + ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
+
+    hu = np.full(shape, -1000.0, np.float32)
+    everywhere = 1e4
+    parts = [(-100, oval(0, 0, 0, everywhere, 115, 160)), (50, oval(0, 0, 0, everywhere, 100, 145)),
+             (55 + 60 * enhancement, oval(10, -15, -60, 90, 75, 75)),
+             (50 + 70 * enhancement, oval(0, 40, 95, 60, 35, 30)),
+             (35 + 130 * enhancement, oval(-40, 45, -70, 60, 25, 25)),
+             (35 + 130 * enhancement, oval(-40, 45, 70, 60, 25, 25)),
+             (45 + 150 * enhancement, oval(0, 30, 15, everywhere, 11, 11)),
+             (400, oval(0, 65, 0, everywhere, 20, 20)),
+             (30 + 20 * enhancement, oval(0, -5, -40, 20, 12, 12))]
+    for value, where in parts:
+        hu[np.broadcast_to(where, shape)] = value
+    return hu + np.random.default_rng(seed).normal(0, 8, shape).astype(np.float32)
+
+
+def make_study(folder, slices):
+    """Four NIfTI files `study_0000.nii.gz` on, as scanners write them: 16 bit, compressed."""
+    import SimpleITK
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"study_{i:04d}.nii.gz" for i in range(len(PHASES))]
+    for i, (file, enhancement) in enumerate(zip(files, PHASES.values())):
+        if not file.exists():
+            hu = abdomen((slices, 512, 512), (5.0, 0.75, 0.75), enhancement, i)
+            image = SimpleITK.GetImageFromArray(np.clip(hu, -1024, 3071).astype(np.int16))
+            image.SetSpacing((0.75, 0.75, 5.0))
+            SimpleITK.WriteImage(image, str(file), useCompression=True)
+    return files
+
+
+def normalised(hu):
+    hu = np.clip(hu, HU["percentile_00_5"], HU["percentile_99_5"])
+    return np.ascontiguousarray((hu - HU["mean"]) / HU["std"], dtype="<f4")
+
+
+def golden_input():
+    """A patch across the skin, half of it air: wide margins, whatever the engine."""
+    image = normalised(np.stack([abdomen(PATCH, SPACING, e, 100 + i) for i, e in enumerate(PHASES.values())]))
+    image[:, :, :, :48] = normalised(np.float32(-1000))
+    return image
+
+
+def make_network():
+    """Random weights, but for one channel and the last layer, which tell dark from bright."""
+    import torch
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    torch.manual_seed(20261125)
+    network = PlainConvUNet(len(PHASES), len(FEATURES), FEATURES, torch.nn.Conv3d, KERNELS, STRIDES,
+                            [2] * len(FEATURES), CLASSES, [2] * (len(FEATURES) - 1), **architecture_words(torch)).eval()
+    first, last, head = network.encoder.stages[0][0], network.decoder.stages[-1], network.decoder.seg_layers[-1]
+    with torch.no_grad():
+        # One channel carries the venous phase through; above all zeros, where LeakyReLU is linear.
+        taken = [(first.convs[0], list(PHASES).index("vp")), (first.convs[1], 0), (last.convs[0], FEATURES[0]),
+                 (last.convs[1], 0)]
+        for block, source in taken:
+            block.conv.weight[0] = 0.0
+            block.conv.weight[0, source, 0, 1, 1] = 1.0
+            block.norm.bias[0] = 4.0
+        head.weight.zero_()
+        head.bias.fill_(-100.0)
+        for label, sign in ((0, -1.0), (7, 1.0)):
+            head.weight[label, 0] = sign
+            head.bias[label] = -sign * 3.2
+    return network
+
+
+def architecture_words(torch):
+    return {"conv_bias": True, "norm_op": torch.nn.InstanceNorm3d, "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "nonlin": torch.nn.LeakyReLU, "nonlin_kwargs": {"inplace": True}, "deep_supervision": False}
+
+
+def plans():
+    kwargs = {"force_separate_z": None}
+    resampling = "resample_data_or_seg_to_shape"
+    named = {"n_stages": len(FEATURES), "features_per_stage": FEATURES, "conv_op": "torch.nn.modules.conv.Conv3d",
+             "kernel_sizes": KERNELS, "strides": STRIDES, "n_conv_per_stage": [2] * len(FEATURES),
+             "n_conv_per_stage_decoder": [2] * (len(FEATURES) - 1), "conv_bias": True,
+             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+             "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
+             "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}}
+    full = {"data_identifier": "nnUNetPlans_3d_fullres", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
+            "patch_size": list(PATCH), "median_image_size_in_voxels": [60, 480, 480], "spacing": list(SPACING),
+            "normalization_schemes": ["CTNormalization"] * len(PHASES), "use_mask_for_norm": [False] * len(PHASES),
+            "resampling_fn_data": resampling, "resampling_fn_seg": resampling, "resampling_fn_probabilities": resampling,
+            "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, **kwargs},
+            "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, **kwargs},
+            "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, **kwargs},
+            "architecture": {"network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                             "arch_kwargs": named, "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
+            "batch_dice": False}
+    return {"dataset_name": "Dataset001_Bench", "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO",
+            "original_median_spacing_after_transp": [5.0, 0.75, 0.75],
+            "original_median_shape_after_transp": [60, 512, 512], "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2], "configurations": {"3d_fullres": full},
+            "experiment_planner_used": "ExperimentPlanner", "label_manager": "LabelManager",
+            "foreground_intensity_properties_per_channel": {str(i): HU for i in range(len(PHASES))}}
+
+
+def dataset():
+    return {"channel_names": {str(i): "CT" for i in range(len(PHASES))}, "file_ending": ".nii.gz", "numTraining": 1,
+            "labels": {"background": 0, **{f"class_{i}": i for i in range(1, CLASSES)}}}
+
+
+def described(folder, name):
+    blob = (folder / name).read_bytes()
+    return {"path": name, "sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+
+
+def make_models(results, bundle):
+    """The same weights as nnU-Net's results folder and as an engine bundle."""
+    import torch
+
+    network = make_network()
+    (results / "fold_0").mkdir(parents=True)
+    (results / "plans.json").write_text(json.dumps(plans()))
+    (results / "dataset.json").write_text(json.dumps(dataset()))
+    torch.save({"network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer",
+                "init_args": {"configuration": "3d_fullres"}, "inference_allowed_mirroring_axes": None},
+               results / "fold_0" / "checkpoint_final.pth")
+    bundle.mkdir()
+    image = golden_input()
+    image.tofile(bundle / "golden-in.f32")
+    tensor = torch.from_numpy(image)[None]
+    with torch.no_grad():
+        expected = network(tensor)[0].numpy()
+        torch.onnx.export(network, tensor, str(bundle / "segment.onnx"), opset_version=17, dynamo=False,
+                          input_names=["image"], output_names=["logits"])
+    z, y, x = STRIDE
+    expected[:, ::z, ::y, ::x].astype("<f4").tofile(bundle / "golden-out.f32")
+    ct = {"scheme": "ct", "mean": HU["mean"], "std": HU["std"], "lower": HU["percentile_00_5"], "upper": HU["percentile_99_5"]}
+    entry = {"files": [described(bundle, "segment.onnx")], "classes": list(dataset()["labels"]), "channels": len(PHASES),
+             "patch": list(PATCH), "spacing_mm": list(SPACING), "transpose_forward": [0, 1, 2],
+             "normalisation": [ct] * len(PHASES), "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
+             "golden": {"input": described(bundle, "golden-in.f32"), "expected": described(bundle, "golden-out.f32"),
+                        "stride": list(STRIDE)}}
+    manifest = {"format": "hepalert-engine", "format_version": 1, "id": "bench", "version": 1, "created": "2026-11-25",
+                "intended_use": "benchmark only", "licence": "Apache-2.0", "phases": list(PHASES), "fusion": "logits",
+                "lesion_gain": {"base": 1.0, "high": 100.0}, "networks": {"segment": entry}}
+    (bundle / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+class Clock:
+    """Adds up the time spent in wrapped functions."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def wrap(self, owner, name, stage):
+        inner = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            started = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+        setattr(owner, name, timed)
+
+
+def child(results, out, threads, files):
+    """nnU-Net's predictor on one study, in a process of its own; prints its times."""
+    import torch
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+    from nnunetv2.inference import export_prediction
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+    torch.set_num_threads(threads)
+    clock = Clock()
+    clock.wrap(SimpleITKIO, "read_images", "read")
+    clock.wrap(SimpleITKIO, "write_seg", "write")
+    clock.wrap(DefaultPreprocessor, "run_case_npy", "preprocess")
+    clock.wrap(export_prediction, "convert_predicted_logits_to_segmentation_with_correct_shape", "convert")
+    clock.wrap(nnUNetPredictor, "predict_sliding_window_return_logits", "window")
+    clock.wrap(nnUNetPredictor, "_internal_maybe_mirror_and_predict", "network")
+    plain = ConfigurationManager.resampling_fn_probabilities.func
+
+    def resampling(manager):
+        inner = plain(manager)
+
+        def timed(*args, **kwargs):
+            started = time.perf_counter()
+            done = inner(*args, **kwargs)
+            clock.seconds["resample"] = time.perf_counter() - started
+            return done
+
+        return timed
+
+    ConfigurationManager.resampling_fn_probabilities = property(resampling)
+    predictor = nnUNetPredictor(use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"),
+                                allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(results, (0,))
+    started = time.perf_counter()
+    predictor.predict_from_files_sequential([files], [out], save_probabilities=False, overwrite=True)
+    study = time.perf_counter() - started
+    seconds = clock.seconds
+    seconds["blend"] = seconds.pop("window") - seconds["network"]
+    # Argmax and putting back into the image count as writing.
+    seconds["write"] += seconds.pop("convert") - seconds["resample"]
+    print("TIMES " + json.dumps({"study": study, **seconds}))
+
+
+def run(command, environment=None):
+    """Wall time, peak memory of the process in MiB, and its output."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    output = process.stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"failed with {process.returncode}: {' '.join(map(str, command))}")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024, output
+
+
+def nnunet(args, files, work):
+    out = work / "nnunet-labels"
+    words = [sys.executable, __file__, "--child", str(work / "results"), str(out), str(args.threads), *map(str, files)]
+    environment = {**os.environ, "nnUNet_def_n_proc": str(args.threads), "OMP_NUM_THREADS": str(args.threads),
+                   **{name: str(work) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}}
+    wall, memory, output = run(words, environment)
+    line = next(line for line in output.splitlines() if line.startswith("TIMES "))
+    seconds = json.loads(line[6:])
+    return {"name": "nnU-Net", "process": wall, "memory_mib": memory, "labels": Path(f"{out}.nii.gz"),
+            **seconds, "rest": seconds["study"] - seconds["network"]}
+
+
+def hepalert(args, files, work, backend, precision, skip_air):
+    out = work / f"{backend}-{precision}{'-air' if skip_air else ''}.nii.gz"
+    words = [str(args.hepalert), "--json", "segment", "--engine", str(work / "bundle"), "--out", str(out),
+             "--backend", backend, "--precision", precision, "--threads", str(args.threads), *args.extra.split()]
+    for phase, file in zip(PHASES, files):
+        words += ["--phase", f"{phase}={file}"]
+    wall, memory, output = run(words + (["--skip-air"] if skip_air else []))
+    said = json.loads(output)
+    seconds = said["seconds"]
+    study = seconds["total"] - seconds["load_engine"]
+    found = {stage: seconds[stage] for stage in STAGES if stage in seconds}
+    # Finished slices go to the study's grid and are labelled in one step.
+    found |= {"resample": seconds["export"]} if "export" in seconds else {}
+    found |= {"rest": study - seconds["network"]} if "network" in seconds else {}
+    return {"name": f"hepalert {backend} {precision}" + (", air once" if skip_air else ""), "process": wall,
+            "memory_mib": memory, "labels": out, "study": study, "load_engine": seconds["load_engine"],
+            "tiles": said["tiles"], "tiles_run": said.get("tiles_run", said["tiles"]), **found}
+
+
+def can_skip_air(program):
+    return "--skip-air" in subprocess.run([program, "segment", "--help"], capture_output=True, text=True).stdout
+
+
+def environment_for_openvino():
+    """Lets hepalert find the OpenVINO of this Python; false if there is none."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("openvino")
+    if spec is None or spec.origin is None:
+        return "HEPALERT_OPENVINO" in os.environ
+    os.environ.setdefault("HEPALERT_OPENVINO", str(Path(spec.origin).parent / "libs"))
+    return True
+
+
+def rows(args):
+    chosen = [tuple(row.split(":")) for row in args.rows.split(",")] if args.rows else ROWS
+    there = environment_for_openvino()
+    missing = [row for row in chosen if row[0] == "openvino" and not there]
+    if missing:
+        print("OpenVINO is not in this Python: its rows are left out", file=sys.stderr)
+    air = (False, True) if can_skip_air(args.hepalert) and not args.no_air else (False,)
+    return [(*row, skip) for row in chosen if row not in missing for skip in air]
+
+
+def agreement(ours, theirs):
+    """Share of equal voxels, and the lowest Dice of a class that either has."""
+    import SimpleITK
+
+    a, b = (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))) for path in (ours, theirs))
+    present = np.union1d(np.unique(a), np.unique(b))
+    dice = [2.0 * np.sum((a == c) & (b == c)) / (np.sum(a == c) + np.sum(b == c)) for c in present]
+    return float((a == b).mean()), float(min(dice))
+
+
+def median_of(rounds):
+    figures = {key for one in rounds for key, value in one.items() if isinstance(value, (int, float))}
+    return rounds[0] | {key: statistics.median(one[key] for one in rounds) for key in figures}
+
+
+def compare(args, work, slices):
+    files = make_study(work / f"study-{slices}", slices)
+    chosen = rows(args)
+    alone = args.ours_only or len(args.slices) > 1
+    runs = [[] for _ in range(len(chosen) + (not alone))]
+    for _ in range(args.rounds):
+        for at, row in enumerate(chosen):
+            runs[at].append(hepalert(args, files, work, *row))
+        if not alone:
+            runs[-1].append(nnunet(args, files, work))
+    found = [median_of(one) for one in runs]
+    peer = None if alone else found[-1]
+    reference = peer or found[0]
+    for one in found:
+        one["agreement"], one["least_dice"] = agreement(one["labels"], reference["labels"])
+        one["labels"] = one["labels"].name
+        if peer:
+            one["times_faster"] = {part: peer[part] / one[part] for part in ("study", "rest", "process") if part in one}
+    return {"slices": slices, "threads": args.threads, "rounds": args.rounds, "rows": found}
+
+
+def table(result):
+    lines = [f"\n4 phases 512 x 512 x {result['slices']}, {result['threads']} threads, {result['rounds']} round(s), seconds"]
+    columns = [*STAGES, "rest", "study", "process"]
+    lines.append(f"{'':34}" + "".join(f"{column:>11}" for column in columns) + "   peak MiB   equal  least Dice")
+    for one in result["rows"]:
+        cells = "".join(f"{one[column]:11.2f}" if column in one else f"{'-':>11}" for column in columns)
+        lines.append(f"{one['name']:34}{cells}{one['memory_mib']:11.0f}{100 * one['agreement']:8.3f}{one['least_dice']:12.5f}")
+    for one in result["rows"]:
+        faster = one.get("times_faster")
+        if faster and one["name"] != "nnU-Net":
+            said = ", ".join(f"{part} {times:.1f}" for part, times in faster.items())
+            lines.append(f"{one['name']}: times faster than nnU-Net: {said}")
+    return "\n".join(lines)
+
+
+def arguments():
+    root = Path(__file__).resolve().parent.parent
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    made.add_argument("--hepalert", type=Path, default=root / "target/release/hepalert", help="the program")
+    made.add_argument("--slices", type=lambda text: [int(n) for n in text.split(",")], default=[60])
+    made.add_argument("--rounds", type=int, default=1, help="runs of each, by turns; medians are told")
+    made.add_argument("--threads", type=int, default=os.cpu_count())
+    made.add_argument("--work", type=Path, default=root / "target/compare-nnunet", help="where studies and models go")
+    made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: all three]")
+    made.add_argument("--extra", default="", help="more words for hepalert segment, like '--batch 4'")
+    made.add_argument("--no-air", action="store_true", help="leave out the rows with --skip-air")
+    made.add_argument("--ours-only", action="store_true", help="leave nnU-Net out")
+    made.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    return made.parse_args()
+
+
+def main():
+    if sys.argv[1:2] == ["--child"]:
+        return child(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:])
+    args = arguments()
+    work = args.work
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / "bundle/manifest.json").exists():
+        make_models(work / "results", work / "bundle")
+    found = []
+    for slices in args.slices:
+        found.append(compare(args, work, slices))
+        if not args.json:
+            print(table(found[-1]), flush=True)
+    if args.json:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
