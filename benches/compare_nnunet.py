@@ -226,7 +226,7 @@ def child(results, out, threads, files):
     clock.wrap(export_prediction, "convert_predicted_logits_to_segmentation_with_correct_shape", "convert")
     clock.wrap(nnUNetPredictor, "predict_sliding_window_return_logits", "window")
     clock.wrap(nnUNetPredictor, "_internal_maybe_mirror_and_predict", "network")
-    plain = ConfigurationManager.resampling_fn_probabilities.func
+    plain = ConfigurationManager.resampling_fn_probabilities.fget
 
     def resampling(manager):
         inner = plain(manager)
