@@ -35,7 +35,7 @@ impl RuntimeArgs {
 }
 
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
-fn user_cache() -> Option<PathBuf> {
+pub(super) fn user_cache() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     caches.map(|caches| caches.join("hepalert"))

@@ -4,7 +4,7 @@
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::Failure;
@@ -16,6 +16,12 @@ use crate::worker::{Reply, Request};
 
 /// Progress lines are at least this far apart, so that the pipe never fills.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// While an engine is made ready, so often the daemon hears that all is well.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// But not longer: building the plans of a large bundle on a small device takes minutes, and a
+/// device that hangs must be noticed.
+const LOADING_AT_MOST: Duration = Duration::from_secs(15 * 60);
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -69,10 +75,32 @@ fn say(reply: &Reply) -> Result<(), Failure> {
     out.write_all(&line).and_then(|()| out.flush()).map_err(Failure::failed)
 }
 
+/// Reports progress while `work` runs, which may compile networks for minutes.
+fn alive<T>(work: impl FnOnce() -> T) -> T {
+    let (done, waiting) = sync_channel::<()>(0);
+    let started = Instant::now();
+    let report = move || {
+        while started.elapsed() < LOADING_AT_MOST
+            && waiting.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout)
+        {
+            let stage = "engine".to_owned();
+            if say(&Reply::Progress { stage, done: 0, total: 1 }).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(report);
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
 fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer>) -> Reply {
     let loaded = match analyzer.take() {
         Some(loaded) => loaded,
-        None => match Analyzer::open(settings.clone()) {
+        None => match alive(|| Analyzer::open(settings.clone())) {
             Ok(opened) => opened,
             Err(error) => return Reply::EngineUnusable { reason: error.to_string() },
         },

@@ -42,7 +42,8 @@ impl Backend {
                 place: "this program".to_owned(),
             },
             Backend::OpenVino => openvino_presence(),
-            Backend::Tract | Backend::TensorRt => not_built(),
+            Backend::TensorRt => super::tensorrt::presence(),
+            Backend::Tract => not_built(),
         }
     }
 }
@@ -209,7 +210,7 @@ impl Runtime {
             (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
             (Backend::OpenVino, _) => self.openvino(bytes, name, spec),
             (Backend::TensorRt, _) => {
-                Err(self.refuse("this program was built without it; choose another backend"))
+                super::tensorrt::prepare(self, bytes, name, spec).map(|prepared| prepared.engine)
             }
             (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
         }

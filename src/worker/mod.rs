@@ -35,7 +35,7 @@ pub struct Request {
 pub enum Reply {
     /// Work goes on: `done` of `total` steps of a stage.
     Progress {
-        /// `read`, `segment`, `reclassify`, `report`.
+        /// `engine`, `read`, `segment`, `reclassify`, `report`.
         stage: String,
         /// Steps done.
         done: usize,

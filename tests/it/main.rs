@@ -14,5 +14,6 @@ mod reclassify;
 mod segment;
 mod store;
 mod support;
+mod tensorrt;
 mod tidy;
 mod volume;

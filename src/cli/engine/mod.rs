@@ -7,6 +7,7 @@ use super::segment::open_bundle;
 use super::{Failure, Ui};
 use crate::engine::bundle::{Bundle, NetworkPlan, Role};
 
+mod build;
 mod look;
 mod maker;
 mod selftest;
@@ -36,6 +37,8 @@ pub enum Args {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Compile the networks of a bundle for this device's TensorRT, before a study needs them.
+    Build(build::Args),
     /// Make a pair of signing keys.
     Keygen(maker::Keygen),
     /// Make one file of a bundle.
@@ -56,6 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Args::Selftest { bundle, runtime } => {
             selftest::selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
         }
+        Args::Build(args) => build::run(args, ui),
         Args::Keygen(args) => maker::keygen(args, ui),
         Args::Pack(args) => maker::pack(args, ui),
         Args::Sign(args) => maker::sign(args, ui),

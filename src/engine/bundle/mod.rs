@@ -196,6 +196,14 @@ impl Bundle {
         Ok(engines)
     }
 
+    /// The bytes of one of the bundle's networks, checked as they are read.
+    ///
+    /// # Errors
+    /// [`EngineError::File`] if it is not what the manifest says.
+    pub fn network(&self, file: &BundleFile) -> Result<Vec<u8>, EngineError> {
+        file.read(&self.dir)
+    }
+
     /// The golden patch of a network and the logits that its engine of this `fold` must give.
     ///
     /// # Errors

@@ -1,0 +1,1 @@
+//! Nothing: only the source of the dependency is wanted.
