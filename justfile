@@ -43,3 +43,17 @@ parity-importer:
 compare-nnunet *ARGS:
     cargo build --release --bin hepalert
     python3 benches/compare_nnunet.py {{ARGS}}
+
+# On a Jetson: shim, plans, golden patches, time per patch, memory, temperatures.
+jetson-selftest BUNDLE SECONDS="600":
+    cargo build --release --no-default-features
+    scripts/jetson-selftest {{BUNDLE}} {{SECONDS}}
+
+# The shim for the TensorRT of this machine, beside the release build.
+trt-shim:
+    scripts/trt-shim target/release
+
+# A real NVIDIA library on the CPU (TensorRT-RTX from PyPI, 170 MB, into target): refusals, and plans
+# of our networks. Runs nothing on a GPU.
+rtx-check:
+    tests/tensorrt/rtx-check

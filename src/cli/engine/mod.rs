@@ -10,6 +10,7 @@ use crate::engine::bundle::{Bundle, NetworkPlan, Role};
 mod build;
 mod look;
 mod maker;
+mod measure;
 mod selftest;
 mod verify;
 
@@ -39,6 +40,8 @@ pub enum Args {
     },
     /// Compile the networks of a bundle for this device's TensorRT, before a study needs them.
     Build(build::Args),
+    /// Measure time, memory and temperature of a bundle's networks on this device.
+    Measure(measure::Args),
     /// Make a pair of signing keys.
     Keygen(maker::Keygen),
     /// Make one file of a bundle.
@@ -60,6 +63,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             selftest::selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)
         }
         Args::Build(args) => build::run(args, ui),
+        Args::Measure(args) => measure::run(args, ui),
         Args::Keygen(args) => maker::keygen(args, ui),
         Args::Pack(args) => maker::pack(args, ui),
         Args::Sign(args) => maker::sign(args, ui),

@@ -148,8 +148,13 @@ Status parse(Workshop& shop, HepBuild const& wish, Logger* logger) {
     // Later parsers do so by themselves: TensorRT's own layer, no plugin library.
     shop.parser->setFlag(nvonnxparser::OnnxParserFlag::kNATIVE_INSTANCENORM);
 #endif
-    bool const read = shop.parser->parse(wish.onnx, static_cast<size_t>(wish.onnx_bytes));
-    return read ? kDone : kNotParsed;
+    if (shop.parser->parse(wish.onnx, static_cast<size_t>(wish.onnx_bytes))) {
+        return kDone;
+    }
+    for (int32_t i = 0; i < shop.parser->getNbErrors(); ++i) {
+        logger->log(ILogger::Severity::kERROR, shop.parser->getError(i)->desc());
+    }
+    return kNotParsed;
 }
 
 #if HEP_STRONG
@@ -344,6 +349,8 @@ Status build(HepBuild const& wish, Logger* logger, IHostMemory*& plan, IHostMemo
     if (plan != nullptr && shop.timing) {
         timing = shop.timing->serialize();
     }
+#else
+    timing = nullptr;
 #endif
     return plan != nullptr ? kDone : kNotBuilt;
 }
