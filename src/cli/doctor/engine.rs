@@ -54,9 +54,10 @@ fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> 
             let folds = engines.len();
             let goldens = (0..folds).map(|fold| bundle.golden(role, fold));
             let goldens = goldens.collect::<Result<Vec<_>, EngineError>>()?;
+            let tolerance = role.precision(runtime.precision).tolerance();
             let began = Instant::now();
             for (engine, golden) in engines.iter_mut().zip(&goldens) {
-                conformance::self_test(engine.as_mut(), golden, runtime.precision.tolerance())?;
+                conformance::self_test(engine.as_mut(), golden, tolerance)?;
             }
             let patch_s = began.elapsed().as_secs_f64() / folds.max(1) as f64;
             Ok(Tested { role, folds, patch_s })
