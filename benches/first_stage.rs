@@ -18,7 +18,7 @@ use hepalert::engine::bundle::{
 };
 use hepalert::engine::{Engine, EngineError, EngineSpec};
 use hepalert::image::normalise::Normalisation;
-use hepalert::segment::{LesionGain, Plan, prepare, segment_prepared};
+use hepalert::segment::{AirTiles, LesionGain, Plan, prepare, segment_prepared};
 use hepalert::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert::volume::nifti::read::read;
 use hepalert::volume::nifti::write::{write_i16, write_u8};
@@ -155,7 +155,7 @@ fn plan() -> anyhow::Result<Plan> {
         mask_value: 0.0,
         golden: Golden { input: file.clone(), expected: vec![file], stride: [1, 1, 1] },
     };
-    Ok(Plan { network, batch: 1, memory_budget_bytes: 8 << 30 })
+    Ok(Plan { network, batch: 1, air: AirTiles::RunAll, memory_budget_bytes: 8 << 30 })
 }
 
 /// Smooth logits, written once into each set of buffers.
