@@ -22,6 +22,12 @@ bless:
 jetson:
     cross build --release --target aarch64-unknown-linux-gnu --no-default-features
 
+# The first stage without its network: time per part and memory for 30 to 240 slices, then each
+# part in bytes per second next to a plain copy of memory. About two minutes.
+bench-first-stage *SLICES:
+    cargo bench --bench first_stage -- {{SLICES}}
+    cargo bench --bench stages
+
 # Lesion detection against the PyPI package connected-components-3d, by turns in one run.
 # Needs Python with `pip install connected-components-3d numpy nibabel`.
 compare-cc3d *MASKS:

@@ -387,6 +387,7 @@ mod tests {
                 runtime: Runtime { backend, precision, ..Runtime::default() },
                 high_gain: None,
                 reclassify: reclassify::Params::default(),
+                air: segment::AirTiles::RunAll,
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,

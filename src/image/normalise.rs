@@ -82,7 +82,10 @@ impl Normalisation {
                 let nothing = ArrayView3::from_shape((0, 0, 0), &empty).ok()?;
                 Pointwise::of(self, nothing).map(|scheme| scheme.apply(f32::NEG_INFINITY))
             }
-            Normalisation::ZScore | Normalisation::None => None,
+            Normalisation::ZScore
+            | Normalisation::ZScoreOfNonzero
+            | Normalisation::Rescale01
+            | Normalisation::None => None,
         }
     }
 }
