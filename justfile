@@ -38,6 +38,12 @@ deb *ARGS:
 deb-check:
     scripts/deb-check
 
+# The first stage without its network: time per part and memory for 30 to 240 slices, then each
+# part in bytes per second next to a plain copy of memory. About two minutes.
+bench-first-stage *SLICES:
+    cargo bench --bench first_stage -- {{SLICES}}
+    cargo bench --bench stages
+
 # Lesion detection against the PyPI package connected-components-3d, by turns in one run.
 # Needs Python with `pip install connected-components-3d numpy nibabel`.
 compare-cc3d *MASKS:

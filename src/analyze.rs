@@ -42,6 +42,8 @@ pub struct Settings {
     pub high_gain: Option<f32>,
     /// The third stage.
     pub reclassify: reclassify::Params,
+    /// What the first stage does with tiles of nothing but air; no result depends on it.
+    pub air: segment::AirTiles,
     /// Most memory the first stage may take, in bytes.
     pub memory_budget_bytes: u64,
     /// What is refused.
@@ -102,6 +104,7 @@ impl Analyzer {
         let plan = segment::Plan {
             network: bundle.require(Role::Segment)?.clone(),
             batch: runtime.batch,
+            air: settings.air,
             memory_budget_bytes: settings.memory_budget_bytes,
         };
         Ok(Analyzer { settings, bundle, plan, segment, reclassify })
@@ -384,6 +387,7 @@ mod tests {
                 runtime: Runtime { backend, precision, ..Runtime::default() },
                 high_gain: None,
                 reclassify: reclassify::Params::default(),
+                air: segment::AirTiles::RunAll,
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,

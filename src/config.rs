@@ -101,6 +101,8 @@ pub struct Engine {
     pub threads: usize,
     /// Patches per call of a network at most.
     pub batch: usize,
+    /// Run one tile of nothing but air and use its answer for all.
+    pub skip_air: bool,
     /// Lesion gain of the high-sensitivity view; 0 takes the bundle's.
     pub high_gain: f32,
     /// Patches per lesion in the third stage.
@@ -263,6 +265,7 @@ impl Default for Engine {
             precision: Precision::F32,
             threads: 0,
             batch: 1,
+            skip_air: false,
             high_gain: 0.0,
             patches_per_lesion: 8,
             keep_above_cm3: 64.0,

@@ -60,6 +60,10 @@ pub struct EngineArgs {
     /// for `evaluate --predicted-no-shuffle`.
     #[arg(long)]
     pub no_shuffle: bool,
+    /// Run the first network on one tile of nothing but air and use its answer for all such
+    /// tiles: the same labels, sooner where there is much air.
+    #[arg(long)]
+    pub skip_air: bool,
     /// Memory that the first stage may take, in MiB.
     #[arg(long, default_value_t = 2048)]
     pub memory_mib: u64,
@@ -91,6 +95,7 @@ impl EngineArgs {
                 },
                 ..reclassify::Params::default()
             },
+            air: super::segment::air_tiles(self.skip_air),
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
             keep_margin: false,

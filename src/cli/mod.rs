@@ -13,6 +13,7 @@ pub mod engine;
 pub mod engines;
 pub mod evaluate;
 pub mod label_file;
+mod laps;
 pub mod logger;
 pub mod match_lesions;
 pub mod phantom;

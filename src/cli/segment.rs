@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::engines::RuntimeArgs;
+use super::laps::Laps;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
+use crate::analyze::peak_memory_mib;
 use crate::engine::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use crate::image::largest::keep_largest;
-use crate::segment::{LesionGain, Plan, Scores, SegmentError, largest_batch, segment};
+use crate::segment::{
+    AirTiles, LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
+};
 use crate::study::AlignedStudy;
 use crate::volume::nifti::write::{write_f32, write_u8};
 use crate::volume::{LabelMap, Volume};
@@ -46,6 +50,10 @@ pub struct Args {
     /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
     #[arg(long)]
     margin: Option<PathBuf>,
+    /// Run the network on one tile of nothing but air and use its answer for all such tiles:
+    /// the same labels, sooner where there is much air.
+    #[arg(long)]
+    skip_air: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -64,46 +72,51 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
+    let mut laps = Laps::start();
     let study = study_for(&bundle, &args.phases)?;
+    laps.lap("read");
     let mut runtime = args.runtime.runtime();
-    let mut plan = Plan { network, batch: 1, memory_budget_bytes: MEMORY_BUDGET_BYTES };
+    let air = air_tiles(args.skip_air);
+    let mut plan = Plan { network, batch: 1, air, memory_budget_bytes: MEMORY_BUDGET_BYTES };
     plan.batch = largest_batch(&study, &plan, runtime.batch).map_err(segment_failure)?;
     runtime.batch = plan.batch;
-    let loading = Instant::now();
+    let prepared = prepare(&study, &plan).map_err(segment_failure)?;
+    // A quarter of the memory, and not needed any more.
+    drop(study);
+    laps.lap("preprocess");
     let mut engines = bundle.load(Role::Segment, &runtime).map_err(engine_failure)?;
-    let running = Instant::now();
+    laps.lap("load_engine");
     let mut progress = ui.progress("tiles");
     let mut tiles = 0;
-    let scores = segment(&study, &plan, &mut engines, &mut |at| {
+    let clock = || started.elapsed().as_secs_f64();
+    let (scores, busy) = segment_timed(&prepared, &plan, &mut engines, &clock, &mut |at| {
         progress.step(at.tiles_done, at.tiles_total);
         tiles = at.tiles_total;
         ControlFlow::Continue(())
     })
     .map_err(segment_failure)?;
-    drop(progress);
-    let segmented = running.elapsed();
+    drop((progress, prepared, engines));
+    laps.lap("segment");
     let mut labels = scores.labels(gain);
     for KeepLargest(kept) in &plan.network.postprocessing {
         keep_largest(labels.voxels_mut(), kept);
     }
     write_file(&args.out, &write_u8(&labels))?;
+    laps.lap("write");
     write_margin(args, scores)?;
     let counts = voxels_per_class(&labels, &plan.network);
     let document = json!({
         "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
             "backend": args.runtime.backend.name(), "precision": args.runtime.precision.name()},
-        "alpha": gain.0, "labels": args.out, "margin": args.margin, "tiles": tiles,
-        "batch": plan.batch,
-        "voxels": counts,
-        "seconds": {
-            "load_engine": seconds(running - loading), "segment": seconds(segmented),
-            "total": seconds(started.elapsed()),
-        },
+        "alpha": gain.0, "labels": args.out, "margin": args.margin,
+        "tiles": tiles, "tiles_run": busy.tiles_run, "batch": plan.batch, "voxels": counts,
+        "seconds": laps.document(&busy, started.elapsed()),
+        "peak_memory_mib": peak_memory_mib().round(),
     });
     let summary = format!(
         "{}: {tiles} tiles in {:.1} s by {} version {}",
         args.out.display(),
-        segmented.as_secs_f64(),
+        laps.seconds("segment"),
         bundle.id(),
         bundle.version()
     );
@@ -121,6 +134,11 @@ fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
         }
         (Decision::Regions(_) | Decision::Argmax, _) => Ok(()),
     }
+}
+
+/// What the option `--skip-air` chooses.
+pub(super) fn air_tiles(skip: bool) -> AirTiles {
+    if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
 }
 
 /// Opens a bundle; exit code 4 if it cannot be used.
@@ -186,8 +204,4 @@ fn voxels_per_class(labels: &LabelMap, network: &NetworkPlan) -> Value {
 fn class_lines(counts: &Value) -> String {
     let entries = counts.as_object().into_iter().flatten();
     entries.map(|(name, count)| format!("\n  {name}: {count} voxels")).collect()
-}
-
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
@@ -72,12 +73,15 @@ impl Relabel {
 /// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase` or
 /// `phases_not_aligned`.
 pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
-    let mut hash = Sha256::new();
+    let packed: Vec<Vec<u8>> =
+        files.iter().map(|file| read_bytes(&file.path)).collect::<Result<_, _>>()?;
+    let hash = || packed.iter().fold(Sha256::new(), |hash, bytes| hash.chain_update(bytes));
+    // All results, then the first failure: with several damaged files always the same is named.
+    let volumes = || packed.par_iter().map(|bytes| read(bytes)).collect::<Vec<_>>();
+    let (volumes, hash) = rayon::join(volumes, hash);
     let mut phases = BTreeMap::new();
-    for PhaseFile { phase, path } in files {
-        let bytes = read_bytes(path)?;
-        hash.update(&bytes);
-        let volume = read(&bytes).map_err(|error| damaged(path, error))?;
+    for (PhaseFile { phase, path }, volume) in files.iter().zip(volumes) {
+        let volume = volume.map_err(|error| damaged(path, error))?;
         if phases.insert(*phase, volume).is_some() {
             return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
         }

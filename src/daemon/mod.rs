@@ -27,6 +27,7 @@ use crate::intake::GateParams;
 use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
 use crate::reclassify;
+use crate::segment::AirTiles;
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
 
@@ -90,6 +91,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
             discard_below_cm3: engine.discard_below_cm3,
             ..reclassify::Params::default()
         },
+        air: if engine.skip_air { AirTiles::RunOnce } else { AirTiles::RunAll },
         memory_budget_bytes: engine.memory_budget_mib.saturating_mul(1 << 20),
         gate: gate_params(config),
         keep_margin: false,

@@ -73,6 +73,23 @@ impl Pointwise {
     }
 }
 
+impl Normalisation {
+    /// The value of everything at or below the lower clip; `None` if nothing is clipped.
+    pub fn floor(self) -> Option<f32> {
+        match self {
+            Normalisation::Ct { .. } => {
+                let empty: [f32; 0] = [];
+                let nothing = ArrayView3::from_shape((0, 0, 0), &empty).ok()?;
+                Pointwise::of(self, nothing).map(|scheme| scheme.apply(f32::NEG_INFINITY))
+            }
+            Normalisation::ZScore
+            | Normalisation::ZScoreOfNonzero
+            | Normalisation::Rescale01
+            | Normalisation::None => None,
+        }
+    }
+}
+
 /// Normalises one channel in place.
 pub fn normalise(voxels: &mut Array3<f32>, scheme: Normalisation) {
     if let Some(pointwise) = Pointwise::of(scheme, voxels.view()) {
@@ -143,6 +160,13 @@ mod tests {
         let scheme = Normalisation::Ct { mean: 50.0, std: 25.0, lower: -100.0, upper: 200.0 };
         normalise(&mut voxels, scheme);
         assert_eq!(voxels, array![[[-6.0, -2.0, 2.0, 6.0]]]);
+    }
+
+    #[test]
+    fn only_what_is_clipped_has_a_floor() {
+        let scheme = Normalisation::Ct { mean: 50.0, std: 25.0, lower: -100.0, upper: 200.0 };
+        assert_eq!(scheme.floor(), Some(-6.0));
+        assert_eq!((Normalisation::ZScore.floor(), Normalisation::None.floor()), (None, None));
     }
 
     #[test]

@@ -65,12 +65,18 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     check_sizes(&wanted, gate).map_err(all)?;
     let mut study = Study { key: files.key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
-    for files in wanted {
+    let read = |files: &&PhaseFiles| {
         let (volume, kvp) = match files.format {
-            Format::Nifti => (load_nifti(&files.files, gate).map_err(all)?, None),
-            Format::Dicom => load_dicom(&files.files, gate).map_err(all)?,
+            Format::Nifti => (load_nifti(&files.files, gate)?, None),
+            Format::Dicom => load_dicom(&files.files, gate)?,
         };
-        check_values(&sample_of(&volume), gate).map_err(all)?;
+        check_values(&sample_of(&volume), gate)?;
+        Ok((volume, kvp))
+    };
+    // All phases, then the first refusal: the same study is always refused for the same reason.
+    let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
+    for (files, loaded) in wanted.into_iter().zip(loaded) {
+        let (volume, kvp) = loaded.map_err(all)?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,

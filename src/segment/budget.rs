@@ -6,7 +6,7 @@ use crate::study::AlignedStudy;
 use super::feed::SETS;
 use super::passes::group_size;
 use super::preprocess::Geometry;
-use super::{Plan, SegmentError};
+use super::{AirTiles, Plan, SegmentError};
 
 /// The largest batch up to `preferred` (and at least 1) with which a study stays within the
 /// plan's memory; the plan's own batch plays no part. Allocates nothing.
@@ -61,7 +61,11 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     // Patches and logits of the calls on their way, and the means of the open tiles.
     let calls = f32s(&[SETS, plan.batch, network.channels + classes, pz, py, px]);
     let open = group_size(1 << network.mirror_axes.len(), plan.batch);
-    let patches = calls.saturating_add(f32s(&[open, classes, pz, py, px]));
+    let air = match plan.air {
+        AirTiles::RunAll => 0,
+        AirTiles::RunOnce => 1,
+    };
+    let patches = calls.saturating_add(f32s(&[open + air, classes, pz, py, px]));
     let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
     let slice = f32s(&[3, cropped_y, cropped_x]);
     let sliding = [slab, patches, scores, slice].into_iter().fold(0_u64, u64::saturating_add);

@@ -11,6 +11,8 @@ use ndarray::Array5;
 
 use crate::engine::{Engine, EngineError, EngineSpec};
 
+use super::meter::Clock;
+
 /// Sets of buffers: one in the network, one being blended and filled again.
 pub(super) const SETS: usize = 2;
 
@@ -20,6 +22,8 @@ pub(super) struct Buffers {
     pub patches: Array5<f32>,
     /// `[batch, class, z, y, x]`.
     pub logits: Array5<f32>,
+    /// Seconds the network took.
+    pub network_s: f64,
 }
 
 impl Buffers {
@@ -27,6 +31,7 @@ impl Buffers {
         Buffers {
             patches: Array5::zeros(spec.input_shape()),
             logits: Array5::zeros(spec.output_shape()),
+            network_s: 0.0,
         }
     }
 }
@@ -42,13 +47,16 @@ impl Feed {
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         engines: &'scope mut [Box<dyn Engine>],
+        clock: Clock<'scope>,
     ) -> Feed {
         let (questions, asked) = sync_channel::<(usize, Buffers)>(SETS);
         let (answer, answers) = sync_channel(SETS);
         scope.spawn(move || {
             for (engine, mut buffers) in asked {
-                let Buffers { patches, logits } = &mut buffers;
+                let Buffers { patches, logits, network_s } = &mut buffers;
+                let started = clock();
                 let done = engines[engine].infer(patches.view(), logits.view_mut());
+                *network_s = clock() - started;
                 if answer.send(done.map(|()| buffers)).is_err() {
                     return;
                 }

@@ -10,12 +10,14 @@ use crate::engine::bundle::{Fusion, NetworkPlan, Sums};
 use crate::engine::{Engine, EngineError, EngineSpec};
 use crate::study::AlignedStudy;
 
+mod air;
 mod budget;
 mod decide;
 mod export;
 mod feed;
 pub mod gaussian;
 mod half;
+mod meter;
 mod passes;
 pub mod preprocess;
 pub mod scores;
@@ -24,6 +26,7 @@ pub mod tiles;
 mod window;
 
 pub use budget::largest_batch;
+pub use meter::{Busy, Clock};
 pub use preprocess::{Geometry, Prepared, prepare};
 pub use scores::{LesionGain, Scores};
 
@@ -34,9 +37,21 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// Patches per call of the engines, at least 1; see [`largest_batch`].
     pub batch: usize,
+    /// What is done with tiles of nothing but air.
+    pub air: AirTiles,
     /// Arrays of this stage may take so many bytes; the study itself and the engine's own
     /// memory come on top.
     pub memory_budget_bytes: u64,
+}
+
+/// What is done with tiles of nothing but air (see `air.rs`: it changes no result).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AirTiles {
+    /// They are run like all others.
+    #[default]
+    RunAll,
+    /// One is run, and its scores are used for all.
+    RunOnce,
 }
 
 /// How far the tiles have come.
@@ -121,11 +136,33 @@ pub fn segment_prepared(
     engines: &mut [Box<dyn Engine>],
     watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Scores, SegmentError> {
+    segment_timed(prepared, plan, engines, &|| 0.0, watch).map(|(scores, _)| scores)
+}
+
+/// [`segment_prepared`], telling by the caller's clock where the time went.
+///
+/// # Errors
+/// As [`segment`].
+pub fn segment_timed(
+    prepared: &Prepared,
+    plan: &Plan,
+    engines: &mut [Box<dyn Engine>],
+    clock: Clock<'_>,
+    watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Scores, Busy), SegmentError> {
     budget::check(&prepared.geometry, plan)?;
     let mut export = export::Export::new(&prepared.geometry, plan);
-    let voxels = prepared.voxels.view();
-    window::slide(voxels, plan, engines, watch, &mut |z, slice| export.push(z, slice))?;
-    Ok(export.finish())
+    let mut meter = meter::Meter { clock, busy: Busy::default() };
+    let mut export_s = 0.0;
+    let mut emit = |z, slice: ndarray::ArrayView3<'_, f32>| {
+        let started = clock();
+        export.push(z, slice);
+        export_s += clock() - started;
+    };
+    window::slide(prepared.voxels.view(), plan, engines, &mut meter, watch, &mut emit)?;
+    // Slices are exported while their tiles are blended.
+    let blend_s = meter.busy.blend_s - export_s;
+    Ok((export.finish(), Busy { export_s, blend_s, ..meter.busy }))
 }
 
 /// What a network's sums are rounded to; probabilities never are.

@@ -14,9 +14,9 @@ use super::tiles::Tiling;
 pub(super) struct Pass {
     /// Which engine.
     pub engine: usize,
-    /// The tiles of the open group, as numbers in tile order.
+    /// The tiles of the open group, as places in the list of tiles that are run.
     pub group: Range<usize>,
-    /// `(tile, flip)` of every place of the batch that counts.
+    /// `(place in that list, flip)` of every place of the batch that counts.
     pub slots: Vec<(usize, usize)>,
     /// The last call of its group: the tiles are complete.
     pub closes: bool,
@@ -79,7 +79,7 @@ pub(super) fn group_size(flips: usize, batch: usize) -> usize {
 pub(super) fn gather(
     pass: &Pass,
     passes: &Passes,
-    tiling: &Tiling,
+    (tiling, run): (&Tiling, &[usize]),
     image: ArrayView4<'_, f32>,
     patches: &mut Array5<f32>,
 ) {
@@ -88,7 +88,7 @@ pub(super) fn gather(
         for &axis in passes.flip(flip) {
             patch.invert_axis(Axis(axis + 1));
         }
-        cut(image, tiling.start(tile), tiling.offset, patch);
+        cut(image, tiling.start(run[tile]), tiling.offset, patch);
     }
     let filled = pass.slots.len();
     let (filled, rest) = patches.view_mut().split_at(Axis(0), filled);

@@ -45,7 +45,7 @@ fn plan() -> Plan {
         mask_value: 0.0,
         golden: Golden { input: file(), expected: vec![file()], stride: [1, 1, 1] },
     };
-    Plan { network, batch: 1, memory_budget_bytes: 1 << 30 }
+    Plan { network, batch: 1, air: AirTiles::RunAll, memory_budget_bytes: 1 << 30 }
 }
 
 fn study_of(image: Array3<f32>, spacing_mm: [f64; 3]) -> AlignedStudy {
@@ -70,6 +70,16 @@ fn go_on(_: Progress) -> ControlFlow<()> {
 
 fn run(study: &AlignedStudy, plan: &Plan, mut engines: Vec<Box<dyn Engine>>) -> Scores {
     segment(study, plan, &mut engines, &mut go_on).unwrap()
+}
+
+fn slide(
+    image: ndarray::ArrayView4<'_, f32>,
+    plan: &Plan,
+    engines: &mut [Box<dyn Engine>],
+    emit: &mut dyn FnMut(usize, ndarray::ArrayView3<'_, f32>),
+) {
+    let mut meter = meter::Meter { clock: &|| 0.0, busy: Busy::default() };
+    window::slide(image, plan, engines, &mut meter, &mut go_on, emit).unwrap();
 }
 
 /// An engine whose logits depend on the voxel, the class and the place in the patch, so that
@@ -175,7 +185,7 @@ fn every_slice_is_emitted_once_and_in_order() {
         let mut engines: Vec<Box<dyn Engine>> =
             vec![Box::new(VoxelwiseEngine::new(PATCH, 1, two_winners()))];
         let mut seen = Vec::new();
-        window::slide(volume.view(), &plan, &mut engines, &mut go_on, &mut |z, scores| {
+        slide(volume.view(), &plan, &mut engines, &mut |z, scores| {
             assert_eq!(scores.dim(), (14, 9, 9));
             // The tile weights divide out: a constant stays that constant.
             for (class, plane) in scores.outer_iter().enumerate() {
@@ -183,8 +193,7 @@ fn every_slice_is_emitted_once_and_in_order() {
                 assert!(plane.iter().all(|&v| (v - slope - offset).abs() < 1e-5), "class {class}");
             }
             seen.push(z);
-        })
-        .unwrap();
+        });
         assert_eq!(seen, (0..depth).collect::<Vec<_>>());
     }
 }
@@ -265,6 +274,41 @@ fn a_network_that_gives_nan_is_an_error_not_a_label() {
     assert!(matches!(error, SegmentError::NotFinite), "{error}");
 }
 
+/// Left and right of the body there is air, here and there a whole tile of it.
+#[test]
+fn air_is_run_once_and_nothing_changes() {
+    let mut image = image([9, 17, 60]).mapv(|v| v * 100.0);
+    image.slice_mut(ndarray::s![.., .., ..20]).fill(-1000.0);
+    image.slice_mut(ndarray::s![.., .., 40..]).fill(-1000.0);
+    let study = study_of(image, [5.0, 1.0, 1.1]);
+    for (mirror_axes, batch) in [(vec![], 1), (vec![2], 1), (vec![0, 2], 3), (vec![], 5)] {
+        let mut plan = plan();
+        let scheme = Normalisation::Ct { mean: 50.0, std: 60.0, lower: -150.0, upper: 500.0 };
+        plan.network.normalisation = vec![scheme];
+        plan.network.sums = Sums::F16;
+        plan.network.mirror_axes = mirror_axes;
+        plan.batch = batch;
+        let prepared = prepare(&study, &plan).unwrap();
+        let [all, once] = [AirTiles::RunAll, AirTiles::RunOnce].map(|air| {
+            let plan = Plan { air, ..plan.clone() };
+            let mut seen = Vec::new();
+            let mut watch = |at: Progress| {
+                seen.push(at.tiles_done);
+                ControlFlow::Continue(())
+            };
+            let mut engines = vec![placed(&plan, 0), placed(&plan, 1)];
+            let (scores, busy) =
+                segment_timed(&prepared, &plan, &mut engines, &|| 0.0, &mut watch).unwrap();
+            assert_eq!(seen, (0..seen.len()).collect::<Vec<_>>());
+            (scores, busy.tiles_run, seen.len() - 1)
+        });
+        assert_eq!(all.0.margin, once.0.margin);
+        assert_eq!(all.0.best_other, once.0.best_other);
+        assert_eq!((all.1, all.2), (all.1, once.2));
+        assert!(once.1 + 20 < all.1, "{} of {} tiles were run", once.1, all.1);
+    }
+}
+
 #[test]
 fn mirrors_and_folds_are_all_run() {
     let mut plan = plan();
@@ -289,7 +333,7 @@ fn mirrors_and_folds_are_all_run() {
     let engine = || Box::new(Counting(VoxelwiseEngine::new(PATCH, 1, two_winners()), &RUNS));
     let mut engines: Vec<Box<dyn Engine>> = vec![engine(), engine()];
     let mut emit = |z: usize, _: ndarray::ArrayView3<'_, f32>| calls.push(z);
-    window::slide(volume.view(), &plan, &mut engines, &mut go_on, &mut emit).unwrap();
+    slide(volume.view(), &plan, &mut engines, &mut emit);
     assert_eq!(RUNS.load(std::sync::atomic::Ordering::Relaxed), 2 * 4);
 }
 

@@ -6,18 +6,23 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use ndarray::{Array3, Array5, ArrayView3, ArrayView4, Axis, s};
+use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, Axis, s};
 use rayon::prelude::*;
 
 use crate::engine::Engine;
 use crate::engine::bundle::Fusion;
 
+use super::air::Order;
 use super::feed::{Buffers, Feed, SETS};
 use super::gaussian::tile_weights;
+use super::meter::Meter;
 use super::passes::{Pass, Passes, answers, gather, unflipped};
 use super::slab::Slab;
 use super::tiles::Tiling;
 use super::{Plan, Progress, SegmentError};
+
+type Watch<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+type Emit<'a> = &'a mut dyn FnMut(usize, ArrayView3<'_, f32>);
 
 /// Runs every tile of `image` `[channel, z, y, x]` and calls `emit(z, scores)` for every
 /// slice in order, once; `scores` is `[class, y, x]`: mean logits, or mean probabilities.
@@ -29,50 +34,50 @@ pub(super) fn slide(
     image: ArrayView4<'_, f32>,
     plan: &Plan,
     engines: &mut [Box<dyn Engine>],
-    watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    emit: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+    meter: &mut Meter<'_>,
+    watch: Watch<'_>,
+    emit: Emit<'_>,
 ) -> Result<(), SegmentError> {
     check_engines(plan, engines)?;
     let network = &plan.network;
     let (_, depth, height, width) = image.dim();
     let tiling = Tiling::new([depth, height, width], network.patch, network.tile_step);
-    let passes = Passes::new(tiling.count(), &network.mirror_axes, engines.len(), plan.batch);
-    let mut blending = Blending::new(plan, &tiling, &passes, [depth, height, width]);
+    let order = Order::new(image, network, &tiling, plan.air);
+    let passes = Passes::new(order.run.len(), &network.mirror_axes, engines.len(), plan.batch);
+    let mut blending = Blending::new(plan, &tiling, &order, &passes, [depth, height, width]);
+    meter.busy.tiles_run += order.run.len();
+    let clock = meter.clock;
     std::thread::scope(|scope| {
-        let feed = Feed::start(scope, engines);
+        let feed = Feed::start(scope, engines, clock);
         let mut free: Vec<Buffers> =
             (0..SETS).map(|_| Buffers::new(&network.spec(plan.batch))).collect();
         let mut todo = passes.iter();
         let mut asked = VecDeque::with_capacity(SETS);
-        let mut progress = Progress { tiles_done: 0, tiles_total: tiling.count() };
-        go_on(watch, progress)?;
+        go_on(watch, blending.progress())?;
         loop {
             while let Some(mut buffers) = free.pop() {
                 let Some(pass) = todo.next() else { break };
-                gather(&pass, &passes, &tiling, image, &mut buffers.patches);
+                meter.time(
+                    |busy| &mut busy.gather_s,
+                    || gather(&pass, &passes, (&tiling, &order.run), image, &mut buffers.patches),
+                );
                 feed.ask(pass.engine, buffers)?;
                 asked.push_back(pass);
             }
             let Some(pass) = asked.pop_front() else { return Ok(()) };
-            let mut buffers = feed.take()?;
-            blending.take(&pass, &mut buffers.logits)?;
-            if pass.closes {
-                for tile in pass.group.clone() {
-                    blending.blend(tile, &pass, &buffers.logits, emit)?;
-                    progress.tiles_done += 1;
-                    go_on(watch, progress)?;
-                }
-            }
+            let mut buffers = meter.time(|busy| &mut busy.wait_s, || feed.take())?;
+            meter.busy.network_s += buffers.network_s;
+            meter.time(
+                |busy| &mut busy.blend_s,
+                || blending.take(&pass, &mut buffers.logits, watch, emit),
+            )?;
             free.push(buffers);
         }
     })
 }
 
 /// Tells the watcher; after the last tile it is too late to stop.
-fn go_on(
-    watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    progress: Progress,
-) -> Result<(), SegmentError> {
+fn go_on(watch: Watch<'_>, progress: Progress) -> Result<(), SegmentError> {
     let stop = watch(progress).is_break() && progress.tiles_done < progress.tiles_total;
     if stop { Err(SegmentError::Cancelled) } else { Ok(()) }
 }
@@ -94,12 +99,17 @@ fn check_engines(plan: &Plan, engines: &[Box<dyn Engine>]) -> Result<(), Segment
 struct Blending<'a> {
     passes: &'a Passes,
     tiling: &'a Tiling,
+    order: &'a Order,
     fusion: Fusion,
     weights: Array3<f32>,
     slab: Slab,
     /// Sums over folds and mirrors of the open group, `[tile, class, z, y, x]`; empty where a
     /// tile is one answer.
     sums: Array5<f32>,
+    /// Scores of a tile of air, `[class, z, y, x]`, once they are known and needed.
+    air: Option<Array4<f32>>,
+    /// Tiles blended: all before this one.
+    next: usize,
     /// Shape of the volume without padding.
     volume: [usize; 3],
 }
@@ -108,6 +118,7 @@ impl<'a> Blending<'a> {
     fn new(
         plan: &Plan,
         tiling: &'a Tiling,
+        order: &'a Order,
         passes: &'a Passes,
         volume: [usize; 3],
     ) -> Blending<'a> {
@@ -116,16 +127,48 @@ impl<'a> Blending<'a> {
         Blending {
             passes,
             tiling,
+            order,
             fusion: plan.network.fusion,
             weights: tile_weights(plan.network.patch),
             slab: Slab::new(tiling, plan),
             sums: Array5::zeros((open, classes, z, y, x)),
+            air: None,
+            next: 0,
             volume,
         }
     }
 
+    fn progress(&self) -> Progress {
+        Progress { tiles_done: self.next, tiles_total: self.order.air.len() }
+    }
+
+    /// Takes the answers of a pass; if it closes its group, blends all tiles that are then
+    /// known, in tile order.
+    fn take(
+        &mut self,
+        pass: &Pass,
+        logits: &mut Array5<f32>,
+        watch: Watch<'_>,
+        emit: Emit<'_>,
+    ) -> Result<(), SegmentError> {
+        self.sum(pass, logits)?;
+        if !pass.closes {
+            return Ok(());
+        }
+        for place in pass.group.clone() {
+            let tile = self.order.run[place];
+            self.repeat_air(tile, watch, emit)?;
+            self.blend_answer(place - pass.group.start, tile, logits, emit)?;
+            go_on(watch, self.progress())?;
+        }
+        if pass.group.end == self.order.run.len() {
+            self.repeat_air(self.order.air.len(), watch, emit)?;
+        }
+        Ok(())
+    }
+
     /// Adds the answers of a pass to their tiles, where a tile has several.
-    fn take(&mut self, pass: &Pass, logits: &mut Array5<f32>) -> Result<(), SegmentError> {
+    fn sum(&mut self, pass: &Pass, logits: &mut Array5<f32>) -> Result<(), SegmentError> {
         if self.fusion == Fusion::Probabilities {
             // Minus infinity would pass as a probability; of logits the sums tell.
             if !answers(pass, logits).iter().all(|v| v.is_finite()) {
@@ -148,31 +191,57 @@ impl<'a> Blending<'a> {
         Ok(())
     }
 
-    /// Adds a complete tile to the slab and hands out the slices that no later one reaches.
-    fn blend(
+    /// Blends the tiles of air before tile `end` that were not run.
+    fn repeat_air(
         &mut self,
-        tile: usize,
-        pass: &Pass,
-        logits: &Array5<f32>,
-        emit: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+        end: usize,
+        watch: Watch<'_>,
+        emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
-        let place = tile - pass.group.start;
-        let start = self.tiling.start(tile);
-        if self.sums.is_empty() {
-            self.slab.add(logits.index_axis(Axis(0), place), &self.weights, start)?;
-        } else {
-            let mut sum = self.sums.index_axis_mut(Axis(0), place);
-            sum /= self.passes.per_tile() as f32;
-            self.slab.add(sum.view(), &self.weights, start)?;
-        }
-        for finished in self.tiling.finished_by(tile) {
-            self.finish(finished, emit);
+        while self.next < end {
+            let Some(scores) = self.air.take() else { unreachable!("the first of air is run") };
+            self.slab.add(scores.view(), &self.weights, self.tiling.start(self.next))?;
+            self.air = Some(scores);
+            self.finish_after(self.next, emit);
+            go_on(watch, self.progress())?;
         }
         Ok(())
     }
 
+    /// Blends a tile that was run, from its place in the group.
+    fn blend_answer(
+        &mut self,
+        place: usize,
+        tile: usize,
+        logits: &Array5<f32>,
+        emit: Emit<'_>,
+    ) -> Result<(), SegmentError> {
+        let several = !self.sums.is_empty();
+        if several {
+            let mut sum = self.sums.index_axis_mut(Axis(0), place);
+            sum /= self.passes.per_tile() as f32;
+        }
+        let known = if several { &self.sums } else { logits };
+        let scores = known.index_axis(Axis(0), place);
+        self.slab.add(scores, &self.weights, self.tiling.start(tile))?;
+        let more_air = self.order.air[tile + 1..].contains(&true);
+        if self.order.air[tile] && more_air {
+            self.air = Some(scores.to_owned());
+        }
+        self.finish_after(tile, emit);
+        Ok(())
+    }
+
+    /// Hands out the slices that no tile after this one reaches.
+    fn finish_after(&mut self, tile: usize, emit: Emit<'_>) {
+        self.next = tile + 1;
+        for finished in self.tiling.finished_by(tile) {
+            self.finish(finished, emit);
+        }
+    }
+
     /// Hands out a slice of the padded volume, cut to the volume.
-    fn finish(&mut self, slice: usize, emit: &mut dyn FnMut(usize, ArrayView3<'_, f32>)) {
+    fn finish(&mut self, slice: usize, emit: Emit<'_>) {
         let [oz, oy, ox] = self.tiling.offset;
         let [depth, height, width] = self.volume;
         let inside = slice.checked_sub(oz).filter(|&z| z < depth);
