@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::backend::Runtime;
 use crate::engine::bundle::{Bundle, Role};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, conformance};
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::pipeline::{self, Findings, Networks, PipelineError};
@@ -120,6 +120,25 @@ impl Analyzer {
     /// The bundle in use.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// Runs the golden patches through the engines as they are loaded; what was seen, in a
+    /// sentence. The patches are read and checked again, so a dying disk shows too.
+    ///
+    /// # Errors
+    /// [`EngineError`] of the first network that fails.
+    pub fn self_test(&mut self) -> Result<String, EngineError> {
+        let tolerance = self.settings.runtime.precision.tolerance();
+        let mut words = Vec::new();
+        let segment = self.segment.iter_mut().map(|engine| (Role::Segment, engine));
+        let reclassify = self.reclassify.iter_mut().map(|engine| (Role::Reclassify, engine));
+        for (role, engine) in segment.chain(reclassify) {
+            let golden = self.bundle.golden(role)?;
+            let found = conformance::self_test(engine.as_mut(), &golden, tolerance)?;
+            let percent = 100.0 * found.argmax_agreement;
+            words.push(format!("{}: best class equal on {percent:.3} % of voxels", role.name()));
+        }
+        Ok(words.join("; "))
     }
 
     /// SHA-256 over everything that determines results besides the input.
