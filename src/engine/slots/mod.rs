@@ -132,6 +132,9 @@ pub struct Admission<'a> {
     pub now: Timestamp,
 }
 
+/// How a self-test failed: a code and a sentence.
+pub type Failed = (&'static str, String);
+
 /// A lock on something in the folder; it ends with the value or the process.
 #[derive(Debug)]
 pub struct Held {
@@ -284,9 +287,9 @@ impl Slots {
     pub fn prove(
         &self,
         slot: Slot,
-        test: &mut dyn FnMut(&Path) -> Result<String, (&'static str, String)>,
+        test: &mut dyn FnMut(&Path) -> Result<String, Failed>,
         now: &dyn Fn() -> Timestamp,
-    ) -> Result<Result<(), (&'static str, String)>, SlotsError> {
+    ) -> Result<Result<(), Failed>, SlotsError> {
         // Counted before it begins: a test that takes the machine down is not tried for ever.
         let outcome = if self.change(|state| state.try_out(slot))? {
             failpoint("test_begun");
