@@ -108,8 +108,8 @@ fn an_installed_engine_is_activated_and_proves_itself() {
     heart.listen(&subscriber, |topic, message| is_action(topic, message, "activated"));
     let scratch = tempfile::tempdir().unwrap();
     study(&house, scratch.path(), 7);
-    heart.listen(&subscriber, |topic, message| is_action(topic, message, "good"));
     heart.listen(&subscriber, |_, message| is_state(message, "completed"));
+    heart.listen(&subscriber, |topic, message| is_action(topic, message, "good"));
 
     let actions: Vec<Value> =
         heart.of("event/engine").iter().map(|event| event["data"]["action"].clone()).collect();
@@ -156,14 +156,15 @@ fn an_engine_that_fails_on_probation_is_rolled_back() {
         (told["engine"]["version"].as_str(), told["in_use"]["version"].as_str()),
         (Some("4"), Some("2"))
     );
-    heart.listen(&subscriber, |topic, message| {
+    // The study waits for no technician: the engine before reads it.
+    heart.listen(&subscriber, |_, message| is_state(message, "completed"));
+    assert_eq!(heart.of("event/result")[0]["data"]["engines"][0]["version"], "2");
+    let degraded = |(topic, message): &(String, Value)| {
         let reasons = message["reasons"].as_array();
         topic.ends_with("/status")
             && message["state"] == "degraded"
             && reasons.is_some_and(|all| all.contains(&Value::from("engine_rolled_back")))
-    });
-    // The study waits for no technician: the engine before reads it.
-    heart.listen(&subscriber, |_, message| is_state(message, "completed"));
-    assert_eq!(heart.of("event/result")[0]["data"]["engines"][0]["version"], "2");
+    };
+    assert!(heart.events.iter().any(degraded), "{:#?}", heart.events);
     daemon.stop();
 }
