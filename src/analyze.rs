@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::backend::Runtime;
 use crate::engine::bundle::{Bundle, Role};
+use crate::engine::conformance::{self, GoldenPatch};
 use crate::engine::{Engine, EngineError};
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
@@ -123,6 +124,31 @@ impl Analyzer {
     /// The bundle in use.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// Runs the golden patches through the engines as they are loaded; what was seen, in a
+    /// sentence. The patches are read and checked again, so a dying disk shows too.
+    ///
+    /// # Errors
+    /// [`EngineError`] of the first network that fails.
+    pub fn self_test(&mut self) -> Result<String, EngineError> {
+        let asked = self.settings.runtime.precision;
+        let mut words = Vec::new();
+        let mut test = |role: Role, engine: &mut dyn Engine, golden: &GoldenPatch| {
+            let tolerance = role.precision(asked).tolerance();
+            let found = conformance::self_test(engine, golden, tolerance)?;
+            let percent = 100.0 * found.argmax_agreement;
+            words.push(format!("{}: best class equal on {percent:.3} % of voxels", role.name()));
+            Ok(())
+        };
+        for (fold, engine) in self.segment.iter_mut().enumerate() {
+            test(Role::Segment, engine.as_mut(), &self.bundle.golden(Role::Segment, fold)?)?;
+        }
+        if let Some(engine) = &mut self.reclassify {
+            let golden = self.bundle.golden_mean(Role::Reclassify)?;
+            test(Role::Reclassify, engine.as_mut(), &golden)?;
+        }
+        Ok(words.join("; "))
     }
 
     /// SHA-256 over everything that determines results besides the input.
@@ -387,10 +413,10 @@ mod tests {
                 runtime: Runtime { backend, precision, ..Runtime::default() },
                 high_gain: None,
                 reclassify: reclassify::Params::default(),
-                air: segment::AirTiles::RunAll,
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,
+                air: segment::AirTiles::default(),
             };
             pipeline_fingerprint(&settings, &bundle)
         };

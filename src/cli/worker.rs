@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,16 @@ use super::Failure;
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
+use crate::engine::EngineError;
+use crate::engine::slots::engine_code;
 use crate::intake::StudyFiles;
 use crate::worker::{Reply, Request};
 
 /// Progress lines are at least this far apart, so that the pipe never fills.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// While an engine is made ready, so often the daemon hears that all is well.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// While an engine is loaded or tested, so often the daemon hears that all is well.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// But not longer: building the plans of a large bundle on a small device takes minutes, and a
 /// device that hangs must be noticed.
 const LOADING_AT_MOST: Duration = Duration::from_secs(15 * 60);
@@ -40,9 +42,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Config::read(&args.config).map_err(|error| Failure::new(super::Exit::Config, error))?;
     let settings = analysis_settings(&config);
     let requests = read_requests()?;
-    let mut analyzer = None;
+    let mut loaded = None;
     for request in requests {
-        let reply = answer(&request, &settings, &mut analyzer);
+        let reply = answer(&request, &settings, &mut loaded);
         say(&reply)?;
     }
     Ok(())
@@ -75,37 +77,60 @@ fn say(reply: &Reply) -> Result<(), Failure> {
     out.write_all(&line).and_then(|()| out.flush()).map_err(Failure::failed)
 }
 
-/// Reports progress while `work` runs, which may compile networks for minutes.
-fn alive<T>(work: impl FnOnce() -> T) -> T {
-    let (done, waiting) = sync_channel::<()>(0);
-    let started = Instant::now();
-    let report = move || {
-        while started.elapsed() < LOADING_AT_MOST
-            && waiting.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout)
-        {
-            let stage = "engine".to_owned();
-            if say(&Reply::Progress { stage, done: 0, total: 1 }).is_err() {
-                return;
-            }
-        }
+fn answer(request: &Request, settings: &Settings, loaded: &mut Option<Analyzer>) -> Reply {
+    let (Request::Study { bundle, .. } | Request::SelfTest { bundle }) = request;
+    // The old engine goes before the new one comes: there may be no room for two.
+    if loaded.as_ref().is_some_and(|analyzer| analyzer.bundle().dir() != bundle) {
+        *loaded = None;
+    }
+    let fresh = loaded.is_none();
+    let analyzer = match loaded {
+        Some(analyzer) => analyzer,
+        None => match with_signs_of_life(|| {
+            Analyzer::open(Settings { bundle: bundle.clone(), ..settings.clone() })
+        }) {
+            Ok(opened) => loaded.insert(opened),
+            Err(error) => return unusable(&error),
+        },
     };
+    match request {
+        Request::Study { files, out, .. } => study(files, out, analyzer),
+        // Opening has run the golden patches already; once more shows that they repeat.
+        Request::SelfTest { .. } => match with_signs_of_life(|| analyzer.self_test()) {
+            Ok(words) => Reply::Tested {
+                words: if fresh { format!("{words}; freshly loaded") } else { words },
+            },
+            Err(error) => unusable(&error),
+        },
+    }
+}
+
+fn unusable(error: &EngineError) -> Reply {
+    Reply::EngineUnusable { code: engine_code(error).to_owned(), reason: error.to_string() }
+}
+
+/// Compiling a network for a device can take minutes without a word.
+fn with_signs_of_life<T>(work: impl FnOnce() -> T) -> T {
+    let (done, ended) = sync_channel::<()>(0);
     std::thread::scope(|scope| {
-        scope.spawn(report);
-        let result = work();
+        scope.spawn(move || {
+            let started = Instant::now();
+            while started.elapsed() < LOADING_AT_MOST
+                && ended.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout)
+            {
+                let line = Reply::Progress { stage: "engine".to_owned(), done: 0, total: 1 };
+                // A daemon that is gone ends this process elsewhere.
+                let _ = say(&line);
+            }
+        });
+        let outcome = work();
         drop(done);
-        result
+        outcome
     })
 }
 
-fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer>) -> Reply {
-    let loaded = match analyzer.take() {
-        Some(loaded) => loaded,
-        None => match alive(|| Analyzer::open(settings.clone())) {
-            Ok(opened) => opened,
-            Err(error) => return Reply::EngineUnusable { reason: error.to_string() },
-        },
-    };
-    let reply = analyze(request, analyzer.insert(loaded));
+fn study(files: &serde_json::Value, out: &Path, analyzer: &mut Analyzer) -> Reply {
+    let reply = analyze(files, out, analyzer);
     reply.unwrap_or_else(|error| match error {
         AnalyzeError::Refused(refusal) => {
             Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
@@ -122,8 +147,12 @@ fn answer(request: &Request, settings: &Settings, analyzer: &mut Option<Analyzer
     })
 }
 
-fn analyze(request: &Request, analyzer: &mut Analyzer) -> Result<Reply, AnalyzeError> {
-    let Ok(files) = serde_json::from_value::<StudyFiles>(request.files.clone()) else {
+fn analyze(
+    files: &serde_json::Value,
+    out: &Path,
+    analyzer: &mut Analyzer,
+) -> Result<Reply, AnalyzeError> {
+    let Ok(files) = serde_json::from_value::<StudyFiles>(files.clone()) else {
         return Ok(Reply::Failed { reason: "the request's files cannot be understood".to_owned() });
     };
     let mut last: Option<Instant> = None;
@@ -137,6 +166,6 @@ fn analyze(request: &Request, analyzer: &mut Analyzer) -> Result<Reply, AnalyzeE
         }
         ControlFlow::Continue(())
     };
-    analyzer.study(&files, &request.out, &mut watch)?;
-    Ok(Reply::Finished { report: request.out.join(crate::report::files::REPORT) })
+    analyzer.study(&files, out, &mut watch)?;
+    Ok(Reply::Finished { report: out.join(crate::report::files::REPORT) })
 }

@@ -21,26 +21,27 @@ use sha2::{Digest, Sha256};
 
 use crate::analyze::Settings;
 use crate::config::Config;
-use crate::engine::backend::{self, Runtime};
-use crate::engine::bundle::{Bundle, Role, terms};
+use crate::engine::backend::Runtime;
 use crate::intake::GateParams;
-use crate::publish::contract::Code;
-use crate::publish::findings::EngineUsed;
 use crate::reclassify;
 use crate::segment::AirTiles;
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
 
 pub mod bridge;
+mod engines;
 mod events;
 mod folder;
+pub mod installing;
 mod quarantine;
 mod sending;
 mod shared;
 mod studies;
+mod telling;
+mod updates;
 
 pub use sending::params as broker_params;
-use shared::{EngineFacts, Part, Shared};
+use shared::{Part, Shared};
 
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);
@@ -104,23 +105,6 @@ pub fn gate_params(config: &Config) -> GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,
         ..GateParams::default()
-    }
-}
-
-/// What the configured device offers to an engine. Its setting is that of the configured
-/// bundle: an installed engine may be better, but not for something else.
-pub fn device(config: &Config) -> terms::Device {
-    let backend = backend::Backend::from(config.engine.backend);
-    let version = match backend.presence() {
-        backend::Presence::Present { version, .. } => Some(version),
-        backend::Presence::Absent { .. } => None,
-    };
-    terms::Device {
-        today: Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date(),
-        setting: Bundle::open(&config.engine.bundle).ok().map(|bundle| bundle.setting()),
-        backend,
-        backend_version: version,
-        memory_budget_bytes: config.engine.memory_budget_mib.saturating_mul(1 << 20),
     }
 }
 
@@ -224,41 +208,16 @@ fn worker(config: &Config, config_file: &Path) -> Result<Worker, DaemonError> {
     Ok(Worker::new(command, limits))
 }
 
-/// Opens the engine bundle, again and again until it can be used; meanwhile the status says
-/// what is wrong. False if the daemon is to stop.
+/// Waits until the keeper knows what studies are read for. False if the daemon is to stop.
 fn wait_for_engine(shared: &Shared) -> bool {
     while !shared.stopping() {
-        match engine_facts(&shared.config.engine.bundle) {
-            Ok(facts) => {
-                shared.set_wrong("engine_unusable", false);
-                shared.set_engine(facts);
-                return true;
-            }
-            Err(error) => {
-                error!("the engine cannot be used: {error}");
-                shared.set_wrong("engine_unusable", true);
-            }
+        if shared.engine().is_some() {
+            return true;
         }
-        let again = Instant::now() + ENGINE_RETRY;
-        while Instant::now() < again && !shared.stopping() {
-            shared.alive(Part::Intake);
-            thread::sleep(ROUND);
-        }
+        shared.alive(Part::Intake);
+        thread::sleep(ROUND);
     }
     false
-}
-
-fn engine_facts(bundle: &Path) -> Result<EngineFacts, crate::engine::EngineError> {
-    let bundle = Bundle::open(bundle)?;
-    let roles = [Role::Segment, Role::Reclassify];
-    let used = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
-    let used = used.map(|role| EngineUsed {
-        role: Code::fixed(role.name()),
-        id: bundle.id().to_owned(),
-        version: bundle.version().to_string(),
-        sha256: bundle.fingerprint().to_owned(),
-    });
-    Ok(EngineFacts { setting: bundle.setting(), used: used.collect() })
 }
 
 /// Feeds the watchdog while all threads live, tells systemd what is going on, and removes

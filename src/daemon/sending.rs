@@ -43,7 +43,7 @@ fn snapshot(shared: &Shared) -> Snapshot {
     let backlog = shared.store.backlog().ok();
     let counts = shared.store.job_counts().unwrap_or_default();
     let info = InfoParts {
-        engines: shared.engine().map(|engine| engine.used.clone()).unwrap_or_default(),
+        engines: shared.engine().map(|engine| engine.used).unwrap_or_default(),
         config_sha256: shared.config_sha256.clone(),
         boot: shared.boot,
         next_seq: backlog.map_or(0, |backlog| backlog.next_seq),
@@ -62,7 +62,7 @@ fn snapshot(shared: &Shared) -> Snapshot {
             oldest_unsent: backlog.and_then(|backlog| backlog.oldest_unsent).map(Time),
             disk_free_mib: shared.disk_free_mib(),
             temperature_c: hottest_c(),
-            last_self_test: None,
+            last_self_test: shared.self_test(),
         },
     }
 }

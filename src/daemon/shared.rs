@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use log::{info, warn};
 
 use crate::config::{Config, Privacy};
+use crate::engine::bundle::{Bundle, Role};
 use crate::intake::{StudyFiles, load};
 use crate::publish::PublisherHandle;
+use crate::publish::contract::{Code, Time};
 use crate::publish::findings::{self, EngineUsed, Link};
-use crate::publish::messages::{State, Status};
+use crate::publish::messages::{SelfTest, State, Status};
 use crate::store::{Job, Store};
 use crate::study::Setting;
 
@@ -36,6 +38,21 @@ pub struct EngineFacts {
     pub used: Vec<EngineUsed>,
 }
 
+impl EngineFacts {
+    /// What an opened bundle says.
+    pub fn of(bundle: &Bundle) -> EngineFacts {
+        let roles = [Role::Segment, Role::Reclassify];
+        let used = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
+        let used = used.map(|role| EngineUsed {
+            role: Code::fixed(role.name()),
+            id: bundle.id().to_owned(),
+            version: bundle.version().to_string(),
+            sha256: bundle.fingerprint().to_owned(),
+        });
+        EngineFacts { setting: bundle.setting(), used: used.collect() }
+    }
+}
+
 /// Shared by all threads of the daemon.
 pub struct Shared {
     /// As read at start.
@@ -50,7 +67,7 @@ pub struct Shared {
     stop: AtomicBool,
     woken: Mutex<bool>,
     bell: Condvar,
-    engine: OnceLock<EngineFacts>,
+    engine: Mutex<Option<EngineFacts>>,
     publisher: Mutex<Option<PublisherHandle>>,
     pulses: [AtomicU64; 2],
     condition: Mutex<Condition>,
@@ -61,6 +78,7 @@ struct Condition {
     reasons: BTreeMap<&'static str, bool>,
     since: Timestamp,
     activity: Option<(String, usize, usize)>,
+    self_test: Option<SelfTest>,
 }
 
 /// A thread that panicked while it held one of these left plain data behind.
@@ -71,8 +89,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Nothing is wrong yet.
     pub fn new(config: Config, store: Store, boot: u64, config_sha256: String) -> Shared {
-        let condition =
-            Condition { reasons: BTreeMap::new(), since: Timestamp::now(), activity: None };
+        let condition = Condition {
+            reasons: BTreeMap::new(),
+            since: Timestamp::now(),
+            activity: None,
+            self_test: None,
+        };
         Shared {
             config,
             store,
@@ -82,7 +104,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             woken: Mutex::new(false),
             bell: Condvar::new(),
-            engine: OnceLock::new(),
+            engine: Mutex::new(None),
             publisher: Mutex::new(None),
             pulses: [AtomicU64::new(0), AtomicU64::new(0)],
             condition: Mutex::new(condition),
@@ -91,14 +113,24 @@ impl Shared {
 
     /// The engine is known from here on.
     pub fn set_engine(&self, engine: EngineFacts) {
-        // Set once, at start: a changed bundle takes a new start of the daemon.
-        let _ = self.engine.set(engine);
+        *lock(&self.engine) = Some(engine);
         self.wake_publisher();
     }
 
     /// What the engine bundle says, once it could be opened.
-    pub fn engine(&self) -> Option<&EngineFacts> {
-        self.engine.get()
+    pub fn engine(&self) -> Option<EngineFacts> {
+        lock(&self.engine).clone()
+    }
+
+    /// The engine in use was tested.
+    pub fn set_self_test(&self, at: Timestamp, passed: bool) {
+        lock(&self.condition).self_test = Some(SelfTest { at: Time(at), passed });
+        self.wake_publisher();
+    }
+
+    /// The last self-test of the engine in use.
+    pub fn self_test(&self) -> Option<SelfTest> {
+        lock(&self.condition).self_test.clone()
     }
 
     /// Gives the publisher in; before that, waking it does nothing.
@@ -200,7 +232,7 @@ impl Shared {
             .reasons
             .iter()
             .filter(|(_, wrong)| **wrong)
-            .map(|(reason, _)| crate::publish::contract::Code::fixed(reason))
+            .map(|(reason, _)| Code::fixed(reason))
             .collect();
         let state = match () {
             () if self.stopping() => State::Draining,

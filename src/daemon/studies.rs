@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 
+use super::engines::Keeper;
 use super::events::{self, Moments};
 use super::shared::{Part, Shared};
 use crate::intake::StudyFiles;
@@ -23,8 +24,14 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// Works until the daemon stops.
 pub fn work(shared: &Shared, mut worker: Worker) {
+    let mut keeper = Keeper::new(shared);
     while !shared.stopping() {
-        match one(shared, &mut worker) {
+        if !keeper.round(shared, &mut worker) {
+            shared.alive(Part::Studies);
+            shared.nap(NAP);
+            continue;
+        }
+        match one(shared, &mut worker, &mut keeper) {
             Ok(true) => shared.set_wrong("store_failing", false),
             Ok(false) => shared.nap(NAP),
             Err(error) => {
@@ -38,7 +45,7 @@ pub fn work(shared: &Shared, mut worker: Worker) {
 }
 
 /// Takes one job to its next state; false if none waits.
-fn one(shared: &Shared, worker: &mut Worker) -> Result<bool, StoreError> {
+fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool, StoreError> {
     if !shared.room_on_disk() {
         return Ok(false);
     }
@@ -49,23 +56,24 @@ fn one(shared: &Shared, worker: &mut Worker) -> Result<bool, StoreError> {
     };
     shared.wake_publisher();
     info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
-    let outcome = match request(shared, &job) {
+    let outcome = match keeper.bundle().and_then(|bundle| request(shared, &job, bundle)) {
         Some(request) => infer(shared, worker, &job, &request),
         None => Outcome::Refused(
             "vanished".to_owned(),
             "the study's files are no longer known".to_owned(),
         ),
     };
+    keeper.hears(shared, &outcome);
     conclude(shared, &job, outcome)?;
     shared.wake_publisher();
     Ok(true)
 }
 
-fn request(shared: &Shared, job: &Job) -> Option<Request> {
+fn request(shared: &Shared, job: &Job, bundle: &Path) -> Option<Request> {
     let mut files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
     files.revision = job.revision;
     let files = serde_json::to_value(&files).ok()?;
-    Some(Request { files, out: result_folder(shared, job) })
+    Some(Request::Study { bundle: bundle.to_owned(), files, out: result_folder(shared, job) })
 }
 
 fn result_folder(shared: &Shared, job: &Job) -> PathBuf {
@@ -90,13 +98,13 @@ fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> 
 
 fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreError> {
     shared.idle();
-    shared.set_wrong("engine_unusable", matches!(outcome, Outcome::EngineUnusable(_)));
     match outcome {
         Outcome::Finished(report) => finish(shared, job, &report),
         Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
-        // The next start finds the job running and puts it back.
-        Outcome::Stopped => Ok(()),
-        Outcome::EngineUnusable(reason) => hold(shared, job, &reason),
+        // The next start finds the job running and puts it back. A study is never answered
+        // by a self-test.
+        Outcome::Stopped | Outcome::Tested(_) => Ok(()),
+        Outcome::EngineUnusable(_, reason) => hold(shared, job, &reason),
         Outcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
         Outcome::Died(reason) => again(shared, job, "worker_died", &reason),
         Outcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),

@@ -15,6 +15,7 @@ pub(crate) mod fake;
 pub mod onnx;
 #[cfg(feature = "openvino")]
 pub mod openvino;
+pub mod slots;
 pub mod tensorrt;
 
 /// The fixed shape of a network.

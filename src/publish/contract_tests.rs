@@ -196,8 +196,12 @@ fn every_other_message_keeps_its_schema() {
     };
     valid("study", &body(&study.draft(&identity(), at(0)).unwrap()));
     let engine = findings(0).engines.remove(0);
-    let change =
-        EngineEvent { action: EngineAction::RolledBack, engine: engine.clone(), code: None };
+    let change = EngineEvent {
+        action: EngineAction::RolledBack,
+        engine: engine.clone(),
+        in_use: Some(engine.clone()),
+        code: None,
+    };
     valid("engine", &body(&change.draft("ct-1", at(0)).unwrap()));
     let detail = BTreeMap::from([("by".to_owned(), Code::fixed("operator"))]);
     let audit = AuditEvent { what: Code::fixed("config-changed"), detail };

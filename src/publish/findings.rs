@@ -241,7 +241,7 @@ pub struct Pipeline {
 /// An engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EngineUsed {
-    /// `segment` or `reclassify`.
+    /// `segment`, `reclassify`, or `bundle` where the whole is meant.
     pub role: Code,
     /// Name of the bundle.
     pub id: String,

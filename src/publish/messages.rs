@@ -94,8 +94,28 @@ pub enum EngineAction {
     Staged,
     /// It is in use.
     Activated,
+    /// Its probation is over.
+    Good,
     /// The one before is in use again; `code` says why.
     RolledBack,
+    /// It was not taken; `code` says why.
+    Refused,
+    /// It is in use and has failed its self-test: the queue waits; `code` says how.
+    Failed,
+}
+
+impl EngineAction {
+    /// The wire name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EngineAction::Staged => "staged",
+            EngineAction::Activated => "activated",
+            EngineAction::Good => "good",
+            EngineAction::RolledBack => "rolled_back",
+            EngineAction::Refused => "refused",
+            EngineAction::Failed => "failed",
+        }
+    }
 }
 
 /// Data of `event/engine`.
@@ -103,8 +123,11 @@ pub enum EngineAction {
 pub struct EngineEvent {
     /// What was done.
     pub action: EngineAction,
-    /// With which engine.
+    /// With which engine; id `unknown` where it was refused before its name was believed.
     pub engine: EngineUsed,
+    /// Which engine is in use afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<EngineUsed>,
     /// Why, where there is a why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,

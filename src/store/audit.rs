@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::{Store, StoreError, instant, millis};
+use super::{NewEvent, Store, StoreError, instant, millis, outbox};
 
 /// One row of the trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,26 @@ impl Store {
     /// Whatever SQLite refuses.
     pub fn audit(&self, what: &str, detail: &str, now: Timestamp) -> Result<(), StoreError> {
         self.write(|tx| append(tx, now, what, detail))
+    }
+
+    /// Writes an event and a row about it together; neither, if the event is known.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses; then neither was written.
+    pub fn record_audited(
+        &self,
+        event: &NewEvent,
+        what: &str,
+        detail: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|tx| {
+            let new = outbox::append(tx, std::slice::from_ref(event), now)? > 0;
+            if new {
+                append(tx, now, what, detail)?;
+            }
+            Ok(new)
+        })
     }
 
     /// At most `most` rows after row `after`, oldest first.

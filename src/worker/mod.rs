@@ -22,11 +22,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What the daemon asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Request {
-    /// The study's files, as `intake` wrote them.
-    pub files: serde_json::Value,
-    /// Folder for the report; made by the child, replaced whole when done.
-    pub out: PathBuf,
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Analyse a study.
+    Study {
+        /// Folder of the engine bundle; loaded if another one is.
+        bundle: PathBuf,
+        /// The study's files, as `intake` wrote them.
+        files: serde_json::Value,
+        /// Folder for the report; made by the child, replaced whole when done.
+        out: PathBuf,
+    },
+    /// Load this bundle if another one is loaded, and run its golden patches.
+    SelfTest {
+        /// Folder of the engine bundle.
+        bundle: PathBuf,
+    },
 }
 
 /// What the child says.
@@ -35,7 +46,7 @@ pub struct Request {
 pub enum Reply {
     /// Work goes on: `done` of `total` steps of a stage.
     Progress {
-        /// `engine`, `read`, `segment`, `reclassify`, `report`.
+        /// `read`, `segment`, `reclassify`, `report`; `engine` while one is loaded or tested.
         stage: String,
         /// Steps done.
         done: usize,
@@ -56,8 +67,15 @@ pub enum Reply {
     },
     /// The engine cannot be loaded or fails its self-test: no study can be analysed.
     EngineUnusable {
+        /// `self_test_failed` or `engine_unusable`.
+        code: String,
         /// A sentence.
         reason: String,
+    },
+    /// The engine has passed its self-test.
+    Tested {
+        /// What was seen, in a sentence.
+        words: String,
     },
     /// Something else went wrong; a new try may succeed.
     Failed {
@@ -73,8 +91,10 @@ pub enum Outcome {
     Finished(PathBuf),
     /// The input was refused with this code and sentence.
     Refused(String, String),
-    /// The engine cannot be used.
-    EngineUnusable(String),
+    /// The engine cannot be used: a code and a sentence.
+    EngineUnusable(String, String),
+    /// The engine has passed its self-test; what was seen.
+    Tested(String),
     /// The child reported a failure.
     Failed(String),
     /// The child ended without an answer.
@@ -130,7 +150,10 @@ impl Worker {
             return Outcome::Died(format!("the inference process does not start: {error}"));
         }
         let outcome = self.wait(started, step);
-        if !matches!(outcome, Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_)) {
+        if !matches!(
+            outcome,
+            Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_) | Outcome::Tested(_)
+        ) {
             self.kill();
         }
         outcome
@@ -214,7 +237,8 @@ fn settle(
         Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
         Reply::Finished { report } => Some(Outcome::Finished(report)),
         Reply::Refused { code, detail } => Some(Outcome::Refused(code, detail)),
-        Reply::EngineUnusable { reason } => Some(Outcome::EngineUnusable(reason)),
+        Reply::EngineUnusable { code, reason } => Some(Outcome::EngineUnusable(code, reason)),
+        Reply::Tested { words } => Some(Outcome::Tested(words)),
         Reply::Failed { reason } => Some(Outcome::Failed(reason)),
     }
 }
@@ -276,7 +300,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request { files: serde_json::json!({}), out: "out".into() }
+        Request::Study { bundle: "engine".into(), files: serde_json::json!({}), out: "out".into() }
     }
 
     fn run(worker: &mut Worker) -> Outcome {

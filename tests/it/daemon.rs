@@ -22,12 +22,17 @@ use crate::support::{hepalert, shared_data};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A device with its folders and its configuration.
-struct House {
+pub struct House {
     folder: tempfile::TempDir,
 }
 
 impl House {
     fn new(port: u16, attempts: u32) -> House {
+        House::with_engine(port, attempts, "")
+    }
+
+    /// `engine_lines` holds more lines of the section `[engine]`.
+    pub fn with_engine(port: u16, attempts: u32, engine_lines: &str) -> House {
         let folder = tempfile::tempdir().unwrap();
         let house = House { folder };
         fs::create_dir(house.export()).unwrap();
@@ -36,7 +41,7 @@ impl House {
         let config = format!(
             "[device]\nname = \"test\"\nsite_key_file = {:?}\n\
              [intake]\nfolder = {:?}\nrescan_s = 1\nsettle_s = 1\nquiet_s = 2\nphase_quiet_s = 2\n\
-             [engine]\nbundle = {engine:?}\n\
+             [engine]\nbundle = {engine:?}\n{engine_lines}\
              [worker]\nattempts = {attempts}\nretry_s = 1\n\
              [store]\nfolder = {state:?}\nmin_free_mib = 1\n[mqtt]\nport = {port}\n",
             state.join("site.key"),
@@ -46,23 +51,23 @@ impl House {
         house
     }
 
-    fn export(&self) -> PathBuf {
+    pub fn export(&self) -> PathBuf {
         self.folder.path().join("export")
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    fn config(&self) -> PathBuf {
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("hepalert.toml")
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    fn start(&self) -> Daemon {
+    pub fn start(&self) -> Daemon {
         let mut append = fs::OpenOptions::new();
         let log = append.create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = hepalert();
@@ -89,7 +94,7 @@ impl House {
 }
 
 /// The daemon; killed if the test fails.
-struct Daemon(Child);
+pub struct Daemon(Child);
 
 impl Daemon {
     fn kill(mut self) {
@@ -98,13 +103,13 @@ impl Daemon {
     }
 
     /// Asks it to stop; it must end well.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         assert!(self.0.wait().unwrap().success());
     }
 
     /// The inference process, if there is one.
-    fn worker(&self) -> Option<u32> {
+    pub fn worker(&self) -> Option<u32> {
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         pids.into_iter().find(|pid| {
@@ -123,7 +128,7 @@ impl Drop for Daemon {
     }
 }
 
-fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -134,19 +139,19 @@ fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn kill_pid(pid: u32) {
+pub fn kill_pid(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// All messages of the device, until one is what is waited for.
 #[derive(Default)]
-struct Heart {
-    events: Vec<(String, Value)>,
+pub struct Heart {
+    pub events: Vec<(String, Value)>,
 }
 
 impl Heart {
-    fn listen(&mut self, subscriber: &Subscriber, wanted: impl Fn(&str, &Value) -> bool) {
+    pub fn listen(&mut self, subscriber: &Subscriber, wanted: impl Fn(&str, &Value) -> bool) {
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "heard only {:#?}", self.events);
@@ -169,18 +174,18 @@ impl Heart {
         events.map(|(t, m)| (m["seq"].as_u64().unwrap(), (t.clone(), m.clone()))).collect()
     }
 
-    fn of(&self, topic: &str) -> Vec<Value> {
+    pub fn of(&self, topic: &str) -> Vec<Value> {
         let events = self.once().into_values();
         events.filter(|(t, _)| t.ends_with(topic)).map(|(_, message)| message).collect()
     }
 }
 
-fn is_state(message: &Value, state: &str) -> bool {
+pub fn is_state(message: &Value, state: &str) -> bool {
     message["data"]["state"] == state
 }
 
 /// Copies files one by one, each under a temporary name first.
-fn export(files: &[PathBuf], to: &Path) {
+pub fn export(files: &[PathBuf], to: &Path) {
     for (number, file) in files.iter().enumerate() {
         let name = format!("{number:04}");
         fs::copy(file, to.join(format!("{name}.part"))).unwrap();
@@ -200,7 +205,7 @@ fn series(scratch: &Path) -> Vec<PathBuf> {
     phantom(7, scratch)
 }
 
-fn phantom(seed: u64, scratch: &Path) -> Vec<PathBuf> {
+pub fn phantom(seed: u64, scratch: &Path) -> Vec<PathBuf> {
     let size = Size { pixels: 256, slices: None };
     let patient = generate(seed, Case::Malignant, Setting::Venous, size);
     write_series(&patient, &scratch.join(seed.to_string())).unwrap()

@@ -5,6 +5,7 @@
 mod broker;
 mod daemon;
 mod doctor;
+mod engines;
 mod intake;
 mod lesions;
 mod openvino;

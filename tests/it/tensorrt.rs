@@ -306,7 +306,8 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     };
     let limits = Limits { stall: Duration::from_secs(4), deadline: Duration::from_secs(60) };
     let mut worker = Worker::new(command, limits);
-    let request = Request { files: json!({"ct": ct}), out: house.path().join("out") };
+    let out = house.path().join("out");
+    let request = Request::Study { bundle: cascade(), files: json!({"ct": ct}), out };
     let outcome = worker.run(&request, &mut |_| ControlFlow::Continue(()));
     assert_eq!(outcome, Outcome::Stalled);
 }

@@ -13,7 +13,7 @@ use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::engine::backend::{Backend, Precision, Runtime};
-use crate::engine::bundle::{Bundle, BundleFile, Role};
+use crate::engine::bundle::{Bundle, Role};
 use crate::engine::conformance;
 use crate::engine::tensorrt::{self, Origin};
 
@@ -47,11 +47,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut progress = ui.progress("building plans");
     let (mut documents, mut text) = (Vec::new(), String::new());
     for (role, plan) in networks(&bundle) {
-        for (fold, file) in plan.files.iter().enumerate() {
+        for fold in 0..plan.files.len() {
             progress.step(documents.len(), total);
-            let (document, line) = one(&bundle, (role, fold), file, &runtime, args.force)?;
+            let (document, line) = one(&bundle, role, fold, &runtime, args.force)?;
             documents.push(document);
-            let _ = writeln!(text, "{}: {line}", file.path());
+            let _ = writeln!(text, "{}: {line}", plan.files[fold].path());
         }
     }
     progress.step(total, total);
@@ -76,14 +76,13 @@ fn runtime(args: &Args) -> Result<Runtime, Failure> {
 /// Makes one plan and sees it pass its golden patch.
 fn one(
     bundle: &Bundle,
-    (role, fold): (Role, usize),
-    file: &BundleFile,
+    role: Role,
+    fold: usize,
     runtime: &Runtime,
     force: bool,
 ) -> Result<(Value, String), Failure> {
     let plan = bundle.require(role).map_err(unusable)?;
-    // As `Bundle::load` will ask for it.
-    let runtime = &Runtime { precision: role.precision(runtime.precision), ..runtime.clone() };
+    let file = &plan.files[fold];
     let bytes = bundle.network(file).map_err(unusable)?;
     let golden = bundle.golden(role, fold).map_err(unusable)?;
     let started = Instant::now();
@@ -100,7 +99,7 @@ fn one(
         Origin::Kept => (false, None),
         Origin::Built(why) => (true, why.as_deref()),
     };
-    let document = json!({"network": role.name(), "fold": fold, "file": file.path(), "built": built, "why": why,
+    let document = json!({"network": role.name(), "file": file.path(), "built": built, "why": why,
         "seconds": seconds, "plan": made.place, "plan_bytes": made.plan_bytes,
         "scratch_bytes": made.scratch_bytes, "precision": runtime.precision.name(),
         "argmax_agreement": found.argmax_agreement,

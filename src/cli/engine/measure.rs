@@ -74,7 +74,7 @@ fn network(
     let at = |share: f64| quantile(&samples, share);
     Ok(json!({
         "network": role.name(), "backend": runtime.backend.name(),
-        "precision": role.precision(runtime.precision).name(), "patch": bundle.require(role).map_err(unusable)?.patch,
+        "precision": runtime.precision.name(), "patch": bundle.require(role).map_err(unusable)?.patch,
         "batch": engine.spec().batch, "load_seconds": loading, "runs": samples.len(),
         "ms_per_patch": {"p50": at(0.5), "p95": at(0.95), "max": at(1.0)},
         "ms_per_patch_first_tenth": quantile(&samples[..samples.len().div_ceil(10)], 0.5),

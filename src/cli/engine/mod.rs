@@ -12,17 +12,28 @@ mod look;
 mod maker;
 mod measure;
 mod selftest;
+mod slots;
 mod verify;
 
 /// Arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum Args {
-    /// The bundles in a folder.
+    /// What is in the slots of a device, or which bundles a folder holds.
     List {
-        /// Folder that holds one folder per bundle.
-        #[arg(default_value = "engines")]
-        folder: PathBuf,
+        /// Folder that holds one folder per bundle; without it the slots are listed.
+        folder: Option<PathBuf>,
+        /// The daemon's configuration.
+        #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+        config: PathBuf,
     },
+    /// Put a packed engine into the free slot, test it and use it.
+    Install(slots::Install),
+    /// Use a slot or the configured bundle.
+    Activate(slots::Activate),
+    /// Use what was in use before.
+    Rollback(slots::Rollback),
+    /// Empty a slot that is not in use.
+    Discard(slots::Discard),
     /// What a bundle says of itself.
     Inspect {
         /// Folder of the bundle.
@@ -56,7 +67,12 @@ pub enum Args {
 /// Exit code 4 if a bundle cannot be used, 3 if a packed one is refused.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args {
-        Args::List { folder } => look::list(folder, ui),
+        Args::List { folder: Some(folder), .. } => look::list(folder, ui),
+        Args::List { folder: None, config } => slots::list(&super::run::read(config)?, ui),
+        Args::Install(args) => slots::install(args, ui),
+        Args::Activate(args) => slots::activate(args, ui),
+        Args::Rollback(args) => slots::rollback(args, ui),
+        Args::Discard(args) => slots::discard(args, ui),
         Args::Inspect { bundle } => look::inspect(&open_bundle(bundle)?, ui),
         Args::Verify(args) => verify::run(args, ui),
         Args::Selftest { bundle, runtime } => {

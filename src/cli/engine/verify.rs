@@ -8,6 +8,7 @@ use super::networks;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::config::Config;
+use crate::daemon::installing::Measure;
 use crate::engine::bundle::package::{Package, PackageError};
 use crate::engine::bundle::signature::Trust;
 use crate::engine::bundle::{Bundle, MANIFEST};
@@ -43,7 +44,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (bundle, signed_by) =
         if folder { whole_folder(args, &trust)? } else { whole_file(args, &trust)? };
     if let Some(config) = &config {
-        bundle.fits(&crate::daemon::device(config)).map_err(refused)?;
+        let measure = Measure::of(config, None).map_err(refused)?;
+        bundle.fits(measure.device()).map_err(refused)?;
     }
     told(&bundle, Some(signed_by), ui)
 }

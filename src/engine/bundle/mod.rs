@@ -204,6 +204,20 @@ impl Bundle {
         file.read(&self.dir)
     }
 
+    /// The golden patch of a network and the mean of the logits of all its folds.
+    ///
+    /// # Errors
+    /// As [`Bundle::golden`].
+    pub fn golden_mean(&self, role: Role) -> Result<conformance::GoldenPatch, EngineError> {
+        let folds = self.require(role)?.files.len();
+        let mut mean = self.golden(role, 0)?;
+        for fold in 1..folds {
+            mean.expected += &self.golden(role, fold)?.expected;
+        }
+        mean.expected /= folds as f32;
+        Ok(mean)
+    }
+
     /// The golden patch of a network and the logits that its engine of this `fold` must give.
     ///
     /// # Errors

@@ -84,18 +84,6 @@ pub enum PackageError {
         /// Today, in UTC.
         today: Date,
     },
-    /// A newer one is known.
-    #[error(
-        "version {found} of {id} is older than version {known}, which is known here; only a version signed for it can go back"
-    )]
-    Older {
-        /// The engine.
-        id: String,
-        /// Its version.
-        found: u32,
-        /// The newest known.
-        known: u32,
-    },
     /// It takes other phases than this device has.
     #[error("it reads {} studies, this device reads {}; change engine.bundle first", found.name(), needed.name())]
     WrongPhases {
@@ -143,7 +131,6 @@ impl PackageError {
             PackageError::Manifest(_) => "bad_manifest",
             PackageError::Altered { .. } => "altered_file",
             PackageError::Expired { .. } => "expired",
-            PackageError::Older { .. } => "older",
             PackageError::WrongPhases { .. } => "wrong_phases",
             PackageError::WrongClasses { .. } => "wrong_classes",
             PackageError::WrongDevice { .. } => "wrong_device",

@@ -1,0 +1,78 @@
+//! Changes of engine, told: an event and a row of the audit trail for each, exactly once.
+//!
+//! The slots' state keeps what is not yet told. The event's id follows from what happened and
+//! when, so telling again after a crash writes nothing a second time.
+
+use jiff::Timestamp;
+
+use super::shared::Shared;
+use crate::engine::bundle::Bundle;
+use crate::engine::slots::{self, Action, Notice, Slots, Which};
+use crate::publish::contract::Code;
+use crate::publish::findings::EngineUsed;
+use crate::publish::messages::{EngineAction, EngineEvent};
+use crate::store::NewEvent;
+
+/// Tells what is untold.
+///
+/// # Errors
+/// Whatever the store or the slots refuse: it is told later.
+pub fn tell(shared: &Shared, slots: &Slots) -> Result<(), Box<dyn std::error::Error>> {
+    let untold: Vec<Notice> =
+        slots.state()?.notices.into_iter().filter(|notice| !notice.told).collect();
+    if untold.is_empty() {
+        return Ok(());
+    }
+    for notice in &untold {
+        let event = event(shared, notice)?;
+        let what = format!("engine_{}", event.action.name());
+        let draft = event.draft(&shared.config.device.name, notice.at)?;
+        let detail = draft.data.clone();
+        shared.store.record_audited(&NewEvent::from(draft), &what, &detail, Timestamp::now())?;
+    }
+    slots.change(|state| state.told(untold.len()))?;
+    shared.wake_publisher();
+    Ok(())
+}
+
+fn event(shared: &Shared, notice: &Notice) -> Result<EngineEvent, Box<dyn std::error::Error>> {
+    let configured = || Bundle::open(&shared.config.engine.bundle).ok().map(|b| slots::which(&b));
+    let action = match notice.action {
+        Action::Staged => EngineAction::Staged,
+        Action::Activated => EngineAction::Activated,
+        Action::Good => EngineAction::Good,
+        Action::RolledBack => EngineAction::RolledBack,
+        Action::Refused => EngineAction::Refused,
+        Action::Failed => EngineAction::Failed,
+    };
+    let which = match (&notice.which, notice.action) {
+        (None, Action::Activated) => configured(),
+        (which, _) => which.clone(),
+    };
+    let in_use = notice.in_use.clone().or_else(configured);
+    Ok(EngineEvent {
+        action,
+        engine: which.map_or_else(unknown, used),
+        in_use: in_use.map(used),
+        code: notice.code.as_deref().map(Code::new).transpose()?,
+    })
+}
+
+fn used(which: Which) -> EngineUsed {
+    EngineUsed {
+        role: Code::fixed("bundle"),
+        id: which.id,
+        version: which.version.to_string(),
+        sha256: which.sha256,
+    }
+}
+
+/// What was refused before its name could be believed.
+fn unknown() -> EngineUsed {
+    EngineUsed {
+        role: Code::fixed("bundle"),
+        id: "unknown".to_owned(),
+        version: String::new(),
+        sha256: String::new(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The update folder: which packed engine in it is to be installed next. Files are read and
+//! never changed; a USB stick may be mounted there, or nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use log::{info, warn};
+use sha2::{Digest, Sha256};
+
+use super::installing::Measure;
+use crate::engine::bundle::package::{EXTENSION, Package, PackageError};
+use crate::engine::slots::{Objection, Refusal, Slots, SlotsError};
+
+/// Entries of the folder looked at: it is for updates, not an archive.
+const MOST_FILES: usize = 100;
+
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+pub struct Updates {
+    before: BTreeMap<PathBuf, (u64, SystemTime)>,
+}
+
+impl Updates {
+    /// Looks into the folder and stages the newest engine in it, if there is one that was not
+    /// judged before. A file counts once its length and time are the same in two looks.
+    /// Refusals are noted in the slots' state.
+    ///
+    /// # Errors
+    /// [`SlotsError`].
+    pub fn look(
+        &mut self,
+        folder: &Path,
+        slots: &Slots,
+        measure: &Measure,
+    ) -> Result<(), SlotsError> {
+        let now = files(folder);
+        let still = |(path, facts): (&PathBuf, &(u64, SystemTime))| {
+            (self.before.get(path) == Some(facts)).then(|| path.clone())
+        };
+        let settled: Vec<PathBuf> = now.iter().filter_map(still).collect();
+        let state = slots.state()?;
+        let names: Vec<(PathBuf, String)> = settled
+            .into_iter()
+            .map(|path| (path.clone(), name(&path, now[&path], measure)))
+            .filter(|(_, name)| !state.seen.contains(name))
+            .collect();
+        self.before = now;
+        for (path, name) in newest_first(names, measure) {
+            if judge(&path, name, slots, measure)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Packed engines in the folder. No folder, no stick: nothing.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let Ok(entries) = fs::read_dir(folder) else { return BTreeMap::new() };
+    let wanted = |path: &PathBuf| {
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        !hidden && path.extension().is_some_and(|extension| extension == EXTENSION)
+    };
+    let paths = entries.flatten().map(|entry| entry.path()).filter(wanted).take(MOST_FILES);
+    paths
+        .filter_map(|path| {
+            let facts = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+            Some((path, (facts.len(), facts.modified().ok()?)))
+        })
+        .collect()
+}
+
+/// Names the file as it is, for the keys and the program as they are: when any of them
+/// changes, it is judged again.
+fn name(path: &Path, (bytes, changed): (u64, SystemTime), measure: &Measure) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    };
+    add(path.as_os_str().as_encoded_bytes());
+    add(&bytes.to_be_bytes());
+    let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    add(&since.as_nanos().to_be_bytes());
+    measure.trust().keys().for_each(|key| add(key.as_bytes()));
+    add(env!("CARGO_PKG_VERSION").as_bytes());
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Files whose front cannot be believed come last: they are only refused.
+fn newest_first(mut files: Vec<(PathBuf, String)>, measure: &Measure) -> Vec<(PathBuf, String)> {
+    let version = |path: &Path| {
+        Package::open(path, measure.trust()).map_or(0, |package| package.bundle().version())
+    };
+    files.sort_by_cached_key(|(path, _)| std::cmp::Reverse(version(path)));
+    files
+}
+
+/// Stages one file; true if nothing else is to be looked at now.
+fn judge(path: &Path, name: String, slots: &Slots, measure: &Measure) -> Result<bool, SlotsError> {
+    let now = Timestamp::now();
+    let shown = path.display();
+    match slots.stage(path, &measure.admission(false, now)) {
+        Ok(slot) => {
+            info!("{shown}: staged in slot {}", slot.name());
+            slots.change(|state| state.see(name))?;
+            Ok(true)
+        }
+        Err(Refusal::Objection(Objection::OnProbation { .. }) | Refusal::UnderWay) => Ok(true),
+        Err(Refusal::Objection(Objection::Installed { .. })) => {
+            slots.change(|state| state.see(name))?;
+            Ok(false)
+        }
+        Err(Refusal::Package(PackageError::Unreadable(error))) => {
+            // A stick that is being pulled out; or a disk that is full.
+            warn!("{shown}: cannot be taken now: {error}");
+            Ok(false)
+        }
+        Err(Refusal::Slots(error)) => Err(error),
+        Err(refusal) => {
+            warn!("{shown}: refused ({}): {refusal}", refusal.code());
+            slots.change(|state| {
+                if !state.see(name) {
+                    state.refused(None, refusal.code(), now);
+                }
+            })?;
+            Ok(false)
+        }
+    }
+}
