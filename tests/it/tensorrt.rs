@@ -247,10 +247,10 @@ fn a_study_gets_the_same_labels_as_from_tract() {
 
 /// A synthetic patient of the venous phase, and the cascade's test bundle.
 fn patient(folder: &Path) -> PathBuf {
-    let words = ["phantom", "--seed", "5", "--setting", "diagnosis", "--malignant", "--out"];
+    let words = ["phantom", "--seed", "5", "--setting", "venous", "--malignant", "--out"];
     let output = hepalert().args(words).arg(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join("vp.nii.gz")
+    folder.join("ct.nii.gz")
 }
 
 fn cascade() -> PathBuf {

@@ -111,7 +111,7 @@ impl Library {
         let entry = |library: &libloading::Library, name: &str| {
             // SAFETY: only the address is taken; who calls it knows its type.
             let found = unsafe { library.get::<Entry>(name.as_bytes()) };
-            found.map(|symbol| *symbol).map_err(|error| error.to_string())
+            found.map(|symbol| *symbol).map_err(|error| causes(&error))
         };
         let create_runtime = entry(&inference, "createInferRuntime_INTERNAL")?;
         let create_builder = entry(&inference, "createInferBuilder_INTERNAL")?;
@@ -138,13 +138,22 @@ impl Library {
 fn load(path: &Path) -> Result<libloading::Library, String> {
     // SAFETY: runs the library's initialisers. The path is a library the administrator put
     // beside the program or into the system's folders.
-    unsafe { libloading::Library::new(path) }.map_err(|error| error.to_string())
+    unsafe { libloading::Library::new(path) }
+        .map_err(|error| format!("{}: {}", path.display(), causes(&error)))
 }
 
 /// Whether the system's loader finds a library of this name.
 pub(super) fn opens(path: &Path) -> bool {
     // Kept open: it is about to be used, and opening it again costs nothing then.
     load(path).map(std::mem::forget).is_ok()
+}
+
+/// An error with what caused it: libloading's own words leave the system's out.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// `getInferLibVersion` is plain C with one meaning in every major.
