@@ -90,7 +90,7 @@ fn every_patch_of_a_batch_gets_its_own_answer() {
     let batch = EngineSpec { batch: 5, ..spec() };
     let options = Options { threads: 2, ..F32 };
     let mut many = OpenVinoEngine::load(TINY, "tiny.onnx", &batch, &options).unwrap();
-    let mut one = OpenVinoEngine::load(TINY, "tiny.onnx", &spec(), &F32).unwrap();
+    let mut one = OpenVinoEngine::load(TINY, "tiny.onnx", &spec(), &options).unwrap();
     let mut patches = Array5::zeros(batch.input_shape());
     for (at, mut patch) in patches.outer_iter_mut().enumerate() {
         patch.assign(&(golden().input * (1.0 + at as f32)));
