@@ -4,6 +4,7 @@ use crate::engine::bundle::Sums;
 use crate::study::AlignedStudy;
 
 use super::feed::SETS;
+use super::folds::slab_count;
 use super::passes::group_size;
 use super::preprocess::Geometry;
 use super::{AirTiles, Plan, SegmentError};
@@ -57,7 +58,9 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
         Sums::F16 => plane / 2,
         Sums::F32 => plane,
     };
-    let slab = kept.saturating_mul(pz as u64).saturating_add(plane.saturating_mul(3));
+    let slabs = slab_count(network, network.files.len());
+    let slab = kept.saturating_mul(pz as u64).saturating_add(plane.saturating_mul(2));
+    let slabs_bytes = slab.saturating_mul(slabs as u64).saturating_add(plane);
     // Patches and logits of the calls on their way, and the means of the open tiles.
     let calls = f32s(&[SETS, plan.batch, network.channels + classes, pz, py, px]);
     let open = group_size(1 << network.mirror_axes.len(), plan.batch);
@@ -65,9 +68,10 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
         AirTiles::RunAll => 0,
         AirTiles::RunOnce => 1,
     };
-    let patches = calls.saturating_add(f32s(&[open + air, classes, pz, py, px]));
+    let patches = calls.saturating_add(f32s(&[slabs, open + air, classes, pz, py, px]));
     let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
     let slice = f32s(&[3, cropped_y, cropped_x]);
-    let sliding = [slab, patches, scores, slice].into_iter().fold(0_u64, u64::saturating_add);
+    let sliding =
+        [slabs_bytes, patches, scores, slice].into_iter().fold(0_u64, u64::saturating_add);
     prepared.saturating_add(preparing.max(sliding))
 }

@@ -15,6 +15,7 @@ mod budget;
 mod decide;
 mod export;
 mod feed;
+mod folds;
 pub mod gaussian;
 mod half;
 mod meter;

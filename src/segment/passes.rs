@@ -37,6 +37,11 @@ impl Passes {
         Passes { engines, batch, flips: subsets(mirror_axes), tiles }
     }
 
+    /// Engines, one per fold.
+    pub(super) fn engines(&self) -> usize {
+        self.engines
+    }
+
     /// Calls that a tile is the mean of.
     pub(super) fn per_tile(&self) -> usize {
         self.engines * self.flips.len()

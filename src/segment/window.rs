@@ -14,10 +14,10 @@ use crate::engine::bundle::Fusion;
 
 use super::air::Order;
 use super::feed::{Buffers, Feed, SETS};
+use super::folds::FoldSlabs;
 use super::gaussian::tile_weights;
 use super::meter::Meter;
 use super::passes::{Pass, Passes, answers, gather, unflipped};
-use super::slab::Slab;
 use super::tiles::Tiling;
 use super::{Plan, Progress, SegmentError};
 
@@ -102,12 +102,12 @@ struct Blending<'a> {
     order: &'a Order,
     fusion: Fusion,
     weights: Array3<f32>,
-    slab: Slab,
-    /// Sums over folds and mirrors of the open group, `[tile, class, z, y, x]`; empty where a
-    /// tile is one answer.
+    slabs: FoldSlabs,
+    /// Sums over mirrors, and over folds that share a slab, of the open group:
+    /// `[slab and tile, class, z, y, x]`; empty where a tile is one answer.
     sums: Array5<f32>,
-    /// Scores of a tile of air, `[class, z, y, x]`, once they are known and needed.
-    air: Option<Array4<f32>>,
+    /// Scores of a tile of air per slab, `[class, z, y, x]`, once they are known and needed.
+    air: Vec<Array4<f32>>,
     /// Tiles blended: all before this one.
     next: usize,
     /// Shape of the volume without padding.
@@ -123,16 +123,17 @@ impl<'a> Blending<'a> {
         volume: [usize; 3],
     ) -> Blending<'a> {
         let [_, classes, z, y, x] = plan.network.spec(1).output_shape();
-        let open = if passes.per_tile() > 1 { passes.group() } else { 0 };
+        let slabs = FoldSlabs::new(tiling, plan, passes.engines());
+        let open = if passes.per_tile() > 1 { slabs.count() * passes.group() } else { 0 };
         Blending {
             passes,
             tiling,
             order,
             fusion: plan.network.fusion,
             weights: tile_weights(plan.network.patch),
-            slab: Slab::new(tiling, plan),
+            slabs,
             sums: Array5::zeros((open, classes, z, y, x)),
-            air: None,
+            air: Vec::new(),
             next: 0,
             volume,
         }
@@ -181,8 +182,10 @@ impl<'a> Blending<'a> {
         }
         for (answer, &(tile, flip)) in answers(pass, logits).outer_iter().zip(&pass.slots) {
             let answer = unflipped(answer, self.passes.flip(flip));
-            let mut sum = self.sums.index_axis_mut(Axis(0), tile - pass.group.start);
-            if (pass.engine, flip) == (0, 0) {
+            let slab = pass.engine % self.slabs.count();
+            let at = slab * self.passes.group() + tile - pass.group.start;
+            let mut sum = self.sums.index_axis_mut(Axis(0), at);
+            if (pass.engine, flip) == (slab, 0) {
                 sum.assign(&answer);
             } else {
                 sum += &answer;
@@ -199,9 +202,11 @@ impl<'a> Blending<'a> {
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
         while self.next < end {
-            let Some(scores) = self.air.take() else { unreachable!("the first of air is run") };
-            self.slab.add(scores.view(), &self.weights, self.tiling.start(self.next))?;
-            self.air = Some(scores);
+            assert_eq!(self.air.len(), self.slabs.count(), "the first of air is run");
+            for (slab, scores) in self.air.iter().enumerate() {
+                let start = self.tiling.start(self.next);
+                self.slabs.add(slab, scores.view(), &self.weights, start)?;
+            }
             self.finish_after(self.next, emit);
             go_on(watch, self.progress())?;
         }
@@ -217,16 +222,23 @@ impl<'a> Blending<'a> {
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
         let several = !self.sums.is_empty();
-        if several {
-            let mut sum = self.sums.index_axis_mut(Axis(0), place);
-            sum /= self.passes.per_tile() as f32;
+        let keep_air = self.order.air[tile] && self.order.air[tile + 1..].contains(&true);
+        if keep_air {
+            self.air.clear();
         }
-        let known = if several { &self.sums } else { logits };
-        let scores = known.index_axis(Axis(0), place);
-        self.slab.add(scores, &self.weights, self.tiling.start(tile))?;
-        let more_air = self.order.air[tile + 1..].contains(&true);
-        if self.order.air[tile] && more_air {
-            self.air = Some(scores.to_owned());
+        let answers = self.passes.per_tile() / self.slabs.count();
+        for slab in 0..self.slabs.count() {
+            let at = slab * self.passes.group() + place;
+            if several {
+                let mut sum = self.sums.index_axis_mut(Axis(0), at);
+                sum /= answers as f32;
+            }
+            let known = if several { &self.sums } else { logits };
+            let scores = known.index_axis(Axis(0), at);
+            self.slabs.add(slab, scores, &self.weights, self.tiling.start(tile))?;
+            if keep_air {
+                self.air.push(scores.to_owned());
+            }
         }
         self.finish_after(tile, emit);
         Ok(())
@@ -245,7 +257,7 @@ impl<'a> Blending<'a> {
         let [oz, oy, ox] = self.tiling.offset;
         let [depth, height, width] = self.volume;
         let inside = slice.checked_sub(oz).filter(|&z| z < depth);
-        self.slab.finish(slice, |scores| {
+        self.slabs.finish(slice, |scores| {
             if let Some(z) = inside {
                 emit(z, scores.slice(s![.., oy..oy + height, ox..ox + width]));
             }
