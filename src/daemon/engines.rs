@@ -88,6 +88,12 @@ impl Keeper {
     fn change(&mut self, shared: &Shared, worker: &mut Worker) -> Result<(), SlotsError> {
         if self.place.is_none() {
             self.place = self.slots.occupy()?;
+            if self.place.is_none() {
+                // A command installs at this moment: nothing is changed beside it.
+                let active = self.slots.state()?.active;
+                self.follow(shared, worker, active);
+                return Ok(());
+            }
             self.slots.tidy()?;
         }
         let now = Timestamp::now();
@@ -132,12 +138,17 @@ impl Keeper {
     ) -> Result<(), SlotsError> {
         info!("slot {}: self-test begins", slot.name());
         worker.kill();
-        let mut test = |bundle: &Path| run_test(bundle, shared, worker);
+        let mut test = |bundle: &Path| {
+            let outcome = run_test(bundle, shared, worker);
+            // A daemon that stops has killed the test: that is not the engine's fault.
+            (outcome.is_ok() || !shared.stopping()).then_some(outcome)
+        };
         let outcome = self.slots.prove(slot, &mut test, &Timestamp::now)?;
         worker.kill();
         match outcome {
-            Ok(()) => info!("slot {}: self-test passed", slot.name()),
-            Err((code, reason)) => warn!("slot {}: refused ({code}): {reason}", slot.name()),
+            None => info!("slot {}: the self-test waits for the next start", slot.name()),
+            Some(Ok(())) => info!("slot {}: self-test passed", slot.name()),
+            Some(Err((code, reason))) => warn!("slot {}: refused ({code}): {reason}", slot.name()),
         }
         Ok(())
     }

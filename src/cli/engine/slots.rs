@@ -132,10 +132,12 @@ pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
 fn prove(slot: Slot, slots: &Slots, config: &Config) -> Result<(), Failure> {
     let runtime = analysis_settings(config).runtime;
     let mut test = |dir: &std::path::Path| {
-        try_out(dir, &runtime).map_err(|error| (engine_code(&error), error.to_string()))
+        Some(try_out(dir, &runtime).map_err(|error| (engine_code(&error), error.to_string())))
     };
     let outcome = slots.prove(slot, &mut test, &Timestamp::now).map_err(failed)?;
-    outcome.map_err(|(code, reason)| Failure::refused(code, anyhow::anyhow!(reason)))
+    outcome
+        .unwrap_or(Ok(()))
+        .map_err(|(code, reason)| Failure::refused(code, anyhow::anyhow!(reason)))
 }
 
 fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Failure> {

@@ -78,7 +78,8 @@ pub(super) fn refused(error: PackageError) -> Failure {
 }
 
 fn told(bundle: &Bundle, signed_by: Option<usize>, ui: &Ui) -> Result<(), Failure> {
-    let files: usize = networks(bundle).map(|(_, plan)| plan.files.len() + 2).sum();
+    let files: usize =
+        networks(bundle).map(|(_, plan)| plan.files.len() + plan.golden.files().count()).sum();
     let document = json!({"id": bundle.id(), "version": bundle.version(), "files": files,
         "whole": true, "signed_by": signed_by, "sha256": bundle.fingerprint()});
     let (id, version) = (bundle.id(), bundle.version());

@@ -280,22 +280,27 @@ impl Slots {
     }
 
     /// Runs the first self-test of the engine that waits for it, by way of `test`, which gives
-    /// a sentence or the code and the sentence of the failure.
+    /// a sentence or the code and the sentence of the failure; nothing if it was interrupted,
+    /// which says nothing of the engine: it waits for the next start.
     ///
     /// # Errors
     /// [`SlotsError`].
     pub fn prove(
         &self,
         slot: Slot,
-        test: &mut dyn FnMut(&Path) -> Result<String, Failed>,
+        test: &mut dyn FnMut(&Path) -> Option<Result<String, Failed>>,
         now: &dyn Fn() -> Timestamp,
-    ) -> Result<Result<(), Failed>, SlotsError> {
+    ) -> Result<Option<Result<(), Failed>>, SlotsError> {
         // Counted before it begins: a test that takes the machine down is not tried for ever.
         let outcome = if self.change(|state| state.try_out(slot))? {
             failpoint("test_begun");
             test(&self.dir(slot))
         } else {
-            Err(("self_test_crashed", "its self-test never came to an end".to_owned()))
+            Some(Err(("self_test_crashed", "its self-test never came to an end".to_owned())))
+        };
+        let Some(outcome) = outcome else {
+            self.change(|state| state.put_off(slot))?;
+            return Ok(None);
         };
         self.change(|state| match &outcome {
             Ok(words) => {
@@ -304,7 +309,7 @@ impl Slots {
             Err((code, _)) => state.disproven(slot, code, now()),
         })?;
         failpoint("test_recorded");
-        Ok(outcome.map(drop))
+        Ok(Some(outcome.map(drop)))
     }
 
     /// Does what is wanted; true if another engine is in use now.

@@ -110,7 +110,7 @@ fn install(house: &House, file: &Path, works: bool) -> Slot {
     let slot = stage(house, file).unwrap();
     let outcome =
         if works { Ok("fine".to_owned()) } else { Err(("self_test_failed", "NaN".to_owned())) };
-    let _ = slots.prove(slot, &mut |_| outcome.clone(), &|| at(0)).unwrap();
+    let _ = slots.prove(slot, &mut |_| Some(outcome.clone()), &|| at(0)).unwrap();
     slots.fulfil(LIMITS, at(0)).unwrap();
     slot
 }
@@ -327,6 +327,21 @@ fn a_state_that_makes_no_sense_is_named() {
     fs::write(slots.folder().join(STATE), "{").unwrap();
     let said = slots.state().unwrap_err().to_string();
     assert!(said.contains(STATE) && said.contains("move it away"), "{said}");
+}
+
+#[test]
+fn an_interrupted_test_says_nothing_of_the_engine() {
+    let house = House::new();
+    let slots = house.slots();
+    let slot = stage(&house, &house.packed(1, json!({}))).unwrap();
+    for _ in 0..9 {
+        assert!(slots.prove(slot, &mut |_| None, &|| at(0)).unwrap().is_none());
+    }
+    let state = slots.state().unwrap();
+    assert_eq!(state.unproven(), Some(slot));
+    assert!(state.failed.is_empty() && state.notices.is_empty());
+    let works = Some(Ok("fine".to_owned()));
+    slots.prove(slot, &mut |_| works.clone(), &|| at(0)).unwrap().unwrap().unwrap();
 }
 
 #[test]

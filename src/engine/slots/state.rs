@@ -188,6 +188,15 @@ impl State {
         }
     }
 
+    /// A self-test that was begun was interrupted by somebody who stops the program.
+    pub fn put_off(&mut self, slot: Slot) {
+        if let Some(Condition::Unproven { tries }) =
+            self.slot_mut(slot).as_mut().map(|held| &mut held.condition)
+        {
+            *tries = tries.saturating_sub(1);
+        }
+    }
+
     /// The engine in the slot has passed its self-test.
     pub fn proven(&mut self, slot: Slot, test: Test) {
         let Some(held) = self.slot_mut(slot) else { return };
