@@ -19,6 +19,7 @@ pub mod finding;
 mod line;
 pub mod machine;
 mod places;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -86,7 +87,7 @@ fn installed(
     if !args.quick {
         ui.note("running the engine's golden patches; --quick leaves that out");
     }
-    let bundle = &settings.bundle;
+    let bundle = &slots::bundle_in_use(config);
     vec![
         places::account(&places::look_at_account(account.as_ref(), &args.config, config)),
         places::export_folder(&places::look_at_export(config)),
@@ -96,6 +97,7 @@ fn installed(
         line::broker(&line::look_at_broker(config)),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
+        slots::slots(&slots::look_at_slots(config)),
         engine::engine(&engine::look_at_engine(bundle, &settings.runtime, !args.quick)),
         machine::memory(machine::look_at_memory(machine, config.engine.memory_budget_mib).as_ref()),
     ]

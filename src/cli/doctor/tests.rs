@@ -317,6 +317,28 @@ fn an_altered_bundle_is_named() {
 }
 
 #[test]
+fn the_slots_tell_which_engine_is_in_use_and_what_hinders_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.store.folder = folder.path().join("state");
+    config.engine.trusted_keys = folder.path().join("keys");
+    let judged = |config: &Config| super::slots::slots(&super::slots::look_at_slots(config));
+    level(&judged(&config), Level::Ok, "the configured bundle is in use; no key is trusted");
+    assert_eq!(super::slots::bundle_in_use(&config), config.engine.bundle);
+    assert!(!config.store.folder.exists(), "looking makes nothing");
+    fs::create_dir(&config.engine.trusted_keys).unwrap();
+    fs::write(config.engine.trusted_keys.join("maker.pub"), "no key").unwrap();
+    level(&judged(&config), Level::Warn, "nothing can be installed");
+    fs::create_dir_all(config.slots()).unwrap();
+    let facts = super::slots::SlotFacts {
+        state: Err("not readable".to_owned()),
+        keys: Ok(()),
+        any_key: true,
+    };
+    level(&super::slots::slots(&facts), Level::Fail, "not readable");
+}
+
+#[test]
 fn the_report_counts_and_ends_with_the_first_failure() {
     let ok = Finding::ok("a", "fine");
     let warn = Finding::warn("b", "odd", "look");
