@@ -50,8 +50,9 @@ compare-cc3d *MASKS:
     cargo bench --no-run --bench seg2det
     python3 benches/compare_cc3d.py "$(ls -t target/release/deps/seg2det-* | grep -v '\.d$' | head -1)" {{MASKS}}
 
-# hepalert's first stage against nnU-Net v2's own predictor, voxel by voxel: prints a table,
-# fails below 99.995 %. Needs Python with engines/recipe/requirements-parity.txt.
+# hepalert's first stage against nnU-Net's own predictors, voxel by voxel: prints a table, fails
+# below 99.995 %. Needs Python with engines/recipe/requirements-parity.txt; for the cases of
+# nnU-Net v1 also `pip install --no-deps nnunet==1.7.1`, for OpenVINO's columns `openvino`.
 parity *ARGS:
     cargo build --release
     OMP_NUM_THREADS=1 python3 tests/parity/parity.py {{ARGS}}

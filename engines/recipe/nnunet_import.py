@@ -77,7 +77,7 @@ def manifest(args, network, source):
     return {
         "format": "hepalert-engine", "format_version": 2, "id": args.id, "version": args.version,
         "created": args.created, "intended_use": args.intended_use, "licence": args.licence,
-        "phases": args.phases, "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.high_gain},
+        "phases": args.phases, "fusion": args.fusion, "lesion_gain": {"base": 1.0, "high": args.high_gain},
         "networks": {"segment": network}, "training": {"nnunet": source}}
 
 
@@ -89,6 +89,8 @@ def convert(args, out):
     network, config = plans_of.describe(plans, dataset, known["configuration"])
     if len(args.phases) != network["channels"]:
         raise Refused(f"the network has {network['channels']} channels, --phases names {len(args.phases)}")
+    if args.fusion == "probabilities" and "regions_class_order" in network:
+        raise Refused("--fusion probabilities: regions are painted from logits; leave it at logits")
     network |= {"mirror_axes": known["mirror_axes"], "tile_step": args.tile_step, "sums": args.sums}
     kind, arguments = plans_of.architecture(config)
     paths = [folder / f"fold_{fold}" / args.checkpoint for fold in folds]
@@ -121,6 +123,8 @@ def parser():
     made.add_argument("--postprocessing", help="postprocessing.json or .pkl, or `none` [default: the model's own]")
     made.add_argument("--tile-step", type=float, default=0.5)
     made.add_argument("--sums", choices=("f16", "f32"), default="f16", help="f16 rounds as nnU-Net does")
+    made.add_argument("--fusion", choices=("logits", "probabilities"), default="logits",
+                      help="what is averaged: logits as in nnU-Net v2, or probabilities as in v1")
     made.add_argument("--high-gain", type=float, default=100.0)
     made.add_argument("--version", type=int, default=1)
     made.add_argument("--created", default=datetime.now(timezone.utc).date().isoformat())

@@ -91,6 +91,7 @@ class Import(unittest.TestCase):
         manifest = self.run_import(self.results())
         network = manifest["networks"]["segment"]
         self.assertEqual((manifest["format_version"], manifest["phases"]), (2, ["vp"]))
+        self.assertEqual(manifest["fusion"], "logits")
         self.assertEqual(network["classes"], ["background", "liver", "lesion"])
         self.assertEqual((network["patch"], network["spacing_mm"]), ([4, 16, 16], [5.0, 0.8, 0.8]))
         self.assertEqual(network["normalisation"],
@@ -109,6 +110,14 @@ class Import(unittest.TestCase):
     def test_trainers_without_mirroring_have_no_axes(self):
         manifest = self.run_import(self.results(1, inference_allowed_mirroring_axes=None))
         self.assertEqual(manifest["networks"]["segment"]["mirror_axes"], [])
+
+    def test_fusion_of_probabilities_is_stored(self):
+        manifest = self.run_import(self.results(1), "--fusion", "probabilities")
+        self.assertEqual(manifest["fusion"], "probabilities")
+
+    def test_fusion_of_probabilities_is_refused_for_regions(self):
+        self.dataset |= {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+        self.assertIn("regions are painted from logits", self.refusal(self.results(1), "--fusion", "probabilities"))
 
     def test_old_plans_give_the_same_network(self):
         config = {"UNet_class_name": "ResidualEncoderUNet", "UNet_base_num_features": 32, "unet_max_num_features": 100,

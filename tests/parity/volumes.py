@@ -45,21 +45,22 @@ def affine(spacing, orientation, origin=(-31.0, 17.5, -204.0)):
     return out
 
 
-def write(folder, name, seed, shape, spacing, channels, orientation="lps", padding=0):
-    """One int16 file per channel; `padding` voxels of exact zeros all around."""
+def write(folder, name, seed, case):
+    """One int16 file per channel, of a case's shape and its air around it."""
     rng = np.random.default_rng(seed)
-    image, _ = world(rng, shape, spacing, channels)
+    image, _ = world(rng, case.shape, case.spacing, case.model.channels)
     image = np.rint(image).astype(np.int16)
-    if padding:
+    if case.padding:
         image[image == 0] = 1
-        inside = np.zeros(shape, bool)
-        inside[tuple(slice(padding, n - padding) for n in shape)] = True
+        inside = np.zeros(case.shape, bool)
+        inside[tuple(slice(case.padding, n - case.padding) for n in case.shape)] = True
         image[:, ~inside] = 0
+    image = np.pad(image, ((0, 0), (0, 0), (case.air,) * 2, (case.air,) * 2), constant_values=-1000)
     paths = []
-    for channel in range(channels):
+    for channel, voxels in enumerate(image):
         path = folder / f"{name}_{channel:04}.nii.gz"
-        file = nibabel.Nifti1Image(image[channel].transpose(2, 1, 0), affine(spacing, orientation))
-        file.header.set_zooms(spacing[::-1])
+        file = nibabel.Nifti1Image(voxels.transpose(2, 1, 0), affine(case.spacing, case.orientation))
+        file.header.set_zooms(case.spacing[::-1])
         file.header.set_xyzt_units("mm")
         nibabel.save(file, path)
         paths.append(path)
