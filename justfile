@@ -62,7 +62,7 @@ parity-importer:
     python3 -m unittest discover -s engines/recipe -p 'test_*.py'
 
 # The whole first stage against nnU-Net's own predictor, same weights, by turns. Needs Python
-# with `pip install nnunetv2 onnx openvino`.
+# with engines/recipe/requirements-parity.txt and `openvino`.
 compare-nnunet *ARGS:
     cargo build --release --bin hepalert
     python3 benches/compare_nnunet.py {{ARGS}}

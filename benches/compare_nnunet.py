@@ -3,8 +3,8 @@
     compare_nnunet.py [--slices 60] [--rounds 1] [--json]
     compare_nnunet.py --slices 30,60,120,240        hepalert alone: does time grow with slices?
 
-Needs `pip install nnunetv2 onnx` (with torch); the rows of OpenVINO need `pip install openvino`
-too, in the same Python. Everything is made here: a synthetic CT of four phases, 512 x 512,
+Needs engines/recipe/requirements-parity.txt; the rows of OpenVINO need `pip install openvino` too,
+in the same Python. Everything is made here: a synthetic CT of four phases, 512 x 512,
 0.75 x 0.75 x 5 mm, a body with air around; and a U-Net of nnU-Net's kind, 16 to 128 features,
 patch 16 x 128 x 128 at 5 x 0.8 x 0.8 mm, 14 classes, no mirroring. Its weights are random, but for
 one channel and the last layer: they tell what is dark in a patch from what is bright, in a noisy
@@ -18,9 +18,10 @@ importing torch or loading engines; `process` is all of it. hepalert's parts ove
 """
 
 import argparse
-import hashlib
+import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,13 +30,15 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "engines/recipe"), str(ROOT / "tests/parity")]
+
 PATCH, SPACING, CLASSES = (16, 128, 128), (5.0, 0.8, 0.8), 14
 KERNELS = [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
 STRIDES = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
 FEATURES = [16, 32, 64, 128, 128]
 PHASES = {"nc": 0.0, "ap": 0.6, "vp": 1.0, "dp": 0.7}
 HU = {"mean": 60.0, "std": 60.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0}
-STRIDE = (2, 4, 4)
 ROWS = [("tract", "f32"), ("openvino", "f32"), ("openvino", "bf16")]
 STAGES = ["read", "preprocess", "network", "blend", "resample", "write"]
 
@@ -152,42 +155,23 @@ def dataset():
             "labels": {"background": 0, **{f"class_{i}": i for i in range(1, CLASSES)}}}
 
 
-def described(folder, name):
-    blob = (folder / name).read_bytes()
-    return {"path": name, "sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
-
-
 def make_models(results, bundle):
-    """The same weights as nnU-Net's results folder and as an engine bundle."""
+    """The same weights as nnU-Net's results folder and, by the importer, as an engine bundle."""
     import torch
 
-    network = make_network()
-    (results / "fold_0").mkdir(parents=True)
+    (results / "fold_0").mkdir(parents=True, exist_ok=True)
     (results / "plans.json").write_text(json.dumps(plans()))
     (results / "dataset.json").write_text(json.dumps(dataset()))
-    torch.save({"network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer",
+    torch.save({"network_weights": make_network().state_dict(), "trainer_name": "nnUNetTrainer",
                 "init_args": {"configuration": "3d_fullres"}, "inference_allowed_mirroring_axes": None},
                results / "fold_0" / "checkpoint_final.pth")
-    bundle.mkdir()
-    image = golden_input()
-    image.tofile(bundle / "golden-in.f32")
-    tensor = torch.from_numpy(image)[None]
-    with torch.no_grad():
-        expected = network(tensor)[0].numpy()
-        torch.onnx.export(network, tensor, str(bundle / "segment.onnx"), opset_version=17, dynamo=False,
-                          input_names=["image"], output_names=["logits"])
-    z, y, x = STRIDE
-    expected[:, ::z, ::y, ::x].astype("<f4").tofile(bundle / "golden-out.f32")
-    ct = {"scheme": "ct", "mean": HU["mean"], "std": HU["std"], "lower": HU["percentile_00_5"], "upper": HU["percentile_99_5"]}
-    entry = {"files": [described(bundle, "segment.onnx")], "classes": list(dataset()["labels"]), "channels": len(PHASES),
-             "patch": list(PATCH), "spacing_mm": list(SPACING), "transpose_forward": [0, 1, 2],
-             "normalisation": [ct] * len(PHASES), "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
-             "golden": {"input": described(bundle, "golden-in.f32"), "expected": described(bundle, "golden-out.f32"),
-                        "stride": list(STRIDE)}}
-    manifest = {"format": "hepalert-engine", "format_version": 1, "id": "bench", "version": 1, "created": "2026-11-25",
-                "intended_use": "benchmark only", "licence": "Apache-2.0", "phases": list(PHASES), "fusion": "logits",
-                "lesion_gain": {"base": 1.0, "high": 100.0}, "networks": {"segment": entry}}
-    (bundle / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    golden = results / "golden.npy"
+    np.save(golden, golden_input())
+    import nnunet_import
+
+    with contextlib.redirect_stdout(sys.stderr):
+        nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "bench", "--phases", ",".join(PHASES),
+                            "--golden", str(golden), "--intended-use", "benchmark only"])
 
 
 class Clock:
@@ -253,16 +237,28 @@ def child(results, out, threads, files):
     print("TIMES " + json.dumps({"study": study, **seconds}))
 
 
-def run(command, environment=None):
-    """Wall time, peak memory of the process in MiB, and its output."""
+def measure(command):
+    """Runs a command and prints one more line: its wall time, peak memory and exit code."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-    output = process.stdout.read().decode()
+    process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"failed with {process.returncode}: {' '.join(map(str, command))}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024, output
+    code = process.returncode = os.waitstatus_to_exitcode(status)
+    print("\n" + json.dumps([time.perf_counter() - started, usage.ru_maxrss / 1024, code]), flush=True)
+
+
+def run(command, environment=None):
+    """Wall time, peak memory of the process in MiB, and its output.
+
+    Linux counts the peak of whoever starts a process as the process's own. This program's is large, so
+    a small one stands between.
+    """
+    between = [sys.executable, __file__, "--measure", *map(str, command)]
+    output = subprocess.run(between, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout
+    output, line = output.rstrip("\n").rsplit("\n", 1)
+    wall, memory, code = json.loads(line)
+    if code != 0:
+        raise SystemExit(f"failed with {code}: {' '.join(map(str, command))}")
+    return wall, memory, output
 
 
 def nnunet(args, files, work):
@@ -300,20 +296,11 @@ def can_skip_air(program):
     return "--skip-air" in subprocess.run([program, "segment", "--help"], capture_output=True, text=True).stdout
 
 
-def environment_for_openvino():
-    """Lets hepalert find the OpenVINO of this Python; false if there is none."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("openvino")
-    if spec is None or spec.origin is None:
-        return "HEPALERT_OPENVINO" in os.environ
-    os.environ.setdefault("HEPALERT_OPENVINO", str(Path(spec.origin).parent / "libs"))
-    return True
-
-
 def rows(args):
     chosen = [tuple(row.split(":")) for row in args.rows.split(",")] if args.rows else ROWS
-    there = environment_for_openvino()
+    import ours
+
+    there = ours.find_openvino()
     missing = [row for row in chosen if row[0] == "openvino" and not there]
     if missing:
         print("OpenVINO is not in this Python: its rows are left out", file=sys.stderr)
@@ -373,13 +360,12 @@ def table(result):
 
 
 def arguments():
-    root = Path(__file__).resolve().parent.parent
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    made.add_argument("--hepalert", type=Path, default=root / "target/release/hepalert", help="the program")
+    made.add_argument("--hepalert", type=Path, default=ROOT / "target/release/hepalert", help="the program")
     made.add_argument("--slices", type=lambda text: [int(n) for n in text.split(",")], default=[60])
     made.add_argument("--rounds", type=int, default=1, help="runs of each, by turns; medians are told")
     made.add_argument("--threads", type=int, default=os.cpu_count())
-    made.add_argument("--work", type=Path, default=root / "target/compare-nnunet", help="where studies and models go")
+    made.add_argument("--work", type=Path, default=ROOT / "target/compare-nnunet", help="where studies and models go")
     made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: all three]")
     made.add_argument("--extra", default="", help="more words for hepalert segment, like '--batch 4'")
     made.add_argument("--no-air", action="store_true", help="leave out the rows with --skip-air")
@@ -391,10 +377,14 @@ def arguments():
 def main():
     if sys.argv[1:2] == ["--child"]:
         return child(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:])
+    if sys.argv[1:2] == ["--measure"]:
+        return measure(sys.argv[2:])
     args = arguments()
     work = args.work
     work.mkdir(parents=True, exist_ok=True)
-    if not (work / "bundle/manifest.json").exists():
+    # What an older version of this script left may be of another form.
+    if not (work / "results/golden.npy").exists() or not (work / "bundle/manifest.json").exists():
+        shutil.rmtree(work / "bundle", ignore_errors=True)
         make_models(work / "results", work / "bundle")
     found = []
     for slices in args.slices:

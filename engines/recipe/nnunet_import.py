@@ -49,10 +49,9 @@ def facts(checkpoint):
             "mirror_axes": sorted(int(axis) for axis in axes or ())}
 
 
-def write_folds(out, network, kind, arguments, folds, checkpoints, paths):
-    """One ONNX file and one file of golden logits per fold; fills in `files` and `golden`."""
+def write_folds(out, network, image, kind, arguments, folds, checkpoints, paths):
+    """One ONNX file and one file of golden logits of `image` per fold; fills in `files` and `golden`."""
     channels, patch, heads = network["channels"], network["patch"], len(network["classes"])
-    image = networks.golden_input(channels, patch)
     image.tofile(out / "segment.golden-in.f32")
     stride = networks.golden_stride(heads, patch)
     files, expected = [], []
@@ -94,7 +93,9 @@ def convert(args, out):
     network |= {"mirror_axes": known["mirror_axes"], "tile_step": args.tile_step, "sums": args.sums}
     kind, arguments = plans_of.architecture(config)
     paths = [folder / f"fold_{fold}" / args.checkpoint for fold in folds]
-    write_folds(out, network, kind, arguments, folds, checkpoints, paths)
+    size = network["channels"], network["patch"]
+    image = networks.golden_from(args.golden, *size) if args.golden else networks.golden_input(*size)
+    write_folds(out, network, image, kind, arguments, folds, checkpoints, paths)
     steps = None
     if args.postprocessing != "none":
         steps = args.postprocessing or plans_of.find_postprocessing(folder, folds)
@@ -126,6 +127,8 @@ def parser():
     made.add_argument("--fusion", choices=("logits", "probabilities"), default="logits",
                       help="what is averaged: logits as in nnU-Net v2, or probabilities as in v1")
     made.add_argument("--high-gain", type=float, default=100.0)
+    made.add_argument("--golden", type=Path, metavar="IMAGE.npy",
+                      help="a preprocessed image, whose middle is stored as the golden patch [default: made up]")
     made.add_argument("--version", type=int, default=1)
     made.add_argument("--created", default=datetime.now(timezone.utc).date().isoformat())
     made.add_argument("--intended-use", default="not stated")

@@ -92,6 +92,23 @@ def golden_input(channels, patch):
     return np.stack(made).astype("<f4")
 
 
+def golden_from(path, channels, patch):
+    """The middle of a preprocessed image `[channel, z, y, x]`, .npy or the `data` of nnU-Net's .npz."""
+    try:
+        image = np.load(path, allow_pickle=False)
+        image = image["data"] if isinstance(image, np.lib.npyio.NpzFile) else image
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise Refused(f"{path}: not an array ({error}); give a preprocessed image as .npy, or nnU-Net's own .npz")
+    if image.ndim != 4 or image.shape[0] != channels or any(n < p for n, p in zip(image.shape[1:], patch)):
+        raise Refused(f"{path}: shape {image.shape}; the golden patch is cut out of [{channels}, z, y, x], "
+                      f"at least {list(patch)} voxels: give another image, or leave --golden away")
+    middle = tuple(slice((n - p) // 2, (n - p) // 2 + p) for n, p in zip(image.shape[1:], patch))
+    cut = np.ascontiguousarray(image[(slice(None), *middle)], "<f4")
+    if not np.isfinite(cut).all():
+        raise Refused(f"{path}: its middle holds NaN or infinity; give another image")
+    return cut
+
+
 def golden_stride(heads, patch):
     """Every n-th voxel along the finer axes, until the logits fit GOLDEN_BYTES."""
     stride = [1, 1, 1]

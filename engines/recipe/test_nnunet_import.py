@@ -119,6 +119,21 @@ class Import(unittest.TestCase):
         self.dataset |= {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
         self.assertIn("regions are painted from logits", self.refusal(self.results(1), "--fusion", "probabilities"))
 
+    def test_a_golden_patch_is_the_middle_of_a_given_image(self):
+        results, path = self.results(1), self.folder / "image.npy"
+        image = np.random.default_rng(1).normal(size=(1, 7, 16, 21)).astype(np.float32)
+        np.save(path, image)
+        golden = self.run_import(results, "--golden", str(path))["networks"]["segment"]["golden"]
+        stored = np.fromfile(self.folder / "bundle" / golden["input"]["path"], "<f4").reshape(1, 4, 16, 16)
+        np.testing.assert_array_equal(stored, image[:, 1:5, :, 2:18])
+
+    def test_a_golden_image_that_cannot_be_used_is_refused(self):
+        results, path = self.results(1), self.folder / "image.npy"
+        for image, word in ((np.zeros((1, 3, 16, 16)), "(1, 3, 16, 16)"), (np.zeros((2, 4, 16, 16)), "[1, z, y, x]"),
+                            (np.full((1, 4, 16, 16), np.nan), "NaN"), (np.array([{}]), "not an array")):
+            np.save(path, image)
+            self.assertIn(word, self.refusal(results, "--golden", str(path)))
+
     def test_old_plans_give_the_same_network(self):
         config = {"UNet_class_name": "ResidualEncoderUNet", "UNet_base_num_features": 32, "unet_max_num_features": 100,
                   "n_conv_per_stage_encoder": [1, 3, 4], "n_conv_per_stage_decoder": [1, 1],

@@ -49,9 +49,9 @@ def why_not(program, backend, precision):
     return None
 
 
-def import_bundle(results, bundle, channels, fusion):
-    nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "parity", "--phases",
-                        ",".join(PHASES[channels]), "--fusion", fusion])
+def import_bundle(results, bundle, channels, fusion, golden):
+    words = [results, "--bundle", bundle, "--id", "parity", "--phases", ",".join(PHASES[channels]), "--fusion", fusion]
+    nnunet_import.main([str(word) for word in words + (["--golden", golden] if golden else [])])
 
 
 def changed(bundle, copy, change):

@@ -16,7 +16,8 @@ Printed beside the bar, not judged:
 - air: tiles run of all with `--skip-air`, and voxels that it changed.
 - BACKEND:PRECISION: agreement with nnU-Net, and the lowest Dice of a class, and which, against
   hepalert's own labels in f32. OpenVINO in f32 and bf16, where it is there and the processor has bf16;
-  `--also BACKEND:PRECISION` names others instead. "refused" is an engine that fails its golden patch so.
+  `--also BACKEND:PRECISION` names others instead. "refused" is an engine that fails its golden patch so. That patch is
+  the middle of the case's own image, or made up by the importer where a patch does not fit into it.
 
 Needs nnunetv2, onnx, onnxruntime; see engines/recipe/requirements-parity.txt.
 """
@@ -92,7 +93,8 @@ def otherwise(study, work, name, expected, labels):
 def judge(args, work, name, images, fusion="logits"):
     """One line of the table, of the results folder and the bundle in `work`."""
     results, peer = work / "results", work / "nnunet.nii.gz"
-    ours.import_bundle(results, work / "bundle", len(images), fusion)
+    golden = peers.golden(results, images, work / "image.npy")
+    ours.import_bundle(results, work / "bundle", len(images), fusion, golden)
     started = time.time()
     (peers.nnunet_v1 if fusion == V1 else peers.nnunet)(results, images, peer)
     line = {"case": name, "nnunet_s": time.time() - started}

@@ -56,16 +56,32 @@ def nnunet(results, images, out):
     reader.write_seg(np.asarray(labels), str(out), properties)
 
 
-def nnunet_v1(results, images, out):
-    """v1's tiles, mirrors, folds and export of v2's networks on an image that v2 preprocessed."""
-    from nnunet.inference.segmentation_export import save_segmentation_nifti_from_softmax
-    predictor = predictor_of(results)
+def preprocessed(predictor, images):
+    """The image `[channel, z, y, x]` as v2 gives it to the network, and what it noted of the scan."""
     plans, config, dataset = predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
     reader = plans.image_reader_writer_class()
     image, properties = reader.read_images([str(path) for path in images])
     preprocessor = config.preprocessor_class(verbose=False)
     image, _, properties = preprocessor.run_case_npy(image, None, properties, plans, config, dataset)
-    image = np.asarray(image, np.float32)
+    return np.asarray(image, np.float32), properties
+
+
+def golden(results, images, out):
+    """Writes the preprocessed image as the importer takes it; None if a patch is larger."""
+    predictor = predictor_of(results)
+    image, _ = preprocessed(predictor, images)
+    if any(n < patch for n, patch in zip(image.shape[1:], predictor.configuration_manager.patch_size)):
+        return None
+    np.save(out, image)
+    return out
+
+
+def nnunet_v1(results, images, out):
+    """v1's tiles, mirrors, folds and export of v2's networks on an image that v2 preprocessed."""
+    from nnunet.inference.segmentation_export import save_segmentation_nifti_from_softmax
+    predictor = predictor_of(results)
+    config = predictor.configuration_manager
+    image, properties = preprocessed(predictor, images)
     softmax = [predict_v1(predictor, weights, image) for weights in predictor.list_of_parameters]
     save_segmentation_nifti_from_softmax(sum(softmax) / len(softmax), str(out), as_v1_says(properties, config),
                                          verbose=False)
