@@ -17,6 +17,7 @@ use crate::volume::{Grid, Volume};
 
 mod half_sums;
 mod oracle;
+mod stages;
 
 const PATCH: [usize; 3] = [4, 8, 6];
 

@@ -1,0 +1,88 @@
+//! Whole chains, as nnU-Net's predictor runs them on a network that is a formula.
+
+use super::*;
+use crate::image::largest::keep_largest;
+use crate::volume::nifti::read::read;
+
+/// Class c of fold k at place (z, y, x) of its patch, in `f32`, the channels added:
+/// `((17c + 5z + 3y + 2x) mod 23 - 11) * 0.17 + image * (7c mod 5 - 2) + 0.3kc`.
+struct Analytic(EngineSpec, usize);
+
+impl Engine for Analytic {
+    fn spec(&self) -> &EngineSpec {
+        &self.0
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        mut logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        for ((n, class, z, y, x), out) in logits.indexed_iter_mut() {
+            let place = ((17 * class + 5 * z + 3 * y + 2 * x) % 23) as f32 - 11.0;
+            let image: f32 = (0..self.0.channels).map(|c| patches[[n, c, z, y, x]]).sum();
+            *out = place * 0.17 + image * ((7 * class % 5) as f32 - 2.0);
+            *out += 0.3 * (self.1 * class) as f32;
+        }
+        Ok(())
+    }
+}
+
+/// The study as the network takes it, and its labels at gain 1.
+fn run_folds(study: &AlignedStudy, plan: &Plan, folds: usize) -> (Array4<f32>, Array3<u8>) {
+    let mut plan = plan.clone();
+    plan.network.files = vec![file(); folds];
+    let engine = |fold| Box::new(Analytic(plan.network.spec(1), fold)) as Box<dyn Engine>;
+    let scores = run(study, &plan, (0..folds).map(engine).collect());
+    let prepared = prepare(study, &plan).unwrap();
+    (prepared.voxels, scores.labels(LesionGain(1.0)).into_voxels())
+}
+
+fn check_prepared(found: Array4<f32>, golden: &[u8]) {
+    let found = difference(&found.into_dyn(), &floats(golden));
+    assert!(found < 5e-7, "{found}");
+}
+
+#[test]
+fn a_padded_ct_mirrored_over_two_folds() {
+    let inner = Made { modulus: 61, scale: 9.0, offset: -240.5 }.array([1, 7, 15, 14]);
+    let study = study_of_channels(&padded(&inner, [1, 2, 0], [0, 3, 2]), [5.0, 0.8, 0.9]);
+    let mut plan = plan_at([5.0, 1.1, 1.0], &[CT]);
+    plan.network.mirror_axes = vec![1, 2];
+    let (prepared, found) = run_folds(&study, &plan, 2);
+    check_prepared(prepared, stage!("chain_ct_prepared.npy"));
+    assert_eq!(found, labels(stage!("chain_ct_labels.npy")));
+}
+
+#[test]
+fn two_channels_turned_masked_and_postprocessed() {
+    let inner = Made { modulus: 37, scale: 1.5, offset: -3.0 }.array([2, 7, 9, 8]);
+    let study = study_of_channels(&padded(&inner, [0, 1, 1], [1, 0, 0]), [1.2, 1.3, 1.1]);
+    let schemes = [Normalisation::ZScoreOfNonzero, Normalisation::Rescale01];
+    let mut plan = plan_at([1.0, 1.0, 1.5], &schemes);
+    plan.network.patch = [6, 6, 6];
+    plan.network.transpose_forward = [2, 0, 1];
+    plan.network.mirror_axes = vec![0];
+    let (prepared, mut found) = run_folds(&study, &plan, 1);
+    check_prepared(prepared, stage!("chain_iso_prepared.npy"));
+    keep_largest(&mut found, &[2, 5, 9]);
+    assert_eq!(found, labels(stage!("chain_iso_labels.npy")));
+}
+
+/// From a coronal file to labels in the order in which that file is stored.
+#[test]
+fn regions_of_a_reoriented_file_resampled_by_torch() {
+    let key = StudyKey::new(&"0".repeat(32)).unwrap();
+    let image = read(stage!("coronal.nii.gz")).unwrap();
+    let study = Study { key, phases: BTreeMap::from([(Phase::Vp, image)]) };
+    let study = AlignedStudy::from_study(study, &[Phase::Vp]).unwrap();
+    let mut plan = plan_at([1.0, 2.0, 1.3], &[Normalisation::ZScore]);
+    plan.network.reader = Reader::NibabelWithReorient;
+    plan.network.transpose_forward = [1, 0, 2];
+    plan.network.resampling = Resampling::Torch;
+    plan.network.resampling_logits = Resampling::Torch;
+    plan.network.classes = ["whole", "core", "tip"].map(str::to_owned).to_vec();
+    plan.network.decision = Decision::Regions(vec![1, 2, 3]);
+    let (prepared, found) = run_folds(&study, &plan, 1);
+    check_prepared(prepared, stage!("chain_regions_prepared.npy"));
+    assert_eq!(found, labels(stage!("chain_regions_written.npy")));
+}
