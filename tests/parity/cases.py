@@ -71,6 +71,7 @@ CASES = [
     Case("v1: three folds, mirrored, isotropic", replace(CUBE, folds=3, mirror=(0, 1, 2)), fusion=V1, **ISO),
     Case("v1: smaller than the patch", replace(PLAIN, folds=3), shape=(5, 23, 19), fusion=V1),
     Case("v1: padded with zeros", replace(PLAIN, folds=3), shape=(23, 67, 59), padding=4, fusion=V1),
+    Case("v1: air around, three folds, mirrored", replace(PLAIN, folds=3, mirror=(1,)), air=40, fusion=V1),
 ]
 
 # Real CT: the file below the data folder, for the network of the demonstration engine.

@@ -6,7 +6,8 @@ Every case is a results folder that nnU-Net's own code built and saved (see mode
 engines/recipe/export.py, and run by both on the same file: nnU-Net with its own reader, predictor,
 postprocessing and writer, on the CPU, in f32; hepalert by `hepalert segment`. Labels must agree on
 99.995 % of voxels, and both files must lie in the same place. `--skip-air` must change no voxel.
-Exit code 1 if any case falls short.
+Exit code 1 if any case falls short. `--results FOLDER --image CT.nii.gz` does so with your own model;
+of its postprocessing nnU-Net's side knows only a postprocessing.json beside plans.json.
 
 Cases `v1:` compare fusion `probabilities` with nnU-Net v1 (see peers.py). They need
 `pip install --no-deps nnunet==1.7.1` and are left out without it.
@@ -90,9 +91,9 @@ def otherwise(study, work, name, expected, labels):
     return {"agreement": agreement(found, expected), "classes": dice(found, labels), "process_s": said["process_s"]}
 
 
-def judge(args, work, name, images, fusion="logits"):
-    """One line of the table, of the results folder and the bundle in `work`."""
-    results, peer = work / "results", work / "nnunet.nii.gz"
+def judge(args, work, name, results, images, fusion="logits"):
+    """One line of the table: a results folder on the files of a scan, one per channel."""
+    peer = work / "nnunet.nii.gz"
     golden = peers.golden(results, images, work / "image.npy")
     ours.import_bundle(results, work / "bundle", len(images), fusion, golden)
     started = time.time()
@@ -117,14 +118,20 @@ def synthetic(args, case):
         work = Path(folder)
         models.write(case.model, work / "results")
         images = volumes.write(work, "scan", 7, case)
-        return judge(args, work, case.name, images, case.fusion)
+        return judge(args, work, case.name, work / "results", images, case.fusion)
 
 
 def real(args, name):
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         models.trained(ours.ROOT / "engines/venous-demo", work / "results")
-        return judge(args, work, f"venous-demo on {name}", [args.data / REAL[name]])
+        return judge(args, work, f"venous-demo on {name}", work / "results", [args.data / REAL[name]])
+
+
+def own(args):
+    with tempfile.TemporaryDirectory() as folder:
+        name = f"{args.results.name} on {args.image[0].name}"
+        return judge(args, Path(folder), name, args.results, args.image)
 
 
 def cells_of(found):
@@ -157,6 +164,8 @@ def head(also):
 
 def jobs(args):
     """(name, function) of every case that can be run here; says which are left out."""
+    if args.results:
+        return [(args.results.name, lambda: own(args))]
     chosen = [case for case in CASES if case.fusion != V1 or peers.v1_is_there()]
     if len(chosen) < len(CASES):
         print("left out: cases of v1; try `pip install --no-deps nnunet==1.7.1`", file=sys.stderr)
@@ -188,7 +197,12 @@ def arguments():
     parser.add_argument("--also", action="append", metavar="BACKEND:PRECISION",
                         help=f"[default: of {' and '.join(USUAL)} what runs here]")
     parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    parser.add_argument("--results", type=Path, help="instead of all cases: your own results folder, on --image")
+    parser.add_argument("--image", type=Path, action="append", default=[], help="its scan, one file per channel")
+    args = parser.parse_args()
+    if args.results and len(args.image) not in ours.PHASES:
+        parser.error("--results needs --image, once per channel: 1 or 4")
+    return args
 
 
 def main():

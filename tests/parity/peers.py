@@ -36,8 +36,9 @@ def silence():
 def predictor_of(results):
     """nnU-Net v2's predictor on the CPU with all folds of a results folder."""
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
-    folds = tuple(sorted(int(path.name[5:]) for path in results.glob("fold_*")))
-    predictor.initialize_from_trained_model_folder(str(results), folds)
+    names = [path.name[5:] for path in results.glob("fold_*")]
+    folds = sorted(int(name) for name in names if name.isdigit()) or names
+    predictor.initialize_from_trained_model_folder(str(results), tuple(folds))
     predictor.use_mirroring = predictor.allowed_mirroring_axes is not None
     return predictor
 
