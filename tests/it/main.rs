@@ -8,6 +8,7 @@ mod doctor;
 mod engines;
 mod intake;
 mod lesions;
+mod limits;
 mod openvino;
 mod phantom;
 mod publish;
