@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod detect;
 pub mod engine;
 pub mod evaluate;
+mod failpoint;
 pub mod image;
 pub mod intake;
 pub mod phantom;

@@ -1,4 +1,4 @@
-//! An engine for tests whose answer is known without running it.
+//! Engines for tests whose answers are known: one without running it, one from torch.
 
 use ndarray::{ArrayView5, ArrayViewMut5, Zip};
 
@@ -40,5 +40,38 @@ impl Engine for VoxelwiseEngine {
             }
         }
         Ok(())
+    }
+}
+
+/// A network to be run by real backends.
+#[cfg(any(feature = "tract", feature = "openvino"))]
+pub(crate) mod tiny {
+    use ndarray::Array4;
+
+    use crate::engine::EngineSpec;
+    use crate::engine::conformance::GoldenPatch;
+
+    /// A tiny U-Net of the five operators of nnU-Net (tests/data/segment/make_onnx.py).
+    pub(crate) const TINY: &[u8] = include_bytes!("../../tests/data/segment/tiny.onnx");
+
+    /// The shape of [`TINY`].
+    pub(crate) fn spec() -> EngineSpec {
+        EngineSpec { batch: 1, channels: 4, classes: 4, patch: [8, 16, 16] }
+    }
+
+    /// A patch, and what torch says of [`TINY`] at every second voxel of it.
+    pub(crate) fn golden() -> GoldenPatch {
+        let floats = |bytes: &[u8], shape: [usize; 4]| {
+            let (words, _) = bytes.as_chunks::<4>();
+            let values = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            Array4::from_shape_vec(shape, values).unwrap()
+        };
+        let input = include_bytes!("../../tests/data/segment/tiny_input.f32");
+        let expected = include_bytes!("../../tests/data/segment/tiny_expected.f32");
+        GoldenPatch {
+            input: floats(input, [4, 8, 16, 16]),
+            expected: floats(expected, [4, 4, 8, 8]),
+            stride: [2, 2, 2],
+        }
     }
 }

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::failpoint::failpoint;
+
 mod audit;
 #[cfg(test)]
 mod crash_tests;
@@ -267,14 +269,3 @@ fn instant(ms: i64) -> rusqlite::Result<Timestamp> {
 fn number(text: &str) -> Result<u64, StoreError> {
     text.parse().map_err(|_| StoreError::Nonsense(format!("{text:?} is not a count")))
 }
-
-/// In tests: ends the process on the spot, as a power cut would, where the environment says.
-#[cfg(test)]
-fn failpoint(name: &str) {
-    if std::env::var("HEPALERT_FAILPOINT").is_ok_and(|wanted| wanted == name) {
-        std::process::abort();
-    }
-}
-
-#[cfg(not(test))]
-const fn failpoint(_name: &str) {}

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 9] = [
     &["image"],
 ];
 /// Below everything: words that all may use. `study` may use `volume`.
-const WORDS: [&str; 3] = ["volume", "study", "anatomy"];
+const WORDS: [&str; 4] = ["volume", "study", "anatomy", "failpoint"];
 const MOST_CODE_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 70;
 

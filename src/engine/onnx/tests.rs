@@ -1,31 +1,11 @@
 //! A tiny U-Net against torch (tests/data/segment/make_onnx.py).
 
-use ndarray::{Array4, Array5};
+use ndarray::Array5;
 
 use super::*;
 use crate::engine::bundle::Tolerance;
-use crate::engine::conformance::{self, GoldenPatch};
-
-const TINY: &[u8] = include_bytes!("../../../tests/data/segment/tiny.onnx");
-
-fn spec() -> EngineSpec {
-    EngineSpec { batch: 1, channels: 4, classes: 4, patch: [8, 16, 16] }
-}
-
-fn floats(bytes: &[u8], shape: [usize; 4]) -> Array4<f32> {
-    let (words, _) = bytes.as_chunks::<4>();
-    Array4::from_shape_vec(shape, words.iter().map(|w| f32::from_le_bytes(*w)).collect()).unwrap()
-}
-
-fn golden() -> GoldenPatch {
-    let input = include_bytes!("../../../tests/data/segment/tiny_input.f32");
-    let expected = include_bytes!("../../../tests/data/segment/tiny_expected.f32");
-    GoldenPatch {
-        input: floats(input, [4, 8, 16, 16]),
-        expected: floats(expected, [4, 4, 8, 8]),
-        stride: [2, 2, 2],
-    }
-}
+use crate::engine::conformance;
+use crate::engine::fake::tiny::{TINY, golden, spec};
 
 #[test]
 fn the_five_operators_of_nnunet_equal_torch() {

@@ -1,16 +1,12 @@
 //! The same tiny U-Net as tract's tests (tests/data/segment/make_onnx.py), against torch.
 
-use ndarray::{Array4, Array5};
+use ndarray::Array5;
 
 use super::*;
-use crate::engine::conformance::{self, GoldenPatch};
+use crate::engine::conformance;
+use crate::engine::fake::tiny::{TINY, golden, spec};
 
-const TINY: &[u8] = include_bytes!("../../../tests/data/segment/tiny.onnx");
 const F32: Options<'static> = Options { precision: Precision::F32, threads: 1, cache: None };
-
-fn spec() -> EngineSpec {
-    EngineSpec { batch: 1, channels: 4, classes: 4, patch: [8, 16, 16] }
-}
 
 /// Whether the library is here; says so if not. Where OpenVINO was set up on purpose it must
 /// be.
@@ -22,21 +18,6 @@ fn there() -> bool {
             println!("skipped: {reason}");
             false
         }
-    }
-}
-
-fn floats(bytes: &[u8], shape: [usize; 4]) -> Array4<f32> {
-    let (words, _) = bytes.as_chunks::<4>();
-    Array4::from_shape_vec(shape, words.iter().map(|w| f32::from_le_bytes(*w)).collect()).unwrap()
-}
-
-fn golden() -> GoldenPatch {
-    let input = include_bytes!("../../../tests/data/segment/tiny_input.f32");
-    let expected = include_bytes!("../../../tests/data/segment/tiny_expected.f32");
-    GoldenPatch {
-        input: floats(input, [4, 8, 16, 16]),
-        expected: floats(expected, [4, 4, 8, 8]),
-        stride: [2, 2, 2],
     }
 }
 

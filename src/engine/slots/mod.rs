@@ -22,12 +22,15 @@ use super::bundle::signature::Trust;
 use super::bundle::terms::Device;
 use super::bundle::{Bundle, Role};
 use super::conformance;
+use crate::failpoint::failpoint;
 
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod slots_tests;
 mod state;
+#[cfg(test)]
+mod state_tests;
 mod types;
 
 pub use state::{FORMAT, State};
@@ -447,14 +450,3 @@ pub fn try_out(dir: &Path, runtime: &Runtime) -> Result<String, EngineError> {
     }
     Ok(words.join("; "))
 }
-
-/// In tests: ends the process on the spot, as a power cut would, where the environment says.
-#[cfg(test)]
-fn failpoint(name: &str) {
-    if std::env::var("HEPALERT_FAILPOINT").is_ok_and(|wanted| wanted == name) {
-        std::process::abort();
-    }
-}
-
-#[cfg(not(test))]
-const fn failpoint(_name: &str) {}
