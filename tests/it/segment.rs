@@ -143,3 +143,33 @@ fn bundles_are_listed_inspected_verified_and_tested() {
     let listed = document(&run(&["list"], dir.path()));
     assert_eq!(listed[0]["usable"], false);
 }
+
+/// The first network is loaded and sound, the second is not: there is no half a cascade.
+#[test]
+fn a_cascade_whose_second_network_fails_is_refused_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
+    let engine = dir.path().join("engine");
+    fs::create_dir(&engine).unwrap();
+    for file in fs::read_dir(source).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, engine.join(file.file_name().unwrap())).unwrap();
+    }
+    let path = engine.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let expected = &mut manifest["networks"]["reclassify"]["golden"]["expected"];
+    let zeros = vec![0; expected["bytes"].as_u64().unwrap() as usize];
+    let hash: String = Sha256::digest(&zeros).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(engine.join(expected["path"].as_str().unwrap()), zeros).unwrap();
+    expected["sha256"] = json!(hash);
+    fs::write(path, manifest.to_string()).unwrap();
+    let out = dir.path().join("report");
+    let phase = phases(dir.path()).remove(2);
+    let mut command = hepalert();
+    command.args(["analyze", "--threads", "1", "--phase", &phase, "--engine"]).arg(&engine);
+    let output = command.arg("--out").arg(&out).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("reclassify.onnx") && said.contains("ask for a new bundle"), "{said}");
+    assert!(!out.exists(), "nothing was written");
+}

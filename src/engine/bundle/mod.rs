@@ -12,7 +12,7 @@ use ndarray::Array4;
 use crate::study::{Phase, Setting};
 
 use super::backend::{Precision, Runtime};
-use super::{Engine, EngineError, conformance};
+use super::{Engine, EngineError, EngineSpec, conformance};
 
 mod container;
 mod files;
@@ -176,22 +176,38 @@ impl Bundle {
         &self.parts.training
     }
 
-    /// Loads one engine per fold, for as many patches per call as the runtime says. Each file is checked again as it is read, and each engine
-    /// has passed its golden patch when this returns.
+    /// Loads one engine per fold, for as many patches per call as the runtime says. Each file
+    /// is checked again as it is read, and each engine has passed its golden patch when this
+    /// returns.
     ///
     /// # Errors
-    /// Any [`EngineError`]; the first engine that fails ends the loading.
+    /// Any [`EngineError`]; the first engine that fails ends the loading, and those loaded
+    /// before it are gone when this returns.
     pub fn load(&self, role: Role, runtime: &Runtime) -> Result<Vec<Box<dyn Engine>>, EngineError> {
-        let plan = self.require(role)?;
         let precision = role.precision(runtime.precision);
         let runtime = &Runtime { precision, ..runtime.clone() };
+        self.load_by(role, runtime, &mut |bytes, name, spec| runtime.compile(bytes, name, spec))
+    }
+
+    /// [`Bundle::load`] by another compiler than the runtime's.
+    fn load_by(
+        &self,
+        role: Role,
+        runtime: &Runtime,
+        compile: Compile<'_>,
+    ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+        let plan = self.require(role)?;
         let mut engines = Vec::with_capacity(plan.files.len());
         for (fold, file) in plan.files.iter().enumerate() {
             let golden = self.golden(role, fold)?;
             let bytes = file.read(&self.dir)?;
-            let mut engine = runtime.compile(&bytes, file.path(), &plan.spec(runtime.batch))?;
-            conformance::self_test(engine.as_mut(), &golden, precision.tolerance())?;
-            engines.push(engine);
+            let tested =
+                compile(&bytes, file.path(), &plan.spec(runtime.batch)).and_then(|mut engine| {
+                    let tolerance = runtime.precision.tolerance();
+                    conformance::self_test(engine.as_mut(), &golden, tolerance)?;
+                    Ok(engine)
+                });
+            engines.push(tested.map_err(|error| in_file(file, error))?);
         }
         Ok(engines)
     }
@@ -244,7 +260,35 @@ impl Bundle {
     }
 }
 
+/// Makes an engine of a file's bytes; the name is for messages.
+type Compile<'a> =
+    &'a mut dyn FnMut(&[u8], &str, &EngineSpec) -> Result<Box<dyn Engine>, EngineError>;
+
+/// What may help where a network is not what its bundle promises.
+const HELP: &str = "try another backend or precision, or ask for a new bundle";
+
+/// A refusal of a network with the network's file and what may help. Backends begin with the
+/// name of the file where it is the file that they refuse, and not the machine.
+fn in_file(file: &BundleFile, error: EngineError) -> EngineError {
+    let name = file.path();
+    match error {
+        EngineError::SelfTest { reason } => {
+            EngineError::SelfTest { reason: format!("{name}: {reason}; {HELP}") }
+        }
+        EngineError::Backend { backend, reason } if reason.starts_with(&format!("{name}: ")) => {
+            EngineError::Backend { backend, reason: format!("{reason}; {HELP}") }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod loading_tests;
 #[cfg(test)]
 mod package_tests;
+#[cfg(test)]
+mod signature_tests;
+#[cfg(test)]
+mod terms_tests;
 #[cfg(test)]
 mod tests;
