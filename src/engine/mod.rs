@@ -4,7 +4,7 @@
 //! in. Refuses to know what the channels mean: normalising and reading logits belong to
 //! `segment` and `reclassify`.
 
-use ndarray::{ArrayView5, ArrayViewMut5};
+use ndarray::{Array5, ArrayView5, ArrayViewMut5};
 
 pub mod backend;
 pub mod bundle;
@@ -104,4 +104,36 @@ pub trait Engine: Send {
         patches: ArrayView5<'_, f32>,
         logits: ArrayViewMut5<'_, f32>,
     ) -> Result<(), EngineError>;
+
+    /// [`Engine::infer`] for one who only looks: `look` is given the logits where they lie,
+    /// once, if there is no error. That is the caller's `room`, or the engine's own memory
+    /// where it has some: then nothing is copied, and `room` holds anything.
+    ///
+    /// # Errors
+    /// As [`Engine::infer`].
+    fn infer_in_place(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        room: &mut Array5<f32>,
+        look: &mut dyn FnMut(ArrayView5<'_, f32>),
+    ) -> Result<(), EngineError> {
+        self.infer(patches, room.view_mut())?;
+        look(room.view());
+        Ok(())
+    }
+
+    /// Where the work is done: whoever has other work decides by it whether to do that
+    /// meanwhile or afterwards.
+    fn place(&self) -> Place {
+        Place::Cores
+    }
+}
+
+/// Where an engine works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On all cores of the CPU: other work beside it takes more from it than it gains.
+    Cores,
+    /// On a device of its own: the cores are free meanwhile.
+    Device,
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use ndarray::{ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis};
+use ndarray::{Array5, ArrayView5, ArrayViewMut4, ArrayViewMut5, Axis};
 use openvino::{
     CompiledModel, Core, DeviceType, ElementType, InferRequest, InferenceError, Model, Node,
     PropertyKey, RwPropertyKey, Shape, Tensor,
@@ -102,14 +102,48 @@ impl Engine for OpenVinoEngine {
         assert_eq!(patches.shape(), self.spec.input_shape(), "patches as the spec says");
         assert_eq!(logits.shape(), self.spec.output_shape(), "logits as the spec says");
         let ran = self.run(patches, &mut logits);
+        self.settled(ran)
+    }
+
+    fn infer_in_place(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        room: &mut Array5<f32>,
+        look: &mut dyn FnMut(ArrayView5<'_, f32>),
+    ) -> Result<(), EngineError> {
+        if self.spec.batch > 1 {
+            self.infer(patches, room.view_mut())?;
+            look(room.view());
+            return Ok(());
+        }
+        assert_eq!(patches.shape(), self.spec.input_shape(), "patches as the spec says");
+        let shape = self.spec.output_shape();
+        let lane = &mut self.lanes[0];
+        let mut ran = lane.start(patches.index_axis(Axis(0), 0));
+        if ran.is_ok() {
+            ran = lane.logits().map(|values| look(view(shape, values)));
+        }
+        self.settled(ran)
+    }
+}
+
+impl OpenVinoEngine {
+    /// After a failure nothing runs any more: it would refuse the next call.
+    fn settled(&mut self, ran: Result<(), InferenceError>) -> Result<(), EngineError> {
         if ran.is_err() {
             for lane in &mut self.lanes {
-                // What still runs would refuse the next call.
                 let _ = lane.request.wait(WAIT_MS);
             }
         }
         ran.map_err(|error| backend(&error.to_string()))
     }
+}
+
+fn view(shape: [usize; 5], values: &[f32]) -> ArrayView5<'_, f32> {
+    let Ok(view) = ArrayView5::from_shape(shape, values) else {
+        unreachable!("the network's output was checked when it was loaded")
+    };
+    view
 }
 
 /// One request and its buffers, which are the library's own.
@@ -138,9 +172,14 @@ impl Lane {
         self.request.infer_async()
     }
 
-    fn collect(&mut self, mut logits: ArrayViewMut4<'_, f32>) -> Result<(), InferenceError> {
+    /// Waits for the answer.
+    fn logits(&mut self) -> Result<&[f32], InferenceError> {
         self.request.wait(WAIT_MS)?;
-        let buffer = self.output.get_data::<f32>()?;
+        self.output.get_data::<f32>()
+    }
+
+    fn collect(&mut self, mut logits: ArrayViewMut4<'_, f32>) -> Result<(), InferenceError> {
+        let buffer = self.logits()?;
         match logits.as_slice_mut() {
             Some(values) => values.copy_from_slice(buffer),
             None => logits.iter_mut().zip(buffer).for_each(|(to, from)| *to = *from),

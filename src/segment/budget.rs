@@ -1,9 +1,9 @@
 //! How much memory a study will need, known before anything is allocated.
 
-use crate::engine::bundle::Sums;
+use crate::engine::bundle::{Fusion, Sums};
 use crate::study::AlignedStudy;
 
-use super::feed::SETS;
+use super::feed::MOST_SETS;
 use super::folds::slab_count;
 use super::passes::group_size;
 use super::preprocess::Geometry;
@@ -62,12 +62,17 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     let slab = kept.saturating_mul(pz as u64).saturating_add(plane.saturating_mul(2));
     let slabs_bytes = slab.saturating_mul(slabs as u64).saturating_add(plane);
     // Patches and logits of the calls on their way, and the means of the open tiles.
-    let calls = f32s(&[SETS, plan.batch, network.channels + classes, pz, py, px]);
+    let calls = f32s(&[MOST_SETS, plan.batch, network.channels + classes, pz, py, px]);
+    let probabilities = match network.fusion {
+        Fusion::Logits => 0,
+        Fusion::Probabilities => f32s(&[plan.batch, classes, pz, py, px]),
+    };
     let open = group_size(1 << network.mirror_axes.len(), plan.batch);
     let air = match plan.air {
         AirTiles::RunAll => 0,
         AirTiles::RunOnce => 1,
     };
+    let calls = calls.saturating_add(probabilities);
     let patches = calls.saturating_add(f32s(&[slabs, open + air, classes, pz, py, px]));
     let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
     let slice = f32s(&[3, cropped_y, cropped_x]);

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array5, ArrayView4, ArrayView5, ArrayViewMut4, Axis, Slice};
+use ndarray::{Array5, ArrayView4, ArrayView5, ArrayViewMut4, Axis, Slice, Zip};
 
 use super::tiles::Tiling;
 
@@ -127,7 +127,9 @@ fn cut(
         let covered = skipped..skipped + (last - first);
         target.slice_axis_inplace(Axis(axis + 1), Slice::from(covered));
     }
-    target.assign(&source);
+    Zip::from(target.axis_iter_mut(Axis(1)))
+        .and(source.axis_iter(Axis(1)))
+        .par_for_each(|mut target, source| target.assign(&source));
 }
 
 /// A batch of answers with the flipped axes turned back.
@@ -140,7 +142,7 @@ pub(super) fn unflipped<'a>(answer: ArrayView4<'a, f32>, axes: &[usize]) -> Arra
 }
 
 /// The places of a batch that count.
-pub(super) fn answers<'a>(pass: &Pass, logits: &'a Array5<f32>) -> ArrayView5<'a, f32> {
+pub(super) fn answers<'a>(pass: &Pass, logits: &'a ArrayView5<'_, f32>) -> ArrayView5<'a, f32> {
     logits.slice_axis(Axis(0), Slice::from(..pass.slots.len()))
 }
 

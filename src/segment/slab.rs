@@ -3,60 +3,113 @@
 //! Owns blending: a tile's scores times its weights, added up, and divided by the sum of the
 //! weights once a slice is complete. Sums that are rounded to f16 are kept in two bytes.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis};
 use rayon::prelude::*;
 
 use crate::engine::bundle::Sums;
 use crate::image::vector::widest;
 
-use super::half::{Half, round_to_f16};
+use super::half::round_to_f16;
 use super::tiles::Tiling;
 use super::{Plan, SegmentError};
 
 /// A number as the slab keeps it.
 pub(super) trait Kept: Copy + Default + Send + Sync {
-    /// Sums of this size and more are not kept, nor is NaN.
-    const TOO_LARGE: f32;
-    fn keep(value: f32) -> Self;
-    fn value(self) -> f32;
-    fn rounded(value: f32) -> f32;
+    /// Adds `scores * weights` to a row of sums; false if a sum has become no number, or too
+    /// large to be kept.
+    fn add_row(sums: &mut [Self], scores: &[f32], weights: &[f32]) -> bool;
+    /// Adds a row of weights.
+    fn add_weights(sums: &mut [Self], weights: &[f32]);
+    /// Writes sums over weights.
+    fn divide(mean: &mut [f32], sums: &[Self], weights: &[Self]);
+    /// Its bits, or more.
+    fn bits(self) -> u32;
 }
 
 impl Kept for f32 {
-    const TOO_LARGE: f32 = f32::INFINITY;
     #[inline(always)]
-    fn keep(value: f32) -> f32 {
-        value
+    fn add_row(sums: &mut [f32], scores: &[f32], weights: &[f32]) -> bool {
+        add_products(sums, scores, weights, f32::INFINITY)
     }
     #[inline(always)]
-    fn value(self) -> f32 {
-        self
+    fn add_weights(sums: &mut [f32], weights: &[f32]) {
+        sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
     }
     #[inline(always)]
-    fn rounded(value: f32) -> f32 {
-        value
+    fn divide(mean: &mut [f32], sums: &[f32], weights: &[f32]) {
+        mean.iter_mut().zip(sums).zip(weights).for_each(|((mean, sum), w)| *mean = sum / w);
+    }
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.to_bits()
     }
 }
 
-impl Kept for Half {
-    const TOO_LARGE: f32 = Half::OVERFLOW;
+/// Numbers that are widened at a time: they stay in the nearest cache.
+const WIDE: usize = 128;
+/// From here on numbers round to infinity in f16.
+const F16_OVERFLOW: f32 = 65520.0;
+
+/// Conversions are the processor's own where it has them, and round half to even.
+impl Kept for f16 {
     #[inline(always)]
-    fn keep(value: f32) -> Half {
-        Half::of(value)
+    fn add_row(sums: &mut [f16], scores: &[f32], weights: &[f32]) -> bool {
+        let mut sound = true;
+        let mut wide = [0.0; WIDE];
+        let parts = sums.chunks_mut(WIDE).zip(scores.chunks(WIDE)).zip(weights.chunks(WIDE));
+        for ((sums, scores), weights) in parts {
+            let wide = &mut wide[..sums.len()];
+            sums.convert_to_f32_slice(wide);
+            sound &= add_products(wide, scores, weights, F16_OVERFLOW);
+            sums.convert_from_f32_slice(wide);
+        }
+        sound
     }
     #[inline(always)]
-    fn value(self) -> f32 {
-        Half::value(self)
+    fn add_weights(sums: &mut [f16], weights: &[f32]) {
+        for (sums, weights) in sums.chunks_mut(WIDE).zip(weights.chunks(WIDE)) {
+            let mut wide = [0.0; WIDE];
+            let wide = &mut wide[..sums.len()];
+            sums.convert_to_f32_slice(wide);
+            f32::add_weights(wide, weights);
+            sums.convert_from_f32_slice(wide);
+        }
     }
     #[inline(always)]
-    fn rounded(value: f32) -> f32 {
-        round_to_f16(value)
+    fn divide(mean: &mut [f32], sums: &[f16], weights: &[f16]) {
+        let parts = mean.chunks_mut(WIDE).zip(sums.chunks(WIDE)).zip(weights.chunks(WIDE));
+        for ((mean, sums), weights) in parts {
+            let (mut wide_sums, mut wide_weights) = ([0.0; WIDE], [0.0; WIDE]);
+            let (sum, weight) = (&mut wide_sums[..sums.len()], &mut wide_weights[..sums.len()]);
+            sums.convert_to_f32_slice(sum);
+            weights.convert_to_f32_slice(weight);
+            f32::divide(mean, sum, weight);
+            mean.iter_mut().for_each(|mean| *mean = round_to_f16(*mean));
+        }
     }
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        u32::from(self.to_bits())
+    }
+}
+
+/// Adds `scores * weights`; false if a sum is no number, or not below `too_large`.
+#[inline(always)]
+fn add_products(sums: &mut [f32], scores: &[f32], weights: &[f32], too_large: f32) -> bool {
+    let mut lost = 0_u32;
+    for ((sum, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
+        *sum += score * weight;
+        let fits = sum.abs() < too_large;
+        lost |= u32::from(!fits);
+    }
+    lost == 0
 }
 
 /// A ring of slices in the precision of a network.
 pub(super) enum Slab {
-    F16(Ring<Half>),
+    F16(Ring<f16>),
     F32(Ring<f32>),
 }
 
@@ -137,7 +190,7 @@ impl<S: Kept> Place<S> {
             at..at + columns
         };
         for (y, weights) in weights.outer_iter().enumerate() {
-            add_weights(&mut self.weights[span(y, weights.len())], row(weights));
+            S::add_weights(&mut self.weights[span(y, weights.len())], row(weights));
         }
         let height = weights.nrows();
         let mut sound = true;
@@ -150,7 +203,7 @@ impl<S: Kept> Place<S> {
                     touch(rows.map(|y| &sums[span(y, weights.len())]));
                 }
                 let sums = &mut sums[span(y, weights.len())];
-                sound &= add_row(sums, row(scores), row(weights));
+                sound &= S::add_row(sums, row(scores), row(weights));
             }
         }
         sound
@@ -202,54 +255,26 @@ impl<S: Kept> Ring<S> {
             let Some(mean) = mean.as_slice_mut() else { unreachable!("planes are whole") };
             widest(
                 #[inline(always)]
-                || divide(mean, sums, weights),
+                || S::divide(mean, sums, weights),
             );
+            sums.fill(S::default());
         });
         weights.fill(S::default());
         emit(self.mean.view());
     }
 }
 
-/// Adds `scores * weights`; false if a sum has become too large or no number.
-#[inline(always)]
-fn add_row<S: Kept>(sums: &mut [S], scores: &[f32], weights: &[f32]) -> bool {
-    let mut lost = 0_u32;
-    for ((kept, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
-        let sum = kept.value() + score * weight;
-        let fits = sum.abs() < S::TOO_LARGE;
-        lost |= u32::from(!fits);
-        *kept = S::keep(sum);
-    }
-    lost == 0
-}
-
 /// Reads one number of every cache line, so that all of them are on their way at once: the rows
 /// of a tile lie too far apart for the processor to foresee them.
 #[inline(always)]
 fn touch<'a, S: Kept + 'a>(rows: impl Iterator<Item = &'a [S]>) {
-    let mut sum = 0.0;
+    let mut sum = 0_u32;
     for row in rows {
         for kept in row.iter().step_by(64 / size_of::<S>()) {
-            sum += kept.value();
+            sum = sum.wrapping_add(kept.bits());
         }
     }
     std::hint::black_box(sum);
-}
-
-#[inline(always)]
-fn add_weights<S: Kept>(sums: &mut [S], weights: &[f32]) {
-    for (kept, &weight) in sums.iter_mut().zip(weights) {
-        *kept = S::keep(kept.value() + weight);
-    }
-}
-
-/// Writes sums over weights and clears the sums.
-#[inline(always)]
-fn divide<S: Kept>(mean: &mut [f32], sums: &mut [S], weights: &[S]) {
-    for ((mean, sum), weight) in mean.iter_mut().zip(sums).zip(weights) {
-        *mean = S::rounded(sum.value() / weight.value());
-        *sum = S::default();
-    }
 }
 
 #[inline(always)]

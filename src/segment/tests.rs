@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ndarray::{Array3, Array4, ArrayView5, ArrayViewMut5};
+use ndarray::{Array3, Array4, Array5, ArrayView5, ArrayViewMut5};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,6 +17,7 @@ use crate::volume::{Grid, Volume};
 
 mod half_sums;
 mod oracle;
+mod places;
 mod stages;
 
 const PATCH: [usize; 3] = [4, 8, 6];

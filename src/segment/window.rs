@@ -3,17 +3,16 @@
 //! Tiles run with z outermost, so only one patch depth of class scores is ever live: a ring
 //! of slices, each handed to the caller once no later tile reaches it.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, Axis, s};
+use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, ArrayView5, Axis, s};
 use rayon::prelude::*;
 
 use crate::engine::Engine;
 use crate::engine::bundle::Fusion;
 
 use super::air::Order;
-use super::feed::{Buffers, Feed, SETS};
+use super::feed::{self, Work};
 use super::folds::FoldSlabs;
 use super::gaussian::tile_weights;
 use super::meter::Meter;
@@ -46,34 +45,38 @@ pub(super) fn slide(
     let passes = Passes::new(order.run.len(), &network.mirror_axes, engines.len(), plan.batch);
     let mut blending = Blending::new(plan, &tiling, &order, &passes, [depth, height, width]);
     meter.busy.tiles_run += order.run.len();
-    let clock = meter.clock;
-    std::thread::scope(|scope| {
-        let feed = Feed::start(scope, engines, clock);
-        let mut free: Vec<Buffers> =
-            (0..SETS).map(|_| Buffers::new(&network.spec(plan.batch))).collect();
-        let mut todo = passes.iter();
-        let mut asked = VecDeque::with_capacity(SETS);
-        go_on(watch, blending.progress())?;
-        loop {
-            while let Some(mut buffers) = free.pop() {
-                let Some(pass) = todo.next() else { break };
-                meter.time(
-                    |busy| &mut busy.gather_s,
-                    || gather(&pass, &passes, (&tiling, &order.run), image, &mut buffers.patches),
-                );
-                feed.ask(pass.engine, buffers)?;
-                asked.push_back(pass);
-            }
-            let Some(pass) = asked.pop_front() else { return Ok(()) };
-            let mut buffers = meter.time(|busy| &mut busy.wait_s, || feed.take())?;
-            meter.busy.network_s += buffers.network_s;
-            meter.time(
-                |busy| &mut busy.blend_s,
-                || blending.take(&pass, &mut buffers.logits, watch, emit),
-            )?;
-            free.push(buffers);
-        }
-    })
+    go_on(watch, blending.progress())?;
+    let cutting = Cutting { passes: &passes, tiling: &tiling, order: &order, image };
+    let mut work = TileWork { cutting, blending: &mut blending, watch, emit };
+    feed::run(engines, &network.spec(plan.batch), passes.iter(), meter, &mut work)
+}
+
+/// Where patches come from.
+struct Cutting<'a> {
+    passes: &'a Passes,
+    tiling: &'a Tiling,
+    order: &'a Order,
+    /// `[channel, z, y, x]`.
+    image: ArrayView4<'a, f32>,
+}
+
+/// What is done around the networks.
+struct TileWork<'a, 'b> {
+    cutting: Cutting<'a>,
+    blending: &'b mut Blending<'a>,
+    watch: Watch<'b>,
+    emit: Emit<'b>,
+}
+
+impl Work for TileWork<'_, '_> {
+    fn fill(&mut self, pass: &Pass, patches: &mut Array5<f32>) {
+        let Cutting { passes, tiling, order, image } = &self.cutting;
+        gather(pass, passes, (tiling, &order.run), *image, patches);
+    }
+
+    fn take(&mut self, pass: &Pass, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError> {
+        self.blending.take(pass, logits, self.watch, self.emit)
+    }
 }
 
 /// Tells the watcher; after the last tile it is too late to stop.
@@ -100,7 +103,8 @@ struct Blending<'a> {
     passes: &'a Passes,
     tiling: &'a Tiling,
     order: &'a Order,
-    fusion: Fusion,
+    /// Where logits become probabilities, `[batch, class, z, y, x]`; none for logits.
+    probabilities: Option<Array5<f32>>,
     weights: Array3<f32>,
     slabs: FoldSlabs,
     /// Sums over mirrors, and over folds that share a slab, of the open group:
@@ -129,7 +133,8 @@ impl<'a> Blending<'a> {
             passes,
             tiling,
             order,
-            fusion: plan.network.fusion,
+            probabilities: (plan.network.fusion == Fusion::Probabilities)
+                .then(|| Array5::zeros(plan.network.spec(plan.batch).output_shape())),
             weights: tile_weights(plan.network.patch),
             slabs,
             sums: Array5::zeros((open, classes, z, y, x)),
@@ -148,18 +153,41 @@ impl<'a> Blending<'a> {
     fn take(
         &mut self,
         pass: &Pass,
-        logits: &mut Array5<f32>,
+        logits: ArrayView5<'_, f32>,
         watch: Watch<'_>,
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
-        self.sum(pass, logits)?;
+        match self.probabilities.take() {
+            None => self.take_scores(pass, logits, watch, emit),
+            Some(mut probabilities) => {
+                // Minus infinity would pass as a probability; of logits the sums tell.
+                if !answers(pass, &logits).iter().all(|v| v.is_finite()) {
+                    return Err(SegmentError::NotFinite);
+                }
+                probabilities.assign(&logits);
+                softmax(&mut probabilities);
+                let taken = self.take_scores(pass, probabilities.view(), watch, emit);
+                self.probabilities = Some(probabilities);
+                taken
+            }
+        }
+    }
+
+    fn take_scores(
+        &mut self,
+        pass: &Pass,
+        scores: ArrayView5<'_, f32>,
+        watch: Watch<'_>,
+        emit: Emit<'_>,
+    ) -> Result<(), SegmentError> {
+        self.sum(pass, &scores);
         if !pass.closes {
             return Ok(());
         }
         for place in pass.group.clone() {
             let tile = self.order.run[place];
             self.repeat_air(tile, watch, emit)?;
-            self.blend_answer(place - pass.group.start, tile, logits, emit)?;
+            self.blend_answer(place - pass.group.start, tile, &scores, emit)?;
             go_on(watch, self.progress())?;
         }
         if pass.group.end == self.order.run.len() {
@@ -169,21 +197,14 @@ impl<'a> Blending<'a> {
     }
 
     /// Adds the answers of a pass to their tiles, where a tile has several.
-    fn sum(&mut self, pass: &Pass, logits: &mut Array5<f32>) -> Result<(), SegmentError> {
-        if self.fusion == Fusion::Probabilities {
-            // Minus infinity would pass as a probability; of logits the sums tell.
-            if !answers(pass, logits).iter().all(|v| v.is_finite()) {
-                return Err(SegmentError::NotFinite);
-            }
-            softmax(logits);
-        }
+    fn sum(&mut self, pass: &Pass, scores: &ArrayView5<'_, f32>) {
         if self.sums.is_empty() {
-            return Ok(());
+            return;
         }
-        for (answer, &(tile, flip)) in answers(pass, logits).outer_iter().zip(&pass.slots) {
+        for (answer, &(tile, flip)) in answers(pass, scores).outer_iter().zip(&pass.slots) {
             let answer = unflipped(answer, self.passes.flip(flip));
             let slab = pass.engine % self.slabs.count();
-            let at = slab * self.passes.group() + tile - pass.group.start;
+            let at = self.at(slab, tile - pass.group.start);
             let mut sum = self.sums.index_axis_mut(Axis(0), at);
             if (pass.engine, flip) == (slab, 0) {
                 sum.assign(&answer);
@@ -191,7 +212,6 @@ impl<'a> Blending<'a> {
                 sum += &answer;
             }
         }
-        Ok(())
     }
 
     /// Blends the tiles of air before tile `end` that were not run.
@@ -218,23 +238,16 @@ impl<'a> Blending<'a> {
         &mut self,
         place: usize,
         tile: usize,
-        logits: &Array5<f32>,
+        answers: &ArrayView5<'_, f32>,
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
-        let several = !self.sums.is_empty();
+        self.average(place);
         let keep_air = self.order.air[tile] && self.order.air[tile + 1..].contains(&true);
         if keep_air {
             self.air.clear();
         }
-        let answers = self.passes.per_tile() / self.slabs.count();
         for slab in 0..self.slabs.count() {
-            let at = slab * self.passes.group() + place;
-            if several {
-                let mut sum = self.sums.index_axis_mut(Axis(0), at);
-                sum /= answers as f32;
-            }
-            let known = if several { &self.sums } else { logits };
-            let scores = known.index_axis(Axis(0), at);
+            let scores = known(&self.sums, answers, self.at(slab, place));
             self.slabs.add(slab, scores, &self.weights, self.tiling.start(tile))?;
             if keep_air {
                 self.air.push(scores.to_owned());
@@ -242,6 +255,23 @@ impl<'a> Blending<'a> {
         }
         self.finish_after(tile, emit);
         Ok(())
+    }
+
+    /// Turns the sums of a patch into means.
+    fn average(&mut self, place: usize) {
+        let runs = self.passes.per_tile() / self.slabs.count();
+        for slab in 0..self.slabs.count() {
+            let at = self.at(slab, place);
+            if !self.sums.is_empty() {
+                let mut sum = self.sums.index_axis_mut(Axis(0), at);
+                sum /= runs as f32;
+            }
+        }
+    }
+
+    /// Where the sums of a slab and a place of the group lie.
+    fn at(&self, slab: usize, place: usize) -> usize {
+        slab * self.passes.group() + place
     }
 
     /// Hands out the slices that no tile after this one reaches.
@@ -263,6 +293,15 @@ impl<'a> Blending<'a> {
             }
         });
     }
+}
+
+/// The scores of a patch: a mean if there are several answers, else the one.
+fn known<'a>(
+    sums: &'a Array5<f32>,
+    answers: &'a ArrayView5<'_, f32>,
+    at: usize,
+) -> ArrayView4<'a, f32> {
+    if sums.is_empty() { answers.index_axis(Axis(0), at) } else { sums.index_axis(Axis(0), at) }
 }
 
 /// Logits to probabilities, over the class axis.

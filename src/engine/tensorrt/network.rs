@@ -17,7 +17,7 @@ use ndarray::{ArrayView5, ArrayViewMut5, Axis, Slice};
 use super::abi::{Kind, Loaded, Tensor};
 use super::device::{Device, Memory, Pinned, words};
 use super::failed;
-use crate::engine::{Engine, EngineError, EngineSpec};
+use crate::engine::{Engine, EngineError, EngineSpec, Place};
 
 /// How patches reach the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +186,10 @@ impl Engine for Network {
             self.settle();
         }
         result.map_err(failed)
+    }
+
+    fn place(&self) -> Place {
+        Place::Device
     }
 }
 
