@@ -4,7 +4,7 @@
 //! Refuses an engine that leaves parts of its output unwritten, gives NaN or a constant, or
 //! differs from the stored logits.
 
-use ndarray::{Array4, Array5, ArrayView4, Axis, s};
+use ndarray::{Array4, Array5, ArrayView1, ArrayView4, Axis, s};
 
 use super::bundle::Tolerance;
 use super::{Engine, EngineError};
@@ -24,12 +24,16 @@ pub struct GoldenPatch {
     pub expected: Array4<f32>,
     /// Sampling of `expected`.
     pub stride: [usize; 3],
+    /// Whether classes are regions, which overlap: each is inside or outside by itself, and
+    /// which of two is the higher says nothing.
+    pub regions: bool,
 }
 
 /// How close an engine came to its golden logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Conformity {
-    /// Share of the sampled voxels whose best class is the expected one, or tied with it.
+    /// Share of the sampled voxels whose best class is the expected one, or tied with it; of
+    /// regions, of those that are in the expected regions and no others.
     pub argmax_agreement: f64,
     /// Largest difference of one logit.
     pub logit_difference: f32,
@@ -61,7 +65,7 @@ pub fn self_test(
     for logits in logits.outer_iter() {
         let sampled = logits.slice(s![.., ..;sz, ..;sy, ..;sx]);
         check_plain(sampled)?;
-        conformity = conformity.worse(compare(sampled, golden.expected.view())?);
+        conformity = conformity.worse(compare(sampled, golden)?);
     }
     let close = conformity.logit_difference <= tolerance.logit_difference
         && conformity.argmax_agreement >= tolerance.argmax_agreement;
@@ -126,10 +130,8 @@ fn check_plain(logits: ArrayView4<'_, f32>) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn compare(
-    found: ArrayView4<'_, f32>,
-    expected: ArrayView4<'_, f32>,
-) -> Result<Conformity, EngineError> {
+fn compare(found: ArrayView4<'_, f32>, golden: &GoldenPatch) -> Result<Conformity, EngineError> {
+    let expected = &golden.expected;
     if found.shape() != expected.shape() {
         return failed(format!("{:?} logits, expected {:?}", found.shape(), expected.shape()));
     }
@@ -142,13 +144,22 @@ fn compare(
     let mut voxels = 0_usize;
     for (a, b) in found.lanes(Axis(0)).into_iter().zip(expected.lanes(Axis(0))) {
         voxels += 1;
-        let chosen = best(a.iter());
-        agreeing += usize::from(b[best(b.iter())] - b[chosen] <= TIE);
+        agreeing += usize::from(if golden.regions { same_regions(a, b) } else { same_best(a, b) });
     }
     Ok(Conformity {
         argmax_agreement: agreeing as f64 / voxels.max(1) as f64,
         logit_difference: largest,
     })
+}
+
+/// Whether the best class is the expected one, or was tied with it.
+fn same_best(found: ArrayView1<'_, f32>, expected: ArrayView1<'_, f32>) -> bool {
+    expected[best(expected.iter())] - expected[best(found.iter())] <= TIE
+}
+
+/// Whether every region is on the expected side of the sigmoid's half, or was on neither.
+fn same_regions(found: ArrayView1<'_, f32>, expected: ArrayView1<'_, f32>) -> bool {
+    found.iter().zip(expected).all(|(&a, &b)| (a > 0.0) == (b > 0.0) || b.abs() <= TIE)
 }
 
 /// Index of the largest value; the lowest index of equal ones.

@@ -72,6 +72,7 @@ pub(crate) mod tiny {
             input: floats(input, [4, 8, 16, 16]),
             expected: floats(expected, [4, 4, 8, 8]),
             stride: [2, 2, 2],
+            regions: false,
         }
     }
 }

@@ -256,6 +256,7 @@ impl Bundle {
             input: shaped([plan.channels, z, y, x], input, &plan.golden.input)?,
             expected: shaped([classes, oz, oy, ox], expected, file)?,
             stride,
+            regions: matches!(plan.decision, Decision::Regions(_)),
         })
     }
 }

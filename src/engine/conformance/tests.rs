@@ -17,7 +17,7 @@ fn golden(engine: &mut dyn Engine) -> GoldenPatch {
     });
     let logits = run(engine, &input).unwrap();
     let expected = logits.slice(s![0, .., ..;2, ..;3, ..;4]).to_owned();
-    GoldenPatch { input, expected, stride: [2, 3, 4] }
+    GoldenPatch { input, expected, stride: [2, 3, 4], regions: false }
 }
 
 /// An engine whose output is spoiled after the fact.
@@ -99,4 +99,24 @@ fn nan_among_the_expected_logits_is_refused() {
     let mut golden = golden(&mut engine());
     golden.expected[[1, 0, 0, 0]] = f32::NAN;
     assert!(self_test(&mut engine(), &golden, Tolerance::F32).is_err());
+}
+
+/// Half precision, in which two certain regions change places and an uncertain one wavers.
+#[test]
+fn of_regions_the_side_counts_and_not_the_order() {
+    let golden = |values: [f32; 3], regions| GoldenPatch {
+        input: Array4::zeros((1, 4, 6, 8)),
+        expected: Array4::from_shape_fn((3, 2, 2, 2), |(class, ..)| values[class]),
+        stride: [2, 3, 4],
+        regions,
+    };
+    let agreement = |found: [f32; 3], expected: [f32; 3], regions| {
+        let found = Array4::from_shape_fn((3, 2, 2, 2), |(class, ..)| found[class]);
+        compare(found.view(), &golden(expected, regions)).unwrap().argmax_agreement
+    };
+    assert_eq!(agreement([5.0, 5.1, -4.0], [5.1, 5.0, -4.0], true), 1.0);
+    assert_eq!(agreement([5.0, 5.1, -4.0], [5.1, 5.0, -4.0], false), 0.0);
+    assert_eq!(agreement([5.0, 4.0, 0.1], [5.0, 4.0, -0.1], true), 0.0);
+    assert_eq!(agreement([5.0, 4.0, 0.1], [5.0, 4.0, -0.1], false), 1.0);
+    assert_eq!(agreement([5.0, 4.0, 0.0001], [5.0, 4.0, -0.0001], true), 1.0);
 }
