@@ -46,11 +46,13 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     let [pz, py, px] = network.patch;
     let classes = network.classes.len();
     let prepared = f32s(&[network.channels, z, y, x]);
-    // One channel cropped, and at worst one more resized in plane only.
+    // One channel cropped, at worst one more resized in plane only, and a mask.
     let [_, cropped_y, cropped_x] = geometry.cropped_shape();
     let channel = f32s(&geometry.cropped_shape());
     let half_resized = f32s(&[geometry.cropped_shape()[0], y, x]);
-    let preparing = channel.saturating_add(half_resized);
+    let masked = network.normalisation.iter().any(|scheme| scheme.wants_mask());
+    let mask = if masked { channel / 4 } else { 0 };
+    let preparing = channel.saturating_add(half_resized).saturating_add(mask);
     // Class sums and weights of one patch depth; the finished slice, and two for blending
     // along z.
     let plane = f32s(&[classes + 1, y.max(py), x.max(px)]);

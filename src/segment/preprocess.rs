@@ -126,38 +126,59 @@ pub fn prepare(study: &AlignedStudy, plan: &Plan) -> Result<Prepared, SegmentErr
     let separate = should_separate_z(geometry.study_spacing_mm, network.spacing_mm);
     let wants_mask = network.normalisation.iter().any(|scheme| scheme.wants_mask());
     let mask = wants_mask.then(|| nonzero_mask(study, &geometry));
-    for (channel, mut out) in voxels.outer_iter_mut().enumerate() {
+    for (channel, out) in voxels.outer_iter_mut().enumerate() {
         let (_, volume) = &study.phases()[channel];
-        let mut image = geometry.cropped(volume.voxels().view());
-        let mut scheme = network.normalisation[channel];
-        // A mask is looked up per voxel, so such an image is made whole first.
-        let masked = mask.as_ref().filter(|_| scheme.wants_mask()).map(|mask| {
-            let mut whole = image.as_standard_layout().into_owned();
-            normalise_within(&mut whole, scheme, mask.view());
-            whole
-        });
-        if let Some(whole) = &masked {
-            (image, scheme) = (whole.view(), Normalisation::None);
-        }
-        let scheme = Pointwise::of(scheme, image);
-        let normalised = |v| scheme.map_or(v, |scheme| scheme.apply(v));
-        if image.dim() == out.dim() {
-            Zip::from(&mut out).and(image).par_for_each(|out, &v| *out = normalised(v));
-        } else if (network.resampling, separate) == (Resampling::Default, Some(0)) {
-            resize_cubic_slices(geometry.cropped_shape(), out, &|z, slice| {
-                let source = image.index_axis(Axis(0), z);
-                Zip::from(slice).and(source).for_each(|out, &v| *out = normalised(v));
-            });
-        } else {
-            let mut whole = image.as_standard_layout().into_owned();
-            whole.par_mapv_inplace(normalised);
-            match network.resampling {
-                Resampling::Default => resize_cubic(whole.view(), out, separate),
-                Resampling::Torch => resize_torch(whole.view(), out, separate),
+        let image = geometry.cropped(volume.voxels().view());
+        let scheme = network.normalisation[channel];
+        match mask.as_ref().filter(|_| scheme.wants_mask()) {
+            // A mask is looked up per voxel, so such an image is made whole first.
+            Some(mask) => {
+                let mut whole = image.as_standard_layout().into_owned();
+                normalise_within(&mut whole, scheme, mask.view());
+                resize(whole.view(), out, network.resampling, separate);
             }
+            None => normalise_and_resize(image, out, scheme, (network.resampling, separate)),
         }
     }
     Ok(Prepared { voxels, geometry })
+}
+
+/// Without a copy of the image where that can be.
+fn normalise_and_resize(
+    image: ArrayView3<'_, f32>,
+    mut out: ArrayViewMut3<'_, f32>,
+    scheme: Normalisation,
+    (resampling, separate): (Resampling, Option<usize>),
+) {
+    let scheme = Pointwise::of(scheme, image);
+    let normalised = |v| scheme.map_or(v, |scheme| scheme.apply(v));
+    if image.dim() == out.dim() {
+        Zip::from(&mut out).and(image).par_for_each(|out, &v| *out = normalised(v));
+    } else if (resampling, separate) == (Resampling::Default, Some(0)) {
+        resize_cubic_slices(image.dim().into(), out, &|z, slice| {
+            let source = image.index_axis(Axis(0), z);
+            Zip::from(slice).and(source).for_each(|out, &v| *out = normalised(v));
+        });
+    } else {
+        let mut whole = image.as_standard_layout().into_owned();
+        whole.par_mapv_inplace(normalised);
+        resize(whole.view(), out, resampling, separate);
+    }
+}
+
+/// An image that is whole, by one of nnU-Net's two functions; neither touches one that has the
+/// shape already.
+fn resize(
+    image: ArrayView3<'_, f32>,
+    mut out: ArrayViewMut3<'_, f32>,
+    resampling: Resampling,
+    separate: Option<usize>,
+) {
+    match resampling {
+        _ if image.dim() == out.dim() => out.assign(&image),
+        Resampling::Default => resize_cubic(image, out, separate),
+        Resampling::Torch => resize_torch(image, out, separate),
+    }
 }
 
 /// The voxels of the crop that are not 0 in every phase, and those that they enclose

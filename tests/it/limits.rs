@@ -14,7 +14,7 @@ use hepalert::engine::bundle::{
 use hepalert::engine::{Engine, EngineError, EngineSpec};
 use hepalert::image::normalise::Normalisation;
 use hepalert::intake::{load, study_key};
-use hepalert::segment::{AirTiles, Plan, SegmentError, largest_batch, prepare, segment_prepared};
+use hepalert::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
 use hepalert::study::{AlignedStudy, Phase, Study};
 use hepalert::volume::nifti::write::write_f32;
 use hepalert::volume::{Grid, Volume};
@@ -160,8 +160,6 @@ fn the_configured_budget_reaches_the_inference_process() {
 }
 
 const PATCH: [usize; 3] = [4, 32, 32];
-const CLASSES: usize = 128;
-const SIDE: usize = 96;
 
 /// Every class a multiple of the voxel.
 struct Multiples(EngineSpec);
@@ -186,16 +184,15 @@ impl Engine for Multiples {
     }
 }
 
-/// A first stage of many classes, so that these would show.
-fn plan() -> Plan {
+fn plan(classes: usize, spacing_mm: [f64; 3]) -> Plan {
     let file = || BundleFile::new("none", &"0".repeat(64), 0).unwrap();
     let network = NetworkPlan {
         files: vec![file()],
         reader: Reader::SimpleItk,
-        classes: (0..CLASSES).map(|class| format!("class{class}")).collect(),
+        classes: (0..classes).map(|class| format!("class{class}")).collect(),
         channels: 1,
         patch: PATCH,
-        spacing_mm: [5.0, 1.0, 1.0],
+        spacing_mm,
         transpose_forward: [0, 1, 2],
         normalisation: vec![Normalisation::None],
         resampling: Resampling::Default,
@@ -212,70 +209,116 @@ fn plan() -> Plan {
     Plan { network, batch: 1, air: AirTiles::RunAll, memory_budget_bytes: 0 }
 }
 
+const CLASSES: usize = 128;
+const SIDE: usize = 96;
+/// A volume of 17 MiB, of which a copy more shows.
+const LARGE: [usize; 3] = [68, 256, 256];
+
+/// A plan, and shape and spacing of the study it is for.
+fn case(name: &str) -> (Plan, [usize; 3], [f64; 3]) {
+    let thick = [5.0, 1.0, 1.0];
+    // Two classes: preparing needs more than sliding.
+    let finer = |spacing_mm| (plan(2, spacing_mm), LARGE, [1.0; 3]);
+    match name {
+        // A first stage of many classes, so that these would show.
+        "few" => (plan(CLASSES, thick), [24, SIDE, SIDE], thick),
+        "many" => (plan(CLASSES, thick), [168, SIDE, SIDE], thick),
+        "folds" => {
+            let mut plan = plan(CLASSES, thick);
+            plan.network.files = vec![plan.network.files[0].clone(); 3];
+            plan.network.mirror_axes = vec![1, 2];
+            plan.batch = 3;
+            (plan, [24, SIDE, SIDE], thick)
+        }
+        "f32" => {
+            let mut plan = plan(CLASSES, thick);
+            plan.network.sums = Sums::F32;
+            (plan, [24, SIDE, SIDE], thick)
+        }
+        "slices" => (plan(2, [5.0, 0.8, 0.9]), LARGE, thick),
+        "resampled" => finer([1.1, 0.9, 0.9]),
+        "torch" => {
+            let (mut plan, shape, spacing_mm) = finer([1.1, 0.9, 0.9]);
+            plan.network.resampling = Resampling::Torch;
+            (plan, shape, spacing_mm)
+        }
+        "masked" => {
+            let (mut plan, shape, spacing_mm) = finer([1.1, 0.9, 0.9]);
+            plan.network.normalisation = vec![Normalisation::ZScoreOfNonzero];
+            (plan, shape, spacing_mm)
+        }
+        other => panic!("{other}"),
+    }
+}
+
 /// Not a test by itself: the process whose memory is measured.
 #[test]
-#[ignore = "run as a child by the test below"]
+#[ignore = "run as a child by the tests below"]
 fn child_segments() {
-    let Ok(depth) = std::env::var("HEPALERT_TEST_SLICES") else { return };
-    let grid =
-        Arc::new(Grid::axial([depth.parse().unwrap(), SIDE, SIDE], [5.0, 1.0, 1.0], [0.0; 3]));
-    let voxels = Array3::from_shape_fn(grid.shape(), |(z, y, x)| (z + 2 * y + 3 * x) as f32 + 1.0);
+    let Ok(name) = std::env::var("HEPALERT_TEST_CASE") else { return };
+    let (mut plan, shape, spacing_mm) = case(&name);
+    let grid = Arc::new(Grid::axial(shape, spacing_mm, [0.0; 3]));
+    let voxels = Array3::from_shape_fn(shape, |(z, y, x)| (z + 2 * y + 3 * x) as f32 + 1.0);
     let study = Study {
         key: study_key(b"test", "1"),
         phases: [(Phase::Vp, Volume::new(grid, voxels))].into(),
     };
     let study = AlignedStudy::from_study(study, &[Phase::Vp]).unwrap();
-    let mut plan = plan();
-    let Err(SegmentError::OverBudget { needed, .. }) = largest_batch(&study, &plan, 1) else {
+    let Err(SegmentError::OverBudget { needed, .. }) = prepare(&study, &plan) else {
         panic!("nothing fits into no bytes");
     };
     plan.memory_budget_bytes = needed;
     let before = peak_memory_mib();
     let prepared = prepare(&study, &plan).unwrap();
-    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Multiples(plan.network.spec(1)))];
+    let engine = |_| Box::new(Multiples(plan.network.spec(plan.batch))) as Box<dyn Engine>;
+    let mut engines: Vec<Box<dyn Engine>> = plan.network.files.iter().map(engine).collect();
     segment_prepared(&prepared, &plan, &mut engines, &mut |_| ControlFlow::Continue(())).unwrap();
     let needed_mib = needed as f64 / f64::from(1 << 20);
     println!("\nmeasured: {} {needed_mib}", peak_memory_mib() - before);
 }
 
-/// Of a study of so many slices: the memory that the first stage took, and what its budget says
-/// it needs, both in MiB.
-fn measure(slices: usize) -> (f64, f64) {
+/// The memory that the first stage took in a process of its own, and what its budget says it
+/// needs, both in MiB. `None` where the system tells no process its memory.
+fn measure(name: &str) -> Option<(f64, f64)> {
+    if peak_memory_mib() == 0.0 {
+        println!("skipped: this system does not tell the memory of a process");
+        return None;
+    }
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "limits::child_segments", "--ignored", "--nocapture"]);
-    child.env("HEPALERT_TEST_SLICES", slices.to_string()).env("RAYON_NUM_THREADS", "2");
+    child.env("HEPALERT_TEST_CASE", name).env("RAYON_NUM_THREADS", "2");
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = said.lines().find_map(|line| line.strip_prefix("measured: "));
     let words = line.unwrap_or_else(|| panic!("{said}")).split_whitespace();
     let figures: Vec<f64> = words.map(|word| word.parse().unwrap()).collect();
-    (figures[0], figures[1])
+    println!("{name}: {:.1} MiB, budget {:.1} MiB", figures[0], figures[1]);
+    Some((figures[0], figures[1]))
 }
 
 #[test]
 fn the_stack_of_classes_is_never_held_whole() {
-    if peak_memory_mib() == 0.0 {
-        println!("skipped: this system does not tell the memory of a process");
+    let (Some((few, few_budget)), Some((many, many_budget))) = (measure("few"), measure("many"))
+    else {
         return;
-    }
-    let (few, many) = (24, 168);
-    let ((low, low_budget), (high, high_budget)) = (measure(few), measure(many));
-    println!(
-        "{few} slices: {low:.1} MiB of {low_budget:.1}; {many}: {high:.1} of {high_budget:.1}"
-    );
-    let mib =
-        |slices: usize, bytes: usize| (slices * SIDE * SIDE * bytes) as f64 / f64::from(1 << 20);
-    let stack = mib(many - few, CLASSES * 2);
+    };
+    let mib = |bytes: usize| (144 * SIDE * SIDE * bytes) as f64 / f64::from(1 << 20);
+    let stack = mib(CLASSES * 2);
     // A voxel more costs its image and its scores: 4 bytes, and 1 + 1 + 4.
-    let image_and_scores = mib(many - few, 10);
-    assert!(high - low < image_and_scores + 0.05 * stack, "grew by {:.1} MiB", high - low);
-    assert!(
-        (high_budget - low_budget - image_and_scores).abs() < 0.5,
-        "the budget counts the same"
-    );
-    for (measured, budget) in [(low, low_budget), (high, high_budget)] {
-        // The allocator and threads take a little on top.
-        assert!(measured < budget + 8.0, "{measured:.1} MiB, the budget says {budget:.1}");
-        assert!(measured > 0.3 * budget, "{measured:.1} MiB were measured of {budget:.1}");
+    let image_and_scores = mib(10);
+    assert!(many - few < image_and_scores + 0.05 * stack, "grew by {:.1} MiB", many - few);
+    let counted = many_budget - few_budget;
+    assert!((counted - image_and_scores).abs() < 0.5, "the budget counts {counted:.1} MiB");
+}
+
+/// Each kind of work within its budget: the refusal before allocation is worth no more than
+/// this.
+#[test]
+fn no_plan_takes_more_than_its_budget_says() {
+    for name in ["few", "many", "folds", "f32", "slices", "resampled", "torch", "masked"] {
+        let Some((measured, budget)) = measure(name) else { return };
+        // Threads and the allocator take a little on top.
+        assert!(measured < budget + 6.0, "{name}: {measured:.1} MiB of {budget:.1}");
+        assert!(measured > 0.3 * budget, "{name}: {measured:.1} MiB of {budget:.1}");
     }
 }
