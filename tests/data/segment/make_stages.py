@@ -267,6 +267,28 @@ def predict(data, spacing, labels, folds=1, mirror=None, patch=(4, 8, 6), **opti
     return prepared, predictor.predict_single_npy_array(data, {"spacing": list(spacing)}, None, None, False)
 
 
+class Softmax(Network):
+    def forward(self, patch):
+        return torch.softmax(super().forward(patch), 1)
+
+
+def fusion():
+    """nnU-Net v1's mean of probabilities over tiles, mirrors and folds: v2's sliding window on a network that ends
+    in a softmax, with sums in f32 as v1 has them."""
+    half, torch.half = torch.half, torch.float32
+    for kind, name in ((Network, "logits"), (Softmax, "probabilities")):
+        _, configuration = plans((1, 1, 1))
+        predictor = nnUNetPredictor(tile_step_size=0.5, use_mirroring=True, device=torch.device("cpu"),
+                                    perform_everything_on_device=False, allow_tqdm=False)
+        predictor.network, predictor.configuration_manager = kind(3), configuration
+        predictor.label_manager = plans((1, 1, 1))[0].get_label_manager(dataset({"background": 0, "a": 1, "b": 2}))
+        predictor.allowed_mirroring_axes, predictor.list_of_parameters = (2,), [0, 3]
+        image = torch.from_numpy(made((1, 6, 13, 9), scale=0.25, offset=-3.5))
+        found = predictor.predict_logits_from_preprocessed_data(image).float()
+        save(f"fusion_{name}", torch.softmax(found, 0) if kind is Network else found)
+    torch.half = half
+
+
 def chain():
     """Whole chains: preprocessor, sliding window, export, as nnU-Net's predictor calls them."""
     scan = padded(made((1, 7, 15, 14), modulus=61, scale=9, offset=-240.5), (1, 2, 0), (0, 3, 2))
@@ -294,5 +316,5 @@ def chain():
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    for step in (reading, cropping, normalisation, rules, resampling, tiles, deciding, postprocessing, chain):
+    for step in (reading, cropping, normalisation, rules, resampling, tiles, deciding, postprocessing, fusion, chain):
         step()

@@ -86,3 +86,44 @@ fn regions_of_a_reoriented_file_resampled_by_torch() {
     check_prepared(prepared, stage!("chain_regions_prepared.npy"));
     assert_eq!(found, labels(stage!("chain_regions_written.npy")));
 }
+
+/// Probabilities `[class, z, y, x]` of two folds, mirrored.
+fn probabilities(fusion: Fusion) -> Array4<f32> {
+    let mut plan = plan_at([1.0; 3], &[Normalisation::None]);
+    plan.network.classes.truncate(3);
+    plan.network.mirror_axes = vec![2];
+    plan.network.files = vec![file(); 2];
+    plan.network.fusion = fusion;
+    plan.network.sums = Sums::F32;
+    let image = Made { modulus: 29, scale: 0.25, offset: -3.5 }.array([1, 6, 13, 9]);
+    let engine = |fold| Box::new(Analytic(plan.network.spec(1), fold)) as Box<dyn Engine>;
+    let mut engines: Vec<Box<dyn Engine>> = [0, 3].map(engine).into();
+    let mut found = Array4::zeros((3, 6, 13, 9));
+    slide(image.view(), &plan, &mut engines, &mut |z, scores| {
+        found.slice_mut(ndarray::s![.., z, .., ..]).assign(&scores);
+    });
+    found
+}
+
+/// Over tiles, mirrors and folds v1 averages probabilities and v2 logits; where one fold is sure
+/// and the other is not, that is not the same.
+#[test]
+fn probabilities_are_averaged_as_by_v1_and_logits_as_by_v2() {
+    let farthest = |a: &Array4<f32>, b: &Array4<f32>| {
+        a.iter().zip(b).fold(0.0_f32, |farthest, (a, b)| farthest.max((a - b).abs()))
+    };
+    let golden = |bytes| floats(bytes).into_dimensionality::<ndarray::Ix4>().unwrap();
+    let (v1, v2) =
+        (golden(stage!("fusion_probabilities.npy")), golden(stage!("fusion_logits.npy")));
+    assert!(farthest(&v1, &v2) > 0.1);
+    let found = farthest(&probabilities(Fusion::Probabilities), &v1);
+    assert!(found < 1e-6, "{found}");
+    let mut logits = probabilities(Fusion::Logits);
+    for mut voxel in logits.lanes_mut(ndarray::Axis(0)) {
+        voxel.mapv_inplace(f32::exp);
+        let sum = voxel.sum();
+        voxel /= sum;
+    }
+    let found = farthest(&logits, &v2);
+    assert!(found < 1e-6, "{found}");
+}
