@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array3, Array4, Array5, ArrayView5, ArrayViewMut5};
-use proptest::prelude::*;
 
 use super::*;
 use crate::anatomy;
@@ -19,6 +19,7 @@ mod half_sums;
 mod oracle;
 mod places;
 mod stages;
+mod streaming;
 
 const PATCH: [usize; 3] = [4, 8, 6];
 
@@ -223,6 +224,43 @@ fn the_watcher_sees_every_tile_and_can_stop_between_two() {
     assert_eq!(calls, 4);
 }
 
+/// Patches are on their way to the network while earlier ones are blended: a stop ends the
+/// work after those, whatever the batch and the mirrors.
+#[test]
+fn after_a_stop_only_what_was_asked_is_run() {
+    struct Counting(VoxelwiseEngine, Arc<AtomicUsize>);
+    impl Engine for Counting {
+        fn spec(&self) -> &EngineSpec {
+            self.0.spec()
+        }
+        fn infer(
+            &mut self,
+            patches: ArrayView5<'_, f32>,
+            logits: ArrayViewMut5<'_, f32>,
+        ) -> Result<(), EngineError> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.infer(patches, logits)
+        }
+    }
+    let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
+    for (mirror_axes, batch, before) in [(vec![], 1, 5), (vec![1, 2], 1, 20), (vec![2], 4, 3)] {
+        let mut plan = plan();
+        (plan.network.mirror_axes, plan.batch) = (mirror_axes, batch);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let mut engine = VoxelwiseEngine::new(PATCH, 1, two_winners());
+        engine.spec.batch = batch;
+        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Counting(engine, Arc::clone(&runs)))];
+        let mut stop = |progress: Progress| match progress.tiles_done {
+            5 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        let error = segment(&study, &plan, &mut engines, &mut stop).unwrap_err();
+        assert!(matches!(error, SegmentError::Cancelled));
+        let ran = runs.load(Ordering::SeqCst);
+        assert!((before..=before + feed::MOST_SETS).contains(&ran), "{ran} calls, batch {batch}");
+    }
+}
+
 #[test]
 fn too_large_too_small_and_mismatched_are_refused() {
     let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
@@ -337,105 +375,4 @@ fn mirrors_and_folds_are_all_run() {
     let mut emit = |z: usize, _: ndarray::ArrayView3<'_, f32>| calls.push(z);
     slide(volume.view(), &plan, &mut engines, &mut emit);
     assert_eq!(RUNS.load(std::sync::atomic::Ordering::Relaxed), 2 * 4);
-}
-
-#[derive(Debug, Clone)]
-struct Case {
-    shape: [usize; 3],
-    spacing_mm: [f64; 3],
-    network_spacing_mm: [f64; 3],
-    axes: [usize; 3],
-    mirror_axes: Vec<usize>,
-    folds: u8,
-    fusion: Fusion,
-    batch: usize,
-    zeros: usize,
-}
-
-fn case() -> impl Strategy<Value = Case> {
-    let spacing = prop_oneof![
-        Just([5.0, 1.0, 1.0]),
-        Just([5.0, 0.8, 0.9]),
-        Just([2.0, 1.3, 1.1]),
-        Just([1.0, 4.0, 1.0]),
-        Just([1.2, 1.2, 1.2])
-    ];
-    let axes = prop_oneof![Just([0, 1, 2]), Just([1, 0, 2]), Just([2, 0, 1])];
-    let mirrors = prop_oneof![Just(vec![]), Just(vec![1, 2]), Just(vec![0])];
-    let fusion = prop_oneof![Just(Fusion::Logits), Just(Fusion::Probabilities)];
-    let shape = [3_usize..9, 6_usize..14, 6_usize..14];
-    let runs = (mirrors, 1_u8..3, fusion, 1_usize..6);
-    (shape, spacing.clone(), spacing, axes, runs, 0_usize..2).prop_map(
-        |(shape, spacing_mm, network_spacing_mm, axes, runs, zeros)| {
-            let (mirror_axes, folds, fusion, batch) = runs;
-            Case {
-                shape,
-                spacing_mm,
-                network_spacing_mm,
-                axes,
-                mirror_axes,
-                folds,
-                fusion,
-                batch,
-                zeros,
-            }
-        },
-    )
-}
-
-fn plan_of(case: &Case) -> Plan {
-    let mut plan = plan();
-    plan.network.spacing_mm = case.network_spacing_mm;
-    plan.network.transpose_forward = case.axes;
-    plan.network.mirror_axes = case.mirror_axes.clone();
-    plan.network.fusion = case.fusion;
-    plan.batch = case.batch;
-    plan
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
-
-    #[test]
-    fn streaming_equals_the_whole_volume_definition(case in case()) {
-        let plan = plan_of(&case);
-        let mut image = image(case.shape);
-        image.slice_mut(ndarray::s![.., ..case.zeros, ..]).fill(0.0);
-        let study = study_of(image, case.spacing_mm);
-        let engines = || (0..case.folds).map(|fold| placed(&plan, fold)).collect::<Vec<_>>();
-        let prepared = prepare(&study, &plan).unwrap();
-        let scores = run(&study, &plan, engines());
-        let one_by_one = Plan { batch: 1, ..plan.clone() };
-        let singles: Vec<_> = (0..case.folds).map(|fold| placed(&one_by_one, fold)).collect();
-        prop_assert_eq!(&run(&study, &one_by_one, singles).margin, &scores.margin);
-        let whole = oracle::class_scores(&prepared, &plan, &mut engines());
-        for gain in [1.0, 3.0, 100.0] {
-            let labels = scores.labels(LesionGain(gain));
-            oracle::check_labels(&whole, &prepared.geometry, &plan, gain, &labels);
-        }
-    }
-
-    #[test]
-    fn lesions_grow_with_the_gain_and_keep_their_type(seed in 0_u32..1000) {
-        let noise = |at: usize, scale: u32| {
-            let hash = (at as u32 ^ seed).wrapping_mul(2_654_435_761) >> 7;
-            hash % scale
-        };
-        let grid = Arc::new(Grid::axial([2, 5, 5], [1.0; 3], [0.0; 3]));
-        let shape = (2, 5, 5);
-        let index = |(z, y, x)| z * 25 + y * 5 + x;
-        let scores = Scores {
-            grid,
-            best_lesion: Array3::from_shape_fn(shape, |i| 1 + noise(index(i), 6) as u8),
-            best_other: Array3::from_shape_fn(shape, |i| [0, 7, 8][noise(index(i) + 99, 3) as usize]),
-            margin: Array3::from_shape_fn(shape, |i| noise(index(i) + 7, 90) as f32 / 10.0 - 2.0),
-        };
-        let gains = [0.5, 1.0, 2.0, 10.0, 100.0, 1e4].map(LesionGain);
-        for pair in gains.windows(2) {
-            let (low, high) = (scores.labels(pair[0]), scores.labels(pair[1]));
-            for (&low, &high) in low.voxels().iter().zip(high.voxels()) {
-                prop_assert!(!anatomy::is_lesion(low) || low == high);
-            }
-        }
-    }
 }
