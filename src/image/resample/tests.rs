@@ -1,4 +1,4 @@
-//! Golden arrays from scikit-image (tests/data/segment/make_resample.py) and properties.
+//! Golden arrays of nnU-Net's own resampling (tests/data/segment/make_resample.py) and properties.
 
 use ndarray::Array3;
 

@@ -1,21 +1,15 @@
 """Values of nnU-Net's importance map at chosen voxels, for segment::gaussian.
 
-Run: python make_gaussian.py  (needs numpy, scipy)
-Restates compute_gaussian of nnU-Net 2.8.1 (sigma_scale 1/8, value_scaling_factor 10, float16).
-Writes gaussian.txt: tile z y x, voxel z y x, weight.
+Run: python make_gaussian.py  (needs nnunetv2 2.8.1)
+Writes gaussian.txt: tile z y x, voxel z y x, weight, by compute_gaussian as the predictor calls it.
 """
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import torch
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
 
 def importance(tile):
-    impulse = np.zeros(tile)
-    impulse[tuple(n // 2 for n in tile)] = 1
-    weights = gaussian_filter(impulse, [n / 8 for n in tile], 0, mode="constant", cval=0)
-    weights /= weights.max() / 10
-    weights = weights.astype(np.float16)
-    weights[weights == 0] = weights[weights != 0].min()
-    return weights
+    return compute_gaussian(tile, 1 / 8, 10, torch.float16, torch.device("cpu")).numpy()
 
 
 random = np.random.default_rng(3)

@@ -1,13 +1,19 @@
-"""Golden arrays for image::resample, made with scikit-image and scipy as nnU-Net v2 calls them.
+"""Golden arrays for image::resample, made by nnU-Net's own resample_data_or_seg.
 
-Run: python make_resample.py  (needs numpy, scipy, scikit-image)
+Run: python make_resample.py  (needs nnunetv2 2.8.1, scipy)
 Writes one raw little-endian f32 file per case, `<name>.f32`; shapes are in src/image/resample/tests.rs.
 The source array is not stored: both sides compute sin(0.37 z^2 + 1.3 y) * 100 + ((7x + 3y + 5z) mod 11) * 9
 in f64 and round it to f32.
 """
+import os
+import tempfile
+
+for name in ("raw", "preprocessed", "results"):
+    os.environ.setdefault(f"nnUNet_{name}", tempfile.gettempdir())
+
 import numpy as np
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg
 from scipy.ndimage import map_coordinates
-from skimage.transform import resize
 
 
 def source(shape):
@@ -16,17 +22,7 @@ def source(shape):
 
 
 def nnunet(data, new_shape, order, axis):
-    data = data.astype(float)
-    if axis is None:
-        return resize(data, new_shape, order, mode="edge", anti_aliasing=False)
-    flat_shape = [n for i, n in enumerate(new_shape) if i != axis]
-    slices = [resize(np.take(data, i, axis), flat_shape, order, mode="edge", anti_aliasing=False)
-              for i in range(data.shape[axis])]
-    flat = np.stack(slices, axis)
-    scale = [a / b for a, b in zip(flat.shape, new_shape)]
-    grid = np.mgrid[tuple(slice(n) for n in new_shape)]
-    coordinates = np.array([s * (g + 0.5) - 0.5 for s, g in zip(scale, grid)])
-    return map_coordinates(flat, coordinates, order=0, mode="nearest")
+    return resample_data_or_seg(data[None], new_shape, False, axis, order, axis is not None, order_z=0)[0]
 
 
 CASES = {
