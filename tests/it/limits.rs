@@ -317,8 +317,8 @@ fn the_stack_of_classes_is_never_held_whole() {
 fn no_plan_takes_more_than_its_budget_says() {
     for name in ["few", "many", "folds", "f32", "slices", "resampled", "torch", "masked"] {
         let Some((measured, budget)) = measure(name) else { return };
-        // Threads and the allocator take a little on top.
-        assert!(measured < budget + 6.0, "{name}: {measured:.1} MiB of {budget:.1}");
+        // Threads, the allocator and huge pages take a little on top, less than a copy of LARGE.
+        assert!(measured < budget + 10.0, "{name}: {measured:.1} MiB of {budget:.1}");
         assert!(measured > 0.3 * budget, "{name}: {measured:.1} MiB of {budget:.1}");
     }
 }
