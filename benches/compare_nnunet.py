@@ -13,8 +13,8 @@ network, this does not say.
 
 Both run by turns, each in a process of its own. nnU-Net is timed by wrapping its functions;
 hepalert says its own. `study` is from reading to the written label map, without starting Python,
-importing torch or loading engines; `process` is all of it. hepalert's parts overlap on purpose:
-`network` is the time the network is at work, `rest` is everything outside of it.
+importing torch or loading engines; `process` is all of it. `network` is the time the network is at
+work, `rest` is everything outside of it. hepalert's bundle is imported with merged upsampling.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def make_models(results, bundle):
 
     with contextlib.redirect_stdout(sys.stderr):
         nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "bench", "--phases", ",".join(PHASES),
-                            "--golden", str(golden), "--intended-use", "benchmark only"])
+                            "--golden", str(golden), "--intended-use", "benchmark only", "--merge-upsampling"])
 
 
 class Clock:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+import nnunet_merge
 import nnunet_network as networks
 import nnunet_plans as plans_of
 from bundle_files import described
@@ -49,17 +50,18 @@ def facts(checkpoint):
             "mirror_axes": sorted(int(axis) for axis in axes or ())}
 
 
-def write_folds(out, network, image, kind, arguments, folds, checkpoints, paths):
+def write_folds(out, network, image, merge, architecture, folds, checkpoints, paths):
     """One ONNX file and one file of golden logits of `image` per fold; fills in `files` and `golden`."""
     channels, patch, heads = network["channels"], network["patch"], len(network["classes"])
     image.tofile(out / "segment.golden-in.f32")
     stride = networks.golden_stride(heads, patch)
     files, expected = [], []
     for fold, checkpoint, path in zip(folds, checkpoints, paths):
-        model = networks.build(kind, arguments, channels, heads)
+        model = networks.build(*architecture, channels, heads)
         networks.load(model, checkpoint["network_weights"], path)
         name = f"segment.fold-{fold}"
-        networks.export(model, channels, patch, out / f"{name}.onnx")
+        exported = nnunet_merge.Merged(model, patch).eval() if merge else model
+        networks.export(exported, channels, patch, out / f"{name}.onnx")
         with torch.no_grad():
             logits = model(torch.from_numpy(image)[None]).numpy()
         worst, agree = networks.compare_with_onnxruntime(out / f"{name}.onnx", image, logits)
@@ -95,7 +97,7 @@ def convert(args, out):
     paths = [folder / f"fold_{fold}" / args.checkpoint for fold in folds]
     size = network["channels"], network["patch"]
     image = networks.golden_from(args.golden, *size) if args.golden else networks.golden_input(*size)
-    write_folds(out, network, image, kind, arguments, folds, checkpoints, paths)
+    write_folds(out, network, image, args.merge_upsampling, (kind, arguments), folds, checkpoints, paths)
     steps = None
     if args.postprocessing != "none":
         steps = args.postprocessing or plans_of.find_postprocessing(folder, folds)
@@ -104,6 +106,7 @@ def convert(args, out):
     source = {**known, "folds": folds, "checkpoint": args.checkpoint, "plans_name": plans.get("plans_name"),
               "dataset_name": plans.get("dataset_name"), "architecture": kind, "opset": networks.OPSET,
               "precision": "f32", "torch": torch.__version__.split("+")[0],
+              "merged_upsampling": args.merge_upsampling,
               "channel_names": dataset.get("channel_names", dataset.get("modality")),
               "postprocessing": Path(steps).name if steps else None}
     (out / "manifest.json").write_text(json.dumps(manifest(args, network, source), indent=1) + "\n")
@@ -126,6 +129,8 @@ def parser():
     made.add_argument("--sums", choices=("f16", "f32"), default="f16", help="f16 rounds as nnU-Net does")
     made.add_argument("--fusion", choices=("logits", "probabilities"), default="logits",
                       help="what is averaged: logits as in nnU-Net v2, or probabilities as in v1")
+    made.add_argument("--merge-upsampling", action="store_true",
+                      help="same network, fewer multiplications: an eighth faster by OpenVINO; not tried on a GPU")
     made.add_argument("--high-gain", type=float, default=100.0)
     made.add_argument("--golden", type=Path, metavar="IMAGE.npy",
                       help="a preprocessed image, whose middle is stored as the golden patch [default: made up]")

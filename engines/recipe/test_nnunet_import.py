@@ -18,6 +18,7 @@ try:
     import torch
 
     import nnunet_import
+    import nnunet_merge
     import nnunet_network
     import nnunet_plans as plans_of
 except ImportError as missing:  # the exporter is optional; the daemon never needs it
@@ -49,6 +50,42 @@ PLANS = {
         "3d_fullres": {"inherits_from": "base", "batch_size": 2}}}
 DATASET = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "lesion": 2}, "file_ending": ".nii.gz"}
 KEEP = "remove_all_but_largest_component_from_segmentation"
+
+
+class MergedUpsampling(unittest.TestCase):
+    def check(self, kernel, stride, bias):
+        torch.manual_seed(sum(kernel) + sum(stride))
+        up = torch.nn.ConvTranspose3d(5, 4, stride, stride=stride, bias=bias)
+        conv = torch.nn.Conv3d(7, 6, kernel, padding=[k // 2 for k in kernel], bias=bias)
+        x, skip = torch.randn(1, 5, 3, 4, 5), torch.randn(1, 3, *(n * s for n, s in zip((3, 4, 5), stride)))
+        merged = nnunet_merge.MergedUpsampling(up, conv, skip.shape[2:])
+        with torch.no_grad():
+            expected = conv(torch.cat([up(x), skip], 1))
+            torch.testing.assert_close(merged(x, skip), expected, rtol=0, atol=2e-6)
+            if bias:
+                merged.constant.copy_(merged.constant.mean((2, 3, 4), keepdim=True).expand_as(merged.constant))
+                self.assertGreater((merged(x, skip) - expected).abs().max().item(), 1e-3, "the border is not the middle")
+
+    def test_it_is_the_same_map_border_included(self):
+        for kernel, stride in (((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 2, 2)),
+                               ((3, 5, 1), (2, 3, 1)), ((3, 3, 3), (4, 2, 2))):
+            for bias in (True, False):
+                with self.subTest(kernel=kernel, stride=stride, bias=bias):
+                    self.check(kernel, stride, bias)
+
+    def test_whole_networks_give_the_same_logits(self):
+        blocks = {"n_blocks_per_stage": [1, 1]}
+        residual = {k: v for k, v in ARCH["arch_kwargs"].items() if k != "n_conv_per_stage"} | blocks
+        for kind, arguments in (("PlainConvUNet", ARCH["arch_kwargs"]), ("ResidualEncoderUNet", residual)):
+            torch.manual_seed(3)
+            network = nnunet_network.build(kind, arguments, 2, 3)
+            for layer in network.modules():
+                if getattr(layer, "bias", None) is not None:
+                    torch.nn.init.normal_(layer.bias, std=0.3)
+            image = torch.randn(1, 2, 4, 16, 16)
+            with torch.no_grad():
+                merged = nnunet_merge.Merged(network, (4, 16, 16)).eval()
+                torch.testing.assert_close(merged(image), network(image), rtol=0, atol=2e-5, msg=kind)
 
 
 class Import(unittest.TestCase):
@@ -106,6 +143,14 @@ class Import(unittest.TestCase):
         graph = onnx.load(self.folder / "bundle" / network["files"][0]["path"]).graph
         dims = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
         self.assertEqual((dims, len(graph.output)), ([1, 1, 4, 16, 16], 1))
+
+    def test_merged_upsampling_is_another_graph_of_the_same_logits(self):
+        import onnx
+        manifest = self.run_import(self.results(1), "--merge-upsampling")
+        self.assertTrue(manifest["training"]["nnunet"]["merged_upsampling"])
+        nodes = [node.op_type for node in onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node]
+        self.assertNotIn("Concat", nodes)
+        self.assertEqual(nodes.count("ConvTranspose"), 1)
 
     def test_trainers_without_mirroring_have_no_axes(self):
         manifest = self.run_import(self.results(1, inference_allowed_mirroring_axes=None))

@@ -12,7 +12,7 @@ V1 = "probabilities"
 @dataclass(frozen=True)
 class Case:
     """`padding` voxels of zeros inside the scan's edge; `air` voxels of -1000 HU more, beyond it, in plane.
-    Fusion `probabilities` is compared with nnU-Net v1."""
+    Fusion `probabilities` is compared with nnU-Net v1; `importer` holds more words for it."""
 
     name: str
     model: Model
@@ -22,6 +22,7 @@ class Case:
     padding: int = 0
     air: int = 0
     fusion: str = "logits"
+    importer: tuple = ()
 
 
 PLAIN = Model()
@@ -60,6 +61,9 @@ CASES = [
     Case("oblique, as stored", PLAIN, orientation="oblique"),
     Case("transposed", replace(PLAIN, transpose=(1, 0, 2)), shape=(53, 17, 61), spacing=(0.9, 4.0, 0.8)),
     Case("plans without architecture", replace(PLAIN, old_plans=True)),
+    Case("merged upsampling", replace(PLAIN, channels=4), importer=("--merge-upsampling",)),
+    Case("merged upsampling, isotropic", CUBE, importer=("--merge-upsampling",), **ISO),
+    Case("merged upsampling, residual", replace(PLAIN, kind=RESIDUAL), importer=("--merge-upsampling",)),
     Case("air around", PLAIN, shape=(17, 61, 53), air=60),
     Case("air around, 4 channels, three folds, mirrored", replace(PLAIN, channels=4, folds=3, mirror=(2,)), air=60),
     Case("air around, isotropic", CUBE, air=40, **ISO),

@@ -49,8 +49,9 @@ def why_not(program, backend, precision):
     return None
 
 
-def import_bundle(results, bundle, channels, fusion, golden):
-    words = [results, "--bundle", bundle, "--id", "parity", "--phases", ",".join(PHASES[channels]), "--fusion", fusion]
+def import_bundle(results, bundle, channels, fusion, golden, more=()):
+    words = [results, "--bundle", bundle, "--id", "parity", "--phases", ",".join(PHASES[channels]), "--fusion", fusion,
+             *more]
     nnunet_import.main([str(word) for word in words + (["--golden", golden] if golden else [])])
 
 

@@ -91,11 +91,11 @@ def otherwise(study, work, name, expected, labels):
     return {"agreement": agreement(found, expected), "classes": dice(found, labels), "process_s": said["process_s"]}
 
 
-def judge(args, work, name, results, images, fusion="logits"):
+def judge(args, work, name, results, images, fusion="logits", importer=()):
     """One line of the table: a results folder on the files of a scan, one per channel."""
     peer = work / "nnunet.nii.gz"
     golden = peers.golden(results, images, work / "image.npy")
-    ours.import_bundle(results, work / "bundle", len(images), fusion, golden)
+    ours.import_bundle(results, work / "bundle", len(images), fusion, golden, importer)
     started = time.time()
     (peers.nnunet_v1 if fusion == V1 else peers.nnunet)(results, images, peer)
     line = {"case": name, "nnunet_s": time.time() - started}
@@ -118,7 +118,7 @@ def synthetic(args, case):
         work = Path(folder)
         models.write(case.model, work / "results")
         images = volumes.write(work, "scan", 7, case)
-        return judge(args, work, case.name, work / "results", images, case.fusion)
+        return judge(args, work, case.name, work / "results", images, case.fusion, case.importer)
 
 
 def real(args, name):
