@@ -23,9 +23,6 @@ use crate::study::AlignedStudy;
 use crate::volume::nifti::write::{write_f32, write_u8};
 use crate::volume::{LabelMap, Volume};
 
-/// The arrays of one study may take so much: twice what four phases of 512 x 512 x 200 need.
-pub(super) const MEMORY_BUDGET_BYTES: u64 = 8 << 30;
-
 /// No `f32` gain reaches a margin of 89, so nothing is lost beyond.
 const MOST_MARGIN: f32 = 1000.0;
 
@@ -54,6 +51,10 @@ pub struct Args {
     /// the same labels, sooner where there is much air.
     #[arg(long)]
     skip_air: bool,
+    /// Memory that the first stage may take, in MiB: twice what four phases of 512 x 512 x 200
+    /// need.
+    #[arg(long, default_value_t = 8192)]
+    memory_mib: u64,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -77,7 +78,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     laps.lap("read");
     let mut runtime = args.runtime.runtime();
     let air = air_tiles(args.skip_air);
-    let mut plan = Plan { network, batch: 1, air, memory_budget_bytes: MEMORY_BUDGET_BYTES };
+    let memory_budget_bytes = args.memory_mib.saturating_mul(1 << 20);
+    let mut plan = Plan { network, batch: 1, air, memory_budget_bytes };
     plan.batch = largest_batch(&study, &plan, runtime.batch).map_err(segment_failure)?;
     runtime.batch = plan.batch;
     let prepared = prepare(&study, &plan).map_err(segment_failure)?;

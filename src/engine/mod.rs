@@ -80,6 +80,12 @@ pub enum EngineError {
         /// The backend's own words.
         reason: String,
     },
+    /// The network answered a study with something that cannot be used.
+    #[error("{reason}")]
+    Answer {
+        /// What it was, and what to do.
+        reason: String,
+    },
     /// The golden patch did not give the expected logits.
     #[error("self-test failed: {reason}; the engine is not used")]
     SelfTest {

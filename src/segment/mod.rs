@@ -82,7 +82,10 @@ pub enum SegmentError {
         shape: [usize; 3],
     },
     /// The study needs more memory than it may have.
-    #[error("the study needs {needed} bytes, {allowed} are allowed: it is larger than planned for")]
+    #[error(
+        "the study needs {needed} bytes, {allowed} are allowed: raise the memory budget \
+         (memory_budget_mib, --memory-mib) or give fewer slices"
+    )]
     OverBudget {
         /// Bytes needed at the peak.
         needed: u64,
@@ -98,7 +101,10 @@ pub enum SegmentError {
         expected: EngineSpec,
     },
     /// The network gave NaN, infinity, or logits whose sums no f16 can hold.
-    #[error("the network gave a value that is not a number: the image or the engine is broken")]
+    #[error(
+        "the network gave a value that is not a number: test it with `hepalert engine selftest`; \
+         if it passes, another precision may bear this image"
+    )]
     NotFinite,
     /// The caller asked to stop.
     #[error("stopped on request")]

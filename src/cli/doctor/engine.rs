@@ -92,7 +92,7 @@ const fn remedy(error: &EngineError) -> &'static str {
         EngineError::Backend { .. } => {
             "set engine.backend and engine.precision to what the check `backend` names as present"
         }
-        EngineError::SelfTest { .. } => {
+        EngineError::SelfTest { .. } | EngineError::Answer { .. } => {
             "set engine.precision to \"f32\"; if that fails too, engine.backend to \"tract\""
         }
     }

@@ -1,7 +1,7 @@
 //! Engines that fail the golden self-test in every way an engine can.
 
 use super::*;
-use crate::engine::EngineSpec;
+
 use crate::engine::fake::VoxelwiseEngine;
 use ndarray::{ArrayView5, ArrayViewMut5};
 
@@ -92,6 +92,47 @@ fn a_result_that_changes_from_run_to_run_is_refused() {
         l.mapv_inplace(|v| v + runs);
     });
     assert!(said.contains("two runs"), "{said}");
+}
+
+/// An engine that shows something else than it copies, or nothing.
+struct TwoFaced(VoxelwiseEngine, Option<f32>);
+
+impl Engine for TwoFaced {
+    fn spec(&self) -> &EngineSpec {
+        self.0.spec()
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        self.0.infer(patches, logits)
+    }
+    fn infer_in_place(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        room: &mut Array5<f32>,
+        look: &mut dyn FnMut(ArrayView5<'_, f32>),
+    ) -> Result<(), EngineError> {
+        self.0.infer(patches, room.view_mut())?;
+        if let Some(more) = self.1 {
+            room[[0, 1, 1, 1, 1]] += more;
+            look(room.view());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_answer_in_place_is_the_copied_one() {
+    let golden = golden(&mut engine());
+    let said = |more| match suite(&mut TwoFaced(engine(), more), &golden, Tolerance::F32) {
+        Ok(_) => "fine".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(said(Some(0.0)), "fine");
+    assert!(said(Some(1e-3)).contains("in place differs"));
+    assert!(said(None).contains("no answer in place"));
 }
 
 #[test]

@@ -115,6 +115,7 @@ pub const fn engine_code(error: &EngineError) -> &'static str {
         EngineError::File { .. }
         | EngineError::Manifest { .. }
         | EngineError::Shape { .. }
+        | EngineError::Answer { .. }
         | EngineError::Backend { .. } => "engine_unusable",
     }
 }

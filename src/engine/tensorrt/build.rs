@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::abi::{self, Wish};
-use super::cache::{Cache, Key};
+use super::cache::{Cache, Key, MAX_PLAN_BYTES};
 use super::device::Device;
 use super::library::Found;
 
@@ -86,6 +86,13 @@ fn by_program(order: &Order<'_>) -> Result<Vec<u8>, String> {
         let skipped = words.chars().count().saturating_sub(MAX_WORDS);
         let words: String = words.chars().skip(skipped).collect();
         return Err(format!("{}: {}: {}", program.display(), output.status, words.trim()));
+    }
+    let bytes = std::fs::metadata(&plan).map_err(said)?.len();
+    if bytes > MAX_PLAN_BYTES {
+        return Err(format!(
+            "{} wrote a plan of {bytes} bytes, more than any network needs",
+            program.display()
+        ));
     }
     std::fs::read(&plan).map_err(said)
 }

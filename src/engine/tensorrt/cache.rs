@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// The first line of a file, and its format's version.
 const MAGIC: &str = "hepalert-plan 1";
 /// ONNX ends at 2 GiB and a plan holds the same weights; kernels take some more.
-const MAX_PLAN_BYTES: u64 = 3 << 30;
+pub(super) const MAX_PLAN_BYTES: u64 = 3 << 30;
 /// Timing caches of a few networks have a few MiB.
 const MAX_TIMING_BYTES: u64 = 256 << 20;
 /// The head is five short lines.
