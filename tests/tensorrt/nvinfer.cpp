@@ -8,8 +8,9 @@
 //
 // HEPALERT_STAND_IN (a comma-separated list) makes it fail: `null-runtime`, `null-engine`,
 // `null-engine-once`, `null-context`, `null-builder`, `null-plan`, `enqueue-fails`, `hang`, `nan`,
-// `constant`, `half-ends` (a plan whose input and output are f16). HEPALERT_STAND_IN_VERSION is
-// what getInferLibVersion answers.
+// `constant`, `half-ends` (a plan whose input and output are f16), `ignores-precision` (f16
+// everywhere, whatever a layer asks for). HEPALERT_STAND_IN_VERSION is what getInferLibVersion
+// answers.
 
 #include <NvInfer.h>
 #include <NvOnnxParser.h>
@@ -256,7 +257,9 @@ struct Layer : Interface, apiv::StubVLayer, Facts {
     ITensor* getOutput(int32_t) const noexcept override { return to; }
     void setInput(int32_t i, ITensor& tensor) noexcept override { from[i] = static_cast<Tensor*>(&tensor); }
 #if NV_TENSORRT_MAJOR <= 10
-    void setPrecision(DataType type) noexcept override { forcedFloat = type == DataType::kFLOAT; }
+    void setPrecision(DataType type) noexcept override {
+        forcedFloat = type == DataType::kFLOAT && !told("ignores-precision");
+    }
 #endif
 };
 
