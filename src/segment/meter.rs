@@ -3,8 +3,8 @@
 /// Tells seconds since some moment. The first stage has no clock of its own.
 pub type Clock<'a> = &'a (dyn Fn() -> f64 + Sync);
 
-/// Seconds that parts of the first stage were busy. The network is beside the others, on a
-/// thread of its own.
+/// Seconds that parts of the first stage were busy. A network on a device of its own is beside the
+/// others; one on the cores takes turns with them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Busy {
     /// The networks.
@@ -15,7 +15,7 @@ pub struct Busy {
     pub blend_s: f64,
     /// From finished slices to scores on the study's grid.
     pub export_s: f64,
-    /// Waiting for the networks: what they are not hidden behind.
+    /// Waiting for the networks; by turns that is all of their time.
     pub wait_s: f64,
     /// Tiles that were run.
     pub tiles_run: usize,

@@ -114,9 +114,8 @@ pub enum SegmentError {
     Engine(#[from] EngineError),
 }
 
-/// Segments a study: one engine per fold, each of `plan.batch` patches per call, run on a
-/// thread of its own. `watch` is called before the first tile and after every one, and stops
-/// the work by breaking.
+/// Segments a study: one engine per fold, each of `plan.batch` patches per call. `watch` is called
+/// before the first tile and after every one, and stops the work by breaking.
 ///
 /// With a network of other classes than the house's, [`Scores::best_other`] is the plain
 /// argmax and every margin is infinite.
