@@ -85,6 +85,14 @@ fn a_drift_beyond_the_tolerance_is_refused_and_within_it_passes() {
 }
 
 #[test]
+fn a_tolerance_without_a_bound_is_said_in_words() {
+    let golden = golden(&mut engine());
+    let flip = |l: &mut ArrayViewMut5<'_, f32>| l.mapv_inplace(|v| -v);
+    let error = self_test(&mut Spoiled(engine(), flip), &golden, Tolerance::HALF).unwrap_err();
+    assert!(error.to_string().contains("(any allowed)"), "{error}");
+}
+
+#[test]
 fn a_result_that_changes_from_run_to_run_is_refused() {
     let mut runs = 0.0;
     let said = reason(move |l| {
