@@ -386,10 +386,8 @@ impl From<PipelineError> for AnalyzeError {
                 AnalyzeError::Engine(error)
             }
             // The image was checked at intake: what is no number now, the engine made so.
-            PipelineError::Segment(error @ SegmentError::NotFinite) => {
-                AnalyzeError::Engine(EngineError::Answer { reason: error.to_string() })
-            }
-            PipelineError::Reclassify(error @ reclassify::ReclassifyError::NotFinite(_)) => {
+            error @ (PipelineError::Segment(SegmentError::NotFinite)
+            | PipelineError::Reclassify(reclassify::ReclassifyError::NotFinite(_))) => {
                 AnalyzeError::Engine(EngineError::Answer { reason: error.to_string() })
             }
             error => AnalyzeError::Pipeline(error),

@@ -1,4 +1,4 @@
-//! Engines for tests whose answers are known: one without running it, one from torch.
+//! Engines for tests whose answers are known: by a formula, from torch, or spoiled on purpose.
 
 use ndarray::{ArrayView5, ArrayViewMut5, Zip};
 
@@ -39,6 +39,44 @@ impl Engine for VoxelwiseEngine {
                 Zip::from(&mut plane).and(&image).for_each(|out, &v| *out = slope * v + offset);
             }
         }
+        Ok(())
+    }
+}
+
+/// A place in logits: `[patch, class, z, y, x]`.
+pub(crate) type Index = (usize, usize, usize, usize, usize);
+
+/// Every logit is a formula of the patches and its own place.
+pub(crate) struct Formula<F>(pub EngineSpec, pub F);
+
+impl<F: Fn(&ArrayView5<'_, f32>, Index) -> f32 + Send> Engine for Formula<F> {
+    fn spec(&self) -> &EngineSpec {
+        &self.0
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        mut logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        logits.indexed_iter_mut().for_each(|(index, out)| *out = (self.1)(&patches, index));
+        Ok(())
+    }
+}
+
+/// An engine whose every answer passes through a hand that may count or spoil it.
+pub(crate) struct Spoiled<F>(pub VoxelwiseEngine, pub F);
+
+impl<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send> Engine for Spoiled<F> {
+    fn spec(&self) -> &EngineSpec {
+        self.0.spec()
+    }
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        mut logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError> {
+        self.0.infer(patches, logits.view_mut())?;
+        (self.1)(&mut logits);
         Ok(())
     }
 }

@@ -74,8 +74,8 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
         AirTiles::RunAll => 0,
         AirTiles::RunOnce => 1,
     };
-    let calls = calls.saturating_add(probabilities);
-    let patches = calls.saturating_add(f32s(&[slabs, open + air, classes, pz, py, px]));
+    let means = f32s(&[slabs, open + air, classes, pz, py, px]);
+    let patches = calls.saturating_add(probabilities).saturating_add(means);
     let scores = (geometry.grid.voxels() as u64).saturating_mul(6);
     let slice = f32s(&[3, cropped_y, cropped_x]);
     let sliding =

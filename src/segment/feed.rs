@@ -18,12 +18,9 @@ use super::SegmentError;
 use super::meter::{Clock, Meter};
 use super::passes::Pass;
 
-/// Sets of buffers of a network beside the cores: one in the network, one being blended and
-/// filled again.
-const SETS_BESIDE: usize = 2;
-
-/// The most sets of buffers there are.
-pub(super) const MOST_SETS: usize = SETS_BESIDE;
+/// The most sets of buffers there are, those of a network beside the cores: one in the network, one
+/// being blended and filled again. By turns one is enough.
+pub(super) const MOST_SETS: usize = 2;
 
 /// What is done before and after the network.
 pub(super) trait Work {
@@ -88,8 +85,8 @@ fn side_by_side(
     meter: &mut Meter<'_>,
     work: &mut dyn Work,
 ) -> Result<(), SegmentError> {
-    let mut free: Vec<Buffers> = (0..SETS_BESIDE).map(|_| Buffers::new(spec)).collect();
-    let mut asked = VecDeque::with_capacity(SETS_BESIDE);
+    let mut free: Vec<Buffers> = (0..MOST_SETS).map(|_| Buffers::new(spec)).collect();
+    let mut asked = VecDeque::with_capacity(MOST_SETS);
     loop {
         while let Some(mut buffers) = free.pop() {
             let Some(pass) = passes.next() else { break };
@@ -138,8 +135,8 @@ impl Feed {
         engines: &'scope mut [Box<dyn Engine>],
         clock: Clock<'scope>,
     ) -> Feed {
-        let (questions, asked) = sync_channel::<(usize, Buffers)>(SETS_BESIDE);
-        let (answer, answers) = sync_channel(SETS_BESIDE);
+        let (questions, asked) = sync_channel::<(usize, Buffers)>(MOST_SETS);
+        let (answer, answers) = sync_channel(MOST_SETS);
         scope.spawn(move || {
             for (engine, mut buffers) in asked {
                 let Buffers { patches, logits, network_s } = &mut buffers;

@@ -10,7 +10,7 @@ use ndarray::{Array3, Array4, Array5, ArrayView5, ArrayViewMut5};
 use super::*;
 use crate::anatomy;
 use crate::engine::bundle::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
-use crate::engine::fake::VoxelwiseEngine;
+use crate::engine::fake::{Formula, Index, Spoiled, VoxelwiseEngine};
 use crate::image::normalise::Normalisation;
 use crate::study::{Phase, Study, StudyKey};
 use crate::volume::{Grid, Volume};
@@ -87,30 +87,21 @@ fn slide(
 
 /// An engine whose logits depend on the voxel, the class and the place in the patch, so that
 /// tiling, mirrors and folds all matter.
-struct PlacedEngine {
-    spec: EngineSpec,
-    fold: f32,
-}
-
 fn placed(plan: &Plan, fold: u8) -> Box<dyn Engine> {
-    Box::new(PlacedEngine { spec: plan.network.spec(plan.batch), fold: f32::from(fold) })
+    let fold = f32::from(fold);
+    let logit = move |patches: &ArrayView5<'_, f32>, (n, class, z, y, x): Index| {
+        let place = (class * 17 + z * 5 + y * 3 + x * 2) as f32;
+        patches[[n, 0, z, y, x]] * (place * 0.7 + fold).sin()
+            + 0.5 * (class as f32 * 2.3 + fold).cos()
+    };
+    Box::new(Formula(plan.network.spec(plan.batch), logit))
 }
 
-impl Engine for PlacedEngine {
-    fn spec(&self) -> &EngineSpec {
-        &self.spec
-    }
-    fn infer(
-        &mut self,
-        patches: ArrayView5<'_, f32>,
-        mut logits: ArrayViewMut5<'_, f32>,
-    ) -> Result<(), EngineError> {
-        for ((n, class, z, y, x), out) in logits.indexed_iter_mut() {
-            let place = (class * 17 + z * 5 + y * 3 + x * 2) as f32;
-            *out = patches[[n, 0, z, y, x]] * (place * 0.7 + self.fold).sin()
-                + 0.5 * (class as f32 * 2.3 + self.fold).cos();
-        }
-        Ok(())
+/// Counts answers and leaves them alone.
+fn count(runs: &Arc<AtomicUsize>) -> impl FnMut(&mut ArrayViewMut5<'_, f32>) + Send + use<> {
+    let runs = Arc::clone(runs);
+    move |_| {
+        runs.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -228,20 +219,6 @@ fn the_watcher_sees_every_tile_and_can_stop_between_two() {
 /// work after those, whatever the batch and the mirrors.
 #[test]
 fn after_a_stop_only_what_was_asked_is_run() {
-    struct Counting(VoxelwiseEngine, Arc<AtomicUsize>);
-    impl Engine for Counting {
-        fn spec(&self) -> &EngineSpec {
-            self.0.spec()
-        }
-        fn infer(
-            &mut self,
-            patches: ArrayView5<'_, f32>,
-            logits: ArrayViewMut5<'_, f32>,
-        ) -> Result<(), EngineError> {
-            self.1.fetch_add(1, Ordering::SeqCst);
-            self.0.infer(patches, logits)
-        }
-    }
     let study = study_of(image([9, 17, 13]), [5.0, 1.0, 1.0]);
     for (mirror_axes, batch, before) in [(vec![], 1, 5), (vec![1, 2], 1, 20), (vec![2], 4, 3)] {
         let mut plan = plan();
@@ -249,7 +226,7 @@ fn after_a_stop_only_what_was_asked_is_run() {
         let runs = Arc::new(AtomicUsize::new(0));
         let mut engine = VoxelwiseEngine::new(PATCH, 1, two_winners());
         engine.spec.batch = batch;
-        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Counting(engine, Arc::clone(&runs)))];
+        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Spoiled(engine, count(&runs)))];
         let mut stop = |progress: Progress| match progress.tiles_done {
             5 => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -355,24 +332,10 @@ fn mirrors_and_folds_are_all_run() {
     plan.network.mirror_axes = vec![0, 2];
     let volume = Array4::from_elem((1, 4, 8, 6), 1.0);
     let mut calls = Vec::new();
-    struct Counting<'a>(VoxelwiseEngine, &'a std::sync::atomic::AtomicUsize);
-    impl Engine for Counting<'_> {
-        fn spec(&self) -> &EngineSpec {
-            self.0.spec()
-        }
-        fn infer(
-            &mut self,
-            patches: ArrayView5<'_, f32>,
-            logits: ArrayViewMut5<'_, f32>,
-        ) -> Result<(), EngineError> {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.0.infer(patches, logits)
-        }
-    }
-    static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let engine = || Box::new(Counting(VoxelwiseEngine::new(PATCH, 1, two_winners()), &RUNS));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let engine = || Box::new(Spoiled(VoxelwiseEngine::new(PATCH, 1, two_winners()), count(&runs)));
     let mut engines: Vec<Box<dyn Engine>> = vec![engine(), engine()];
     let mut emit = |z: usize, _: ndarray::ArrayView3<'_, f32>| calls.push(z);
     slide(volume.view(), &plan, &mut engines, &mut emit);
-    assert_eq!(RUNS.load(std::sync::atomic::Ordering::Relaxed), 2 * 4);
+    assert_eq!(runs.load(Ordering::SeqCst), 2 * 4);
 }

@@ -46,23 +46,14 @@ pub(super) fn slide(
     let mut blending = Blending::new(plan, &tiling, &order, &passes, [depth, height, width]);
     meter.busy.tiles_run += order.run.len();
     go_on(watch, blending.progress())?;
-    let cutting = Cutting { passes: &passes, tiling: &tiling, order: &order, image };
-    let mut work = TileWork { cutting, blending: &mut blending, watch, emit };
+    let mut work = TileWork { image, blending: &mut blending, watch, emit };
     feed::run(engines, &network.spec(plan.batch), passes.iter(), meter, &mut work)
-}
-
-/// Where patches come from.
-struct Cutting<'a> {
-    passes: &'a Passes,
-    tiling: &'a Tiling,
-    order: &'a Order,
-    /// `[channel, z, y, x]`.
-    image: ArrayView4<'a, f32>,
 }
 
 /// What is done around the networks.
 struct TileWork<'a, 'b> {
-    cutting: Cutting<'a>,
+    /// `[channel, z, y, x]`.
+    image: ArrayView4<'a, f32>,
     blending: &'b mut Blending<'a>,
     watch: Watch<'b>,
     emit: Emit<'b>,
@@ -70,8 +61,8 @@ struct TileWork<'a, 'b> {
 
 impl Work for TileWork<'_, '_> {
     fn fill(&mut self, pass: &Pass, patches: &mut Array5<f32>) {
-        let Cutting { passes, tiling, order, image } = &self.cutting;
-        gather(pass, passes, (tiling, &order.run), *image, patches);
+        let Blending { passes, tiling, order, .. } = &self.blending;
+        gather(pass, passes, (tiling, &order.run), self.image, patches);
     }
 
     fn take(&mut self, pass: &Pass, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError> {
@@ -259,13 +250,14 @@ impl<'a> Blending<'a> {
 
     /// Turns the sums of a patch into means.
     fn average(&mut self, place: usize) {
+        if self.sums.is_empty() {
+            return;
+        }
         let runs = self.passes.per_tile() / self.slabs.count();
         for slab in 0..self.slabs.count() {
             let at = self.at(slab, place);
-            if !self.sums.is_empty() {
-                let mut sum = self.sums.index_axis_mut(Axis(0), at);
-                sum /= runs as f32;
-            }
+            let mut sum = self.sums.index_axis_mut(Axis(0), at);
+            sum /= runs as f32;
         }
     }
 

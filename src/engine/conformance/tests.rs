@@ -2,7 +2,7 @@
 
 use super::*;
 
-use crate::engine::fake::VoxelwiseEngine;
+use crate::engine::fake::{Spoiled, VoxelwiseEngine};
 use ndarray::{ArrayView5, ArrayViewMut5};
 
 const PATCH: [usize; 3] = [4, 6, 8];
@@ -18,24 +18,6 @@ fn golden(engine: &mut dyn Engine) -> GoldenPatch {
     let logits = run(engine, &input).unwrap();
     let expected = logits.slice(s![0, .., ..;2, ..;3, ..;4]).to_owned();
     GoldenPatch { input, expected, stride: [2, 3, 4], regions: false }
-}
-
-/// An engine whose output is spoiled after the fact.
-struct Spoiled<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send>(VoxelwiseEngine, F);
-
-impl<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send> Engine for Spoiled<F> {
-    fn spec(&self) -> &EngineSpec {
-        self.0.spec()
-    }
-    fn infer(
-        &mut self,
-        patches: ArrayView5<'_, f32>,
-        mut logits: ArrayViewMut5<'_, f32>,
-    ) -> Result<(), EngineError> {
-        self.0.infer(patches, logits.view_mut())?;
-        (self.1)(&mut logits);
-        Ok(())
-    }
 }
 
 fn reason(spoil: impl FnMut(&mut ArrayViewMut5<'_, f32>) + Send) -> String {

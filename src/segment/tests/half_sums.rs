@@ -5,24 +5,13 @@ use ndarray::{Array4, s};
 use super::*;
 
 /// Of one fold.
-struct Hashed(EngineSpec, usize);
-
-impl Engine for Hashed {
-    fn spec(&self) -> &EngineSpec {
-        &self.0
-    }
-    fn infer(
-        &mut self,
-        patches: ArrayView5<'_, f32>,
-        mut logits: ArrayViewMut5<'_, f32>,
-    ) -> Result<(), EngineError> {
-        for ((_, class, z, y, x), out) in logits.indexed_iter_mut() {
-            let place = ((17 * class + 5 * z + 3 * y + 2 * x) % 23) as f32 - 11.0;
-            *out = place * 0.37 + patches[[0, 0, z, y, x]] * (class + 1) as f32;
-            *out += 0.3 * (self.1 * class) as f32;
-        }
-        Ok(())
-    }
+fn hashed(plan: &Plan, fold: usize) -> Box<dyn Engine> {
+    let logit = move |patches: &ArrayView5<'_, f32>, (_, class, z, y, x): Index| {
+        let place = ((17 * class + 5 * z + 3 * y + 2 * x) % 23) as f32 - 11.0;
+        let one = place * 0.37 + patches[[0, 0, z, y, x]] * (class + 1) as f32;
+        one + 0.3 * (fold * class) as f32
+    };
+    Box::new(Formula(plan.network.spec(1), logit))
 }
 
 fn check(folds: usize, golden: &[u8]) {
@@ -34,8 +23,7 @@ fn check(folds: usize, golden: &[u8]) {
     let image =
         Array4::from_shape_fn((1, 6, 13, 9), |(_, z, y, x)| ((7 * z + 3 * y + 5 * x) % 13) as f32);
     let mut found = Array4::<f32>::zeros((3, 6, 13, 9));
-    let engine = |fold| Box::new(Hashed(plan.network.spec(1), fold)) as Box<dyn Engine>;
-    let mut engines: Vec<Box<dyn Engine>> = (0..folds).map(engine).collect();
+    let mut engines: Vec<Box<dyn Engine>> = (0..folds).map(|fold| hashed(&plan, fold)).collect();
     slide(image.view(), &plan, &mut engines, &mut |z, scores| {
         found.slice_mut(s![.., z, .., ..]).assign(&scores);
     });

@@ -6,33 +6,22 @@ use crate::volume::nifti::read::read;
 
 /// Class c of fold k at place (z, y, x) of its patch, in `f32`, the channels added:
 /// `((17c + 5z + 3y + 2x) mod 23 - 11) * 0.17 + image * (7c mod 5 - 2) + 0.3kc`.
-struct Analytic(EngineSpec, usize);
-
-impl Engine for Analytic {
-    fn spec(&self) -> &EngineSpec {
-        &self.0
-    }
-    fn infer(
-        &mut self,
-        patches: ArrayView5<'_, f32>,
-        mut logits: ArrayViewMut5<'_, f32>,
-    ) -> Result<(), EngineError> {
-        for ((n, class, z, y, x), out) in logits.indexed_iter_mut() {
-            let place = ((17 * class + 5 * z + 3 * y + 2 * x) % 23) as f32 - 11.0;
-            let image: f32 = (0..self.0.channels).map(|c| patches[[n, c, z, y, x]]).sum();
-            *out = place * 0.17 + image * ((7 * class % 5) as f32 - 2.0);
-            *out += 0.3 * (self.1 * class) as f32;
-        }
-        Ok(())
-    }
+fn analytic(plan: &Plan, fold: usize) -> Box<dyn Engine> {
+    let channels = plan.network.channels;
+    let logit = move |patches: &ArrayView5<'_, f32>, (n, class, z, y, x): Index| {
+        let place = ((17 * class + 5 * z + 3 * y + 2 * x) % 23) as f32 - 11.0;
+        let image: f32 = (0..channels).map(|c| patches[[n, c, z, y, x]]).sum();
+        let one = place * 0.17 + image * ((7 * class % 5) as f32 - 2.0);
+        one + 0.3 * (fold * class) as f32
+    };
+    Box::new(Formula(plan.network.spec(1), logit))
 }
 
 /// The study as the network takes it, and its labels at gain 1.
 fn run_folds(study: &AlignedStudy, plan: &Plan, folds: usize) -> (Array4<f32>, Array3<u8>) {
     let mut plan = plan.clone();
     plan.network.files = vec![file(); folds];
-    let engine = |fold| Box::new(Analytic(plan.network.spec(1), fold)) as Box<dyn Engine>;
-    let scores = run(study, &plan, (0..folds).map(engine).collect());
+    let scores = run(study, &plan, (0..folds).map(|fold| analytic(&plan, fold)).collect());
     let prepared = prepare(study, &plan).unwrap();
     (prepared.voxels, scores.labels(LesionGain(1.0)).into_voxels())
 }
@@ -96,8 +85,7 @@ fn probabilities(fusion: Fusion) -> Array4<f32> {
     plan.network.fusion = fusion;
     plan.network.sums = Sums::F32;
     let image = Made { modulus: 29, scale: 0.25, offset: -3.5 }.array([1, 6, 13, 9]);
-    let engine = |fold| Box::new(Analytic(plan.network.spec(1), fold)) as Box<dyn Engine>;
-    let mut engines: Vec<Box<dyn Engine>> = [0, 3].map(engine).into();
+    let mut engines: Vec<Box<dyn Engine>> = [0, 3].map(|fold| analytic(&plan, fold)).into();
     let mut found = Array4::zeros((3, 6, 13, 9));
     slide(image.view(), &plan, &mut engines, &mut |z, scores| {
         found.slice_mut(ndarray::s![.., z, .., ..]).assign(&scores);
