@@ -14,7 +14,8 @@ network, this does not say.
 Both run by turns, each in a process of its own. nnU-Net is timed by wrapping its functions;
 hepalert says its own. `study` is from reading to the written label map, without starting Python,
 importing torch or loading engines; `process` is all of it. `network` is the time the network is at
-work, `rest` is everything outside of it. hepalert's bundle is imported with merged upsampling.
+work, `rest` is everything outside of it. hepalert's bundles are imported with merged upsampling, and
+those for f32 with Winograd's filters.
 """
 
 import argparse
@@ -155,8 +156,8 @@ def dataset():
             "labels": {"background": 0, **{f"class_{i}": i for i in range(1, CLASSES)}}}
 
 
-def make_models(results, bundle):
-    """The same weights as nnU-Net's results folder and, by the importer, as an engine bundle."""
+def make_models(results, bundles):
+    """The same weights as nnU-Net's results folder and, by the importer, as an engine bundle per precision."""
     import torch
 
     (results / "fold_0").mkdir(parents=True, exist_ok=True)
@@ -169,9 +170,16 @@ def make_models(results, bundle):
     np.save(golden, golden_input())
     import nnunet_import
 
-    with contextlib.redirect_stdout(sys.stderr):
-        nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "bench", "--phases", ",".join(PHASES),
-                            "--golden", str(golden), "--intended-use", "benchmark only", "--merge-upsampling"])
+    for precision, bundle in bundles.items():
+        shutil.rmtree(bundle, ignore_errors=True)
+        words = ["--merge-upsampling"] + (["--winograd"] if precision == "f32" else [])
+        with contextlib.redirect_stdout(sys.stderr):
+            nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "bench", "--phases", ",".join(PHASES),
+                                "--golden", str(golden), "--intended-use", "benchmark only", *words])
+
+
+def bundles_in(work):
+    return {precision: work / f"bundle-{precision}" for precision in ("f32", "bf16")}
 
 
 class Clock:
@@ -275,7 +283,7 @@ def nnunet(args, files, work):
 
 def hepalert(args, files, work, backend, precision, skip_air):
     out = work / f"{backend}-{precision}{'-air' if skip_air else ''}.nii.gz"
-    words = [str(args.hepalert), "--json", "segment", "--engine", str(work / "bundle"), "--out", str(out),
+    words = [str(args.hepalert), "--json", "segment", "--engine", str(bundles_in(work)[precision]), "--out", str(out),
              "--backend", backend, "--precision", precision, "--threads", str(args.threads), *args.extra.split()]
     for phase, file in zip(PHASES, files):
         words += ["--phase", f"{phase}={file}"]
@@ -383,9 +391,9 @@ def main():
     work = args.work
     work.mkdir(parents=True, exist_ok=True)
     # What an older version of this script left may be of another form.
-    if not (work / "results/golden.npy").exists() or not (work / "bundle/manifest.json").exists():
-        shutil.rmtree(work / "bundle", ignore_errors=True)
-        make_models(work / "results", work / "bundle")
+    bundles = bundles_in(work)
+    if not all(path.exists() for path in (work / "results/golden.npy", *(b / "manifest.json" for b in bundles.values()))):
+        make_models(work / "results", bundles)
     found = []
     for slices in args.slices:
         found.append(compare(args, work, slices))

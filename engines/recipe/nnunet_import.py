@@ -18,6 +18,7 @@ import torch
 import nnunet_merge
 import nnunet_network as networks
 import nnunet_plans as plans_of
+import nnunet_winograd
 from bundle_files import described
 from nnunet_plans import Refused
 
@@ -50,7 +51,16 @@ def facts(checkpoint):
             "mirror_axes": sorted(int(axis) for axis in axes or ())}
 
 
-def write_folds(out, network, image, merge, architecture, folds, checkpoints, paths):
+def rewritten(model, args, channels, patch):
+    """What is written: the network itself, or the same map computed otherwise. `model` is used up."""
+    graph = nnunet_merge.Merged(model, patch).eval() if args.merge_upsampling else model
+    if args.winograd and not nnunet_winograd.across_slices(graph, channels, patch, args.winograd):
+        raise Refused(f"--winograd {args.winograd}: no convolution has three taps across a multiple of four slices and "
+                      "so many channels: leave it away, or give a smaller number")
+    return graph
+
+
+def write_folds(out, network, image, rewrite, architecture, folds, checkpoints, paths):
     """One ONNX file and one file of golden logits of `image` per fold; fills in `files` and `golden`."""
     channels, patch, heads = network["channels"], network["patch"], len(network["classes"])
     image.tofile(out / "segment.golden-in.f32")
@@ -60,10 +70,9 @@ def write_folds(out, network, image, merge, architecture, folds, checkpoints, pa
         model = networks.build(*architecture, channels, heads)
         networks.load(model, checkpoint["network_weights"], path)
         name = f"segment.fold-{fold}"
-        exported = nnunet_merge.Merged(model, patch).eval() if merge else model
-        networks.export(exported, channels, patch, out / f"{name}.onnx")
         with torch.no_grad():
             logits = model(torch.from_numpy(image)[None]).numpy()
+        networks.export(rewrite(model), channels, patch, out / f"{name}.onnx")
         worst, agree = networks.compare_with_onnxruntime(out / f"{name}.onnx", image, logits)
         sampled = logits[0, :, :: stride[0], :: stride[1], :: stride[2]]
         sampled.astype("<f4").tofile(out / f"{name}.golden-out.f32")
@@ -97,7 +106,8 @@ def convert(args, out):
     paths = [folder / f"fold_{fold}" / args.checkpoint for fold in folds]
     size = network["channels"], network["patch"]
     image = networks.golden_from(args.golden, *size) if args.golden else networks.golden_input(*size)
-    write_folds(out, network, image, args.merge_upsampling, (kind, arguments), folds, checkpoints, paths)
+    write_folds(out, network, image, lambda model: rewritten(model, args, *size), (kind, arguments), folds,
+                checkpoints, paths)
     steps = None
     if args.postprocessing != "none":
         steps = args.postprocessing or plans_of.find_postprocessing(folder, folds)
@@ -106,7 +116,7 @@ def convert(args, out):
     source = {**known, "folds": folds, "checkpoint": args.checkpoint, "plans_name": plans.get("plans_name"),
               "dataset_name": plans.get("dataset_name"), "architecture": kind, "opset": networks.OPSET,
               "precision": "f32", "torch": torch.__version__.split("+")[0],
-              "merged_upsampling": args.merge_upsampling,
+              "merged_upsampling": args.merge_upsampling, "winograd": args.winograd,
               "channel_names": dataset.get("channel_names", dataset.get("modality")),
               "postprocessing": Path(steps).name if steps else None}
     (out / "manifest.json").write_text(json.dumps(manifest(args, network, source), indent=1) + "\n")
@@ -131,6 +141,10 @@ def parser():
                       help="what is averaged: logits as in nnU-Net v2, or probabilities as in v1")
     made.add_argument("--merge-upsampling", action="store_true",
                       help="same network, fewer multiplications: an eighth faster by OpenVINO; not tried on a GPU")
+    made.add_argument("--winograd", type=int, nargs="?", const=nnunet_winograd.LEAST_CHANNELS, metavar="CHANNELS",
+                      help="same network, half the multiplications of three-dimensional convolutions of so many "
+                           f"channels\nand more [{nnunet_winograd.LEAST_CHANNELS}]: a tenth faster by OpenVINO; for f32 "
+                           "only; not tried on a GPU")
     made.add_argument("--high-gain", type=float, default=100.0)
     made.add_argument("--golden", type=Path, metavar="IMAGE.npy",
                       help="a preprocessed image, whose middle is stored as the golden patch [default: made up]")

@@ -58,7 +58,8 @@ class MergedUpsampling(nn.Module):
         self.register_buffer("constant", constant(up, conv, shape))
 
     def forward(self, x, skip):
-        return self.skip(skip) + self.up(x) + self.constant
+        # The constant first: OpenVINO adds the rest while it convolves.
+        return self.skip(skip) + (self.up(x) + self.constant)
 
 
 class Merged(nn.Module):

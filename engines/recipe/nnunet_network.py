@@ -17,7 +17,7 @@ OPSET = 17
 HARMLESS = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool"))]
 GOLDEN_BYTES = 1 << 20  # of expected logits per fold
 ALLOWED = {"Conv", "ConvTranspose", "InstanceNormalization", "LeakyRelu", "Relu", "Concat", "Add", "AveragePool",
-           "Pad", "Constant", "Identity"}
+           "Pad", "Constant", "Identity", "Mul", "Slice"}
 
 
 def read_checkpoint(path, trust):
@@ -72,12 +72,29 @@ def export(network, channels, patch, path):
     with torch.no_grad():
         torch.onnx.export(network, (example,), str(path), opset_version=OPSET, dynamo=False,
                           input_names=["image"], output_names=["logits"])
-    model = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True)
+    model = onnx.shape_inference.infer_shapes(unshared(onnx.load(path)), strict_mode=True)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     strange = {node.op_type for node in model.graph.node} - ALLOWED
     if strange:
         raise Refused(f"{path}: the graph holds {', '.join(sorted(strange))}, which was never tried in hepalert")
+    return model
+
+
+def unshared(model):
+    """Gives every layer weights of its own.
+
+    torch writes equal ones once, with an Identity for every other layer, and OpenVINO does not fuse a layer into the
+    one before it through an Identity.
+    """
+    stored = {weights.name: weights for weights in model.graph.initializer}
+    copies = [node for node in model.graph.node if node.op_type == "Identity" and node.input[0] in stored]
+    for node in copies:
+        own = onnx.TensorProto()
+        own.CopyFrom(stored[node.input[0]])
+        own.name = node.output[0]
+        model.graph.initializer.append(own)
+        model.graph.node.remove(node)
     return model
 
 

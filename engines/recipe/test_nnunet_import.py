@@ -21,6 +21,7 @@ try:
     import nnunet_merge
     import nnunet_network
     import nnunet_plans as plans_of
+    import nnunet_winograd
 except ImportError as missing:  # the exporter is optional; the daemon never needs it
     raise unittest.SkipTest(f"skipped: {missing}")
 
@@ -88,6 +89,42 @@ class MergedUpsampling(unittest.TestCase):
                 torch.testing.assert_close(merged(image), network(image), rtol=0, atol=2e-5, msg=kind)
 
 
+class AcrossSlices(unittest.TestCase):
+    def test_the_filters_are_exact(self):
+        # As polynomials: four outputs of every pair of a unit slice and a unit tap.
+        rows = [np.array(rows, float) for rows in (nnunet_winograd.OUTPUT, nnunet_winograd.FILTER, nnunet_winograd.INPUT)]
+        found = np.einsum("oi,ig,id->ogd", *rows)
+        expected = np.array([[[float(d == o + g) for d in range(6)] for g in range(3)] for o in range(4)])
+        np.testing.assert_allclose(found, expected, atol=1e-15)
+
+    def test_it_is_the_same_map_ends_included(self):
+        for stride, bias, slices in (((1, 1, 1), True, 8), ((1, 2, 2), False, 4), ((1, 1, 2), True, 12)):
+            with self.subTest(stride=stride, bias=bias, slices=slices):
+                torch.manual_seed(slices)
+                conv = torch.nn.Conv3d(5, 6, (3, 3, 5), stride, padding=(1, 1, 2), bias=bias)
+                x = torch.randn(1, 5, slices, 7, 9)
+                with torch.no_grad():
+                    torch.testing.assert_close(nnunet_winograd.AcrossSlices(conv)(x), conv(x), rtol=0, atol=1e-5)
+
+    def test_only_what_gains_is_replaced(self):
+        conv = lambda kernel=3, **other: torch.nn.Conv3d(64, 64, kernel, **({"padding": 1} | other))
+        fits = lambda layer, slices=8: nnunet_winograd.fits(layer, slices, 64)
+        self.assertTrue(fits(conv()) and fits(conv(stride=(1, 2, 2))))
+        others = [conv(stride=2), conv((1, 3, 3), padding=(0, 1, 1)), conv(groups=2), conv(padding=0),
+                  conv(dilation=2, padding=2), torch.nn.Conv3d(64, 63, 3, padding=1)]
+        self.assertEqual([fits(other) for other in others], [False] * len(others))
+        self.assertFalse(fits(conv(), 6), "slices that are no multiple of four")
+
+    def test_whole_networks_give_the_same_logits(self):
+        torch.manual_seed(5)
+        network = nnunet_network.build("PlainConvUNet", ARCH["arch_kwargs"], 2, 3)
+        image = torch.randn(1, 2, 4, 16, 16)
+        with torch.no_grad():
+            expected = network(image)
+            self.assertEqual(nnunet_winograd.across_slices(network, 2, (4, 16, 16), 4), 1)
+            torch.testing.assert_close(network(image), expected, rtol=0, atol=2e-5)
+
+
 class Import(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -151,6 +188,24 @@ class Import(unittest.TestCase):
         nodes = [node.op_type for node in onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node]
         self.assertNotIn("Concat", nodes)
         self.assertEqual(nodes.count("ConvTranspose"), 1)
+
+    def test_winograd_is_another_graph_of_the_same_logits(self):
+        import onnx
+        manifest = self.run_import(self.results(1), "--winograd", "4")
+        self.assertEqual(manifest["training"]["nnunet"]["winograd"], 4)
+        nodes = [node.op_type for node in onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node]
+        self.assertEqual(nodes.count("Conv"), 9, "one of four has become six")
+
+    def test_winograd_without_anything_to_gain_is_refused(self):
+        self.assertIn("leave it away", self.refusal(self.results(1), "--winograd"))
+
+    def test_equal_weights_are_not_shared_between_layers(self):
+        import onnx
+        self.run_import(self.results(1))
+        nodes = onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node
+        self.assertNotIn("Identity", [node.op_type for node in nodes])
+        scales = [node.input[1] for node in nodes if node.op_type == "InstanceNormalization"]
+        self.assertEqual(len(set(scales)), len(scales))
 
     def test_trainers_without_mirroring_have_no_axes(self):
         manifest = self.run_import(self.results(1, inference_allowed_mirroring_axes=None))
