@@ -1,7 +1,8 @@
-//! Half precision: `f32` numbers that an f16 could hold.
+//! Half precision: rounding to it, and its sixteen bits.
 //!
 //! Whole numbers and plain arithmetic only, without branches: compilers turn a loop over them
-//! into vector code on every processor, and no processor meets a subnormal `f32`.
+//! into vector code on every processor, and no processor meets a subnormal `f32`. Conversions of
+//! the processor's own are a call for eight numbers each, which takes longer.
 
 /// The least normal f16, 2^-14.
 const LEAST_NORMAL: f32 = 1.0 / 16384.0;
@@ -17,6 +18,32 @@ pub fn round_to_f16(value: f32) -> f32 {
     // Adding one half leaves steps of 2^-24, which are those of the subnormal f16.
     let small = ((value.abs() + 0.5) - 0.5).copysign(value);
     if value.abs() < LEAST_NORMAL { small } else { f32::from_bits(nearest) }
+}
+
+/// One half as an `f32`. Adding it leaves the steps of the subnormal f16 in the last bits.
+const HALF: f32 = 0.5;
+const HALF_BITS: u32 = HALF.to_bits();
+/// What an `f32` has more in its exponent than an f16, at the place of an f16.
+const BIAS: u32 = (127 - 15) << 10;
+
+/// The number that an f16's bits say. Not for infinity and NaN.
+#[inline(always)]
+pub fn widened(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff);
+    let normal = f32::from_bits((magnitude + BIAS) << 13);
+    let small = f32::from_bits(HALF_BITS + magnitude) - HALF;
+    let value = if magnitude < 0x400 { small } else { normal };
+    f32::from_bits(value.to_bits() | u32::from(bits & 0x8000) << 16)
+}
+
+/// The bits of the nearest f16, half to even. Not for what would be infinite, and NaN.
+#[inline(always)]
+pub fn narrowed(value: f32) -> u16 {
+    let bits = value.abs().to_bits();
+    let normal = (bits.wrapping_add(SURPLUS / 2 + (bits >> 13 & 1)) >> 13).wrapping_sub(BIAS);
+    let small = (value.abs() + HALF).to_bits().wrapping_sub(HALF_BITS);
+    let magnitude = if value.abs() < LEAST_NORMAL { small } else { normal };
+    (magnitude | value.to_bits() >> 16 & 0x8000) as u16
 }
 
 #[cfg(test)]
@@ -53,6 +80,8 @@ mod tests {
         for bits in (0..0x7c00_u16).flat_map(|bits| [bits, bits | 0x8000]) {
             let value = half::f16::from_bits(bits).to_f32();
             assert_eq!(round_to_f16(value), value);
+            assert_eq!(widened(bits).to_bits(), value.to_bits(), "{bits:04x}");
+            assert_eq!(narrowed(value), bits);
         }
     }
 
@@ -61,6 +90,7 @@ mod tests {
         fn equals_the_conversion(mantissa in -1.0_f32..1.0, exponent in -40_i32..15) {
             let value = mantissa * (exponent as f32).exp2();
             prop_assert_eq!(round_to_f16(value), half::f16::from_f32(value).to_f32());
+            prop_assert_eq!(narrowed(value), half::f16::from_f32(value).to_bits());
         }
 
         #[test]

@@ -4,14 +4,13 @@
 //! weights once a slice is complete. Sums that are rounded to f16 are kept in two bytes.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis};
 use rayon::prelude::*;
 
 use crate::engine::bundle::Sums;
 use crate::image::vector::widest;
 
-use super::half::round_to_f16;
+use super::half::{narrowed, round_to_f16, widened};
 use super::tiles::Tiling;
 use super::{Plan, SegmentError};
 
@@ -31,7 +30,12 @@ pub(super) trait Kept: Copy + Default + Send + Sync {
 impl Kept for f32 {
     #[inline(always)]
     fn add_row(sums: &mut [f32], scores: &[f32], weights: &[f32]) -> bool {
-        add_products(sums, scores, weights, f32::INFINITY)
+        let mut lost = 0_u32;
+        for ((sum, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
+            *sum += score * weight;
+            lost |= u32::from(!sum.is_finite());
+        }
+        lost == 0
     }
     #[inline(always)]
     fn add_weights(sums: &mut [f32], weights: &[f32]) {
@@ -47,64 +51,37 @@ impl Kept for f32 {
     }
 }
 
-/// Numbers that are widened at a time: they stay in the nearest cache.
-const WIDE: usize = 128;
 /// From here on numbers round to infinity in f16.
 const F16_OVERFLOW: f32 = 65520.0;
 
-/// Conversions are the processor's own where it has them, and round half to even.
 impl Kept for f16 {
     #[inline(always)]
     fn add_row(sums: &mut [f16], scores: &[f32], weights: &[f32]) -> bool {
-        let mut sound = true;
-        let mut wide = [0.0; WIDE];
-        let parts = sums.chunks_mut(WIDE).zip(scores.chunks(WIDE)).zip(weights.chunks(WIDE));
-        for ((sums, scores), weights) in parts {
-            let wide = &mut wide[..sums.len()];
-            sums.convert_to_f32_slice(wide);
-            sound &= add_products(wide, scores, weights, F16_OVERFLOW);
-            sums.convert_from_f32_slice(wide);
+        let mut lost = 0_u32;
+        for ((sum, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
+            let wide = widened(sum.to_bits()) + score * weight;
+            let fits = wide.abs() < F16_OVERFLOW;
+            lost |= u32::from(!fits);
+            *sum = f16::from_bits(narrowed(wide));
         }
-        sound
+        lost == 0
     }
     #[inline(always)]
     fn add_weights(sums: &mut [f16], weights: &[f32]) {
-        for (sums, weights) in sums.chunks_mut(WIDE).zip(weights.chunks(WIDE)) {
-            let mut wide = [0.0; WIDE];
-            let wide = &mut wide[..sums.len()];
-            sums.convert_to_f32_slice(wide);
-            f32::add_weights(wide, weights);
-            sums.convert_from_f32_slice(wide);
+        for (sum, weight) in sums.iter_mut().zip(weights) {
+            *sum = f16::from_bits(narrowed(widened(sum.to_bits()) + weight));
         }
     }
     #[inline(always)]
     fn divide(mean: &mut [f32], sums: &[f16], weights: &[f16]) {
-        let parts = mean.chunks_mut(WIDE).zip(sums.chunks(WIDE)).zip(weights.chunks(WIDE));
-        for ((mean, sums), weights) in parts {
-            let (mut wide_sums, mut wide_weights) = ([0.0; WIDE], [0.0; WIDE]);
-            let (sum, weight) = (&mut wide_sums[..sums.len()], &mut wide_weights[..sums.len()]);
-            sums.convert_to_f32_slice(sum);
-            weights.convert_to_f32_slice(weight);
-            f32::divide(mean, sum, weight);
-            mean.iter_mut().for_each(|mean| *mean = round_to_f16(*mean));
+        for ((mean, sum), weight) in mean.iter_mut().zip(sums).zip(weights) {
+            *mean = round_to_f16(widened(sum.to_bits()) / widened(weight.to_bits()));
         }
     }
     #[inline(always)]
     fn bits(self) -> u32 {
         u32::from(self.to_bits())
     }
-}
-
-/// Adds `scores * weights`; false if a sum is no number, or not below `too_large`.
-#[inline(always)]
-fn add_products(sums: &mut [f32], scores: &[f32], weights: &[f32], too_large: f32) -> bool {
-    let mut lost = 0_u32;
-    for ((sum, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
-        *sum += score * weight;
-        let fits = sum.abs() < too_large;
-        lost |= u32::from(!fits);
-    }
-    lost == 0
 }
 
 /// A ring of slices in the precision of a network.
