@@ -16,6 +16,7 @@ use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::engine::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use crate::image::largest::keep_largest;
+use crate::intake::reasons::RejectCode;
 use crate::segment::{
     AirTiles, LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
@@ -159,7 +160,7 @@ pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedS
             "engine {} needs phase {missing}; give it with --phase {missing}=FILE",
             bundle.id()
         );
-        return Err(Failure::refused("MISSING_PHASE", error));
+        return Err(Failure::refused(RejectCode::MissingPhase.as_str(), error));
     }
     let taken = files.iter().filter(|file| wanted.contains(&file.phase));
     read_study(&taken.cloned().collect::<Vec<_>>())
@@ -171,8 +172,8 @@ pub(super) fn engine_failure(error: crate::engine::EngineError) -> Failure {
 
 fn segment_failure(error: SegmentError) -> Failure {
     let code = match &error {
-        SegmentError::OverBudget { .. } => "TOO_LARGE",
-        SegmentError::TooSmall { .. } => "TOO_SMALL",
+        SegmentError::OverBudget { .. } => RejectCode::OverMemoryBudget.as_str(),
+        SegmentError::TooSmall { .. } => "too_small",
         SegmentError::Engine(_) | SegmentError::EngineShape { .. } | SegmentError::NotFinite => {
             return Failure::new(Exit::Engine, error);
         }

@@ -4,6 +4,7 @@
 
 mod broker;
 mod daemon;
+mod demo;
 mod doctor;
 mod engines;
 mod intake;

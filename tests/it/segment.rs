@@ -114,7 +114,7 @@ fn each_kind_of_failure_has_its_exit_code() {
     assert_eq!(exit, Some(2), "{said}");
     let (exit, said) = code(&mut segment(&engine, &phases[..3], &out));
     assert_eq!(exit, Some(3), "{said}");
-    assert!(said.contains("MISSING_PHASE") && said.contains("dp"), "{said}");
+    assert!(said.contains("missing_phase") && said.contains("dp"), "{said}");
     let (exit, said) = code(&mut segment(&dir.path().join("none"), &phases, &out));
     assert_eq!(exit, Some(4), "{said}");
     fs::write(engine.join("tiny.onnx"), b"altered").unwrap();

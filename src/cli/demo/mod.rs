@@ -6,6 +6,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -63,6 +65,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(engine) => engine.clone(),
         None => engines::default_bundle()?,
     };
+    let stop = Stop::on_signals()?;
     let places = prepare(&args.out)?;
     let truth = match &args.study {
         Some(_) => None,
@@ -71,12 +74,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let source = args.study.as_deref().unwrap_or(&places.source);
     let broker = Broker::start(&args.out)?;
     ui.say(format!("broker:  mosquitto on 127.0.0.1:{}", broker.port));
-    let mut subscriber = Subscriber::start(broker.port)?;
+    let mut subscriber = Subscriber::start(broker.port, stop.clone())?;
     write_config(&places, &engine, broker.port)?;
     let daemon = Daemon::start(&places.config, &args.out.join("daemon.log"))?;
     subscriber.wait(Duration::from_secs(60), |topic, _| topic.ends_with("/info"), ui)?;
     ui.say(format!("daemon:  watching {}", places.export.display()));
-    let slices = export(source, &places.export)?;
+    let slices = export(source, &places.export, &stop)?;
     ui.say(format!("scanner: {slices} files exported one by one; waiting for the result"));
     let result = subscriber.wait(PATIENCE, is_outcome, ui)?;
     let alert = match verdict(&result) {
@@ -89,6 +92,29 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     subscriber.stop();
     broker.stop();
     conclude(args, &places, &result, alert.as_ref(), truth.as_deref(), ui)
+}
+
+/// Whether somebody wants the demonstration to end. Without it a signal would end this process
+/// alone and leave broker and daemon running.
+#[derive(Debug, Clone)]
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn on_signals() -> Result<Stop, Failure> {
+        let stop = Stop(Arc::default());
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop.0)).map_err(Failure::failed)?;
+        }
+        Ok(stop)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.0.load(Ordering::Relaxed) {
+            let error = anyhow::anyhow!("stopped by a signal, and daemon and broker with it");
+            return Err(Failure::failed(error));
+        }
+        Ok(())
+    }
 }
 
 /// A result, or an end without one.
@@ -153,11 +179,12 @@ fn write_config(places: &Places, engine: &Path, port: u16) -> Result<(), Failure
 }
 
 /// Copies the study file by file, each under a temporary name first, as scanners do.
-fn export(source: &Path, export: &Path) -> Result<usize, Failure> {
+fn export(source: &Path, export: &Path, stop: &Stop) -> Result<usize, Failure> {
     let mut files = Vec::new();
     collect(source, 0, &mut files).map_err(Failure::failed)?;
     files.sort();
     for (number, file) in files.iter().enumerate() {
+        stop.check()?;
         let name = match file.file_name().and_then(|name| name.to_str()) {
             Some(name) => format!("{number:04}-{name}"),
             None => format!("{number:04}"),

@@ -6,17 +6,20 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::left;
+use super::{Stop, left};
 use crate::cli::{Exit, Failure, Ui};
 
 /// How long a process may take to start or to end.
 const MOMENT: Duration = Duration::from_secs(20);
+
+/// How often a wait looks whether it is to end.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Kills the process when dropped.
 struct Player(Child);
@@ -90,11 +93,12 @@ pub struct Subscriber {
     player: Player,
     messages: Receiver<(String, Value)>,
     held: Vec<(String, Value)>,
+    stop: Stop,
 }
 
 impl Subscriber {
     /// Subscribes to all topics of the demonstration.
-    pub fn start(port: u16) -> Result<Subscriber, Failure> {
+    pub fn start(port: u16, stop: Stop) -> Result<Subscriber, Failure> {
         let child = Command::new("mosquitto_sub")
             .args(["-h", "127.0.0.1", "-p", &port.to_string()])
             .args(["-q", "1", "-v", "-t", "hepalert/v1/#"])
@@ -118,11 +122,11 @@ impl Subscriber {
                 }
             }
         });
-        Ok(Subscriber { player, messages, held: Vec::new() })
+        Ok(Subscriber { player, messages, held: Vec::new(), stop })
     }
 
     /// The first message that is wanted. Steps of studies are told on the way; messages that
-    /// are not wanted now are kept for a later wait.
+    /// are not wanted now are kept for a later wait. A signal ends the wait.
     pub fn wait(
         &mut self,
         most: Duration,
@@ -134,9 +138,15 @@ impl Subscriber {
         }
         let began = Instant::now();
         loop {
-            let Ok((topic, body)) = self.messages.recv_timeout(left(began, most)) else {
-                let error = anyhow::anyhow!("nothing came from the broker in {most:?}");
-                return Err(Failure::new(Exit::Failed, error));
+            self.stop.check()?;
+            let waited = left(began, most);
+            let (topic, body) = match self.messages.recv_timeout(waited.min(GLANCE)) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) if waited > GLANCE => continue,
+                Err(error) => {
+                    let error = anyhow::anyhow!("no message in {most:?}: {error}");
+                    return Err(Failure::failed(error));
+                }
             };
             if topic.ends_with("event/study") {
                 let state = body["data"]["state"].as_str().unwrap_or_default();
