@@ -66,11 +66,26 @@ def load(network, weights, path):
                       "a trainer with a network of its own cannot be imported")
 
 
+class Unrounded(torch.nn.Module):
+    """A network whose logits leave it in f32 also where it computes in bf16.
+
+    The last step is the identity. OpenVINO takes it into the convolution before it, and keeps what comes after the
+    last convolution in f32.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return torch.nn.functional.leaky_relu(self.network(image), 1.0)
+
+
 def export(network, channels, patch, path):
     """Writes the graph at its one shape, weights inside, and returns it after a check."""
     example = torch.zeros(1, channels, *patch)
     with torch.no_grad():
-        torch.onnx.export(network, (example,), str(path), opset_version=OPSET, dynamo=False,
+        torch.onnx.export(Unrounded(network).eval(), (example,), str(path), opset_version=OPSET, dynamo=False,
                           input_names=["image"], output_names=["logits"])
     model = onnx.shape_inference.infer_shapes(unshared(onnx.load(path)), strict_mode=True)
     onnx.checker.check_model(model, full_check=True)

@@ -207,6 +207,12 @@ class Import(unittest.TestCase):
         scales = [node.input[1] for node in nodes if node.op_type == "InstanceNormalization"]
         self.assertEqual(len(set(scales)), len(scales))
 
+    def test_logits_are_not_rounded_to_the_numbers_of_the_network(self):
+        import onnx
+        self.run_import(self.results(1))
+        *_, convolution, last = onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node
+        self.assertEqual((convolution.op_type, last.op_type, last.attribute[0].f), ("Conv", "LeakyRelu", 1.0))
+
     def test_trainers_without_mirroring_have_no_axes(self):
         manifest = self.run_import(self.results(1, inference_allowed_mirroring_axes=None))
         self.assertEqual(manifest["networks"]["segment"]["mirror_axes"], [])
