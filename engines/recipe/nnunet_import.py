@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+import centre
 import nnunet_merge
 import nnunet_network as networks
 import nnunet_plans as plans_of
@@ -51,8 +52,9 @@ def facts(checkpoint):
             "mirror_axes": sorted(int(axis) for axis in axes or ())}
 
 
-def rewritten(model, args, channels, patch):
-    """What is written: the network itself, or the same map computed otherwise. `model` is used up."""
+def rewritten(model, args, image, channels, patch):
+    """What is written: the same map as `model`, which is used up, computed otherwise."""
+    centre.centre(model, image)
     graph = nnunet_merge.Merged(model, patch).eval() if args.merge_upsampling else model
     if args.winograd and not nnunet_winograd.across_slices(graph, channels, patch, args.winograd):
         raise Refused(f"--winograd {args.winograd}: no convolution has three taps across a multiple of four slices and "
@@ -106,7 +108,7 @@ def convert(args, out):
     paths = [folder / f"fold_{fold}" / args.checkpoint for fold in folds]
     size = network["channels"], network["patch"]
     image = networks.golden_from(args.golden, *size) if args.golden else networks.golden_input(*size)
-    write_folds(out, network, image, lambda model: rewritten(model, args, *size), (kind, arguments), folds,
+    write_folds(out, network, image, lambda model: rewritten(model, args, image, *size), (kind, arguments), folds,
                 checkpoints, paths)
     steps = None
     if args.postprocessing != "none":

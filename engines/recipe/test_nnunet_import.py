@@ -17,6 +17,7 @@ try:
     import numpy as np
     import torch
 
+    import centre
     import nnunet_import
     import nnunet_merge
     import nnunet_network
@@ -123,6 +124,23 @@ class AcrossSlices(unittest.TestCase):
             expected = network(image)
             self.assertEqual(nnunet_winograd.across_slices(network, 2, (4, 16, 16), 4), 1)
             torch.testing.assert_close(network(image), expected, rtol=0, atol=2e-5)
+
+
+class Centre(unittest.TestCase):
+    def test_channels_lie_around_zero_and_nothing_else_changes(self):
+        for bias in (True, False):
+            torch.manual_seed(6)
+            network = nnunet_network.build("PlainConvUNet", ARCH["arch_kwargs"] | {"conv_bias": bias}, 2, 3)
+            image = torch.randn(2, 4, 16, 16) + 3
+            means = []
+            with torch.no_grad():
+                expected = network(image[None])
+                self.assertEqual(centre.centre(network, image), 3)
+                for conv in centre.pairs(network):
+                    conv.register_forward_hook(lambda conv, given, made: means.append(made.mean((0, 2, 3, 4)).abs().max()))
+                torch.testing.assert_close(network(image[None]), expected, rtol=0, atol=2e-5)
+            self.assertEqual(len(means), 3)
+            self.assertLess(max(means).item(), 1e-5)
 
 
 class Import(unittest.TestCase):
