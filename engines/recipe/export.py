@@ -1,13 +1,18 @@
 """Writes a trained pair as an engine bundle: two ONNX files, golden patches, manifest.
 
     python export.py --run RUN --bundle ../venous-demo --version 1
+    python export.py --run RUN --bundle ../venous-demo --version 3 --after ../venous-demo --keep reclassify
     python export.py nnunet RESULTS_FOLDER --bundle OUT --id NAME --phases vp   (see nnunet_import.py)
 
 The graph of a trained pair is built node by node, so it holds exactly five operators and static shapes.
+`--after` is the bundle that was continued: its figures go into the manifest, and what is in `--keep`
+comes from it byte for byte. Weights of convolutions are written as bfloat16 holds them (in f32): that is
+what training under autocast computed with, and bf16 inference then rounds none of them.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -90,14 +95,19 @@ def golden_input(plan):
     return normalise(hu, plan.hu_mean).astype("<f4")
 
 
+def on_bfloat16_grid(weights):
+    """Kernels rounded to bfloat16, everything else (biases, normalisation) as it is."""
+    return {k: v.to(torch.bfloat16).to(v.dtype) if v.ndim == 5 else v for k, v in weights.items()}
+
+
 def export_network(name, run, bundle):
     """Writes one network with its golden pair and returns its manifest entry and training figures."""
     import onnxruntime
     plan = PLANS[name]
     state = torch.load(run / f"{name}.pt", weights_only=False)
-    model = UNet(plan).eval()
-    model.load_state_dict(state["average"])
-    onnx.save(build(plan, state["average"], name), bundle / f"{name}.onnx")
+    model, weights = UNet(plan).eval(), on_bfloat16_grid(state["average"])
+    model.load_state_dict(weights)
+    onnx.save(build(plan, weights, name), bundle / f"{name}.onnx")
     patch = golden_input(plan)
     with torch.no_grad():
         expected = model(torch.from_numpy(patch)[None, None]).numpy()
@@ -124,6 +134,28 @@ def export_network(name, run, bundle):
     return entry, {"iterations": state["step"], "minutes": round(state["spent"] / 60, 1), "seed": state["seed"]}
 
 
+def kept_network(name, source, bundle):
+    """A network of another bundle with its golden pair: files copied, entry and figures as they stand."""
+    manifest = json.loads((source / "manifest.json").read_text())
+    entry = manifest["networks"][name]
+    for file in [*entry["files"], entry["golden"]["input"], entry["golden"]["expected"]]:
+        if source.resolve() != bundle.resolve():
+            shutil.copyfile(source / file["path"], bundle / file["path"])
+        if described(bundle, file["path"]) != file:
+            raise SystemExit(f"{source / file['path']} is not what its manifest says; take an intact bundle")
+    return entry, manifest["training"]["per_network"][name]
+
+
+def continued(figures, source, name):
+    """Training figures of a network that went on from another bundle's: its own part, then the sum."""
+    manifest = json.loads((source / "manifest.json").read_text())
+    before = manifest["training"]["per_network"][name]
+    return {"iterations": before["iterations"] + figures["iterations"],
+            "minutes": round(before["minutes"] + figures["minutes"], 1), "seed": figures["seed"],
+            "continued_from": {"id": manifest["id"], "version": manifest["version"], **before},
+            "continuation": figures}
+
+
 DATA = [
     {"name": "chaos-ct3", "licence": "CC BY-SA 4.0", "role": "healthy liver (expert), organs (machine)",
      "own_training_case": True},
@@ -144,12 +176,22 @@ def main():
     parser.add_argument("--version", required=True, type=int)
     parser.add_argument("--created", default="2026-11-23")
     parser.add_argument("--gain", type=float, default=100.0)
+    parser.add_argument("--after", type=Path, help="bundle whose networks were continued, or are kept")
+    parser.add_argument("--keep", nargs="*", default=[], choices=list(PLANS), help="networks taken from --after")
+    parser.add_argument("--teacher", default="", help="what chose among classes that labels do not tell apart")
     parser.add_argument("--phantom-seeds", default="", help="which phantom seeds were trained on, for the manifest")
     args = parser.parse_args()
     args.bundle.mkdir(parents=True, exist_ok=True)
     networks, figures = {}, {}
+    if args.keep and not args.after:
+        parser.error("--keep needs --after")
     for name in PLANS:
+        if name in args.keep:
+            networks[name], figures[name] = kept_network(name, args.after, args.bundle)
+            continue
         networks[name], figures[name] = export_network(name, args.run, args.bundle)
+        if args.after:
+            figures[name] = continued(figures[name], args.after, name)
     manifest = {
         "format": "hepalert-engine", "format_version": 1, "id": "venous-demo", "version": args.version,
         "created": args.created, "intended_use": "demonstration only",
@@ -160,6 +202,7 @@ def main():
                      "seed": figures["segment"]["seed"],
                      "minutes": round(sum(f["minutes"] for f in figures.values()), 1),
                      "per_network": figures, "phantom_seeds": args.phantom_seeds,
+                     **({"teacher": args.teacher} if args.teacher else {}),
                      "notes": "chaos-ct3, crlm-1004 and lits-117 are its own training cases; "
                               "figures on them say nothing about other patients"}}
     (args.bundle / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -85,6 +85,7 @@ class UNet(nn.Module):
             self.decoder.append(Stage(2 * fine, fine, plan.kernels[i - 1], 1))
         self.head = nn.Conv3d(features[0], classes, 1)
         self.aux = nn.ModuleList(nn.Conv3d(features[i], classes, 1) for i in (1, 2))
+        self.deep = True
 
     def forward(self, x):
         """[batch, 1, z, y, x] -> logits; in training a list, finest first."""
@@ -99,6 +100,8 @@ class UNet(nn.Module):
         logits = self.head(outputs[-1])
         if not self.training:
             return logits
+        if not self.deep:
+            return [logits]
         return [logits, self.aux[0](outputs[-2]), self.aux[1](outputs[-3])]
 
 

@@ -2,6 +2,12 @@
 
     python train.py segment --data DATA --phantoms PHANTOMS --out RUN --minutes 80
     python train.py reclassify --data DATA --phantoms PHANTOMS --out RUN --minutes 25
+
+Continuing a bundle's network, with hard labels (teacher.py) and coarse arithmetic (coarse.py):
+
+    python train.py segment --from-bundle ../venous-demo --teacher teacher --data DATA \\
+        --phantoms PHANTOMS --out RUN --minutes 75 --rate 8e-4 --mantissa-bits 2 --plain-share 0.4 \\
+        --border 3 --sharpen 0.5
 """
 
 import argparse
@@ -13,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import max_pool3d
 from torch.utils.data import DataLoader, IterableDataset
 
 import augment
+import coarse
 import data
 import shuffle
 from net import PLANS, UNet
+from plain import Plain
 
 WARM_UP = 150
 
@@ -30,6 +39,11 @@ class Patches(IterableDataset):
         self.args, self.kind, self.start = args, kind, start
         self.real = data.load_real(args.data)
         self.phantoms = data.load_phantoms(args.phantoms)
+        if args.teacher:
+            for case in self.real:
+                data.settle(case, args.teacher)
+        if args.plain_share:
+            self.plain = {c.name: Plain(c, PLANS[kind].patch) for c in self.real + self.phantoms}
         if args.hard:
             for case in self.real + self.phantoms:
                 data.mark_hard(case, args.hard, kind == "reclassify")
@@ -46,7 +60,10 @@ class Patches(IterableDataset):
         rng = np.random.default_rng([self.args.seed, self.start, info.id if info else 0])
         donors = [c for c in self.real if len(c.points["lesion"])]
         while True:
-            if self.kind == "segment":
+            if self.kind == "segment" and rng.random() < self.args.plain_share:
+                image, codes = self.plain[self.pick(rng).name].draw(rng)
+                yield image[None], codes
+            elif self.kind == "segment":
                 image, codes = augment.training_patch(rng, self.pick(rng), donors, PLANS["segment"].patch)
                 yield image[None], codes
             else:
@@ -79,14 +96,25 @@ def dice_loss(prob, codes, known):
     return (1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()
 
 
-def marginal_loss(logits, codes, table):
+def at_borders(codes, extra):
+    """Weight per voxel [b, z, y, x]: 1, and `extra` more within two pixels of where labels change."""
+    high = codes.float()
+    low = -max_pool3d(-high, (1, 5, 5), 1, (0, 2, 2))
+    return 1 + extra * (max_pool3d(high, (1, 5, 5), 1, (0, 2, 2)) != low).float()
+
+
+def marginal_loss(logits, codes, table, weight):
     """Cross-entropy on summed class probability; a code may stand for a set of classes (data.CODES)."""
     log_prob = torch.log_softmax(logits.float(), 1)
+    known = (codes != data.UNKNOWN).float()
+    share = known * weight / (known * weight).sum().clamp_min(1)
+    if not bool(((codes >= 14) & (codes != data.UNKNOWN)).any()):  # no sets: the common formula is faster
+        picked = log_prob.gather(1, codes.clamp_max(13)[:, None])[:, 0]
+        return -(picked * share).sum(), log_prob, known
     # No clamp on the probability: a class that has sunk to nothing must still feel its voxels.
     outside = (1 - table[codes].movedim(-1, 1)) * -1e4
     marginal = torch.logsumexp(log_prob + outside, 1)
-    known = (codes != data.UNKNOWN).float()
-    return -(marginal * known).sum() / known.sum().clamp_min(1), log_prob.exp(), known
+    return -(marginal * share).sum(), log_prob, known
 
 
 def type_loss(logits, codes):
@@ -103,13 +131,19 @@ def type_loss(logits, codes):
     return torch.stack(terms).mean() if terms else logits.sum() * 0
 
 
-def total_loss(outputs, codes, table):
+def total_loss(outputs, codes, table, border=0.0, sharpen=0.0):
+    """Sum over the heads. `sharpen` adds the mean entropy near borders: undecided voxels cost."""
     loss = 0
     for level, (logits, weight) in enumerate(zip(outputs, (1.0, 0.4, 0.2))):
         strides = [c // l for c, l in zip(codes.shape[1:], logits.shape[2:])]
         small = codes[:, :: strides[0], :: strides[1], :: strides[2]]
-        ce, prob, known = marginal_loss(logits, small, table)
+        emphasis = at_borders(small, border) if border else torch.ones(())
+        ce, log_prob, known = marginal_loss(logits, small, table, emphasis)
+        prob = log_prob.exp()
         loss = loss + weight * ce
+        if sharpen and level == 0:
+            entropy = -(prob * log_prob).sum(1) * known * emphasis
+            loss = loss + sharpen * entropy.sum() / (known * emphasis).sum().clamp_min(1)
         if level < 2:
             loss = loss + weight * (dice_loss(prob, small, known) + 0.8 * type_loss(logits, small))
     return loss
@@ -129,6 +163,12 @@ class Average:
             self.weights[k].lerp_(v, 1 - keep)
 
 
+def bundle_weights(path):
+    """State of a network of this recipe from its ONNX file: the names are the same."""
+    import onnx
+    return {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
+
+
 def save(path, **state):
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
@@ -146,6 +186,12 @@ def main():
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--phantom-share", type=float, default=0.35)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--from-bundle", type=Path, help="start from this bundle's network, without deep supervision")
+    parser.add_argument("--teacher", help="folder of hard labels made by teacher.py")
+    parser.add_argument("--plain-share", type=float, default=0.0, help="share of patches not augmented (plain.py)")
+    parser.add_argument("--mantissa-bits", type=int, default=7, help="round activations to so many bits (bfloat16: 7)")
+    parser.add_argument("--border", type=float, default=0.0, help="additional weight of voxels near borders")
+    parser.add_argument("--sharpen", type=float, default=0.0, help="weight of entropy near borders at the end; grows from 0")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
@@ -154,10 +200,14 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / f"{args.network}.pt"
     model = UNet(PLANS[args.network]).train()
+    if args.from_bundle:
+        model.deep = False
+        model.load_state_dict(bundle_weights(args.from_bundle / f"{args.network}.onnx"), strict=False)
+    coarse.apply(model, args.mantissa_bits)
     # Rare classes move only the heads at first, and Adam moves them slowly: five times the rate.
     heads = [p for n, p in model.named_parameters() if n.startswith(("head", "aux"))]
     body = [p for n, p in model.named_parameters() if not n.startswith(("head", "aux"))]
-    optimiser = torch.optim.AdamW([{"params": body, "gain": 1.0}, {"params": heads, "gain": 5.0}],
+    optimiser = torch.optim.AdamW([{"params": body, "gain": 1.0}, {"params": heads, "gain": 1.0 if args.from_bundle else 5.0}],
                                   lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-2)
     average, step, spent = Average(model), 0, 0.0
     if checkpoint.exists():
@@ -181,7 +231,8 @@ def main():
             group["lr"] = rate * group["gain"]
         with torch.autocast("cpu", torch.bfloat16):
             outputs = model(image)
-        loss = total_loss(outputs, codes.long(), table)
+        sharpen = args.sharpen * spent / (args.minutes * 60)
+        loss = total_loss(outputs, codes.long(), table, args.border, sharpen)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
