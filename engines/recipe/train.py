@@ -131,13 +131,15 @@ def type_loss(logits, codes):
     return torch.stack(terms).mean() if terms else logits.sum() * 0
 
 
-def total_loss(outputs, codes, table, border=0.0, sharpen=0.0):
-    """Sum over the heads. `sharpen` adds the mean entropy near borders: undecided voxels cost."""
+def total_loss(outputs, codes, table, border=0.0, lesion=0.0, sharpen=0.0):
+    """Sum over the heads. `border` and `lesion` are additional weights of such voxels; `sharpen` adds
+    the mean entropy under these weights, so that undecided voxels cost."""
     loss = 0
     for level, (logits, weight) in enumerate(zip(outputs, (1.0, 0.4, 0.2))):
         strides = [c // l for c, l in zip(codes.shape[1:], logits.shape[2:])]
         small = codes[:, :: strides[0], :: strides[1], :: strides[2]]
         emphasis = at_borders(small, border) if border else torch.ones(())
+        emphasis = emphasis + lesion * ((small >= 1) & (small <= 6)).float()
         ce, log_prob, known = marginal_loss(logits, small, table, emphasis)
         prob = log_prob.exp()
         loss = loss + weight * ce
@@ -191,6 +193,7 @@ def main():
     parser.add_argument("--plain-share", type=float, default=0.0, help="share of patches not augmented (plain.py)")
     parser.add_argument("--mantissa-bits", type=int, default=7, help="round activations to so many bits (bfloat16: 7)")
     parser.add_argument("--border", type=float, default=0.0, help="additional weight of voxels near borders")
+    parser.add_argument("--lesion", type=float, default=0.0, help="additional weight of lesion voxels")
     parser.add_argument("--sharpen", type=float, default=0.0, help="weight of entropy near borders at the end; grows from 0")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
@@ -232,7 +235,7 @@ def main():
         with torch.autocast("cpu", torch.bfloat16):
             outputs = model(image)
         sharpen = args.sharpen * spent / (args.minutes * 60)
-        loss = total_loss(outputs, codes.long(), table, args.border, sharpen)
+        loss = total_loss(outputs, codes.long(), table, args.border, args.lesion, sharpen)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
