@@ -21,6 +21,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import centre
 from bundle_files import described
 from net import HU_LOWER, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet, normalise
 
@@ -68,8 +69,9 @@ def build(plan, weights, name):
         x = graph.conv(x, f"up.{j}", plan.strides[i], plan.strides[i], "ConvTranspose")
         x = graph.add("Concat", [x, skips.pop()], f"join.{j}.out", axis=1)
         x = graph.stage(x, f"decoder.{j}", plan.kernels[i - 1], (1, 1, 1))
-    graph.conv(x, "head", (1, 1, 1), (1, 1, 1))
-    graph.nodes[-1].output[0] = "logits"
+    x = graph.conv(x, "head", (1, 1, 1), (1, 1, 1))
+    # The identity. OpenVINO takes it into the convolution, which then writes f32 also where it computes in bf16.
+    graph.add("LeakyRelu", [x], "logits", alpha=1.0)
     shape_in, shape_out = [1, 1, *plan.patch], [1, len(plan.classes), *plan.patch]
     model = helper.make_model(
         helper.make_graph(graph.nodes, name,
@@ -107,8 +109,9 @@ def export_network(name, run, bundle):
     state = torch.load(run / f"{name}.pt", weights_only=False)
     model, weights = UNet(plan).eval(), on_bfloat16_grid(state["average"])
     model.load_state_dict(weights)
-    onnx.save(build(plan, weights, name), bundle / f"{name}.onnx")
     patch = golden_input(plan)
+    centre.centre(model, patch[None])
+    onnx.save(build(plan, model.state_dict(), name), bundle / f"{name}.onnx")
     with torch.no_grad():
         expected = model(torch.from_numpy(patch)[None, None]).numpy()
     got = onnxruntime.InferenceSession(str(bundle / f"{name}.onnx"), providers=["CPUExecutionProvider"]).run(

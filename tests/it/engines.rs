@@ -39,8 +39,7 @@ impl Maker {
     fn packed(&self, version: u32) -> PathBuf {
         let source = self.at(&format!("source-{version}"));
         fs::create_dir(&source).unwrap();
-        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
-        for entry in fs::read_dir(demo).unwrap() {
+        for entry in fs::read_dir(demo()).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), source.join(entry.file_name())).unwrap();
         }
@@ -67,6 +66,17 @@ impl Maker {
             self.at("stick")
         )
     }
+}
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo")
+}
+
+/// Which version of the demo engine the configuration names: what is installed must be newer.
+fn shipped_version() -> u32 {
+    let manifest = fs::read(demo().join("manifest.json")).unwrap();
+    let parsed: Value = serde_json::from_slice(&manifest).unwrap();
+    parsed["version"].as_u64().unwrap().try_into().unwrap()
 }
 
 fn is_action(topic: &str, message: &Value, action: &str) -> bool {
@@ -99,11 +109,12 @@ fn an_installed_engine_is_activated_and_proves_itself() {
         topic.ends_with("/health") && message["last_self_test"]["passed"] == true
     });
 
-    fs::copy(maker.packed(7), maker.at("stick/unsigned.hepengine")).unwrap();
+    let newer = shipped_version() + 1;
+    fs::copy(maker.packed(newer + 1), maker.at("stick/unsigned.hepengine")).unwrap();
     heart.listen(&subscriber, |topic, message| is_action(topic, message, "refused"));
     assert_eq!(heart.events.last().unwrap().1["data"]["code"], "unsigned");
 
-    let done = engine(&house, &["install", maker.signed(3).to_str().unwrap()]);
+    let done = engine(&house, &["install", maker.signed(newer).to_str().unwrap()]);
     assert_eq!(done["active"], true);
     heart.listen(&subscriber, |topic, message| is_action(topic, message, "activated"));
     let scratch = tempfile::tempdir().unwrap();
@@ -115,7 +126,7 @@ fn an_installed_engine_is_activated_and_proves_itself() {
         heart.of("event/engine").iter().map(|event| event["data"]["action"].clone()).collect();
     assert_eq!(actions, ["refused", "staged", "activated", "good"]);
     let result = &heart.of("event/result")[0];
-    assert_eq!(result["data"]["engines"][0]["version"], "3");
+    assert_eq!(result["data"]["engines"][0]["version"], newer.to_string());
     let listed = engine(&house, &["list"]);
     assert_eq!(listed["a"]["condition"]["is"], "good");
     assert_eq!(listed["a"]["self_test"]["passed"], true);
@@ -135,7 +146,9 @@ fn an_engine_that_fails_on_probation_is_rolled_back() {
     let maker = Maker::new();
     let house = House::with_engine(broker.port, 3, &maker.config());
     let daemon = house.start();
-    fs::copy(maker.signed(4), maker.at("stick/v4.hepengine")).unwrap();
+    let shipped = shipped_version().to_string();
+    let newer = (shipped_version() + 1).to_string();
+    fs::copy(maker.signed(shipped_version() + 1), maker.at("stick/newer.hepengine")).unwrap();
     let mut heart = Heart::default();
     heart.listen(&subscriber, |topic, message| is_action(topic, message, "activated"));
     // Its self-test in use has passed too, so the process has it in memory.
@@ -154,11 +167,11 @@ fn an_engine_that_fails_on_probation_is_rolled_back() {
     let told = &heart.events.last().unwrap().1["data"];
     assert_eq!(
         (told["engine"]["version"].as_str(), told["in_use"]["version"].as_str()),
-        (Some("4"), Some("2"))
+        (Some(newer.as_str()), Some(shipped.as_str()))
     );
     // The study waits for no technician: the engine before reads it.
     heart.listen(&subscriber, |_, message| is_state(message, "completed"));
-    assert_eq!(heart.of("event/result")[0]["data"]["engines"][0]["version"], "2");
+    assert_eq!(heart.of("event/result")[0]["data"]["engines"][0]["version"], shipped);
     let degraded = |(topic, message): &(String, Value)| {
         let reasons = message["reasons"].as_array();
         topic.ends_with("/status")
