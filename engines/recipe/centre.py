@@ -5,12 +5,13 @@ lost again. Its bias is free: chosen so that channels lie around zero, what is r
 is small. Nothing else changes; in f32 a last bit does.
 """
 
-import torch
 from torch import nn
+
+from layers import seen
 
 
 def pairs(network):
-    """Convolutions and the names of the blocks that hold them, each followed by an instance normalisation.
+    """Convolutions that an instance normalisation follows in their block.
 
     By name: nnU-Net's blocks have `conv` and `norm`, the recipe's stages `conv1`, `norm1`, `conv2`, `norm2`.
     """
@@ -23,14 +24,8 @@ def pairs(network):
 
 def centre(network, image):
     """Sets the biases in place, so that channels of `image` `[channel, z, y, x]` have mean 0; gives how many layers."""
-    found = {}
-    hooks = [conv.register_forward_hook(lambda conv, given, made: found.update({conv: made.double().mean((0, 2, 3, 4))}))
-             for conv in set(pairs(network))]
-    with torch.no_grad():
-        network(torch.as_tensor(image)[None])
-        for hook in hooks:
-            hook.remove()
-        for conv, mean in found.items():
-            bias = 0 if conv.bias is None else conv.bias.double()
-            conv.bias = nn.Parameter((bias - mean).float())
-    return len(found)
+    means = seen(network, pairs(network), image, lambda _, made: made.double().mean((0, 2, 3, 4)))
+    for conv, mean in means.items():
+        bias = 0 if conv.bias is None else conv.bias.detach().double()
+        conv.bias = nn.Parameter((bias - mean).float())
+    return len(means)

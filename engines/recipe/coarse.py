@@ -1,6 +1,6 @@
 """Rounds activations to few mantissa bits in training, so that rounding in inference does no harm.
 
-Owns the hooks. bfloat16 has 7 stored mantissa bits; with 2 the network meets 32 times the error it
+Owns the hooks. bfloat16 has 7 stored mantissa bits; with 1 the network meets 64 times the error it
 will meet in bfloat16, and the loss drives its borders to where that error changes no label.
 """
 

@@ -13,6 +13,8 @@ is left out: what changes is rounding, about four times that of the plain sum. I
 import torch
 from torch import nn
 
+from layers import seen
+
 # Of channels in and out: from here on it is faster by OpenVINO; below, sums cost what products save.
 LEAST_CHANNELS = 64
 
@@ -67,14 +69,8 @@ def fits(conv, slices, least):
 
 def across_slices(network, channels, patch, least):
     """Replaces every convolution that `fits` in place, for patches of one shape; gives how many."""
-    depths, hooks = {}, []
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv3d):
-            hooks.append(layer.register_forward_pre_hook(lambda conv, given: depths.update({conv: given[0].shape[2]})))
-    with torch.no_grad():
-        network(torch.zeros(1, channels, *patch))
-    for hook in hooks:
-        hook.remove()
+    convs = [layer for layer in network.modules() if isinstance(layer, nn.Conv3d)]
+    depths = seen(network, convs, torch.zeros(channels, *patch), lambda given, _: given.shape[2])
     made = {conv: AcrossSlices(conv) for conv, slices in depths.items() if fits(conv, slices, least)}
     for parent in list(network.modules()):
         # A block may hold its convolution under two names, so children are looked up one by one.

@@ -24,9 +24,9 @@ ORGANS = range(9, 14)
 NOT_A_LESION = np.array([c not in data.LESIONS for c in range(14)])
 
 
-def plain_tissue(code):
-    """What a voxel of a set is if the teacher's class is not of it."""
-    return data.LIVER if code == data.LIVER_OR_VESSEL else data.BG
+# What a voxel of a set is if the teacher's class is not of it.
+PLAIN_TISSUE = np.full(len(data.CODES), data.BG, np.uint8)
+PLAIN_TISSUE[data.LIVER_OR_VESSEL] = data.LIVER
 
 
 def choose(codes, logits, spacing):
@@ -35,14 +35,14 @@ def choose(codes, logits, spacing):
     for code in range(14, 18):
         allowed = NOT_A_LESION if code == data.UNKNOWN else data.CODES[code] > 0
         where = codes == code
-        out[where] = np.where(allowed[said[where]], said[where], plain_tissue(code))
+        out[where] = np.where(allowed[said[where]], said[where], PLAIN_TISSUE[code])
     least = SMALLEST_CM3 * 1000 / np.prod(spacing)
     for organ in ORGANS:
         numbered, count = ndi.label(out == organ)
         small = np.bincount(numbered.ravel(), minlength=count + 1) < least
         small[0] = False
         scrap = small[numbered] & (codes >= 14)
-        out[scrap] = np.where(codes[scrap] == data.LIVER_OR_VESSEL, data.LIVER, data.BG)
+        out[scrap] = PLAIN_TISSUE[codes[scrap]]
     return grow_lesions(codes, out, logits)
 
 

@@ -6,8 +6,7 @@
 Continuing a bundle's network, with hard labels (teacher.py) and coarse arithmetic (coarse.py):
 
     python train.py segment --from-bundle ../venous-demo --teacher teacher --data DATA \\
-        --phantoms PHANTOMS --out RUN --minutes 75 --rate 8e-4 --mantissa-bits 2 --plain-share 0.4 \\
-        --border 3 --sharpen 0.5
+        --phantoms PHANTOMS --out RUN --minutes 64 ...   (README.md, "Continuing a bundle")
 """
 
 import argparse

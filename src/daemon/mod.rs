@@ -108,15 +108,24 @@ pub fn gate_params(config: &Config) -> GateParams {
     }
 }
 
+/// A flag that SIGTERM or SIGINT sets, instead of ending the process at once.
+///
+/// # Errors
+/// If the system takes no handler.
+pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
 /// Runs until SIGTERM or SIGINT. `config_file` goes to the inference process.
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start; afterwards it keeps going.
 pub fn run(config: Config, config_file: &Path) -> Result<(), DaemonError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(DaemonError::System)?;
-    }
+    let stop = stop_on_signals().map_err(DaemonError::System)?;
     let shared = Arc::new(begin(config)?);
     shared.set_publisher(sending::start(&shared).map_err(DaemonError::System)?);
     let threads = start_threads(&shared, config_file)?;

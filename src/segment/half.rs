@@ -8,23 +8,26 @@
 const LEAST_NORMAL: f32 = 1.0 / 16384.0;
 /// Bits of an `f32` mantissa that an f16 does not have.
 const SURPLUS: u32 = 0x1fff;
+/// One half. Adding it leaves steps of 2^-24, which are those of the subnormal f16, in the last bits.
+const HALF: f32 = 0.5;
+const HALF_BITS: u32 = HALF.to_bits();
+/// What an `f32` has more in its exponent than an f16, at the place of an f16.
+const BIAS: u32 = (127 - 15) << 10;
 
 /// Rounds to the nearest f16, half to even. Values beyond 65504 keep eleven bits instead of
 /// becoming infinite; infinity stays.
 #[inline(always)]
 pub fn round_to_f16(value: f32) -> f32 {
-    let bits = value.to_bits();
-    let nearest = bits.wrapping_add(SURPLUS / 2 + (bits >> 13 & 1)) & !SURPLUS;
-    // Adding one half leaves steps of 2^-24, which are those of the subnormal f16.
-    let small = ((value.abs() + 0.5) - 0.5).copysign(value);
+    let nearest = eleven_bits(value.to_bits()) & !SURPLUS;
+    let small = ((value.abs() + HALF) - HALF).copysign(value);
     if value.abs() < LEAST_NORMAL { small } else { f32::from_bits(nearest) }
 }
 
-/// One half as an `f32`. Adding it leaves the steps of the subnormal f16 in the last bits.
-const HALF: f32 = 0.5;
-const HALF_BITS: u32 = HALF.to_bits();
-/// What an `f32` has more in its exponent than an f16, at the place of an f16.
-const BIAS: u32 = (127 - 15) << 10;
+/// Bits of an `f32` rounded to an f16's eleven, half to even; what is below them is not cleared.
+#[inline(always)]
+fn eleven_bits(bits: u32) -> u32 {
+    bits.wrapping_add(SURPLUS / 2 + (bits >> 13 & 1))
+}
 
 /// The number that an f16's bits say. Not for infinity and NaN.
 #[inline(always)]
@@ -39,8 +42,7 @@ pub fn widened(bits: u16) -> f32 {
 /// The bits of the nearest f16, half to even. Not for what would be infinite, and NaN.
 #[inline(always)]
 pub fn narrowed(value: f32) -> u16 {
-    let bits = value.abs().to_bits();
-    let normal = (bits.wrapping_add(SURPLUS / 2 + (bits >> 13 & 1)) >> 13).wrapping_sub(BIAS);
+    let normal = (eleven_bits(value.abs().to_bits()) >> 13).wrapping_sub(BIAS);
     let small = (value.abs() + HALF).to_bits().wrapping_sub(HALF_BITS);
     let magnitude = if value.abs() < LEAST_NORMAL { small } else { normal };
     (magnitude | value.to_bits() >> 16 & 0x8000) as u16

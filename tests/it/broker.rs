@@ -59,13 +59,21 @@ pub fn password(user: &str) -> String {
     user.chars().rev().collect()
 }
 
+/// Whether there is mosquitto. Without it a test is skipped with a line, unless `CI=true`.
+pub fn installed() -> bool {
+    if program().is_none() {
+        let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(!ci, "CI=true, but mosquitto is not installed");
+        println!("skipped: mosquitto is not installed");
+        return false;
+    }
+    true
+}
+
 impl Broker {
-    /// Starts a broker. Without mosquitto the test is skipped with a line, unless `CI=true`.
+    /// Starts a broker, if it is [`installed`].
     pub fn start(kind: &Kind) -> Option<Broker> {
-        if program().is_none() {
-            let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-            assert!(!ci, "CI=true, but mosquitto is not installed");
-            println!("skipped: mosquitto is not installed");
+        if !installed() {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

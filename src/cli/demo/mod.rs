@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Exit, Failure, Ui, engines, phantom};
+use crate::daemon::stop_on_signals;
 use crate::phantom::{Case, LesionTruth, Size, generate};
 use crate::study::Setting;
 
@@ -101,11 +102,7 @@ struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn on_signals() -> Result<Stop, Failure> {
-        let stop = Stop(Arc::default());
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&stop.0)).map_err(Failure::failed)?;
-        }
-        Ok(stop)
+        stop_on_signals().map(Stop).map_err(Failure::failed)
     }
 
     fn check(&self) -> Result<(), Failure> {
