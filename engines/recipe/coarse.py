@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 BFLOAT16_BITS = 7
+# The image keeps more: its texture is no rounding error. With 4 bits 150 HU are up to 1.5 HU off.
+IMAGE_BITS = 4
 
 
 class Round(torch.autograd.Function):
@@ -25,13 +27,13 @@ class Round(torch.autograd.Function):
 
 
 def apply(model, bits):
-    """Rounds what every convolution reads and gives, but for the image and the logits."""
+    """Rounds what every convolution reads and gives, but for the logits; the image to `IMAGE_BITS` at least."""
     if bits >= BFLOAT16_BITS:
         return
     for name, module in model.named_modules():
         if not isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
             continue
-        if name != "encoder.0.conv1":
-            module.register_forward_pre_hook(lambda _, inputs: (Round.apply(inputs[0], bits),))
+        kept = max(bits, IMAGE_BITS) if name == "encoder.0.conv1" else bits
+        module.register_forward_pre_hook(lambda _, inputs, kept=kept: (Round.apply(inputs[0], kept),))
         if not name.startswith(("head", "aux")):
             module.register_forward_hook(lambda _, inputs, output: Round.apply(output, bits))

@@ -4,10 +4,11 @@
     python export.py --run RUN --bundle ../venous-demo --version 3 --after ../venous-demo --keep reclassify
     python export.py nnunet RESULTS_FOLDER --bundle OUT --id NAME --phases vp   (see nnunet_import.py)
 
-The graph of a trained pair is built node by node, so it holds exactly five operators and static shapes.
+The graph of a trained pair is built node by node: five operators for the network, three for the image's two parts
+(`Graph.image_parts`), static shapes.
 `--after` is the bundle that was continued: its figures go into the manifest, and what is in `--keep`
-comes from it byte for byte. Weights of convolutions are written as bfloat16 holds them (in f32): that is
-what training under autocast computed with, and bf16 inference then rounds none of them.
+comes from it byte for byte. Kernels and biases of convolutions are written as bfloat16 holds them (in f32):
+that is what training under autocast computed with, and bf16 inference then rounds none that matters.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import centre
+import parts
 from bundle_files import described
 from net import HU_LOWER, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet, normalise
 
@@ -43,6 +45,16 @@ class Graph:
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
+    def image_parts(self, x, conv):
+        """The image in two parts, as parts.py makes them; the kernel `conv` takes both."""
+        self.weights = {**self.weights, conv: torch.cat([self.weights[conv]] * 2, 1),
+                        "image.steps": torch.tensor(parts.STEPS), "image.step": torch.tensor(1 / parts.STEPS)}
+        scaled = self.add("Mul", [x, self.constant("image.steps")], "image.scaled.out")
+        floor = self.add("Floor", [scaled], "image.floor.out")
+        coarse = self.add("Mul", [floor, self.constant("image.step")], "image.coarse.out")
+        fine = self.add("Sub", [x, coarse], "image.fine.out")
+        return self.add("Concat", [coarse, fine], "image.parts.out", axis=1)
+
     def conv(self, x, prefix, kernel, stride, kind="Conv"):
         pad = [k // 2 for k in kernel] if kind == "Conv" else [0, 0, 0]
         inputs = [x, self.constant(f"{prefix}.weight"), self.constant(f"{prefix}.bias")]
@@ -60,7 +72,8 @@ class Graph:
 
 
 def build(plan, weights, name):
-    graph, x, skips = Graph(weights), "image", []
+    graph, skips = Graph(weights), []
+    x = graph.image_parts("image", "encoder.0.conv1.weight")
     for i, (kernel, stride) in enumerate(zip(plan.kernels, plan.strides)):
         x = graph.stage(x, f"encoder.{i}", kernel, stride)
         skips.append(x)
@@ -98,8 +111,8 @@ def golden_input(plan):
 
 
 def on_bfloat16_grid(weights):
-    """Kernels rounded to bfloat16, everything else (biases, normalisation) as it is."""
-    return {k: v.to(torch.bfloat16).to(v.dtype) if v.ndim == 5 else v for k, v in weights.items()}
+    """Kernels and biases of convolutions rounded to bfloat16, normalisation as it is."""
+    return {k: v if ".norm" in k else v.to(torch.bfloat16).to(v.dtype) for k, v in weights.items()}
 
 
 def export_network(name, run, bundle):

@@ -1,7 +1,7 @@
 """The two networks of the pair: plain convolutional U-Nets.
 
 Owns the architecture and nothing else. Only Conv, InstanceNormalization, LeakyRelu,
-ConvTranspose and Concat reach the exported graph, so that every runtime the daemon
+ConvTranspose and Concat of it reach the exported graph, so that every runtime the daemon
 speaks to (tract, OpenVINO, TensorRT) runs them without plug-ins.
 """
 

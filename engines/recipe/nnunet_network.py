@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 
+import parts
 from nnunet_plans import Refused
 
 OPSET = 17
@@ -17,7 +18,7 @@ OPSET = 17
 HARMLESS = [np.dtype, np.ndarray, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool"))]
 GOLDEN_BYTES = 1 << 20  # of expected logits per fold
 ALLOWED = {"Conv", "ConvTranspose", "InstanceNormalization", "LeakyRelu", "Relu", "Concat", "Add", "AveragePool",
-           "Pad", "Constant", "Identity", "Mul", "Slice"}
+           "Pad", "Constant", "Identity", "Mul", "Slice", "Floor", "Sub"}
 
 
 def read_checkpoint(path, trust):
@@ -67,25 +68,30 @@ def load(network, weights, path):
 
 
 class Unrounded(torch.nn.Module):
-    """A network whose logits leave it in f32 also where it computes in bf16.
+    """A network whose image enters and whose logits leave it unrounded also where it computes in bf16.
 
-    The last step is the identity. OpenVINO takes it into the convolution before it, and keeps what comes after the
-    last convolution in f32.
+    The image comes in two parts (parts.py), unless more than a convolution reads it. The last step is the identity:
+    OpenVINO takes it into the convolution before it, and keeps what comes after the last convolution in f32.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, channels, patch):
         super().__init__()
-        self.network = network
+        self.network, first = network, parts.first(network, channels, patch)
+        self.split = first is not None
+        if self.split:
+            parts.taken_by(first)
 
     def forward(self, image):
-        return torch.nn.functional.leaky_relu(self.network(image), 1.0)
+        given = parts.of(image) if self.split else image
+        return torch.nn.functional.leaky_relu(self.network(given), 1.0)
 
 
 def export(network, channels, patch, path):
-    """Writes the graph at its one shape, weights inside, and returns it after a check."""
+    """Writes the graph at its one shape, weights inside, and returns it after a check. Uses up the network."""
     example = torch.zeros(1, channels, *patch)
+    wrapped = Unrounded(network, channels, patch).eval()
     with torch.no_grad():
-        torch.onnx.export(Unrounded(network).eval(), (example,), str(path), opset_version=OPSET, dynamo=False,
+        torch.onnx.export(wrapped, (example,), str(path), opset_version=OPSET, dynamo=False,
                           input_names=["image"], output_names=["logits"])
     model = onnx.shape_inference.infer_shapes(unshared(onnx.load(path)), strict_mode=True)
     onnx.checker.check_model(model, full_check=True)

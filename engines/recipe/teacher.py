@@ -20,7 +20,7 @@ import reference as ref
 from net import PLANS
 
 SMALLEST_CM3 = 0.2
-ORGANS = range(9, 14)
+VESSELS_AND_ORGANS = range(8, 14)
 NOT_A_LESION = np.array([c not in data.LESIONS for c in range(14)])
 
 
@@ -37,7 +37,7 @@ def choose(codes, logits, spacing):
         where = codes == code
         out[where] = np.where(allowed[said[where]], said[where], PLAIN_TISSUE[code])
     least = SMALLEST_CM3 * 1000 / np.prod(spacing)
-    for organ in ORGANS:
+    for organ in VESSELS_AND_ORGANS:
         numbered, count = ndi.label(out == organ)
         small = np.bincount(numbered.ravel(), minlength=count + 1) < least
         small[0] = False

@@ -14,6 +14,7 @@ import data
 import export
 import teacher
 import train
+from bundle_files import bundle_weights
 from net import PLANS, UNet
 from plain import Plain
 
@@ -39,6 +40,14 @@ class Rounding(unittest.TestCase):
                 outputs.append(model(image))
         self.assertTrue(torch.equal(outputs[0], outputs[2]))
         self.assertFalse(torch.allclose(outputs[1], outputs[2], atol=1e-3))
+
+    def test_of_the_image_four_bits_stay(self):
+        model, met = UNet(PLANS["segment"]).eval(), []
+        coarse.apply(model, 1)
+        model.encoder[0].conv1.register_forward_hook(lambda _, given, __: met.append(given[0]))
+        with torch.no_grad():
+            model(torch.full((1, 1, 16, 32, 32), 1.7))
+        self.assertAlmostEqual(float(met[0].max()), 1.6875)
 
 
 class Teacher(unittest.TestCase):
@@ -88,7 +97,7 @@ class Losses(unittest.TestCase):
         torch.manual_seed(0)
         logits, codes = torch.randn(1, 14, 2, 8, 8), torch.randint(0, 14, (1, 2, 8, 8))
         codes[0, 0, 0] = data.UNKNOWN
-        weight = train.at_borders(codes, 3.0)
+        weight = train.at_borders(codes, codes, 3.0)
         table = torch.from_numpy(data.CODES.copy())
         short = train.marginal_loss(logits, codes, table, weight)[0]
         outside = (1 - table[codes].movedim(-1, 1)) * -1e4
@@ -99,7 +108,17 @@ class Losses(unittest.TestCase):
     def test_border_weight(self):
         codes = torch.zeros(1, 1, 9, 9, dtype=torch.long)
         codes[..., 5:] = 7
-        self.assertEqual(train.at_borders(codes, 3.0)[0, 0, 4].tolist(), [1, 1, 1, 4, 4, 4, 4, 1, 1])
+        self.assertEqual(train.at_borders(codes, codes, 3.0)[0, 0, 4].tolist(), [1, 1, 1, 4, 4, 4, 4, 1, 1])
+
+    def test_borders_of_small_classes_weigh_more_labelled_or_said(self):
+        codes = torch.full((1, 1, 40, 40), 7)
+        codes[..., 5:7, 5:7] = 9
+        said = torch.full((1, 1, 40, 40), 7)
+        said[..., 30:32, 30:32] = 8
+        weight = train.at_borders(codes, said, 3.0, rare=6.0)[0, 0]
+        for middle in (5, 30):
+            self.assertEqual(weight[middle, middle - 4 : middle + 6].tolist(), [1, 1, *[19] * 6, 1, 1])
+        self.assertEqual(weight[18, 18], 1)
 
 
 class Bundles(unittest.TestCase):
@@ -107,7 +126,7 @@ class Bundles(unittest.TestCase):
 
     def test_a_network_comes_back_from_its_bundle(self):
         plan = PLANS["segment"]
-        weights = train.bundle_weights(self.demo / "segment.onnx")
+        weights = bundle_weights(self.demo / "segment.onnx")
         model = UNet(plan)
         missing, unexpected = model.load_state_dict(weights, strict=False)
         self.assertFalse(unexpected)
@@ -124,10 +143,11 @@ class Bundles(unittest.TestCase):
             with self.assertRaises(SystemExit):
                 export.kept_network("reclassify", bundle, bundle)
 
-    def test_rounded_kernels_are_on_the_grid(self):
-        weights = export.on_bfloat16_grid({"w": torch.full((1, 1, 1, 1, 1), 1.003), "b": torch.tensor([1.003])})
-        self.assertEqual(float(weights["w"]), 1.0)
-        self.assertAlmostEqual(float(weights["b"][0]), 1.003, places=6)
+    def test_convolutions_are_rounded_to_the_grid_and_normalisation_is_not(self):
+        names = ("head.weight", "head.bias", "encoder.0.norm1.weight")
+        weights = export.on_bfloat16_grid({name: torch.tensor([1.003]) for name in names})
+        self.assertEqual([float(weights[name]) for name in names[:2]], [1.0, 1.0])
+        self.assertAlmostEqual(float(weights[names[2]]), 1.003, places=6)
 
 
 if __name__ == "__main__":

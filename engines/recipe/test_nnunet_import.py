@@ -18,6 +18,7 @@ try:
     import torch
 
     import centre
+    import parts
     import nnunet_import
     import nnunet_merge
     import nnunet_network
@@ -143,6 +144,42 @@ class Centre(unittest.TestCase):
             self.assertLess(max(means).item(), 1e-5)
 
 
+class Parts(unittest.TestCase):
+    def test_they_sum_to_the_image_and_bfloat16_keeps_them(self):
+        torch.manual_seed(7)
+        image = 2 * torch.randn(1, 2, 3, 8, 8)
+        two = parts.of(image)
+        self.assertTrue(torch.equal(two[:, :2] + two[:, 2:], image))
+        rounded = two.to(torch.bfloat16).float()
+        self.assertLess((rounded[:, :2] + rounded[:, 2:] - image).abs().max(), 1e-4)
+        self.assertGreater((image.to(torch.bfloat16).float() - image).abs().max(), 1e-3)
+
+    def test_every_network_takes_them(self):
+        for kind in ("PlainConvUNet", "ResidualEncoderUNet"):
+            torch.manual_seed(8)
+            arguments = dict(ARCH["arch_kwargs"])
+            if kind == "ResidualEncoderUNet":
+                arguments["n_blocks_per_stage"] = arguments.pop("n_conv_per_stage")
+            network = nnunet_network.build(kind, arguments, 2, 3)
+            image = torch.randn(1, 2, 4, 16, 16)
+            with torch.no_grad():
+                expected = network(image)
+                wrapped = nnunet_network.Unrounded(network, 2, (4, 16, 16))
+                self.assertTrue(wrapped.split)
+                torch.testing.assert_close(wrapped(image), expected, rtol=0, atol=2e-5)
+
+    def test_a_network_that_reads_the_image_twice_is_left_alone(self):
+        class Twice(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = torch.nn.Conv3d(1, 2, 1), torch.nn.Conv3d(1, 2, 1)
+
+            def forward(self, image):
+                return self.a(image) + self.b(image)
+
+        self.assertIsNone(parts.first(Twice(), 1, (2, 4, 4)))
+
+
 class Import(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -204,7 +241,7 @@ class Import(unittest.TestCase):
         manifest = self.run_import(self.results(1), "--merge-upsampling")
         self.assertTrue(manifest["training"]["nnunet"]["merged_upsampling"])
         nodes = [node.op_type for node in onnx.load(self.folder / "bundle" / "segment.fold-0.onnx").graph.node]
-        self.assertNotIn("Concat", nodes)
+        self.assertEqual(nodes.count("Concat"), 1)  # of the image; none of skip connections
         self.assertEqual(nodes.count("ConvTranspose"), 1)
 
     def test_winograd_is_another_graph_of_the_same_logits(self):

@@ -25,10 +25,12 @@ import augment
 import coarse
 import data
 import shuffle
+from bundle_files import bundle_weights
 from net import PLANS, UNet
 from plain import Plain
 
 WARM_UP = 150
+COMMON = 0.08  # share of a patch from which on a class is not rare; a spleen's
 
 
 class Patches(IterableDataset):
@@ -95,11 +97,30 @@ def dice_loss(prob, codes, known):
     return (1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()
 
 
-def at_borders(codes, extra):
-    """Weight per voxel [b, z, y, x]: 1, and `extra` more within two pixels of where labels change."""
-    high = codes.float()
-    low = -max_pool3d(-high, (1, 5, 5), 1, (0, 2, 2))
-    return 1 + extra * (max_pool3d(high, (1, 5, 5), 1, (0, 2, 2)) != low).float()
+def around(values):
+    """The largest of `values` [b, z, y, x] within two pixels."""
+    return max_pool3d(values, (1, 5, 5), 1, (0, 2, 2))
+
+
+def at_borders(codes, said, extra, rare=1.0):
+    """Weight per voxel [b, z, y, x]: 1, and `extra` more within two pixels of where labels change.
+
+    A wrong voxel costs a class's Dice the more, the smaller the class: with `rare` over 1 `extra` grows by what a class
+    has less than COMMON of the patch, up to `rare` times. Borders of what the network said weigh the same then; else
+    it would draw small classes where no label has them.
+    """
+    border = changes(codes)
+    if rare > 1:
+        counts = torch.bincount(codes.flatten(), minlength=data.CODES.shape[0]).clamp_min(1)
+        rarity = (COMMON * codes[0].numel() / counts).clamp(1, rare)
+        border = torch.maximum(border * around(rarity[codes]), changes(said) * around(rarity[said]))
+    return 1 + extra * border
+
+
+def changes(classes):
+    """1.0 within two pixels of where the class changes, else 0."""
+    high = classes.float()
+    return (around(high) != -around(-high)).float()
 
 
 def marginal_loss(logits, codes, table, weight):
@@ -130,14 +151,15 @@ def type_loss(logits, codes):
     return torch.stack(terms).mean() if terms else logits.sum() * 0
 
 
-def total_loss(outputs, codes, table, border=0.0, lesion=0.0, sharpen=0.0):
+def total_loss(outputs, codes, table, border=0.0, rare=1.0, lesion=0.0, sharpen=0.0):
     """Sum over the heads. `border` and `lesion` are additional weights of such voxels; `sharpen` adds
     the mean entropy under these weights, so that undecided voxels cost."""
     loss = 0
     for level, (logits, weight) in enumerate(zip(outputs, (1.0, 0.4, 0.2))):
         strides = [c // l for c, l in zip(codes.shape[1:], logits.shape[2:])]
         small = codes[:, :: strides[0], :: strides[1], :: strides[2]]
-        emphasis = at_borders(small, border) if border else torch.ones(())
+        said = logits.detach().argmax(1)
+        emphasis = at_borders(small, said, border, rare) if border else torch.ones(())
         emphasis = emphasis + lesion * ((small >= 1) & (small <= 6)).float()
         ce, log_prob, known = marginal_loss(logits, small, table, emphasis)
         prob = log_prob.exp()
@@ -164,12 +186,6 @@ class Average:
             self.weights[k].lerp_(v, 1 - keep)
 
 
-def bundle_weights(path):
-    """State of a network of this recipe from its ONNX file: the names are the same."""
-    import onnx
-    return {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
-
-
 def save(path, **state):
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
@@ -192,6 +208,7 @@ def main():
     parser.add_argument("--plain-share", type=float, default=0.0, help="share of patches not augmented (plain.py)")
     parser.add_argument("--mantissa-bits", type=int, default=7, help="round activations to so many bits (bfloat16: 7)")
     parser.add_argument("--border", type=float, default=0.0, help="additional weight of voxels near borders")
+    parser.add_argument("--rare", type=float, default=1.0, help="up to how much more borders of small classes weigh")
     parser.add_argument("--lesion", type=float, default=0.0, help="additional weight of lesion voxels")
     parser.add_argument("--sharpen", type=float, default=0.0, help="weight of entropy near borders at the end; grows from 0")
     parser.add_argument("--threads", type=int, default=1)
@@ -234,7 +251,7 @@ def main():
         with torch.autocast("cpu", torch.bfloat16):
             outputs = model(image)
         sharpen = args.sharpen * spent / (args.minutes * 60)
-        loss = total_loss(outputs, codes.long(), table, args.border, args.lesion, sharpen)
+        loss = total_loss(outputs, codes.long(), table, args.border, args.rare, args.lesion, sharpen)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()

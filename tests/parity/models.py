@@ -198,11 +198,9 @@ def write(model, folder):
 
 def trained(bundle, folder, mirror=()):
     """The demonstration engine's first network as an nnU-Net results folder."""
-    import onnx
-    from onnx import numpy_helper
+    from bundle_files import bundle_weights
     network = json.loads((bundle / "manifest.json").read_text())["networks"]["segment"]
-    graph = onnx.load(bundle / network["files"][0]["path"]).graph
-    given = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    given = bundle_weights(bundle / network["files"][0]["path"])
     stages = 1 + max(int(name.split(".")[1]) for name in given if name.startswith("encoder."))
     convolutions = [given[f"encoder.{i}.conv1.weight"] for i in range(stages)]
     model = Model()

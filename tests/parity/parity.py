@@ -15,6 +15,7 @@ Cases `v1:` compare fusion `probabilities` with nnU-Net v1 (see peers.py). They 
 Printed beside the bar, not judged:
 - other rule: v2's cases with sums in f32, which nnU-Net rounds to f16; v1's cases with fusion `logits`.
 - air: tiles run of all with `--skip-air`, and voxels that it changed.
+- all real CT: Dice of every class over the voxels of the real scans together, per backend and precision.
 - BACKEND:PRECISION: agreement with nnU-Net, and the lowest Dice of a class, and which, against
   hepalert's own labels in f32. OpenVINO in f32 and bf16, where it is there and the processor has bf16;
   `--also BACKEND:PRECISION` names others instead. "refused" is an engine that fails its golden patch so. That patch is
@@ -57,11 +58,23 @@ def agreement(a, b):
 
 
 def dice(a, b):
-    """Dice of every class but the background that either has, and how many voxels both have of it."""
-    present = [int(label) for label in np.union1d(np.unique(a), np.unique(b)) if label > 0]
-    counts = {label: (int((a == label).sum()), int((b == label).sum())) for label in present}
-    return {label: {"dice": 2 * int(((a == label) & (b == label)).sum()) / sum(counts[label]), "voxels": counts[label]}
-            for label in present}
+    """Dice of every class but the background that either has, how many voxels each has of it, and both at one place."""
+    found = {}
+    for label in (int(label) for label in np.union1d(np.unique(a), np.unique(b)) if label > 0):
+        counts, common = (int((a == label).sum()), int((b == label).sum())), int(((a == label) & (b == label)).sum())
+        found[label] = {"dice": 2 * common / sum(counts), "voxels": counts, "common": common}
+    return found
+
+
+def pooled(lines, name):
+    """Dice of every class over the voxels of all these scans together, for one backend and precision."""
+    sums = {}
+    for line in lines:
+        for label, found in line["also"][name].get("classes", {}).items():
+            common, counted = sums.get(label, (0, 0))
+            sums[label] = common + found["common"], counted + sum(found["voxels"])
+    return {label: {"dice": 2 * common / counted, "changed": counted - 2 * common, "voxels": counted // 2}
+            for label, (common, counted) in sorted(sums.items())}
 
 
 def other_rule(manifest):
@@ -215,8 +228,14 @@ def main():
         with peers.silence():
             lines.append(job())
         print(row(lines[-1]), flush=True)
+    scans = [line for line in lines if line["case"].startswith("venous-demo on")]
+    together = {name: pooled(scans, name) for name in args.also}
+    for name, classes in together.items():
+        for label, found in classes.items():
+            print(f"all real CT, {name}, class {label}: Dice {found['dice']:.5f}, {found['changed']} changed "
+                  f"of {found['voxels']} voxels")
     if args.json:
-        args.json.write_text(json.dumps({"bar": BAR, "cases": lines}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"bar": BAR, "cases": lines, "real": together}, indent=1) + "\n")
     short = [line["case"] for line in lines if not line["good"]]
     if short or not lines:
         raise SystemExit(f"below the bar: {', '.join(short) or 'nothing was compared'}")
