@@ -1,7 +1,7 @@
 """Writes a trained pair as an engine bundle: two ONNX files, golden patches, manifest.
 
     python export.py --run RUN --bundle ../venous-demo --version 1
-    python export.py --run RUN --bundle ../venous-demo --version 3 --after ../venous-demo --keep reclassify
+    python export.py --run RUN --bundle ../venous-demo --version 4 --after ../venous-demo --keep reclassify
     python export.py nnunet RESULTS_FOLDER --bundle OUT --id NAME --phases vp   (see nnunet_import.py)
 
 The graph of a trained pair is built node by node: five operators for the network, three for the image's two parts

@@ -23,8 +23,9 @@ def first(network, channels, patch):
     """The one convolution that reads the image, or None if something else does too."""
     image = torch.zeros(channels, *patch)
     image[:, 0, 0, 0] = torch.pi  # a value that no layer makes of zeros
-    shapes = seen(network, list(network.modules())[1:], image, lambda given, _: torch.equal(given[0], image))
-    readers = [layer for layer, reads in shapes.items() if reads and not list(layer.children())]
+    leaves = [layer for layer in network.modules() if not list(layer.children())]
+    reads = seen(network, leaves, image, lambda given, _: torch.equal(given[0], image))
+    readers = [layer for layer in reads if reads[layer]]
     return readers[0] if len(readers) == 1 and isinstance(readers[0], nn.Conv3d) else None
 
 

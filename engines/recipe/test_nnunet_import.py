@@ -18,12 +18,12 @@ try:
     import torch
 
     import centre
-    import parts
     import nnunet_import
     import nnunet_merge
     import nnunet_network
     import nnunet_plans as plans_of
     import nnunet_winograd
+    import parts
 except ImportError as missing:  # the exporter is optional; the daemon never needs it
     raise unittest.SkipTest(f"skipped: {missing}")
 

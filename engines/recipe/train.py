@@ -106,8 +106,8 @@ def at_borders(codes, said, extra, rare=1.0):
     """Weight per voxel [b, z, y, x]: 1, and `extra` more within two pixels of where labels change.
 
     A wrong voxel costs a class's Dice the more, the smaller the class: with `rare` over 1 `extra` grows by what a class
-    has less than COMMON of the patch, up to `rare` times. Borders of what the network said weigh the same then; else
-    it would draw small classes where no label has them.
+    has less than COMMON of the patch, up to `rare` times. Borders of `said`, the network's own classes, weigh the same
+    then; else it would draw small classes where no label has them.
     """
     border = changes(codes)
     if rare > 1:
@@ -158,7 +158,7 @@ def total_loss(outputs, codes, table, border=0.0, rare=1.0, lesion=0.0, sharpen=
     for level, (logits, weight) in enumerate(zip(outputs, (1.0, 0.4, 0.2))):
         strides = [c // l for c, l in zip(codes.shape[1:], logits.shape[2:])]
         small = codes[:, :: strides[0], :: strides[1], :: strides[2]]
-        said = logits.detach().argmax(1)
+        said = logits.detach().argmax(1) if rare > 1 else None
         emphasis = at_borders(small, said, border, rare) if border else torch.ones(())
         emphasis = emphasis + lesion * ((small >= 1) & (small <= 6)).float()
         ce, log_prob, known = marginal_loss(logits, small, table, emphasis)

@@ -42,6 +42,7 @@ import volumes
 from cases import CASES, REAL, V1
 
 BAR = 0.99995
+ON_REAL = "venous-demo on "
 USUAL = ["openvino:f32", "openvino:bf16"]
 
 
@@ -138,7 +139,7 @@ def real(args, name):
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         models.trained(ours.ROOT / "engines/venous-demo", work / "results")
-        return judge(args, work, f"venous-demo on {name}", work / "results", [args.data / REAL[name]])
+        return judge(args, work, ON_REAL + name, work / "results", [args.data / REAL[name]])
 
 
 def own(args):
@@ -185,7 +186,7 @@ def jobs(args):
     made = [(case.name, lambda case=case: synthetic(args, case)) for case in chosen]
     for name in () if args.no_real else REAL:
         if (args.data / REAL[name]).is_file():
-            made.append((f"venous-demo on {name}", lambda name=name: real(args, name)))
+            made.append((ON_REAL + name, lambda name=name: real(args, name)))
         else:
             print(f"left out: no {name} in {args.data}", file=sys.stderr)
     return [(name, job) for name, job in made if not args.only or args.only in name]
@@ -228,7 +229,7 @@ def main():
         with peers.silence():
             lines.append(job())
         print(row(lines[-1]), flush=True)
-    scans = [line for line in lines if line["case"].startswith("venous-demo on")]
+    scans = [line for line in lines if line["case"].startswith(ON_REAL)]
     together = {name: pooled(scans, name) for name in args.also}
     for name, classes in together.items():
         for label, found in classes.items():
