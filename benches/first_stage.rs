@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 use std::process::Command;
 use std::time::Instant;
 
-use hepalert::segment::{LesionGain, prepare, segment_timed};
-use hepalert::volume::Volume;
-use hepalert::volume::nifti::read::read;
-use hepalert::volume::nifti::write::{write_i16, write_u8};
+use hepalert_cascade::segment::{LesionGain, prepare, segment_timed};
+use hepalert_voxels::volume::Volume;
+use hepalert_voxels::volume::nifti::read::read;
+use hepalert_voxels::volume::nifti::write::{write_i16, write_u8};
 use rayon::prelude::*;
 
 #[path = "support/first_stage.rs"]

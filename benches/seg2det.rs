@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hepalert::detect::seg2det::{Params, instance_map, seg2det};
-use hepalert::image::components::{InPlane, components};
-use hepalert::volume::{Grid, LabelMap, Volume};
+use hepalert_cascade::detect::seg2det::{Params, instance_map, seg2det};
+use hepalert_voxels::image::components::{InPlane, components};
+use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 use ndarray::Array3;
 
 fn main() -> anyhow::Result<()> {

@@ -10,9 +10,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hepalert::segment::{Busy, Plan, Prepared, prepare, segment_timed};
-use hepalert::volume::nifti::read::read;
-use hepalert::volume::nifti::write::write_i16;
+use hepalert_cascade::segment::{Busy, Plan, Prepared, prepare, segment_timed};
+use hepalert_voxels::volume::nifti::read::read;
+use hepalert_voxels::volume::nifti::write::write_i16;
 
 #[path = "support/first_stage.rs"]
 mod first_stage;

@@ -9,22 +9,22 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::engine::backend::Runtime;
-use crate::engine::bundle::{Bundle, Role};
-use crate::engine::conformance::{self, GoldenPatch};
-use crate::engine::{Engine, EngineError};
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
-use crate::pipeline::{self, Findings, Networks, PipelineError};
-use crate::reclassify;
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{
     EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
     StageSeconds, TimingRecord,
 };
-use crate::segment::{self, LesionGain, SegmentError};
-use crate::study::{AlignedStudy, NotAligned, Phase, Setting};
+use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
+use hepalert_cascade::reclassify;
+use hepalert_cascade::segment::{self, LesionGain, SegmentError};
+use hepalert_engines::backend::Runtime;
+use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_engines::conformance::{self, GoldenPatch};
+use hepalert_engines::{Engine, EngineError};
+use hepalert_study::study::{AlignedStudy, NotAligned, Phase, Setting};
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.
@@ -406,7 +406,7 @@ pub fn peak_memory_mib() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::backend::{Backend, Precision};
+    use hepalert_engines::backend::{Backend, Precision};
 
     #[test]
     fn what_runs_the_networks_is_part_of_the_fingerprint() {

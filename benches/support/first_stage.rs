@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hepalert::anatomy;
-use hepalert::engine::bundle::{
+use hepalert_cascade::segment::{AirTiles, Plan};
+use hepalert_engines::bundle::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
-use hepalert::engine::{Engine, EngineError, EngineSpec};
-use hepalert::image::normalise::Normalisation;
-use hepalert::segment::{AirTiles, Plan};
-use hepalert::study::{AlignedStudy, Phase, Study, StudyKey};
-use hepalert::volume::{Grid, Volume};
+use hepalert_engines::{Engine, EngineError, EngineSpec};
+use hepalert_study::anatomy;
+use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
+use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView5, ArrayViewMut5};
 
 /// A body of noise in air.

@@ -12,7 +12,7 @@ use crate::intake::discover::discover;
 use crate::intake::phases::PhaseRules;
 use crate::intake::{GateParams, StudyFiles, load, study_key};
 use crate::report::types::{LesionRecord, Report};
-use crate::study::{Phase, Setting};
+use hepalert_study::study::{Phase, Setting};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]

@@ -7,12 +7,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
-use crate::detect::Detection;
-use crate::detect::measure::{Context, measure};
-use crate::detect::seg2det::{Params, instance_map};
-use crate::image::components;
-use crate::volume::Grid;
-use crate::volume::nifti::write::write_u16;
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::measure::{Context, measure};
+use hepalert_cascade::detect::seg2det::{Params, instance_map};
+use hepalert_voxels::image::components;
+use hepalert_voxels::volume::Grid;
+use hepalert_voxels::volume::nifti::write::write_u16;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

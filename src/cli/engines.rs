@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::{Exit, Failure};
 use crate::analyze::Settings;
-use crate::engine::EngineError;
-use crate::engine::backend::{Backend, Precision, Runtime};
 use crate::intake::{GateParams, Refusal};
-use crate::reclassify::{self, Schemes};
+use hepalert_cascade::reclassify::{self, Schemes};
+use hepalert_engines::EngineError;
+use hepalert_engines::backend::{Backend, Precision, Runtime};
 
 /// What runs the networks.
 #[derive(Debug, clap::Args)]

@@ -7,11 +7,11 @@ use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
-use crate::evaluate::cohort::{find, judge};
-use crate::evaluate::markdown::markdown;
-use crate::evaluate::plot::charts;
-use crate::evaluate::tables::Tables;
-use crate::evaluate::{self, Variant};
+use hepalert_lab::evaluate::cohort::{find, judge};
+use hepalert_lab::evaluate::markdown::markdown;
+use hepalert_lab::evaluate::plot::charts;
+use hepalert_lab::evaluate::tables::Tables;
+use hepalert_lab::evaluate::{self, Variant};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

@@ -7,10 +7,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::Failure;
-use crate::detect::Detection;
-use crate::detect::seg2det::{Limits, Params, seg2det_within};
-use crate::volume::LabelMap;
-use crate::volume::nifti::read::read_labels;
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
+use hepalert_voxels::volume::LabelMap;
+use hepalert_voxels::volume::nifti::read::read_labels;
 
 /// Reads a NIfTI label map.
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::segment::Busy;
+use hepalert_cascade::segment::Busy;
 
 /// Wall time of the steps of the command.
 pub struct Laps {

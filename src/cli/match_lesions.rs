@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use super::{Failure, Ui, label_file};
-use crate::anatomy;
-use crate::detect::Detection;
-use crate::detect::matching::{self, Pair, Tally, match_events, match_strict};
-use crate::detect::seg2det::Params;
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_strict};
+use hepalert_cascade::detect::seg2det::Params;
+use hepalert_study::anatomy;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

@@ -7,10 +7,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
-use crate::phantom::{Case, Patient, Size, generate};
-use crate::study::{Phase, Setting};
-use crate::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
-use crate::volume::nifti;
+use hepalert_lab::phantom::{Case, Patient, Size, generate};
+use hepalert_study::study::{Phase, Setting};
+use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
+use hepalert_voxels::volume::nifti;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

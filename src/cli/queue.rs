@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
 use crate::store::{Job, JobCounts, JobState, Store};
-use crate::study::StudyKey;
+use hepalert_study::study::StudyKey;
 
 /// Most jobs listed; older ones are in the store still.
 const MOST_JOBS: usize = 200;

@@ -15,19 +15,19 @@ use super::label_file::lesions;
 use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
 use super::{Exit, Failure, Ui};
-use crate::anatomy::Lesion;
-use crate::detect::Detection;
-use crate::detect::seg2det::Params as DetectParams;
-use crate::engine::bundle::{Bundle, Role};
-use crate::engine::{Engine, EngineError, EngineSpec};
-use crate::pipeline::candidate;
-use crate::reclassify::{
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::seg2det::Params as DetectParams;
+use hepalert_cascade::pipeline::candidate;
+use hepalert_cascade::reclassify::{
     Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
     ReclassifyError, Sampling, Schemes, reclassify, study_seed,
 };
-use crate::study::AlignedStudy;
-use crate::volume::nifti::write::write_u8;
-use crate::volume::{LabelMap, Volume};
+use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_engines::{Engine, EngineError, EngineSpec};
+use hepalert_study::anatomy::Lesion;
+use hepalert_study::study::AlignedStudy;
+use hepalert_voxels::volume::nifti::write::write_u8;
+use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// The third stage alone, on a given label map.
 #[derive(Debug, clap::Args)]

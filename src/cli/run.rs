@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
 use crate::daemon;
-use crate::engine::bundle::Bundle;
 use crate::publish::mqtt;
+use hepalert_engines::bundle::Bundle;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

@@ -14,15 +14,15 @@ use super::laps::Laps;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
-use crate::engine::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
-use crate::image::largest::keep_largest;
 use crate::intake::reasons::RejectCode;
-use crate::segment::{
+use hepalert_cascade::segment::{
     AirTiles, LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
-use crate::study::AlignedStudy;
-use crate::volume::nifti::write::{write_f32, write_u8};
-use crate::volume::{LabelMap, Volume};
+use hepalert_engines::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
+use hepalert_study::study::AlignedStudy;
+use hepalert_voxels::image::largest::keep_largest;
+use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
+use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// No `f32` gain reaches a margin of 89, so nothing is lost beyond.
 const MOST_MARGIN: f32 = 1000.0;
@@ -166,7 +166,7 @@ pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedS
     read_study(&taken.cloned().collect::<Vec<_>>())
 }
 
-pub(super) fn engine_failure(error: crate::engine::EngineError) -> Failure {
+pub(super) fn engine_failure(error: hepalert_engines::EngineError) -> Failure {
     Failure::new(Exit::Engine, error)
 }
 

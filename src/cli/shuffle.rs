@@ -12,16 +12,16 @@ use serde::Serialize;
 use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
 use super::{Exit, Failure, Ui, label_file};
-use crate::detect::Detection;
-use crate::detect::seg2det::Params as DetectParams;
-use crate::engine::bundle::Role;
-use crate::image::normalise::Normalisation;
-use crate::pipeline::candidate;
-use crate::reclassify::{
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::seg2det::Params as DetectParams;
+use hepalert_cascade::pipeline::candidate;
+use hepalert_cascade::reclassify::{
     Carried, LIVER_CLASS, Prepared, Sampling, Scheme, draw, patch_generator, study_seed,
 };
-use crate::study::AlignedStudy;
-use crate::volume::LabelMap;
+use hepalert_engines::bundle::Role;
+use hepalert_study::study::AlignedStudy;
+use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::LabelMap;
 
 mod dataset;
 mod sheet;
@@ -216,7 +216,7 @@ fn hard_cases(
 fn touches_lesion(detection: &Detection, labels: &LabelMap) -> bool {
     let [z0, y0, x0] = detection.region.lo;
     detection.mask.indexed_iter().any(|((z, y, x), &on)| {
-        on && crate::anatomy::is_lesion(labels.voxels()[[z0 + z, y0 + y, x0 + x]])
+        on && hepalert_study::anatomy::is_lesion(labels.voxels()[[z0 + z, y0 + y, x0 + x]])
     })
 }
 

@@ -12,9 +12,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
-use crate::study::{AlignedStudy, Phase, Study, StudyKey};
-use crate::volume::nifti::read::{NiftiError, read, read_labels};
-use crate::volume::{LabelMap, Volume};
+use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
+use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
+use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// A phase and the file that holds it, as `vp=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +151,7 @@ mod tests {
     use ndarray::array;
 
     use super::*;
-    use crate::volume::Grid;
+    use hepalert_voxels::volume::Grid;
 
     #[test]
     fn phases_and_relabelling_are_parsed() {

@@ -11,10 +11,10 @@ use super::Failure;
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::engine::EngineError;
-use crate::engine::slots::engine_code;
 use crate::intake::StudyFiles;
 use crate::worker::{Reply, Request};
+use hepalert_engines::EngineError;
+use hepalert_engines::slots::engine_code;
 
 /// Progress lines are at least this far apart, so that the pipe never fills.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);

@@ -16,10 +16,10 @@ use super::installing::{self, Measure};
 use super::shared::{EngineFacts, Part, Shared};
 use super::updates::Updates;
 use super::{ENGINE_RETRY, telling};
-use crate::engine::EngineError;
-use crate::engine::bundle::Bundle;
-use crate::engine::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 use crate::worker::{Outcome, Reply, Request, Worker};
+use hepalert_engines::EngineError;
+use hepalert_engines::bundle::Bundle;
+use hepalert_engines::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 
 /// How often the update folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -4,7 +4,6 @@
 
 use jiff::Timestamp;
 
-use crate::anatomy;
 use crate::config::Device;
 use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
@@ -15,7 +14,8 @@ use crate::publish::ids::Identity;
 use crate::publish::messages::{StudyEvent, StudyState};
 use crate::report::types::{LesionRecord, PhaseRecord, Report};
 use crate::store::{Job, NewEvent};
-use crate::study;
+use hepalert_study::anatomy;
+use hepalert_study::study;
 
 /// Who an event is about.
 pub fn identity(

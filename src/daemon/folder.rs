@@ -18,7 +18,7 @@ use crate::intake::{
 };
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, NewEvent, NewJob, StoreError};
-use crate::study::{Setting, StudyKey};
+use hepalert_study::study::{Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
 const BREATH: Duration = Duration::from_millis(200);

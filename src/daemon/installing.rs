@@ -4,13 +4,13 @@
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::engine::backend::{Backend, Presence};
-use crate::engine::bundle::Bundle;
-use crate::engine::bundle::package::PackageError;
-use crate::engine::bundle::signature::Trust;
-use crate::engine::bundle::terms::Device;
-use crate::engine::slots::{self, Admission, Limits, Slots, Which};
-use crate::study::Setting;
+use hepalert_engines::backend::{Backend, Presence};
+use hepalert_engines::bundle::Bundle;
+use hepalert_engines::bundle::package::PackageError;
+use hepalert_engines::bundle::signature::Trust;
+use hepalert_engines::bundle::terms::Device;
+use hepalert_engines::slots::{self, Admission, Limits, Slots, Which};
+use hepalert_study::study::Setting;
 
 /// The slots as configured.
 pub fn slots(config: &Config) -> Slots {

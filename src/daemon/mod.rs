@@ -21,12 +21,12 @@ use sha2::{Digest, Sha256};
 
 use crate::analyze::Settings;
 use crate::config::Config;
-use crate::engine::backend::Runtime;
 use crate::intake::GateParams;
-use crate::reclassify;
-use crate::segment::AirTiles;
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
+use hepalert_cascade::reclassify;
+use hepalert_cascade::segment::AirTiles;
+use hepalert_engines::backend::Runtime;
 
 pub mod bridge;
 mod engines;

@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use log::{info, warn};
 
 use crate::config::{Config, Privacy};
-use crate::engine::bundle::{Bundle, Role};
 use crate::intake::{StudyFiles, load};
 use crate::publish::PublisherHandle;
 use crate::publish::contract::{Code, Time};
 use crate::publish::findings::{self, EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
 use crate::store::{Job, Store};
-use crate::study::Setting;
+use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_study::study::Setting;
 
 /// A thread whose life is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,12 @@
 use jiff::Timestamp;
 
 use super::shared::Shared;
-use crate::engine::bundle::Bundle;
-use crate::engine::slots::{self, Action, Notice, Slots, Which};
 use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
 use crate::publish::messages::{EngineAction, EngineEvent};
 use crate::store::NewEvent;
+use hepalert_engines::bundle::Bundle;
+use hepalert_engines::slots::{self, Action, Notice, Slots, Which};
 
 /// Tells what is untold.
 ///

@@ -11,8 +11,8 @@ use log::{info, warn};
 use sha2::{Digest, Sha256};
 
 use super::installing::Measure;
-use crate::engine::bundle::package::{EXTENSION, Package, PackageError};
-use crate::engine::slots::{Objection, Refusal, Slots, SlotsError};
+use hepalert_engines::bundle::package::{EXTENSION, Package, PackageError};
+use hepalert_engines::slots::{Objection, Refusal, Slots, SlotsError};
 
 /// Entries of the folder looked at: it is for updates, not an archive.
 const MOST_FILES: usize = 100;

@@ -17,7 +17,7 @@ use super::fingerprint::{Digest, Item};
 use super::gate::Refusal;
 use super::gathered::{Gathered, Held, Judgement, Version};
 use super::markers::Marker;
-use crate::study::StudyKey;
+use hepalert_study::study::StudyKey;
 
 /// One study in time.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use super::events::{AssembleParams, Known, Millis, Outcome};
 use super::probe::Probe;
 use super::settle::{Settle, SettleParams};
 use super::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
-use crate::study::StudyKey;
+use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RejectCode;
 use super::watch::{Snapshot, Stamp, WatchParams, list};
 use super::{Assembler, PhaseRules};
-use crate::study::{Phase, StudyKey};
+use hepalert_study::study::{Phase, StudyKey};
 
 /// What lies in a place.
 #[derive(Debug, Clone, PartialEq)]

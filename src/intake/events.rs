@@ -10,7 +10,7 @@ use super::gate::Refusal;
 use super::markers::Marker;
 use super::phases::PhaseRules;
 use super::reasons::RejectCode;
-use crate::study::{Phase, StudyKey};
+use hepalert_study::study::{Phase, StudyKey};
 
 /// Milliseconds on any clock; best one that never jumps. A jump back is caught, a jump
 /// forward ends quiet periods early.

@@ -13,7 +13,7 @@ use super::names::NiftiName;
 use super::phases::{Confidence, PhaseSource};
 use super::reasons::RejectCode;
 use super::wire;
-use crate::study::{Phase, StudyKey};
+use hepalert_study::study::{Phase, StudyKey};
 
 /// What one whole file is.
 #[derive(Debug, Clone, PartialEq)]

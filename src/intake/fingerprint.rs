@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 
-use crate::study::{Phase, StudyKey};
+use hepalert_study::study::{Phase, StudyKey};
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

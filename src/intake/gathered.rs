@@ -13,7 +13,7 @@ use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{Choice, Confidence, PhaseRules, Stack, choose, choose_named};
 use super::reasons::RejectCode;
-use crate::study::Phase;
+use hepalert_study::study::Phase;
 
 /// More folders than this with copies of one study are not told apart.
 const MAX_COPIES: usize = 16;

@@ -15,11 +15,11 @@ use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, s
 use super::phases::{Confidence, PhaseSource};
 use super::probe::open_regular;
 use super::reasons::RejectCode;
-use crate::study::{Phase, Study, StudyKey};
-use crate::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
-use crate::volume::dicom::{DicomError, Slice};
-use crate::volume::nifti::read::{peek, read};
-use crate::volume::{Grid, MAX_VOXELS, Volume};
+use hepalert_study::study::{Phase, Study, StudyKey};
+use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
+use hepalert_voxels::volume::dicom::{DicomError, Slice};
+use hepalert_voxels::volume::nifti::read::{peek, read};
+use hepalert_voxels::volume::{Grid, MAX_VOXELS, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;

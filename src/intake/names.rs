@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::study::Phase;
+use hepalert_study::study::Phase;
 
 /// Endings of files that somebody is still writing or that only guard others.
 const UNFINISHED: [&str; 11] = [

@@ -7,7 +7,7 @@
 use super::fingerprint::Digest;
 use super::names::Tag;
 use super::reasons::RejectCode;
-use crate::study::Phase;
+use hepalert_study::study::Phase;
 
 /// Which rule named a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,10 +17,10 @@ use super::names::{self, NiftiName};
 use super::reasons::RejectCode;
 use super::refusals::{of_dicom, of_nifti};
 use super::watch::Stamp;
-use crate::study::StudyKey;
-use crate::volume::dicom::DicomError;
-use crate::volume::dicom::read::{SliceHeader, read_header, read_slice};
-use crate::volume::nifti::read::{Facts, peek};
+use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::dicom::DicomError;
+use hepalert_voxels::volume::dicom::read::{SliceHeader, read_header, read_slice};
+use hepalert_voxels::volume::nifti::read::{Facts, peek};
 
 /// Makes a key of a study UID.
 pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);

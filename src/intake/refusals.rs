@@ -5,8 +5,8 @@
 
 use super::gate::Refusal;
 use super::reasons::RejectCode;
-use crate::volume::dicom::{DicomError, GeometryError};
-use crate::volume::nifti::NiftiError;
+use hepalert_voxels::volume::dicom::{DicomError, GeometryError};
+use hepalert_voxels::volume::nifti::NiftiError;
 
 /// The reason behind an error of one DICOM file.
 pub fn of_dicom(error: &DicomError) -> RejectCode {

@@ -12,7 +12,7 @@ use super::fingerprint::{Digest, study_key};
 use super::markers::Marker;
 use super::names::nifti_name;
 use super::reasons::RejectCode;
-use crate::study::{Phase, StudyKey};
+use hepalert_study::study::{Phase, StudyKey};
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())

@@ -17,7 +17,7 @@ use super::names;
 use super::probe::ProbeError;
 use super::reasons::RejectCode;
 use super::watch::{Snapshot, Stamp};
-use crate::study::StudyKey;
+use hepalert_study::study::StudyKey;
 
 /// The times of settling.
 #[derive(Debug, Clone, PartialEq)]

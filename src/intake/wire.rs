@@ -29,14 +29,24 @@ macro_rules! by_name {
     };
 }
 
-by_name!(key, crate::study::StudyKey, |k| k.to_string(), crate::study::StudyKey::new);
+by_name!(
+    key,
+    hepalert_study::study::StudyKey,
+    |k| k.to_string(),
+    hepalert_study::study::StudyKey::new
+);
 by_name!(
     digest,
     crate::intake::fingerprint::Digest,
     |d| d.hex(),
     crate::intake::fingerprint::Digest::from_hex
 );
-by_name!(phase, crate::study::Phase, |p| p.code().to_owned(), crate::study::Phase::from_code);
+by_name!(
+    phase,
+    hepalert_study::study::Phase,
+    |p| p.code().to_owned(),
+    hepalert_study::study::Phase::from_code
+);
 by_name!(
     source,
     crate::intake::phases::PhaseSource,
@@ -101,7 +111,7 @@ mod tests {
     use crate::intake::facts::{Format, PhaseFiles, StudyFiles};
     use crate::intake::fingerprint::{Digest, study_key};
     use crate::intake::phases::{Confidence, PhaseSource};
-    use crate::study::Phase;
+    use hepalert_study::study::Phase;
 
     #[test]
     fn a_study_goes_over_the_wire_without_loss() {

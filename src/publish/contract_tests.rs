@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::anatomy;
 use crate::publish::findings::*;
 use crate::publish::ids::Identity;
 use crate::publish::messages::*;
+use hepalert_study::anatomy;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::anatomy;
+use hepalert_study::anatomy;
 
 use super::contract::{Code, ContractError, Draft, EventKind, MOST_LESIONS, NOTICE, Time};
 use super::ids::Identity;
@@ -73,12 +73,12 @@ pub enum Setting {
     Venous,
 }
 
-impl From<crate::study::Setting> for Setting {
-    fn from(setting: crate::study::Setting) -> Setting {
+impl From<hepalert_study::study::Setting> for Setting {
+    fn from(setting: hepalert_study::study::Setting) -> Setting {
         match setting {
-            crate::study::Setting::Screening => Setting::Screening,
-            crate::study::Setting::Diagnosis => Setting::Diagnosis,
-            crate::study::Setting::Venous => Setting::Venous,
+            hepalert_study::study::Setting::Screening => Setting::Screening,
+            hepalert_study::study::Setting::Diagnosis => Setting::Diagnosis,
+            hepalert_study::study::Setting::Venous => Setting::Venous,
         }
     }
 }
@@ -99,13 +99,13 @@ pub enum Phase {
     Dp,
 }
 
-impl From<crate::study::Phase> for Phase {
-    fn from(phase: crate::study::Phase) -> Phase {
+impl From<hepalert_study::study::Phase> for Phase {
+    fn from(phase: hepalert_study::study::Phase) -> Phase {
         match phase {
-            crate::study::Phase::Nc => Phase::Nc,
-            crate::study::Phase::Ap => Phase::Ap,
-            crate::study::Phase::Vp => Phase::Vp,
-            crate::study::Phase::Dp => Phase::Dp,
+            hepalert_study::study::Phase::Nc => Phase::Nc,
+            hepalert_study::study::Phase::Ap => Phase::Ap,
+            hepalert_study::study::Phase::Vp => Phase::Vp,
+            hepalert_study::study::Phase::Dp => Phase::Dp,
         }
     }
 }

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use super::canvas::Canvas;
 use super::pictures::{self, Marked, Scene};
 use super::types::{ArtefactRecord, Report};
-use crate::pipeline::{Finding, Findings};
-use crate::study::{AlignedStudy, Phase};
-use crate::volume::{LabelMap, Volume, nifti};
+use hepalert_cascade::pipeline::{Finding, Findings};
+use hepalert_study::study::{AlignedStudy, Phase};
+use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
 /// Pictures of single lesions; the overview marks all.
 const MAX_LESION_PICTURES: usize = 20;

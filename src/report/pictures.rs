@@ -7,9 +7,9 @@
 use ndarray::{Array2, Axis};
 
 use super::canvas::{Canvas, Colour, LINE_PX};
-use crate::anatomy::Organ;
-use crate::detect::Detection;
-use crate::volume::{LabelMap, Volume};
+use hepalert_cascade::detect::Detection;
+use hepalert_study::anatomy::Organ;
+use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// Darkest and brightest value of the liver window, in HU: level 80, width 220.
 pub const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
@@ -294,9 +294,9 @@ mod tests {
     use ndarray::Array3;
 
     use super::*;
-    use crate::anatomy::Lesion;
-    use crate::detect::Region;
-    use crate::volume::Grid;
+    use hepalert_cascade::detect::Region;
+    use hepalert_study::anatomy::Lesion;
+    use hepalert_voxels::volume::Grid;
 
     fn scene(columns_to_the_left: bool) -> (Volume<f32>, LabelMap) {
         let sign = if columns_to_the_left { -1.0 } else { 1.0 };

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::types::{LesionRecord, PatientClasses, ThirdStageRecord};
-use crate::anatomy::Lesion;
-use crate::detect::measure::Measurements;
-use crate::pipeline::{Finding, Findings};
-use crate::reclassify::Reclassified;
-use crate::verdict::{PatientClass, Verdict};
+use hepalert_cascade::detect::measure::Measurements;
+use hepalert_cascade::pipeline::{Finding, Findings};
+use hepalert_cascade::reclassify::Reclassified;
+use hepalert_cascade::verdict::{PatientClass, Verdict};
+use hepalert_study::anatomy::Lesion;
 
 /// Largest part of a metre, litre or unit that a report tells apart: figures are rounded to
 /// this many decimals so that they read well; voxels are coarser.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::study::{Setting, StudyKey};
+use hepalert_study::study::{Setting, StudyKey};
 
 /// Names a job on this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

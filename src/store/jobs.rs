@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::json;
 
-use crate::study::{Setting, StudyKey};
+use hepalert_study::study::{Setting, StudyKey};
 
 use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::failpoint::failpoint;
+use hepalert_failpoint::failpoint;
 
 mod audit;
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hepalert::cli::phantom::write_series;
-use hepalert::phantom::{Case, Size, generate};
-use hepalert::study::Setting;
-use hepalert::volume::nifti;
-use hepalert::volume::{Grid, Volume};
+use hepalert_lab::phantom::{Case, Size, generate};
+use hepalert_study::study::Setting;
+use hepalert_voxels::volume::nifti;
+use hepalert_voxels::volume::{Grid, Volume};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

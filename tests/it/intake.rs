@@ -11,8 +11,8 @@ use hepalert::intake::{
     AssembleParams, Desk, DeskParams, GateParams, Known, Millis, Outcome, PhaseRules, Refusal,
     RejectCode, SettleParams, StudyFiles, WatchParams, discover, load, load_paths, study_key,
 };
-use hepalert::study::{Phase, StudyKey};
-use hepalert::volume::nifti;
+use hepalert_study::study::{Phase, StudyKey};
+use hepalert_voxels::volume::nifti;
 
 use crate::support::shared_data;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use hepalert::detect::seg2det::{Params, instance_map, seg2det};
-use hepalert::volume::nifti::read::{read, read_labels};
-use hepalert::volume::nifti::write::{write_f32, write_u8, write_u16};
-use hepalert::volume::{Grid, LabelMap, Volume};
+use hepalert_cascade::detect::seg2det::{Params, instance_map, seg2det};
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
+use hepalert_voxels::volume::nifti::write::{write_f32, write_u8, write_u16};
+use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 use ndarray::{Array3, s};
 use serde_json::{Value, json};
 

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hepalert::analyze::peak_memory_mib;
-use hepalert::engine::bundle::{
+use hepalert::intake::{load, study_key};
+use hepalert::worker::{Limits, Outcome, Request, Worker};
+use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
+use hepalert_engines::bundle::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
-use hepalert::engine::{Engine, EngineError, EngineSpec};
-use hepalert::image::normalise::Normalisation;
-use hepalert::intake::{load, study_key};
-use hepalert::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
-use hepalert::study::{AlignedStudy, Phase, Study};
-use hepalert::volume::nifti::write::write_f32;
-use hepalert::volume::{Grid, Volume};
-use hepalert::worker::{Limits, Outcome, Request, Worker};
+use hepalert_engines::{Engine, EngineError, EngineSpec};
+use hepalert_study::study::{AlignedStudy, Phase, Study};
+use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::nifti::write::write_f32;
+use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView5, ArrayViewMut5};
 use serde_json::{Value, json};
 

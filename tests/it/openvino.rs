@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hepalert::engine::backend::{Backend, Presence};
-use hepalert::volume::nifti::read::read_labels;
+use hepalert_engines::backend::{Backend, Presence};
+use hepalert_voxels::volume::nifti::read::read_labels;
 
 use crate::segment::{bundle, document, phases, segment};
 use crate::support::hepalert;

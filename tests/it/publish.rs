@@ -20,7 +20,7 @@ use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudySta
 use hepalert::publish::mqtt::ProbeError;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewJob, OpenAlert, Store};
-use hepalert::study::{Setting, StudyKey};
+use hepalert_study::study::{Setting, StudyKey};
 use jiff::Timestamp;
 
 use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use hepalert::volume::nifti::read::{read, read_labels};
-use hepalert::volume::nifti::write::{write_f32, write_u8};
-use hepalert::volume::{Grid, Volume};
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
+use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
+use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, s};
 use serde_json::Value;
 

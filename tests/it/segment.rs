@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use hepalert::volume::nifti::read::{read, read_labels};
-use hepalert::volume::nifti::write::write_f32;
-use hepalert::volume::{Grid, Volume};
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
+use hepalert_voxels::volume::nifti::write::write_f32;
+use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

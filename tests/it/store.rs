@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hepalert::store::{Enqueued, Finished, JobState, NewEvent, NewJob, Store};
-use hepalert::study::{Setting, StudyKey};
+use hepalert_study::study::{Setting, StudyKey};
 use jiff::Timestamp;
 
 fn open(folder: &Path) -> Store {

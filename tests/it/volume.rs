@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hepalert::volume::dicom::{self, DicomError, GeometryError, Pixels, SliceHeader};
-use hepalert::volume::nifti::{self, Datatype};
-use hepalert::volume::{Grid, Volume};
+use hepalert_voxels::volume::dicom::{self, DicomError, GeometryError, Pixels, SliceHeader};
+use hepalert_voxels::volume::nifti::{self, Datatype};
+use hepalert_voxels::volume::{Grid, Volume};
 
 use crate::support::shared_data;
 

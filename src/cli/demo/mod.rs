@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::{Exit, Failure, Ui, engines, phantom};
 use crate::daemon::stop_on_signals;
-use crate::phantom::{Case, LesionTruth, Size, generate};
-use crate::study::Setting;
+use hepalert_lab::phantom::{Case, LesionTruth, Size, generate};
+use hepalert_study::study::Setting;
 
 mod stage;
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::finding::Finding;
 use super::machine::Machine;
 use crate::cli::Exit;
-use crate::engine::backend::{Backend, Precision, Presence, Runtime};
-use crate::engine::bundle::{Bundle, Role};
-use crate::engine::{EngineError, conformance};
+use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
+use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_engines::{EngineError, conformance};
 
 /// A network that passed its golden patch.
 #[derive(Debug, Clone, PartialEq)]

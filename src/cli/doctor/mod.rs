@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use super::{Exit, Failure, Ui};
 use crate::config::{Config, ConfigError};
 use crate::daemon;
-use crate::engine::bundle::Bundle;
+use hepalert_engines::bundle::Bundle;
 
 mod account;
 mod engine;

@@ -7,8 +7,8 @@ use super::finding::Finding;
 use crate::cli::Exit;
 use crate::config::Config;
 use crate::daemon::installing;
-use crate::engine::bundle::signature::Trust;
-use crate::engine::slots::State;
+use hepalert_engines::bundle::signature::Trust;
+use hepalert_engines::slots::State;
 
 /// What the slots say.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,11 +11,11 @@ use super::line::BrokerFacts;
 use super::machine::{ClockFacts, HeatFacts, ServiceFacts};
 use super::places::{AccountFacts, DiskFacts, ExportFacts, StoreCounts, StoreFacts};
 use super::*;
-use crate::engine::EngineError;
-use crate::engine::backend::{Backend, Precision, Presence};
 use crate::intake::{Degraded, FileSystem};
 use crate::publish::mqtt::ProbeError;
 use crate::store::{JobCounts, Store};
+use hepalert_engines::EngineError;
+use hepalert_engines::backend::{Backend, Precision, Presence};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

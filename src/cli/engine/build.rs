@@ -12,10 +12,10 @@ use crate::cli::segment::open_bundle;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::engine::backend::{Backend, Precision, Runtime};
-use crate::engine::bundle::{Bundle, Role};
-use crate::engine::conformance;
-use crate::engine::tensorrt::{self, Origin};
+use hepalert_engines::backend::{Backend, Precision, Runtime};
+use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_engines::conformance;
+use hepalert_engines::tensorrt::{self, Origin};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

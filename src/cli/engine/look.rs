@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::networks;
 use crate::cli::{Failure, Ui};
-use crate::engine::bundle::{Bundle, MANIFEST, NetworkPlan, Role};
+use hepalert_engines::bundle::{Bundle, MANIFEST, NetworkPlan, Role};
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
 pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::cli::{Exit, Failure, Ui};
-use crate::engine::bundle::package::{self, EXTENSION, PackageError};
-use crate::engine::bundle::signing::{self, SigningError};
+use hepalert_engines::bundle::package::{self, EXTENSION, PackageError};
+use hepalert_engines::bundle::signing::{self, SigningError};
 
 /// Arguments of `keygen`.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,9 @@ use super::networks;
 use crate::cli::engines::{RuntimeArgs, unusable};
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
-use crate::engine::Engine;
-use crate::engine::backend::{Precision, Runtime};
-use crate::engine::bundle::{Bundle, Role};
+use hepalert_engines::Engine;
+use hepalert_engines::backend::{Precision, Runtime};
+use hepalert_engines::bundle::{Bundle, Role};
 
 /// Patches run before the clock counts: caches fill and clocks rise.
 const WARM_UP: usize = 3;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::engines::RuntimeArgs;
 use super::segment::open_bundle;
 use super::{Failure, Ui};
-use crate::engine::bundle::{Bundle, NetworkPlan, Role};
+use hepalert_engines::bundle::{Bundle, NetworkPlan, Role};
 
 mod build;
 mod look;

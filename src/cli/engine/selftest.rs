@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::networks;
 use crate::cli::{Exit, Failure, Ui};
-use crate::engine::backend::Runtime;
-use crate::engine::bundle::Bundle;
-use crate::engine::conformance;
+use hepalert_engines::backend::Runtime;
+use hepalert_engines::bundle::Bundle;
+use hepalert_engines::conformance;
 
 pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
     let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));

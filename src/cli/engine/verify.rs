@@ -9,9 +9,9 @@ use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::config::Config;
 use crate::daemon::installing::Measure;
-use crate::engine::bundle::package::{Package, PackageError};
-use crate::engine::bundle::signature::Trust;
-use crate::engine::bundle::{Bundle, MANIFEST};
+use hepalert_engines::bundle::package::{Package, PackageError};
+use hepalert_engines::bundle::signature::Trust;
+use hepalert_engines::bundle::{Bundle, MANIFEST};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

@@ -11,13 +11,13 @@ use ndarray::Axis;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use crate::anatomy::Lesion;
 use crate::cli::study_files::{make_folder, write_file};
-use crate::image::normalise::Normalisation;
-use crate::reclassify::{LIVER_CLASS, Patch, Prepared, Sampling};
-use crate::study::Phase;
-use crate::volume::nifti::write::{write_f32, write_u8};
-use crate::volume::{Grid, Volume};
+use hepalert_cascade::reclassify::{LIVER_CLASS, Patch, Prepared, Sampling};
+use hepalert_study::anatomy::Lesion;
+use hepalert_study::study::Phase;
+use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
+use hepalert_voxels::volume::{Grid, Volume};
 
 /// What the voxels of the written images mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

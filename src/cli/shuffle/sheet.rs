@@ -11,8 +11,8 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::{ArrayView2, Axis};
 
-use crate::anatomy::is_lesion;
-use crate::reclassify::Patch;
+use hepalert_cascade::reclassify::Patch;
+use hepalert_study::anatomy::is_lesion;
 
 /// Edge of a tile's picture is at least this many pixels, so that outlines are readable.
 const TILE: usize = 192;
@@ -181,7 +181,7 @@ mod tests {
     use ndarray::{Array3, Array4};
 
     use super::*;
-    use crate::reclassify::Scheme;
+    use hepalert_cascade::reclassify::Scheme;
 
     #[test]
     fn a_tile_shows_the_lesions_slice_inside_the_liver_only() {

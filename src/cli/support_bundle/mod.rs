@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::doctor::{self, Machine};
 use super::{Failure, Ui};
 use crate::config::Config;
-use crate::engine::backend::Backend;
 use crate::store::{Store, StoreError};
+use hepalert_engines::backend::Backend;
 
 mod tar;
 

@@ -1,7 +1,7 @@
 """Golden arrays for image::resample, made by nnU-Net's own resample_data_or_seg.
 
 Run: python make_resample.py  (needs nnunetv2 2.8.1, scipy)
-Writes one raw little-endian f32 file per case, `<name>.f32`; shapes are in src/image/resample/tests.rs.
+Writes one raw little-endian f32 file per case, `<name>.f32`; shapes are in crates/voxels/src/image/resample/tests.rs.
 The source array is not stored: both sides compute sin(0.37 z^2 + 1.3 y) * 100 + ((7x + 3y + 5z) mod 11) * 9
 in f64 and round it to f32.
 """

@@ -237,7 +237,7 @@ def postprocessing():
 
 
 class Network(torch.nn.Module):
-    """Class c of fold k at a place of its patch: see `Analytic` in src/segment/tests/stages/chain.rs."""
+    """Class c of fold k at a place of its patch: see `Analytic` in crates/cascade/src/segment/tests/stages/chain.rs."""
 
     def __init__(self, classes):
         super().__init__()

@@ -1,0 +1,145 @@
+//! The device seam: a compiled network that maps patches to logits.
+//!
+//! Owns the [`Engine`] trait, what an engine says of itself, and the bundles engines come
+//! in. Refuses to know what the channels mean: normalising and reading logits belong to
+//! `segment` and `reclassify`.
+
+use ndarray::{Array5, ArrayView5, ArrayViewMut5};
+
+pub mod backend;
+pub mod bundle;
+pub mod conformance;
+#[cfg(any(test, feature = "doubles"))]
+pub mod fake;
+#[cfg(feature = "tract")]
+pub mod onnx;
+#[cfg(feature = "openvino")]
+pub mod openvino;
+pub mod slots;
+pub mod tensorrt;
+
+/// The fixed shape of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSpec {
+    /// Patches per call; [`Engine::infer`] takes exactly this many.
+    pub batch: usize,
+    /// Input channels, one per phase.
+    pub channels: usize,
+    /// Output classes.
+    pub classes: usize,
+    /// Patch size `[z, y, x]` in voxels.
+    pub patch: [usize; 3],
+}
+
+impl EngineSpec {
+    /// Shape of the input array `[batch, channel, z, y, x]`.
+    pub fn input_shape(&self) -> [usize; 5] {
+        let [z, y, x] = self.patch;
+        [self.batch, self.channels, z, y, x]
+    }
+
+    /// Shape of the output array `[batch, class, z, y, x]`.
+    pub fn output_shape(&self) -> [usize; 5] {
+        let [z, y, x] = self.patch;
+        [self.batch, self.classes, z, y, x]
+    }
+}
+
+/// Why an engine could not be loaded or did not answer as it must.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file of the bundle is missing or cannot be read.
+    #[error("{file}: {reason}; copy the whole bundle again")]
+    File {
+        /// The file, relative to the bundle.
+        file: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The manifest is not one this version understands.
+    #[error("{file}: {reason}")]
+    Manifest {
+        /// The manifest.
+        file: String,
+        /// Which field, what was expected, and what to do.
+        reason: String,
+    },
+    /// The network does not have the shape its manifest promises.
+    #[error("{file}: {reason}; this bundle was packed wrongly, ask for a new one")]
+    Shape {
+        /// The network's file.
+        file: String,
+        /// What was promised and what was found.
+        reason: String,
+    },
+    /// The backend failed while loading or running.
+    #[error("{backend}: {reason}")]
+    Backend {
+        /// `tract`, `openvino`, `tensorrt`.
+        backend: &'static str,
+        /// The backend's own words.
+        reason: String,
+    },
+    /// The network answered a study with something that cannot be used.
+    #[error("{reason}")]
+    Answer {
+        /// What it was, and what to do.
+        reason: String,
+    },
+    /// The golden patch did not give the expected logits.
+    #[error("self-test failed: {reason}; the engine is not used")]
+    SelfTest {
+        /// What differed, with figures.
+        reason: String,
+    },
+}
+
+/// A network ready to run. One thread calls it at a time, not always the same one nor the one
+/// that loaded it; the caller owns the buffers.
+pub trait Engine: Send {
+    /// The shapes that [`Engine::infer`] takes.
+    fn spec(&self) -> &EngineSpec;
+
+    /// Runs one batch: `patches` is `[batch, channel, z, y, x]`, normalised; `logits` is
+    /// `[batch, class, z, y, x]` and is overwritten whole.
+    ///
+    /// # Errors
+    /// [`EngineError::Backend`] if the backend fails. NaN outputs are not checked here.
+    fn infer(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        logits: ArrayViewMut5<'_, f32>,
+    ) -> Result<(), EngineError>;
+
+    /// [`Engine::infer`] for one who only looks: `look` is given the logits where they lie,
+    /// once, if there is no error. That is the caller's `room`, or the engine's own memory
+    /// where it has some: then nothing is copied, and `room` holds anything.
+    ///
+    /// # Errors
+    /// As [`Engine::infer`].
+    fn infer_in_place(
+        &mut self,
+        patches: ArrayView5<'_, f32>,
+        room: &mut Array5<f32>,
+        look: &mut dyn FnMut(ArrayView5<'_, f32>),
+    ) -> Result<(), EngineError> {
+        self.infer(patches, room.view_mut())?;
+        look(room.view());
+        Ok(())
+    }
+
+    /// Where the work is done: whoever has other work decides by it whether to do that
+    /// meanwhile or afterwards.
+    fn place(&self) -> Place {
+        Place::Cores
+    }
+}
+
+/// Where an engine works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On all cores of the CPU: other work beside it takes more from it than it gains.
+    Cores,
+    /// On a device of its own: the cores are free meanwhile.
+    Device,
+}

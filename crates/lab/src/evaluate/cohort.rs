@@ -1,0 +1,397 @@
+//! Finds the cases of a cohort and reads them one at a time.
+//!
+//! The truth is a folder of label maps `<case>.nii.gz`. The predictions are a folder with,
+//! per case, a label map of the same name - the variant `base` alone - or a folder `<case>`
+//! as `analyze` writes it: `labels_base.nii.gz`, `labels_high.nii.gz`, `lesions.nii.gz`,
+//! `report.json`, and `margin.nii.gz` for a sweep. The report lists a lesion of both views
+//! once, under the type it has in the base view; patient classes are the report's own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Variant;
+use super::case::CaseResult;
+use super::sweep::{SweepPoint, sweep};
+use hepalert_cascade::detect::Detection;
+use hepalert_cascade::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
+use hepalert_cascade::verdict::PatientClass;
+use hepalert_study::anatomy::Lesion;
+use hepalert_voxels::volume::nifti::NiftiError;
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
+use hepalert_voxels::volume::{LabelMap, Volume};
+
+/// Why a cohort cannot be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum CohortError {
+    /// A file or folder.
+    #[error("{}: cannot be read ({reason})", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// Not a volume.
+    #[error("{}: {reason}", path.display())]
+    Nifti {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: NiftiError,
+    },
+    /// Noise.
+    #[error("{}: {reason}", path.display())]
+    TooFragmented {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: TooFragmented,
+    },
+    /// Not on the grid of the truth.
+    #[error("{}: lies on another grid than {}", path.display(), truth.display())]
+    OtherGrid {
+        /// Which file.
+        path: PathBuf,
+        /// The true label map.
+        truth: PathBuf,
+    },
+    /// The report is not as `analyze` writes it.
+    #[error("{}: is not a report as `analyze` writes it ({reason})", path.display())]
+    Report {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no truth.
+    #[error("{}: holds no label map <case>.nii.gz", .0.display())]
+    NoCases(PathBuf),
+    /// A case of the truth has no prediction. To leave it out would flatter.
+    #[error("{}: holds neither {case}.nii.gz nor a folder {case}", path.display())]
+    NoPrediction {
+        /// The folder of predictions.
+        path: PathBuf,
+        /// The case.
+        case: String,
+    },
+}
+
+impl CohortError {
+    /// The reason code of the refusal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            CohortError::Unreadable { .. } => "unreadable",
+            CohortError::Nifti { reason, .. } => reason.code(),
+            CohortError::TooFragmented { .. } => "too_fragmented",
+            CohortError::OtherGrid { .. } => "geometry_mismatch",
+            CohortError::Report { .. } => "bad_report",
+            CohortError::NoCases(_) => "no_cases",
+            CohortError::NoPrediction { .. } => "no_prediction",
+        }
+    }
+}
+
+/// Where the files of one case are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseFiles {
+    /// The file name without its ending.
+    pub name: String,
+    /// The true label map.
+    pub truth: PathBuf,
+    /// What was predicted.
+    pub predicted: Predicted,
+    /// A second folder of `analyze`, run on original patches only.
+    pub no_shuffle: Option<PathBuf>,
+}
+
+/// What was predicted for a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Predicted {
+    /// One label map.
+    Labels(PathBuf),
+    /// A folder that `analyze` wrote.
+    Folder(PathBuf),
+}
+
+/// The cases of the truth by name, each with its prediction.
+///
+/// # Errors
+/// If a folder cannot be listed, there is no case, or a case has no prediction.
+pub fn find(
+    truth: &Path,
+    predicted: &Path,
+    no_shuffle: Option<&Path>,
+) -> Result<Vec<CaseFiles>, CohortError> {
+    let unreadable = |reason| CohortError::Unreadable { path: truth.to_owned(), reason };
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(truth).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let Some(name) = case_name(&path) else { continue };
+        cases.push(CaseFiles {
+            predicted: prediction(predicted, &name)?,
+            no_shuffle: no_shuffle.map(|folder| folder.join(&name)).filter(|path| path.is_dir()),
+            truth: path,
+            name,
+        });
+    }
+    if cases.is_empty() {
+        return Err(CohortError::NoCases(truth.to_owned()));
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+fn case_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let case = name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))?;
+    Some(case.to_owned())
+}
+
+fn prediction(folder: &Path, case: &str) -> Result<Predicted, CohortError> {
+    let inside = folder.join(case);
+    if inside.is_dir() {
+        return Ok(Predicted::Folder(inside));
+    }
+    let files = [".nii.gz", ".nii"].map(|ending| folder.join(format!("{case}{ending}")));
+    files
+        .into_iter()
+        .find(|path| path.is_file())
+        .map(Predicted::Labels)
+        .ok_or_else(|| CohortError::NoPrediction { path: folder.to_owned(), case: case.to_owned() })
+}
+
+/// Reads and counts one case. With `highest_gain`, the gain at which `labels_high.nii.gz`
+/// was read unless the report says otherwise, the gain is swept as well where there is a
+/// margin.
+///
+/// # Errors
+/// [`CohortError`] names the file.
+pub fn judge(case: &CaseFiles, highest_gain: Option<f64>) -> Result<CaseResult, CohortError> {
+    let truth_map = labels(&case.truth)?;
+    let truth = lesions(&case.truth, &truth_map)?;
+    let beside = Beside { truth: &truth_map, path: &case.truth };
+    let mut views = BTreeMap::new();
+    let folder = match &case.predicted {
+        Predicted::Labels(path) => {
+            views.insert(Variant::Base, beside.lesions(path)?);
+            None
+        }
+        Predicted::Folder(folder) => Some(folder),
+    };
+    let mut analysis = None;
+    if let Some(folder) = folder {
+        let base = beside.lesions(&folder.join(BASE))?;
+        analysis = Analysis::read(folder, &beside)?;
+        if let Some(kept) = &analysis {
+            let high = beside.lesions(&folder.join(HIGH))?;
+            views.insert(Variant::BaseRecls, kept.of(&base, ReportLesion::in_base));
+            views.insert(Variant::HighRecls, kept.of(&high, ReportLesion::in_high));
+        }
+        views.insert(Variant::Base, base);
+    }
+    let mut without_shuffle = None;
+    if let Some(folder) = &case.no_shuffle {
+        without_shuffle = Analysis::read(folder, &beside)?;
+        if let Some(kept) = &without_shuffle {
+            let base = beside.lesions(&folder.join(BASE))?;
+            views.insert(Variant::BaseReclsNoShuffle, kept.of(&base, ReportLesion::in_base));
+        }
+    }
+    let mut result = CaseResult::new(&truth, &views);
+    // The report's own classes: a lesion of both views is listed under its base type only.
+    let classes = [
+        (Variant::BaseRecls, analysis.as_ref().map(|report| report.base)),
+        (Variant::HighRecls, analysis.as_ref().map(|report| report.high)),
+        (Variant::BaseReclsNoShuffle, without_shuffle.as_ref().map(|report| report.base)),
+    ];
+    for (variant, class) in classes {
+        if let (Some(view), Some(class)) = (result.views.get_mut(&variant), class) {
+            view.class = class;
+        }
+    }
+    if let (Some(folder), Some(asked)) = (folder, highest_gain) {
+        let highest = analysis.as_ref().and_then(|report| report.gain_high).unwrap_or(asked);
+        result.sweep = swept(folder, &truth, &beside, highest)?;
+    }
+    Ok(result)
+}
+
+/// Label map of the base view in a folder of `analyze`.
+const BASE: &str = "labels_base.nii.gz";
+/// Label map of the high-sensitivity view.
+const HIGH: &str = "labels_high.nii.gz";
+
+/// The points of a case; none without a margin.
+fn swept(
+    folder: &Path,
+    truth: &[Detection],
+    beside: &Beside,
+    highest: f64,
+) -> Result<Vec<SweepPoint>, CohortError> {
+    let margin = folder.join("margin.nii.gz");
+    if !margin.is_file() {
+        return Ok(Vec::new());
+    }
+    let path = folder.join(HIGH);
+    sweep(truth, &beside.labels(&path)?, &beside.reals(&margin)?, highest)
+        .map_err(|reason| CohortError::TooFragmented { path, reason })
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, CohortError> {
+    std::fs::read(path).map_err(|reason| CohortError::Unreadable { path: path.to_owned(), reason })
+}
+
+fn labels(path: &Path) -> Result<LabelMap, CohortError> {
+    read_labels(&bytes(path)?)
+        .map_err(|reason| CohortError::Nifti { path: path.to_owned(), reason })
+}
+
+fn lesions(path: &Path, labels: &LabelMap) -> Result<Vec<Detection>, CohortError> {
+    seg2det_within(labels, &Params::default(), &Limits::default())
+        .map_err(|reason| CohortError::TooFragmented { path: path.to_owned(), reason })
+}
+
+/// Reads what must lie on the grid of the truth.
+struct Beside<'a> {
+    truth: &'a LabelMap,
+    path: &'a Path,
+}
+
+impl Beside<'_> {
+    fn lesions(&self, path: &Path) -> Result<Vec<Detection>, CohortError> {
+        lesions(path, &self.labels(path)?)
+    }
+
+    fn labels(&self, path: &Path) -> Result<LabelMap, CohortError> {
+        self.checked(path, labels(path)?)
+    }
+
+    /// A volume of reals. Instance numbers up to 65535 are exact in them.
+    fn reals(&self, path: &Path) -> Result<Volume<f32>, CohortError> {
+        let volume = read(&bytes(path)?)
+            .map_err(|reason| CohortError::Nifti { path: path.to_owned(), reason })?;
+        self.checked(path, volume)
+    }
+
+    fn checked<T>(&self, path: &Path, volume: Volume<T>) -> Result<Volume<T>, CohortError> {
+        if volume.grid().matches(self.truth.grid()) {
+            return Ok(volume);
+        }
+        Err(CohortError::OtherGrid { path: path.to_owned(), truth: self.path.to_owned() })
+    }
+}
+
+/// What is read of `report.json`; other fields are not.
+#[derive(Debug, Deserialize)]
+struct Report {
+    lesions: Vec<ReportLesion>,
+    patient_class: ReportClasses,
+    pipeline: Option<ReportPipeline>,
+}
+
+/// A lesion that reclassification kept.
+#[derive(Debug, Deserialize)]
+struct ReportLesion {
+    id: u32,
+    /// The type after reclassification.
+    class: String,
+    view: View,
+}
+
+/// In which view a lesion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum View {
+    Common,
+    Base,
+    High,
+}
+
+/// The patient's class in both views.
+#[derive(Debug, Deserialize)]
+struct ReportClasses {
+    base: String,
+    high: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportPipeline {
+    lesion_gain: Option<ReportGains>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportGains {
+    high: f64,
+}
+
+impl ReportLesion {
+    fn in_base(&self) -> bool {
+        self.view != View::High
+    }
+
+    fn in_high(&self) -> bool {
+        self.view != View::Base
+    }
+}
+
+/// What `analyze` made of a case: the lesions that were kept, and where they are.
+struct Analysis {
+    lesions: BTreeMap<u32, (Lesion, ReportLesion)>,
+    instances: Volume<f32>,
+    base: PatientClass,
+    high: PatientClass,
+    gain_high: Option<f64>,
+}
+
+impl Analysis {
+    /// None if the folder has no report: then there was no reclassification.
+    fn read(folder: &Path, beside: &Beside) -> Result<Option<Analysis>, CohortError> {
+        let path = folder.join("report.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let refused = |reason| CohortError::Report { path: path.clone(), reason };
+        let report: Report =
+            serde_json::from_slice(&bytes(&path)?).map_err(|error| refused(error.to_string()))?;
+        let class = |name: &str| {
+            PatientClass::from_name(name)
+                .ok_or_else(|| refused(format!("{name} is no patient class")))
+        };
+        let [base, high] = [class(&report.patient_class.base)?, class(&report.patient_class.high)?];
+        let mut lesions = BTreeMap::new();
+        for lesion in report.lesions {
+            let kind = Lesion::from_name(&lesion.class)
+                .ok_or_else(|| refused(format!("{} is no lesion type", lesion.class)))?;
+            lesions.insert(lesion.id, (kind, lesion));
+        }
+        let instances = beside.reals(&folder.join("lesions.nii.gz"))?;
+        let gain_high = report.pipeline.and_then(|pipeline| pipeline.lesion_gain);
+        let gain_high = gain_high.map(|gains| gains.high);
+        Ok(Some(Analysis { lesions, instances, base, high, gain_high }))
+    }
+
+    /// The detections that were kept in a view, with their types after reclassification: each
+    /// is the reported lesion it shares most voxels with.
+    fn of(&self, found: &[Detection], wanted: impl Fn(&ReportLesion) -> bool) -> Vec<Detection> {
+        let mut kept = Vec::new();
+        for detection in found {
+            let mut shared: BTreeMap<u32, usize> = BTreeMap::new();
+            for ([z, y], columns) in detection.runs() {
+                for x in columns {
+                    *shared.entry(self.instances.voxels()[[z, y, x]] as u32).or_default() += 1;
+                }
+            }
+            let reported = shared.iter().filter_map(|(id, voxels)| {
+                let (kind, _) = self.lesions.get(id).filter(|(_, lesion)| wanted(lesion))?;
+                Some((*voxels, *kind))
+            });
+            if let Some((_, kind)) = reported.max_by_key(|(voxels, _)| *voxels) {
+                kept.push(Detection { kind, ..detection.clone() });
+            }
+        }
+        kept
+    }
+}

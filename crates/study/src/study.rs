@@ -1,0 +1,186 @@
+//! A patient's examination: which phases there are, and whether they lie on one grid.
+//!
+//! Owns the names of phases and settings and the two states of a study. An unaligned
+//! [`Study`] cannot be segmented, by type: only an [`AlignedStudy`] can. Knows nothing of
+//! files and nothing of the patient: the key is a keyed hash made elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use hepalert_voxels::volume::{Grid, Volume};
+
+/// Names a study without naming the patient: 32 lower-case hex digits (128 bits of
+/// HMAC-SHA256 of the study UID under the site key).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StudyKey(String);
+
+impl StudyKey {
+    /// Takes 32 lower-case hex digits; anything else is `None`.
+    pub fn new(text: &str) -> Option<StudyKey> {
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        (text.len() == 32 && text.chars().all(hex)).then(|| StudyKey(text.to_owned()))
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StudyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A contrast phase, in the order of acquisition and of network channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Non-contrast.
+    Nc,
+    /// Arterial.
+    Ap,
+    /// Portal venous.
+    Vp,
+    /// Delayed.
+    Dp,
+}
+
+impl Phase {
+    /// All phases in channel order.
+    pub const ALL: [Phase; 4] = [Phase::Nc, Phase::Ap, Phase::Vp, Phase::Dp];
+
+    /// The two-letter code of files, messages and the command line.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Phase::Nc => "nc",
+            Phase::Ap => "ap",
+            Phase::Vp => "vp",
+            Phase::Dp => "dp",
+        }
+    }
+
+    /// The inverse of [`Phase::code`].
+    pub fn from_code(code: &str) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| phase.code() == code)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// What an examination is read for; it follows from the phases an engine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Setting {
+    /// One non-contrast phase.
+    Screening,
+    /// Four phases.
+    Diagnosis,
+    /// One portal-venous phase: what the demonstration engine takes. Not in the paper.
+    Venous,
+}
+
+impl Setting {
+    /// The name used in messages and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Setting::Screening => "screening",
+            Setting::Diagnosis => "diagnosis",
+            Setting::Venous => "venous",
+        }
+    }
+
+    /// The inverse of [`Setting::name`].
+    pub fn from_name(name: &str) -> Option<Setting> {
+        [Setting::Screening, Setting::Diagnosis, Setting::Venous]
+            .into_iter()
+            .find(|setting| setting.name() == name)
+    }
+
+    /// The setting of an engine that takes these phases, if there is one.
+    pub fn of_phases(phases: &[Phase]) -> Option<Setting> {
+        match phases {
+            [Phase::Nc] => Some(Setting::Screening),
+            [Phase::Vp] => Some(Setting::Venous),
+            [Phase::Nc, Phase::Ap, Phase::Vp, Phase::Dp] => Some(Setting::Diagnosis),
+            _ => None,
+        }
+    }
+
+    /// The phases this setting needs, in channel order.
+    pub const fn phases(self) -> &'static [Phase] {
+        match self {
+            Setting::Screening => &[Phase::Nc],
+            Setting::Venous => &[Phase::Vp],
+            Setting::Diagnosis => &Phase::ALL,
+        }
+    }
+}
+
+/// An examination as it came: one volume in Hounsfield units per phase, each on its own grid.
+#[derive(Debug)]
+pub struct Study {
+    /// Who this is, without saying who.
+    pub key: StudyKey,
+    /// Hounsfield units per phase.
+    pub phases: BTreeMap<Phase, Volume<f32>>,
+}
+
+/// An examination whose phases share one grid, in channel order.
+#[derive(Debug)]
+pub struct AlignedStudy {
+    key: StudyKey,
+    phases: Vec<(Phase, Volume<f32>)>,
+}
+
+/// Why phases are not one aligned study.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAligned {
+    /// A setting needs a phase that is not there.
+    #[error("phase {0} is missing")]
+    Missing(Phase),
+    /// Two phases lie on different grids.
+    #[error("phase {0} lies on another grid than phase {1}: register them first")]
+    Grid(Phase, Phase),
+}
+
+impl AlignedStudy {
+    /// Takes the given phases out of a study, in the given order. All must share one grid.
+    ///
+    /// # Errors
+    /// [`NotAligned`] names the first phase that is missing or lies elsewhere.
+    pub fn from_study(study: Study, wanted: &[Phase]) -> Result<AlignedStudy, NotAligned> {
+        let Study { key, mut phases } = study;
+        let mut aligned: Vec<(Phase, Volume<f32>)> = Vec::with_capacity(wanted.len());
+        for &phase in wanted {
+            let volume = phases.remove(&phase).ok_or(NotAligned::Missing(phase))?;
+            if let Some((first, fixed)) = aligned.first()
+                && !fixed.grid().matches(volume.grid())
+            {
+                return Err(NotAligned::Grid(phase, *first));
+            }
+            aligned.push((phase, volume));
+        }
+        assert!(!aligned.is_empty(), "a study is aligned over at least one phase");
+        Ok(AlignedStudy { key, phases: aligned })
+    }
+
+    /// The study's key.
+    pub fn key(&self) -> &StudyKey {
+        &self.key
+    }
+
+    /// The grid that all phases share.
+    pub fn grid(&self) -> &Arc<Grid> {
+        self.phases[0].1.grid()
+    }
+
+    /// The phases in channel order, in Hounsfield units.
+    pub fn phases(&self) -> &[(Phase, Volume<f32>)] {
+        &self.phases
+    }
+}
