@@ -3,6 +3,7 @@
 //! Owns the loaded engines and the way from [`Loaded`] files through the pipeline to the
 //! report's folder. Refuses to queue or to send.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::intake::load::{self, Loaded, LoadedPhase};
-use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
+use crate::intake::{GateParams, QualityFlag, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{
@@ -304,6 +305,7 @@ impl Analyzer {
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
         flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flags.extend(origin.quality.iter().map(|flag| flag.as_str().to_owned()));
         flags
     }
 
@@ -353,6 +355,8 @@ struct Origin {
     acquired: Option<String>,
     phases: Vec<PhaseRecord>,
     files: usize,
+    /// Of all phases, each once, in order.
+    quality: BTreeSet<QualityFlag>,
     read_s: f64,
 }
 
@@ -369,6 +373,7 @@ impl Origin {
             acquired: files.acquired.clone(),
             phases: loaded.phases.iter().map(phase).collect(),
             files: files.files().count(),
+            quality: loaded.phases.iter().flat_map(|phase| phase.quality.clone()).collect(),
             read_s,
         }
     }

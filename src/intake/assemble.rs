@@ -15,7 +15,7 @@ use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Why};
 use super::facts::{FileFacts, StudyFiles};
 use super::fingerprint::{Digest, Item};
 use super::gate::Refusal;
-use super::gathered::{Gathered, Held, Judgement, Version};
+use super::gathered::{BrokenFile, Gathered, Held, Judgement, Version};
 use super::markers::Marker;
 use hepalert_study::study::StudyKey;
 
@@ -213,7 +213,13 @@ impl Assembler {
         };
         let first = !self.courses.contains_key(&key);
         let course = self.courses.entry(key.clone()).or_default();
-        course.gathered.broken.insert(path.clone(), (broken.code, broken.content));
+        let file = BrokenFile {
+            code: broken.code,
+            said: broken.said,
+            series: broken.series,
+            content: broken.content,
+        };
+        course.gathered.broken.insert(path.clone(), file);
         let news = !course.accounted.contains(&(broken.content, broken.content));
         course.touch(self.now, news);
         self.owners.insert(path, key.clone());
@@ -222,7 +228,7 @@ impl Assembler {
 
     /// A file that belongs to no study is refused by itself.
     fn refuse_alone(&mut self, broken: Broken) -> Vec<Outcome> {
-        let Broken { code, content, alone: key, .. } = broken;
+        let Broken { code, said, content, alone: key, .. } = broken;
         if self.known.get(&content).is_some_and(|(owner, _)| *owner == key) {
             return Vec::new();
         }
@@ -230,7 +236,7 @@ impl Assembler {
         course.revision += 1;
         let revision = course.revision;
         self.known.insert(content, (key.clone(), revision));
-        let refusal = Refusal::new(code, "a single file", 1);
+        let refusal = Refusal::new(code, said, 1);
         vec![Outcome::Refused { key, revision, fingerprint: content, refusal }]
     }
 

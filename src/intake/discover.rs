@@ -67,7 +67,7 @@ fn assemble(
         let event = match found {
             Ok(facts) => Event::Settled { path, facts },
             Err(ProbeError::Broken(broken)) => Event::Rejected { path, broken },
-            Err(ProbeError::Foreign | ProbeError::Changed) => continue,
+            Err(ProbeError::Foreign(_) | ProbeError::Changed) => continue,
         };
         outcomes.extend(machine.apply(event, Millis(0)));
     }

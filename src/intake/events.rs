@@ -122,6 +122,10 @@ pub enum Event {
 pub struct Broken {
     /// Why.
     pub code: RejectCode,
+    /// The reader's own sentence.
+    pub said: String,
+    /// Digest of its series, if that much could be read.
+    pub series: Option<Digest>,
     /// SHA-256 of what is there.
     pub content: Digest,
     /// Whose study, if that much could be read.

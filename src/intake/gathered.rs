@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{FileFacts, Format, Part, PhaseFiles, SliceFacts};
+use super::facts::{FileFacts, Format, Part, PhaseFiles, Pick, SliceFacts};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{Choice, Confidence, PhaseRules, Stack, choose, choose_named};
 use super::reasons::RejectCode;
 use hepalert_study::study::Phase;
+use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
 
 /// More folders than this with copies of one study are not told apart.
 const MAX_COPIES: usize = 16;
@@ -30,13 +31,26 @@ pub struct Held {
     pub at: Millis,
 }
 
+/// A file of the study that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrokenFile {
+    /// Why.
+    pub code: RejectCode,
+    /// The reader's own sentence.
+    pub said: String,
+    /// Digest of its series, if its header could be read.
+    pub series: Option<Digest>,
+    /// SHA-256 of what is in it.
+    pub content: Digest,
+}
+
 /// Everything known of one study.
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// Files that count.
     pub files: BTreeMap<PathBuf, Held>,
-    /// Files that belong here and cannot be used, with the digest of what is in them.
-    pub broken: BTreeMap<PathBuf, (RejectCode, Digest)>,
+    /// Files that belong here and cannot be used.
+    pub broken: BTreeMap<PathBuf, BrokenFile>,
     /// More files came than a study may have.
     pub too_many: bool,
     /// How many files hold each instance.
@@ -72,16 +86,48 @@ pub struct Version {
 struct Picked {
     choice: Choice,
     format: Format,
+    series: Option<Digest>,
     acquired_ms: Option<i64>,
-    copies: BTreeMap<Digest, Vec<(PathBuf, Digest)>>,
+    copies: BTreeMap<Identity, Vec<Holder>>,
+    is_split: bool,
     newest: Millis,
     has_hole: bool,
+}
+
+/// Who a slice is: its instance, and where it lies in tenths of a millimetre, since broken
+/// senders give several slices one instance UID. The instance alone goes into fingerprints.
+type Identity = (Digest, Option<i64>);
+
+/// A file that holds a slice, which of its images, and the file's content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    path: PathBuf,
+    frame: Option<usize>,
+    content: Digest,
+}
+
+/// One image in a file.
+#[derive(Clone)]
+struct Image<'a> {
+    path: &'a PathBuf,
+    held: &'a Held,
+    slice: &'a SliceFacts,
+    /// Which of several in the file.
+    frame: Option<usize>,
+}
+
+impl Image<'_> {
+    fn identity(&self) -> Identity {
+        let tenths = |mm: f64| (10.0 * mm).round() as i64;
+        (self.slice.instance, self.slice.position_mm.map(tenths))
+    }
 }
 
 /// The slices of one stack.
 struct Slices<'a> {
     stack: Stack,
-    held: Vec<(&'a PathBuf, &'a Held, &'a SliceFacts)>,
+    images: Vec<Image<'a>>,
+    is_split: bool,
 }
 
 impl Gathered {
@@ -117,7 +163,7 @@ impl Gathered {
     /// Identity and content of everything that is here.
     pub fn items(&self) -> impl Iterator<Item = Item> {
         let held = self.files.values().map(|held| (held.facts.identity(), held.facts.content));
-        held.chain(self.broken.values().map(|(_, content)| (*content, *content)))
+        held.chain(self.broken.values().map(|file| (file.content, file.content)))
     }
 
     /// What these files amount to now.
@@ -126,18 +172,43 @@ impl Gathered {
             let refusal = Refusal::new(code, detail, self.files.len() + self.broken.len());
             Judgement::Refused { fingerprint: self.whole_fingerprint(), refusal }
         };
-        if let Some((code, _)) = self.broken.values().min() {
-            return refused(*code, "a file of the study cannot be used");
-        }
         if self.too_many {
             return refused(RejectCode::TooManyFiles, "more files than max_files");
         }
+        let worst = |files: &mut dyn Iterator<Item = &BrokenFile>| -> Option<Judgement> {
+            files.min().map(|file| refused(file.code, &file.said))
+        };
         if self.files.is_empty() {
-            return refused(RejectCode::Vanished, "no file is left");
+            return worst(&mut self.broken.values())
+                .unwrap_or_else(|| refused(RejectCode::Vanished, "no file is left"));
         }
         match self.pick(expected, rules) {
-            Ok(picked) => Judgement::Whole(versions(&picked)),
-            Err(code) => refused(code, "no choice of series fits the engine's phases"),
+            Ok(picked) => {
+                let mut missed = self.broken.values().filter(|file| Self::is_missed(file, &picked));
+                worst(&mut missed).unwrap_or_else(|| Judgement::Whole(versions(&picked)))
+            }
+            Err(code) => worst(&mut self.broken.values())
+                .unwrap_or_else(|| refused(code, &self.said_of(code))),
+        }
+    }
+
+    /// Whether a broken file may be an image of what was picked: it is of that series, or
+    /// nobody knows of which it is.
+    fn is_missed(file: &BrokenFile, picked: &[Picked]) -> bool {
+        let is_of = |series: Digest| picked.iter().any(|picked| picked.series == Some(series));
+        file.series.is_none_or(is_of)
+    }
+
+    /// Why nothing could be picked, in the reader's own sentence if it has one.
+    fn said_of(&self, code: RejectCode) -> String {
+        let slices = || self.files.values().flat_map(|held| held.facts.part.slices());
+        let of_code = |slice: &&SliceFacts| slice.set_aside == Some(code);
+        if let Some(said) = slices().filter(of_code).find_map(|slice| slice.said.clone()) {
+            return said;
+        }
+        match code {
+            RejectCode::MissingPhase => "no choice of series fits the engine's phases".to_owned(),
+            _ => format!("{} images", slices().count()),
         }
     }
 
@@ -145,8 +216,8 @@ impl Gathered {
     /// the study came after `since`.
     pub fn is_surely_whole(&self, expected: &[Phase], rules: &PhaseRules, since: Millis) -> bool {
         let images = self.files.values().filter(|held| match &held.facts.part {
-            Part::Slice(slice) => slice.set_aside.is_none(),
             Part::Nifti(_) => true,
+            part => part.slices().iter().any(|slice| slice.set_aside.is_none()),
         });
         let quiet = images.map(|held| held.at).max().is_some_and(|newest| newest <= since);
         if !quiet || !self.broken.is_empty() || self.too_many {
@@ -178,7 +249,7 @@ impl Gathered {
             .iter()
             .filter_map(|(path, held)| match &held.facts.part {
                 Part::Nifti(name) => Some((name.tag, path, held)),
-                Part::Slice(_) => None,
+                Part::Slice(_) | Part::Frames(_) => None,
             })
             .collect();
         if names.is_empty() {
@@ -199,40 +270,76 @@ impl Gathered {
         Ok(choices.into_iter().map(|choice| slices[choice.at].picked(choice)).collect())
     }
 
-    /// The slices by series and fitness, in an order that does not depend on arrival.
+    /// The slices by series, fitness and acquisition, in an order that does not depend on
+    /// arrival.
     fn stacks(&self) -> Vec<Slices<'_>> {
-        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<Image<'_>>> = BTreeMap::new();
         for (path, held) in &self.files {
-            if let Part::Slice(slice) = &held.facts.part {
+            let slices = held.facts.part.slices();
+            let in_frames = matches!(held.facts.part, Part::Frames(_));
+            for (at, slice) in slices.iter().enumerate() {
+                let frame = in_frames.then_some(at);
                 let group = groups.entry((slice.series, slice.set_aside)).or_default();
-                group.push((path, held, slice));
+                group.push(Image { path, held, slice, frame });
             }
         }
-        groups.into_values().map(Slices::new).collect()
+        groups.into_values().flat_map(acquisitions).collect()
     }
 }
 
+/// The acquisitions of one series. Copies of a slice go where the slice goes.
+fn acquisitions(images: Vec<Image<'_>>) -> Vec<Slices<'_>> {
+    if images[0].slice.set_aside.is_some() {
+        return vec![Slices::new(images, false)];
+    }
+    let firsts: BTreeMap<Identity, &SliceFacts> =
+        images.iter().rev().map(|image| (image.identity(), image.slice)).collect();
+    let member = |slice: &&'_ SliceFacts| (slice.acquired_ms, slice.position_mm);
+    let members: Vec<Member<'_>> = firsts
+        .values()
+        .map(|slice| {
+            let (acquired_ms, position_mm) = member(slice);
+            Member { marks: &slice.marks, acquired_ms, position_mm }
+        })
+        .collect();
+    let parts = split(&members);
+    if parts.len() < 2 {
+        return vec![Slices::new(images, false)];
+    }
+    let mut part_of: Vec<usize> = vec![0; members.len()];
+    for (part, places) in parts.iter().enumerate() {
+        places.iter().for_each(|place| part_of[*place] = part);
+    }
+    let places: BTreeMap<Identity, usize> = firsts.keys().copied().zip(part_of).collect();
+    let of_part = |part: usize| {
+        let is_here = |image: &&Image<'_>| places.get(&image.identity()) == Some(&part);
+        Slices::new(images.iter().filter(is_here).cloned().collect(), true)
+    };
+    (0..parts.len()).map(of_part).collect()
+}
+
 impl<'a> Slices<'a> {
-    fn new(held: Vec<(&'a PathBuf, &'a Held, &'a SliceFacts)>) -> Slices<'a> {
-        let slices = || held.iter().map(|(_, _, slice)| *slice);
-        let instances: BTreeSet<Digest> = slices().map(|slice| slice.instance).collect();
+    fn new(images: Vec<Image<'a>>, is_split: bool) -> Slices<'a> {
+        let slices = || images.iter().map(|image| image.slice);
+        let identities: BTreeSet<Identity> = images.iter().map(Image::identity).collect();
         let positions = || slices().filter_map(|slice| slice.position_mm);
         let low = positions().fold(f64::INFINITY, f64::min);
         let high = positions().fold(f64::NEG_INFINITY, f64::max);
         let stack = Stack {
-            series: held[0].2.series,
-            set_aside: held[0].2.set_aside,
+            series: images[0].slice.series,
+            set_aside: images[0].slice.set_aside,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
             contrast: slices().any(|slice| slice.contrast),
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
-            slices: instances.len(),
+            slices: identities.len(),
             coverage_mm: (high - low).max(0.0),
         };
-        Slices { stack, held }
+        Slices { stack, images, is_split }
     }
 
     fn has_hole(&self) -> bool {
-        let mut mm: Vec<f64> = self.held.iter().filter_map(|(_, _, s)| s.position_mm).collect();
+        let mut mm: Vec<f64> =
+            self.images.iter().filter_map(|image| image.slice.position_mm).collect();
         mm.sort_by(f64::total_cmp);
         let mut steps: Vec<f64> =
             mm.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.01).collect();
@@ -242,15 +349,22 @@ impl<'a> Slices<'a> {
     }
 
     fn picked(&self, choice: Choice) -> Picked {
-        let mut copies: BTreeMap<Digest, Vec<(PathBuf, Digest)>> = BTreeMap::new();
-        for (path, held, slice) in &self.held {
-            let files = copies.entry(slice.instance).or_default();
-            files.push(((*path).clone(), held.facts.content));
+        let mut copies: BTreeMap<Identity, Vec<Holder>> = BTreeMap::new();
+        for image in &self.images {
+            let (path, frame) = (image.path.clone(), image.frame);
+            let copy = Holder { path, frame, content: image.held.facts.content };
+            copies.entry(image.identity()).or_default().push(copy);
         }
-        let newest = self.held.iter().map(|(_, held, _)| held.at).max().unwrap_or_default();
-        let acquired_ms = self.stack.acquired_ms;
-        let has_hole = self.has_hole();
-        Picked { choice, format: Format::Dicom, acquired_ms, copies, newest, has_hole }
+        Picked {
+            choice,
+            format: Format::Dicom,
+            series: Some(self.stack.series),
+            acquired_ms: self.stack.acquired_ms,
+            copies,
+            is_split: self.is_split,
+            newest: self.images.iter().map(|image| image.held.at).max().unwrap_or_default(),
+            has_hole: self.has_hole(),
+        }
     }
 }
 
@@ -266,11 +380,22 @@ fn pick_named(
     let tags: Vec<Tag> = by_tag.keys().copied().collect();
     let picked = |choice: Choice| {
         let files = &by_tag[&tags[choice.at]];
-        let copies = files.iter().map(|(path, held)| ((*path).clone(), held.facts.content));
-        let copies = BTreeMap::from([(files[0].1.facts.identity(), copies.collect())]);
-        let newest = files.iter().map(|(_, held)| held.at).max().unwrap_or_default();
-        let (format, acquired_ms, has_hole) = (Format::Nifti, None, false);
-        Picked { choice, format, acquired_ms, copies, newest, has_hole }
+        let copy = |(path, held): &(&PathBuf, &Held)| Holder {
+            path: (*path).clone(),
+            frame: None,
+            content: held.facts.content,
+        };
+        let identity = (files[0].1.facts.identity(), None);
+        Picked {
+            choice,
+            format: Format::Nifti,
+            series: None,
+            acquired_ms: None,
+            copies: BTreeMap::from([(identity, files.iter().map(copy).collect())]),
+            is_split: false,
+            newest: files.iter().map(|(_, held)| held.at).max().unwrap_or_default(),
+            has_hole: false,
+        }
     };
     Ok(choose_named(&tags, expected)?.into_iter().map(picked).collect())
 }
@@ -280,7 +405,7 @@ fn pick_named(
 fn versions(picked: &[Picked]) -> Vec<Version> {
     let several = picked.iter().flat_map(|p| p.copies.values()).filter(|files| files.len() > 1);
     let mut folders: BTreeSet<Option<&Path>> =
-        several.flatten().map(|(path, _)| path.parent()).collect();
+        several.flatten().map(|copy| copy.path.parent()).collect();
     if folders.is_empty() {
         folders.insert(None);
     }
@@ -294,20 +419,31 @@ fn versions(picked: &[Picked]) -> Vec<Version> {
 fn version(picked: &[Picked], preferred: Option<&Path>) -> Version {
     let mut phases = Vec::new();
     let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
-    for Picked { choice, format, copies, .. } in picked {
+    for Picked { choice, format, copies, is_split, .. } in picked {
         // Copies in the preferred folder first, then by content; equal content by path.
-        let rank = |(path, content): &&(PathBuf, Digest)| {
-            (path.parent() != preferred, *content, path.clone())
-        };
-        let best: Vec<(Digest, &(PathBuf, Digest))> = copies
+        let rank =
+            |copy: &&Holder| (copy.path.parent() != preferred, copy.content, copy.path.clone());
+        let best: Vec<(Digest, &Holder)> = copies
             .iter()
-            .filter_map(|(id, files)| files.iter().min_by_key(rank).map(|file| (*id, file)))
+            .filter_map(|((id, _), files)| files.iter().min_by_key(rank).map(|copy| (*id, copy)))
             .collect();
-        parts.push((Some(choice.phase), best.iter().map(|(id, file)| (*id, file.1)).collect()));
-        let mut files: Vec<PathBuf> = best.iter().map(|(_, file)| file.0.clone()).collect();
-        files.sort();
+        parts.push((
+            Some(choice.phase),
+            best.iter().map(|(id, copy)| (*id, copy.content)).collect(),
+        ));
+        let mut by_file: BTreeMap<&PathBuf, Vec<usize>> = BTreeMap::new();
+        for (_, copy) in &best {
+            by_file.entry(&copy.path).or_default().extend(copy.frame);
+        }
+        let files = by_file.keys().map(|path| (*path).clone()).collect();
+        let mut frames: Vec<Vec<usize>> = by_file.into_values().collect();
+        frames.iter_mut().for_each(|frames| frames.sort_unstable());
+        if frames.iter().all(Vec::is_empty) {
+            frames.clear();
+        }
+        let pick = Pick { is_split: *is_split, frames };
         let Choice { phase, source, confidence, .. } = *choice;
-        phases.push(PhaseFiles { phase, source, confidence, format: *format, files });
+        phases.push(PhaseFiles { phase, source, confidence, format: *format, files, pick });
     }
     Version {
         fingerprint: fingerprint(&parts),

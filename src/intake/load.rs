@@ -9,14 +9,20 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::facts::{Format, PhaseFiles, StudyFiles};
+use super::facts::{Format, PhaseFiles, Pick, Stranger, StudyFiles};
 use super::fingerprint::{Item, digest_of, fingerprint};
-use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, sample};
+use super::gate::{
+    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
+};
 use super::phases::{Confidence, PhaseSource};
-use super::probe::open_regular;
+use super::probe::{acquired_ms, marks, open_regular, position_mm};
+use super::quality::{self, QualityFlag};
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
-use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
+use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
+use hepalert_voxels::volume::dicom::read::{
+    SliceHeader, plan, read_frame, read_header, read_headers, read_slice,
+};
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Grid, MAX_VOXELS, Volume};
@@ -48,6 +54,15 @@ pub struct LoadedPhase {
     pub spacing_mm: [f64; 3],
     /// Tube voltage, where said.
     pub kvp: Option<f64>,
+    /// What was unusual, in order.
+    pub quality: Vec<QualityFlag>,
+}
+
+/// One phase's voxels, past the gate.
+struct Scan {
+    volume: Volume<f32>,
+    kvp: Option<f64>,
+    quality: Vec<QualityFlag>,
 }
 
 /// Loads the phases that an engine takes.
@@ -65,18 +80,14 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     check_sizes(&wanted, gate).map_err(all)?;
     let mut study = Study { key: files.key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
-    let read = |files: &&PhaseFiles| {
-        let (volume, kvp) = match files.format {
-            Format::Nifti => (load_nifti(&files.files, gate)?, None),
-            Format::Dicom => load_dicom(&files.files, gate)?,
-        };
-        check_values(&sample_of(&volume), gate)?;
-        Ok((volume, kvp))
+    let read = |files: &&PhaseFiles| match files.format {
+        Format::Nifti => load_nifti(&files.files, gate),
+        Format::Dicom => load_dicom(files, gate),
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
     let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
     for (files, loaded) in wanted.into_iter().zip(loaded) {
-        let (volume, kvp) = loaded.map_err(all)?;
+        let Scan { volume, kvp, quality } = loaded.map_err(all)?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -84,6 +95,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
             slices: volume.grid().shape()[0],
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
+            quality,
         });
         study.phases.insert(files.phase, volume);
     }
@@ -113,17 +125,20 @@ pub fn files_of_paths(
         let (format, mut files) = if path.is_dir() {
             let params = super::watch::WatchParams::new(path);
             let found = super::watch::list(&params, false).map_err(|e| unreadable(&e))?;
-            let named = |path: &PathBuf| path.file_name().is_some_and(super::names::foreign);
-            let files = found.files.into_keys().filter(|path| !named(path));
-            (Format::Dicom, files.collect())
+            let files: Vec<PathBuf> = found.files.into_keys().collect();
+            (Format::Dicom, files.into_par_iter().filter(|path| !is_stranger(path)).collect())
         } else {
-            (Format::Nifti, vec![path.clone()])
+            let name = path.file_name().unwrap_or_default();
+            let is_nifti = super::names::nifti_name(name).is_some();
+            let format = if is_nifti { Format::Nifti } else { Format::Dicom };
+            (format, vec![path.clone()])
         };
         files.sort();
         let digests: Result<Vec<Item>, Refusal> = files.par_iter().map(|path| item(path)).collect();
         items.push((Some(*phase), digests?));
         let (source, confidence) = (PhaseSource::Given, Confidence::High);
-        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files });
+        let pick = Pick::default();
+        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files, pick });
     }
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
@@ -143,6 +158,23 @@ pub fn load_paths(
     let files = files_of_paths(key, phase_paths)?;
     let phases: Vec<Phase> = files.phases.iter().map(|files| files.phase).collect();
     load(&files, &phases, gate)
+}
+
+/// Whether a file in a folder of slices is none: by its name, what it begins with, or its SOP
+/// class. What cannot be read is none of these and is refused by name later.
+fn is_stranger(path: &Path) -> bool {
+    if path.file_name().is_some_and(super::names::foreign) {
+        return true;
+    }
+    let Ok(start) = read_file(path, HEADER_BYTES) else { return false };
+    match read_header(&start) {
+        Ok(header) => Stranger::of_sop_class(&header.sop_class).is_some(),
+        Err(DicomError::NotDicom) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            Stranger::of_file(&name, &start).is_some()
+        }
+        Err(_) => false,
+    }
 }
 
 fn item(path: &Path) -> Result<Item, Refusal> {
@@ -183,13 +215,33 @@ fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Volume<f32>, Refusal> {
+fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Scan, Refusal> {
     let [path] = files else {
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
     };
     let bytes = read_file(path, gate.max_file_bytes)?;
     check_nifti_grid(&peek(&bytes)?.grid, gate)?;
-    Ok(read(&bytes)?)
+    let volume = read(&bytes)?;
+    drop(bytes);
+    checked(volume, None, &SliceNames::Places, &[], gate)
+}
+
+/// Past the look at voxels, with what is told of it.
+fn checked(
+    mut volume: Volume<f32>,
+    kvp: Option<f64>,
+    names: &SliceNames,
+    padding_hu: &[Option<[f32; 2]>],
+    gate: &GateParams,
+) -> Result<Scan, Refusal> {
+    let repaired = check_voxels(&mut volume, names, padding_hu, gate)?;
+    let mut quality: Vec<QualityFlag> =
+        quality::of_step(volume.grid().spacing_mm()[0]).into_iter().collect();
+    if repaired.padded_slices > 0 {
+        quality.push(QualityFlag::PaddingReplaced);
+    }
+    quality.sort_unstable();
+    Ok(Scan { volume, kvp, quality })
 }
 
 /// Slices must lie across the patient: the third axis runs along the body.
@@ -203,31 +255,117 @@ fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
 }
 
-fn load_dicom(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, Option<f64>), Refusal> {
-    let headers: Vec<SliceHeader> =
-        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
-    for header in &headers {
-        header.require_ct()?;
-        if !header.modality.is_empty() && header.modality != "CT" {
-            return Err(Refusal::new(RejectCode::NotCt, "the modality is not CT", files.len()));
+/// An image of a series, and the place of its file in the list.
+struct Image {
+    file: usize,
+    header: SliceHeader,
+}
+
+/// The files of a series, those that hold many images in memory.
+struct Series<'a> {
+    files: &'a [PathBuf],
+    whole: Vec<Option<Vec<u8>>>,
+    gate: &'a GateParams,
+}
+
+impl Series<'_> {
+    fn slice(&self, image: &Image) -> Result<Slice, Refusal> {
+        match &self.whole[image.file] {
+            Some(bytes) => Ok(read_frame(bytes, &image.header)?),
+            None => {
+                let bytes = read_file(&self.files[image.file], self.gate.max_file_bytes)?;
+                Ok(read_slice(&bytes)?)
+            }
         }
     }
-    check_voxels(&headers)?;
+}
+
+/// The headers of all images that are read, in the order of files and frames.
+fn images<'a>(
+    files: &'a [PathBuf],
+    pick: &Pick,
+    gate: &'a GateParams,
+) -> Result<(Series<'a>, Vec<Image>), Refusal> {
+    type Read = (Option<Vec<u8>>, Vec<SliceHeader>);
+    let read = |path: &PathBuf| -> Result<Read, Refusal> {
+        let header = header(path, gate)?;
+        if !header.is_enhanced() {
+            return Ok((None, vec![header]));
+        }
+        let bytes = read_file(path, gate.max_file_bytes)?;
+        let headers = read_headers(&bytes)?;
+        Ok((Some(bytes), headers))
+    };
+    let found: Vec<Read> = files.par_iter().map(read).collect::<Result<_, _>>()?;
+    let (mut whole, mut images) = (Vec::new(), Vec::new());
+    for (file, (bytes, headers)) in found.into_iter().enumerate() {
+        let wanted = pick.frames.get(file).filter(|frames| !frames.is_empty());
+        let is_wanted = |frame: usize| wanted.is_none_or(|frames| frames.contains(&frame));
+        let kept = headers.into_iter().enumerate().filter(|(frame, _)| is_wanted(*frame));
+        images.extend(kept.map(|(_, header)| Image { file, header }));
+        whole.push(bytes);
+    }
+    Ok((Series { files, whole, gate }, images))
+}
+
+fn load_dicom(files: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+    let (series, images) = images(&files.files, &files.pick, gate)?;
+    let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
+    if let Some(refusal) = headers.iter().find_map(set_aside) {
+        return Err(refusal);
+    }
+    check_size(&headers)?;
     let kvp: Vec<f64> = headers.iter().filter_map(|header| header.kvp).collect();
     for header in &headers {
         check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
     }
     check_said("", &kvp, gate)?;
+    if !files.pick.is_split {
+        check_acquisitions(&headers)?;
+    }
     let plan = plan(&headers)?;
     check_extent(headers.len(), plan.coverage_mm(), gate)?;
-    let slice = |at: usize| -> Result<Slice, Refusal> {
-        Ok(read_slice(&read_file(&files[at], gate.max_file_bytes)?)?)
-    };
-    Ok((plan.fill(slice)?, kvp.first().copied()))
+    let volume = plan.fill(|at| series.slice(&images[at]))?;
+    drop(series);
+    let ordered = || plan.order().iter().map(|at| &headers[*at]);
+    let padding_hu: Vec<Option<[f32; 2]>> = ordered().map(SliceHeader::padding_hu).collect();
+    let instances: Option<Vec<i64>> = ordered().map(|header| header.instance_number).collect();
+    let names = instances.map_or(SliceNames::Places, SliceNames::Instances);
+    let mut scan = checked(volume, kvp.first().copied(), &names, &padding_hu, gate)?;
+    if headers.iter().any(|header| header.lossy) {
+        scan.quality.push(QualityFlag::LossyCompression);
+    }
+    if files.pick.is_split {
+        scan.quality.push(QualityFlag::SeriesSplit);
+    }
+    scan.quality.sort_unstable();
+    Ok(scan)
+}
+
+/// A folder that a person named as one phase may hold several acquisitions: which is meant
+/// nobody knows, and never are they one volume.
+fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
+    let marks: Vec<Marks> = headers.iter().map(marks).collect();
+    let members: Vec<Member<'_>> = headers
+        .iter()
+        .zip(&marks)
+        .map(|(header, marks)| Member {
+            marks,
+            acquired_ms: acquired_ms(header),
+            position_mm: position_mm(header),
+        })
+        .collect();
+    let parts = split(&members);
+    if parts.len() < 2 {
+        return Ok(());
+    }
+    let sizes: Vec<String> = parts.iter().map(|part| part.len().to_string()).collect();
+    let detail = format!("{} acquisitions of {} slices", parts.len(), sizes.join(" and "));
+    Err(Refusal::new(RejectCode::DuplicateSlicePositions, detail, headers.len()))
 }
 
 /// Before the volume is allocated.
-fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
+fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
     let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
     if voxels > MAX_VOXELS as u128 {
@@ -245,11 +383,6 @@ fn header(path: &Path, gate: &GateParams) -> Result<SliceHeader, Refusal> {
         Err(DicomError::Truncated) => Ok(read_header(&read_file(path, gate.max_file_bytes)?)?),
         header => Ok(header?),
     }
-}
-
-fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
-    // C order is checked when a volume is made: the slice is always there.
-    volume.voxels().as_slice().map(sample).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -281,6 +414,7 @@ mod tests {
             confidence: Confidence::High,
             format: Format::Dicom,
             files: vec![path.clone(), path],
+            pick: Pick::default(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {
             let gate =

@@ -4,23 +4,23 @@
 //! more than the limits allow. Free text of a header stays within intake.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
 use super::events::Broken;
-use super::facts::{FileFacts, Part, SliceFacts};
+use super::facts::{FileFacts, Part, SliceFacts, Stranger};
 use super::fingerprint::{Digest, digest_of};
+use super::gate::{Refusal, set_aside};
 use super::names::{self, NiftiName};
 use super::reasons::RejectCode;
-use super::refusals::{of_dicom, of_nifti};
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
-use hepalert_voxels::volume::dicom::read::{SliceHeader, read_header, read_slice};
-use hepalert_voxels::volume::nifti::read::{Facts, peek};
+use hepalert_voxels::volume::dicom::acquisitions::Marks;
+use hepalert_voxels::volume::dicom::read::{SliceHeader, check_whole, read_header, read_headers};
+use hepalert_voxels::volume::nifti::NiftiError;
+use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
 /// Makes a key of a study UID.
 pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
@@ -29,17 +29,14 @@ pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
 /// 4096 x 4096 has 32 MiB.
 const MAX_SLICE_BYTES: u64 = 64 << 20;
 
-/// Enough for any header, if no icon or private block comes first.
-const HEADER_BYTES: u64 = 1 << 20;
-
 /// Enough for the header of a NIfTI file, gzipped or not.
 const NIFTI_PREFIX_BYTES: u64 = 64 << 10;
 
 /// Bytes that may follow the voxels of a NIfTI file.
 const NIFTI_PADDING_BYTES: u64 = 64 << 10;
 
-/// The SOP class of a DICOMDIR.
-const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
+/// Enough of a file to tell what it is.
+const MAGIC_BYTES: u64 = 512;
 
 /// What is asked of a file.
 #[derive(Clone, Copy)]
@@ -60,7 +57,7 @@ pub enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
     /// Not an image, and no promise of one.
-    Foreign,
+    Foreign(Stranger),
     /// It should be an image and cannot be used.
     Broken(Broken),
 }
@@ -89,7 +86,8 @@ impl Probe<'_> {
             // What is there is unknown: the stamp stands for it.
             Err(_) => {
                 let content = Digest::of(format!("{stamp:?}").as_bytes());
-                Err(self.broken(path, RejectCode::Unreadable, content, None, false))
+                let refusal = Refusal::new(RejectCode::Unreadable, "it cannot be read", 1);
+                Err(self.broken(path, refusal, content, None, false))
             }
         }
     }
@@ -104,11 +102,15 @@ impl Probe<'_> {
         }
         let name = path.file_name().unwrap_or_default();
         let found = if stamp.bytes > self.max_file_bytes {
-            Err(self.broken(path, RejectCode::AbsurdSize, size_digest(stamp), None, false))
+            let detail = format!("a file of {} bytes", stamp.bytes);
+            let refusal = Refusal::new(RejectCode::AbsurdSize, detail, 1);
+            Err(self.broken(path, refusal, size_digest(stamp), None, false))
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
         } else if names::foreign(name) {
-            Err(ProbeError::Foreign)
+            let mut bytes = Vec::new();
+            (&mut file).take(MAGIC_BYTES).read_to_end(&mut bytes)?;
+            Err(ProbeError::Foreign(stranger(path, &bytes).unwrap_or(Stranger::Other)))
         } else if stamp.bytes > MAX_SLICE_BYTES {
             self.large_dicom(path, &mut file)?
         } else {
@@ -122,14 +124,16 @@ impl Probe<'_> {
     fn broken(
         &self,
         path: &Path,
-        code: RejectCode,
+        refusal: Refusal,
         content: Digest,
         study: Option<StudyKey>,
         claims_dicom: bool,
     ) -> ProbeError {
         let below = path.strip_prefix(self.root).unwrap_or(path);
         let alone = (self.key_of)(&format!("file/{}", names::text_of(below.as_os_str())));
-        ProbeError::Broken(Broken { code, content, study, alone, claims_dicom })
+        let Refusal { code, detail: said, .. } = refusal;
+        let series = None;
+        ProbeError::Broken(Broken { code, said, series, content, study, alone, claims_dicom })
     }
 
     fn nifti(
@@ -144,15 +148,17 @@ impl Probe<'_> {
         file.rewind()?;
         let content = digest_of(&mut *file)?;
         let study = self.nifti_key(path, &name);
-        let refuse = |code| Err(self.broken(path, code, content, Some(study.clone()), false));
+        let refuse = |error: NiftiError| {
+            Err(self.broken(path, error.into(), content, Some(study.clone()), false))
+        };
         let facts = match peek(&prefix) {
             Ok(facts) => facts,
-            Err(error) => return Ok(refuse(of_nifti(&error))),
+            Err(error) => return Ok(refuse(error)),
         };
         file.rewind()?;
         Ok(match whole_nifti(file, &facts, stamp.bytes)? {
             None => Ok(FileFacts { study, content, part: Part::Nifti(name) }),
-            Some(code) => refuse(code),
+            Some(error) => refuse(error),
         })
     }
 
@@ -160,63 +166,121 @@ impl Probe<'_> {
         let content = Digest::of(bytes);
         let claims = names::promises_dicom(path.file_name().unwrap_or_default())
             || bytes.get(128..132) == Some(b"DICM");
-        let code = |error: &DicomError| match error {
-            DicomError::NotDicom if bytes.is_empty() => RejectCode::TruncatedFile,
-            error => of_dicom(error),
+        let header = match read_header(bytes) {
+            Ok(header) => header,
+            Err(DicomError::NotDicom) => return Err(self.no_dicom(path, bytes, content, claims)),
+            Err(error) => return Err(self.broken(path, error.into(), content, None, claims)),
         };
-        let header = read_header(bytes)
-            .map_err(|error| self.broken(path, code(&error), content, None, claims))?;
-        let facts = self.slice(path, content, &header)?;
-        let is_image = matches!(&facts.part, Part::Slice(slice) if slice.set_aside.is_none());
-        // Decoded once here to know that it is whole; other faults are named when loading.
-        if is_image && matches!(read_slice(bytes), Err(DicomError::Truncated)) {
-            let code = RejectCode::TruncatedFile;
-            return Err(self.broken(path, code, content, Some(facts.study), true));
+        let facts = self.object(path, content, &header, bytes)?;
+        let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
+        // Not decoded here: other faults are named when loading.
+        match check_whole(bytes) {
+            Err(error @ DicomError::Truncated) if is_image => {
+                Err(self.broken_image(path, error, &facts))
+            }
+            Ok(()) | Err(_) => Ok(facts),
         }
-        Ok(facts)
     }
 
-    /// Too large for a slice: perhaps a multi-frame object, which is set aside by its class.
+    /// An image that cannot be used: of a study and a series, since its header was read.
+    fn broken_image(&self, path: &Path, error: DicomError, facts: &FileFacts) -> ProbeError {
+        let study = Some(facts.study.clone());
+        match self.broken(path, error.into(), facts.content, study, true) {
+            ProbeError::Broken(broken) => {
+                let series = facts.part.slices().first().map(|slice| slice.series);
+                ProbeError::Broken(Broken { series, ..broken })
+            }
+            other => other,
+        }
+    }
+
+    /// Neither DICOM nor NIfTI: a stranger, or something that was meant as an image.
+    fn no_dicom(&self, path: &Path, bytes: &[u8], content: Digest, claims: bool) -> ProbeError {
+        if let Some(stranger) = stranger(path, bytes) {
+            return ProbeError::Foreign(stranger);
+        }
+        let refusal = if bytes.is_empty() {
+            Refusal::new(RejectCode::TruncatedFile, "the file is empty", 1)
+        } else if is_nifti_pair(path, bytes) {
+            NiftiError::HeaderPair.into()
+        } else {
+            DicomError::NotDicom.into()
+        };
+        self.broken(path, refusal, content, None, claims)
+    }
+
+    /// Too large for a slice: a series in frames, or an object that is set aside by its class.
     fn large_dicom(
         &self,
         path: &Path,
         file: &mut File,
     ) -> io::Result<Result<FileFacts, ProbeError>> {
         let mut prefix = Vec::new();
-        (&mut *file).take(HEADER_BYTES).read_to_end(&mut prefix)?;
+        (&mut *file).take(MAX_SLICE_BYTES).read_to_end(&mut prefix)?;
         file.rewind()?;
         let content = digest_of(&mut *file)?;
-        let refuse = |code, study| Err(self.broken(path, code, content, study, false));
-        Ok(match read_header(&prefix) {
-            Err(DicomError::NotDicom) => refuse(RejectCode::UnknownFormat, None),
-            Err(_) => refuse(RejectCode::AbsurdSize, None),
-            Ok(header) => match self.slice(path, content, &header) {
-                Ok(FileFacts { study, part: Part::Slice(slice), .. })
-                    if slice.set_aside.is_none() =>
-                {
-                    refuse(RejectCode::AbsurdSize, Some(study))
-                }
-                facts => facts,
-            },
+        let absurd = || Refusal::new(RejectCode::AbsurdSize, "a slice of over 64 MiB", 1);
+        let header = match read_header(&prefix) {
+            Ok(header) => header,
+            Err(DicomError::NotDicom) => {
+                return Ok(Err(self.no_dicom(path, &prefix, content, false)));
+            }
+            Err(_) => return Ok(Err(self.broken(path, absurd(), content, None, false))),
+        };
+        let facts = match self.object(path, content, &header, &prefix) {
+            Ok(facts) => facts,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match &facts.part {
+            Part::Slice(slice) if slice.set_aside.is_none() => {
+                Err(self.broken(path, absurd(), content, Some(facts.study), false))
+            }
+            Part::Slice(_) | Part::Frames(_) | Part::Nifti(_) => Ok(facts),
         })
     }
 
-    fn slice(
+    fn object(
         &self,
         path: &Path,
         content: Digest,
         header: &SliceHeader,
+        bytes: &[u8],
     ) -> Result<FileFacts, ProbeError> {
-        if header.sop_class == MEDIA_DIRECTORY {
-            return Err(ProbeError::Foreign);
+        let stranger = Stranger::of_sop_class(&header.sop_class);
+        if stranger == Some(Stranger::Directory) {
+            return Err(ProbeError::Foreign(Stranger::Directory));
         }
         if header.study_uid.is_empty() {
-            return Err(self.broken(path, RejectCode::CorruptFile, content, None, true));
+            if let Some(stranger) = stranger {
+                return Err(ProbeError::Foreign(stranger));
+            }
+            let refusal = DicomError::MissingAttribute("StudyInstanceUID").into();
+            return Err(self.broken(path, refusal, content, None, true));
         }
         let study = (self.key_of)(&header.study_uid);
-        let part = Part::Slice(slice_facts(header, content));
+        let frames = if header.is_enhanced() { read_headers(bytes).ok() } else { None };
+        let part = match frames {
+            Some(frames) => {
+                Part::Frames(frames.iter().map(|frame| slice_facts(frame, content)).collect())
+            }
+            None => Part::Slice(slice_facts(header, content)),
+        };
         Ok(FileFacts { study, content, part })
     }
+}
+
+/// What a file is that is no image.
+fn stranger(path: &Path, bytes: &[u8]) -> Option<Stranger> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    Stranger::of_file(&name, bytes)
+}
+
+/// One half of a NIfTI or Analyze pair: the header says so, the other half has its name.
+fn is_nifti_pair(path: &Path, bytes: &[u8]) -> bool {
+    let ends = |end: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(end));
+    let begins =
+        bytes.starts_with(&348_i32.to_le_bytes()) || bytes.starts_with(&348_i32.to_be_bytes());
+    begins || ends("hdr") || (ends("img") && path.with_extension("hdr").exists())
 }
 
 fn size_digest(stamp: Stamp) -> Digest {
@@ -235,23 +299,16 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// `None` if all bytes are there, and as many as the header says.
-fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<RejectCode>> {
+fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<NiftiError>> {
     if !facts.gzipped {
-        return Ok((bytes < facts.unpacked_bytes).then_some(RejectCode::TruncatedFile));
+        return Ok((bytes < facts.unpacked_bytes).then_some(NiftiError::Truncated));
     }
     let most = facts.unpacked_bytes.saturating_add(NIFTI_PADDING_BYTES + 1);
-    let mut inflated = MultiGzDecoder::new(file).take(most);
-    Ok(match io::copy(&mut inflated, &mut io::sink()) {
-        Ok(count) if count == most => Some(RejectCode::CorruptFile),
-        Ok(count) if count < facts.unpacked_bytes => Some(RejectCode::TruncatedFile),
+    Ok(match unpacked_bytes(BufReader::new(file), most) {
+        Ok(count) if count == most => Some(NiftiError::TrailingData),
+        Ok(count) if count < facts.unpacked_bytes => Some(NiftiError::Truncated),
         Ok(_) => None,
-        Err(e) => match e.kind() {
-            io::ErrorKind::UnexpectedEof => Some(RejectCode::TruncatedFile),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                Some(RejectCode::CorruptFile)
-            }
-            _ => return Err(e),
-        },
+        Err(error) => Some(error),
     })
 }
 
@@ -261,44 +318,32 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let text = [&header.series_description, &header.protocol_name];
     let description: String =
         text.into_iter().flatten().flat_map(|text| text.chars().chain([' '])).take(256).collect();
+    let set_aside = set_aside(header);
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
-        instance,
-        set_aside: set_aside(header),
+        instance: match header.frame {
+            Some(frame) => Digest::of(format!("{} frame {frame}", header.sop_uid).as_bytes()),
+            None => instance,
+        },
+        set_aside: set_aside.as_ref().map(|refusal| refusal.code),
         description: description.trim_end().to_owned(),
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
+        marks: marks(header),
+        stranger: Stranger::of_sop_class(&header.sop_class),
+        said: set_aside.map(|refusal| refusal.detail),
     }
 }
 
-/// Why an object can never be part of a phase.
-fn set_aside(header: &SliceHeader) -> Option<RejectCode> {
-    if let Err(error) = header.require_ct() {
-        return Some(of_dicom(&error));
+/// What tells the acquisition of an image.
+pub(super) fn marks(header: &SliceHeader) -> Marks {
+    Marks {
+        acquisition: header.acquisition_number,
+        stack: header.stack.clone(),
+        temporal: header.temporal_position,
+        instance: header.instance_number,
     }
-    if !header.modality.is_empty() && header.modality != "CT" {
-        return Some(RejectCode::NotCt);
-    }
-    let words: Vec<String> = header
-        .image_type
-        .iter()
-        .flat_map(|part| part.split([' ', '_']))
-        .map(str::to_uppercase)
-        .collect();
-    let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    if says(&["LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"]) {
-        return Some(RejectCode::Localiser);
-    }
-    if says(&["SCREEN", "DOSE", "PASTED"]) {
-        return Some(RejectCode::NotCt);
-    }
-    if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
-        return Some(RejectCode::Reformatted);
-    }
-    // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
-    let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
-    (!is_axial).then_some(RejectCode::NotAxial)
 }
 
 fn has_contrast(agent: Option<&str>) -> bool {
@@ -307,18 +352,18 @@ fn has_contrast(agent: Option<&str>) -> bool {
     !none.contains(&agent.as_str())
 }
 
-fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
+pub(super) fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
     let [ax, ay, az, bx, by, bz] = header.image_orientation?;
     Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 }
 
-fn position_mm(header: &SliceHeader) -> Option<f64> {
+pub(super) fn position_mm(header: &SliceHeader) -> Option<f64> {
     let ([x, y, z], [p, q, r]) = (header.image_position_mm?, normal(header)?);
     Some(x * p + y * q + z * r)
 }
 
 /// The time of the exposure where it is said, else of the image, else of the series.
-fn acquired_ms(header: &SliceHeader) -> Option<i64> {
+pub(super) fn acquired_ms(header: &SliceHeader) -> Option<i64> {
     let pair = |date: &Option<String>, time: &Option<String>| {
         Some(format!("{}{}", date.as_deref()?, time.as_deref()?))
     };

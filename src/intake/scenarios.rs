@@ -13,6 +13,7 @@ use super::markers::Marker;
 use super::names::nifti_name;
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, StudyKey};
+use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
@@ -36,6 +37,9 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             contrast: false,
             acquired_ms: None,
             position_mm: Some(5.0 * n as f64),
+            marks: Marks::default(),
+            stranger: None,
+            said: None,
         }),
     }
 }
@@ -347,6 +351,8 @@ fn a_half_written_neighbour_holds_a_study_until_it_is_given_up() {
 
 fn rejected(path: &str, study: Option<&str>, claims_dicom: bool) -> Event {
     let broken = Broken {
+        said: "it ends too early".into(),
+        series: None,
         code: RejectCode::TruncatedFile,
         content: digest(path),
         study: study.map(key),

@@ -192,7 +192,7 @@ impl Settle {
                 file.state = State::Done;
                 Some(Event::Settled { path, facts })
             }
-            Err(ProbeError::Foreign) => {
+            Err(ProbeError::Foreign(_)) => {
                 file.state = State::Done;
                 Some(Event::Gone { path })
             }
@@ -244,7 +244,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::intake::facts::Part;
+    use crate::intake::facts::{Part, Stranger};
     use crate::intake::fingerprint::{Digest, study_key};
     use crate::intake::names::{NiftiName, Tag};
 
@@ -261,7 +261,8 @@ mod tests {
             let content = Digest::of(path.to_str().unwrap().as_bytes());
             let broken = |code| {
                 let alone = study_key(b"", "alone");
-                Broken { code, content, study: None, alone, claims_dicom: false }
+                let (said, series, claims_dicom) = (String::new(), None, false);
+                Broken { code, said, series, content, study: None, alone, claims_dicom }
             };
             match self.files.lock().unwrap().get(path).copied() {
                 Some("ok") => Ok(FileFacts {
@@ -271,7 +272,7 @@ mod tests {
                 }),
                 Some("half") => Err(ProbeError::Broken(broken(RejectCode::TruncatedFile))),
                 Some("shut") => Err(ProbeError::Broken(broken(RejectCode::Unreadable))),
-                Some("note") => Err(ProbeError::Foreign),
+                Some("note") => Err(ProbeError::Foreign(Stranger::Other)),
                 _ => Err(ProbeError::Changed),
             }
         }

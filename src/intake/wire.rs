@@ -108,7 +108,7 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-    use crate::intake::facts::{Format, PhaseFiles, StudyFiles};
+    use crate::intake::facts::{Format, PhaseFiles, Pick, StudyFiles};
     use crate::intake::fingerprint::{Digest, study_key};
     use crate::intake::phases::{Confidence, PhaseSource};
     use hepalert_study::study::Phase;
@@ -126,6 +126,7 @@ mod tests {
                 confidence: Confidence::Low,
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
+                pick: Pick { is_split: true, frames: vec![vec![], vec![3, 1], vec![]] },
             }],
             acquired: None,
             set_aside: 2,

@@ -20,7 +20,17 @@ const LAYERS: [&[&str]; 7] = [
     &["daemon"],
     &["analyze"],
     &["intake", "store", "publish", "report", "worker", "web", "config", "pipeline", "study"],
-    &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
+    &[
+        "segment",
+        "detect",
+        "reclassify",
+        "verdict",
+        "phantom",
+        "evaluate",
+        "anatomy",
+        "image",
+        "ct",
+    ],
     &["volume"],
 ];
 const MOST_CODE_LINES: usize = 400;
