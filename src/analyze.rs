@@ -11,7 +11,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use crate::intake::load::{self, Loaded, LoadedPhase};
-use crate::intake::{GateParams, QualityFlag, Refusal, RejectCode, StudyFiles};
+use crate::intake::{GateParams, MemoryLimit, QualityFlag, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{
@@ -33,6 +33,14 @@ const LEAST_LIVER_CM3: f64 = 250.0;
 /// Changes when the meaning of results changes without any parameter changing.
 const CASCADE_VERSION: u32 = 1;
 
+/// The program, its networks and their buffers for one patch: what the smallest study takes.
+const PROGRAM_BYTES: u64 = 256 << 20;
+/// Bytes of one voxel of the study's grid at the peak, when lesions are measured and written:
+/// scores 6, two label maps and the lesions 3, the liver 1, its depth 4.
+const RESULT_BYTES_PER_VOXEL: u64 = 14;
+/// And of one phase.
+const PHASE_BYTES_PER_VOXEL: u64 = 4;
+
 /// What a study is analysed with.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -46,7 +54,7 @@ pub struct Settings {
     pub reclassify: reclassify::Params,
     /// What the first stage does with tiles of nothing but air; no result depends on it.
     pub air: segment::AirTiles,
-    /// Most memory the first stage may take, in bytes.
+    /// Most memory a study may take, the program included, in bytes.
     pub memory_budget_bytes: u64,
     /// What is refused.
     pub gate: GateParams,
@@ -172,8 +180,9 @@ impl Analyzer {
         if watch("read", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
         }
-        let loaded = load::load(files, self.bundle.phases(), &self.settings.gate)
-            .map_err(AnalyzeError::Refused)?;
+        let gate = GateParams { memory: Some(self.memory()), ..self.settings.gate.clone() };
+        let loaded =
+            load::load(files, self.bundle.phases(), &gate).map_err(AnalyzeError::Refused)?;
         let origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
         let aligned = AlignedStudy::from_study(loaded.study, self.bundle.phases())?;
         self.fit_batch(&aligned, origin.files)?;
@@ -211,16 +220,34 @@ impl Analyzer {
         Ok(report)
     }
 
+    /// What a study of this engine's phases may take.
+    fn memory(&self) -> MemoryLimit {
+        let phases = self.bundle.phases().len() as u64;
+        MemoryLimit {
+            bytes: self.settings.memory_budget_bytes.saturating_sub(PROGRAM_BYTES),
+            bytes_per_voxel: RESULT_BYTES_PER_VOXEL + PHASE_BYTES_PER_VOXEL * phases,
+        }
+    }
+
     /// Loads the first network again if this study fits another number of patches per call;
-    /// refuses one that fits none.
+    /// refuses one that fits none. All before a network runs.
     fn fit_batch(&mut self, aligned: &AlignedStudy, files: usize) -> Result<(), AnalyzeError> {
+        let limit = self.memory();
+        let voxels = aligned.grid().voxels() as u64;
+        let refused =
+            |refusal: Refusal| AnalyzeError::Refused(Refusal { file_count: files, ..refusal });
+        if voxels > limit.voxels() {
+            return Err(refused(limit.refusal(voxels)));
+        }
+        let held = voxels * PHASE_BYTES_PER_VOXEL * aligned.phases().len() as u64;
+        // The first stage comes on top of the study.
+        self.plan.memory_budget_bytes = limit.bytes.saturating_sub(held);
         let preferred = self.settings.runtime.batch;
         let over = |error: SegmentError| match error {
-            SegmentError::OverBudget { .. } => AnalyzeError::Refused(Refusal::new(
-                RejectCode::OverMemoryBudget,
-                error.to_string(),
-                files,
-            )),
+            SegmentError::OverBudget { .. } => {
+                let detail = error.to_string();
+                refused(Refusal::new(RejectCode::OverMemoryBudget, detail, files))
+            }
             error => AnalyzeError::Pipeline(PipelineError::Segment(error)),
         };
         let batch = segment::largest_batch(aligned, &self.plan, preferred).map_err(over)?;

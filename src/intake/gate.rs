@@ -52,6 +52,32 @@ pub struct GateParams {
     pub min_fraction_tissue: f64,
     /// Fewest different values in whole HU: label maps and normalised images have few.
     pub min_values: usize,
+    /// What a study may take of memory, if that is bounded.
+    pub memory: Option<MemoryLimit>,
+}
+
+/// Memory for a study's voxels and all that is computed on their grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Bytes that one voxel of the grid takes at the peak, all phases together.
+    pub bytes_per_voxel: u64,
+}
+
+impl MemoryLimit {
+    /// Voxels that the grid of a study may have.
+    pub fn voxels(&self) -> u64 {
+        self.bytes / self.bytes_per_voxel.max(1)
+    }
+
+    /// A refusal of so many voxels on one grid.
+    pub fn refusal(&self, voxels: u64) -> Refusal {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let needed = mib(voxels.saturating_mul(self.bytes_per_voxel));
+        let detail = format!("{voxels} voxels need {needed} MiB, {} are left", mib(self.bytes));
+        Refusal::new(RejectCode::OverMemoryBudget, detail, 1)
+    }
 }
 
 impl Default for GateParams {
@@ -66,6 +92,7 @@ impl Default for GateParams {
             min_fraction_air_fat: 0.01,
             min_fraction_tissue: 0.02,
             min_values: 16,
+            memory: None,
         }
     }
 }

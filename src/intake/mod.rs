@@ -33,7 +33,7 @@ pub use discover::{Discovered, discover};
 pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
 pub use facts::{Format, PhaseFiles, StudyFiles};
 pub use fingerprint::{Digest, study_key};
-pub use gate::{GateParams, Refusal};
+pub use gate::{GateParams, MemoryLimit, Refusal};
 pub use load::{Loaded, LoadedPhase, files_of_paths, load, load_paths};
 pub use phases::{Confidence, PhaseRules, PhaseSource};
 pub use quality::QualityFlag;

@@ -14,17 +14,23 @@ pub enum QualityFlag {
     ThickSlices,
     /// Slices thinner than a reading needs; they were resampled.
     ThinSlices,
+    /// Thin slices were averaged to fit into memory.
+    SlicesAveraged,
+    /// Every slice is there several times.
+    SlicesInterpolated,
     /// One acquisition of several in one series was read.
     SeriesSplit,
 }
 
 impl QualityFlag {
     /// All flags.
-    pub const ALL: [QualityFlag; 5] = [
+    pub const ALL: [QualityFlag; 7] = [
         QualityFlag::PaddingReplaced,
         QualityFlag::LossyCompression,
         QualityFlag::ThickSlices,
         QualityFlag::ThinSlices,
+        QualityFlag::SlicesAveraged,
+        QualityFlag::SlicesInterpolated,
         QualityFlag::SeriesSplit,
     ];
 
@@ -35,6 +41,8 @@ impl QualityFlag {
             QualityFlag::LossyCompression => "lossy_compression",
             QualityFlag::ThickSlices => "thick_slices",
             QualityFlag::ThinSlices => "thin_slices",
+            QualityFlag::SlicesAveraged => "slices_averaged",
+            QualityFlag::SlicesInterpolated => "slices_interpolated",
             QualityFlag::SeriesSplit => "series_split",
         }
     }
@@ -63,6 +71,10 @@ impl QualityFlag {
             QualityFlag::LossyCompression => "export the original images without loss",
             QualityFlag::ThickSlices => "small lesions may be missed: export thinner slices",
             QualityFlag::ThinSlices => "nothing: they were resampled; 3 to 5 mm are read sooner",
+            QualityFlag::SlicesAveraged => {
+                "raise engine.memory_budget_mib, or export slices of 3 to 5 mm"
+            }
+            QualityFlag::SlicesInterpolated => "export the slices as they were reconstructed",
             QualityFlag::SeriesSplit => "compare the phase in the report with the images",
         }
     }

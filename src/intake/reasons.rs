@@ -196,7 +196,9 @@ impl RejectCode {
             RejectCode::Unreadable => {
                 "check that the service's user may read the export folder, and the disk's health"
             }
-            RejectCode::UnsupportedFormat => "export uncompressed (Explicit VR Little Endian)",
+            RejectCode::UnsupportedFormat => {
+                "export classic CT images without compression, or one 3-D volume as NIfTI"
+            }
             RejectCode::AbsurdSize => {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }

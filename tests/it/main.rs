@@ -13,6 +13,7 @@ mod limits;
 mod openvino;
 mod phantom;
 mod publish;
+mod reading;
 mod reclassify;
 mod segment;
 mod store;

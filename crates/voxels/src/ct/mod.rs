@@ -7,6 +7,7 @@
 mod levels;
 mod padding;
 mod profile;
+mod repeats;
 mod unfilled;
 mod values;
 
@@ -15,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::volume::Volume;
 use profile::Profile;
+use repeats::Repeats;
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +44,13 @@ pub enum VoxelFault {
     Implausible(String),
 }
 
-/// What was changed.
+/// What was changed, or is unusual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Repaired {
     /// Slices in which padding outside the field of view was made air.
     pub padded_slices: usize,
+    /// Every slice is there several times: a thicker series written in thinner steps.
+    pub interpolated: bool,
 }
 
 /// Looks at every slice of a CT. `padding_hu` holds, for every slice, the values (lowest and
@@ -54,7 +58,7 @@ pub struct Repaired {
 /// reaches the edge of the image.
 ///
 /// # Errors
-/// The first fault in the order of [`VoxelFault`].
+/// The first fault found; values that no body has before slices that differ.
 pub fn inspect(
     volume: &mut Volume<f32>,
     padding_hu: &[Option<[f32; 2]>],
@@ -63,33 +67,24 @@ pub fn inspect(
     let profiles: Option<Vec<Profile>> = planes.par_iter().map(Profile::of).collect();
     let profiles = profiles.ok_or(VoxelFault::NotFinite)?;
     refuse(unfilled::unfilled(&profiles), VoxelFault::Unfilled)?;
-    refuse(repeated(&planes, &profiles), VoxelFault::Repeated)?;
+    let repeats = repeats::repeats(&planes, &profiles);
+    if let Repeats::Some(slices) = repeats {
+        return Err(VoxelFault::Repeated(slices));
+    }
+    let interpolated = repeats == Repeats::Evenly;
     let padded =
         volume.voxels_mut().axis_iter_mut(Axis(0)).into_par_iter().enumerate().map(|(z, plane)| {
             usize::from(padding::to_air(plane, padding_hu.get(z).copied().flatten()))
         });
-    let repaired = Repaired { padded_slices: padded.sum() };
+    let repaired = Repaired { padded_slices: padded.sum(), interpolated };
     let planes: Vec<ArrayView2<'_, f32>> = volume.voxels().outer_iter().collect();
-    refuse(levels::rescaled(&planes), VoxelFault::Rescaled)?;
-    values::check(volume).map_err(VoxelFault::Implausible)?;
+    let rescaled = levels::rescaled(&planes);
+    // Where the other slices are no CT either, all are wrong.
+    values::check(volume, &rescaled).map_err(VoxelFault::Implausible)?;
+    refuse(rescaled, VoxelFault::Rescaled)?;
     Ok(repaired)
 }
 
 fn refuse(slices: Vec<usize>, fault: fn(Vec<usize>) -> VoxelFault) -> Result<(), VoxelFault> {
     if slices.is_empty() { Ok(()) } else { Err(fault(slices)) }
-}
-
-/// Slices equal to an earlier one in every pixel: noise sees to it that no scanner makes two.
-fn repeated(planes: &[ArrayView2<'_, f32>], profiles: &[Profile]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..planes.len()).collect();
-    order.sort_by_key(|&z| (profiles[z].digest, z));
-    let mut found: Vec<usize> = order
-        .chunk_by(|&a, &b| profiles[a].digest == profiles[b].digest)
-        .flat_map(|alike| {
-            let [first, rest @ ..] = alike else { return Vec::new() };
-            rest.iter().copied().filter(|&z| planes[z] == planes[*first]).collect()
-        })
-        .collect();
-    found.sort_unstable();
-    found
 }

@@ -123,6 +123,23 @@ fn repeated_slices_are_named() {
         voxels.slice_mut(s![z, .., ..]).assign(&first);
     }
     assert_eq!(look(voxels), Err(VoxelFault::Repeated(vec![5, 6, 15])));
+    let mut one = body(20.0);
+    let all = one.slice(s![4, .., ..]).to_owned();
+    one.outer_iter_mut().for_each(|mut slice| slice.assign(&all));
+    assert_eq!(look(one), Err(VoxelFault::Repeated((1..24).collect())));
+}
+
+/// Thick slices written in thin steps lie where they should: told, not refused.
+#[test]
+fn a_series_in_which_every_slice_repeats_is_interpolated() {
+    for times in [2, 3] {
+        let mut voxels = body(20.0);
+        for z in 0..24 {
+            let first = voxels.slice(s![z / times * times, .., ..]).to_owned();
+            voxels.slice_mut(s![z, .., ..]).assign(&first);
+        }
+        assert_eq!(look(voxels), Ok(Repaired { interpolated: true, padded_slices: 0 }), "{times}");
+    }
 }
 
 #[test]
@@ -160,7 +177,7 @@ fn padding_that_is_no_air_is_made_air() {
         outside(&mut sound, AIR_HU);
         sound
     };
-    let mended = (Ok(Repaired { padded_slices: SHAPE[0] }), sound);
+    let mended = (Ok(Repaired { padded_slices: SHAPE[0], interpolated: false }), sound);
     for value in [62_512.0, 64_511.0, 0.0, -500.0, 31_743.0] {
         let mut padded = body(20.0);
         outside(&mut padded, value);

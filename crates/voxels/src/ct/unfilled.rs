@@ -36,6 +36,8 @@ pub(super) fn unfilled(profiles: &[Profile]) -> Vec<usize> {
         profile.is_constant()
             || (banded && (profile.body() as f64) < EMPTY * usual_body)
             || rows.is_cut(&profile.rows)
+            || rows.is_cut_alone(&profile.rows)
+            // Files are cut between rows: columns need the word of other slices.
             || columns.is_cut(&profile.columns)
     };
     (0..profiles.len()).filter(|&z| is_unfilled(&profiles[z])).collect()
@@ -64,24 +66,30 @@ impl Usual {
         }
     }
 
+    /// A band that goes through the body where other slices show one.
     fn is_cut(&self, lines: &Lines) -> bool {
-        if self.widest == 0.0 {
-            return false;
-        }
-        let count = lines.body.len();
-        let bands = bands(&lines.constant);
-        let cut = |band: &Band| self.cut(lines, band);
-        let broad = |band: &&Band| (band.length() as f64) >= MIN_BAND * count as f64;
+        let count = lines.body.len() as f64;
         let lost = |band: &Band| {
             let usual: f64 = self.body[band.from..band.to].iter().map(|n| f64::from(*n)).sum();
             usual / (band.length() as f64 * self.widest)
         };
-        let compared =
-            bands.iter().filter(broad).any(|band| cut(band) >= CUT && lost(band) >= LOST);
-        let mut alone = bands.iter().filter(|band| cut(band) >= LONE_CUT);
-        compared
-            || matches!((alone.next(), alone.next()), (Some(band), None)
-                if band.length() as f64 >= LONE_BAND * count as f64)
+        let is_cut = |band: &Band| {
+            band.length() as f64 >= MIN_BAND * count
+                && self.cut(lines, band) >= CUT
+                && lost(band) >= LOST
+        };
+        self.widest > 0.0 && bands(&lines.constant).iter().any(is_cut)
+    }
+
+    /// A band that goes through the middle of the body, on one side of it.
+    fn is_cut_alone(&self, lines: &Lines) -> bool {
+        if self.widest == 0.0 {
+            return false;
+        }
+        let bands = bands(&lines.constant);
+        let mut cut = bands.iter().filter(|band| self.cut(lines, band) >= LONE_CUT);
+        matches!((cut.next(), cut.next()), (Some(band), None)
+            if band.length() as f64 >= LONE_BAND * lines.body.len() as f64)
     }
 
     /// The share of the widest body that the lines beside a band cross. Two on either side:

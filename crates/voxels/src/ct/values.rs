@@ -1,6 +1,8 @@
 //! Whether the values of a volume are Hounsfield units of a body: where air, fat, soft
 //! tissue and bone must lie.
 
+use ndarray::ArrayView2;
+
 use crate::volume::Volume;
 
 /// Voxels looked at: enough for shares to a hundredth of a percent.
@@ -33,14 +35,21 @@ const AIR_PEAK_HU: std::ops::RangeInclusive<f32> = -1_100.0..=-930.0;
 const MIN_EDGE_AIR: f64 = 0.3;
 const BIN_HU: f32 = 10.0;
 
-/// A sentence with the numbers if the values are none of a body.
-pub(super) fn check(volume: &Volume<f32>) -> Result<(), String> {
-    // C order is checked when a volume is made: the slice is always there.
-    let all = volume.voxels().as_slice().unwrap_or_default();
-    let stride = (all.len() / SAMPLES).max(1) | 1;
-    let sample: Vec<f32> = all.iter().copied().step_by(stride).collect();
+/// A sentence with the numbers if the values are none of a body; slices of `skip` apart.
+pub(super) fn check(volume: &Volume<f32>, skip: &[usize]) -> Result<(), String> {
+    let planes: Vec<ArrayView2<'_, f32>> = volume
+        .voxels()
+        .outer_iter()
+        .enumerate()
+        .filter(|(z, _)| !skip.contains(z))
+        .map(|(_, plane)| plane)
+        .collect();
+    let voxels: usize = planes.iter().map(|plane| plane.len()).sum();
+    let stride = (voxels / SAMPLES).max(1) | 1;
+    let all = planes.iter().flat_map(|plane| plane.iter().copied());
+    let sample: Vec<f32> = all.step_by(stride).collect();
     check_shares(&sample)?;
-    check_edge(&edge(volume))
+    check_edge(&edge(&planes))
 }
 
 fn share(count: usize, of: usize) -> f64 {
@@ -84,13 +93,13 @@ fn low_but_padding(sample: &[f32]) -> usize {
 }
 
 /// The outermost pixels of every slice.
-fn edge(volume: &Volume<f32>) -> Vec<f32> {
+fn edge(planes: &[ArrayView2<'_, f32>]) -> Vec<f32> {
     let mut edge = Vec::new();
-    for plane in volume.voxels().outer_iter() {
+    for plane in planes {
         let (rows, columns) = plane.dim();
         if rows > 0 && columns > 0 {
-            edge.extend(plane.row(0).iter().chain(plane.row(rows - 1)));
-            edge.extend(plane.column(0).iter().chain(plane.column(columns - 1)));
+            edge.extend(plane.row(0).iter().chain(&plane.row(rows - 1)));
+            edge.extend(plane.column(0).iter().chain(&plane.column(columns - 1)));
         }
     }
     edge

@@ -79,6 +79,12 @@ pub(super) fn jpeg(stream: &[u8]) -> Result<Frame, DicomError> {
     })
 }
 
+/// JPEG with cosine transform (baseline, extended, progressive) and samples of 12 bits.
+pub(super) fn is_lossy_12_bit(stream: &[u8]) -> bool {
+    let kind = start_of_frame(stream).map(|(kind, _)| kind);
+    matches!(kind, Ok(0xc0..=0xc2)) && jpeg(stream).is_ok_and(|frame| frame.precision == 12)
+}
+
 /// The SIZ segment of JPEG 2000 (ISO 15444-1 A.5.1), in a bare codestream or a JP2 file.
 pub(super) fn jpeg2000(stream: &[u8]) -> Result<Frame, DicomError> {
     let bad = || DicomError::CodecFailed("no JPEG 2000 image header".into());

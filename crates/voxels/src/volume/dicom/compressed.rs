@@ -1,8 +1,8 @@
 //! Pixel data to the stored bytes of one image: as they are, or decoded.
 //!
 //! What the bytes begin with says more than the transfer syntax: archives pass compressed
-//! pixels on under an unknown VR, or under the name of another syntax. RLE and JPEG-LS are
-//! decoded here, JPEG and JPEG 2000 through `dicom-pixeldata`.
+//! pixels on under an unknown VR, or under the name of another syntax. RLE, JPEG-LS and lossy
+//! JPEG of 12 bits have decoders of their own; JPEG and JPEG 2000 go through `dicom-pixeldata`.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,23 +17,25 @@ use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry
 use super::codestream::{self, Coding};
 use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Encoding, Value, fragments_of};
 use super::pixels::{Frame, Layout};
-use super::{DicomError, SliceHeader, rle};
+use super::{DicomError, SliceHeader, jpeg12, rle};
 
 /// An item tag, in the byte order of all compressed syntaxes.
 const ITEM: [u8; 4] = [0xfe, 0xff, 0x00, 0xe0];
 
-/// The bytes of all images if they are not compressed.
+/// The bytes of all images if they are not compressed: other bytes than the header promises,
+/// that begin as compressed ones do, are compressed.
 pub(super) fn native<'a>(
     header: &SliceHeader,
-    encoding: Encoding,
     layout: &Layout,
     value: &Value<'a>,
+    images: usize,
 ) -> Option<&'a [u8]> {
     let Value::Plain(bytes) = *value else { return None };
-    let short = bytes.len() < layout.bytes();
+    let promised = layout.bytes().saturating_mul(images);
+    let as_promised = bytes.len() == promised || bytes.len() == promised.next_multiple_of(2);
     let packed = bytes.starts_with(&ITEM) || Coding::of(bytes).is_some();
     let is_native = matches!(family(&header.transfer_syntax), Family::Native);
-    (is_native && !(short && packed && !encoding.big_endian)).then_some(bytes)
+    (is_native && (as_promised || !packed)).then_some(bytes)
 }
 
 /// Native pixel data as it is, compressed pixel data decoded.
@@ -44,7 +46,7 @@ pub(super) fn stored_bytes<'a>(
     value: &Value<'a>,
     frame: Frame,
 ) -> Result<Cow<'a, [u8]>, DicomError> {
-    if let Some(bytes) = native(header, encoding, layout, value) {
+    if let Some(bytes) = native(header, layout, value, frame.of) {
         let from = layout.bytes().saturating_mul(frame.at);
         return Ok(Cow::Borrowed(bytes.get(from..).ok_or(DicomError::Truncated)?));
     }
@@ -100,6 +102,7 @@ fn unpack(header: &SliceHeader, layout: &Layout, frame: Vec<u8>) -> Result<Vec<u
     match (family(&header.transfer_syntax), Coding::of(&frame)) {
         (Family::Rle, _) => rle::decode(&frame, layout.pixels(), layout.bytes_per_sample),
         (_, Some(Coding::JpegLs)) => jpeg_ls(layout, &frame),
+        (_, Some(Coding::Jpeg)) if codestream::is_lossy_12_bit(&frame) => lossy_12(layout, &frame),
         (_, Some(coding @ (Coding::Jpeg | Coding::Jpeg2000))) => {
             through_registry(header, layout, coding, frame)
         }
@@ -180,6 +183,12 @@ fn jpeg_ls(layout: &Layout, frame: &[u8]) -> Result<Vec<u8>, DicomError> {
     } else {
         samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     })
+}
+
+fn lossy_12(layout: &Layout, frame: &[u8]) -> Result<Vec<u8>, DicomError> {
+    check_frame(layout, &codestream::jpeg(frame)?, true)?;
+    let samples = jpeg12::decode(frame, layout.rows.into(), layout.columns.into())?;
+    Ok(samples.iter().flat_map(|sample| sample.to_le_bytes()).collect())
 }
 
 /// A frame through the codec that `dicom-pixeldata` has for it.

@@ -87,3 +87,6 @@ fn collect<'a>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod error;
 mod frames;
 mod geometry;
 mod header;
+mod jpeg12;
 mod pixels;
 pub mod read;
 mod rle;

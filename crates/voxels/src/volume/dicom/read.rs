@@ -45,7 +45,7 @@ pub fn check_whole(bytes: &[u8]) -> Result<(), DicomError> {
     let envelope = Envelope::open(bytes)?;
     let (header, elements) = SliceHeader::parse(&envelope)?;
     let value = pixel_data(elements)?;
-    pixels::check_whole(&header, envelope.encoding, &value)
+    pixels::check_whole(&header, &value)
 }
 
 /// Reads one CT image: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
