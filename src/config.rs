@@ -134,6 +134,8 @@ pub struct Engine {
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// Built in, on the CPU.
+    Native,
+    /// Another built-in one, on the CPU, where the program was built with it.
     Tract,
     /// Intel's library, on the CPU.
     OpenVino,
@@ -144,6 +146,7 @@ pub enum Backend {
 impl From<Backend> for backend::Backend {
     fn from(named: Backend) -> backend::Backend {
         match named {
+            Backend::Native => backend::Backend::Native,
             Backend::Tract => backend::Backend::Tract,
             Backend::OpenVino => backend::Backend::OpenVino,
             Backend::TensorRt => backend::Backend::TensorRt,

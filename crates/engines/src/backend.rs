@@ -13,7 +13,9 @@ use super::{Engine, EngineError, EngineSpec};
 /// What runs the networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// Pure Rust on the CPU.
+    /// This program's own, on the CPU.
+    Native,
+    /// Another pure Rust one on the CPU, for what the own one refuses.
     Tract,
     /// Intel's library on the CPU, found at run time.
     OpenVino,
@@ -23,11 +25,13 @@ pub enum Backend {
 
 impl Backend {
     /// All of them, the built-in one first.
-    pub const ALL: [Backend; 3] = [Backend::Tract, Backend::OpenVino, Backend::TensorRt];
+    pub const ALL: [Backend; 4] =
+        [Backend::Native, Backend::Tract, Backend::OpenVino, Backend::TensorRt];
 
     /// The name on the command line, in the configuration and in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Backend::Native => "native",
             Backend::Tract => "tract",
             Backend::OpenVino => "openvino",
             Backend::TensorRt => "tensorrt",
@@ -37,15 +41,17 @@ impl Backend {
     /// Whether it could be used on this machine, as far as can be told without a network.
     pub fn presence(self) -> Presence {
         match self {
-            Backend::Tract if cfg!(feature = "tract") => Presence::Present {
-                version: "built in".to_owned(),
-                place: "this program".to_owned(),
-            },
+            Backend::Native => built_in(),
+            Backend::Tract if cfg!(feature = "tract") => built_in(),
             Backend::OpenVino => openvino_presence(),
             Backend::TensorRt => super::tensorrt::presence(),
             Backend::Tract => not_built(),
         }
     }
+}
+
+fn built_in() -> Presence {
+    Presence::Present { version: "built in".to_owned(), place: "this program".to_owned() }
 }
 
 fn not_built() -> Presence {
@@ -207,6 +213,7 @@ impl Runtime {
         spec: &EngineSpec,
     ) -> Result<Box<dyn Engine>, EngineError> {
         match (self.backend, self.precision) {
+            (Backend::Native, _) => self.native(bytes, name, spec),
             (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
             (Backend::OpenVino, _) => self.openvino(bytes, name, spec),
             (Backend::TensorRt, _) => {
@@ -214,6 +221,21 @@ impl Runtime {
             }
             (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
         }
+    }
+
+    fn native(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let precision = match self.precision {
+            Precision::F32 => super::native::Precision::F32,
+            Precision::Bf16 => super::native::Precision::Bf16,
+            Precision::F16 => return Err(self.refuse("it computes in f32 or bf16")),
+        };
+        let threads = self.threads();
+        Ok(Box::new(super::native::NativeEngine::load(bytes, name, spec, threads, precision)?))
     }
 
     #[cfg(feature = "tract")]
@@ -269,6 +291,6 @@ mod tests {
             assert_eq!(precision.name().parse(), Ok(precision));
         }
         let said = "cuda".parse::<Backend>().unwrap_err().to_string();
-        assert_eq!(said, "`cuda` is not one of tract, openvino, tensorrt");
+        assert_eq!(said, "`cuda` is not one of native, tract, openvino, tensorrt");
     }
 }
