@@ -159,7 +159,7 @@ pub struct EngineRecord {
     pub version: u64,
     /// SHA-256 of the bundle's manifest, which holds those of its files.
     pub sha256: String,
-    /// `tract`, `openvino` or `tensorrt`.
+    /// `native`, `openvino`, `tensorrt` or `tract`.
     pub backend: String,
     /// `f32`, `bf16` or `f16`; reports of before there was a choice do not say.
     #[serde(default = "f32_name")]

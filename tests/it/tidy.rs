@@ -196,7 +196,9 @@ fn long_functions(code: &str) -> impl Iterator<Item = String> + '_ {
 #[test]
 fn unsafe_stays_in_its_room() {
     for (path, text) in all_sources() {
-        let allowed = path.components().any(|part| part.as_os_str() == "tensorrt");
+        // bf16 products: an instruction of its own, entered in one file that argues each place.
+        let allowed = path.components().any(|part| part.as_os_str() == "tensorrt")
+            || path.ends_with("native/src/half.rs");
         let found = shipped(&text).lines().any(|line| line.contains("unsafe {"));
         assert!(allowed || !found, "{}", path.display());
     }

@@ -185,9 +185,9 @@ pub struct Runtime {
 }
 
 impl Default for Runtime {
-    /// The built-in backend on all cores, patch by patch.
+    /// The own backend on all cores, patch by patch.
     fn default() -> Runtime {
-        let (backend, precision) = (Backend::Tract, Precision::F32);
+        let (backend, precision) = (Backend::Native, Precision::F32);
         Runtime { backend, precision, threads: 0, batch: 1, cache: None }
     }
 }

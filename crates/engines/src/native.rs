@@ -76,8 +76,7 @@ fn check_shape(network: &Network, name: &str, spec: &EngineSpec) -> Result<(), E
         [("input", network.input_shape(), input), ("output", network.output_shape(), output)]
     {
         if found != expected {
-            let reason =
-                format!("its {what} is f32 [1, {found:?}], the manifest says [1, {expected:?}]");
+            let reason = format!("its {what} is {found:?}, the manifest says {expected:?}");
             return Err(EngineError::Shape { file: name.to_owned(), reason });
         }
     }
@@ -88,5 +87,7 @@ fn backend(reason: &str) -> EngineError {
     EngineError::Backend { backend: "native", reason: reason.to_owned() }
 }
 
+#[cfg(all(test, feature = "tract"))]
+mod oracle;
 #[cfg(test)]
 mod tests;

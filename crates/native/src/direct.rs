@@ -9,7 +9,7 @@ use crate::axis::Axis;
 use crate::element::{Chunk, Element, LANES};
 use crate::graph::Filter;
 use crate::level::{Level, Width};
-use crate::micro::{Product, Step, at_width, next_pixels};
+use crate::micro::{Product, Step, Weigh, at_width, next_pixels};
 use crate::norm::RowSums;
 use crate::volume::{Band, Comb, Source, blocks, pack_row};
 
@@ -51,33 +51,6 @@ struct Group {
     first: usize,
     count: usize,
     bias: Vec<Chunk>,
-}
-
-/// Turns weights of one step and group into rows: `(step's kernel tap, block, first output block,
-/// output blocks)`.
-pub(crate) trait Weigh: Product {
-    /// `weight(channel, output)` gives zeros past the ends.
-    fn weigh(
-        channels: usize,
-        outputs: usize,
-        weight: impl Fn(usize, usize) -> f32,
-        into: &mut Vec<Self::Weight>,
-    );
-}
-
-impl Weigh for crate::micro::Single {
-    fn weigh(
-        channels: usize,
-        outputs: usize,
-        weight: impl Fn(usize, usize) -> f32,
-        into: &mut Vec<Chunk>,
-    ) {
-        for channel in 0..channels {
-            for block in 0..outputs {
-                into.push(std::array::from_fn(|lane| weight(channel, block * LANES + lane)));
-            }
-        }
-    }
 }
 
 impl<P: Weigh> Direct<P> {

@@ -19,6 +19,7 @@ mod direct;
 mod element;
 mod error;
 mod graph;
+mod half;
 mod level;
 mod micro;
 mod model;

@@ -93,6 +93,32 @@ impl Product for Single {
     }
 }
 
+/// Turns weights of one tap and some blocks into the rows that [`Product::sums`] reads.
+pub(crate) trait Weigh: Product {
+    /// `weight(channel, output)` gives zeros past the ends.
+    fn weigh(
+        channels: usize,
+        outputs: usize,
+        weight: impl Fn(usize, usize) -> f32,
+        into: &mut Vec<Self::Weight>,
+    );
+}
+
+impl Weigh for Single {
+    fn weigh(
+        channels: usize,
+        outputs: usize,
+        weight: impl Fn(usize, usize) -> f32,
+        into: &mut Vec<Chunk>,
+    ) {
+        for channel in 0..channels {
+            for block in 0..outputs {
+                into.push(std::array::from_fn(|lane| weight(channel, block * LANES + lane)));
+            }
+        }
+    }
+}
+
 /// Widths of which loops are made; each level uses those that it has registers for.
 const WIDTHS: [usize; 6] = [16, 8, 6, 4, 2, 1];
 

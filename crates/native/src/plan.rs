@@ -10,6 +10,7 @@ use crate::direct::Direct;
 use crate::element::{Element, LANES, bf16};
 use crate::error::LoadError;
 use crate::graph::{Filter, Fixed, Graph, Node, Shape, Value, Work};
+use crate::half::Half;
 use crate::level::Level;
 use crate::micro::Single;
 use crate::norm::Learnt;
@@ -67,6 +68,8 @@ pub(crate) struct Operation {
 #[derive(Debug)]
 pub(crate) enum Do {
     Direct(Direct<Single>),
+    /// In bf16.
+    Half(Direct<Half>),
     Winograd(Winograd, Stages),
     Pointwise(Pointwise),
 }
@@ -93,6 +96,7 @@ impl Operation {
     pub(crate) fn rows(&self, shape: Shape) -> usize {
         match &self.work {
             Do::Direct(direct) => direct.rows,
+            Do::Half(direct) => direct.rows,
             Do::Winograd(_, stages) => stages.rows,
             Do::Pointwise(_) => shape.size[1],
         }
@@ -311,7 +315,13 @@ impl<T: Element + FromF32> Planner<'_, T> {
             Do::Winograd(winograd, stages)
         } else {
             let (size, level) = (shape.size, self.level);
-            Do::Direct(Direct::new(filter, transposed, &channels, from, size, level))
+            // The patch itself is not rounded: what the first convolution loses no later one finds.
+            let image = parts.iter().any(|part| part.place == Place::Image);
+            if T::HALF && !image {
+                Do::Half(Direct::new(filter, transposed, &channels, from, size, level))
+            } else {
+                Do::Direct(Direct::new(filter, transposed, &channels, from, size, level))
+            }
         };
         self.emit(work, parts, shape)
     }
@@ -357,16 +367,23 @@ fn worthwhile(filter: &Filter, transposed: bool, parts: &[Part]) -> bool {
 
 /// Numbers as they are stored.
 pub(crate) trait FromF32 {
+    /// Whether products are of bf16 too.
+    const HALF: bool;
+
     fn from_f32(value: f32) -> Self;
 }
 
 impl FromF32 for f32 {
+    const HALF: bool = false;
+
     fn from_f32(value: f32) -> f32 {
         value
     }
 }
 
 impl FromF32 for u16 {
+    const HALF: bool = true;
+
     fn from_f32(value: f32) -> u16 {
         bf16(value)
     }

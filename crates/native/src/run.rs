@@ -23,11 +23,13 @@ impl<T: Element> Plan<T> {
     /// Memory for a patch on so many threads.
     pub(crate) fn memory(&self, threads: usize) -> Memory<T> {
         let mut own = Answer::room(self.last.shape.channels, self.last.shape.size[2]);
+        let mut pairs = 0;
         let mut shared = [0; 2];
         let mut moments = 0;
         for operation in &self.operations {
             match &operation.work {
                 Do::Direct(direct) => own = own.max(direct.room()),
+                Do::Half(direct) => pairs = pairs.max(direct.room()),
                 Do::Winograd(winograd, stages) => {
                     let room = stages.room(winograd);
                     own = own.max(room.own);
@@ -37,7 +39,8 @@ impl<T: Element> Plan<T> {
             }
             moments = moments.max(operation.moments(self.stored[operation.out].shape));
         }
-        let worker = || Worker { chunks: vec![[0.0; LANES]; own] };
+        let worker =
+            || Worker { chunks: vec![[0.0; LANES]; own], pairs: vec![Default::default(); pairs] };
         Memory {
             slots: self.slots.iter().map(|&chunks| vec![[T::default(); LANES]; chunks]).collect(),
             norms: self.norms.iter().map(|&(_, blocks)| Norm::new(blocks)).collect(),
@@ -97,6 +100,12 @@ impl<T: Element> Plan<T> {
                 let tasks = bands(out, moments, shape.size, blocks, rows);
                 spread(crew.workers, tasks, |worker, band| {
                     at_level!(level, simd => direct.band(simd, sources, band, &mut worker.chunks));
+                });
+            }
+            Do::Half(direct) => {
+                let tasks = bands(out, moments, shape.size, blocks, rows);
+                spread(crew.workers, tasks, |worker, band| {
+                    level.run_half(direct, sources, band, &mut worker.pairs);
                 });
             }
             Do::Pointwise(pointwise) => {

@@ -6,6 +6,7 @@
 //! are gathered last.
 
 use crate::element::{Chunk, Element, LANES};
+use crate::half::Pairs;
 use crate::level::{Level, at_level};
 use crate::micro::Step;
 use crate::norm::Moments;
@@ -51,6 +52,8 @@ pub(crate) struct Room {
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) chunks: Vec<Chunk>,
+    /// Packed bf16.
+    pub(crate) pairs: Vec<Pairs>,
 }
 
 impl Stages {

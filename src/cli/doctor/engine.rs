@@ -93,7 +93,7 @@ const fn remedy(error: &EngineError) -> &'static str {
             "set engine.backend and engine.precision to what the check `backend` names as present"
         }
         EngineError::SelfTest { .. } | EngineError::Answer { .. } => {
-            "set engine.precision to \"f32\"; if that fails too, engine.backend to \"tract\""
+            "set engine.precision to \"f32\"; if that fails too, engine.backend to \"native\""
         }
     }
 }

@@ -305,7 +305,6 @@ fn an_altered_bundle_is_named() {
     let runtime = daemon::analysis_settings(&Config::default()).runtime;
     let judged = |run| engine::engine(&engine::look_at_engine(folder.path(), &runtime, run));
     level(&judged(false), Level::Ok, "every file is whole");
-    #[cfg(feature = "tract")]
     level(&judged(true), Level::Ok, "golden patches right");
     let network = folder.path().join("segment.onnx");
     let mut bytes = fs::read(&network).unwrap();
@@ -363,7 +362,7 @@ fn ten() -> Vec<Finding> {
         reason: "3145728 bytes, the manifest promises 5634012".to_owned(),
     };
     let bundle = "/usr/share/hepalert/engines/venous-demo".to_owned();
-    let runtime = "tract in f32".to_owned();
+    let runtime = "native in f32".to_owned();
     let refused = BrokerFacts {
         at: "10.0.0.5:8883".to_owned(),
         tls: true,
