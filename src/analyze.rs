@@ -262,9 +262,9 @@ impl Analyzer {
             schema: SCHEMA.to_owned(),
             study_key: aligned.key().as_str().to_owned(),
             revision: origin.revision,
-            setting: self.bundle.setting().name().to_owned(),
+            setting: self.bundle.setting(),
             phases: origin.phases.clone(),
-            verdict: findings.verdict.alert_level().name().to_owned(),
+            verdict: findings.verdict.alert_level(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),
             lesions: record::kept(findings),
@@ -312,12 +312,12 @@ impl Analyzer {
         let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
         present
             .map(|role| EngineRecord {
-                role: role.name().to_owned(),
+                role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),
                 sha256: self.bundle.fingerprint().to_owned(),
-                backend: self.settings.runtime.backend.name().to_owned(),
-                precision: role.precision(self.settings.runtime.precision).name().to_owned(),
+                backend: self.settings.runtime.backend,
+                precision: role.precision(self.settings.runtime.precision),
             })
             .collect()
     }
@@ -359,7 +359,7 @@ struct Origin {
 impl Origin {
     fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
         let phase = |phase: &LoadedPhase| PhaseRecord {
-            phase: phase.phase.code().to_owned(),
+            phase: phase.phase,
             source: phase.source.as_str().to_owned(),
             confidence: phase.confidence.as_str().to_owned(),
         };

@@ -143,7 +143,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         artefacts_json: serde_json::to_string(&report.artefacts).unwrap_or_default(),
         alert: alert.map(|event| OpenAlert {
             event_id: event.id.clone(),
-            verdict: report.verdict.clone(),
+            verdict: report.verdict,
             raised_at: notified,
         }),
     };

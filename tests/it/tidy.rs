@@ -133,7 +133,9 @@ fn imports_point_one_way() {
 #[test]
 fn the_numeric_core_has_no_clock_files_or_logs() {
     let forbidden = ["std::fs", "std::time", "Instant::now", "log::", "serde", "rand::rng()"];
-    let core = ["voxels", "study", "cascade"];
+    // Words may be written down, voxels never: no type of `voxels` is `Serialize`, so none of
+    // `study` or the cascade that holds them can be.
+    let core = ["voxels", "cascade"];
     let mut wrong = Vec::new();
     for (path, text) in all_sources() {
         let numeric = core.iter().any(|name| within(name, &path)) || room(&path) == "phantom";
