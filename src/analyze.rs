@@ -7,8 +7,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
@@ -24,6 +22,8 @@ use hepalert_engines::backend::Runtime;
 use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
+use hepalert_study::digest::Digest;
+use hepalert_study::files::Confidence;
 use hepalert_study::study::{AlignedStudy, NotAligned, Phase, Setting};
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
@@ -303,7 +303,10 @@ impl Analyzer {
         flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
-        flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flag(
+            origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
+            "phase_uncertain",
+        );
         flags
     }
 
@@ -339,7 +342,7 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         settings.runtime.backend,
         settings.runtime.precision,
     );
-    Sha256::digest(words).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(words.as_bytes()).hex()
 }
 
 fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
@@ -360,8 +363,8 @@ impl Origin {
     fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
         let phase = |phase: &LoadedPhase| PhaseRecord {
             phase: phase.phase,
-            source: phase.source.as_str().to_owned(),
-            confidence: phase.confidence.as_str().to_owned(),
+            source: phase.source,
+            confidence: phase.confidence,
         };
         Origin {
             revision: files.revision,

@@ -14,6 +14,7 @@ use crate::publish::ids::Identity;
 use crate::publish::messages::{StudyEvent, StudyState};
 use crate::report::types::{LesionRecord, PhaseRecord, Report};
 use crate::store::{Job, NewEvent};
+use hepalert_study::files::Confidence;
 use hepalert_study::study::Setting;
 
 /// Who an event is about.
@@ -145,12 +146,12 @@ fn artefact(record: &crate::report::types::ArtefactRecord) -> Artefact {
 }
 
 fn phase_seen(record: &PhaseRecord) -> Result<PhaseSeen, ContractError> {
-    let confidence = match record.confidence.as_str() {
-        "high" => 0.9,
-        "medium" => 0.6,
-        _ => 0.3,
+    let confidence = match record.confidence {
+        Confidence::High => 0.9,
+        Confidence::Medium => 0.6,
+        Confidence::Low => 0.3,
     };
-    Ok(PhaseSeen { phase: record.phase, source: Code::new(&record.source)?, confidence })
+    Ok(PhaseSeen { phase: record.phase, source: Code::new(record.source.as_str())?, confidence })
 }
 
 fn lesion(record: &LesionRecord) -> Lesion {

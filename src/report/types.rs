@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use hepalert_engines::backend::{Backend, Precision};
 use hepalert_engines::bundle::Role;
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
 use hepalert_study::study::{Phase, Setting};
 
@@ -64,9 +65,9 @@ pub struct PhaseRecord {
     /// Which.
     pub phase: Phase,
     /// What it was recognised by.
-    pub source: String,
-    /// `high`, `medium` or `low`.
-    pub confidence: String,
+    pub source: PhaseSource,
+    /// How sure that is.
+    pub confidence: Confidence,
 }
 
 /// The patient's class in each view.
