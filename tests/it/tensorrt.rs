@@ -13,7 +13,7 @@ use std::time::Duration;
 use hepalert::intake::{load, study_key};
 use hepalert::worker::{Limits, Outcome, Request, Worker};
 use hepalert_study::study::Phase;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::segment::{bundle, document, phases, segment};
 use crate::support::hepalert;
