@@ -26,7 +26,7 @@ use hepalert_voxels::volume::dicom::read::{
 };
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
-use hepalert_voxels::volume::{Grid, MAX_VOXELS, Volume};
+use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -61,6 +61,8 @@ pub struct LoadedPhase {
     pub spacing_mm: [f64; 3],
     /// Tube voltage, where said.
     pub kvp: Option<f64>,
+    /// The header leaves open which side is the patient's left.
+    pub side_uncertain: bool,
     /// What was unusual, in order.
     pub quality: Vec<QualityFlag>,
 }
@@ -69,6 +71,7 @@ pub struct LoadedPhase {
 struct Scan {
     volume: Volume<f32>,
     kvp: Option<f64>,
+    side_uncertain: bool,
     quality: Vec<QualityFlag>,
 }
 
@@ -97,7 +100,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
         false => wanted.iter().map(read).collect(),
     };
     for (files, loaded) in wanted.into_iter().zip(loaded) {
-        let Scan { volume, kvp, quality } = loaded.map_err(all)?;
+        let Scan { volume, kvp, side_uncertain, quality } = loaded.map_err(all)?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -105,6 +108,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
             slices: volume.grid().shape()[0],
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
+            side_uncertain,
             quality,
         });
         study.phases.insert(files.phase, volume);
@@ -277,12 +281,18 @@ fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Scan, Refusal> {
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
     };
     let bytes = read_file(path, gate.max_file_bytes)?;
-    let grid = peek(&bytes)?.grid;
-    check_nifti_grid(&grid, gate)?;
-    check_memory(grid.voxels(), gate)?;
+    let facts = peek(&bytes)?;
+    check_nifti_grid(&facts.grid, gate)?;
+    check_memory(facts.grid.voxels(), gate)?;
     let volume = read(&bytes)?;
     drop(bytes);
-    checked(volume, None, &SliceNames::Places, &[], gate)
+    // Slices are looked at across the body, in whatever order the file has its axes.
+    let axes = Axes::ras(volume.grid());
+    let axes = if axes.from[0] == 0 { Axes::STORED } else { axes };
+    let turned = axes.turn_volume(volume);
+    let scan = checked(turned, None, &SliceNames::Places, &[], gate)?;
+    let volume = axes.inverse().turn_volume(scan.volume);
+    Ok(Scan { volume, side_uncertain: facts.side_uncertain, ..scan })
 }
 
 /// Past the look at voxels, with what is told of it.
@@ -307,15 +317,21 @@ fn checked(
         quality.push(QualityFlag::SlicesAveraged);
     }
     quality.sort_unstable();
-    Ok(Scan { volume, kvp, quality })
+    Ok(Scan { volume, kvp, side_uncertain: false, quality })
 }
 
-/// Slices must lie across the patient: the third axis runs along the body.
-fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+/// Slices must lie across the patient, in whatever order the file has its axes.
+fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+    let axes = Axes::ras(stored);
+    let grid = &axes.grid(stored);
     let [_, _, along] = *grid.affine();
-    let third = along[2].abs() / grid.spacing_mm()[0];
-    if third < 0.8 {
-        return Err(Refusal::new(RejectCode::NotAxial, "the third axis is not the body's", 1));
+    let [slice_mm, row_mm, column_mm] = grid.spacing_mm();
+    // Coronal or sagittal slices stay such when their axes change places: their thickness is
+    // then a side of the pixels, and no scanner makes axial pixels so long.
+    let turned = axes.from[0] != 0;
+    let oblong = row_mm.max(column_mm) > 1.5 * row_mm.min(column_mm);
+    if along[2].abs() / slice_mm < 0.8 || (turned && oblong) {
+        return Err(Refusal::new(RejectCode::NotAxial, "the slices do not lie across the body", 1));
     }
     let slices = grid.shape()[0];
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)

@@ -56,6 +56,12 @@ impl QualityFlag {
             QualityFlag::LossyCompression => "the images were compressed with loss",
             QualityFlag::ThickSlices => "slices lie more than 7.5 mm apart",
             QualityFlag::ThinSlices => "slices lie less than 1 mm apart",
+            QualityFlag::SlicesAveraged => {
+                "neighbouring slices were averaged, since the whole series does not fit into memory"
+            }
+            QualityFlag::SlicesInterpolated => {
+                "every slice is there several times: thick slices written in thinner steps"
+            }
             QualityFlag::SeriesSplit => {
                 "the series holds several acquisitions; one of them was read"
             }
