@@ -20,13 +20,13 @@ use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError, situs}
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_engines::bundle::{Bundle, Role, Untrained};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_study::digest::{Digest, hex};
 use hepalert_study::files::Confidence;
-use hepalert_study::study::{AlignedStudy, Back, NotAligned, Phase, Setting};
-use hepalert_voxels::volume::Orientation;
+use hepalert_study::study::{AlignedStudy, Back, NotAligned, Phase, Setting, Study};
+use hepalert_voxels::volume::{Axes, Orientation, Volume};
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.
@@ -186,6 +186,7 @@ impl Analyzer {
         let loaded =
             load::load(files, self.bundle.phases(), &gate).map_err(AnalyzeError::Refused)?;
         let mut origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
+        origin.untrained = self.untrained(&loaded.study);
         let (study, stored) = loaded.study.brought_into(self.plan.network.reader.orientation());
         let aligned = AlignedStudy::from_study(study, self.bundle.phases())?;
         let back = stored.back(aligned.grid());
@@ -223,6 +224,15 @@ impl Analyzer {
         report.peak_memory_mib = record::rounded(peak_memory_mib());
         draft.finish(&mut report)?;
         Ok(report)
+    }
+
+    /// What of the phases, taken across the body, the engine was not trained for.
+    fn untrained(&self, study: &Study) -> BTreeSet<Untrained> {
+        let of = |volume: &Volume<f32>| {
+            let grid = Axes::ras(volume.grid()).grid(volume.grid());
+            self.bundle.trained_for().untrained(grid.shape(), grid.spacing_mm())
+        };
+        study.phases.values().flat_map(of).collect()
     }
 
     /// What a study of this engine's phases may take.
@@ -350,6 +360,7 @@ impl Analyzer {
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
         flags.extend(origin.quality.iter().map(|flag| flag.as_str().to_owned()));
+        flags.extend(origin.untrained.iter().map(|what| what.flag().to_owned()));
         let mut flag = |raised: bool, name: &str| {
             if raised {
                 flags.push(name.to_owned());
@@ -418,6 +429,8 @@ struct Origin {
     files: usize,
     /// Of all phases, each once, in order.
     quality: BTreeSet<QualityFlag>,
+    /// What the engine was not trained for, of any phase.
+    untrained: BTreeSet<Untrained>,
     read_s: f64,
 }
 
@@ -438,6 +451,7 @@ impl Origin {
             phases: loaded.phases.iter().map(phase).collect(),
             files: files.files().count(),
             quality: loaded.phases.iter().flat_map(|phase| phase.quality.clone()).collect(),
+            untrained: BTreeSet::new(),
             read_s,
         }
     }
