@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::EngineError;
 use hepalert_study::study::{Phase, Setting};
+use hepalert_voxels::volume::Orientation;
 
 use super::network::{Network, ensure};
 use super::plan::{Fusion, GainPair, NetworkPlan};
@@ -11,8 +12,9 @@ use super::terms::Terms;
 use super::{MANIFEST, Role};
 
 /// The newest manifest format this program reads. Version 2 added what an imported nnU-Net
-/// may need: readers, regions, postprocessing, golden logits per fold.
-const FORMAT_VERSION: u64 = 2;
+/// may need: readers, regions, postprocessing, golden logits per fold. Version 3 added the
+/// orientation that the networks were trained in.
+const FORMAT_VERSION: u64 = 3;
 
 /// A checked manifest in plain types.
 #[derive(Debug, Clone)]
@@ -44,8 +46,11 @@ struct Manifest {
     licence: String,
     phases: Vec<String>,
     fusion: FusionName,
+    #[serde(default)]
     lesion_gain: Gains,
     networks: Networks,
+    // Format version 3.
+    orientation: Option<String>,
     #[serde(default)]
     update: Terms,
     #[serde(default)]
@@ -67,8 +72,16 @@ struct Gains {
 
 #[derive(Deserialize)]
 struct Networks {
-    segment: Network,
+    segment: Option<Network>,
     reclassify: Option<Network>,
+    phases: Option<Network>,
+}
+
+/// No gain: what a bundle without lesions has.
+impl Default for Gains {
+    fn default() -> Gains {
+        Gains { base: 1.0, high: 1.0 }
+    }
 }
 
 /// Reads and checks a manifest.
@@ -92,8 +105,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
 /// A program that knows only version 1 would pass over newer fields in silence, so they must
 /// come with the newer number.
 fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
-    let Networks { segment, reclassify } = &manifest.networks;
-    let newer = segment.newer_field().or_else(|| reclassify.as_ref()?.newer_field());
+    if manifest.orientation.is_some() && header.format_version < 3 {
+        return Err("orientation needs format_version 3; write the bundle again".to_owned());
+    }
+    let Networks { segment, reclassify, phases } = &manifest.networks;
+    let networks = [segment, reclassify, phases].into_iter().flatten();
+    let newer = networks.filter_map(Network::newer_field).next();
     match newer.filter(|_| header.format_version < 2) {
         Some(field) => Err(format!("{field} needs format_version 2; write the bundle again")),
         None => Ok(()),
@@ -113,14 +130,24 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         FusionName::Logits => Fusion::Logits,
         FusionName::Probabilities => Fusion::Probabilities,
     };
-    let Networks { segment, reclassify } = manifest.networks;
-    let mut networks = vec![(Role::Segment, segment)];
-    networks.extend(reclassify.map(|network| (Role::Reclassify, network)));
+    let orientation = manifest.orientation.as_deref().map(orientation).transpose()?;
+    let Networks { segment, reclassify, phases } = manifest.networks;
+    let networks = match (segment, reclassify, phases) {
+        (Some(segment), None, None) => vec![(Role::Segment, segment)],
+        (Some(segment), Some(second), None) => {
+            vec![(Role::Segment, segment), (Role::Reclassify, second)]
+        }
+        (None, None, Some(phases)) => vec![(Role::Phases, phases)],
+        _ => {
+            let found = "networks: give `segment`, perhaps `reclassify`, or `phases` alone";
+            return Err(found.to_owned());
+        }
+    };
     let cascade = networks.len() == 2;
     let networks = networks
         .into_iter()
         .map(|(role, network)| {
-            let plan = network.check(role, cascade, fusion, setting);
+            let plan = network.check(role, cascade, fusion, setting, orientation);
             plan.map(|plan| (role, plan))
                 .map_err(|reason| format!("networks.{}: {reason}", role.name()))
         })
@@ -151,6 +178,12 @@ fn setting_of(phases: &[String]) -> Result<Setting, String> {
     known
         .and_then(|phases| Setting::of_phases(&phases))
         .ok_or_else(|| format!("phases {phases:?} are not one of [nc], [vp] or [nc, ap, vp, dp]"))
+}
+
+fn orientation(name: &str) -> Result<Orientation, String> {
+    Orientation::from_name(name).ok_or_else(|| {
+        format!("orientation `{name}`: three letters, towards which side x, y and z run, like LPS")
+    })
 }
 
 fn check_gains(gains: &Gains) -> Result<GainPair, String> {

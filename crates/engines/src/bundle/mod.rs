@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 
 use hepalert_study::study::{Phase, Setting};
 
@@ -34,29 +35,34 @@ pub use plan::{
 pub const MANIFEST: &str = "manifest.json";
 
 /// Which network of the cascade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// The first stage: every voxel to one of the classes.
     Segment,
     /// The third stage: lesion or not, patch by patch.
     Reclassify,
+    /// No part of the cascade: densities of organs to contrast phases, one voxel per series.
+    Phases,
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Segment, Role::Reclassify, Role::Phases];
+
     /// The name in a manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Role::Segment => "segment",
-            Role::Reclassify => "reclassify",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The numbers this network is computed in where `asked` is asked for. The third stage
     /// stays in `f32` where bf16 is asked for: it measures single patches against a volume,
-    /// with no overlapping tile to even out the rounding, and takes a small part of the time.
+    /// with no overlapping tile to even out the rounding, and takes a small part of the time. The
+    /// phases take no time at all.
     pub const fn precision(self, asked: Precision) -> Precision {
         match (self, asked) {
-            (Role::Reclassify, Precision::Bf16) => Precision::F32,
+            (Role::Reclassify, Precision::Bf16) | (Role::Phases, _) => Precision::F32,
             (Role::Segment | Role::Reclassify, asked) => asked,
         }
     }
