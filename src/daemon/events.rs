@@ -112,7 +112,8 @@ fn findings(
     Ok(Findings {
         study_key: report.study_key.clone(),
         link,
-        setting: job.setting.into(),
+        // The engine that ran, which may take fewer phases than the configured one.
+        setting: study::Setting::from_name(&report.setting).unwrap_or(job.setting).into(),
         phases: report.phases.iter().map(phase_seen).collect::<Result<_, _>>()?,
         verdict: verdict(&report.verdict),
         patient_class: PatientClass {

@@ -71,6 +71,26 @@ pub enum Setting {
     Diagnosis,
     /// One portal-venous phase.
     Venous,
+    /// Native and arterial.
+    NcAp,
+    /// Native and portal venous.
+    NcVp,
+    /// Native and delayed.
+    NcDp,
+    /// Arterial and portal venous.
+    ApVp,
+    /// Arterial and delayed.
+    ApDp,
+    /// Portal venous and delayed.
+    VpDp,
+    /// All but the delayed phase.
+    NcApVp,
+    /// All but the portal venous phase.
+    NcApDp,
+    /// All but the arterial phase.
+    NcVpDp,
+    /// All but the native phase.
+    ApVpDp,
 }
 
 impl From<hepalert_study::study::Setting> for Setting {
@@ -79,6 +99,16 @@ impl From<hepalert_study::study::Setting> for Setting {
             hepalert_study::study::Setting::Screening => Setting::Screening,
             hepalert_study::study::Setting::Diagnosis => Setting::Diagnosis,
             hepalert_study::study::Setting::Venous => Setting::Venous,
+            hepalert_study::study::Setting::NcAp => Setting::NcAp,
+            hepalert_study::study::Setting::NcVp => Setting::NcVp,
+            hepalert_study::study::Setting::NcDp => Setting::NcDp,
+            hepalert_study::study::Setting::ApVp => Setting::ApVp,
+            hepalert_study::study::Setting::ApDp => Setting::ApDp,
+            hepalert_study::study::Setting::VpDp => Setting::VpDp,
+            hepalert_study::study::Setting::NcApVp => Setting::NcApVp,
+            hepalert_study::study::Setting::NcApDp => Setting::NcApDp,
+            hepalert_study::study::Setting::NcVpDp => Setting::NcVpDp,
+            hepalert_study::study::Setting::ApVpDp => Setting::ApVpDp,
         }
     }
 }

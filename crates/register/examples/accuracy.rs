@@ -1,8 +1,8 @@
 //! Accuracy against known truth: real CT and phantoms deformed by smooth random fields.
 //!
 //! `cargo run --release -p hepalert-register --example accuracy -- CASES [FOLDER]` prints a table;
-//! FOLDER holds `chaos-ct3` and `crlm-1004`. `--dump DIR` writes the pairs as NIfTI for other
-//! programs, `--fields` reads nothing back: this is our side only.
+//! FOLDER holds `chaos-ct3` and `crlm-1004`. A third argument names a folder for the pairs as NIfTI
+//! with points and their truth as CSV, for other programs (`benches/compare_deeds.py`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use std::time::Instant;
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_register::align::{Kind, Settings, align};
 use hepalert_study::study::Setting;
+use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::write_f32;
-use hepalert_voxels::volume::Volume;
 
 #[path = "../tests/truth/mod.rs"]
 mod truth;
@@ -41,12 +41,20 @@ fn main() {
     let cases: u64 = arguments.first().and_then(|n| n.parse().ok()).unwrap_or(2);
     let mut sources = vec![("phantom", phantom(3))];
     if let Some(folder) = arguments.get(1).map(Path::new) {
-        sources.push(("chaos-ct3", source_of(folder, "chaos-ct3/ct.nii.gz", "chaos-ct3/liver.nii.gz", 1)));
-        sources.push(("crlm-1004", source_of(folder, "crlm-1004/ct.nii.gz", "crlm-1004/organs_machine.nii.gz", 6)));
+        sources.push((
+            "chaos-ct3",
+            source_of(folder, "chaos-ct3/ct.nii.gz", "chaos-ct3/liver.nii.gz", 1),
+        ));
+        sources.push((
+            "crlm-1004",
+            source_of(folder, "crlm-1004/ct.nii.gz", "crlm-1004/organs_machine.nii.gz", 6),
+        ));
     }
     let contrasts: [(&str, Contrast); 3] =
         [("delayed", DELAYED), ("arterial", ARTERIAL), ("native", NATIVE)];
-    println!("| source | slices mm | contrast | cases | before | after | median | 95 % | worst case | worse | folding % | bits | s |");
+    println!(
+        "| source | slices mm | contrast | cases | before | after | median | 95 % | worst case | worse | folding % | bits | s |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let slices: &[f64] = &[2.0, 5.0, 10.0];
     for (name, source) in &sources {
@@ -58,7 +66,15 @@ fn main() {
     }
 }
 
-fn row(name: &str, source: &Source, slice: f64, phase: &str, contrast: Contrast, cases: u64, dump: Option<&String>) {
+fn row(
+    name: &str,
+    source: &Source,
+    slice: f64,
+    phase: &str,
+    contrast: Contrast,
+    cases: u64,
+    dump: Option<&String>,
+) {
     let (mut before, mut after, mut all) = (vec![], vec![], vec![]);
     let (mut worse, mut folding, mut seconds, mut bits) = (0, 0.0_f64, 0.0, [0.0; 2]);
     for seed in 0..cases {
@@ -77,6 +93,13 @@ fn row(name: &str, source: &Source, slice: f64, phase: &str, contrast: Contrast,
             let base = format!("{folder}/{name}-{slice}-{phase}-{seed}");
             std::fs::write(format!("{base}-fixed.nii.gz"), write_f32(&pair.fixed)).expect(folder);
             std::fs::write(format!("{base}-moving.nii.gz"), write_f32(&pair.moving)).expect(folder);
+            let csv = |points: &mut dyn Iterator<Item = [f64; 3]>| {
+                let line = |[x, y, z]: [f64; 3]| format!("{x:.4},{y:.4},{z:.4}\n");
+                "x,y,z\n".to_owned() + &points.map(line).collect::<String>()
+            };
+            let (mut at, mut truth): (Vec<_>, Vec<_>) = pair.truth().unzip();
+            std::fs::write(format!("{base}-points.csv"), csv(&mut at.drain(..))).expect(folder);
+            std::fs::write(format!("{base}-truth.csv"), csv(&mut truth.drain(..))).expect(folder);
         }
         let started = Instant::now();
         let found = align(&pair.fixed, &[&pair.moving], &Settings::default()).expect("a pair");
@@ -99,6 +122,13 @@ fn row(name: &str, source: &Source, slice: f64, phase: &str, contrast: Contrast,
     let n = cases as f64;
     println!(
         "| {name} | {slice} | {phase} | {cases} | {:.2} | {:.2} | {:.2} | {:.2} | {worst:.2} | {worse} | {:.3} | {:.1} -> {:.1} | {:.2} |",
-        mean(&before), mean(&after), at(0.5), at(0.95), 100.0 * folding, bits[0] / n, bits[1] / n, seconds / n,
+        mean(&before),
+        mean(&after),
+        at(0.5),
+        at(0.95),
+        100.0 * folding,
+        bits[0] / n,
+        bits[1] / n,
+        seconds / n,
     );
 }

@@ -59,9 +59,8 @@ impl Affine {
 
     /// First `self`, then `next`.
     pub fn then(&self, next: &Affine) -> Affine {
-        let entry = |r: usize, c: usize| {
-            (0..3).map(|k| next.linear[r][k] * self.linear[k][c]).sum::<f64>()
-        };
+        let entry =
+            |r: usize, c: usize| (0..3).map(|k| next.linear[r][k] * self.linear[k][c]).sum::<f64>();
         let linear = [0, 1, 2].map(|r| [entry(r, 0), entry(r, 1), entry(r, 2)]);
         Affine { linear, shift: next.map(self.shift) }
     }
@@ -120,9 +119,8 @@ pub fn fit(pairs: &[Pair], freedom: Freedom) -> Option<Affine> {
 }
 
 fn centre(points: impl Iterator<Item = [f64; 3]>) -> [f64; 3] {
-    let (sum, n) = points.fold(([0.0; 3], 0.0), |(sum, n), p| {
-        ([0, 1, 2].map(|c| sum[c] + p[c]), n + 1.0)
-    });
+    let (sum, n) =
+        points.fold(([0.0; 3], 0.0), |(sum, n), p| ([0, 1, 2].map(|c| sum[c] + p[c]), n + 1.0));
     sum.map(|s| s / n)
 }
 
@@ -152,7 +150,8 @@ fn about(linear: [[f64; 3]; 3], a: [f64; 3], b: [f64; 3]) -> Affine {
 fn solve3(mut m: [[f64; 3]; 3], mut b: [f64; 3]) -> Option<[f64; 3]> {
     let size = m.iter().flatten().fold(0.0_f64, |a, v| a.max(v.abs()));
     for column in 0..3 {
-        let pivot = (column..3).max_by(|a, b| m[*a][column].abs().total_cmp(&m[*b][column].abs()))?;
+        let pivot =
+            (column..3).max_by(|a, b| m[*a][column].abs().total_cmp(&m[*b][column].abs()))?;
         if m[pivot][column].abs() <= 1e-9 * size || !m[pivot][column].is_finite() {
             return None;
         }
@@ -264,10 +263,16 @@ mod tests {
     fn what_determines_no_map_gives_none() {
         assert!(fit(&[], Freedom::Affine).is_none());
         assert!(fit(&cloud(|p| p)[..LEAST_PAIRS - 1], Freedom::Rigid).is_none());
-        let plane: Vec<Pair> = cloud(|p| p).iter().map(|p| Pair { from: [1.0, p.from[1], p.from[2]], to: p.to }).collect();
+        let plane: Vec<Pair> = cloud(|p| p)
+            .iter()
+            .map(|p| Pair { from: [1.0, p.from[1], p.from[2]], to: p.to })
+            .collect();
         assert!(fit(&plane, Freedom::Affine).is_none());
         assert!(fit(&cloud(|p| p.map(|_| f64::NAN)), Freedom::Affine).is_none());
-        assert!(fit(&cloud(|p| p.map(|v| 3.0 * v)), Freedom::Affine).is_none(), "27 times the volume");
+        assert!(
+            fit(&cloud(|p| p.map(|v| 3.0 * v)), Freedom::Affine).is_none(),
+            "27 times the volume"
+        );
     }
 
     #[test]

@@ -118,6 +118,19 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
+    /// The number of the moving image at fault; `None` if it is the fixed one.
+    pub const fn moving(&self) -> Option<usize> {
+        let (RegisterError::OneSlice(which)
+        | RegisterError::Constant(which)
+        | RegisterError::NotFinite(which)
+        | RegisterError::TooLong { which, .. }
+        | RegisterError::NoOverlap(which)) = self;
+        match which {
+            Which::Fixed => None,
+            Which::Moving(n) => Some(*n),
+        }
+    }
+
     /// The reason code.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -148,6 +161,8 @@ pub enum Kind {
 /// What the gate found wanting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
+    /// None: no deformable level was asked for.
+    AskedFor,
     /// The deformation turns tissue inside out.
     Folding,
     /// It changes volumes by too different amounts.
@@ -164,6 +179,7 @@ impl Doubt {
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
+            Doubt::AskedFor => "asked_for",
             Doubt::Folding => "folding",
             Doubt::Uneven => "uneven_volume_change",
             Doubt::NoGain => "no_gain",
@@ -223,6 +239,7 @@ pub fn align(
     let sources: Vec<_> =
         restless.iter().map(|n| (&cases[*n].source.image, cases[*n].rigid)).collect();
     let fields = deform(&target.image, &sources, &settings.deformable);
+    // No levels, no fields: rigid by wish.
     drop(sources);
     for (n, field) in restless.into_iter().zip(fields) {
         cases[n].field = Some(field);
@@ -329,11 +346,14 @@ impl Case {
             let kind = if same_grid { Kind::Untouched } else { Kind::Resampled };
             return self.finish(target, kind, still);
         }
+        let asked = self.field.is_none();
         let field = self.field.clone().unwrap_or_else(|| still.clone());
         let warped = self.source.image.warped(&self.rigid, &field);
         let bits = quality::descriptor_distance(&target.image, &warped).unwrap_or(f64::INFINITY);
         let jacobian = quality::jacobian(&field);
-        let doubt = if jacobian.folding > gate.folding {
+        let doubt = if asked {
+            Some(Doubt::AskedFor)
+        } else if jacobian.folding > gate.folding {
             Some(Doubt::Folding)
         } else if jacobian.deviation > gate.jacobian_deviation {
             Some(Doubt::Uneven)

@@ -17,10 +17,12 @@ use hepalert_voxels::image::vector::widest;
 pub const UNIT: f32 = 128.0;
 /// Widest search: 17 labels along an axis.
 pub const MOST_RADIUS: usize = 8;
-/// Rows of a block that are compared: every second row of larger blocks.
-const MOST_ROWS: usize = 16;
+/// Voxels from one label to the next, at most.
+pub const MOST_QUANT: usize = 5;
 /// Voxels in one register of 512 bits.
 const LANES: usize = 8;
+/// What four labels read of a row.
+const WINDOW: usize = LANES + 3 * MOST_QUANT + 1;
 
 /// Which displacements are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,6 @@ impl Search {
 /// Descriptors with replicated columns on both sides, so that rows can be read at any shift.
 pub struct Reachable {
     shape: [usize; 3],
-    pad: usize,
     width: usize,
     codes: Vec<u64>,
 }
@@ -63,7 +64,9 @@ impl Reachable {
     pub fn new(codes: &Array3<u64>, search: Search) -> Reachable {
         let (depth, rows, columns) = codes.dim();
         let pad = search.radius * search.quant;
-        let width = columns.next_multiple_of(LANES) + 2 * pad;
+        assert!(search.quant <= MOST_QUANT && search.radius <= MOST_RADIUS);
+        // The last label of the last columns may look at a whole window.
+        let width = columns.next_multiple_of(LANES) + 2 * pad + WINDOW;
         let mut wide = vec![0; depth * rows * width];
         wide.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
             let source = codes.index_axis(Axis(0), row / rows);
@@ -72,7 +75,7 @@ impl Reachable {
                 *out = source[x.saturating_sub(pad).min(columns - 1)];
             }
         });
-        Reachable { shape: [depth, rows, columns], pad, width, codes: wide }
+        Reachable { shape: [depth, rows, columns], width, codes: wide }
     }
 
     /// A row at any `[z, y]`: beyond the image, its nearest.
@@ -159,11 +162,13 @@ impl Line<'_> {
         let reach = self.search.radius as isize;
         for (dz, dy) in (-reach..=reach).flat_map(|z| (-reach..=reach).map(move |y| (z, y))) {
             let q = self.search.quant as isize;
-            let shifted = |[z, y]: &[usize; 2]| {
-                self.moving.row(*z as isize + dz * q, *y as isize + dy * q)
-            };
+            let shifted =
+                |[z, y]: &[usize; 2]| self.moving.row(*z as isize + dz * q, *y as isize + dy * q);
             let moving: Vec<&[u64]> = rows.iter().map(shifted).collect();
-            widest(#[inline(always)] || self.distances(&fixed, &moving, &mut columns));
+            widest(
+                #[inline(always)]
+                || self.distances(&fixed, &moving, &mut columns),
+            );
             let first = ((dz + reach) as usize * side + (dy + reach) as usize) * side;
             for (x, (slot, scale)) in slots.iter_mut().zip(&scales).enumerate() {
                 let range = self.lattice.range(2, x);
@@ -178,26 +183,61 @@ impl Line<'_> {
 
     #[inline(always)]
     fn distances(&self, fixed: &[[u64; LANES]], moving: &[&[u64]], out: &mut [[u32; LANES]]) {
+        match self.search.quant {
+            1 => self.distances_at::<1>(fixed, moving, out),
+            2 => self.distances_at::<2>(fixed, moving, out),
+            3 => self.distances_at::<3>(fixed, moving, out),
+            4 => self.distances_at::<4>(fixed, moving, out),
+            _ => self.distances_at::<5>(fixed, moving, out),
+        }
+    }
+
+    /// Four labels at a time: what is fixed is loaded once for them.
+    #[inline(always)]
+    fn distances_at<const QUANT: usize>(
+        &self,
+        fixed: &[[u64; LANES]],
+        moving: &[&[u64]],
+        out: &mut [[u32; LANES]],
+    ) {
         let (side, rows) = (self.search.side(), moving.len());
         let chunks = fixed.len() / rows;
         for (chunk, fixed) in fixed.chunks_exact(rows).enumerate() {
-            for dx in 0..side {
+            let mut dx = 0;
+            while dx < side {
                 // Row x = 0 stands at `pad`, which is the reach of the search.
-                let at = chunk * LANES + dx * self.search.quant;
-                let mut sum = [0_u64; LANES];
-                for (fixed, moving) in fixed.iter().zip(moving) {
-                    let Ok(moving) = <&[u64; LANES]>::try_from(&moving[at..at + LANES]) else {
-                        continue;
-                    };
-                    for lane in 0..LANES {
-                        sum[lane] += u64::from((fixed[lane] ^ moving[lane]).count_ones());
-                    }
+                let at = chunk * LANES + dx * QUANT;
+                if side - dx >= 4 {
+                    let four = sums::<QUANT, 4>(fixed, moving, at);
+                    (0..4).for_each(|k| out[(dx + k) * chunks + chunk] = four[k]);
+                    dx += 4;
+                } else {
+                    let [one] = sums::<QUANT, 1>(fixed, moving, at);
+                    out[dx * chunks + chunk] = one;
+                    dx += 1;
                 }
-                out[dx * chunks + chunk] = sum.map(|sum| sum as u32);
             }
         }
-        debug_assert!(rows <= MOST_ROWS && self.moving.pad == self.search.radius * self.search.quant);
     }
+}
+
+/// Distances over all rows for `N` labels from `at` on.
+#[inline(always)]
+fn sums<const QUANT: usize, const N: usize>(
+    fixed: &[[u64; LANES]],
+    moving: &[&[u64]],
+    at: usize,
+) -> [[u32; LANES]; N] {
+    let mut sums = [[0_u64; LANES]; N];
+    for (fixed, moving) in fixed.iter().zip(moving) {
+        let Some(window) = moving[at..].first_chunk::<WINDOW>() else { continue };
+        for (k, sum) in sums.iter_mut().enumerate() {
+            for lane in 0..LANES {
+                sum[lane] += u64::from((fixed[lane] ^ window[k * QUANT + lane]).count_ones());
+            }
+        }
+    }
+    sums.map(|sum| sum.map(|bits| bits as u32))
 }
 
 #[cfg(test)]
@@ -216,7 +256,13 @@ mod tests {
         })
     }
 
-    fn slow(a: &Array3<u64>, b: &Array3<u64>, lattice: &Lattice, node: usize, by: [isize; 3]) -> f32 {
+    fn slow(
+        a: &Array3<u64>,
+        b: &Array3<u64>,
+        lattice: &Lattice,
+        node: usize,
+        by: [isize; 3],
+    ) -> f32 {
         let place = lattice.place(node);
         let [zs, ys, xs] = [0, 1, 2].map(|axis| lattice.range(axis, place[axis]));
         let every = if lattice.step > 4 { 2 } else { 1 };

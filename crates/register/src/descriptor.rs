@@ -92,7 +92,8 @@ impl<const Q: usize> Slab<Q> {
         let (depth, rows, columns) = image.dim();
         let (wide, high) = (columns + 6 * Q, rows + 6 * Q);
         let mut padded = vec![0.0; (planes + 6 * Q) * high * wide];
-        let inside = |at: usize, from: usize, n: usize| (at + from).saturating_sub(3 * Q).min(n - 1);
+        let inside =
+            |at: usize, from: usize, n: usize| (at + from).saturating_sub(3 * Q).min(n - 1);
         for (row, out) in padded.chunks_exact_mut(wide).enumerate() {
             let z = inside(row / high, first, depth);
             let source = image.index_axis(Axis(0), z);
@@ -108,8 +109,15 @@ impl<const Q: usize> Slab<Q> {
     }
 
     fn describe(&self, out: &mut ndarray::ArrayViewMut3<'_, u64>) {
-        let distances: Vec<Vec<f32>> =
-            edges().iter().map(|edge| widest(#[inline(always)] || self.patch_distance(edge.shift))).collect();
+        let distances: Vec<Vec<f32>> = edges()
+            .iter()
+            .map(|edge| {
+                widest(
+                    #[inline(always)]
+                    || self.patch_distance(edge.shift),
+                )
+            })
+            .collect();
         let (wide, high) = (self.columns + 2 * Q, self.rows + 2 * Q);
         for z in 0..self.planes {
             for y in 0..self.rows {
@@ -126,7 +134,10 @@ impl<const Q: usize> Slab<Q> {
                 let mut row = out.index_axis_mut(Axis(0), z);
                 let mut row = row.index_axis_mut(Axis(0), y);
                 if let Some(row) = row.as_slice_mut() {
-                    widest(#[inline(always)] || encode(&entries, row));
+                    widest(
+                        #[inline(always)]
+                        || encode(&entries, row),
+                    );
                 }
             }
         }
@@ -246,9 +257,8 @@ mod tests {
     /// The definition, voxel by voxel.
     fn slow(image: &Array3<f32>, step: isize, at: [isize; 3]) -> u64 {
         let shape = image.shape();
-        let value = |p: [isize; 3]| {
-            image[[0, 1, 2].map(|a| p[a].clamp(0, shape[a] as isize - 1) as usize)]
-        };
+        let value =
+            |p: [isize; 3]| image[[0, 1, 2].map(|a| p[a].clamp(0, shape[a] as isize - 1) as usize)];
         let distance = |from: [isize; 3], shift: [isize; 3]| {
             let mut sum = 0.0_f64;
             for z in -step..=step {
@@ -299,7 +309,8 @@ mod tests {
 
     #[test]
     fn contrast_does_not_change_a_descriptor_and_a_constant_has_one() {
-        let image = Array3::from_shape_fn((9, 9, 9), |(z, y, x)| ((z * 7 + y * 3 + x * x) % 11) as f32);
+        let image =
+            Array3::from_shape_fn((9, 9, 9), |(z, y, x)| ((z * 7 + y * 3 + x * x) % 11) as f32);
         let enhanced = image.mapv(|v| 40.0 - 2.0 * v);
         assert_eq!(describe(image.view(), 2), describe(enhanced.view(), 2));
         let flat = describe(Array3::from_elem((3, 1, 2), 7.0_f32).view(), 3);

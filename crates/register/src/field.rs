@@ -96,7 +96,9 @@ impl Field {
     /// Binomial smoothing over nodes along every axis, `times` over; borders are continued.
     pub fn smooth(&mut self, times: usize) {
         let [_, rows, columns] = self.lattice.nodes;
-        for (axis, stride) in [rows * columns, columns, 1].into_iter().enumerate().cycle().take(3 * times) {
+        for (axis, stride) in
+            [rows * columns, columns, 1].into_iter().enumerate().cycle().take(3 * times)
+        {
             let last = self.lattice.nodes[axis] - 1;
             let before = &self.nodes;
             let smoothed = (0..before.len()).into_par_iter().map(|node| {
@@ -163,9 +165,7 @@ impl Rows<'_> {
         let field = self.field;
         let (z, y) = (field.tap(0, z as f32), field.tap(1, y as f32));
         let columns = field.lattice.nodes[2];
-        let line = |z: usize, y: usize| {
-            &field.nodes[field.lattice.index([z, y, 0])..][..columns]
-        };
+        let line = |z: usize, y: usize| &field.nodes[field.lattice.index([z, y, 0])..][..columns];
         let four = [
             line(z.first, y.first),
             line(z.first, y.second),
@@ -178,10 +178,13 @@ impl Rows<'_> {
         };
         let nodes: Vec<[f32; 3]> = (0..columns).map(node).collect();
         out.clear();
-        widest(#[inline(always)] || {
-            let between = |tap: &Tap| mix(nodes[tap.first], nodes[tap.second], tap.share);
-            out.extend(self.taps.iter().map(between));
-        });
+        widest(
+            #[inline(always)]
+            || {
+                let between = |tap: &Tap| mix(nodes[tap.first], nodes[tap.second], tap.share);
+                out.extend(self.taps.iter().map(between));
+            },
+        );
     }
 }
 

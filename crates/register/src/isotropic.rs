@@ -81,7 +81,8 @@ pub fn affordable_mm(grid: &Grid, within: &[Range<usize>; 3], wanted_mm: f64) ->
 pub fn isotropic(volume: &Volume<f32>, within: &[Range<usize>; 3], spacing_mm: f64) -> Isotropic {
     let (grid, taps) = sampling(volume.grid(), within, spacing_mm);
     let part = volume.voxels().view();
-    let part = part.slice_move(ndarray::s![within[0].clone(), within[1].clone(), within[2].clone()]);
+    let part =
+        part.slice_move(ndarray::s![within[0].clone(), within[1].clone(), within[2].clone()]);
     // In the plane first: that leaves the least to do along z.
     let planes: Vec<Array3<f32>> = part
         .axis_iter(Axis(0))

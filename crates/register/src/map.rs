@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::affine::Affine;
 use crate::field::Field;
+use crate::lattice::Lattice;
 use crate::warp::trilinear;
 
 /// Hounsfield units of what the moving image does not show: air, the lowest a scanner stores.
@@ -46,8 +47,22 @@ impl Map {
 
     /// Every point lies where it lies.
     pub fn identity(fixed: &Grid) -> Map {
-        let lattice = crate::lattice::Lattice::new([1; 3], 1);
+        let lattice = Lattice::new([1; 3], 1);
         Map::new(fixed, Field::zero(lattice), &Affine::IDENTITY, fixed)
+    }
+
+    /// The map of a field given for every voxel of a grid, in C order: millimetres along x, y, z.
+    ///
+    /// # Panics
+    /// As [`Map::new`], and if there is not one displacement per voxel.
+    pub fn of_displacements(fixed: &Grid, ras_mm: &[[f32; 3]]) -> Map {
+        let own = Affine::of(fixed);
+        let Some(back) = own.inverse() else { panic!("a grid without volume") };
+        let turn = Affine { shift: [0.0; 3], ..back };
+        let voxels = |mm: &[f32; 3]| turn.map(mm.map(f64::from)).map(|v| v as f32);
+        let lattice = Lattice::new(fixed.shape(), 1);
+        let field = Field::new(lattice, ras_mm.par_iter().map(voxels).collect());
+        Map { inward: back, field, outward: own }
     }
 
     /// Where a point of the fixed image lies in the moving one; both `[x, y, z]` in mm RAS.

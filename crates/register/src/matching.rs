@@ -38,7 +38,13 @@ struct Wish {
 
 /// Improves `start` level by level; the map of the fixed grid's voxels to the moving image's.
 /// Levels whose blocks determine no plausible map change nothing.
-pub fn find(fixed: &Image, moving: &Image, start: Affine, levels: &[Level], freedom: Freedom) -> Affine {
+pub fn find(
+    fixed: &Image,
+    moving: &Image,
+    start: Affine,
+    levels: &[Level],
+    freedom: Freedom,
+) -> Affine {
     let mut map = start;
     for level in levels {
         let step = step_of(level.search.quant);

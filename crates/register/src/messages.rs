@@ -28,17 +28,10 @@ pub struct Choice {
 /// search and refined between them, `[z, y, x]`. `costs` are in the tree's order and are spent;
 /// `before` says where each place has been moved already, in labels too: neighbours are to
 /// differ little in all.
-pub fn choose(
-    tree: &Tree,
-    search: Search,
-    costs: &mut [u16],
-    before: &[[f32; 3]],
-) -> Vec<Choice> {
+pub fn choose(tree: &Tree, search: Search, costs: &mut [u16], before: &[[f32; 3]]) -> Vec<Choice> {
     let labels = search.labels();
     let bends = |child: usize, parent: usize| {
-        [0, 1, 2].map(|axis| {
-            Bend::new(search.side(), before[child][axis] - before[parent][axis])
-        })
+        [0, 1, 2].map(|axis| Bend::new(search.side(), before[child][axis] - before[parent][axis]))
     };
     for depth in tree.depths.iter().rev() {
         let (above, below) = costs.split_at_mut(depth.end * labels);
@@ -50,7 +43,10 @@ pub fn choose(
                 let heard = &below[(child - depth.end) * labels..][..labels];
                 let bends = bends(child, place);
                 let share = tree.share[child];
-                widest(#[inline(always)] || transform.add_message(heard, share, &bends, costs));
+                widest(
+                    #[inline(always)]
+                    || transform.add_message(heard, share, &bends, costs),
+                );
             }
             // From 0 on, so that shares and saturation act on differences.
             let floor = costs.iter().copied().min().unwrap_or(0);
@@ -204,10 +200,12 @@ mod tests {
                 let edges = (1..3).map(|p| {
                     let parent = tree.parent[p] as usize;
                     let (a, b) = (search.offset(labelling[p]), search.offset(labelling[parent]));
-                    (0..3).map(|c| {
-                        let apart = (a[c] - b[c]) as f32 + before[p][c] - before[parent][c];
-                        f64::from(apart * apart * UNIT)
-                    }).sum::<f64>()
+                    (0..3)
+                        .map(|c| {
+                            let apart = (a[c] - b[c]) as f32 + before[p][c] - before[parent][c];
+                            f64::from(apart * apart * UNIT)
+                        })
+                        .sum::<f64>()
                 });
                 total(labelling) as f64 / 65_536.0 + edges.sum::<f64>()
             };

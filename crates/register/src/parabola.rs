@@ -257,7 +257,8 @@ mod tests {
             for (at, value) in values.iter_mut().enumerate() {
                 let j = at / stride % side;
                 let line = |i: usize| before[at - j * stride + i * stride];
-                let cost = |i: usize| line(i).saturating_add(bends[axis].at(i as isize - j as isize));
+                let cost =
+                    |i: usize| line(i).saturating_add(bends[axis].at(i as isize - j as isize));
                 *value = (0..side).map(cost).min().unwrap();
             }
         }

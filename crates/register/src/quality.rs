@@ -32,7 +32,8 @@ pub fn jacobian(field: &Field) -> Jacobian {
             // A difference over two voxels, or over one at the border.
             let around = |at: usize, n: usize| (at.saturating_sub(1), (at + 1).min(n - 1));
             let ((z0, z1), (y0, y1)) = (around(z, depth), around(y, rows));
-            for (line, (z, y)) in lines.iter_mut().zip([(z, y), (z0, y), (z1, y), (z, y0), (z, y1)]) {
+            for (line, (z, y)) in lines.iter_mut().zip([(z, y), (z0, y), (z1, y), (z, y0), (z, y1)])
+            {
                 by_row.at(z, y, line);
             }
             for x in 0..columns {
@@ -55,8 +56,7 @@ pub fn jacobian(field: &Field) -> Jacobian {
         sums
     };
     let sums: Vec<[f64; 3]> = (0..depth).into_par_iter().map(plane).collect();
-    let [folded, sum, squares] =
-        sums.iter().fold([0.0; 3], |a, b| [0, 1, 2].map(|c| a[c] + b[c]));
+    let [folded, sum, squares] = sums.iter().fold([0.0; 3], |a, b| [0, 1, 2].map(|c| a[c] + b[c]));
     let mean = sum / count;
     Jacobian { folding: folded / count, deviation: (squares / count - mean * mean).max(0.0).sqrt() }
 }

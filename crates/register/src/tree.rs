@@ -61,7 +61,10 @@ fn differences(image: ArrayView3<'_, f32>, lattice: &Lattice, axis: usize) -> Ve
         for (x, out) in out.iter_mut().enumerate() {
             let place = [line / rows, line % rows, x];
             if place[axis] + 1 < lattice.nodes[axis] {
-                *out = widest(#[inline(always)] || block_difference(voxels, lattice, place, axis));
+                *out = widest(
+                    #[inline(always)]
+                    || block_difference(voxels, lattice, place, axis),
+                );
             }
         }
     });

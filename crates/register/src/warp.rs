@@ -35,10 +35,16 @@ impl Image {
         let planes = voxels.axis_iter_mut(Axis(0)).into_par_iter();
         let planes = planes.zip(seen.axis_iter_mut(Axis(0))).enumerate();
         planes.for_each_init(Vec::new, |row: &mut Vec<[f32; 3]>, (z, (mut voxels, mut seen))| {
-            for (y, (mut out, mut seen)) in voxels.outer_iter_mut().zip(seen.outer_iter_mut()).enumerate() {
+            for (y, (mut out, mut seen)) in
+                voxels.outer_iter_mut().zip(seen.outer_iter_mut()).enumerate()
+            {
                 rows.at(z, y, row);
                 for (x, u) in row.iter().enumerate() {
-                    let p = [z as f64 + f64::from(u[0]), y as f64 + f64::from(u[1]), x as f64 + f64::from(u[2])];
+                    let p = [
+                        z as f64 + f64::from(u[0]),
+                        y as f64 + f64::from(u[1]),
+                        x as f64 + f64::from(u[2]),
+                    ];
                     let at = affine.map(p);
                     (out[x], seen[x]) = self.sample(at);
                 }
@@ -53,9 +59,10 @@ impl Image {
         let shape = self.voxels.shape();
         let inside = (0..3).all(|a| at[a] >= -0.5 && at[a] <= shape[a] as f64 - 0.5);
         let value = trilinear(&self.voxels, at);
-        let seen = inside && self.seen.as_ref().is_none_or(|seen| {
-            seen[[0, 1, 2].map(|a| at[a].round().clamp(0.0, shape[a] as f64 - 1.0) as usize)]
-        });
+        let seen = inside
+            && self.seen.as_ref().is_none_or(|seen| {
+                seen[[0, 1, 2].map(|a| at[a].round().clamp(0.0, shape[a] as f64 - 1.0) as usize)]
+            });
         (value, seen)
     }
 }

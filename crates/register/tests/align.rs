@@ -17,7 +17,10 @@ fn phantom(seed: u64) -> Source {
     let patient = generate(seed, Case::Malignant, Setting::Venous, size);
     let volume = &patient.phases[0].1;
     let liver = patient.truth.voxels().mapv(|l| (1..=8).contains(&l));
-    Source { volume: Volume::new(Arc::clone(volume.grid()), volume.voxels().mapv(f32::from)), liver }
+    Source {
+        volume: Volume::new(Arc::clone(volume.grid()), volume.voxels().mapv(f32::from)),
+        liver,
+    }
 }
 
 fn how(moving_slice_mm: f64) -> How {
@@ -117,7 +120,8 @@ fn bad_input_is_refused_by_name() {
     let code = |fixed: &Volume<f32>, moving: &Volume<f32>| one(fixed, moving).unwrap_err().code();
     let slice = volume([1, 20, 20], [0.0; 3], textured);
     let flat = volume([9, 20, 20], [0.0; 3], |_| 40.0);
-    let broken = volume([9, 20, 20], [0.0; 3], |at| if at == [3, 3, 3] { f32::NAN } else { textured(at) });
+    let broken =
+        volume([9, 20, 20], [0.0; 3], |at| if at == [3, 3, 3] { f32::NAN } else { textured(at) });
     let far = volume([9, 20, 20], [500.0, 0.0, 0.0], textured);
     let long = volume([2, 2, 10_000], [0.0; 3], textured);
     assert_eq!(code(&slice, &good), "one_slice");

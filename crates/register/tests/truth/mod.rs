@@ -133,13 +133,25 @@ pub const DELAYED: Contrast =
     &[(-30.0, -30.0), (20.0, 20.0), (70.0, 65.0), (110.0, 92.0), (170.0, 125.0), (900.0, 855.0)];
 /// Bright vessels, a dull liver.
 pub const ARTERIAL: Contrast = &[
-    (-30.0, -30.0), (20.0, 20.0), (70.0, 60.0), (110.0, 70.0), (140.0, 110.0), (170.0, 230.0),
-    (300.0, 380.0), (900.0, 900.0),
+    (-30.0, -30.0),
+    (20.0, 20.0),
+    (70.0, 60.0),
+    (110.0, 70.0),
+    (140.0, 110.0),
+    (170.0, 230.0),
+    (300.0, 380.0),
+    (900.0, 900.0),
 ];
 /// No contrast: vessels darker than the liver, the liver nearly without texture.
 pub const NATIVE: Contrast = &[
-    (-30.0, -30.0), (20.0, 18.0), (70.0, 50.0), (110.0, 60.0), (150.0, 44.0), (250.0, 60.0),
-    (500.0, 300.0), (900.0, 800.0),
+    (-30.0, -30.0),
+    (20.0, 18.0),
+    (70.0, 50.0),
+    (110.0, 60.0),
+    (150.0, 44.0),
+    (250.0, 60.0),
+    (500.0, 300.0),
+    (900.0, 800.0),
 ];
 
 /// How a pair is made.
@@ -167,7 +179,6 @@ pub struct Pair {
     pub fixed: Volume<f32>,
     /// Deformed, enhanced otherwise.
     pub moving: Volume<f32>,
-    origin: [f64; 3],
     motion: Motion,
     points: Vec<[f64; 3]>,
 }
@@ -188,20 +199,38 @@ impl Pair {
         let fixed = scan(spacing(how.fixed_slice_mm), None, VENOUS, 2 * seed + 1_000);
         let moving =
             scan(spacing(how.moving_slice_mm), Some(&motion), how.contrast, 2 * seed + 1_001);
-        Pair { fixed, moving, origin: ORIGIN, motion, points: liver_points(source) }
+        let mut pair = Pair { fixed, moving, motion, points: liver_points(source) };
+        pair.keep_what_both_show(source.size_mm());
+        pair
+    }
+
+    /// Nobody can say where a point lies that has left the moving image.
+    fn keep_what_both_show(&mut self, size_mm: [f64; 3]) {
+        let shown = |p: &[f64; 3]| {
+            let u = self.motion.inverse_at(*p);
+            (0..3).all(|c| (0.0..=size_mm[c]).contains(&(p[c] + u[c])))
+        };
+        let points = std::mem::take(&mut self.points);
+        self.points = points.into_iter().filter(shown).collect();
+    }
+
+    /// Points of the liver and where they went, `[x, y, z]` in mm RAS.
+    pub fn truth(&self) -> impl Iterator<Item = ([f64; 3], [f64; 3])> {
+        // Grid::axial runs along RAS, so x, y, z of a point are its axes backwards.
+        let ras = |p: [f64; 3]| [0, 1, 2].map(|c| p[2 - c] + ORIGIN[c]);
+        self.points.iter().map(move |p| {
+            let u = self.motion.inverse_at(*p);
+            (ras(*p), ras([0, 1, 2].map(|c| p[c] + u[c])))
+        })
     }
 
     /// How far the points of the liver are from where they are said to be, in mm; sorted.
-    pub fn errors_mm(&self, to: impl Fn([f64; 3]) -> [f64; 3] + Sync) -> Vec<f64> {
-        let error = |p: &[f64; 3]| {
-            let u = self.motion.inverse_at(*p);
-            // Grid::axial runs along RAS, so x, y, z of a point are its axes backwards.
-            let ras = |p: [f64; 3]| [0, 1, 2].map(|c| p[2 - c] + self.origin[c]);
-            let q = to(ras(*p));
-            let truth = ras([0, 1, 2].map(|c| p[c] + u[c]));
+    pub fn errors_mm(&self, to: impl Fn([f64; 3]) -> [f64; 3]) -> Vec<f64> {
+        let error = |(at, truth): ([f64; 3], [f64; 3])| {
+            let q = to(at);
             (0..3).map(|c| (q[c] - truth[c]).powi(2)).sum::<f64>().sqrt()
         };
-        let mut errors: Vec<f64> = self.points.par_iter().map(error).collect();
+        let mut errors: Vec<f64> = self.truth().map(error).collect();
         errors.sort_by(f64::total_cmp);
         errors
     }
@@ -220,7 +249,9 @@ fn liver_points(source: &Source) -> Vec<[f64; 3]> {
     let voxels = source.liver.iter().filter(|on| **on).count();
     let every = (voxels / 2_000).max(1);
     let inside = source.liver.indexed_iter().filter(|(_, on)| **on).step_by(every);
-    inside.map(|((z, y, x), _)| [z as f64 * spacing[0], y as f64 * spacing[1], x as f64 * spacing[2]]).collect()
+    inside
+        .map(|((z, y, x), _)| [z as f64 * spacing[0], y as f64 * spacing[1], x as f64 * spacing[2]])
+        .collect()
 }
 
 struct Scan<'a> {
@@ -239,8 +270,8 @@ impl Scan<'_> {
     /// A voxel is the mean over its width and thickness.
     fn of(&self, source: &Source) -> Array3<f32> {
         let spacing = source.volume.grid().spacing_mm();
-        let parts = [0, 1, 2]
-            .map(|a| ((self.spacing_mm[a] / spacing[a]).round() as usize).clamp(1, 5));
+        let parts =
+            [0, 1, 2].map(|a| ((self.spacing_mm[a] / spacing[a]).round() as usize).clamp(1, 5));
         let mut out = Array3::<f32>::zeros(self.shape(source));
         out.outer_iter_mut().into_par_iter().enumerate().for_each(|(z, mut plane)| {
             let mut draw = Draw::new(self.seed ^ (z as u64) << 32);
@@ -249,7 +280,8 @@ impl Scan<'_> {
                 let v = self.motion.map_or([0.0; 3], |motion| motion.at(middle));
                 let mut sum = 0.0;
                 for part in 0..parts.iter().product::<usize>() {
-                    let i = [part / (parts[1] * parts[2]), part / parts[2] % parts[1], part % parts[2]];
+                    let i =
+                        [part / (parts[1] * parts[2]), part / parts[2] % parts[1], part % parts[2]];
                     let within = |a: usize| (i[a] as f64 + 0.5) / parts[a] as f64 - 0.5;
                     let q = [0, 1, 2].map(|a| middle[a] + within(a) * self.spacing_mm[a] + v[a]);
                     sum += enhanced(source.at(q), self.contrast);
