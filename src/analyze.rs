@@ -23,7 +23,7 @@ use hepalert_engines::backend::Runtime;
 use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
-use hepalert_study::digest::Digest;
+use hepalert_study::digest::{Digest, hex};
 use hepalert_study::files::Confidence;
 use hepalert_study::study::{AlignedStudy, Back, Phase, Setting};
 use hepalert_voxels::volume::Orientation;
@@ -167,36 +167,6 @@ impl Analyzer {
             test(Role::Reclassify, engine.as_mut(), &golden)?;
         }
         Ok(words.join("; "))
-    }
-
-    /// The sets of phases that bundles take, best first.
-    ///
-    /// # Errors
-    /// [`EngineError`] of a bundle that cannot be opened.
-    pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
-        let phases = |folder: &PathBuf| Ok(Bundle::open(folder)?.phases().to_vec());
-        let mut sets: Vec<Vec<Phase>> = bundles.iter().map(phases).collect::<Result<_, _>>()?;
-        sets.sort_by_key(|phases| std::cmp::Reverse(align::worth(phases)));
-        Ok(sets)
-    }
-
-    /// What was done with each phase, and what of that lowers the trust in the result.
-    fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment]) {
-        for alignment in alignments {
-            let code = alignment.phase.code();
-            let mut flag = |raised: bool, what: &str| {
-                if raised {
-                    report.quality.push(format!("phase_{code}_{what}"));
-                }
-            };
-            flag(alignment.method() == "rigid", "aligned_rigidly");
-            flag(alignment.is_incomplete(), "incomplete");
-            if let Some(record) =
-                report.phases.iter_mut().find(|record| record.phase == alignment.phase)
-            {
-                record.alignment = Some(AlignmentRecord::of(alignment));
-            }
-        }
     }
 
     /// SHA-256 over everything that determines results besides the input.
@@ -458,6 +428,36 @@ impl Analyzer {
                 precision: role.precision(self.settings.runtime.precision),
             })
             .collect()
+    }
+}
+
+/// The sets of phases that bundles take, best first.
+///
+/// # Errors
+/// [`EngineError`] of a bundle that cannot be opened.
+pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
+    let phases = |folder: &PathBuf| Ok(Bundle::open(folder)?.phases().to_vec());
+    let mut sets: Vec<Vec<Phase>> = bundles.iter().map(phases).collect::<Result<_, _>>()?;
+    sets.sort_by_key(|phases| std::cmp::Reverse(align::worth(phases)));
+    Ok(sets)
+}
+
+/// What was done with each phase, and what of that lowers the trust in the result.
+fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment]) {
+    for alignment in alignments {
+        let code = alignment.phase.code();
+        let mut flag = |raised: bool, what: &str| {
+            if raised {
+                report.quality.push(format!("phase_{code}_{what}"));
+            }
+        };
+        flag(alignment.method() == "rigid", "aligned_rigidly");
+        flag(alignment.is_incomplete(), "incomplete");
+        if let Some(record) =
+            report.phases.iter_mut().find(|record| record.phase == alignment.phase)
+        {
+            record.alignment = Some(AlignmentRecord::of(alignment));
+        }
     }
 }
 

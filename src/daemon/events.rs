@@ -89,13 +89,12 @@ pub fn finished(
         moments.notified,
     )?;
     identity.pipeline_fingerprint.clone_from(&report.pipeline.fingerprint);
-    let findings = findings(job, report, link, moments)?;
+    let findings = findings(report, link, moments)?;
     let drafts = findings.events(&identity, earlier, moments.notified)?;
     Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
 }
 
 fn findings(
-    job: &Job,
     report: &Report,
     link: Option<Link>,
     moments: Moments,
