@@ -209,7 +209,7 @@ impl Default for Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),
-            backend: Backend::Tract,
+            backend: Backend::Native,
             precision: Precision::F32,
             threads: 0,
             batch: 1,
