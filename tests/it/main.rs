@@ -14,6 +14,7 @@ mod openvino;
 mod phantom;
 mod publish;
 mod reclassify;
+mod register;
 mod segment;
 mod store;
 mod support;
