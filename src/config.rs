@@ -82,6 +82,8 @@ pub struct Gate {
 pub struct Engine {
     /// Folder of the engine bundle.
     pub bundle: PathBuf,
+    /// Bundles for studies that lack a phase of the first, or of which one cannot be aligned.
+    pub others: Vec<PathBuf>,
     /// What runs the networks.
     pub backend: Backend,
     /// The numbers they are computed in.
@@ -206,6 +208,7 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
+            others: Vec::new(),
             backend: Backend::Native,
             precision: Precision::F32,
             threads: 0,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure};
 use crate::analyze::Settings;
 use crate::intake::{GateParams, Refusal};
+use hepalert_cascade::align;
 use hepalert_cascade::reclassify::{self, Schemes};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
@@ -47,6 +48,10 @@ pub struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
     pub engine: Option<PathBuf>,
+    /// Further bundle, for a study that lacks a phase of the first or of which one cannot be
+    /// aligned; may be given several times.
+    #[arg(long)]
+    pub other_engine: Vec<PathBuf>,
     /// What runs the networks.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
@@ -85,6 +90,8 @@ impl EngineArgs {
         }
         Ok(Settings {
             bundle,
+            others: self.other_engine.clone(),
+            alignment: align::Rules::default(),
             runtime: self.runtime.runtime(),
             high_gain: self.high_gain,
             reclassify: reclassify::Params {

@@ -19,6 +19,7 @@ pub mod match_lesions;
 pub mod phantom;
 pub mod queue;
 pub mod reclassify;
+pub mod register;
 pub mod run;
 pub mod segment;
 pub mod shell;
@@ -73,6 +74,8 @@ pub enum Command {
     Queue(queue::Args),
     /// The third stage alone, on a given label map.
     Reclassify(reclassify::Args),
+    /// Bring one image onto another, with its labels and points.
+    Register(register::Args),
     /// Run the daemon.
     Run(run::Args),
     /// The first stage alone.
@@ -114,6 +117,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Man(args) => shell::man(&args, &ui),
         Command::Queue(args) => queue::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),
+        Command::Register(args) => register::run(&args, &ui),
         Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),

@@ -135,8 +135,8 @@ fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
         AnalyzeError::Refused(refusal) => {
             Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
         }
-        AnalyzeError::NotAligned(error) => {
-            Reply::Refused { code: "phases_not_aligned".to_owned(), detail: error.to_string() }
+        AnalyzeError::Align(error) => {
+            Reply::Refused { code: error.code().to_owned(), detail: error.to_string() }
         }
         // An engine that was loaded and tested fails on this study: the study is tried again
         // and then put aside, the queue goes on.

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::intake::GateParams;
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
+use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
@@ -78,6 +79,8 @@ pub fn analysis_settings(config: &Config) -> Settings {
     let engine = &config.engine;
     Settings {
         bundle: engine.bundle.clone(),
+        others: engine.others.clone(),
+        alignment: align::Rules::default(),
         runtime: Runtime {
             backend: engine.backend,
             precision: engine.precision,

@@ -41,6 +41,8 @@ pub struct AssembleParams {
     pub root: PathBuf,
     /// The phases that the engine takes.
     pub expected: Vec<Phase>,
+    /// The phases of other engines, best first: for a study that is closed without them all.
+    pub instead: Vec<Vec<Phase>>,
     /// The site's names of phases.
     pub rules: PhaseRules,
     /// Without a new file for this long, a study is complete.
@@ -59,6 +61,7 @@ impl AssembleParams {
         AssembleParams {
             root: root.into(),
             expected: expected.to_vec(),
+            instead: Vec::new(),
             rules: PhaseRules::default(),
             quiet_s: 120.0,
             phase_quiet_s: 30.0,

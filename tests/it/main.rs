@@ -15,6 +15,7 @@ mod phantom;
 mod publish;
 mod reading;
 mod reclassify;
+mod register;
 mod segment;
 mod store;
 mod support;

@@ -184,9 +184,9 @@ fn check_id(id: &str) -> Result<(), String> {
 
 fn setting_of(phases: &[String]) -> Result<Setting, String> {
     let known: Option<Vec<Phase>> = phases.iter().map(|code| Phase::from_code(code)).collect();
-    known
-        .and_then(|phases| Setting::of_phases(&phases))
-        .ok_or_else(|| format!("phases {phases:?} are not one of [nc], [vp] or [nc, ap, vp, dp]"))
+    known.and_then(|phases| Setting::of_phases(&phases)).ok_or_else(|| {
+        format!("phases {phases:?} are not [nc], [vp] or several of nc, ap, vp, dp in this order")
+    })
 }
 
 fn orientation(name: &str) -> Result<Orientation, String> {

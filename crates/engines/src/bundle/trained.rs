@@ -98,10 +98,7 @@ mod tests {
         assert_eq!(outside([5.05, 0.8, 0.8]), [], "a header rounds");
         assert_eq!(outside([10.0, 0.8, 0.8]), [Untrained::SliceSpacing]);
         assert_eq!(outside([0.6, 0.8, 0.8]), [Untrained::SliceSpacing]);
-        assert_eq!(
-            outside([5.0, 1.2, 1.2]),
-            [Untrained::PixelSpacing, Untrained::FieldOfView]
-        );
+        assert_eq!(outside([5.0, 1.2, 1.2]), [Untrained::PixelSpacing, Untrained::FieldOfView]);
         assert_eq!(TrainedFor::default().untrained([1, 1, 1], [99.0; 3]), []);
         assert!(limits.check().is_ok());
         let upside_down = TrainedFor { slice_mm: Some([5.0, 2.0]), ..limits };
