@@ -34,6 +34,11 @@ impl RuntimeArgs {
     }
 }
 
+/// What a study may take unless said otherwise: as the daemon.
+pub(super) fn memory_mib() -> u64 {
+    crate::config::Engine::default().memory_budget_mib
+}
+
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
 pub(super) fn user_cache() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
@@ -65,7 +70,7 @@ pub struct EngineArgs {
     #[arg(long)]
     pub skip_air: bool,
     /// Memory that the first stage may take, in MiB.
-    #[arg(long, default_value_t = 2048)]
+    #[arg(long, default_value_t = memory_mib())]
     pub memory_mib: u64,
 }
 

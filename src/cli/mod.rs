@@ -88,7 +88,7 @@ pub enum Command {
     SupportBundle(support_bundle::Args),
     /// The inference process, started by the daemon.
     #[command(hide = true)]
-    Worker(worker::Args),
+    Worker,
 }
 
 /// Runs one command.
@@ -120,6 +120,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
-        Command::Worker(args) => worker::run(&args),
+        Command::Worker => worker::run(),
     }
 }

@@ -26,7 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.config)?;
     logger::install().map_err(Failure::failed)?;
-    daemon::run(config, &args.config).map_err(Failure::failed)
+    daemon::run(config).map_err(Failure::failed)
 }
 
 /// Reads a configuration for a command.

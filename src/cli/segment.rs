@@ -52,9 +52,8 @@ pub struct Args {
     /// the same labels, sooner where there is much air.
     #[arg(long)]
     skip_air: bool,
-    /// Memory that the first stage may take, in MiB: twice what four phases of 512 x 512 x 200
-    /// need.
-    #[arg(long, default_value_t = 8192)]
+    /// Memory that the first stage may take, in MiB; four phases of 512 x 512 x 200 need 4096.
+    #[arg(long, default_value_t = super::engines::memory_mib())]
     memory_mib: u64,
     #[command(flatten)]
     runtime: RuntimeArgs,

@@ -115,11 +115,9 @@ impl Keeper {
     }
 
     fn look(&mut self, shared: &Shared) -> Result<(), SlotsError> {
-        let folder = &shared.config.engine.update_folder;
         let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-        if folder.as_os_str().is_empty() || !due {
-            return Ok(());
-        }
+        let folder = shared.config.engine.update_folder.as_ref().filter(|_| due);
+        let Some(folder) = folder else { return Ok(()) };
         self.looked = Some(Instant::now());
         match Measure::of(&shared.config, shared.engine().map(|engine| engine.setting)) {
             Ok(measure) => self.updates.look(folder, &self.slots, &measure)?,

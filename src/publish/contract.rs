@@ -379,28 +379,34 @@ pub fn check_base(text: &str) -> Result<(), ContractError> {
     }
 }
 
+/// The names of all schemas.
+pub const SCHEMAS: [&str; 11] = [
+    "study", "result", "alert", "engine", "audit", "status", "info", "health", "worklist",
+    "command", "reply",
+];
+
 /// The schema of every message, by name; the files under `config/schemas` are these.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
-    vec![
-        ("study", schema_for!(Envelope<StudyEvent>)),
-        ("result", schema_for!(Envelope<Findings>)),
-        ("alert", schema_for!(Envelope<Findings>)),
-        ("engine", schema_for!(Envelope<EngineEvent>)),
-        ("audit", schema_for!(Envelope<AuditEvent>)),
-        ("status", schema_for!(Status)),
-        ("info", schema_for!(Info)),
-        ("health", schema_for!(Health)),
-        ("worklist", schema_for!(Worklist)),
-        ("command", schema_for!(Command)),
-        ("reply", schema_for!(Reply)),
-    ]
-    .into_iter()
-    .map(|(name, mut schema)| {
-        schema.insert("$id".to_owned(), schema_id(name).into());
-        schema.insert("title".to_owned(), format!("hepalert {name} {VERSION}").into());
-        (name, schema)
-    })
-    .collect()
+    let schemas = [
+        schema_for!(Envelope<StudyEvent>),
+        schema_for!(Envelope<Findings>),
+        schema_for!(Envelope<Findings>),
+        schema_for!(Envelope<EngineEvent>),
+        schema_for!(Envelope<AuditEvent>),
+        schema_for!(Status),
+        schema_for!(Info),
+        schema_for!(Health),
+        schema_for!(Worklist),
+        schema_for!(Command),
+        schema_for!(Reply),
+    ];
+    std::iter::zip(SCHEMAS, schemas)
+        .map(|(name, mut schema)| {
+            schema.insert("$id".to_owned(), schema_id(name).into());
+            schema.insert("title".to_owned(), format!("hepalert {name} {VERSION}").into());
+            (name, schema)
+        })
+        .collect()
 }
 
 #[cfg(test)]

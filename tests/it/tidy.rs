@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 7] = [
     &["main"],
     &["cli"],
     &["daemon"],
-    &["analyze"],
+    &["analyze", "codes"],
     &["intake", "store", "publish", "report", "worker", "web", "config", "pipeline", "study"],
     &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
     &["volume"],

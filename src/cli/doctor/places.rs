@@ -288,9 +288,8 @@ pub fn look_at_account(
         config.device.site_key_file.clone(),
     ];
     let mqtt = &config.mqtt;
-    needed.extend(
-        [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file].map(Clone::clone),
-    );
+    let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
+    needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());
     let bar = |path: &PathBuf| account.barred(path).map(|at| (path.clone(), at));
     let mut barred: Vec<_> = needed.iter().filter_map(bar).collect();

@@ -88,9 +88,7 @@ fn versions(machine: &Machine) -> Value {
 
 /// The merged configuration. Passwords and keys are in files of their own, which stay here.
 fn configuration(mut config: Config) -> Result<Vec<u8>, Failure> {
-    if !config.mqtt.username.is_empty() {
-        "(left out)".clone_into(&mut config.mqtt.username);
-    }
+    config.mqtt.username = config.mqtt.username.map(|_| "(left out)".to_owned());
     Ok(toml::to_string(&config).map_err(Failure::failed)?.into_bytes())
 }
 
