@@ -15,7 +15,7 @@ use super::Failure;
 use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
-use hepalert_voxels::volume::{LabelMap, Volume};
+use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 
 /// A phase and the file that holds it, as `vp=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,8 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
         .map_err(|error| Failure::refused("phases_not_aligned", error))
 }
 
-/// Reads a label map and lays it on the grid of the images, which it must match.
+/// Reads a label map and lays it on the grid of the images, which it must match but for the
+/// order in which its axes are stored.
 ///
 /// # Errors
 /// Refused with the reason code of the format, `unreadable` or `geometry_mismatch`.
@@ -107,6 +108,8 @@ pub fn read_label_file(
     study: &AlignedStudy,
 ) -> Result<LabelMap, Failure> {
     let labels = read_labels(&read_bytes(path)?).map_err(|error| damaged(path, error))?;
+    let axes = Axes::to(Orientation::of(study.grid()), labels.grid());
+    let labels = axes.turn_volume(labels);
     if !study.grid().matches(labels.grid()) {
         let reason = "it does not lie on the grid of the images; resample it to the image first";
         return Err(Failure::refused("geometry_mismatch", anyhow!("{}: {reason}", path.display())));

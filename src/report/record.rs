@@ -8,20 +8,20 @@ use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
 use hepalert_cascade::verdict::Verdict;
 use hepalert_study::anatomy::Lesion;
-use hepalert_study::study::Phase;
+use hepalert_study::study::{Back, Phase};
 
 /// Largest part of a metre, litre or unit that a report tells apart: figures are rounded to
 /// this many decimals so that they read well; voxels are coarser.
 const DECIMALS: i32 = 4;
 
-/// The kept lesions, numbered as in `lesions.nii.gz`.
-pub fn kept(findings: &Findings) -> Vec<LesionRecord> {
-    findings.kept.iter().map(|finding| record(finding, finding.detection.id)).collect()
+/// The kept lesions, numbered as in `lesions.nii.gz`, boxes in the input's order of voxels.
+pub fn kept(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
+    findings.kept.iter().map(|finding| record(finding, finding.detection.id, back)).collect()
 }
 
 /// The discarded lesions; they have no number.
-pub fn discarded(findings: &Findings) -> Vec<LesionRecord> {
-    findings.discarded.iter().map(|finding| record(finding, 0)).collect()
+pub fn discarded(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
+    findings.discarded.iter().map(|finding| record(finding, 0, back)).collect()
 }
 
 /// The classes of both views.
@@ -33,7 +33,7 @@ pub fn classes(verdict: &Verdict) -> PatientClasses {
     PatientClasses { base: verdict.base(), high: verdict.high(), joint }
 }
 
-fn record(finding: &Finding, id: u32) -> LesionRecord {
+fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
     let Finding { detection, measured, judged, view } = finding;
     let score = measured.score.map_or([0.0; 2], |score| [score.mean, f64::from(score.max)]);
     LesionRecord {
@@ -44,7 +44,7 @@ fn record(finding: &Finding, id: u32) -> LesionRecord {
         max_diameter_mm: rounded(measured.max_diameter_mm),
         max_axial_diameter_mm: rounded(measured.axial_diameter_mm),
         centre_ras_mm: measured.centre_ras_mm.map(rounded),
-        bbox_zyx: [detection.region.lo, detection.region.hi],
+        bbox_zyx: back.region([detection.region.lo, detection.region.hi]),
         mean_hu: mean_hu(measured),
         surface_distance_mm: measured.liver_surface_mm.map(rounded),
         lesion_score: score.map(rounded),

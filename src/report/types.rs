@@ -194,6 +194,10 @@ where
 pub struct InputRecord {
     /// SHA-256 over the content of all files, independent of names and order.
     pub fingerprint: String,
+    /// SHA-256 over the voxels in whole HU, in the engine's orientation: the same for the same
+    /// images as DICOM or NIfTI, in any order of storage. Reports of before do not say.
+    #[serde(default)]
+    pub content_sha256: String,
     /// Voxels `[z, y, x]`.
     pub shape: [usize; 3],
     /// Millimetres `[z, y, x]`.

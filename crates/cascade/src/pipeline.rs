@@ -21,6 +21,10 @@ pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
 
+pub mod situs;
+#[cfg(test)]
+mod storage_tests;
+
 /// The two networks. A bundle may lack the second: then no lesion is judged again.
 pub struct Networks<'a> {
     /// How the first network wants its input.

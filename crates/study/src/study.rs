@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::{all, displayed_by_name};
-use hepalert_voxels::volume::{Grid, Volume};
+use hepalert_voxels::volume::{Axes, Grid, Orientation, Volume};
 
 /// Names a study without naming the patient: 32 lower-case hex digits (128 bits of
 /// HMAC-SHA256 of the study UID under the site key).
@@ -166,6 +166,70 @@ pub struct Study {
     pub phases: BTreeMap<Phase, Volume<f32>>,
 }
 
+/// How a study was stored before it was brought into the orientation an engine wants.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    turned: Vec<(Axes, Arc<Grid>)>,
+}
+
+/// The way of one grid from the engine's orientation back to the order of storage.
+#[derive(Debug, Clone)]
+pub struct Back {
+    axes: Axes,
+    used: [usize; 3],
+    grid: Arc<Grid>,
+}
+
+impl Study {
+    /// The study with the axes of all phases in one orientation, and the way back. No voxel
+    /// changes its value. `None` leaves them as they are stored.
+    pub fn brought_into(self, orientation: Option<Orientation>) -> (Study, Stored) {
+        let Study { key, phases } = self;
+        let mut turned = Vec::with_capacity(phases.len());
+        let phases = phases.into_iter().map(|(phase, volume)| {
+            let wanted = orientation.map(|wanted| Axes::to(wanted, volume.grid()));
+            let axes = wanted.unwrap_or(Axes::STORED);
+            turned.push((axes, Arc::clone(volume.grid())));
+            (phase, axes.turn_volume(volume))
+        });
+        let phases = phases.collect();
+        (Study { key, phases }, Stored { turned })
+    }
+}
+
+impl Stored {
+    /// The way back for the grid that a study is analysed on: one of its phases', or a new one,
+    /// which stays as it is.
+    pub fn back(&self, used: &Arc<Grid>) -> Back {
+        let mut phases = self.turned.iter();
+        let found = phases.find(|(axes, stored)| axes.grid(stored).matches(used));
+        match found {
+            Some((axes, stored)) => {
+                Back { axes: axes.inverse(), used: used.shape(), grid: Arc::clone(stored) }
+            }
+            None => Back { axes: Axes::STORED, used: used.shape(), grid: Arc::clone(used) },
+        }
+    }
+}
+
+impl Back {
+    /// The grid as it was stored.
+    pub fn grid(&self) -> &Arc<Grid> {
+        &self.grid
+    }
+
+    /// A volume in the order of storage.
+    pub fn volume<T: Copy + Send + Sync>(&self, used: Volume<T>) -> Volume<T> {
+        let voxels = self.axes.turn(used.into_voxels());
+        Volume::new(Arc::clone(&self.grid), voxels)
+    }
+
+    /// A half-open box `[z, y, x]` in the order of storage.
+    pub fn region(&self, used: [[usize; 3]; 2]) -> [[usize; 3]; 2] {
+        self.axes.turn_box(self.used, used)
+    }
+}
+
 /// An examination whose phases share one grid, in channel order.
 #[derive(Debug)]
 pub struct AlignedStudy {
@@ -203,6 +267,20 @@ impl AlignedStudy {
         }
         assert!(!aligned.is_empty(), "a study is aligned over at least one phase");
         Ok(AlignedStudy { key, phases: aligned })
+    }
+
+    /// The study in an orientation, and the way back.
+    pub fn brought_into(self, orientation: Option<Orientation>) -> (AlignedStudy, Back) {
+        let AlignedStudy { key, phases } = self;
+        let study = Study { key, phases: phases.into_iter().collect() };
+        let wanted: Vec<Phase> = study.phases.keys().copied().collect();
+        let (study, stored) = study.brought_into(orientation);
+        let Study { key, mut phases } = study;
+        let phases: Vec<(Phase, Volume<f32>)> =
+            wanted.into_iter().filter_map(|phase| phases.remove_entry(&phase)).collect();
+        let study = AlignedStudy { key, phases };
+        let back = stored.back(study.grid());
+        (study, back)
     }
 
     /// The study's key.

@@ -24,7 +24,7 @@ pub use folds::MeanOfFolds;
 pub use lesion::{Candidate, Carried};
 pub use prepared::{PrepareError, Prepared, Sampling};
 pub use region::{LIVER_CLASS, LiverRegion};
-pub use seed::{Seed, patch_generator, study_seed};
+pub use seed::{Seed, content, patch_generator, study_seed};
 pub use shuffle::{Patch, Scheme, draw};
 pub use stage::{Cache, reclassify};
 
