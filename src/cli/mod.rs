@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 pub mod analyze;
 pub mod demo;
 pub mod detect;
-pub mod doctor;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
@@ -24,11 +23,10 @@ pub mod segment;
 pub mod shell;
 pub mod shuffle;
 pub mod study_files;
-pub mod support_bundle;
-pub mod ui;
 pub mod worker;
 
-pub use ui::{Exit, Failure, Ui};
+pub use crate::ui::{Exit, Failure, Ui};
+use crate::{doctor, support_bundle};
 
 /// Suspected liver lesions from a CT export folder, published over MQTT. Triage aid, not a
 /// diagnosis.

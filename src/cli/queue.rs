@@ -195,7 +195,7 @@ fn jobs_of(store: &Store, key: &StudyKey) -> Result<Vec<Job>, Failure> {
 
 fn open(config: &std::path::Path) -> Result<Store, Failure> {
     let config = super::run::read(config)?;
-    let file = config.store.folder.join("hepalert.sqlite");
+    let file = config.store.database();
     if !file.is_file() {
         let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
         return Err(Failure::new(Exit::Failed, error));

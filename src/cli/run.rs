@@ -9,7 +9,7 @@ use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
 use crate::daemon;
 use crate::publish::mqtt;
-use hepalert_engines::bundle::Bundle;
+use hepalert_bundles::Bundle;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

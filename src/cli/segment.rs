@@ -15,10 +15,10 @@ use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::intake::reasons::RejectCode;
+use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     AirTiles, LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
-use hepalert_engines::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::largest::keep_largest;
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};

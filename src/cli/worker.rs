@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::intake::StudyFiles;
 use crate::worker::{Reply, Request};
+use hepalert_bundles::slots::engine_code;
 use hepalert_engines::EngineError;
-use hepalert_engines::slots::engine_code;
 
 /// A configuration is a few KiB.
 const MAX_SETTINGS_BYTES: u64 = 1 << 20;

@@ -306,6 +306,28 @@ pub enum ConfigError {
     },
 }
 
+impl Store {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("hepalert.sqlite")
+    }
+
+    /// Folder of the results.
+    pub fn results(&self) -> PathBuf {
+        self.folder.join("results")
+    }
+
+    /// Folder of one result: a study of one revision.
+    pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
+        self.results().join(format!("{study_key}-r{revision}"))
+    }
+
+    /// Folder of what was refused, and why.
+    pub fn quarantine(&self) -> PathBuf {
+        self.folder.join("quarantine")
+    }
+}
+
 /// A value that cannot work.
 struct Fault {
     key: &'static str,

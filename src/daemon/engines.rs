@@ -17,9 +17,9 @@ use super::shared::{EngineFacts, Part, Shared};
 use super::updates::Updates;
 use super::{ENGINE_RETRY, telling};
 use crate::worker::{Outcome, Reply, Request, Worker};
+use hepalert_bundles::Bundle;
+use hepalert_bundles::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 use hepalert_engines::EngineError;
-use hepalert_engines::bundle::Bundle;
-use hepalert_engines::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 
 /// How often the update folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -152,7 +152,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     let folder = config.store.folder.clone();
     let failed = |reason| DaemonError::File { path: folder.clone(), reason };
     fs::create_dir_all(&folder).map_err(failed)?;
-    let opened = Store::open(&folder.join("hepalert.sqlite"), Timestamp::now())?;
+    let opened = Store::open(&config.store.database(), Timestamp::now())?;
     if let Some(aside) = &opened.set_aside {
         error!("the store was damaged and set aside: {}", aside.display());
     }
@@ -160,7 +160,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     if !started.requeued.is_empty() {
         warn!("{} studies were under way when the last run ended", started.requeued.len());
     }
-    sweep_drafts(&folder.join("results"));
+    sweep_drafts(&config.store.results());
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     let shared = Shared::new(config, opened.store, started.boot, config_sha256);

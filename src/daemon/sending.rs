@@ -68,10 +68,5 @@ fn snapshot(shared: &Shared) -> Snapshot {
 
 /// The hottest thermal zone, in degrees Celsius, where the system has any.
 fn hottest_c() -> Option<f64> {
-    let zones = std::fs::read_dir("/sys/class/thermal").ok()?;
-    let read = |zone: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(zone.ok()?.path().join("temp")).ok()?;
-        Some(text.trim().parse::<f64>().ok()? / 1000.0)
-    };
-    zones.filter_map(read).reduce(f64::max)
+    crate::system::temperatures_c().into_iter().map(|(_, degrees)| degrees).reduce(f64::max)
 }

@@ -11,10 +11,10 @@ use hepalert::analyze::peak_memory_mib;
 use hepalert::config::Config;
 use hepalert::intake::{load, study_key};
 use hepalert::worker::{Limits, Outcome, Request, Worker};
-use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
-use hepalert_engines::bundle::{
+use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
+use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::study::{AlignedStudy, Phase, Study};
 use hepalert_voxels::image::normalise::Normalisation;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::engines::RuntimeArgs;
 use super::segment::open_bundle;
 use super::{Failure, Ui};
-use hepalert_engines::bundle::{Bundle, NetworkPlan, Role};
+use hepalert_bundles::{Bundle, NetworkPlan, Role};
 
 mod build;
 mod look;
@@ -84,8 +84,4 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Args::Pack(args) => maker::pack(args, ui),
         Args::Sign(args) => maker::sign(args, ui),
     }
-}
-
-fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
-    Role::ALL.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
 }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{Exit, Failure, Ui};
 use crate::config::{Config, ConfigError};
 use crate::daemon;
-use hepalert_engines::bundle::Bundle;
+use crate::ui::{Exit, Failure, Ui};
+use hepalert_bundles::Bundle;
 
 mod account;
 mod engine;
