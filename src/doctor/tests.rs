@@ -407,7 +407,7 @@ fn every_fault_is_one_line_and_one_advice() {
 
 #[test]
 fn the_technicians_guide_quotes_the_program() {
-    let guide = include_str!("../../../docs/technician.md");
+    let guide = include_str!("../../docs/technician.md");
     for (number, finding) in ten().iter().enumerate() {
         let text = finding.text();
         let quoted = format!("```\n{text}\n```");

@@ -1,6 +1,5 @@
 //! Networks of a bundle as they are loaded: sound, and broken in every way that only running
 //! them shows. What is refused says which file and what to do, and nothing of it stays.
-#![cfg(feature = "tract")]
 
 use std::fs;
 use std::sync::Arc;

@@ -103,7 +103,7 @@ fn sustained(
     engine: &mut dyn Engine,
     input: ArrayView5<'_, f32>,
     seconds: u32,
-    progress: &mut crate::cli::ui::Progress,
+    progress: &mut crate::ui::Progress,
 ) -> Result<(Vec<f64>, Vec<Value>), Failure> {
     let spec = engine.spec().clone();
     let mut patches = Array5::zeros(spec.input_shape());

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::engines::RuntimeArgs;
 use super::segment::open_bundle;
 use super::{Failure, Ui};
-use hepalert_bundles::{Bundle, NetworkPlan, Role};
 
 mod build;
 mod look;

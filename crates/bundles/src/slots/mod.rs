@@ -21,7 +21,6 @@ use crate::terms::Device;
 use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::conformance;
 use hepalert_failpoint::failpoint;
 
 #[cfg(test)]
