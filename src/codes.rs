@@ -134,7 +134,7 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 4] = [
+const QUALITY: [Meaning; 7] = [
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -154,6 +154,22 @@ const QUALITY: [Meaning; 4] = [
         "phase_uncertain",
         "a phase was taken for what it is by weak signs only",
         "name the series by phase on the scanner",
+    ),
+    meaning(
+        "liver_side_unusual",
+        "the liver lies on the patient's left",
+        "a mirrored anatomy, or images whose sides are swapped: look before you trust a side",
+    ),
+    meaning(
+        "side_uncertain",
+        "the file does not say for certain which side is which",
+        "export DICOM, or NIfTI with a complete header",
+    ),
+    meaning(
+        "orientation_untested",
+        "the voxels are stored in an order that this engine was not tested with",
+        "export axial slices as the scanner makes them, or use an engine that states its \
+         orientation",
     ),
 ];
 
