@@ -6,6 +6,7 @@ use super::{Exit, Failure};
 use crate::analyze::Settings;
 use crate::intake::{GateParams, Refusal};
 use hepalert_cascade::reclassify::{self, Schemes};
+use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
 
@@ -32,6 +33,11 @@ impl RuntimeArgs {
         let Self { backend, precision, threads, batch } = *self;
         Runtime { backend, precision, threads, batch: usize::from(batch), cache: user_cache() }
     }
+}
+
+/// What the option `--skip-air` chooses.
+pub(super) fn air_tiles(skip: bool) -> AirTiles {
+    if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
 }
 
 /// What a study may take unless said otherwise: as the daemon.
@@ -100,7 +106,7 @@ impl EngineArgs {
                 },
                 ..reclassify::Params::default()
             },
-            air: super::segment::air_tiles(self.skip_air),
+            air: air_tiles(self.skip_air),
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
             keep_margin: false,

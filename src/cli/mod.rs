@@ -12,7 +12,6 @@ pub mod engine;
 pub mod engines;
 pub mod evaluate;
 pub mod label_file;
-mod laps;
 pub mod logger;
 pub mod match_lesions;
 pub mod phantom;
@@ -22,6 +21,7 @@ pub mod run;
 pub mod segment;
 pub mod shell;
 pub mod shuffle;
+mod stage_timer;
 pub mod study_files;
 pub mod worker;
 

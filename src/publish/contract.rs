@@ -7,15 +7,10 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
-
-use super::findings::Findings;
-use super::messages::{
-    AuditEvent, Command, EngineEvent, Health, Info, Reply, Status, StudyEvent, Worklist,
-};
 
 /// The version in every topic.
 pub const VERSION: &str = "v1";
@@ -384,30 +379,6 @@ pub const SCHEMAS: [&str; 11] = [
     "study", "result", "alert", "engine", "audit", "status", "info", "health", "worklist",
     "command", "reply",
 ];
-
-/// The schema of every message, by name; the files under `config/schemas` are these.
-pub fn schemas() -> Vec<(&'static str, Schema)> {
-    let schemas = [
-        schema_for!(Envelope<StudyEvent>),
-        schema_for!(Envelope<Findings>),
-        schema_for!(Envelope<Findings>),
-        schema_for!(Envelope<EngineEvent>),
-        schema_for!(Envelope<AuditEvent>),
-        schema_for!(Status),
-        schema_for!(Info),
-        schema_for!(Health),
-        schema_for!(Worklist),
-        schema_for!(Command),
-        schema_for!(Reply),
-    ];
-    std::iter::zip(SCHEMAS, schemas)
-        .map(|(name, mut schema)| {
-            schema.insert("$id".to_owned(), schema_id(name).into());
-            schema.insert("title".to_owned(), format!("hepalert {name} {VERSION}").into());
-            (name, schema)
-        })
-        .collect()
-}
 
 #[cfg(test)]
 #[path = "contract_tests.rs"]

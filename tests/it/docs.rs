@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use hepalert::codes::chapters;
 use hepalert::config::Config;
-use hepalert::publish::contract::{EventKind, MOST_BYTES, schemas};
+use hepalert::publish::contract::{EventKind, MOST_BYTES};
+use hepalert::publish::schemas::schemas;
 use serde_json::Value;
 
 fn root() -> &'static Path {
