@@ -15,12 +15,12 @@ use crate::report::types::{
     AlignmentRecord, EngineChoice, EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord,
     PipelineRecord, Report, SCHEMA, StageSeconds, TimingRecord,
 };
+use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::align::{self, AlignError, PhaseAlignment};
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError, situs};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_study::digest::{Digest, hex};
@@ -416,10 +416,9 @@ impl Analyzer {
     }
 
     fn engine_records(&self) -> Vec<EngineRecord> {
-        let roles = [Role::Segment, Role::Reclassify];
-        let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
-        present
-            .map(|role| EngineRecord {
+        self.bundle
+            .networks()
+            .map(|(role, _)| EngineRecord {
                 role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),

@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::backend::Backend;
+use hepalert_engines::backend::Backend;
 use hepalert_study::anatomy;
 use hepalert_study::study::Setting;
 

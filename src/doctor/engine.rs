@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::finding::Finding;
 use super::machine::Machine;
-use crate::cli::Exit;
+use crate::ui::Exit;
+use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::{EngineError, conformance};
 
 /// A network that passed its golden patch.
@@ -46,10 +46,9 @@ pub fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
 }
 
 fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> {
-    let roles = [Role::Segment, Role::Reclassify];
-    let there = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
-    there
-        .map(|role| {
+    bundle
+        .networks()
+        .map(|(role, _)| {
             let mut engines = bundle.load(role, runtime)?;
             let folds = engines.len();
             let goldens = (0..folds).map(|fold| bundle.golden(role, fold));

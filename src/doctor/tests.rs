@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::broker::BrokerFacts;
 use super::engine::{BackendFacts, EngineFacts};
+use super::filesystem::{AccountFacts, DiskFacts, ExportFacts, StoreCounts, StoreFacts};
 use super::finding::Level;
-use super::line::BrokerFacts;
 use super::machine::{ClockFacts, HeatFacts, ServiceFacts};
-use super::places::{AccountFacts, DiskFacts, ExportFacts, StoreCounts, StoreFacts};
 use super::*;
 use crate::intake::{Degraded, FileSystem};
 use crate::publish::mqtt::ProbeError;
@@ -44,7 +44,13 @@ fn level(finding: &Finding, wanted: Level, part: &str) {
 
 fn export(degraded: Vec<Degraded>, file_system: FileSystem) -> Finding {
     let folder = "/srv/ct-export".into();
-    places::export_folder(&ExportFacts { folder, file_system, files: 412, degraded, rescan_s: 10 })
+    filesystem::export_folder(&ExportFacts {
+        folder,
+        file_system,
+        files: 412,
+        degraded,
+        rescan_s: 10,
+    })
 }
 
 #[test]
@@ -60,10 +66,10 @@ fn an_export_folder_that_is_gone_fails_and_a_network_share_is_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.intake.folder = folder.path().join("none");
-    assert_eq!(places::look_at_export(&config).degraded, [Degraded::Missing]);
+    assert_eq!(filesystem::look_at_export(&config).degraded, [Degraded::Missing]);
     config.intake.folder = folder.path().to_owned();
     fs::write(folder.path().join("1.dcm"), "x").unwrap();
-    let facts = places::look_at_export(&config);
+    let facts = filesystem::look_at_export(&config);
     assert_eq!((facts.files, facts.degraded), (1, vec![]));
 }
 
@@ -71,7 +77,7 @@ fn an_export_folder_that_is_gone_fails_and_a_network_share_is_looked_at() {
 fn a_full_disk_fails_before_the_daemon_refuses_studies() {
     let disk = |free| {
         let folder = "/var/lib/hepalert".into();
-        places::disk(&DiskFacts { folder, free_mib: free, min_free_mib: 1024 })
+        filesystem::disk(&DiskFacts { folder, free_mib: free, min_free_mib: 1024 })
     };
     level(&disk(Some(1023)), Level::Fail, "1023 MiB");
     level(&disk(Some(2000)), Level::Warn, "soon");
@@ -79,7 +85,7 @@ fn a_full_disk_fails_before_the_daemon_refuses_studies() {
     level(&disk(None), Level::Warn, "cannot be told");
     let mut config = Config::default();
     config.store.folder = "/no/such/folder".into();
-    let facts = places::look_at_disk(&config);
+    let facts = filesystem::look_at_disk(&config);
     assert_eq!(facts.folder, Path::new("/"));
     assert!(facts.free_mib.is_some());
 }
@@ -90,7 +96,7 @@ fn a_damaged_store_is_told_of_and_left_alone() {
     let mut config = Config::default();
     config.store.folder = folder.path().to_owned();
     let now = at("2026-03-01T10:00:00Z");
-    let judged = |config: &Config| places::store(&places::look_at_store(config), now);
+    let judged = |config: &Config| filesystem::store(&filesystem::look_at_store(config), now);
     level(&judged(&config), Level::Ok, "none yet");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "looking makes nothing");
 
@@ -110,7 +116,7 @@ fn messages_that_wait_for_long_point_to_the_broker() {
         oldest_unsent: Some(at(oldest)),
     };
     let judged =
-        |oldest| places::store(&StoreFacts::Open(counts(oldest)), at("2026-03-01T10:00:00Z"));
+        |oldest| filesystem::store(&StoreFacts::Open(counts(oldest)), at("2026-03-01T10:00:00Z"));
     level(&judged("2026-03-01T09:15:00Z"), Level::Warn, "45 minutes");
     level(&judged("2026-03-01T09:55:00Z"), Level::Ok, "hepalert queue");
 }
@@ -120,7 +126,7 @@ fn a_site_key_must_be_whole_and_private() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.device.site_key_file = folder.path().join("site.key");
-    let judged = |config: &Config| places::site_key(&places::look_at_key(config));
+    let judged = |config: &Config| filesystem::site_key(&filesystem::look_at_key(config));
     level(&judged(&config), Level::Ok, "none yet");
     let key = "0123456789abcdef".repeat(4);
     fs::write(&config.device.site_key_file, &key).unwrap();
@@ -167,12 +173,12 @@ fn root_sees_what_bars_the_daemons_account() {
 
     let name = Some("hepalert".to_owned());
     let barred = vec![("/a/b".into(), "/a".into())];
-    level(&places::account(&AccountFacts { name: name.clone(), barred }), Level::Fail, "/a/b");
-    level(&places::account(&AccountFacts { name, barred: vec![] }), Level::Ok, "hepalert may");
+    level(&filesystem::account(&AccountFacts { name: name.clone(), barred }), Level::Fail, "/a/b");
+    level(&filesystem::account(&AccountFacts { name, barred: vec![] }), Level::Ok, "hepalert may");
 }
 
 fn broker(answer: Result<(), ProbeError>) -> Finding {
-    line::broker(&BrokerFacts { at: "10.0.0.5:8883".to_owned(), tls: true, remote: true, answer })
+    broker::broker(&BrokerFacts { at: "10.0.0.5:8883".to_owned(), tls: true, remote: true, answer })
 }
 
 #[test]
@@ -194,7 +200,7 @@ fn each_way_a_broker_can_say_no_has_its_own_advice() {
     assert_eq!(advice.iter().collect::<std::collections::BTreeSet<_>>().len(), advice.len());
     level(&broker(Ok(())), Level::Ok, "takes the connection");
     let open = BrokerFacts { at: words(), tls: false, remote: true, answer: Ok(()) };
-    level(&line::broker(&open), Level::Warn, "unencrypted");
+    level(&broker::broker(&open), Level::Warn, "unencrypted");
 }
 
 #[test]
@@ -372,12 +378,12 @@ fn ten() -> Vec<Finding> {
     vec![
         configuration(Path::new("/etc/hepalert/hepalert.toml"), &Err(syntax)),
         export(vec![Degraded::Missing], FileSystem::Local),
-        places::account(&AccountFacts { name: Some("hepalert".to_owned()), barred }),
-        line::broker(&refused),
+        filesystem::account(&AccountFacts { name: Some("hepalert".to_owned()), barred }),
+        broker::broker(&refused),
         broker(Err(ProbeError::Credentials("NotAuthorized".to_owned()))),
         broker(Err(ProbeError::Tls("TLS: invalid peer certificate: UnknownIssuer".to_owned()))),
         engine::engine(&EngineFacts { bundle, runtime, found: Err(damaged) }),
-        places::disk(&DiskFacts {
+        filesystem::disk(&DiskFacts {
             folder: "/var/lib/hepalert".into(),
             free_mib: Some(310),
             min_free_mib: 1024,
@@ -405,7 +411,7 @@ fn every_fault_is_one_line_and_one_advice() {
 
 #[test]
 fn the_technicians_guide_quotes_the_program() {
-    let guide = include_str!("../../../docs/technician.md");
+    let guide = include_str!("../../docs/technician.md");
     for (number, finding) in ten().iter().enumerate() {
         let text = finding.text();
         let quoted = format!("```\n{text}\n```");

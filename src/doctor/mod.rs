@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{Exit, Failure, Ui};
 use crate::config::{Config, ConfigError};
 use crate::daemon;
-use hepalert_engines::bundle::Bundle;
+use crate::ui::{Exit, Failure, Ui};
+use hepalert_bundles::Bundle;
 
 mod account;
+mod broker;
 mod engine;
+mod filesystem;
 pub mod finding;
-mod line;
 pub mod machine;
-mod places;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -89,12 +89,12 @@ fn installed(
     }
     let bundle = &slots::bundle_in_use(config);
     vec![
-        places::account(&places::look_at_account(account.as_ref(), &args.config, config)),
-        places::export_folder(&places::look_at_export(config)),
-        places::disk(&places::look_at_disk(config)),
-        places::store(&places::look_at_store(config), now),
-        places::site_key(&places::look_at_key(config)),
-        line::broker(&line::look_at_broker(config)),
+        filesystem::account(&filesystem::look_at_account(account.as_ref(), &args.config, config)),
+        filesystem::export_folder(&filesystem::look_at_export(config)),
+        filesystem::disk(&filesystem::look_at_disk(config)),
+        filesystem::store(&filesystem::look_at_store(config), now),
+        filesystem::site_key(&filesystem::look_at_key(config)),
+        broker::broker(&broker::look_at_broker(config)),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
         slots::slots(&slots::look_at_slots(config)),

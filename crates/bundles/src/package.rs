@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::container::{self, Reader, Writer};
 use super::signature::{MAX_SIGNATURES_BYTES, SIGNATURES, Trust};
 use super::{Bundle, BundleFile, MANIFEST, files, manifest};
-use crate::EngineError;
+use hepalert_engines::EngineError;
 use hepalert_study::study::Setting;
 
 /// How a packed bundle's file name ends.

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use hepalert_study::digest::hex;
 use sha2::{Digest, Sha256};
 
-use crate::EngineError;
+use hepalert_engines::EngineError;
 
 use super::MANIFEST;
 

@@ -117,8 +117,7 @@ pub struct DiskFacts {
 pub fn look_at_disk(config: &Config) -> DiskFacts {
     let folder = config.store.folder.ancestors().find(|folder| folder.is_dir());
     let folder = folder.unwrap_or(Path::new("/")).to_owned();
-    let space = rustix::fs::statvfs(&folder).ok();
-    let free_mib = space.map(|space| space.f_bavail.saturating_mul(space.f_frsize) >> 20);
+    let free_mib = crate::system::free_mib(&folder);
     DiskFacts { folder, free_mib, min_free_mib: config.store.min_free_mib }
 }
 
@@ -169,7 +168,7 @@ pub struct StoreCounts {
 
 /// Opens the store for reading.
 pub fn look_at_store(config: &Config) -> StoreFacts {
-    let file = config.store.folder.join("hepalert.sqlite");
+    let file = config.store.database();
     if matches!(file.try_exists(), Ok(false)) {
         return StoreFacts::NotYet(file);
     }
@@ -284,13 +283,12 @@ pub fn look_at_account(
         config.intake.folder.clone(),
         config.engine.bundle.clone(),
         config.store.folder.clone(),
-        config.store.folder.join("hepalert.sqlite"),
+        config.store.database(),
         config.device.site_key_file.clone(),
     ];
     let mqtt = &config.mqtt;
-    needed.extend(
-        [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file].map(Clone::clone),
-    );
+    let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
+    needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());
     let bar = |path: &PathBuf| account.barred(path).map(|at| (path.clone(), at));
     let mut barred: Vec<_> = needed.iter().filter_map(bar).collect();

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use hepalert_study::study::{Phase, Setting};
 
-use super::backend::{Precision, Runtime};
-use super::{Engine, EngineError, EngineSpec, conformance};
+use hepalert_engines::backend::{Precision, Runtime};
+use hepalert_engines::conformance;
+use hepalert_engines::{Engine, EngineError, EngineSpec};
 
 mod container;
 mod files;
@@ -23,12 +24,12 @@ pub mod package;
 mod plan;
 pub mod signature;
 pub mod signing;
+pub mod slots;
 pub mod terms;
 
 pub use files::BundleFile;
 pub use plan::{
     Decision, Fusion, GainPair, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums,
-    Tolerance,
 };
 
 /// Name of the manifest in a bundle folder.
@@ -157,6 +158,11 @@ impl Bundle {
         self.parts.networks.iter().find(|(owner, _)| *owner == role).map(|(_, plan)| plan)
     }
 
+    /// Its networks, in the order of its manifest.
+    pub fn networks(&self) -> impl Iterator<Item = (Role, &NetworkPlan)> {
+        self.parts.networks.iter().map(|(role, plan)| (*role, plan))
+    }
+
     /// Like [`Bundle::plan`], for those who cannot do without.
     ///
     /// # Errors
@@ -216,6 +222,21 @@ impl Bundle {
             engines.push(tested.map_err(|error| in_file(file, error))?);
         }
         Ok(engines)
+    }
+
+    /// The whole suite of a loaded engine: a fold of a network against its golden patch, several
+    /// times over.
+    ///
+    /// # Errors
+    /// [`EngineError::SelfTest`] says what differed.
+    pub fn self_test(
+        &self,
+        (role, fold): (Role, usize),
+        engine: &mut dyn Engine,
+        asked: Precision,
+    ) -> Result<conformance::Conformity, EngineError> {
+        let golden = self.golden(role, fold)?;
+        conformance::suite(engine, &golden, role.precision(asked).tolerance())
     }
 
     /// The bytes of one of the bundle's networks, checked as they are read.

@@ -15,13 +15,11 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doctor::{self, Machine};
-use super::{Failure, Ui};
 use crate::config::Config;
+use crate::doctor::{self, Machine};
 use crate::store::{Store, StoreError};
+use crate::ui::{Exit, Failure, Ui};
 use hepalert_engines::backend::Backend;
-
-mod tar;
 
 /// Newest jobs and audit rows that go in.
 const MOST_ROWS: u64 = 500;
@@ -44,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// Exit 6 for the configuration, 1 if the archive cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let config = super::run::read(&args.config)?;
+    let config = Config::read(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let machine = Machine::this();
     let quick = doctor::Args { config: args.config.clone(), quick: true };
     let report = doctor::examine(&quick, &machine, ui);
@@ -88,9 +86,7 @@ fn versions(machine: &Machine) -> Value {
 
 /// The merged configuration. Passwords and keys are in files of their own, which stay here.
 fn configuration(mut config: Config) -> Result<Vec<u8>, Failure> {
-    if !config.mqtt.username.is_empty() {
-        "(left out)".clone_into(&mut config.mqtt.username);
-    }
+    config.mqtt.username = config.mqtt.username.map(|_| "(left out)".to_owned());
     Ok(toml::to_string(&config).map_err(Failure::failed)?.into_bytes())
 }
 
@@ -101,7 +97,7 @@ fn journal(machine: &Machine) -> Vec<u8> {
 }
 
 fn from_store(config: &Config) -> Result<Vec<(&'static str, Value)>, StoreError> {
-    let store = Store::peek(&config.store.folder.join("hepalert.sqlite"))?;
+    let store = Store::peek(&config.store.database())?;
     let counts = store.job_counts()?;
     let backlog = store.backlog()?;
     let status = json!({
@@ -130,11 +126,14 @@ fn from_store(config: &Config) -> Result<Vec<(&'static str, Value)>, StoreError>
 /// Readable by its maker alone until it is sent.
 fn write(out: &PathBuf, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(out)?;
-    let mut packer = GzEncoder::new(file, Compression::default());
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     for (name, text) in parts {
-        tar::add(&mut packer, &format!("hepalert-support/{name}"), text, now)?;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(now);
+        archive.append_data(&mut header, format!("hepalert-support/{name}"), text.as_slice())?;
     }
-    tar::end(&mut packer)?;
-    packer.finish()?.flush()
+    archive.into_inner()?.finish()?.flush()
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::backend::Backend;
-use crate::bundle::{MANIFEST, package, signing};
+use crate::{MANIFEST, package, signing};
+use hepalert_engines::backend::Backend;
 use hepalert_study::study::Setting;
 
 pub(super) const LIMITS: Limits = Limits { studies: 2, hours: 1 };

@@ -9,8 +9,8 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::cli::{Exit, Failure, Ui};
-use hepalert_engines::bundle::package::{self, EXTENSION, PackageError};
-use hepalert_engines::bundle::signing::{self, SigningError};
+use hepalert_bundles::package::{self, EXTENSION, PackageError};
+use hepalert_bundles::signing::{self, SigningError};
 
 /// Arguments of `keygen`.
 #[derive(Debug, clap::Args)]

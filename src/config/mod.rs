@@ -3,7 +3,7 @@
 //!
 //! Owns the keys, their defaults and the check that a configuration can work. Every key is
 //! explained in `config/hepalert.toml`, which a test holds equal to the defaults. Refuses
-//! unknown keys: a misspelt key must not be silently ignored.
+//! unknown keys: a misspelt key must not be silently ignored, and each fault names its file.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use hepalert_engines::backend::{Backend, Precision};
 use hepalert_study::study::Privacy;
+
+mod fragments;
+mod unset;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -74,6 +77,8 @@ pub struct Gate {
     pub kvp_max: f64,
     /// Least extent along the body, in mm.
     pub min_extent_mm: f64,
+    /// Most files of one study.
+    pub max_files: usize,
 }
 
 /// Section `[engine]`.
@@ -88,14 +93,16 @@ pub struct Engine {
     pub backend: Backend,
     /// The numbers they are computed in.
     pub precision: Precision,
-    /// Threads of the CPU engine; 0 means one per core.
-    pub threads: usize,
+    /// Threads of the CPU engine; one per core if unset.
+    #[serde(with = "unset")]
+    pub threads: Option<usize>,
     /// Patches per call of a network at most.
     pub batch: usize,
     /// Run one tile of nothing but air and use its answer for all.
     pub skip_air: bool,
-    /// Lesion gain of the high-sensitivity view; 0 takes the bundle's.
-    pub high_gain: f32,
+    /// Lesion gain of the high-sensitivity view; the bundle's if unset.
+    #[serde(with = "unset")]
+    pub high_gain: Option<f32>,
     /// Patches per lesion in the third stage.
     pub patches_per_lesion: usize,
     /// Lesions above this volume are kept unseen, in cm3.
@@ -104,14 +111,16 @@ pub struct Engine {
     pub discard_below_cm3: f64,
     /// Most memory a study may need, in MiB.
     pub memory_budget_mib: u64,
-    /// Folder of the two slots for installed engines; empty means `engines` in the store.
-    pub slots: PathBuf,
+    /// Folder of the two slots for installed engines; `engines` in the store if unset.
+    #[serde(with = "unset")]
+    pub slots: Option<PathBuf>,
     /// Folder of the public keys that installed engines must be signed with.
     pub trusted_keys: PathBuf,
     /// How many different keys must have signed an engine.
     pub signatures_needed: usize,
-    /// Folder that is watched for packed engines; empty means none.
-    pub update_folder: PathBuf,
+    /// Folder that is watched for packed engines, if any.
+    #[serde(with = "unset")]
+    pub update_folder: Option<PathBuf>,
     /// Studies that a new engine must finish before it counts as good.
     pub probation_studies: u32,
     /// Hours that a new engine must work before it counts as good.
@@ -140,8 +149,9 @@ pub struct Worker {
 pub struct Store {
     /// Folder of the database, results and quarantine.
     pub folder: PathBuf,
-    /// Days that results and sent messages are kept; 0 keeps them for ever.
-    pub keep_days: u32,
+    /// Days that results and sent messages are kept; for ever if unset.
+    #[serde(with = "unset")]
+    pub keep_days: Option<u32>,
     /// Least free disk space in MiB; below it no study is begun.
     pub min_free_mib: u64,
 }
@@ -156,22 +166,29 @@ pub struct Mqtt {
     pub port: u16,
     /// First part of every topic.
     pub base: String,
-    /// User name; empty for none.
-    pub username: String,
+    /// User name.
+    #[serde(with = "unset")]
+    pub username: Option<String>,
     /// File that holds the password.
-    pub password_file: PathBuf,
+    #[serde(with = "unset")]
+    pub password_file: Option<PathBuf>,
     /// Speak TLS.
     pub tls: bool,
     /// Certificate authority of the broker, PEM.
-    pub ca_file: PathBuf,
+    #[serde(with = "unset")]
+    pub ca_file: Option<PathBuf>,
     /// This device's certificate, PEM.
-    pub cert_file: PathBuf,
+    #[serde(with = "unset")]
+    pub cert_file: Option<PathBuf>,
     /// This device's private key, PEM.
-    pub key_file: PathBuf,
+    #[serde(with = "unset")]
+    pub key_file: Option<PathBuf>,
     /// Seconds between two signs of life.
     pub keep_alive_s: u16,
     /// Seconds between two health messages.
     pub health_s: u64,
+    /// Take the commands `cmd/ping`, `cmd/ack` and `cmd/replay`.
+    pub commands: bool,
 }
 
 impl Default for Device {
@@ -200,7 +217,7 @@ impl Default for Intake {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0 }
+        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0, max_files: 20_000 }
     }
 }
 
@@ -211,18 +228,18 @@ impl Default for Engine {
             others: Vec::new(),
             backend: Backend::Native,
             precision: Precision::F32,
-            threads: 0,
+            threads: None,
             batch: 1,
             skip_air: false,
-            high_gain: 0.0,
+            high_gain: None,
             patches_per_lesion: 8,
             keep_above_cm3: 64.0,
             discard_below_cm3: 0.5,
             memory_budget_mib: 2048,
-            slots: PathBuf::new(),
+            slots: None,
             trusted_keys: "/etc/hepalert/keys".into(),
             signatures_needed: 1,
-            update_folder: PathBuf::new(),
+            update_folder: None,
             probation_studies: 10,
             probation_hours: 24,
             selftest_hours: 24,
@@ -238,7 +255,7 @@ impl Default for Worker {
 
 impl Default for Store {
     fn default() -> Store {
-        Store { folder: "/var/lib/hepalert".into(), keep_days: 90, min_free_mib: 1024 }
+        Store { folder: "/var/lib/hepalert".into(), keep_days: Some(90), min_free_mib: 1024 }
     }
 }
 
@@ -248,14 +265,15 @@ impl Default for Mqtt {
             host: "127.0.0.1".to_owned(),
             port: 1883,
             base: "hepalert".to_owned(),
-            username: String::new(),
-            password_file: PathBuf::new(),
+            username: None,
+            password_file: None,
             tls: false,
-            ca_file: PathBuf::new(),
-            cert_file: PathBuf::new(),
-            key_file: PathBuf::new(),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             keep_alive_s: 30,
             health_s: 60,
+            commands: false,
         }
     }
 }
@@ -280,8 +298,10 @@ pub enum ConfigError {
         reason: String,
     },
     /// A value that cannot work.
-    #[error("{key}: {reason}")]
+    #[error("{}: {key}: {reason}", file.display())]
     Value {
+        /// The file that set it.
+        file: PathBuf,
         /// The key, as `section.key`.
         key: &'static str,
         /// What is expected.
@@ -289,13 +309,38 @@ pub enum ConfigError {
     },
 }
 
+impl Store {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("hepalert.sqlite")
+    }
+
+    /// Folder of the results.
+    pub fn results(&self) -> PathBuf {
+        self.folder.join("results")
+    }
+
+    /// Folder of one result: a study of one revision.
+    pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
+        self.results().join(format!("{study_key}-r{revision}"))
+    }
+
+    /// Folder of what was refused, and why.
+    pub fn quarantine(&self) -> PathBuf {
+        self.folder.join("quarantine")
+    }
+}
+
+/// A value that cannot work.
+struct Fault {
+    key: &'static str,
+    reason: String,
+}
+
 impl Config {
     /// Folder of the two slots.
     pub fn slots(&self) -> PathBuf {
-        match &self.engine.slots {
-            unset if unset.as_os_str().is_empty() => self.store.folder.join("engines"),
-            folder => folder.clone(),
-        }
+        self.engine.slots.clone().unwrap_or_else(|| self.store.folder.join("engines"))
     }
 
     /// Reads `file`, then every `*.toml` of the folder `conf.d` beside it.
@@ -303,30 +348,24 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first file or key that cannot be used.
     pub fn read(file: &Path) -> Result<Config, ConfigError> {
-        let mut merged = read_table(file)?;
-        for fragment in fragments(file)? {
-            merge(&mut merged, read_table(&fragment)?);
-        }
-        let syntax = |reason: toml::de::Error| ConfigError::Syntax {
-            file: file.to_owned(),
-            reason: reason.to_string(),
-        };
-        let config: Config = toml::Value::Table(merged).try_into().map_err(syntax)?;
-        config.check()?;
+        let fragments = fragments::read(file)?;
+        let config = fragments::merged(&fragments)?;
+        config.check().map_err(|Fault { key, reason }| ConfigError::Value {
+            file: fragments::origin(&fragments, key).to_owned(),
+            key,
+            reason,
+        })?;
         Ok(config)
     }
 
     /// Checks what types cannot say.
-    ///
-    /// # Errors
-    /// [`ConfigError::Value`] with the key and what is expected.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), Fault> {
         let topic_part = |text: &str, most: usize| {
             (1..=most).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         let must = |holds: bool, key, reason: &str| {
-            if holds { Ok(()) } else { Err(ConfigError::Value { key, reason: reason.to_owned() }) }
+            if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
         };
         let Config { device, intake, gate, engine, worker, store: _, mqtt } = self;
         must(topic_part(&device.name, 32), "device.name", "1 to 32 of a-z, 0-9 and -")?;
@@ -334,63 +373,26 @@ impl Config {
         must(base_good, "mqtt.base", "parts of a-z, 0-9 and -, separated by /")?;
         must(mqtt.port > 0, "mqtt.port", "a port from 1 to 65535")?;
         must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
-        let mutual = mqtt.cert_file.as_os_str().is_empty() == mqtt.key_file.as_os_str().is_empty();
+        let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
         must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")?;
         must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
         let ordered = intake.quiet_s <= intake.force_complete_s;
         must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
         must(gate.kvp_min <= gate.kvp_max, "gate.kvp_max", "not less than gate.kvp_min")?;
+        must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")?;
         must(
             (1..=64).contains(&engine.patches_per_lesion),
             "engine.patches_per_lesion",
             "1 to 64",
         )?;
         must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
-        let gain = engine.high_gain == 0.0 || (1.0..=1e6).contains(&engine.high_gain);
+        let gain = engine.high_gain.is_none_or(|gain| (1.0..=1e6).contains(&gain));
         must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
         let keys = (1..=8).contains(&engine.signatures_needed);
         must(keys, "engine.signatures_needed", "1 to 8")?;
         must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")?;
         must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
         must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")
-    }
-}
-
-fn read_table(file: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|reason| ConfigError::Unreadable { file: file.to_owned(), reason })?;
-    text.parse().map_err(|reason: toml::de::Error| ConfigError::Syntax {
-        file: file.to_owned(),
-        reason: reason.to_string(),
-    })
-}
-
-fn fragments(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let folder = file.with_file_name("conf.d");
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let unreadable = |reason| ConfigError::Unreadable { file: folder.clone(), reason };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Tables are merged key by key; anything else is replaced.
-fn merge(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
     }
 }
 
@@ -441,5 +443,31 @@ mod tests {
         assert!(Config::read(&file).unwrap_err().to_string().contains("mqtt.base"));
         let (_folder, file) = written("[mqtt]\ncert_file = \"c.pem\"\n");
         assert!(Config::read(&file).is_err());
+    }
+
+    #[test]
+    fn a_fault_names_the_file_that_holds_it() {
+        let (folder, file) = written("[engine]\nbatch = 2\n[intake]\nrescan_s = 0\n");
+        let said = || Config::read(&file).unwrap_err().to_string();
+        assert!(said().contains("hepalert.toml: intake.rescan_s"), "{}", said());
+        let fragment = folder.path().join("conf.d/10-site.toml");
+        std::fs::create_dir(fragment.parent().unwrap()).unwrap();
+        std::fs::write(&fragment, "[intake]\nrescan_s = 5\n[engine]\nbatch = 0\n").unwrap();
+        assert!(said().contains("10-site.toml: engine.batch"), "{}", said());
+        std::fs::write(&fragment, "[engine]\nbatches = 1\n").unwrap();
+        assert!(said().contains("10-site.toml: ") && said().contains("batches"), "{}", said());
+        std::fs::write(&fragment, "[engine]\nbatch = \"two\"\n").unwrap();
+        assert!(said().contains("10-site.toml: "), "{}", said());
+    }
+
+    #[test]
+    fn what_is_not_set_is_none_and_empty_in_the_file() {
+        let (_folder, file) = written("[mqtt]\nusername = \"\"\n[store]\nkeep_days = 0\n");
+        let config = Config::read(&file).unwrap();
+        assert_eq!((config.mqtt.username.as_deref(), config.store.keep_days), (None, None));
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("username = \"\"") && text.contains("keep_days = 0"), "{text}");
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
     }
 }

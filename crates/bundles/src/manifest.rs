@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::EngineError;
+use hepalert_engines::EngineError;
 use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::Orientation;
 

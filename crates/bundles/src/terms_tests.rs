@@ -9,7 +9,7 @@ use super::package::PackageError;
 use super::terms::Device;
 use super::tests::bundle;
 use super::*;
-use crate::backend::Backend;
+use hepalert_engines::backend::Backend;
 
 fn device() -> Device {
     Device {

@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 use hepalert_cascade::segment::Busy;
 
 /// Wall time of the steps of the command.
-pub struct Laps {
+pub struct StageTimer {
     since: Instant,
     steps: Vec<(&'static str, Duration)>,
 }
 
-impl Laps {
+impl StageTimer {
     /// Starts the clock.
-    pub fn start() -> Laps {
-        Laps { since: Instant::now(), steps: Vec::new() }
+    pub fn start() -> StageTimer {
+        StageTimer { since: Instant::now(), steps: Vec::new() }
     }
 
     /// Ends a step and begins the next.

@@ -1,6 +1,6 @@
 //! What a manifest says of one network, as plain types.
 
-use crate::EngineSpec;
+use hepalert_engines::EngineSpec;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::Orientation;
 
@@ -189,22 +189,4 @@ impl Golden {
         // A single file is shared; the manifest's checks leave no other case.
         &self.expected[fold.min(self.expected.len() - 1)]
     }
-}
-
-/// What the golden self-test lets pass.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tolerance {
-    /// Smallest share of voxels whose best class is the expected one.
-    pub argmax_agreement: f64,
-    /// Largest difference of one logit.
-    pub logit_difference: f32,
-}
-
-impl Tolerance {
-    /// For `f32` backends: measured differences to torch are 3e-4 (tract, native) to 7e-3
-    /// (OpenVINO), on logits of about ten.
-    pub const F32: Tolerance = Tolerance { argmax_agreement: 0.9999, logit_difference: 0.02 };
-    /// For bf16 and f16: only the best class counts, within what a label map can bear. Logits
-    /// of trained networks differ by up to half a unit in bf16, far from any border.
-    pub const HALF: Tolerance = Tolerance { argmax_agreement: 0.999, logit_difference: f32::MAX };
 }

@@ -15,13 +15,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::EngineError;
-use super::backend::Runtime;
-use super::bundle::package::{Package, PackageError};
-use super::bundle::signature::Trust;
-use super::bundle::terms::Device;
-use super::bundle::{Bundle, Role};
-use super::conformance;
+use crate::package::{Package, PackageError};
+use crate::signature::Trust;
+use crate::terms::Device;
+use crate::{Bundle, Role};
+use hepalert_engines::EngineError;
+use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::failpoint;
 
 #[cfg(test)]
@@ -436,14 +435,9 @@ pub fn try_out(dir: &Path, runtime: &Runtime) -> Result<String, EngineError> {
     // What has no first stage cannot take a slot.
     bundle.require(Role::Segment)?;
     let mut words = Vec::new();
-    for role in [Role::Segment, Role::Reclassify] {
-        if bundle.plan(role).is_none() {
-            continue;
-        }
-        let tolerance = role.precision(runtime.precision).tolerance();
+    for (role, _) in bundle.networks() {
         for (fold, engine) in bundle.load(role, runtime)?.iter_mut().enumerate() {
-            let golden = bundle.golden(role, fold)?;
-            let found = conformance::suite(engine.as_mut(), &golden, tolerance)?;
+            let found = bundle.self_test((role, fold), engine.as_mut(), runtime.precision)?;
             words.push(format!(
                 "{}: best class equal on {:.3} % of voxels",
                 role.name(),

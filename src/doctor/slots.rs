@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
-use crate::cli::Exit;
 use crate::config::Config;
 use crate::daemon::installing;
-use hepalert_engines::bundle::signature::Trust;
-use hepalert_engines::slots::State;
+use crate::ui::Exit;
+use hepalert_bundles::signature::Trust;
+use hepalert_bundles::slots::State;
 
 /// What the slots say.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::finding::Finding;
-use crate::cli::Exit;
 use crate::config::Config;
 use crate::daemon;
 use crate::publish::mqtt::{self, ProbeError};
+use crate::ui::Exit;
 
 /// Longest wait for the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
