@@ -50,6 +50,7 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     let rescan = Duration::from_secs(shared.config.intake.rescan_s);
     while !shared.stopping() {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        desk.doubt(&shared.take_doubted(), Millis(millis));
         let step = desk.step(Millis(millis));
         shared.alive(Part::Intake);
         tell_degraded(shared, &step.degraded);
@@ -68,7 +69,7 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
 /// Waits for a notice, at most `pause`; looks in between whether the daemon stops.
 fn wait(shared: &Shared, bell: &std::sync::mpsc::Receiver<()>, pause: Duration) {
     let until = Instant::now() + pause;
-    while !shared.stopping() {
+    while !shared.stopping() && !shared.has_doubts() {
         shared.alive(Part::Intake);
         let left = until.saturating_duration_since(Instant::now()).min(TICK);
         match bell.recv_timeout(left) {

@@ -3,6 +3,7 @@
 //! Owns the order of the three. No thread and no clock: the daemon calls
 //! [`Desk::step`] after each wake and at least every rescan interval.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::assemble::Assembler;
@@ -70,6 +71,12 @@ impl Desk {
     /// What the folder lies on, as of the last step.
     pub fn file_system(&self) -> FileSystem {
         self.watch.file_system()
+    }
+
+    /// These files did not hold what was accepted, though nothing showed that they changed:
+    /// they are read again once they lie still.
+    pub fn doubt(&mut self, files: &[PathBuf], now: Millis) {
+        self.settle.doubt(files, now);
     }
 
     /// Looks at the folder and says what follows. `now` is best taken from a monotonic

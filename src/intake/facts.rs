@@ -107,6 +107,26 @@ pub struct PhaseFiles {
     /// One NIfTI file or the slices, in no particular order of space.
     #[serde(with = "wire::paths")]
     pub files: Vec<PathBuf>,
+    /// What was in each of them when the study was accepted. A study queued by a program that
+    /// did not keep this yet has none, and is then not as accepted.
+    #[serde(default, with = "wire::digests")]
+    pub contents: Vec<Digest>,
+}
+
+impl PhaseFiles {
+    /// The file with this index as it was accepted.
+    pub fn accepted(&self, at: usize) -> Accepted<'_> {
+        Accepted { path: &self.files[at], content: self.contents.get(at).copied() }
+    }
+}
+
+/// A file, and what was in it when its study was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// Its SHA-256, if it was kept.
+    pub content: Option<Digest>,
 }
 
 /// How the files of a phase are read.

@@ -304,10 +304,12 @@ fn version(picked: &[Picked], preferred: Option<&Path>) -> Version {
             .filter_map(|(id, files)| files.iter().min_by_key(rank).map(|file| (*id, file)))
             .collect();
         parts.push((Some(choice.phase), best.iter().map(|(id, file)| (*id, file.1)).collect()));
-        let mut files: Vec<PathBuf> = best.iter().map(|(_, file)| file.0.clone()).collect();
-        files.sort();
+        let mut chosen: Vec<(PathBuf, Digest)> =
+            best.iter().map(|(_, file)| (*file).clone()).collect();
+        chosen.sort();
+        let (files, contents) = chosen.into_iter().unzip();
         let Choice { phase, source, confidence, .. } = *choice;
-        phases.push(PhaseFiles { phase, source, confidence, format: *format, files });
+        phases.push(PhaseFiles { phase, source, confidence, format: *format, files, contents });
     }
     Version {
         fingerprint: fingerprint(&parts),

@@ -7,6 +7,7 @@
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
+pub mod accepted;
 pub mod assemble;
 pub mod desk;
 pub mod discover;

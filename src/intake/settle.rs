@@ -106,6 +106,15 @@ impl Settle {
         self.files.values().filter(|file| file.state == State::Moving).count()
     }
 
+    /// These files are to be read again though they look the same.
+    pub fn doubt(&mut self, paths: &[PathBuf], now: Millis) {
+        for path in paths {
+            if let Some(file) = self.files.get_mut(path) {
+                (file.since, file.closed, file.state) = (now, false, State::Moving);
+            }
+        }
+    }
+
     /// Compares a look with the one before, and reads what lies still.
     pub fn step(&mut self, seen: &Snapshot, now: Millis, reader: &dyn Reader) -> Settled {
         let mut settled = Settled::default();
@@ -321,6 +330,17 @@ mod tests {
     }
 
     const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn a_doubted_file_is_read_again() {
+        let mut story = Story::new();
+        story.write("a", 1, "ok").look(0);
+        assert_eq!(story.look(6), ["settled a"]);
+        assert_eq!(story.look(6), NOTHING);
+        story.settle.doubt(&["a".into(), "elsewhere".into()], Millis(story.now * 1000));
+        assert_eq!(story.look(3), NOTHING);
+        assert_eq!(story.look(3), ["settled a"]);
+    }
 
     #[test]
     fn a_file_counts_once_it_lies_still() {

@@ -85,6 +85,24 @@ pub mod paths {
     }
 }
 
+/// Digests as hex.
+pub mod digests {
+    use crate::intake::fingerprint::Digest;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes the list.
+    pub fn serialize<S: Serializer>(digests: &[Digest], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(digests.iter().map(Digest::hex))
+    }
+
+    /// Reads the list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Digest>, D::Error> {
+        let texts = Vec::<String>::deserialize(d)?;
+        let digests: Option<Vec<Digest>> = texts.iter().map(|t| Digest::from_hex(t)).collect();
+        digests.ok_or_else(|| D::Error::custom("not a digest"))
+    }
+}
+
 fn text_of(path: &Path) -> String {
     match path.to_str() {
         Some(text) if !text.starts_with(BYTES) => text.to_owned(),
@@ -126,6 +144,7 @@ mod tests {
                 confidence: Confidence::Low,
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
+                contents: [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes)).to_vec(),
             }],
             acquired: None,
             set_aside: 2,
@@ -138,5 +157,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<StudyFiles>(&text).unwrap(), study);
         assert!(serde_json::from_str::<StudyFiles>(&text.replace("\"vp\"", "\"xx\"")).is_err());
         assert!(serde_json::from_str::<StudyFiles>(&text.replace("bytes:2f", "bytes:2")).is_err());
+        let first = Digest::of(b"a").hex();
+        assert!(serde_json::from_str::<StudyFiles>(&text.replace(&first, "00")).is_err());
     }
 }
