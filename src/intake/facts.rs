@@ -52,14 +52,30 @@ pub struct SliceFacts {
     pub acquired_ms: Option<i64>,
     /// Along the slice normal.
     pub position_mm: Option<f64>,
+    /// SeriesNumber.
+    pub series_number: Option<i64>,
+    /// A sharp kernel or a single energy: read where the scan has no other reconstruction.
+    pub last_resort: bool,
 }
 
 impl FileFacts {
-    /// Who this file is within its study: the instance, or the tag of a NIfTI file.
-    pub fn identity(&self) -> Digest {
+    /// What this file is a copy of: the instance, or the tag of a NIfTI file.
+    pub fn instance(&self) -> Digest {
         match &self.part {
             Part::Slice(slice) => slice.instance,
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
+        }
+    }
+
+    /// Who this file is within its study: the instance and, since several slices may share
+    /// one, where it lies.
+    pub fn identity(&self) -> Digest {
+        match &self.part {
+            Part::Slice(SliceFacts { position_mm: Some(mm), instance, .. }) => {
+                // In hundredths of a millimetre: nearer, two slices are one.
+                Digest::of(format!("{} at {:.0}", instance.hex(), mm * 100.0).as_bytes())
+            }
+            Part::Slice(_) | Part::Nifti(_) => self.instance(),
         }
     }
 }
@@ -83,7 +99,26 @@ pub struct StudyFiles {
     pub set_aside: usize,
 }
 
+/// Most series of one scan that are tried one after the other.
+pub const MAX_CHOICES: usize = 4;
+
 impl StudyFiles {
+    /// The study with the next series of each phase that has one, for a study that cannot be
+    /// computed with the first. `None` if there is no other.
+    pub fn next_choice(&self) -> Option<StudyFiles> {
+        let next = |phase: &PhaseFiles| {
+            let mut others = phase.others.clone();
+            if others.is_empty() {
+                return phase.clone();
+            }
+            let first = others.remove(0);
+            PhaseFiles { is_second: true, others, ..first }
+        };
+        let has_other = self.phases.iter().any(|phase| !phase.others.is_empty());
+        let phases = self.phases.iter().map(next).collect();
+        has_other.then(|| StudyFiles { phases, ..self.clone() })
+    }
+
     /// All files of all phases.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
@@ -111,6 +146,12 @@ pub struct PhaseFiles {
     /// did not keep this yet has none, and is then not as accepted.
     #[serde(default, with = "wire::digests")]
     pub contents: Vec<Digest>,
+    /// Another series of the same scan would be read first, were it whole.
+    #[serde(default)]
+    pub is_second: bool,
+    /// Further series of the same scan, to be read if this one cannot be; best first.
+    #[serde(default)]
+    pub others: Vec<PhaseFiles>,
 }
 
 impl PhaseFiles {

@@ -145,6 +145,8 @@ mod tests {
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
                 contents: [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes)).to_vec(),
+                is_second: true,
+                others: Vec::new(),
             }],
             acquired: None,
             set_aside: 2,
