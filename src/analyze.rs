@@ -7,8 +7,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-
 use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
@@ -24,6 +22,8 @@ use hepalert_engines::backend::Runtime;
 use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
+use hepalert_study::digest::{Digest, hex};
+use hepalert_study::files::Confidence;
 use hepalert_study::study::{AlignedStudy, Back, NotAligned, Phase, Setting};
 use hepalert_voxels::volume::Orientation;
 
@@ -283,9 +283,9 @@ impl Analyzer {
             schema: SCHEMA.to_owned(),
             study_key: aligned.key().as_str().to_owned(),
             revision: origin.revision,
-            setting: self.bundle.setting().name().to_owned(),
+            setting: self.bundle.setting(),
             phases: origin.phases.clone(),
-            verdict: findings.verdict.alert_level().name().to_owned(),
+            verdict: findings.verdict.alert_level(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),
             lesions: record::kept(findings, back),
@@ -331,7 +331,10 @@ impl Analyzer {
         flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
-        flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flag(
+            origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
+            "phase_uncertain",
+        );
         flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
         flag(origin.side_uncertain, "side_uncertain");
         flag(origin.is_second, "second_series_read");
@@ -347,12 +350,12 @@ impl Analyzer {
         let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
         present
             .map(|role| EngineRecord {
-                role: role.name().to_owned(),
+                role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),
                 sha256: self.bundle.fingerprint().to_owned(),
-                backend: self.settings.runtime.backend.name().to_owned(),
-                precision: role.precision(self.settings.runtime.precision).name().to_owned(),
+                backend: self.settings.runtime.backend,
+                precision: role.precision(self.settings.runtime.precision),
             })
             .collect()
     }
@@ -374,11 +377,7 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         settings.runtime.backend,
         settings.runtime.precision,
     );
-    hex(&Sha256::digest(words))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(words.as_bytes()).hex()
 }
 
 fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
@@ -401,9 +400,9 @@ struct Origin {
 impl Origin {
     fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
         let phase = |phase: &LoadedPhase| PhaseRecord {
-            phase: phase.phase.code().to_owned(),
-            source: phase.source.as_str().to_owned(),
-            confidence: phase.confidence.as_str().to_owned(),
+            phase: phase.phase,
+            source: phase.source,
+            confidence: phase.confidence,
         };
         Origin {
             revision: files.revision,

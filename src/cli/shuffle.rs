@@ -313,7 +313,7 @@ fn relabel(text: &str) -> Result<Relabel, String> {
 }
 
 fn scheme(code: &str) -> Result<Scheme, String> {
-    Scheme::from_code(code).ok_or_else(|| format!("`{code}`: take op, on, sp or sn"))
+    code.parse().map_err(|_| format!("`{code}`: take op, on, sp or sn"))
 }
 
 fn numbers<T: FromStr, const N: usize>(text: &str) -> Result<[T; N], String>

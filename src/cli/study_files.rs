@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
+use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
@@ -89,7 +90,7 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     if phases.is_empty() {
         return Err(Failure::refused("no_phase", anyhow!("no image; give --phase vp=FILE")));
     }
-    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&hash.finalize()[..16]);
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
     AlignedStudy::from_study(Study { key, phases }, &wanted)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::Part;
+use super::facts::{Format, Part};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
@@ -16,7 +16,6 @@ use super::reasons::RejectCode;
 use super::stacks::{Arrived, Slices, pick_named, pick_slices};
 use super::strangers::Counts;
 use super::versions::{Picked, Version, versions};
-use crate::intake::facts::Format;
 use hepalert_study::study::Phase;
 
 /// A file that belongs to a study and cannot be used.

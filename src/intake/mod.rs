@@ -31,7 +31,6 @@ pub mod strangers;
 mod suited;
 mod versions;
 pub mod watch;
-mod wire;
 
 pub use assemble::Assembler;
 pub use desk::{Desk, DeskParams, Step};

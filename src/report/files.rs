@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::Array3;
-use sha2::{Digest, Sha256};
 
 use super::canvas::Canvas;
 use super::pictures::{self, Marked, Scene};
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
+use hepalert_study::digest::Digest;
 use hepalert_study::study::{AlignedStudy, Back, Phase};
 use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
@@ -125,7 +125,7 @@ impl Draft {
         self.put(name, bytes)?;
         self.artefacts.push(ArtefactRecord {
             path: name.to_owned(),
-            sha256: hex(&Sha256::digest(bytes)),
+            sha256: Digest::of(bytes).hex(),
             bytes: bytes.len() as u64,
         });
         Ok(())
@@ -215,8 +215,4 @@ fn instances(kept: &[Finding], like: &LabelMap) -> Volume<i16> {
         }
     }
     Volume::new(Arc::clone(like.grid()), map)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,11 +8,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::{all, displayed_by_name};
 use hepalert_voxels::volume::{Axes, Grid, Orientation, Volume};
 
 /// Names a study without naming the patient: 32 lower-case hex digits (128 bits of
 /// HMAC-SHA256 of the study UID under the site key).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StudyKey(String);
 
 impl StudyKey {
@@ -28,14 +33,40 @@ impl StudyKey {
     }
 }
 
+impl TryFrom<String> for StudyKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<StudyKey, &'static str> {
+        StudyKey::new(&text).ok_or("a study key has 32 lower-case hex digits")
+    }
+}
+
 impl fmt::Display for StudyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A contrast phase, in the order of acquisition and of network channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A contrast phase.
+// In the order of acquisition and of network channels.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// Non-contrast.
     Nc,
@@ -49,21 +80,16 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in channel order.
-    pub const ALL: [Phase; 4] = [Phase::Nc, Phase::Ap, Phase::Vp, Phase::Dp];
+    pub const ALL: [Phase; 4] = all(Phase::VARIANTS);
 
     /// The two-letter code of files, messages and the command line.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Phase::Nc => "nc",
-            Phase::Ap => "ap",
-            Phase::Vp => "vp",
-            Phase::Dp => "dp",
-        }
+    pub fn code(self) -> &'static str {
+        self.into()
     }
 
-    /// The inverse of [`Phase::code`].
+    /// The way back.
     pub fn from_code(code: &str) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.code() == code)
+        code.parse().ok()
     }
 }
 
@@ -73,32 +99,30 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What an examination is read for; it follows from the phases an engine takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a study is read for.
+// It follows from the phases an engine takes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Setting {
     /// One non-contrast phase.
     Screening,
     /// Four phases.
     Diagnosis,
-    /// One portal-venous phase: what the demonstration engine takes. Not in the paper.
+    /// One portal-venous phase.
+    // What the demonstration engine takes. Not in the paper.
     Venous,
 }
 
+displayed_by_name!(Setting);
+
 impl Setting {
     /// The name used in messages and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Setting::Screening => "screening",
-            Setting::Diagnosis => "diagnosis",
-            Setting::Venous => "venous",
-        }
-    }
-
-    /// The inverse of [`Setting::name`].
-    pub fn from_name(name: &str) -> Option<Setting> {
-        [Setting::Screening, Setting::Diagnosis, Setting::Venous]
-            .into_iter()
-            .find(|setting| setting.name() == name)
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The setting of an engine that takes these phases, if there is one.
@@ -119,6 +143,18 @@ impl Setting {
             Setting::Diagnosis => &Phase::ALL,
         }
     }
+}
+
+/// How much of the study's identity leaves the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privacy {
+    /// The study key only.
+    Minimal,
+    /// And the study UID.
+    Linked,
+    /// And the accession number.
+    Full,
 }
 
 /// An examination as it came: one volume in Hounsfield units per phase, each on its own grid.
