@@ -58,7 +58,7 @@ pub fn with_passed_over(
     identity: &Identity,
     state: StudyState,
     code: Option<&str>,
-    setting: Option<study::Setting>,
+    setting: Option<Setting>,
     passed_over: &Counts,
     now: Timestamp,
 ) -> Result<NewEvent, ContractError> {
@@ -72,7 +72,7 @@ fn study_event(
     identity: &Identity,
     state: StudyState,
     code: Option<&str>,
-    setting: Option<study::Setting>,
+    setting: Option<Setting>,
 ) -> Result<StudyEvent, ContractError> {
     Ok(StudyEvent {
         study_key: identity.study_key.clone(),

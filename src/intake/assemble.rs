@@ -179,7 +179,7 @@ impl Assembler {
         if gone.len() > MAX_REMEMBERED {
             gone.sort_by_key(|course| std::cmp::Reverse(course.changed));
             for course in gone.into_iter().skip(MAX_REMEMBERED) {
-                course.accounted = BTreeSet::new();
+                (course.accounted, course.outdated) = (BTreeSet::new(), BTreeSet::new());
             }
         }
     }
@@ -248,7 +248,14 @@ impl Assembler {
         let item = (facts.identity(), facts.content);
         course.copied |= course.gathered.holds(item.0);
         course.gathered.broken.remove(&path);
-        let news = !course.accounted.contains(&item);
+        // The same file in its place, perhaps touched: it is as old as it was.
+        let here = course
+            .gathered
+            .files
+            .get(&path)
+            .filter(|held| (held.facts.identity(), held.facts.content) == item);
+        let changed_ns = here.map_or(changed_ns, |held| held.changed_ns);
+        let news = course.is_news(&item, here.is_some());
         course.resent |= !news;
         if course.gathered.files.len() >= self.params.max_files
             && !course.gathered.files.contains_key(&path)

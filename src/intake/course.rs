@@ -40,6 +40,8 @@ pub struct Course {
     pub failed: bool,
     /// Everything that was in the last account.
     pub accounted: BTreeSet<Item>,
+    /// What of it was passed over for newer content of the same slices.
+    pub outdated: BTreeSet<Item>,
 }
 
 impl Course {
@@ -98,10 +100,23 @@ impl Course {
         Ok((newest, fingerprint))
     }
 
+    /// True for a slice that is not what was taken in last. An older copy is news where it was
+    /// not before.
+    pub fn is_news(&self, item: &Item, is_here: bool) -> bool {
+        !self.accounted.contains(item) || (!is_here && self.outdated.contains(item))
+    }
+
     /// The study as it is handed on.
-    pub fn study(&self, key: &StudyKey, version: &Version, fingerprint: Digest) -> StudyFiles {
+    pub fn study(&mut self, key: &StudyKey, version: &Version, fingerprint: Digest) -> StudyFiles {
         let Version { phases, acquired_ms, .. } = version.clone();
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
+        let read = phases.iter().flat_map(|phase| phase.others.iter().chain([phase]));
+        let read: BTreeSet<Digest> = read.flat_map(|phase| phase.contents.clone()).collect();
+        let counts = |item: &&Item| read.contains(&item.1);
+        let slices: BTreeSet<Digest> =
+            self.accounted.iter().filter(counts).map(|item| item.0).collect();
+        let old = |item: &&Item| slices.contains(&item.0) && !read.contains(&item.1);
+        self.outdated = self.accounted.iter().filter(old).copied().collect();
         StudyFiles {
             key: key.clone(),
             revision: self.revision,

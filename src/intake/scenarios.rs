@@ -113,7 +113,7 @@ impl Story {
 fn words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Received { .. } => "received".into(),
-        Outcome::Complete { study, why } => {
+        Outcome::Complete { study, why, .. } => {
             let count = |p: &super::PhaseFiles| format!("{} {}", p.phase, p.files.len());
             let phases: Vec<String> = study.phases.iter().map(count).collect();
             format!("complete {} ({}): {}", study.revision, why.as_str(), phases.join(", "))

@@ -5,7 +5,7 @@
 //! scan for one that is broken: that would be another phase.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::events::Millis;
 use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
@@ -106,10 +106,10 @@ impl<'a> Slices<'a> {
     }
 }
 
-fn held(path: &PathBuf, arrived: &Arrived) -> Held {
+fn held(path: &Path, arrived: &Arrived) -> Held {
     let Arrived { facts, changed_ns, .. } = arrived;
     Held {
-        path: path.clone(),
+        path: path.to_owned(),
         content: facts.content,
         instance: facts.instance(),
         identity: facts.identity(),
@@ -169,7 +169,8 @@ fn same_scan(
             (Some(a), Some(b)) => a.abs_diff(b) <= ONE_SCAN_MS,
             _ => false,
         };
-        if !together && !(named(&first) && named(&next)) {
+        let one_phase = together || (named(&first) && named(&next));
+        if !one_phase {
             break;
         }
         order.push(next);

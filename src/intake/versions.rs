@@ -121,12 +121,7 @@ fn chosen<'a>(held: &'a [Held], preferred: Option<&Path>) -> Vec<&'a Held> {
     for (rank, files) in ranked.iter().filter(|one| !is_superseded(one, &ranked)) {
         for file in files {
             let key = |(rank, file): &(&Rank, &Held)| {
-                (
-                    (*rank).clone(),
-                    file.changed_ns,
-                    file.content,
-                    std::cmp::Reverse(file.path.clone()),
-                )
+                (**rank, file.changed_ns, file.content, std::cmp::Reverse(file.path.clone()))
             };
             let found = best.entry(file.identity).or_insert((rank, file));
             if key(&(rank, file)) > key(found) {

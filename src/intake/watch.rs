@@ -616,7 +616,8 @@ mod tests {
         assert!(watch.has_hints());
         fs::create_dir(dir.path().join("s")).unwrap();
         woken.recv_timeout(Duration::from_secs(5)).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        // The look after the notice watches the new folder too.
+        watch.look();
         let path = dir.path().join("s/1.dcm");
         fs::write(&path, "abc").unwrap();
         let mut closed = BTreeSet::new();
