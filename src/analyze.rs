@@ -15,12 +15,12 @@ use crate::report::types::{
     AlignmentRecord, EngineChoice, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord,
     Report, SCHEMA, StageSeconds, TimingRecord,
 };
+use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::align::{self, AlignError, PhaseAlignment};
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_study::digest::{Digest, hex};
@@ -259,7 +259,17 @@ impl Analyzer {
             align::align(study, self.bundle.phases(), &self.settings.alignment)?;
         let align_s = aligning.elapsed().as_secs_f64();
         let back = stored.back(aligned.grid());
-        self.fit_batch(&aligned, origin.files)?;
+        match self.fit_batch(&aligned, origin.files) {
+            // Too fine for this device: the same scan in thicker slices may fit.
+            Err(AnalyzeError::Refused(refusal)) => match files.next_choice() {
+                Some(next) => {
+                    drop(aligned);
+                    return self.study(&next, out, watch);
+                }
+                None => return Err(AnalyzeError::Refused(refusal)),
+            },
+            fitted => fitted?,
+        }
         origin.content = reclassify::content(&aligned);
         let findings = self.findings(&aligned, origin.content, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
@@ -369,10 +379,9 @@ impl Analyzer {
     }
 
     fn engine_records(&self) -> Vec<EngineRecord> {
-        let roles = [Role::Segment, Role::Reclassify];
-        let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
-        present
-            .map(|role| EngineRecord {
+        self.bundle
+            .networks()
+            .map(|(role, _)| EngineRecord {
                 role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use hepalert_engines::bundle::{Bundle, MANIFEST};
+use hepalert_bundles::{Bundle, MANIFEST};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -5,8 +5,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use hepalert_engines::bundle::package::Package;
-use hepalert_engines::bundle::signature::Trust;
+use hepalert_bundles::package::Package;
+use hepalert_bundles::signature::Trust;
 use libfuzzer_sys::fuzz_target;
 
 static TRUST: LazyLock<Trust> =

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use hepalert_engines::bundle::signature::Trust;
+use hepalert_bundles::signature::Trust;
 use libfuzzer_sys::fuzz_target;
 
 static TRUST: LazyLock<Trust> =

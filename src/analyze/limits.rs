@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{AnalyzeError, Analyzer};
 use crate::intake::{MemoryLimit, Refusal, RejectCode};
+use hepalert_bundles::{Role, Untrained};
 use hepalert_cascade::pipeline::PipelineError;
 use hepalert_cascade::segment::{self, SegmentError};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Role, Untrained};
 use hepalert_study::study::{AlignedStudy, Study};
 use hepalert_voxels::volume::{Axes, Volume};
 

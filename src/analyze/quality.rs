@@ -6,8 +6,8 @@ use super::Analyzer;
 use crate::intake::load::{Loaded, LoadedPhase};
 use crate::intake::{QualityFlag, StudyFiles};
 use crate::report::types::PhaseRecord;
+use hepalert_bundles::Untrained;
 use hepalert_cascade::pipeline::{Findings, situs};
-use hepalert_engines::bundle::Untrained;
 use hepalert_study::files::Confidence;
 use hepalert_study::study::{AlignedStudy, Back};
 use hepalert_voxels::volume::Orientation;
@@ -18,6 +18,7 @@ pub(super) struct Origin {
     pub(super) fingerprint: String,
     pub(super) content: [u8; 32],
     pub(super) side_uncertain: bool,
+    pub(super) is_second: bool,
     pub(super) acquired: Option<String>,
     pub(super) phases: Vec<PhaseRecord>,
     pub(super) files: usize,
@@ -42,6 +43,7 @@ impl Origin {
             // Known once the study is aligned.
             content: [0; 32],
             side_uncertain: loaded.phases.iter().any(|phase| phase.side_uncertain),
+            is_second: loaded.phases.iter().any(|phase| phase.is_second),
             acquired: files.acquired.clone(),
             phases: loaded.phases.iter().map(phase).collect(),
             files: files.files().count(),
@@ -76,6 +78,7 @@ impl Analyzer {
         );
         flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
         flag(origin.side_uncertain, "side_uncertain");
+        flag(origin.is_second, "second_series_read");
         // An engine that takes voxels as they are stored was trained on the usual order.
         let stated = self.plan.network.reader.orientation().is_some();
         let usual = Orientation::of(back.grid()) == Orientation::LPS;

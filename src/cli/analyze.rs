@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
+use super::study_files::PhaseFile;
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::discover::discover;
@@ -41,10 +42,8 @@ pub struct Args {
 /// # Errors
 /// A sentence that names the four codes.
 pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
-    let expected = "expected PHASE=PATH with PHASE nc, ap, vp or dp";
-    let (code, path) = text.split_once('=').ok_or(expected)?;
-    let phase = Phase::from_code(code).ok_or(expected)?;
-    if path.is_empty() { Err(expected.to_owned()) } else { Ok((phase, path.into())) }
+    let PhaseFile { phase, path } = text.parse()?;
+    Ok((phase, path))
 }
 
 fn parse_setting(text: &str) -> Result<Setting, String> {

@@ -7,6 +7,7 @@ use crate::analyze::Settings;
 use crate::intake::{GateParams, Refusal};
 use hepalert_cascade::align;
 use hepalert_cascade::reclassify::{self, Schemes};
+use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
 
@@ -33,6 +34,16 @@ impl RuntimeArgs {
         let Self { backend, precision, threads, batch } = *self;
         Runtime { backend, precision, threads, batch: usize::from(batch), cache: user_cache() }
     }
+}
+
+/// What the option `--skip-air` chooses.
+pub(super) fn air_tiles(skip: bool) -> AirTiles {
+    if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
+}
+
+/// What a study may take unless said otherwise: as the daemon.
+pub(super) fn memory_mib() -> u64 {
+    crate::config::Engine::default().memory_budget_mib
 }
 
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
@@ -70,7 +81,7 @@ pub struct EngineArgs {
     #[arg(long)]
     pub skip_air: bool,
     /// Memory that the first stage may take, in MiB.
-    #[arg(long, default_value_t = 2048)]
+    #[arg(long, default_value_t = memory_mib())]
     pub memory_mib: u64,
 }
 
@@ -102,7 +113,7 @@ impl EngineArgs {
                 },
                 ..reclassify::Params::default()
             },
-            air: super::segment::air_tiles(self.skip_air),
+            air: air_tiles(self.skip_air),
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
             keep_margin: false,

@@ -8,12 +8,10 @@ use clap::{Parser, Subcommand};
 pub mod analyze;
 pub mod demo;
 pub mod detect;
-pub mod doctor;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
 pub mod label_file;
-mod laps;
 pub mod logger;
 pub mod match_lesions;
 pub mod phantom;
@@ -24,12 +22,12 @@ pub mod run;
 pub mod segment;
 pub mod shell;
 pub mod shuffle;
+mod stage_timer;
 pub mod study_files;
-pub mod support_bundle;
-pub mod ui;
 pub mod worker;
 
-pub use ui::{Exit, Failure, Ui};
+pub use crate::ui::{Exit, Failure, Ui};
+use crate::{doctor, support_bundle};
 
 /// Suspected liver lesions from a CT export folder, published over MQTT. Triage aid, not a
 /// diagnosis.
@@ -91,7 +89,7 @@ pub enum Command {
     SupportBundle(support_bundle::Args),
     /// The inference process, started by the daemon.
     #[command(hide = true)]
-    Worker(worker::Args),
+    Worker,
 }
 
 /// Runs one command.
@@ -124,6 +122,6 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
-        Command::Worker(args) => worker::run(&args),
+        Command::Worker => worker::run(),
     }
 }

@@ -33,7 +33,10 @@ impl std::str::FromStr for PhaseFile {
     fn from_str(text: &str) -> Result<PhaseFile, String> {
         let expected = || format!("`{text}`: write nc=FILE, ap=FILE, vp=FILE or dp=FILE");
         let (code, path) = text.split_once('=').ok_or_else(expected)?;
-        let phase = Phase::from_code(code).ok_or_else(expected)?;
+        let phase = code.parse().map_err(|_| expected())?;
+        if path.is_empty() {
+            return Err(expected());
+        }
         Ok(PhaseFile { phase, path: PathBuf::from(path) })
     }
 }

@@ -17,7 +17,7 @@ use crate::publish::contract::{Code, Time};
 use crate::publish::findings::{EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
 use crate::store::{Job, Store};
-use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_bundles::Bundle;
 use hepalert_study::study::{Privacy, Setting};
 
 /// A thread whose life is watched.
@@ -41,9 +41,7 @@ pub struct EngineFacts {
 impl EngineFacts {
     /// What an opened bundle says.
     pub fn of(bundle: &Bundle) -> EngineFacts {
-        let roles = [Role::Segment, Role::Reclassify];
-        let used = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
-        let used = used.map(|role| EngineUsed {
+        let used = bundle.networks().map(|(role, _)| EngineUsed {
             role: Code::fixed(role.name()),
             id: bundle.id().to_owned(),
             version: bundle.version().to_string(),
@@ -71,6 +69,7 @@ pub struct Shared {
     publisher: Mutex<Option<PublisherHandle>>,
     pulses: [AtomicU64; 2],
     condition: Mutex<Condition>,
+    doubted: Mutex<Vec<PathBuf>>,
 }
 
 /// How the device is, and since when.
@@ -108,6 +107,7 @@ impl Shared {
             publisher: Mutex::new(None),
             pulses: [AtomicU64::new(0), AtomicU64::new(0)],
             condition: Mutex::new(condition),
+            doubted: Mutex::new(Vec::new()),
         }
     }
 
@@ -166,6 +166,21 @@ impl Shared {
     pub fn wake_queue(&self) {
         *lock(&self.woken) = true;
         self.bell.notify_all();
+    }
+
+    /// These files do not hold what was accepted: the intake is to read them again.
+    pub fn doubt(&self, mut files: Vec<PathBuf>) {
+        lock(&self.doubted).append(&mut files);
+    }
+
+    /// The files to be read again since the last call.
+    pub fn take_doubted(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *lock(&self.doubted))
+    }
+
+    /// True if there are files to be read again.
+    pub fn has_doubts(&self) -> bool {
+        !lock(&self.doubted).is_empty()
     }
 
     /// There are events to send, or the retained set changed.
@@ -244,18 +259,17 @@ impl Shared {
 
     /// Folder of the results, one folder per study and revision.
     pub fn results(&self) -> PathBuf {
-        self.config.store.folder.join("results")
+        self.config.store.results()
     }
 
     /// Folder of the quarantine.
     pub fn quarantine(&self) -> PathBuf {
-        self.config.store.folder.join("quarantine")
+        self.config.store.quarantine()
     }
 
     /// Free space where the store lies, in MiB.
     pub fn disk_free_mib(&self) -> Option<u64> {
-        let space = rustix::fs::statvfs(&self.config.store.folder).ok()?;
-        Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
+        crate::system::free_mib(&self.config.store.folder)
     }
 
     /// True if there is room for one more study; otherwise the status says so.

@@ -7,7 +7,7 @@
 use super::fingerprint::Digest;
 use super::names::NiftiName;
 use super::reasons::RejectCode;
-pub use hepalert_study::files::{Format, PhaseFiles, Pick, StudyFiles};
+pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles};
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
@@ -44,101 +44,6 @@ impl Part {
     }
 }
 
-/// What lies beside images and is none: passed over, counted, and never a reason to refuse a
-/// study.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stranger {
-    /// DICOMDIR, DIRFILE: the table of contents of a medium.
-    Directory,
-    /// A structured report or an encapsulated document.
-    Report,
-    /// A structured report of radiation dose.
-    DoseReport,
-    /// A presentation state.
-    PresentationState,
-    /// A screenshot as DICOM.
-    SecondaryCapture,
-    /// A DICOM object of any other class than CT.
-    OtherObject,
-    /// JPEG, PNG, TIFF, BMP, GIF; Thumbs.db among them.
-    Picture,
-    /// Zip, gzip, tar, 7z, RAR.
-    Archive,
-    /// Lists of checksums.
-    Checksums,
-    /// A program, a page, a text, a setting.
-    Other,
-}
-
-impl Stranger {
-    /// The name in events and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Stranger::Directory => "dicom_directory",
-            Stranger::Report => "report",
-            Stranger::DoseReport => "dose_report",
-            Stranger::PresentationState => "presentation_state",
-            Stranger::SecondaryCapture => "secondary_capture",
-            Stranger::OtherObject => "other_object",
-            Stranger::Picture => "picture",
-            Stranger::Archive => "archive",
-            Stranger::Checksums => "checksums",
-            Stranger::Other => "other",
-        }
-    }
-
-    /// What a SOP class makes an object, if not a CT image.
-    pub fn of_sop_class(uid: &str) -> Option<Stranger> {
-        const CT: [&str; 3] = [
-            "1.2.840.10008.5.1.4.1.1.2",
-            "1.2.840.10008.5.1.4.1.1.2.1",
-            "1.2.840.10008.5.1.4.1.1.2.2",
-        ];
-        let is_below =
-            |root: &str| uid.strip_prefix(root).is_some_and(|rest| rest.starts_with('.'));
-        if CT.contains(&uid) {
-            return None;
-        }
-        Some(match uid {
-            "1.2.840.10008.1.3.10" => Stranger::Directory,
-            "1.2.840.10008.5.1.4.1.1.88.67" | "1.2.840.10008.5.1.4.1.1.88.68" => {
-                Stranger::DoseReport
-            }
-            "1.2.840.10008.5.1.4.1.1.7" => Stranger::SecondaryCapture,
-            _ if is_below("1.2.840.10008.5.1.4.1.1.7") => Stranger::SecondaryCapture,
-            _ if is_below("1.2.840.10008.5.1.4.1.1.88") => Stranger::Report,
-            _ if is_below("1.2.840.10008.5.1.4.1.1.104") => Stranger::Report,
-            _ if is_below("1.2.840.10008.5.1.4.1.1.11") => Stranger::PresentationState,
-            _ => Stranger::OtherObject,
-        })
-    }
-
-    /// What a file is that is no DICOM object and no NIfTI, by what it begins with and by its
-    /// name in lower case; `None` if it may have been meant as an image.
-    pub fn of_file(name: &str, bytes: &[u8]) -> Option<Stranger> {
-        const PICTURES: [&[u8]; 6] =
-            [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
-        const ARCHIVES: [&[u8]; 6] =
-            [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
-        // A packed slice is no stranger: it was meant as an image and cannot be read.
-        if name.contains(".dcm") {
-            return None;
-        }
-        let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
-        let ends = |list: &[&str]| list.iter().any(|end| name.ends_with(end));
-        if name == "thumbs.db" || begins(&PICTURES) {
-            Some(Stranger::Picture)
-        } else if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
-            Some(Stranger::Archive)
-        } else if ends(&[".md5", ".sha1", ".sha256", ".sfv", ".crc"]) || ends(&["sums"]) {
-            Some(Stranger::Checksums)
-        } else {
-            const OTHERS: [&[u8]; 5] = [b"MZ", b"\x7fELF", b"\xca\xfe\xba\xbe", b"%PDF", b"<?xml"];
-            begins(&OTHERS).then_some(Stranger::Other)
-        }
-    }
-}
-
 /// What a DICOM header says that decides where the object belongs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SliceFacts {
@@ -156,21 +61,46 @@ pub struct SliceFacts {
     pub acquired_ms: Option<i64>,
     /// Along the slice normal.
     pub position_mm: Option<f64>,
+    /// SeriesNumber.
+    pub series_number: Option<i64>,
+    /// A sharp kernel or a single energy: read where the scan has no other reconstruction.
+    pub last_resort: bool,
     /// What tells its acquisition.
     pub marks: Marks,
-    /// What it is if it is no CT image.
-    pub stranger: Option<Stranger>,
     /// Why it was set aside, in the reader's own sentence.
     pub said: Option<String>,
 }
 
-impl FileFacts {
-    /// Who this file is within its study: the instance, or the tag of a NIfTI file.
+impl SliceFacts {
+    /// Who this slice is within its study: the instance and, since several slices may share
+    /// one, where it lies.
     pub fn identity(&self) -> Digest {
+        match self.position_mm {
+            // In hundredths of a millimetre: nearer, two slices are one.
+            Some(mm) => {
+                Digest::of(format!("{} at {:.0}", self.instance.hex(), mm * 100.0).as_bytes())
+            }
+            None => self.instance,
+        }
+    }
+}
+
+impl FileFacts {
+    /// What this file is a copy of: the instance, or the tag of a NIfTI file.
+    pub fn instance(&self) -> Digest {
         match &self.part {
-            Part::Slice(SliceFacts { instance, .. }) => *instance,
+            Part::Slice(slice) => slice.instance,
             Part::Frames(frames) => frames.first().map_or(self.content, |frame| frame.instance),
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
+        }
+    }
+
+    /// Who this file is within its study: the instance and, since several slices may share
+    /// one, where it lies.
+    pub fn identity(&self) -> Digest {
+        match &self.part {
+            Part::Slice(slice) => slice.identity(),
+            Part::Frames(_) | Part::Nifti(_) => self.instance(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::probe::normal;
 use super::reasons::RejectCode;
+use super::suited::is_map;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::SliceHeader;
@@ -141,6 +142,9 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
     }
     if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
         return refuse(RejectCode::Reformatted, "ImageType names a reformat");
+    }
+    if is_map(header) {
+        return refuse(RejectCode::NotCtValues, "an image computed of two energies");
     }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
     let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);

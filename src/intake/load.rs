@@ -4,18 +4,19 @@
 //! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
 //! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::facts::{Format, PhaseFiles, Pick, Stranger, StudyFiles};
-use super::fingerprint::{Item, digest_of, fingerprint};
+use super::accepted::{self, Glance};
+use super::facts::{Accepted, Format, PhaseFiles, Pick, StudyFiles};
+use super::fingerprint::{Digest, Item, digest_of, fingerprint};
 use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
 use super::phases::{Confidence, PhaseSource};
-use super::probe::{acquired_ms, marks, open_regular, position_mm};
+use super::probe::{acquired_ms, marks, open_regular, position_mm, stranger_by_content};
 use super::quality::{self, QualityFlag};
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
@@ -63,6 +64,8 @@ pub struct LoadedPhase {
     pub kvp: Option<f64>,
     /// The header leaves open which side is the patient's left.
     pub side_uncertain: bool,
+    /// Another series of the same scan comes first and could not be read.
+    pub is_second: bool,
     /// What was unusual, in order.
     pub quality: Vec<QualityFlag>,
 }
@@ -87,20 +90,32 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
         found.ok_or_else(|| Refusal::new(RejectCode::MissingPhase, phase.code(), count))
     };
     let wanted: Vec<&PhaseFiles> = expected.iter().map(find).collect::<Result<_, _>>()?;
-    check_sizes(&wanted, gate).map_err(all)?;
-    let mut study = Study { key: files.key.clone(), phases: Default::default() };
+    load_wanted(&files.key, &wanted, gate).map_err(|refusal| {
+        // What is wrong with other bytes is not wrong with this study.
+        all(accepted::verify(&wanted, gate.max_file_bytes).err().unwrap_or(refusal))
+    })
+}
+
+fn load_wanted(
+    key: &StudyKey,
+    wanted: &[&PhaseFiles],
+    gate: &GateParams,
+) -> Result<Loaded, Refusal> {
+    check_sizes(wanted, gate)?;
+    let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
     let read = |files: &&PhaseFiles| match files.format {
-        Format::Nifti => load_nifti(&files.files, gate),
+        Format::Nifti => load_nifti(files, gate),
         Format::Dicom => load_dicom(files, gate),
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
-    let loaded: Vec<Result<_, Refusal>> = match fits_at_once(&wanted, gate) {
-        true => wanted.par_iter().map(read).collect(),
-        false => wanted.iter().map(read).collect(),
+    let loaded: Vec<Result<_, Refusal>> = match fits_at_once(wanted, gate) {
+        true => wanted.par_iter().map(|files| first_readable(files, &read)).collect(),
+        false => wanted.iter().map(|files| first_readable(files, &read)).collect(),
     };
-    for (files, loaded) in wanted.into_iter().zip(loaded) {
-        let Scan { volume, kvp, side_uncertain, quality } = loaded.map_err(all)?;
+    for (first, loaded) in wanted.iter().zip(loaded) {
+        let (files, scan) = loaded?;
+        let Scan { volume, kvp, side_uncertain, quality } = scan;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -109,11 +124,29 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
             side_uncertain,
+            is_second: files.is_second || files != *first,
             quality,
         });
         study.phases.insert(files.phase, volume);
     }
     Ok(Loaded { study, phases })
+}
+
+/// The first series of a phase that can be read, and what was read; the reason of the first if
+/// none can. Files that are no longer what was accepted are no reason to take others.
+fn first_readable<'a, T>(
+    first: &'a PhaseFiles,
+    read: &impl Fn(&&'a PhaseFiles) -> Result<T, Refusal>,
+) -> Result<(&'a PhaseFiles, T), Refusal> {
+    let refusal = match read(&first) {
+        Ok(found) => return Ok((first, found)),
+        Err(refusal) => refusal,
+    };
+    if matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable) {
+        return Err(refusal);
+    }
+    let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
+    other.ok_or(refusal)
 }
 
 /// Whether all phases may be in memory as they were stored. If not, they are read one after
@@ -123,9 +156,11 @@ fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
     let bytes_of = |files: &&PhaseFiles| -> Option<u64> {
         let first = files.files.first()?;
         let voxels = match files.format {
-            Format::Nifti => peek(&read_file(first, HEADER_BYTES).ok()?).ok()?.grid.voxels() as u64,
+            Format::Nifti => {
+                peek(&accepted::read_prefix(first, HEADER_BYTES).ok()?).ok()?.grid.voxels() as u64
+            }
             Format::Dicom => {
-                let header = header(first, gate).ok()?;
+                let (header, _) = header(first, gate).ok()?;
                 let frames = u64::try_from(header.number_of_frames).unwrap_or(1);
                 let slices = frames.max(1) * files.files.len() as u64;
                 u64::from(header.rows?) * u64::from(header.columns?) * slices
@@ -165,10 +200,12 @@ fn fitted(volume: Volume<f32>, gate: &GateParams) -> Result<(Volume<f32>, bool),
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
 /// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
-/// the file is gone.
+/// the file is no longer the one that was accepted.
 pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
     let phase = files.phases.iter().find(|phase| phase.format == Format::Dicom)?;
-    let header = header(phase.files.first()?, &GateParams::default()).ok()?;
+    phase.files.first()?;
+    let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes).ok()?;
+    let header = read_header(&bytes).ok()?;
     Some((header.study_uid, header.identifiers.accession_number))
 }
 
@@ -181,7 +218,7 @@ pub fn files_of_paths(
     phase_paths: &[(Phase, PathBuf)],
 ) -> Result<StudyFiles, Refusal> {
     let mut phases = Vec::new();
-    let mut items = Vec::new();
+    let mut items: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
     for (phase, path) in phase_paths {
         let (format, mut files) = if path.is_dir() {
             let params = super::watch::WatchParams::new(path);
@@ -195,11 +232,22 @@ pub fn files_of_paths(
             (format, vec![path.clone()])
         };
         files.sort();
-        let digests: Result<Vec<Item>, Refusal> = files.par_iter().map(|path| item(path)).collect();
-        items.push((Some(*phase), digests?));
+        let contents: Vec<Digest> =
+            files.par_iter().map(|path| content(path)).collect::<Result<_, Refusal>>()?;
+        items.push((Some(*phase), contents.iter().map(|content| (*content, *content)).collect()));
         let (source, confidence) = (PhaseSource::Given, Confidence::High);
-        let pick = Pick::default();
-        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files, pick });
+        let (phase, is_second, others) = (*phase, false, Vec::new());
+        phases.push(PhaseFiles {
+            phase,
+            source,
+            confidence,
+            format,
+            files,
+            contents,
+            is_second,
+            others,
+            pick: Pick::default(),
+        });
     }
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
@@ -227,24 +275,20 @@ fn is_stranger(path: &Path) -> bool {
     if path.file_name().is_some_and(super::names::foreign) {
         return true;
     }
-    let Ok(start) = read_file(path, HEADER_BYTES) else { return false };
+    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return false };
     match read_header(&start) {
-        Ok(header) => Stranger::of_sop_class(&header.sop_class).is_some(),
-        Err(DicomError::NotDicom) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            Stranger::of_file(&name, &start).is_some()
-        }
+        Ok(header) => matches!(header.require_ct(), Err(DicomError::NotCt(_))),
+        Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
         Err(_) => false,
     }
 }
 
-fn item(path: &Path) -> Result<Item, Refusal> {
-    let content = open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))?;
-    Ok((content, content))
+fn content(path: &Path) -> Result<Digest, Refusal> {
+    open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
 }
 
 /// Of the kind alone: the text of an error may hold a path.
-fn unreadable(error: &io::Error) -> Refusal {
+pub(super) fn unreadable(error: &io::Error) -> Refusal {
     Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
 }
 
@@ -268,19 +312,12 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-/// A whole file, never more than `most` bytes: it may have grown since it was measured.
-fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
-    let file = open_regular(path).map_err(|e| unreadable(&e))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
-    Ok(bytes)
-}
-
-fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Scan, Refusal> {
-    let [path] = files else {
-        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
+fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+    let [_] = phase.files[..] else {
+        let count = phase.files.len();
+        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
     };
-    let bytes = read_file(path, gate.max_file_bytes)?;
+    let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
     let facts = peek(&bytes)?;
     check_nifti_grid(&facts.grid, gate)?;
     check_memory(facts.grid.voxels(), gate)?;
@@ -343,55 +380,54 @@ struct Image {
     header: SliceHeader,
 }
 
-/// The files of a series, those that hold many images in memory.
-struct Series<'a> {
-    files: &'a [PathBuf],
-    whole: Vec<Option<Vec<u8>>>,
-    gate: &'a GateParams,
+/// What was seen of a file, and all of it if it holds many images.
+struct Source {
+    glance: Glance,
+    whole: Option<Vec<u8>>,
 }
 
-impl Series<'_> {
-    fn slice(&self, image: &Image) -> Result<Slice, Refusal> {
-        match &self.whole[image.file] {
-            Some(bytes) => Ok(read_frame(bytes, &image.header)?),
-            None => {
-                let bytes = read_file(&self.files[image.file], self.gate.max_file_bytes)?;
-                Ok(read_slice(&bytes)?)
-            }
+impl Source {
+    fn slice(
+        &self,
+        file: Accepted<'_>,
+        image: &Image,
+        gate: &GateParams,
+    ) -> Result<Slice, Refusal> {
+        if let Some(bytes) = &self.whole {
+            return Ok(read_frame(bytes, &image.header)?);
         }
+        let bytes = accepted::read(file, gate.max_file_bytes)?;
+        self.glance.check(&bytes)?;
+        Ok(read_slice(&bytes)?)
     }
 }
 
 /// The headers of all images that are read, in the order of files and frames.
-fn images<'a>(
-    files: &'a [PathBuf],
-    pick: &Pick,
-    gate: &'a GateParams,
-) -> Result<(Series<'a>, Vec<Image>), Refusal> {
-    type Read = (Option<Vec<u8>>, Vec<SliceHeader>);
-    let read = |path: &PathBuf| -> Result<Read, Refusal> {
-        let header = header(path, gate)?;
+fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Image>), Refusal> {
+    let read = |at: usize| -> Result<(Source, Vec<SliceHeader>), Refusal> {
+        let (header, glance) = header(&phase.files[at], gate)?;
         if !header.is_enhanced() {
-            return Ok((None, vec![header]));
+            return Ok((Source { glance, whole: None }, vec![header]));
         }
-        let bytes = read_file(path, gate.max_file_bytes)?;
+        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
         let headers = read_headers(&bytes)?;
-        Ok((Some(bytes), headers))
+        Ok((Source { glance, whole: Some(bytes) }, headers))
     };
-    let found: Vec<Read> = files.par_iter().map(read).collect::<Result<_, _>>()?;
-    let (mut whole, mut images) = (Vec::new(), Vec::new());
-    for (file, (bytes, headers)) in found.into_iter().enumerate() {
-        let wanted = pick.frames.get(file).filter(|frames| !frames.is_empty());
+    let found: Vec<(Source, Vec<SliceHeader>)> =
+        (0..phase.files.len()).into_par_iter().map(read).collect::<Result<_, _>>()?;
+    let (mut sources, mut images) = (Vec::new(), Vec::new());
+    for (file, (source, headers)) in found.into_iter().enumerate() {
+        let wanted = phase.pick.frames.get(file).filter(|frames| !frames.is_empty());
         let is_wanted = |frame: usize| wanted.is_none_or(|frames| frames.contains(&frame));
         let kept = headers.into_iter().enumerate().filter(|(frame, _)| is_wanted(*frame));
         images.extend(kept.map(|(_, header)| Image { file, header }));
-        whole.push(bytes);
+        sources.push(source);
     }
-    Ok((Series { files, whole, gate }, images))
+    Ok((sources, images))
 }
 
-fn load_dicom(files: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
-    let (series, images) = images(&files.files, &files.pick, gate)?;
+fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+    let (sources, images) = images(phase, gate)?;
     let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
     if let Some(refusal) = headers.iter().find_map(set_aside) {
         return Err(refusal);
@@ -402,14 +438,17 @@ fn load_dicom(files: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
         check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
     }
     check_said("", &kvp, gate)?;
-    if !files.pick.is_split {
+    if !phase.pick.is_split {
         check_acquisitions(&headers)?;
     }
     let plan = plan(&headers)?;
     check_extent(headers.len(), plan.coverage_mm(), gate)?;
     check_memory(plan.grid().voxels(), gate)?;
-    let volume = plan.fill(|at| series.slice(&images[at]))?;
-    drop(series);
+    let volume = plan.fill(|at| {
+        let image = &images[at];
+        sources[image.file].slice(phase.accepted(image.file), image, gate)
+    })?;
+    drop(sources);
     let ordered = || plan.order().iter().map(|at| &headers[*at]);
     let padding_hu: Vec<Option<[f32; 2]>> = ordered().map(SliceHeader::padding_hu).collect();
     let instances: Option<Vec<i64>> = ordered().map(|header| header.instance_number).collect();
@@ -418,7 +457,7 @@ fn load_dicom(files: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     if headers.iter().any(|header| header.lossy) {
         scan.quality.push(QualityFlag::LossyCompression);
     }
-    if files.pick.is_split {
+    if phase.pick.is_split {
         scan.quality.push(QualityFlag::SeriesSplit);
     }
     scan.quality.sort_unstable();
@@ -461,11 +500,16 @@ fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
 }
 
-fn header(path: &Path, gate: &GateParams) -> Result<SliceHeader, Refusal> {
-    match read_header(&read_file(path, HEADER_BYTES)?) {
-        Err(DicomError::Truncated) => Ok(read_header(&read_file(path, gate.max_file_bytes)?)?),
-        header => Ok(header?),
-    }
+fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
+    let mut bytes = accepted::read_prefix(path, HEADER_BYTES)?;
+    let header = match read_header(&bytes) {
+        Err(DicomError::Truncated) => {
+            bytes = accepted::read_prefix(path, gate.max_file_bytes)?;
+            read_header(&bytes)
+        }
+        header => header,
+    };
+    Ok((header?, Glance::of(&bytes)))
 }
 
 #[cfg(test)]
@@ -521,6 +565,9 @@ mod tests {
             confidence: Confidence::High,
             format: Format::Dicom,
             files: vec![path.clone(), path],
+            contents: Vec::new(),
+            is_second: false,
+            others: Vec::new(),
             pick: Pick::default(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {

@@ -8,12 +8,14 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::events::Broken;
-use super::facts::{FileFacts, Part, SliceFacts, Stranger};
+use super::events::{Broken, Stranger};
+use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::{Refusal, set_aside};
 use super::names::{self, NiftiName};
 use super::reasons::RejectCode;
+use super::strangers::top_folder;
+use super::suited::is_last_resort;
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
@@ -35,8 +37,8 @@ const NIFTI_PREFIX_BYTES: u64 = 64 << 10;
 /// Bytes that may follow the voxels of a NIfTI file.
 const NIFTI_PADDING_BYTES: u64 = 64 << 10;
 
-/// Enough of a file to tell what it is.
-const MAGIC_BYTES: u64 = 512;
+/// The SOP class of a DICOMDIR.
+const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
 /// What is asked of a file.
 #[derive(Clone, Copy)]
@@ -56,8 +58,8 @@ pub struct Probe<'a> {
 pub enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
-    /// Not an image, and no promise of one.
-    Foreign(Stranger),
+    /// Not an image, and no promise of one: which kind of stranger.
+    Foreign(&'static str),
     /// It should be an image and cannot be used.
     Broken(Broken),
 }
@@ -67,6 +69,14 @@ impl Probe<'_> {
     pub fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
         let name = names::nifti_name(path.file_name()?)?;
         Some(self.nifti_key(path, &name))
+    }
+
+    /// Under which key a path is told that belongs to no study: that of the folder of the
+    /// export that it lies in, so that all strangers there are one event.
+    pub fn alone(&self, path: &Path) -> StudyKey {
+        let folder = top_folder(self.root, path);
+        let below = folder.strip_prefix(self.root).unwrap_or(&folder);
+        (self.key_of)(&format!("folder/{}", names::text_of(below.as_os_str())))
     }
 
     fn nifti_key(&self, path: &Path, name: &NiftiName) -> StudyKey {
@@ -87,7 +97,7 @@ impl Probe<'_> {
             Err(_) => {
                 let content = Digest::of(format!("{stamp:?}").as_bytes());
                 let refusal = Refusal::new(RejectCode::Unreadable, "it cannot be read", 1);
-                Err(self.broken(path, refusal, content, None, false))
+                Err(self.broken(path, refusal, content, None))
             }
         }
     }
@@ -104,13 +114,14 @@ impl Probe<'_> {
         let found = if stamp.bytes > self.max_file_bytes {
             let detail = format!("a file of {} bytes", stamp.bytes);
             let refusal = Refusal::new(RejectCode::AbsurdSize, detail, 1);
-            Err(self.broken(path, refusal, size_digest(stamp), None, false))
+            Err(self.broken(path, refusal, size_digest(stamp), None))
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
-        } else if names::foreign(name) {
-            let mut bytes = Vec::new();
-            (&mut file).take(MAGIC_BYTES).read_to_end(&mut bytes)?;
-            Err(ProbeError::Foreign(stranger(path, &bytes).unwrap_or(Stranger::Other)))
+        } else if let Some(kind) = stranger_by_name(name)
+            && (names::directory(name) || !begins_as_dicom(&file))
+        {
+            // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
+            Err(ProbeError::Foreign(kind))
         } else if stamp.bytes > MAX_SLICE_BYTES {
             self.large_dicom(path, &mut file)?
         } else {
@@ -126,14 +137,12 @@ impl Probe<'_> {
         path: &Path,
         refusal: Refusal,
         content: Digest,
-        study: Option<StudyKey>,
-        claims_dicom: bool,
+        of: Option<(StudyKey, Option<Digest>)>,
     ) -> ProbeError {
-        let below = path.strip_prefix(self.root).unwrap_or(path);
-        let alone = (self.key_of)(&format!("file/{}", names::text_of(below.as_os_str())));
         let Refusal { code, detail: said, .. } = refusal;
-        let series = None;
-        ProbeError::Broken(Broken { code, said, series, content, study, alone, claims_dicom })
+        let (study, series) = of.map_or((None, None), |(study, series)| (Some(study), series));
+        let alone = self.alone(path);
+        ProbeError::Broken(Broken { code, said, content, study, series, alone })
     }
 
     fn nifti(
@@ -149,7 +158,7 @@ impl Probe<'_> {
         let content = digest_of(&mut *file)?;
         let study = self.nifti_key(path, &name);
         let refuse = |error: NiftiError| {
-            Err(self.broken(path, error.into(), content, Some(study.clone()), false))
+            Err(self.broken(path, error.into(), content, Some((study.clone(), None))))
         };
         let facts = match peek(&prefix) {
             Ok(facts) => facts,
@@ -164,40 +173,27 @@ impl Probe<'_> {
 
     fn dicom(&self, path: &Path, bytes: &[u8]) -> Result<FileFacts, ProbeError> {
         let content = Digest::of(bytes);
-        let claims = names::promises_dicom(path.file_name().unwrap_or_default())
-            || bytes.get(128..132) == Some(b"DICM");
         let header = match read_header(bytes) {
             Ok(header) => header,
-            Err(DicomError::NotDicom) => return Err(self.no_dicom(path, bytes, content, claims)),
-            Err(error) => return Err(self.broken(path, error.into(), content, None, claims)),
+            Err(DicomError::NotDicom) => return Err(self.no_dicom(path, bytes, content)),
+            Err(error) => return Err(self.broken(path, error.into(), content, None)),
         };
         let facts = self.object(path, content, &header, bytes)?;
         let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
         // Not decoded here: other faults are named when loading.
         match check_whole(bytes) {
             Err(error @ DicomError::Truncated) if is_image => {
-                Err(self.broken_image(path, error, &facts))
+                let series = facts.part.slices().first().map(|slice| slice.series);
+                Err(self.broken(path, error.into(), content, Some((facts.study, series))))
             }
             Ok(()) | Err(_) => Ok(facts),
         }
     }
 
-    /// An image that cannot be used: of a study and a series, since its header was read.
-    fn broken_image(&self, path: &Path, error: DicomError, facts: &FileFacts) -> ProbeError {
-        let study = Some(facts.study.clone());
-        match self.broken(path, error.into(), facts.content, study, true) {
-            ProbeError::Broken(broken) => {
-                let series = facts.part.slices().first().map(|slice| slice.series);
-                ProbeError::Broken(Broken { series, ..broken })
-            }
-            other => other,
-        }
-    }
-
     /// Neither DICOM nor NIfTI: a stranger, or something that was meant as an image.
-    fn no_dicom(&self, path: &Path, bytes: &[u8], content: Digest, claims: bool) -> ProbeError {
-        if let Some(stranger) = stranger(path, bytes) {
-            return ProbeError::Foreign(stranger);
+    fn no_dicom(&self, path: &Path, bytes: &[u8], content: Digest) -> ProbeError {
+        if let Some(kind) = stranger_by_content(path, bytes) {
+            return ProbeError::Foreign(kind);
         }
         let refusal = if bytes.is_empty() {
             Refusal::new(RejectCode::TruncatedFile, "the file is empty", 1)
@@ -206,7 +202,7 @@ impl Probe<'_> {
         } else {
             DicomError::NotDicom.into()
         };
-        self.broken(path, refusal, content, None, claims)
+        self.broken(path, refusal, content, None)
     }
 
     /// Too large for a slice: a series in frames, or an object that is set aside by its class.
@@ -223,9 +219,9 @@ impl Probe<'_> {
         let header = match read_header(&prefix) {
             Ok(header) => header,
             Err(DicomError::NotDicom) => {
-                return Ok(Err(self.no_dicom(path, &prefix, content, false)));
+                return Ok(Err(self.no_dicom(path, &prefix, content)));
             }
-            Err(_) => return Ok(Err(self.broken(path, absurd(), content, None, false))),
+            Err(_) => return Ok(Err(self.broken(path, absurd(), content, None))),
         };
         let facts = match self.object(path, content, &header, &prefix) {
             Ok(facts) => facts,
@@ -233,7 +229,7 @@ impl Probe<'_> {
         };
         Ok(match &facts.part {
             Part::Slice(slice) if slice.set_aside.is_none() => {
-                Err(self.broken(path, absurd(), content, Some(facts.study), false))
+                Err(self.broken(path, absurd(), content, Some((facts.study, Some(slice.series)))))
             }
             Part::Slice(_) | Part::Frames(_) | Part::Nifti(_) => Ok(facts),
         })
@@ -246,16 +242,12 @@ impl Probe<'_> {
         header: &SliceHeader,
         bytes: &[u8],
     ) -> Result<FileFacts, ProbeError> {
-        let stranger = Stranger::of_sop_class(&header.sop_class);
-        if stranger == Some(Stranger::Directory) {
-            return Err(ProbeError::Foreign(Stranger::Directory));
+        if header.sop_class == MEDIA_DIRECTORY {
+            return Err(ProbeError::Foreign(Stranger::FOREIGN));
         }
         if header.study_uid.is_empty() {
-            if let Some(stranger) = stranger {
-                return Err(ProbeError::Foreign(stranger));
-            }
             let refusal = DicomError::MissingAttribute("StudyInstanceUID").into();
-            return Err(self.broken(path, refusal, content, None, true));
+            return Err(self.broken(path, refusal, content, None));
         }
         let study = (self.key_of)(&header.study_uid);
         let frames = if header.is_enhanced() { read_headers(bytes).ok() } else { None };
@@ -269,10 +261,31 @@ impl Probe<'_> {
     }
 }
 
-/// What a file is that is no image.
-fn stranger(path: &Path, bytes: &[u8]) -> Option<Stranger> {
+fn stranger_by_name(name: &std::ffi::OsStr) -> Option<&'static str> {
+    if names::archive(name) {
+        return Some(Stranger::ARCHIVE);
+    }
+    names::foreign(name).then_some(Stranger::FOREIGN)
+}
+
+/// What a file is that is no image, by what it begins with; `None` if it may have been meant
+/// as one.
+pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<&'static str> {
+    const PICTURES: [&[u8]; 6] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
+    const ARCHIVES: [&[u8]; 6] =
+        [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
+    const OTHERS: [&[u8]; 5] = [b"MZ", b"\x7fELF", b"\xca\xfe\xba\xbe", b"%PDF", b"<?xml"];
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    Stranger::of_file(&name, bytes)
+    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
+    if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
+        return Some(Stranger::ARCHIVE);
+    }
+    let checksums = [".md5", ".sha1", ".sha256", ".sfv", ".crc", "sums"];
+    let is_known = name == "thumbs.db"
+        || begins(&PICTURES)
+        || begins(&OTHERS)
+        || checksums.iter().any(|end| name.ends_with(end));
+    is_known.then_some(Stranger::FOREIGN)
 }
 
 /// One half of a NIfTI or Analyze pair: the header says so, the other half has its name.
@@ -281,6 +294,14 @@ fn is_nifti_pair(path: &Path, bytes: &[u8]) -> bool {
     let begins =
         bytes.starts_with(&348_i32.to_le_bytes()) || bytes.starts_with(&348_i32.to_be_bytes());
     begins || ends("hdr") || (ends("img") && path.with_extension("hdr").exists())
+}
+
+/// The mark behind the preamble. A DICOMDIR has it too, and is known by its class.
+fn begins_as_dicom(mut file: &File) -> bool {
+    let mut begin = [0; 132];
+    let read = file.read_exact(&mut begin).is_ok();
+    let rewound = file.rewind().is_ok();
+    read && rewound && begin.ends_with(b"DICM")
 }
 
 fn size_digest(stamp: Stamp) -> Digest {
@@ -331,7 +352,8 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
         marks: marks(header),
-        stranger: Stranger::of_sop_class(&header.sop_class),
+        series_number: header.series_number,
+        last_resort: is_last_resort(header),
         said: set_aside.map(|refusal| refusal.detail),
     }
 }

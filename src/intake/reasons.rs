@@ -24,6 +24,8 @@ pub enum RejectCode {
     TooManyFiles,
     /// The files went away before the study was complete.
     Vanished,
+    /// The files are no longer those that were accepted.
+    FilesChanged,
     /// A slice without position, orientation or pixel spacing.
     MissingGeometry,
     /// Slices are missing between others.
@@ -72,7 +74,7 @@ pub enum RejectCode {
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 30] = [
+    pub const ALL: [RejectCode; 31] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -81,6 +83,7 @@ impl RejectCode {
         RejectCode::AbsurdSize,
         RejectCode::TooManyFiles,
         RejectCode::Vanished,
+        RejectCode::FilesChanged,
         RejectCode::MissingGeometry,
         RejectCode::MissingSlices,
         RejectCode::DuplicateSlicePositions,
@@ -116,6 +119,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "absurd_size",
             RejectCode::TooManyFiles => "too_many_files",
             RejectCode::Vanished => "vanished",
+            RejectCode::FilesChanged => "files_changed",
             RejectCode::MissingGeometry => "missing_geometry",
             RejectCode::MissingSlices => "missing_slices",
             RejectCode::DuplicateSlicePositions => "duplicate_slice_positions",
@@ -152,6 +156,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "the header promises more voxels or bytes than any CT has",
             RejectCode::TooManyFiles => "more files than any study has carry one study UID",
             RejectCode::Vanished => "the files were removed before the study was complete",
+            RejectCode::FilesChanged => "the files are no longer those that were accepted",
             RejectCode::MissingGeometry => "a slice lacks position, orientation or pixel spacing",
             RejectCode::MissingSlices => "slices are missing between others",
             RejectCode::DuplicateSlicePositions => "two slices lie at one position",
@@ -203,9 +208,12 @@ impl RejectCode {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }
             RejectCode::TooManyFiles => {
-                "look for several exports of the study; raise max_files if it is real"
+                "look for several exports of the study; raise gate.max_files if it is real"
             }
             RejectCode::Vanished => "let the exporting side keep files until a result is published",
+            RejectCode::FilesChanged => {
+                "send the study again; let the exporting side use each file name only once"
+            }
             RejectCode::MissingGeometry => "export original images, not secondary captures",
             RejectCode::MissingSlices => "send the series again, whole",
             RejectCode::DuplicateSlicePositions => "export each phase as a series of its own",
@@ -238,9 +246,7 @@ impl RejectCode {
             RejectCode::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
-            RejectCode::MissingPhase => {
-                "name the series by phase, or add the site's names under [intake.phases]"
-            }
+            RejectCode::MissingPhase => "name the series by phase on the scanner",
             RejectCode::OverMemoryBudget => {
                 "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use hepalert_bundles::Role;
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_engines::bundle::Role;
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};

@@ -67,6 +67,14 @@ pub enum Reply {
         /// A sentence without identifiers.
         detail: String,
     },
+    /// The files are not, or not to be read, as they were accepted: nothing is known of the
+    /// study yet.
+    NotAsAccepted {
+        /// The gate's reason code.
+        code: String,
+        /// A sentence without identifiers.
+        detail: String,
+    },
     /// The engine cannot be loaded or fails its self-test: no study can be analysed.
     EngineUnusable {
         /// `self_test_failed` or `engine_unusable`.
@@ -93,6 +101,8 @@ pub enum Outcome {
     Finished(PathBuf),
     /// The input was refused with this code and sentence.
     Refused(String, String),
+    /// The files are not as they were accepted: a code and a sentence.
+    NotAsAccepted(String, String),
     /// The engine cannot be used: a code and a sentence.
     EngineUnusable(String, String),
     /// The engine has passed its self-test; what was seen.
@@ -109,6 +119,24 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// True if the child has said so itself and is ready for the next request.
+    const fn is_answer(&self) -> bool {
+        match self {
+            Outcome::Finished(_)
+            | Outcome::Refused(..)
+            | Outcome::NotAsAccepted(..)
+            | Outcome::Failed(_)
+            | Outcome::Tested(_) => true,
+            Outcome::EngineUnusable(..)
+            | Outcome::Died(_)
+            | Outcome::Stalled
+            | Outcome::TooLong
+            | Outcome::Stopped => false,
+        }
+    }
+}
+
 /// When the child is killed.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -121,6 +149,7 @@ pub struct Limits {
 /// The daemon's handle on the child process; started when first needed.
 pub struct Worker {
     command: Box<dyn Fn() -> Command + Send>,
+    settings: Option<String>,
     limits: Limits,
     running: Option<Running>,
 }
@@ -134,7 +163,17 @@ struct Running {
 impl Worker {
     /// `command` makes the child's command line; pipes are added here.
     pub fn new(command: impl Fn() -> Command + Send + 'static, limits: Limits) -> Worker {
-        Worker { command: Box::new(command), limits, running: None }
+        Worker { command: Box::new(command), settings: None, limits, running: None }
+    }
+
+    /// Each child is told `settings` in its first line, before any request: it reads no file
+    /// that could say something else than what this process knows.
+    ///
+    /// # Errors
+    /// If they are nothing that JSON can hold.
+    pub fn with_settings(mut self, settings: &impl Serialize) -> serde_json::Result<Worker> {
+        self.settings = Some(serde_json::to_string(settings)? + "\n");
+        Ok(self)
     }
 
     /// Runs one request to its end. `step` hears every progress line and says whether to
@@ -152,10 +191,7 @@ impl Worker {
             return Outcome::Died(format!("the inference process does not start: {error}"));
         }
         let outcome = self.wait(started, step);
-        if !matches!(
-            outcome,
-            Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_) | Outcome::Tested(_)
-        ) {
+        if !outcome.is_answer() {
             self.kill();
         }
         outcome
@@ -169,7 +205,13 @@ impl Worker {
         }
         let running = match &mut self.running {
             Some(running) => running,
-            None => self.running.insert(Running::start((self.command)())?),
+            None => {
+                let fresh = self.running.insert(Running::start((self.command)())?);
+                if let Some(settings) = &self.settings {
+                    fresh.input.write_all(settings.as_bytes())?;
+                }
+                fresh
+            }
         };
         let mut line = serde_json::to_string(request)?;
         line.push('\n');
@@ -239,6 +281,7 @@ fn settle(
         Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
         Reply::Finished { report } => Some(Outcome::Finished(report)),
         Reply::Refused { code, detail } => Some(Outcome::Refused(code, detail)),
+        Reply::NotAsAccepted { code, detail } => Some(Outcome::NotAsAccepted(code, detail)),
         Reply::EngineUnusable { code, reason } => Some(Outcome::EngineUnusable(code, reason)),
         Reply::Tested { words } => Some(Outcome::Tested(words)),
         Reply::Failed { reason } => Some(Outcome::Failed(reason)),

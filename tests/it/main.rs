@@ -5,6 +5,7 @@
 mod broker;
 mod daemon;
 mod demo;
+mod docs;
 mod doctor;
 mod engines;
 mod intake;
