@@ -5,7 +5,7 @@
 //! studies are intake's. `docs/codes.md` is written from here, and a test finds each code that
 //! the program can send. Refuses to send.
 
-use crate::intake::RejectCode;
+use crate::intake::{QualityFlag, RejectCode};
 
 /// A code, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,11 @@ pub fn chapters() -> Vec<Chapter> {
         sentence: code.sentence(),
         advice: code.advice(),
     });
+    let reading = QualityFlag::ALL.map(|flag| Meaning {
+        code: flag.as_str(),
+        sentence: flag.sentence(),
+        advice: flag.advice(),
+    });
     vec![
         Chapter {
             title: "Studies that are refused",
@@ -50,7 +55,7 @@ pub fn chapters() -> Vec<Chapter> {
         Chapter {
             title: "Quality of a report",
             seen: "`quality` in `report.json`, `event/result` and `event/alert`",
-            codes: QUALITY.to_vec(),
+            codes: QUALITY.into_iter().chain(reading).collect(),
         },
         Chapter {
             title: "A degraded device",
@@ -134,7 +139,7 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 7] = [
+const QUALITY: [Meaning; 12] = [
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -170,6 +175,31 @@ const QUALITY: [Meaning; 7] = [
         "the voxels are stored in an order that this engine was not tested with",
         "export axial slices as the scanner makes them, or use an engine that states its \
          orientation",
+    ),
+    meaning(
+        "second_series_read",
+        "another series of the same scan comes first and could not be read",
+        "send that series again, whole",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
+        "export all phases of the examination",
+    ),
+    meaning(
+        "slice_spacing_not_trained",
+        "slices lie closer or further apart than in the images that the engine was trained for",
+        "read the result with care; export slices of the spacing in the engine's manifest",
+    ),
+    meaning(
+        "pixel_spacing_not_trained",
+        "pixels are smaller or larger than in the images that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
+    meaning(
+        "field_of_view_not_trained",
+        "the slices are smaller or larger than those that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
     ),
 ];
 

@@ -40,7 +40,7 @@ fn case(into: &Path, kind: &str, name: &str) -> Option<PathBuf> {
 
 fn read(input: &Path) -> Result<(StudyFiles, Loaded), Refusal> {
     let gate = GateParams::default();
-    let found = discover(input, &VENOUS, &PhaseRules::default(), &gate, &key_of)?;
+    let found = discover(input, &[VENOUS.to_vec()], &PhaseRules::default(), &gate, &key_of)?;
     let study = found.studies.into_iter().next().unwrap();
     let loaded = load(&study, &VENOUS, &gate)?;
     Ok((study, loaded))
