@@ -139,7 +139,7 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 12] = [
+const QUALITY: [Meaning; 14] = [
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -161,6 +161,26 @@ const QUALITY: [Meaning; 12] = [
         "name the series by phase on the scanner",
     ),
     meaning(
+        "fewer_phases_than_configured",
+        "the study was read with an engine that takes fewer phases than the configured one",
+        "send the missing phase; a later revision is read with all",
+    ),
+    meaning(
+        "second_series_read",
+        "the best series of a phase could not be used; another one was read",
+        "look for what is wrong with the first series",
+    ),
+    meaning(
+        "phase_*_aligned_rigidly",
+        "this phase could only be shifted and turned onto the others, not deformed",
+        "compare the phases by eye where a finding rests on more than one",
+    ),
+    meaning(
+        "phase_*_incomplete",
+        "this phase does not cover the whole liver",
+        "scan the whole liver in each phase",
+    ),
+    meaning(
         "liver_side_unusual",
         "the liver lies on the patient's left",
         "a mirrored anatomy, or images whose sides are swapped: look before you trust a side",
@@ -175,16 +195,6 @@ const QUALITY: [Meaning; 12] = [
         "the voxels are stored in an order that this engine was not tested with",
         "export axial slices as the scanner makes them, or use an engine that states its \
          orientation",
-    ),
-    meaning(
-        "second_series_read",
-        "another series of the same scan comes first and could not be read",
-        "send that series again, whole",
-    ),
-    meaning(
-        "fewer_phases_than_configured",
-        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
-        "export all phases of the examination",
     ),
     meaning(
         "slice_spacing_not_trained",
