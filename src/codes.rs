@@ -139,7 +139,7 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 12] = [
+const QUALITY: [Meaning; 14] = [
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -159,6 +159,16 @@ const QUALITY: [Meaning; 12] = [
         "phase_uncertain",
         "a phase was taken for what it is by weak signs only",
         "name the series by phase on the scanner",
+    ),
+    meaning(
+        "phase_*_aligned_rigidly",
+        "this phase could only be shifted and turned onto the others, not deformed",
+        "compare the phases by eye where a finding rests on more than one",
+    ),
+    meaning(
+        "phase_*_incomplete",
+        "this phase does not cover the whole liver",
+        "scan the whole liver in each phase",
     ),
     meaning(
         "liver_side_unusual",
