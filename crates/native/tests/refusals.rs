@@ -103,7 +103,7 @@ fn spoiled_files_never_panic() {
         size: [2, 3, 4],
         kernel: [1, 3, 3],
         stride: [1, 1, 1],
-        transposed: true,
+        transposed: false,
     };
     let mut state = 1_u64;
     let mut random = |below: usize| {
@@ -113,9 +113,9 @@ fn spoiled_files_never_panic() {
     let (mut refused, mut loaded) = (0, 0);
     for round in 0..3000 {
         let mut bytes = if round % 20 == 0 { tiny.clone() } else { layer.file() };
-        // Weights are most of a file; what stands before and after them is what is read.
-        let near = bytes.len().min(1500);
         for _ in 0..1 + random(3) {
+            // Weights are most of a file; what stands before and after them is what is read.
+            let near = bytes.len().min(1500);
             let at = match random(2) {
                 0 => random(near),
                 _ => bytes.len() - 1 - random(near),
