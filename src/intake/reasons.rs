@@ -24,6 +24,8 @@ pub enum RejectCode {
     TooManyFiles,
     /// The files went away before the study was complete.
     Vanished,
+    /// The files are no longer those that were accepted.
+    FilesChanged,
     /// A slice without position, orientation or pixel spacing.
     MissingGeometry,
     /// Slices are missing between others.
@@ -66,7 +68,7 @@ pub enum RejectCode {
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 27] = [
+    pub const ALL: [RejectCode; 28] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -75,6 +77,7 @@ impl RejectCode {
         RejectCode::AbsurdSize,
         RejectCode::TooManyFiles,
         RejectCode::Vanished,
+        RejectCode::FilesChanged,
         RejectCode::MissingGeometry,
         RejectCode::MissingSlices,
         RejectCode::DuplicateSlicePositions,
@@ -107,6 +110,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "absurd_size",
             RejectCode::TooManyFiles => "too_many_files",
             RejectCode::Vanished => "vanished",
+            RejectCode::FilesChanged => "files_changed",
             RejectCode::MissingGeometry => "missing_geometry",
             RejectCode::MissingSlices => "missing_slices",
             RejectCode::DuplicateSlicePositions => "duplicate_slice_positions",
@@ -140,6 +144,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "the header promises more voxels or bytes than any CT has",
             RejectCode::TooManyFiles => "more files than any study has carry one study UID",
             RejectCode::Vanished => "the files were removed before the study was complete",
+            RejectCode::FilesChanged => "the files are no longer those that were accepted",
             RejectCode::MissingGeometry => "a slice lacks position, orientation or pixel spacing",
             RejectCode::MissingSlices => "slices are missing between others",
             RejectCode::DuplicateSlicePositions => "two slices lie at one position",
@@ -187,6 +192,9 @@ impl RejectCode {
                 "look for several exports of the study; raise gate.max_files if it is real"
             }
             RejectCode::Vanished => "let the exporting side keep files until a result is published",
+            RejectCode::FilesChanged => {
+                "send the study again; let the exporting side use each file name only once"
+            }
             RejectCode::MissingGeometry => "export original images, not secondary captures",
             RejectCode::MissingSlices => "send the series again, whole",
             RejectCode::DuplicateSlicePositions => "export each phase as a series of its own",
