@@ -4,6 +4,8 @@
 //! Operations are those of the definition; Winograd's filters do fewer, and so may pass the peak.
 //! The patch enters and the logits leave within the time: a layer within a network is faster.
 
+#![allow(clippy::unwrap_used, reason = "a bench may stop")]
+
 #[path = "../tests/written/mod.rs"]
 mod written;
 

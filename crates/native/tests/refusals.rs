@@ -1,6 +1,8 @@
 //! Files that cannot be run: each is refused in one sentence, which names the node. And files
 //! that are no files: nothing panics.
 
+#![allow(clippy::unwrap_used, reason = "tests only")]
+
 mod written;
 
 use hepalert_native::{LoadError, Network, Options};
@@ -84,8 +86,12 @@ fn shapes_must_be_fixed_and_kept() {
     let leak = node("LeakyRelu", &["patch"], "n");
     assert!(said(&leak, &[], &[1, 2, 4, 6, 9]).contains("the file says"));
     assert!(said(&leak, &[], &[2, 2, 4, 6, 8]).contains("expected [1, c, z, y, x]"));
-    let open =
-        file(&[leak.clone()], &[], &described("patch", &[0, 2, 4, 6, 8]), &described("n", &SAME));
+    let open = file(
+        std::slice::from_ref(&leak),
+        &[],
+        &described("patch", &[0, 2, 4, 6, 8]),
+        &described("n", &SAME),
+    );
     assert!(load(&open).unwrap_err().to_string().contains("without a size"));
     let large = [1, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
     let large = file(&[leak], &[], &described("patch", &large), &described("n", &large));
