@@ -10,6 +10,7 @@ use log::{error, info, warn};
 
 use super::events;
 use super::shared::{Part, Shared};
+use crate::analyze::phases_of;
 use crate::intake::desk::{Desk, DeskParams};
 use crate::intake::settle::SettleParams;
 use crate::intake::strangers::Counts;
@@ -20,7 +21,7 @@ use crate::intake::{
 use crate::publish::contract::ContractError;
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, JobState, NewEvent, NewJob, StoreError};
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::study::{Phase, Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
 const BREATH: Duration = Duration::from_millis(200);
@@ -125,10 +126,21 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
             phase_quiet_s: intake.phase_quiet_s as f64,
             force_complete_s: intake.force_complete_s as f64,
             max_files: gate.max_files,
+            instead: others(shared),
             ..AssembleParams::new(&intake.folder, setting.phases())
         },
         max_file_bytes: gate.max_file_bytes,
     }
+}
+
+/// The phases of the other engines. One that cannot be opened is no reason not to watch: studies
+/// for it are refused as they would be without it.
+fn others(shared: &Shared) -> Vec<Vec<Phase>> {
+    let opened = phases_of(&shared.config.engine.others);
+    opened.unwrap_or_else(|error| {
+        error!("engine.others: {error}");
+        Vec::new()
+    })
 }
 
 fn known(shared: &Shared) -> Result<Vec<Known>, StoreError> {

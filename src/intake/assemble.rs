@@ -375,7 +375,7 @@ impl Assembler {
         // What was there before and is no longer, is news if it comes back.
         course.accounted = course.gathered.items().collect();
         let vanished = course.gathered.is_empty();
-        let same = match course.gathered.judge(&self.params.expected, &self.params.rules) {
+        let same = match course.gathered.judge_any(&self.params) {
             Judgement::Refused { fingerprint, refusal } => {
                 course.remembered = false;
                 if course.account == Some(fingerprint)

@@ -5,6 +5,7 @@
 mod broker;
 mod daemon;
 mod demo;
+mod docs;
 mod doctor;
 mod engines;
 mod intake;
@@ -14,6 +15,7 @@ mod openvino;
 mod phantom;
 mod publish;
 mod reclassify;
+mod register;
 mod segment;
 mod store;
 mod support;
