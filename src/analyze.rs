@@ -11,24 +11,23 @@ use crate::intake::load;
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
-use crate::report::types::{
-    AlignmentRecord, EngineChoice, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord,
-    Report, SCHEMA, StageSeconds, TimingRecord,
-};
+use crate::report::types::{EngineChoice, Report, StageSeconds};
 use hepalert_bundles::{Bundle, Role};
-use hepalert_cascade::align::{self, AlignError, PhaseAlignment};
+use hepalert_cascade::align::{self, AlignError};
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
-use hepalert_study::digest::{Digest, hex};
-use hepalert_study::study::{AlignedStudy, Back, Phase, Setting};
+use hepalert_study::digest::Digest;
+use hepalert_study::study::{AlignedStudy, Phase, Setting};
 
+mod describe;
 mod limits;
 mod quality;
 
+use describe::tell_alignment;
 use quality::Origin;
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
@@ -330,67 +329,6 @@ impl Analyzer {
         let mut step = |stage: pipeline::Stage, done, total| watch(stage.name(), done, total);
         pipeline::analyze(aligned, networks, &params, &mut step).map_err(AnalyzeError::from)
     }
-
-    fn report(
-        &self,
-        aligned: &AlignedStudy,
-        findings: &Findings,
-        (origin, back): (&Origin, &Back),
-    ) -> Report {
-        let stages = findings.times.iter().map(|(stage, time)| StageSeconds {
-            stage: stage.name().to_owned(),
-            seconds: record::rounded(time.as_secs_f64()),
-        });
-        Report {
-            schema: SCHEMA.to_owned(),
-            study_key: aligned.key().as_str().to_owned(),
-            revision: origin.revision,
-            setting: self.bundle.setting(),
-            phases: origin.phases.clone(),
-            verdict: findings.verdict.alert_level(),
-            paper_status: findings.verdict.paper_status().to_owned(),
-            patient_class: record::classes(&findings.verdict),
-            lesions: record::kept(findings, back),
-            discarded: record::discarded(findings, back),
-            liver_cm3: record::rounded(findings.liver_cm3),
-            quality: self.quality(aligned, findings, (origin, back)),
-            pipeline: PipelineRecord {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                fingerprint: self.fingerprint(),
-                lesion_gain: LesionGains {
-                    base: self.bundle.lesion_gain().base,
-                    high: high_gain(&self.settings, &self.bundle),
-                },
-            },
-            engines: self.engine_records(),
-            input: InputRecord {
-                fingerprint: origin.fingerprint.clone(),
-                content_sha256: hex(&origin.content),
-                shape: back.grid().shape(),
-                spacing_mm: back.grid().spacing_mm(),
-                acquired: origin.acquired.clone(),
-            },
-            timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
-            peak_memory_mib: 0.0,
-            artefacts: Vec::new(),
-            engine_choice: self.instead.clone(),
-            notice: NOTICE.to_owned(),
-        }
-    }
-
-    fn engine_records(&self) -> Vec<EngineRecord> {
-        self.bundle
-            .networks()
-            .map(|(role, _)| EngineRecord {
-                role,
-                id: self.bundle.id().to_owned(),
-                version: u64::from(self.bundle.version()),
-                sha256: self.bundle.fingerprint().to_owned(),
-                backend: self.settings.runtime.backend,
-                precision: role.precision(self.settings.runtime.precision),
-            })
-            .collect()
-    }
 }
 
 /// The sets of phases that bundles take, best first.
@@ -402,25 +340,6 @@ pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
     let mut sets: Vec<Vec<Phase>> = bundles.iter().map(phases).collect::<Result<_, _>>()?;
     sets.sort_by_key(|phases| std::cmp::Reverse(align::worth(phases)));
     Ok(sets)
-}
-
-/// What was done with each phase, and what of that lowers the trust in the result.
-fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment]) {
-    for alignment in alignments {
-        let code = alignment.phase.code();
-        let mut flag = |raised: bool, what: &str| {
-            if raised {
-                report.quality.push(format!("phase_{code}_{what}"));
-            }
-        };
-        flag(alignment.method() == "rigid", "aligned_rigidly");
-        flag(alignment.is_incomplete(), "incomplete");
-        if let Some(record) =
-            report.phases.iter_mut().find(|record| record.phase == alignment.phase)
-        {
-            record.alignment = Some(AlignmentRecord::of(alignment));
-        }
-    }
 }
 
 /// SHA-256 over everything that determines results besides the input: version, engine,

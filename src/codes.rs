@@ -161,16 +161,6 @@ const QUALITY: [Meaning; 14] = [
         "name the series by phase on the scanner",
     ),
     meaning(
-        "fewer_phases_than_configured",
-        "the study was read with an engine that takes fewer phases than the configured one",
-        "send the missing phase; a later revision is read with all",
-    ),
-    meaning(
-        "second_series_read",
-        "the best series of a phase could not be used; another one was read",
-        "look for what is wrong with the first series",
-    ),
-    meaning(
         "phase_*_aligned_rigidly",
         "this phase could only be shifted and turned onto the others, not deformed",
         "compare the phases by eye where a finding rests on more than one",
