@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::intake::load;
-use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
+use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{EngineChoice, Report, StageSeconds};
@@ -30,9 +30,6 @@ mod quality;
 use describe::tell_alignment;
 use quality::Origin;
 
-/// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
-/// and a third of one must not pass as a whole.
-const LEAST_LIVER_CM3: f64 = 250.0;
 /// Changes when the meaning of results changes without any parameter changing.
 /// 2: studies are brought into the engine's orientation, chance comes from the images alone.
 const CASCADE_VERSION: u32 = 2;
@@ -271,17 +268,7 @@ impl Analyzer {
         }
         origin.content = reclassify::content(&aligned);
         let findings = self.findings(&aligned, origin.content, watch)?;
-        if findings.liver_cm3 < LEAST_LIVER_CM3 {
-            let detail = format!(
-                "the first stage saw {:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed",
-                findings.liver_cm3
-            );
-            return Err(AnalyzeError::Refused(Refusal::new(
-                RejectCode::NoLiver,
-                detail,
-                origin.files,
-            )));
-        }
+        limits::require_liver(&findings, origin.files)?;
         let writing = Instant::now();
         let mut draft = Draft::begin(out)?;
         draft.add_findings(&aligned, &findings, &back, &mut |done, total| {

@@ -187,6 +187,16 @@ const QUALITY: [Meaning; 14] = [
          orientation",
     ),
     meaning(
+        "second_series_read",
+        "another series of the same scan comes first and could not be read",
+        "send that series again, whole",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
+        "export all phases of the examination",
+    ),
+    meaning(
         "slice_spacing_not_trained",
         "slices lie closer or further apart than in the images that the engine was trained for",
         "read the result with care; export slices of the spacing in the engine's manifest",

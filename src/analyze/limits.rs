@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use super::{AnalyzeError, Analyzer};
 use crate::intake::{MemoryLimit, Refusal, RejectCode};
 use hepalert_bundles::{Role, Untrained};
-use hepalert_cascade::pipeline::PipelineError;
+use hepalert_cascade::pipeline::{Findings, PipelineError};
 use hepalert_cascade::segment::{self, SegmentError};
 use hepalert_engines::backend::Runtime;
 use hepalert_study::study::{AlignedStudy, Study};
 use hepalert_voxels::volume::{Axes, Volume};
 
+/// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
+/// and a third of one must not pass as a whole.
+const LEAST_LIVER_CM3: f64 = 250.0;
 /// The program, its networks and their buffers for one patch: what the smallest study takes.
 const PROGRAM_BYTES: u64 = 256 << 20;
 /// Bytes of one voxel of the study's grid at the peak, when lesions are measured and written:
@@ -73,4 +76,16 @@ impl Analyzer {
         }
         Ok(())
     }
+}
+
+/// Refuses a study that shows too little of a liver to be judged.
+pub(super) fn require_liver(findings: &Findings, files: usize) -> Result<(), AnalyzeError> {
+    let seen = findings.liver_cm3;
+    if seen >= LEAST_LIVER_CM3 {
+        return Ok(());
+    }
+    let detail = format!(
+        "the first stage saw {seen:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed"
+    );
+    Err(AnalyzeError::Refused(Refusal::new(RejectCode::NoLiver, detail, files)))
 }

@@ -20,6 +20,7 @@ pub mod gate;
 mod gathered;
 pub mod load;
 pub mod markers;
+mod memory;
 pub mod names;
 pub mod phases;
 pub mod probe;
