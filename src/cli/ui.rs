@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::report::output::OutputError;
+
 /// Exit codes of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -48,6 +50,17 @@ impl Failure {
     /// The input was refused for a named reason.
     pub fn refused(code: &'static str, error: impl Into<anyhow::Error>) -> Failure {
         Failure { exit: Exit::Refused, code: Some(code), error: error.into() }
+    }
+}
+
+impl From<OutputError> for Failure {
+    /// Naming a place that is taken is wrong usage; a disk that is full is not.
+    fn from(error: OutputError) -> Failure {
+        let exit = match error {
+            OutputError::InTheWay { .. } => Exit::Usage,
+            OutputError::File { .. } => Exit::Failed,
+        };
+        Failure { exit, code: Some(error.code()), error: error.into() }
     }
 }
 

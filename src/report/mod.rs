@@ -4,6 +4,7 @@
 
 pub mod canvas;
 pub mod files;
+pub mod output;
 pub mod pictures;
 pub mod record;
 pub mod types;
