@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
-use crate::report::output;
+use crate::report::output::{self, Made};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::{Context, measure};
 use hepalert_cascade::detect::seg2det::{Params, instance_map};
@@ -95,7 +95,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let instances = args.instances.as_deref();
     let inputs: Vec<&Path> = inputs.into_iter().chain(instances).collect();
     label_file::write_json(&args.out, &document, &inputs)?;
-    ui.result(&document, &document)
+    ui.result(&Made::of(&document), &document)
 }
 
 impl Lesion {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use super::{Failure, Ui, label_file};
-use crate::report::output;
+use crate::report::output::{self, Made};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_strict};
 use hepalert_cascade::detect::seg2det::Params;
@@ -89,7 +89,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let predicted = label_file::lesions(&args.predicted, &predicted, &Params::default())?;
     let document = Document::new(&truth, &predicted);
     label_file::write_json(&args.out, &document, &inputs)?;
-    ui.result(&document, &document)
+    ui.result(&Made::of(&document), &document)
 }
 
 impl Document {

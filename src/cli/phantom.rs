@@ -76,7 +76,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         files.len(),
         args.out.display()
     );
-    ui.result(&summary, text)
+    ui.result(&Made::of(&summary), text)
 }
 
 fn setting(name: &str) -> Result<Setting, Failure> {

@@ -15,7 +15,7 @@ use super::label_file::{lesions, write_json};
 use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
 use super::{Exit, Failure, Ui};
-use crate::report::output;
+use crate::report::output::{self, Made};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
@@ -112,7 +112,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::put(&files[0], &write_u8(&after), &inputs)?;
     let document = document(args, &bundle, &found, &outcome);
     write_json(&files[1], &document, &inputs)?;
-    ui.result(&document, sentences(&outcome))
+    ui.result(&Made::of(&document), sentences(&outcome))
 }
 
 /// Prepares the study and judges its lesions.

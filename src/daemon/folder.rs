@@ -29,14 +29,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn watch(shared: &Shared, site_key: &[u8]) {
     let Some(engine) = shared.engine() else { return };
     let setting = engine.setting;
-    let known = match known(shared) {
-        Ok(known) => known,
-        Err(error) => {
-            error!("the folder is not watched: {error}");
-            shared.set_wrong("store_failing", true);
-            return;
-        }
-    };
+    let Some(known) = known_at_last(shared) else { return };
     info!("{} studies are known already", known.len());
     let (ring, bell) = sync_channel(1);
     let key = site_key.to_vec();
@@ -111,6 +104,22 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
         },
         max_file_bytes: gate.max_file_bytes,
     }
+}
+
+/// What is known already, as soon as the store tells it; nothing if the daemon is to stop.
+fn known_at_last(shared: &Shared) -> Option<Vec<Known>> {
+    while !shared.stopping() {
+        match known(shared) {
+            Ok(known) => return Some(known),
+            Err(error) => {
+                error!("the folder is not watched yet: {error}");
+                shared.set_wrong("store_failing", true);
+                shared.alive(Part::Intake);
+                std::thread::sleep(Duration::from_secs(2));
+            }
+        }
+    }
+    None
 }
 
 fn known(shared: &Shared) -> Result<Vec<Known>, StoreError> {

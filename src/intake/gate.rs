@@ -4,6 +4,7 @@
 //! to guess: what a header does not say is not held against it.
 
 use super::reasons::RejectCode;
+use hepalert_voxels::volume::MAX_VOXELS;
 
 /// A study, series or file that is not computed on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -41,6 +42,8 @@ pub struct GateParams {
     pub max_study_bytes: u64,
     /// Most bytes of one file.
     pub max_file_bytes: u64,
+    /// Most voxels of one phase: a packed file of a few megabytes can promise gigabytes.
+    pub max_voxels: u64,
     /// Least part of voxels like air, lung or fat (-1100..-20 HU): no CT of a body is
     /// without fat; masks, MR and CT without rescale are.
     pub min_fraction_air_fat: f64,
@@ -59,6 +62,7 @@ impl Default for GateParams {
             max_files: 20_000,
             max_study_bytes: 4 << 30,
             max_file_bytes: 2 << 30,
+            max_voxels: MAX_VOXELS as u64,
             min_fraction_air_fat: 0.01,
             min_fraction_tissue: 0.02,
             min_values: 16,

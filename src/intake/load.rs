@@ -206,6 +206,7 @@ fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     if third < 0.8 {
         return Err(Refusal::new(RejectCode::NotAxial, "the third axis is not the body's", 1));
     }
+    check_fits(grid.voxels() as u64, 1, gate)?;
     let slices = grid.shape()[0];
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
 }
@@ -224,7 +225,7 @@ fn load_dicom(
             return Err(Refusal::new(RejectCode::NotCt, "the modality is not CT", files.len()));
         }
     }
-    check_voxels(&headers)?;
+    check_voxels(&headers, gate)?;
     let kvp: Vec<f64> = headers.iter().filter_map(|header| header.kvp).collect();
     for header in &headers {
         check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
@@ -241,7 +242,7 @@ fn load_dicom(
 }
 
 /// Before the volume is allocated.
-fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
+fn check_voxels(headers: &[SliceHeader], gate: &GateParams) -> Result<(), Refusal> {
     let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
     let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
     if voxels > MAX_VOXELS as u128 {
@@ -250,8 +251,17 @@ fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
     match headers {
         [] => Err(Refusal::new(RejectCode::NoCtSeries, "no slices", 0)),
-        _ => Ok(()),
+        _ => check_fits(voxels as u64, headers.len(), gate),
     }
+}
+
+/// What is read must fit the memory that a study may take.
+fn check_fits(voxels: u64, files: usize, gate: &GateParams) -> Result<(), Refusal> {
+    if voxels <= gate.max_voxels {
+        return Ok(());
+    }
+    let detail = format!("{voxels} voxels in one phase, {} fit", gate.max_voxels);
+    Err(Refusal::new(RejectCode::OverMemoryBudget, detail, files))
 }
 
 fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
@@ -281,6 +291,9 @@ mod tests {
         let code = |grid: &Grid| check_nifti_grid(grid, &gate).err().map(|refusal| refusal.code);
         let axial = Grid::axial([40, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
         assert_eq!(code(&axial), None);
+        let large = GateParams { max_voxels: 40 * 64 * 64 - 1, ..GateParams::default() };
+        let refused = check_nifti_grid(&axial, &large).unwrap_err();
+        assert_eq!(refused.code, RejectCode::OverMemoryBudget);
         let short = Grid::axial([10, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
         assert_eq!(code(&short), Some(RejectCode::TooShort));
         // Third index from front to back.

@@ -27,7 +27,7 @@ pub struct House {
 }
 
 impl House {
-    fn new(port: u16, attempts: u32) -> House {
+    pub fn new(port: u16, attempts: u32) -> House {
         House::with_engine(port, attempts, "")
     }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
 mod broker;
+mod commands;
 mod daemon;
 mod demo;
 mod doctor;
 mod engines;
+mod faults;
 mod intake;
 mod lesions;
 mod limits;
