@@ -1,5 +1,7 @@
 //! Engines for tests whose answers are known: by a formula, from torch, or spoiled on purpose.
 
+#![allow(clippy::unwrap_used, reason = "tests only")]
+
 use ndarray::{ArrayView5, ArrayViewMut5, Zip};
 
 use super::{Engine, EngineError, EngineSpec};

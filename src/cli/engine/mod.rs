@@ -87,6 +87,5 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
-    let both = [Role::Segment, Role::Reclassify];
-    both.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
+    Role::ALL.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
 }

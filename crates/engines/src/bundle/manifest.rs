@@ -44,6 +44,7 @@ struct Manifest {
     licence: String,
     phases: Vec<String>,
     fusion: FusionName,
+    #[serde(default)]
     lesion_gain: Gains,
     networks: Networks,
     #[serde(default)]
@@ -67,8 +68,16 @@ struct Gains {
 
 #[derive(Deserialize)]
 struct Networks {
-    segment: Network,
+    segment: Option<Network>,
     reclassify: Option<Network>,
+    phases: Option<Network>,
+}
+
+/// No gain: what a bundle without lesions has.
+impl Default for Gains {
+    fn default() -> Gains {
+        Gains { base: 1.0, high: 1.0 }
+    }
 }
 
 /// Reads and checks a manifest.
@@ -92,8 +101,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
 /// A program that knows only version 1 would pass over newer fields in silence, so they must
 /// come with the newer number.
 fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
-    let Networks { segment, reclassify } = &manifest.networks;
-    let newer = segment.newer_field().or_else(|| reclassify.as_ref()?.newer_field());
+    let Networks { segment, reclassify, phases } = &manifest.networks;
+    let networks = [segment, reclassify, phases].into_iter().flatten();
+    let newer = networks.filter_map(Network::newer_field).next();
     match newer.filter(|_| header.format_version < 2) {
         Some(field) => Err(format!("{field} needs format_version 2; write the bundle again")),
         None => Ok(()),
@@ -113,9 +123,18 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         FusionName::Logits => Fusion::Logits,
         FusionName::Probabilities => Fusion::Probabilities,
     };
-    let Networks { segment, reclassify } = manifest.networks;
-    let mut networks = vec![(Role::Segment, segment)];
-    networks.extend(reclassify.map(|network| (Role::Reclassify, network)));
+    let Networks { segment, reclassify, phases } = manifest.networks;
+    let networks = match (segment, reclassify, phases) {
+        (Some(segment), None, None) => vec![(Role::Segment, segment)],
+        (Some(segment), Some(second), None) => {
+            vec![(Role::Segment, segment), (Role::Reclassify, second)]
+        }
+        (None, None, Some(phases)) => vec![(Role::Phases, phases)],
+        _ => {
+            let found = "networks: give `segment`, perhaps `reclassify`, or `phases` alone";
+            return Err(found.to_owned());
+        }
+    };
     let cascade = networks.len() == 2;
     let networks = networks
         .into_iter()

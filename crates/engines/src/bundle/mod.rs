@@ -40,23 +40,30 @@ pub enum Role {
     Segment,
     /// The third stage: lesion or not, patch by patch.
     Reclassify,
+    /// No part of the cascade: densities of organs to contrast phases, one voxel per series.
+    Phases,
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Segment, Role::Reclassify, Role::Phases];
+
     /// The name in a manifest.
     pub const fn name(self) -> &'static str {
         match self {
             Role::Segment => "segment",
             Role::Reclassify => "reclassify",
+            Role::Phases => "phases",
         }
     }
 
     /// The numbers this network is computed in where `asked` is asked for. The third stage
     /// stays in `f32` where bf16 is asked for: it measures single patches against a volume,
-    /// with no overlapping tile to even out the rounding, and takes a small part of the time.
+    /// with no overlapping tile to even out the rounding, and takes a small part of the time. The
+    /// phases take no time at all.
     pub const fn precision(self, asked: Precision) -> Precision {
         match (self, asked) {
-            (Role::Reclassify, Precision::Bf16) => Precision::F32,
+            (Role::Reclassify, Precision::Bf16) | (Role::Phases, _) => Precision::F32,
             (Role::Segment | Role::Reclassify, asked) => asked,
         }
     }

@@ -135,7 +135,7 @@ impl Network {
         fusion: Fusion,
         setting: Setting,
     ) -> Result<NetworkPlan, String> {
-        check_shapes(&self, setting)?;
+        check_shapes(&self, role, setting)?;
         check_axes(&self)?;
         let files = self.files.iter().map(bundle_file).collect::<Result<Vec<_>, String>>()?;
         let normalisation =
@@ -169,7 +169,7 @@ impl Network {
     }
 }
 
-fn check_shapes(network: &Network, setting: Setting) -> Result<(), String> {
+fn check_shapes(network: &Network, role: Role, setting: Setting) -> Result<(), String> {
     let folds = network.files.len();
     ensure((1..=MAX_FOLDS).contains(&folds), || format!("files: 1 to {MAX_FOLDS}, found {folds}"))?;
     let classes = network.classes.len();
@@ -179,6 +179,14 @@ fn check_shapes(network: &Network, setting: Setting) -> Result<(), String> {
     })?;
     let phases = setting.phases().len();
     let (channels, schemes) = (network.channels, network.normalisation.len());
+    if role == Role::Phases {
+        return ensure((1..=64).contains(&channels) && network.patch == [1; 3], || {
+            format!(
+                "phases: 1 to 64 channels and one voxel, found {channels} and {:?}",
+                network.patch
+            )
+        });
+    }
     ensure(channels == phases && schemes == phases, || {
         format!(
             "{phases} phases need {phases} channels and normalisations, found {channels} and {schemes}"
@@ -226,6 +234,8 @@ fn check_cascade(role: Role, cascade: bool, plan: &NetworkPlan) -> Result<(), St
     let expected = match role {
         Role::Segment => &names[..],
         Role::Reclassify => &names[..8],
+        // Never beside another.
+        Role::Phases => &[],
     };
     ensure(plan.classes.iter().map(String::as_str).eq(expected.iter().copied()), || {
         format!("classes are {:?}, the cascade needs {expected:?}", plan.classes)

@@ -50,7 +50,7 @@ fn child_installs() {
 
 fn in_a_child(house: &Path, failpoint: &str) -> std::process::ExitStatus {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "engine::slots::crash_tests::child_installs", "--ignored"]);
+    child.args(["--exact", "slots::crash_tests::child_installs", "--ignored"]);
     child.env("HEPALERT_TEST_HOUSE", house).env("HEPALERT_FAILPOINT", failpoint);
     child.output().unwrap().status
 }

@@ -433,6 +433,8 @@ pub fn which(bundle: &Bundle) -> Which {
 /// [`EngineError`] of the first network that fails.
 pub fn try_out(dir: &Path, runtime: &Runtime) -> Result<String, EngineError> {
     let bundle = Bundle::open(dir)?;
+    // What has no first stage cannot take a slot.
+    bundle.require(Role::Segment)?;
     let mut words = Vec::new();
     for role in [Role::Segment, Role::Reclassify] {
         if bundle.plan(role).is_none() {
