@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
-use crate::report::output::{self, Made};
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::{Context, measure};
 use hepalert_cascade::detect::seg2det::{Params, instance_map};
@@ -70,7 +70,8 @@ struct Lesion {
 /// If the label map is refused or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.labels.as_path()];
-    for out in [Some(&args.out), args.instances.as_ref()].into_iter().flatten() {
+    output::check_json(&args.out, &["spacing_mm", "lesions"], &inputs)?;
+    if let Some(out) = &args.instances {
         output::check_file(out, &inputs)?;
     }
     let labels = label_file::read(&args.labels)?;
@@ -95,7 +96,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let instances = args.instances.as_deref();
     let inputs: Vec<&Path> = inputs.into_iter().chain(instances).collect();
     label_file::write_json(&args.out, &document, &inputs)?;
-    ui.result(&Made::of(&document), &document)
+    ui.result(&document, &document)
 }
 
 impl Lesion {

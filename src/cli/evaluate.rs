@@ -7,7 +7,7 @@ use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
-use crate::report::output::{self, Made};
+use crate::report::output;
 use hepalert_lab::evaluate::cohort::{find, judge};
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
@@ -90,5 +90,5 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let names = cases.into_iter().map(|case| case.name).collect();
     let document = Document { names, tables };
     label_file::write_json(&args.out.join("tables.json"), &document, &[])?;
-    ui.result(&Made::of(&document), text.trim_end())
+    ui.result(&document, text.trim_end())
 }

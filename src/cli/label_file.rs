@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::Failure;
-use crate::report::output::{self, Made};
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
@@ -58,12 +58,10 @@ pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Fai
     ))
 }
 
-/// Writes a JSON document that says who made it. `inputs` are never written to.
+/// Writes a JSON document. `inputs` are never written to.
 ///
 /// # Errors
 /// If the file cannot be written; the failure names it.
 pub fn write_json(path: &Path, document: &impl Serialize, inputs: &[&Path]) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(&Made::of(document)).map_err(Failure::failed)?;
-    bytes.push(b'\n');
-    Ok(output::put(path, &bytes, inputs)?)
+    Ok(output::put_json(path, document, inputs)?)
 }

@@ -15,7 +15,7 @@ use super::label_file::{lesions, write_json};
 use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
 use super::{Exit, Failure, Ui};
-use crate::report::output::{self, Made};
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
@@ -100,7 +100,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let files = ["labels_after.nii.gz", "reclassified.json"].map(|name| args.out.join(name));
     let phases = args.phases.iter().map(|file| file.path.as_path());
     let inputs: Vec<&Path> = phases.chain([args.labels.as_path()]).collect();
-    files.iter().try_for_each(|file| output::check_file(file, &inputs))?;
+    output::check_file(&files[0], &inputs)?;
+    output::check_json(&files[1], &["engine", "parameters", "seconds", "lesions"], &inputs)?;
     let bundle = open_bundle(&args.engine)?;
     let study = study_for(&bundle, &args.phases)?;
     let relabel = args.relabel.clone().unwrap_or_default();
@@ -112,7 +113,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::put(&files[0], &write_u8(&after), &inputs)?;
     let document = document(args, &bundle, &found, &outcome);
     write_json(&files[1], &document, &inputs)?;
-    ui.result(&Made::of(&document), sentences(&outcome))
+    ui.result(&document, sentences(&outcome))
 }
 
 /// Prepares the study and judges its lesions.

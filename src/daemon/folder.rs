@@ -18,6 +18,7 @@ use crate::intake::{
 };
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, NewEvent, NewJob, StoreError};
+use hepalert_failpoint::failpoint;
 use hepalert_study::study::{Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
@@ -173,7 +174,11 @@ fn keep(shared: &Shared, setting: Setting, outcome: &Outcome) -> Result<(), Stor
             let state = StudyState::Received;
             shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
         }
-        Outcome::Complete { study, why } => complete(shared, setting, study, *why, now)?,
+        Outcome::Complete { study, why } => {
+            failpoint("study_complete");
+            complete(shared, setting, study, *why, now)?;
+            failpoint("study_queued");
+        }
         Outcome::Refused { key, revision, fingerprint, refusal } => {
             refuse(shared, setting, key, (*revision, *fingerprint), refusal, now)?;
         }

@@ -19,6 +19,7 @@ use crate::publish::messages::StudyState;
 use crate::report;
 use crate::store::{Finished, Job, MOST_WAIT, NewEvent, OpenAlert, StoreError};
 use crate::worker::{Outcome, Reply, Request, Worker};
+use hepalert_failpoint::failpoint;
 
 /// Longest nap between two looks at the queue; a new job ends it sooner.
 const NAP: Duration = Duration::from_secs(1);
@@ -67,6 +68,7 @@ fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool
         return Ok(true);
     }
     info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
+    failpoint("study_begun");
     let outcome = match keeper.bundle().and_then(|bundle| request(shared, &job, bundle)) {
         Some(request) => infer(shared, worker, &job, &request),
         None => Outcome::Refused(
@@ -155,6 +157,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         Err(error) => return again(shared, job, "report_unsayable", &error.to_string()),
     };
     let alert = made.iter().find(|event| event.topic == "event/alert");
+    failpoint("report_read");
     let finished = Finished {
         pipeline_fingerprint: report.pipeline.fingerprint.clone(),
         report_json: serde_json::to_string(&report).unwrap_or_default(),
@@ -166,6 +169,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         }),
     };
     shared.store.finish(job.id, &finished, &made, notified)?;
+    failpoint("study_finished");
     info!(
         STUDY_KEY = key, JOB_ID = job.id.0;
         "{}: {} lesions kept, {} discarded, {:.1} s",

@@ -16,6 +16,7 @@ use super::messages::{Health, State, Vitals};
 use super::mqtt::Params;
 use super::outbox::{Item, Retained, Schedule, Step};
 use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
+use hepalert_failpoint::failpoint;
 use size::Room;
 
 mod command;
@@ -289,6 +290,7 @@ impl<L: Link> Sender<L> {
         let way = Way { item, topic: topic.to_owned(), bytes: size::packet(&message) };
         self.tickets.insert(message.ticket, way);
         self.link.send(message);
+        failpoint("message_sent");
     }
 
     fn ticket(&mut self) -> u64 {
@@ -376,6 +378,7 @@ impl<L: Link> Sender<L> {
         if self.unmarked.is_empty() {
             return;
         }
+        failpoint("events_accepted");
         match self.outbox.accepted(&self.unmarked) {
             Ok(()) => self.unmarked.clear(),
             Err(error) => log::error!("sent events cannot be marked: {error}"),

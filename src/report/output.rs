@@ -13,20 +13,22 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use super::files::{DRAFT, REPORT};
 use super::types::{Report, SCHEMA};
+use hepalert_failpoint::failpoint;
 
 /// What tells our files from others', anywhere in their first bytes.
-const MARKS: [&[u8]; 6] = [
-    b"\"made_by\": \"hepalert\"",
+const MARKS: [&[u8]; 5] = [
     b"<!-- made by hepalert -->",
     b"Software\0hepalert",
     b"hepalert phantom",
     b".TH hepalert",
     b"hepalert-support/",
 ];
+const STRANGER: &str = "there is a file that this program did not make";
 /// Marks stand within this; compressed files are unpacked so far.
 const HEAD_BYTES: u64 = 4096;
 /// In a NIfTI header: its magic and the description that we write.
@@ -91,7 +93,7 @@ pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
             Err(in_the_way(path, "there is something else than a file"))
         }
         Ok(_) if is_ours(path) => Ok(()),
-        Ok(_) => Err(in_the_way(path, "there is a file that this program did not make")),
+        Ok(_) => Err(in_the_way(path, STRANGER)),
     }
 }
 
@@ -113,6 +115,10 @@ pub fn put_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), OutputError> {
     check_file(path, inputs)?;
+    place(path, write)
+}
+
+fn place(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), OutputError> {
     let mut draft = tempfile::Builder::new()
         .prefix(".hepalert-")
         .permissions(fs::Permissions::from_mode(0o600))
@@ -123,19 +129,43 @@ pub fn put_with(
     Ok(())
 }
 
-/// A JSON document that says who made it.
-#[derive(Debug, Serialize)]
-pub struct Made<'a, T> {
-    made_by: &'static str,
-    #[serde(flatten)]
-    document: &'a T,
+/// Whether a JSON document with these keys may be written here: a document of ours is known by
+/// its keys.
+///
+/// # Errors
+/// [`OutputError::InTheWay`].
+pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
+    match check_file(path, inputs) {
+        Err(OutputError::InTheWay { what: STRANGER, .. }) if has_keys(path, keys) => Ok(()),
+        checked => checked,
+    }
 }
 
-impl<'a, T> Made<'a, T> {
-    /// This document.
-    pub const fn of(document: &'a T) -> Made<'a, T> {
-        Made { made_by: "hepalert", document }
-    }
+fn has_keys(path: &Path, keys: &[&str]) -> bool {
+    let mut bytes = Vec::new();
+    let read = open(path).and_then(|file| file.take(MOST_REPORT_BYTES).read_to_end(&mut bytes));
+    let found = read.ok().and_then(|_| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
+    found.is_some_and(|found| {
+        found.len() == keys.len() && keys.iter().all(|key| found.contains_key(*key))
+    })
+}
+
+/// Writes a JSON document in the place of an older one of its kind, or of nothing.
+///
+/// # Errors
+/// [`OutputError`]; then what was there is as it was.
+pub fn put_json(
+    path: &Path,
+    document: &impl Serialize,
+    inputs: &[&Path],
+) -> Result<(), OutputError> {
+    let unsayable = |error: serde_json::Error| failed(path)(error.into());
+    let value = serde_json::to_value(document).map_err(unsayable)?;
+    let keys: Vec<&str> = value.as_object().into_iter().flatten().map(|(key, _)| &**key).collect();
+    check_json(path, &keys, inputs)?;
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(unsayable)?;
+    bytes.push(b'\n');
+    place(path, |file| file.write_all(&bytes))
 }
 
 /// Whether a report's folder may be made here.
@@ -211,11 +241,14 @@ fn list(root: &Path, folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>)
 pub fn put_folder(draft: TempDir, target: &Path) -> Result<(), OutputError> {
     check_folder(target, &[])?;
     let parent = folder_of(target);
+    failpoint("report_drafted");
     let placed = File::open(draft.path())
         .and_then(|folder| folder.sync_all())
         .and_then(|()| take_place(draft, target));
     // The name must be on disk before anybody is told that it exists.
-    placed.and_then(|()| File::open(parent)?.sync_all()).map_err(failed(target))
+    placed.and_then(|()| File::open(parent)?.sync_all()).map_err(failed(target))?;
+    failpoint("report_placed");
+    Ok(())
 }
 
 fn take_place(draft: TempDir, target: &Path) -> io::Result<()> {
@@ -310,12 +343,16 @@ mod tests {
             ndarray::Array3::<u8>::ones((1, 2, 2)),
         );
         let ours = nifti::write::write_u8(&labels);
-        let json = serde_json::to_vec_pretty(&Made::of(&serde_json::json!({"x": 1}))).unwrap();
-        for (name, bytes) in [("a.nii.gz", &ours), ("a.json", &json)] {
-            put(&at(name), bytes, &[]).unwrap();
-            put(&at(name), bytes, &[]).unwrap();
+        for _ in 0..2 {
+            put(&at("a.nii.gz"), &ours, &[]).unwrap();
+            put_json(&at("a.json"), &serde_json::json!({"lesions": [], "x": 1}), &[]).unwrap();
+        }
+        for name in ["a.nii.gz", "a.json"] {
             assert_eq!(fs::metadata(at(name)).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        let another = serde_json::json!({"lesions": []});
+        assert!(put_json(&at("a.json"), &another, &[]).is_err(), "a document of another kind");
+        assert!(put_json(&at("a.nii.gz"), &another, &[&at("a.nii.gz")]).is_err());
         for foreign in [&b"notes"[..], b"", b"\x1f\x8bxx", b"{\"hepalert\": 1}"] {
             fs::write(at("theirs"), foreign).unwrap();
             let refused = put(&at("theirs"), &ours, &[]).unwrap_err();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
 mod broker;
+mod campaign;
 mod commands;
 mod daemon;
 mod demo;
@@ -12,10 +13,12 @@ mod faults;
 mod intake;
 mod lesions;
 mod limits;
+mod mutations;
 mod openvino;
 mod phantom;
 mod publish;
 mod reclassify;
+mod requirements;
 mod segment;
 mod store;
 mod support;

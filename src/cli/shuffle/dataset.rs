@@ -121,9 +121,7 @@ impl<'a> Dataset<'a> {
 
     fn write_json(&self, value: &Value) -> Result<(), Failure> {
         make_folder(&self.folder)?;
-        let mut bytes = serde_json::to_vec_pretty(value).map_err(anyhow::Error::new)?;
-        bytes.push(b'\n');
-        Ok(output::put(&self.json(), &bytes, self.inputs)?)
+        Ok(output::put_json(&self.json(), value, self.inputs)?)
     }
 
     fn json(&self) -> PathBuf {
@@ -145,7 +143,6 @@ impl<'a> Dataset<'a> {
             "labels": labels,
             "numTraining": 0,
             "file_ending": ".nii.gz",
-            "made_by": "hepalert",
             "hepalert": {
                 "values": self.values.name(),
                 "phases": phases.iter().map(|phase| phase.code()).collect::<Vec<_>>(),
