@@ -102,8 +102,8 @@ pub fn analysis_settings(config: &Config) -> Settings {
     Settings {
         bundle: engine.bundle.clone(),
         runtime: Runtime {
-            backend: engine.backend.into(),
-            precision: engine.precision.into(),
+            backend: engine.backend,
+            precision: engine.precision,
             threads: engine.threads,
             batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),

@@ -16,7 +16,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use log::{error, info, warn};
 use sd_notify::NotifyState;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::shared::Shared;
@@ -27,6 +26,7 @@ use crate::publish::messages::{State, Status, Vitals};
 use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Row, Snapshot};
 use crate::report::files::DRAFT;
 use crate::store::{Store, StoreError};
+use hepalert_study::digest::{Digest, hex};
 
 /// How often a start that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -174,7 +174,7 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let boot = take_back(&opened.store)?;
     sweep_drafts(&folder.join("results"));
     let merged = toml::to_string(&config).unwrap_or_default();
-    let config_sha256 = hex(&Sha256::digest(merged));
+    let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);
     let shared = Shared::new(config, opened.store, boot, config_sha256, believed, lock);
     shared.set_wrong("store_replaced", opened.set_aside.is_some());
@@ -258,7 +258,7 @@ fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
         None => return Err(wrong("is gone")),
         Some(_) => return Err(wrong("is too short")),
     };
-    let print = hex(&Sha256::digest(format!("hepalert site key {key}"))[..8]);
+    let print = hex(&Digest::of(format!("hepalert site key {key}").as_bytes()).as_bytes()[..8]);
     match used {
         Some(used) if used != print => Err(wrong("is another one")),
         Some(_) => Ok(key.into_bytes()),
@@ -319,10 +319,6 @@ pub fn exposed(config: &Config) -> Vec<String> {
         ));
     }
     found
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 //! What intake knows of one file, and what it hands on of a study.
 //!
-//! Owns [`FileFacts`] (in memory only: it holds the free text that names phases) and
-//! [`StudyFiles`], the wire type between intake, the store and the worker. Refuses to carry
-//! a UID in clear: studies are keys, series and instances are digests.
-
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+//! Owns [`FileFacts`] (in memory only: it holds the free text that names phases); of a study
+//! [`StudyFiles`] is handed on. Refuses to carry a UID in clear: studies are keys, series and
+//! instances are digests.
 
 use super::fingerprint::Digest;
 use super::names::NiftiName;
-use super::phases::{Confidence, PhaseSource};
 use super::reasons::RejectCode;
-use super::wire;
-use hepalert_study::study::{Phase, StudyKey};
+pub use hepalert_study::files::{Accepted, Format, PhaseFiles, StudyFiles};
+use hepalert_study::study::StudyKey;
 
 /// What one whole file is.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,79 +57,4 @@ impl FileFacts {
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
         }
     }
-}
-
-/// A study that is whole: the files of each phase, ready to load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StudyFiles {
-    /// Who this is, without saying who.
-    #[serde(with = "wire::key")]
-    pub key: StudyKey,
-    /// 1, and one more each time further files change a study that was complete.
-    pub revision: u32,
-    /// Of the files below: equal input, equal fingerprint, wherever the files lie.
-    #[serde(with = "wire::digest")]
-    pub fingerprint: Digest,
-    /// In channel order.
-    pub phases: Vec<PhaseFiles>,
-    /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
-    pub acquired: Option<String>,
-    /// Files of the study that are no part of a phase: scouts, reports, other series.
-    pub set_aside: usize,
-}
-
-impl StudyFiles {
-    /// All files of all phases.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
-    }
-}
-
-/// The files of one phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseFiles {
-    /// Which phase.
-    #[serde(with = "wire::phase")]
-    pub phase: Phase,
-    /// Which rule said so.
-    #[serde(with = "wire::source")]
-    pub source: PhaseSource,
-    /// How sure the rule is.
-    #[serde(with = "wire::confidence")]
-    pub confidence: Confidence,
-    /// How to read the files.
-    pub format: Format,
-    /// One NIfTI file or the slices, in no particular order of space.
-    #[serde(with = "wire::paths")]
-    pub files: Vec<PathBuf>,
-    /// What was in each of them when the study was accepted. A study queued by a program that
-    /// did not keep this yet has none, and is then not as accepted.
-    #[serde(default, with = "wire::digests")]
-    pub contents: Vec<Digest>,
-}
-
-impl PhaseFiles {
-    /// The file with this index as it was accepted.
-    pub fn accepted(&self, at: usize) -> Accepted<'_> {
-        Accepted { path: &self.files[at], content: self.contents.get(at).copied() }
-    }
-}
-
-/// A file, and what was in it when its study was accepted.
-#[derive(Debug, Clone, Copy)]
-pub struct Accepted<'a> {
-    /// Where it lies.
-    pub path: &'a Path,
-    /// Its SHA-256, if it was kept.
-    pub content: Option<Digest>,
-}
-
-/// How the files of a phase are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// One file per slice.
-    Dicom,
-    /// One file.
-    Nifti,
 }

@@ -20,7 +20,7 @@ use hepalert_study::study::{Phase, Study, StudyKey};
 use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
-use hepalert_voxels::volume::{Grid, MAX_VOXELS, Volume};
+use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -49,6 +49,8 @@ pub struct LoadedPhase {
     pub spacing_mm: [f64; 3],
     /// Tube voltage, where said.
     pub kvp: Option<f64>,
+    /// The header leaves open which side is the patient's left.
+    pub side_uncertain: bool,
 }
 
 /// Loads the phases that an engine takes.
@@ -78,17 +80,23 @@ fn load_wanted(
     let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
     let read = |files: &&PhaseFiles| {
-        let (volume, kvp) = match files.format {
-            Format::Nifti => (load_nifti(files, gate)?, None),
-            Format::Dicom => load_dicom(files, gate)?,
+        let (volume, kvp, side_uncertain) = match files.format {
+            Format::Nifti => {
+                let (volume, side_uncertain) = load_nifti(files, gate)?;
+                (volume, None, side_uncertain)
+            }
+            Format::Dicom => {
+                let (volume, kvp) = load_dicom(files, gate)?;
+                (volume, kvp, false)
+            }
         };
         check_values(&sample_of(&volume), gate)?;
-        Ok((volume, kvp))
+        Ok((volume, kvp, side_uncertain))
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
     let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
     for (files, loaded) in wanted.iter().zip(loaded) {
-        let (volume, kvp) = loaded?;
+        let (volume, kvp, side_uncertain) = loaded?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -96,6 +104,7 @@ fn load_wanted(
             slices: volume.grid().shape()[0],
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
+            side_uncertain,
         });
         study.phases.insert(files.phase, volume);
     }
@@ -189,22 +198,30 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Volume<f32>, Refusal> {
+/// The volume, and whether its header leaves the patient's left open.
+fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
     let [_] = phase.files[..] else {
         let count = phase.files.len();
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
     };
     let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
-    check_nifti_grid(&peek(&bytes)?.grid, gate)?;
-    Ok(read(&bytes)?)
+    let facts = peek(&bytes)?;
+    check_nifti_grid(&facts.grid, gate)?;
+    Ok((read(&bytes)?, facts.side_uncertain))
 }
 
-/// Slices must lie across the patient: the third axis runs along the body.
-fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+/// Slices must lie across the patient, in whatever order the file has its axes.
+fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+    let axes = Axes::ras(stored);
+    let grid = &axes.grid(stored);
     let [_, _, along] = *grid.affine();
-    let third = along[2].abs() / grid.spacing_mm()[0];
-    if third < 0.8 {
-        return Err(Refusal::new(RejectCode::NotAxial, "the third axis is not the body's", 1));
+    let [slice_mm, row_mm, column_mm] = grid.spacing_mm();
+    // Coronal or sagittal slices stay such when their axes change places: their thickness is
+    // then a side of the pixels, and no scanner makes axial pixels so long.
+    let turned = axes.from[0] != 0;
+    let oblong = row_mm.max(column_mm) > 1.5 * row_mm.min(column_mm);
+    if along[2].abs() / slice_mm < 0.8 || (turned && oblong) {
+        return Err(Refusal::new(RejectCode::NotAxial, "the slices do not lie across the body", 1));
     }
     check_fits(grid.voxels() as u64, 1, gate)?;
     let slices = grid.shape()[0];

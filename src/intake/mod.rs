@@ -25,7 +25,6 @@ pub mod reasons;
 mod refusals;
 pub mod settle;
 pub mod watch;
-mod wire;
 
 pub use assemble::Assembler;
 pub use desk::{Desk, DeskParams, Step};

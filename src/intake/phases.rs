@@ -7,87 +7,8 @@
 use super::fingerprint::Digest;
 use super::names::Tag;
 use super::reasons::RejectCode;
+pub use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::study::Phase;
-
-/// Which rule named a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PhaseSource {
-    /// The site's own patterns.
-    Configured,
-    /// Words of the series description.
-    Description,
-    /// With or without contrast agent.
-    Contrast,
-    /// The order of acquisition.
-    Order,
-    /// There was no other series.
-    OnlySeries,
-    /// The name of a NIfTI file.
-    FileName,
-    /// A person said so on the command line.
-    Given,
-}
-
-impl PhaseSource {
-    /// All sources.
-    pub const ALL: [PhaseSource; 7] = [
-        PhaseSource::Configured,
-        PhaseSource::Description,
-        PhaseSource::Contrast,
-        PhaseSource::Order,
-        PhaseSource::OnlySeries,
-        PhaseSource::FileName,
-        PhaseSource::Given,
-    ];
-
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            PhaseSource::Configured => "configured",
-            PhaseSource::Description => "description",
-            PhaseSource::Contrast => "contrast",
-            PhaseSource::Order => "order",
-            PhaseSource::OnlySeries => "only_series",
-            PhaseSource::FileName => "file_name",
-            PhaseSource::Given => "given",
-        }
-    }
-
-    /// The inverse of [`PhaseSource::as_str`].
-    pub fn from_name(name: &str) -> Option<PhaseSource> {
-        PhaseSource::ALL.into_iter().find(|source| source.as_str() == name)
-    }
-}
-
-/// How sure the rule is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
-    /// Nothing contradicts, and little speaks for it.
-    Low,
-    /// One weak sign.
-    Medium,
-    /// The phase is named.
-    High,
-}
-
-impl Confidence {
-    /// All, least first.
-    pub const ALL: [Confidence; 3] = [Confidence::Low, Confidence::Medium, Confidence::High];
-
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Confidence::Low => "low",
-            Confidence::Medium => "medium",
-            Confidence::High => "high",
-        }
-    }
-
-    /// The inverse of [`Confidence::as_str`].
-    pub fn from_name(name: &str) -> Option<Confidence> {
-        Confidence::ALL.into_iter().find(|sure| sure.as_str() == name)
-    }
-}
 
 /// The site's names: case-insensitive parts of a series description, per phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -151,7 +151,7 @@ fn the_configured_budget_reaches_the_inference_process() {
         };
         let request = Request::Study {
             bundle: bundle.clone(),
-            files: serde_json::to_value(&files).unwrap(),
+            files: files.clone(),
             out: folder.path().join("out"),
         };
         Worker::new(command, limits).run(&request, &mut |_| ControlFlow::Continue(()))

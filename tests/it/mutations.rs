@@ -61,7 +61,8 @@ fn try_all(name: &str, seeds: &[Vec<u8>], read: impl Fn(&[u8])) {
 
 fn images() -> Vec<Vec<u8>> {
     let grid = std::sync::Arc::new(Grid::axial([4, 6, 5], [5.0, 0.8, 0.8], [0.0; 3]));
-    let voxels = ndarray::Array3::from_shape_fn((4, 6, 5), |(z, y, x)| (z * 100 + y * 10 + x) as i16);
+    let voxels =
+        ndarray::Array3::from_shape_fn((4, 6, 5), |(z, y, x)| (z * 100 + y * 10 + x) as i16);
     let packed = nifti::write::write_i16(&Volume::new(grid, voxels));
     let mut plain = Vec::new();
     let mut unpacked = flate2::read::MultiGzDecoder::new(&packed[..]);
@@ -77,7 +78,8 @@ fn slices() -> Vec<Vec<u8>> {
         files.iter().take(1).map(|file| std::fs::read(file).unwrap()).collect();
     // Every compression there is a case of beside the checkout.
     let syntaxes = crate::support::shared_data().map(|data| data.join("dicom-syntaxes"));
-    let more = syntaxes.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    let more =
+        syntaxes.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
     for entry in more.flatten().filter(|entry| entry.path().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
         if bytes.len() < 40_000 && read_header(&bytes).is_ok() {
@@ -104,7 +106,8 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
     let keys = signing::keygen(None, "a test").unwrap();
     std::fs::create_dir(dir.path().join("keys")).unwrap();
     std::fs::write(dir.path().join("keys/maker.pub"), &keys.public).unwrap();
-    let bundle = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
+    let bundle =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
     let out = dir.path().join("linear.hepengine");
     package::pack(&bundle, &out).unwrap();
     signing::sign(&out, &keys.secret, None).unwrap();
@@ -125,7 +128,8 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
             let _ = config.check();
         }
     });
-    let command = br#"{"id":"7f1c0000-0000-4000-8000-000000000001","by":"reader","from_seq":1,"to_seq":9}"#;
+    let command =
+        br#"{"id":"7f1c0000-0000-4000-8000-000000000001","by":"reader","from_seq":1,"to_seq":9}"#;
     try_all("command", &[command.to_vec()], |bytes| {
         for name in ["ping", "ack", "replay", "other"] {
             let _ = Command::read(name, bytes);

@@ -7,13 +7,22 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
 use super::bundle::Tolerance;
 use super::{Engine, EngineError, EngineSpec};
 
 /// What runs the networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Backend {
-    /// Pure Rust on the CPU.
+    /// This program's own, on the CPU.
+    Native,
+    /// Another pure Rust one on the CPU, for what the own one refuses.
     Tract,
     /// Intel's library on the CPU, found at run time.
     OpenVino,
@@ -23,29 +32,27 @@ pub enum Backend {
 
 impl Backend {
     /// All of them, the built-in one first.
-    pub const ALL: [Backend; 3] = [Backend::Tract, Backend::OpenVino, Backend::TensorRt];
+    pub const ALL: [Backend; 4] = hepalert_study::all(Backend::VARIANTS);
 
     /// The name on the command line, in the configuration and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Backend::Tract => "tract",
-            Backend::OpenVino => "openvino",
-            Backend::TensorRt => "tensorrt",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether it could be used on this machine, as far as can be told without a network.
     pub fn presence(self) -> Presence {
         match self {
-            Backend::Tract if cfg!(feature = "tract") => Presence::Present {
-                version: "built in".to_owned(),
-                place: "this program".to_owned(),
-            },
+            Backend::Native => built_in(),
+            Backend::Tract if cfg!(feature = "tract") => built_in(),
             Backend::OpenVino => openvino_presence(),
             Backend::TensorRt => super::tensorrt::presence(),
             Backend::Tract => not_built(),
         }
     }
+}
+
+fn built_in() -> Presence {
+    Presence::Present { version: "built in".to_owned(), place: "this program".to_owned() }
 }
 
 fn not_built() -> Presence {
@@ -86,7 +93,11 @@ pub enum Presence {
 }
 
 /// The numbers a network is computed in; sums stay in `f32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Precision {
     /// 24 bits of mantissa.
     F32,
@@ -98,15 +109,11 @@ pub enum Precision {
 
 impl Precision {
     /// All of them, the exact one first.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+    pub const ALL: [Precision; 3] = hepalert_study::all(Precision::VARIANTS);
 
     /// The name on the command line, in the configuration and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-            Precision::F16 => "f16",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What the golden self-test lets pass.
@@ -179,9 +186,9 @@ pub struct Runtime {
 }
 
 impl Default for Runtime {
-    /// The built-in backend on all cores, patch by patch.
+    /// The own backend on all cores, patch by patch.
     fn default() -> Runtime {
-        let (backend, precision) = (Backend::Tract, Precision::F32);
+        let (backend, precision) = (Backend::Native, Precision::F32);
         Runtime { backend, precision, threads: 0, batch: 1, cache: None }
     }
 }
@@ -207,6 +214,7 @@ impl Runtime {
         spec: &EngineSpec,
     ) -> Result<Box<dyn Engine>, EngineError> {
         match (self.backend, self.precision) {
+            (Backend::Native, _) => self.native(bytes, name, spec),
             (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
             (Backend::OpenVino, _) => self.openvino(bytes, name, spec),
             (Backend::TensorRt, _) => {
@@ -214,6 +222,21 @@ impl Runtime {
             }
             (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
         }
+    }
+
+    fn native(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let precision = match self.precision {
+            Precision::F32 => super::native::Precision::F32,
+            Precision::Bf16 => super::native::Precision::Bf16,
+            Precision::F16 => return Err(self.refuse("it computes in f32 or bf16")),
+        };
+        let threads = self.threads();
+        Ok(Box::new(super::native::NativeEngine::load(bytes, name, spec, threads, precision)?))
     }
 
     #[cfg(feature = "tract")]
@@ -264,11 +287,13 @@ mod tests {
     fn names_are_read_back() {
         for backend in Backend::ALL {
             assert_eq!(backend.name().parse(), Ok(backend));
+            assert_eq!(serde_json::to_value(backend).unwrap(), backend.name());
         }
         for precision in Precision::ALL {
             assert_eq!(precision.name().parse(), Ok(precision));
+            assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
         }
         let said = "cuda".parse::<Backend>().unwrap_err().to_string();
-        assert_eq!(said, "`cuda` is not one of tract, openvino, tensorrt");
+        assert_eq!(said, "`cuda` is not one of native, tract, openvino, tensorrt");
     }
 }
