@@ -1,7 +1,16 @@
-//! The configuration.
+//! A configuration file.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    if let Ok(config) = toml::from_str::<hepalert::config::Config>(text) {
-        let _ = config.check();
-    }
+
+use std::sync::LazyLock;
+
+use hepalert::config::Config;
+use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
+
+static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+
+fuzz_target!(|bytes: &[u8]| {
+    let file = FOLDER.path().join("hepalert.toml");
+    std::fs::write(&file, bytes).unwrap();
+    let _ = Config::read(&file);
 });

@@ -1,7 +1,10 @@
-//! A DICOM object, in whatever transfer syntax it names.
+//! One DICOM file of any transfer syntax: its header, then its pixels.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    use hepalert_voxels::volume::dicom::read::{read_header, read_slice};
-    let _ = read_header(bytes);
-    let _ = read_slice(bytes);
+
+use hepalert_voxels::volume::dicom;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = dicom::read_header(bytes);
+    let _ = dicom::read_slice(bytes);
 });

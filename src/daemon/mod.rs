@@ -5,7 +5,7 @@
 //! They meet only in the store. Start-up is the same code as recovery.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::intake::GateParams;
 use crate::store::StoreError;
 use crate::worker::{Limits, Worker};
+use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
@@ -101,14 +102,16 @@ pub fn analysis_settings(config: &Config) -> Settings {
     let engine = &config.engine;
     Settings {
         bundle: engine.bundle.clone(),
+        others: engine.others.clone(),
+        alignment: align::Rules::default(),
         runtime: Runtime {
             backend: engine.backend,
             precision: engine.precision,
-            threads: engine.threads,
+            threads: engine.threads.unwrap_or(0),
             batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),
         },
-        high_gain: (engine.high_gain > 0.0).then_some(engine.high_gain),
+        high_gain: engine.high_gain,
         reclassify: reclassify::Params {
             patches: engine.patches_per_lesion,
             keep_above_cm3: engine.keep_above_cm3,
@@ -128,6 +131,7 @@ pub fn gate_params(config: &Config) -> GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,
         max_voxels: config.engine.memory_budget_mib.saturating_mul(1 << 20) / VOXEL_BYTES,
+        max_files: config.gate.max_files,
         ..GateParams::default()
     }
 }
@@ -144,11 +148,11 @@ pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Runs until SIGTERM or SIGINT. `config_file` goes to the inference process.
+/// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start; afterwards it keeps going.
-pub fn run(config: Config, config_file: &Path) -> Result<(), DaemonError> {
+pub fn run(config: Config) -> Result<(), DaemonError> {
     // Whatever is made from here on is for the daemon's own account alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let stop = stop_on_signals().map_err(DaemonError::System)?;
@@ -157,7 +161,7 @@ pub fn run(config: Config, config_file: &Path) -> Result<(), DaemonError> {
     };
     let shared = Arc::new(shared);
     shared.set_publisher(sending::start(&shared).map_err(DaemonError::System)?);
-    let threads = start_threads(&shared, site_key, config_file)?;
+    let threads = start_threads(&shared, site_key)?;
     notify(&[NotifyState::Ready]);
     info!("ready, boot {}", shared.boot);
     let died = look_after(&shared, &threads, &stop);
@@ -179,9 +183,8 @@ pub fn run(config: Config, config_file: &Path) -> Result<(), DaemonError> {
 fn start_threads(
     shared: &Arc<Shared>,
     site_key: Vec<u8>,
-    config_file: &Path,
 ) -> Result<Vec<JoinHandle<()>>, DaemonError> {
-    let worker = worker(&shared.config, config_file)?;
+    let worker = worker(&shared.config)?;
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(DaemonError::System)
     };
@@ -200,12 +203,11 @@ fn start_threads(
 }
 
 /// The inference process: this program again.
-fn worker(config: &Config, config_file: &Path) -> Result<Worker, DaemonError> {
+fn worker(config: &Config) -> Result<Worker, DaemonError> {
     let program = std::env::current_exe().map_err(DaemonError::System)?;
-    let config_file = config_file.to_owned();
     let command = move || {
         let mut command = Command::new(&program);
-        command.arg("worker").arg("--config").arg(&config_file);
+        command.arg("worker");
         command
     };
     // The study itself and the engines come on top of the budget; what is far above both is
@@ -216,7 +218,8 @@ fn worker(config: &Config, config_file: &Path) -> Result<Worker, DaemonError> {
         deadline: Duration::from_secs(config.worker.deadline_s),
         memory_bytes: budget.saturating_mul(2).saturating_add(2 << 30),
     };
-    Ok(Worker::new(command, limits))
+    let worker = Worker::new(command, limits).with_settings(config);
+    worker.map_err(|error| DaemonError::System(error.into()))
 }
 
 /// Waits until the keeper knows what studies are read for. False if the daemon is to stop.
@@ -293,10 +296,7 @@ fn prune(shared: &Shared, now: Timestamp) {
     if let Err(error) = shared.store.set_fact(CLOCK, &now.to_string()) {
         error!("the time cannot be noted: {error}");
     }
-    let days = i64::from(shared.config.store.keep_days);
-    if days == 0 {
-        return;
-    }
+    let Some(days) = shared.config.store.keep_days.map(i64::from) else { return };
     let Ok(before) = now.checked_sub(SignedDuration::from_hours(24 * days)) else {
         return;
     };

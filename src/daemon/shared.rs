@@ -19,7 +19,7 @@ use crate::publish::findings::{EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
 use crate::publish::{LinkState, PublisherHandle};
 use crate::store::{Job, Store};
-use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_bundles::Bundle;
 use hepalert_study::study::{Privacy, Setting};
 
 /// A thread whose life is watched.
@@ -43,9 +43,7 @@ pub struct EngineFacts {
 impl EngineFacts {
     /// What an opened bundle says.
     pub fn of(bundle: &Bundle) -> EngineFacts {
-        let roles = [Role::Segment, Role::Reclassify];
-        let used = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
-        let used = used.map(|role| EngineUsed {
+        let used = bundle.networks().map(|(role, _)| EngineUsed {
             role: Code::fixed(role.name()),
             id: bundle.id().to_owned(),
             version: bundle.version().to_string(),
@@ -224,10 +222,7 @@ impl Shared {
     /// The clock, to be looked at from now on.
     pub fn clock(&self) -> Clock {
         // Where nothing is removed nothing hangs on it, and a year is as good as any.
-        let days = match self.config.store.keep_days {
-            0 => 365,
-            days => i64::from(days),
-        };
+        let days = self.config.store.keep_days.map_or(365, i64::from);
         let kept = SignedDuration::from_hours(24 * days);
         Clock::new(self.believed, kept, Timestamp::now(), self.ran())
     }
@@ -301,18 +296,17 @@ impl Shared {
 
     /// Folder of the results, one folder per study and revision.
     pub fn results(&self) -> PathBuf {
-        self.config.store.folder.join("results")
+        self.config.store.results()
     }
 
     /// Folder of the quarantine.
     pub fn quarantine(&self) -> PathBuf {
-        self.config.store.folder.join("quarantine")
+        self.config.store.quarantine()
     }
 
     /// Free space where the store lies, in MiB.
     pub fn disk_free_mib(&self) -> Option<u64> {
-        let space = rustix::fs::statvfs(&self.config.store.folder).ok()?;
-        Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
+        crate::system::free_mib(&self.config.store.folder)
     }
 
     /// True if there is room for one more study; otherwise the status says so.

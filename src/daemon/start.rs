@@ -165,14 +165,14 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let failed = |reason| DaemonError::File { path: folder.clone(), reason };
     fs::create_dir_all(&folder).map_err(failed)?;
     let lock = occupy(&folder)?;
-    let opened = Store::open(&folder.join("hepalert.sqlite"), Timestamp::now())?;
+    let opened = Store::open(&config.store.database(), Timestamp::now())?;
     if let Some(aside) = &opened.set_aside {
         error!("the store was damaged and set aside: {}", aside.display());
     }
     let site_key = site_key(&config.device.site_key_file, &opened.store)?;
     let believed = believed(&opened.store)?;
     let boot = take_back(&opened.store)?;
-    sweep_drafts(&folder.join("results"));
+    sweep_drafts(&config.store.results());
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);
@@ -299,10 +299,7 @@ pub fn exposed(config: &Config) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
     let mqtt = &config.mqtt;
     let mut found = Vec::new();
-    let file = &mqtt.password_file;
-    if file.as_os_str().is_empty() {
-        return found;
-    }
+    let Some(file) = &mqtt.password_file else { return found };
     let local = ["127.0.0.1", "::1", "localhost"].contains(&mqtt.host.as_str());
     if !mqtt.tls && !local {
         found.push(format!(
@@ -374,7 +371,7 @@ mod tests {
         };
         let mut config = Config::default();
         assert_eq!(exposed(&config), [""; 0]);
-        config.mqtt.password_file.clone_from(&file);
+        config.mqtt.password_file = Some(file.clone());
         config.mqtt.host = "broker.hospital".to_owned();
         mode(0o644);
         assert_eq!(exposed(&config).len(), 2);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::assemble::Assembler;
 use super::events::{AssembleParams, Known, Millis, Outcome};
+use super::filesystem::FileSystem;
 use super::probe::Probe;
 use super::settle::{Settle, SettleParams};
-use super::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
+use super::watch::{Degraded, FolderWatch, WatchParams};
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
@@ -77,6 +78,11 @@ impl Desk {
     /// they are read again once they lie still.
     pub fn doubt(&mut self, files: &[PathBuf], now: Millis) {
         self.settle.doubt(files, now);
+    }
+
+    /// A study that failed was sent again: it is taken in anew.
+    pub fn try_again(&mut self, key: &StudyKey, now: Millis) {
+        self.assembler.try_again(key, now);
     }
 
     /// Looks at the folder and says what follows. `now` is best taken from a monotonic

@@ -7,7 +7,7 @@
 use super::fingerprint::Digest;
 use super::names::NiftiName;
 use super::reasons::RejectCode;
-pub use hepalert_study::files::{Accepted, Format, PhaseFiles, StudyFiles};
+pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, StudyFiles};
 use hepalert_study::study::StudyKey;
 
 /// What one whole file is.
@@ -47,14 +47,30 @@ pub struct SliceFacts {
     pub acquired_ms: Option<i64>,
     /// Along the slice normal.
     pub position_mm: Option<f64>,
+    /// SeriesNumber.
+    pub series_number: Option<i64>,
+    /// A sharp kernel or a single energy: read where the scan has no other reconstruction.
+    pub last_resort: bool,
 }
 
 impl FileFacts {
-    /// Who this file is within its study: the instance, or the tag of a NIfTI file.
-    pub fn identity(&self) -> Digest {
+    /// What this file is a copy of: the instance, or the tag of a NIfTI file.
+    pub fn instance(&self) -> Digest {
         match &self.part {
             Part::Slice(slice) => slice.instance,
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
+        }
+    }
+
+    /// Who this file is within its study: the instance and, since several slices may share
+    /// one, where it lies.
+    pub fn identity(&self) -> Digest {
+        match &self.part {
+            Part::Slice(SliceFacts { position_mm: Some(mm), instance, .. }) => {
+                // In hundredths of a millimetre: nearer, two slices are one.
+                Digest::of(format!("{} at {:.0}", instance.hex(), mm * 100.0).as_bytes())
+            }
+            Part::Slice(_) | Part::Nifti(_) => self.instance(),
         }
     }
 }

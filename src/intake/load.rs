@@ -51,6 +51,8 @@ pub struct LoadedPhase {
     pub kvp: Option<f64>,
     /// The header leaves open which side is the patient's left.
     pub side_uncertain: bool,
+    /// Another series of the same scan comes first and could not be read.
+    pub is_second: bool,
 }
 
 /// Loads the phases that an engine takes.
@@ -94,9 +96,10 @@ fn load_wanted(
         Ok((volume, kvp, side_uncertain))
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
-    let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
-    for (files, loaded) in wanted.iter().zip(loaded) {
-        let (volume, kvp, side_uncertain) = loaded?;
+    let loaded: Vec<Result<_, Refusal>> =
+        wanted.par_iter().map(|files| first_readable(files, &read)).collect();
+    for (first, loaded) in wanted.iter().zip(loaded) {
+        let (files, (volume, kvp, side_uncertain)) = loaded?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -105,10 +108,28 @@ fn load_wanted(
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
             side_uncertain,
+            is_second: files.is_second || files != *first,
         });
         study.phases.insert(files.phase, volume);
     }
     Ok(Loaded { study, phases })
+}
+
+/// The first series of a phase that can be read, and what was read; the reason of the first if
+/// none can. Files that are no longer what was accepted are no reason to take others.
+fn first_readable<'a, T>(
+    first: &'a PhaseFiles,
+    read: &impl Fn(&&'a PhaseFiles) -> Result<T, Refusal>,
+) -> Result<(&'a PhaseFiles, T), Refusal> {
+    let refusal = match read(&first) {
+        Ok(found) => return Ok((first, found)),
+        Err(refusal) => refusal,
+    };
+    if matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable) {
+        return Err(refusal);
+    }
+    let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
+    other.ok_or(refusal)
 }
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
@@ -147,7 +168,17 @@ pub fn files_of_paths(
             files.par_iter().map(|path| content(path)).collect::<Result<_, Refusal>>()?;
         items.push((Some(*phase), contents.iter().map(|content| (*content, *content)).collect()));
         let (source, confidence) = (PhaseSource::Given, Confidence::High);
-        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files, contents });
+        let (phase, is_second, others) = (*phase, false, Vec::new());
+        phases.push(PhaseFiles {
+            phase,
+            source,
+            confidence,
+            format,
+            files,
+            contents,
+            is_second,
+            others,
+        });
     }
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
@@ -331,6 +362,8 @@ mod tests {
             format: Format::Dicom,
             files: vec![path.clone(), path],
             contents: Vec::new(),
+            is_second: false,
+            others: Vec::new(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {
             let gate =

@@ -20,8 +20,10 @@ pub struct PhaseRules {
 /// The images of one series that belong together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stack {
-    /// Digest of the series UID.
-    pub series: Digest,
+    /// SeriesNumber, where said: tells apart what nothing else does.
+    pub number: Option<i64>,
+    /// Digest of what is in its images, not of any UID.
+    pub content: Digest,
     /// Why these images cannot be a phase, if they cannot.
     pub set_aside: Option<RejectCode>,
     /// Series description and protocol name.
@@ -34,6 +36,8 @@ pub struct Stack {
     pub slices: usize,
     /// Along the normal, first to last, in mm.
     pub coverage_mm: f64,
+    /// A sharp kernel or a single energy.
+    pub last_resort: bool,
 }
 
 /// A phase, the place of its stack in the list given, and how it was found.
@@ -226,18 +230,25 @@ fn named(
     of(at).map(|hint| Choice { phase, at, source: hint.source, confidence: hint.confidence })
 }
 
-/// The stack to read: a soft kernel, the longest, the finest; ties by digest, so that no
-/// order of arrival shows.
+/// The stack to read: a soft kernel, the longest, the finest; ties by series number and
+/// description, so that neither order of arrival nor a UID shows.
 fn best(stacks: &[Stack], among: &[usize]) -> Option<usize> {
     let rank = |at: usize| {
         let stack = &stacks[at];
         let words = words(&stack.description.to_lowercase());
-        let soft = !words.iter().any(|word| UNSUITED.contains(&word.as_str()));
+        let soft =
+            !stack.last_resort && !words.iter().any(|word| UNSUITED.contains(&word.as_str()));
         // In steps of 50 mm: two recons of one scan differ by a slice, and are then told
         // apart by how many slices there are.
-        (soft, (stack.coverage_mm / 50.0).round() as i64, stack.slices, stack.series)
+        let length = (stack.coverage_mm / 50.0).round() as i64;
+        (soft, length, stack.slices, std::cmp::Reverse(by_name(stack)))
     };
     among.iter().copied().max_by_key(|&at| rank(at))
+}
+
+/// What orders stacks that are equal otherwise.
+fn by_name(stack: &Stack) -> (Option<i64>, &str, Digest) {
+    (stack.number, &stack.description, stack.content)
 }
 
 /// One phase wanted, and no series named as it.
@@ -307,7 +318,8 @@ fn ordered(
 fn by_time(stacks: &[Stack], among: &[usize]) -> Vec<Vec<usize>> {
     let time = |at: usize| stacks[at].acquired_ms;
     let mut sorted = among.to_vec();
-    sorted.sort_by_key(|&at| (time(at).is_none(), time(at), stacks[at].series));
+    let key = |at: usize| (time(at).is_none(), time(at), by_name(&stacks[at]));
+    sorted.sort_by(|&a, &b| key(a).cmp(&key(b)));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for at in sorted {
         let one_scan = |group: &&mut Vec<usize>| match (time(group[0]), time(at)) {
@@ -359,13 +371,15 @@ mod tests {
 
     fn stack(description: &str, contrast: bool, acquired: &str, slices: usize) -> Stack {
         Stack {
-            series: Digest::of(format!("{description}{acquired}{slices}").as_bytes()),
+            number: None,
+            content: Digest::of(format!("{description}{acquired}{slices}").as_bytes()),
             set_aside: None,
             description: description.into(),
             contrast,
             acquired_ms: acquired.parse::<i64>().ok().map(|seconds| seconds * 30_000),
             slices,
             coverage_mm: 200.0,
+            last_resort: false,
         }
     }
 

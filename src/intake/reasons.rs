@@ -189,7 +189,7 @@ impl RejectCode {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }
             RejectCode::TooManyFiles => {
-                "look for several exports of the study; raise max_files if it is real"
+                "look for several exports of the study; raise gate.max_files if it is real"
             }
             RejectCode::Vanished => "let the exporting side keep files until a result is published",
             RejectCode::FilesChanged => {
@@ -218,9 +218,7 @@ impl RejectCode {
             RejectCode::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
-            RejectCode::MissingPhase => {
-                "name the series by phase, or add the site's names under [intake.phases]"
-            }
+            RejectCode::MissingPhase => "name the series by phase on the scanner",
             RejectCode::OverMemoryBudget => {
                 "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }

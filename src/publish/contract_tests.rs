@@ -9,6 +9,7 @@ use super::*;
 use crate::publish::findings::*;
 use crate::publish::ids::Identity;
 use crate::publish::messages::*;
+use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass};
 use hepalert_study::study::{Phase, Privacy, Setting};
@@ -195,6 +196,7 @@ fn every_other_message_keeps_its_schema() {
         code: Some(Code::fixed("no-liver")),
         setting: None,
         attempts: 0,
+        passed_over: [("localiser".to_owned(), 2)].into(),
     };
     valid("study", &body(&study.draft(&identity(), at(0)).unwrap()));
     let engine = findings(0).engines.remove(0);

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::files::{DRAFT, REPORT};
 use super::types::{Report, SCHEMA};
+use crate::ui::{Exit, Failure};
 use hepalert_failpoint::failpoint;
 
 /// What tells our files from others', anywhere in their first bytes.
@@ -67,6 +68,17 @@ impl OutputError {
             OutputError::InTheWay { .. } => "output_in_the_way",
             OutputError::File { .. } => "output_failed",
         }
+    }
+}
+
+impl From<OutputError> for Failure {
+    /// Naming a place that is taken is wrong usage; a disk that is full is not.
+    fn from(error: OutputError) -> Failure {
+        let exit = match error {
+            OutputError::InTheWay { .. } => Exit::Usage,
+            OutputError::File { .. } => Exit::Failed,
+        };
+        Failure { exit, code: Some(error.code()), error: error.into() }
     }
 }
 

@@ -9,7 +9,6 @@
 //!
 //! Every step takes its events with it: they commit together or not at all.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +20,7 @@ use hepalert_study::study::StudyKey;
 use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
 };
-use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, worklist};
+use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, word, worklist};
 
 /// The longest that a study waits for its next try.
 pub const MOST_WAIT: Duration = Duration::from_secs(3600);
@@ -519,9 +518,4 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
 
 fn key(text: &str) -> rusqlite::Result<StudyKey> {
     StudyKey::new(text).ok_or(rusqlite::Error::InvalidQuery)
-}
-
-/// A word of a closed vocabulary; what nobody knows is no row of ours.
-pub(super) fn word<T: FromStr>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {
-    row.get::<_, String>(name)?.parse().map_err(|_| rusqlite::Error::InvalidQuery)
 }

@@ -161,6 +161,7 @@ pub struct Limits {
 /// The daemon's handle on the child process; started when first needed.
 pub struct Worker {
     command: Box<dyn Fn() -> Command + Send>,
+    settings: Option<String>,
     limits: Limits,
     running: Option<Running>,
 }
@@ -174,7 +175,17 @@ struct Running {
 impl Worker {
     /// `command` makes the child's command line; pipes are added here.
     pub fn new(command: impl Fn() -> Command + Send + 'static, limits: Limits) -> Worker {
-        Worker { command: Box::new(command), limits, running: None }
+        Worker { command: Box::new(command), settings: None, limits, running: None }
+    }
+
+    /// Each child is told `settings` in its first line, before any request: it reads no file
+    /// that could say something else than what this process knows.
+    ///
+    /// # Errors
+    /// If they are nothing that JSON can hold.
+    pub fn with_settings(mut self, settings: &impl Serialize) -> serde_json::Result<Worker> {
+        self.settings = Some(serde_json::to_string(settings)? + "\n");
+        Ok(self)
     }
 
     /// Runs one request to its end. `step` hears every progress line and says whether to
@@ -195,25 +206,26 @@ impl Worker {
 
     fn send(&mut self, request: &Request, step: Step<'_>) -> Result<(), Outcome> {
         let died = |error| Outcome::Died(format!("the inference process does not start: {error}"));
-        let mut line = serde_json::to_string(request).map_err(|error| died(error.into()))?;
-        line.push('\n');
+        let line = serde_json::to_string(request).map_err(|error| died(error.into()))?;
         let stall = self.limits.stall;
-        let running = self.running().map_err(died)?;
-        write_within(&mut running.input, line.as_bytes(), stall, step)
+        let settings = self.settings.clone().unwrap_or_default();
+        let (running, is_fresh) = self.running().map_err(died)?;
+        let first = if is_fresh { settings.as_str() } else { "" };
+        write_within(&mut running.input, format!("{first}{line}\n").as_bytes(), stall, step)
     }
 
-    /// The child, started if there is none.
-    fn running(&mut self) -> std::io::Result<&mut Running> {
+    /// The child, and whether it was started for this.
+    fn running(&mut self) -> std::io::Result<(&mut Running, bool)> {
         if let Some(running) = &mut self.running
             && running.child.try_wait()?.is_some()
         {
             self.running = None;
         }
-        let running = match self.running.take() {
-            Some(running) => running,
-            None => Running::start((self.command)())?,
+        let (running, is_fresh) = match self.running.take() {
+            Some(running) => (running, false),
+            None => (Running::start((self.command)())?, true),
         };
-        Ok(self.running.insert(running))
+        Ok((self.running.insert(running), is_fresh))
     }
 
     fn wait(&mut self, started: Instant, step: Step<'_>) -> Outcome {

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hepalert::daemon::bridge::{StoreOutbox, worklist};
-use hepalert::publish::contract::schemas;
 use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudyState, Vitals};
 use hepalert::publish::mqtt::ProbeError;
+use hepalert::publish::schemas::schemas;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewEvent, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;
@@ -78,6 +78,7 @@ fn write(store: &Store, n: usize) -> String {
         code: None,
         setting: None,
         attempts: 0,
+        passed_over: [("localiser".to_owned(), 2)].into(),
     };
     let draft = event.draft(&identity, Timestamp::now()).unwrap();
     let id = draft.id.to_string();

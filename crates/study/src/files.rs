@@ -88,7 +88,26 @@ pub struct StudyFiles {
     pub set_aside: usize,
 }
 
+/// Most series of one scan that are tried one after the other.
+pub const MAX_CHOICES: usize = 4;
+
 impl StudyFiles {
+    /// The study with the next series of each phase that has one, for a study that cannot be
+    /// computed with the first. `None` if there is no other.
+    pub fn next_choice(&self) -> Option<StudyFiles> {
+        let next = |phase: &PhaseFiles| {
+            let mut others = phase.others.clone();
+            if others.is_empty() {
+                return phase.clone();
+            }
+            let first = others.remove(0);
+            PhaseFiles { is_second: true, others, ..first }
+        };
+        let has_other = self.phases.iter().any(|phase| !phase.others.is_empty());
+        let phases = self.phases.iter().map(next).collect();
+        has_other.then(|| StudyFiles { phases, ..self.clone() })
+    }
+
     /// All files of all phases.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
@@ -113,6 +132,12 @@ pub struct PhaseFiles {
     /// did not keep this yet has none, and is then not as accepted.
     #[serde(default)]
     pub contents: Vec<Digest>,
+    /// Another series of the same scan would be read first, were it whole.
+    #[serde(default)]
+    pub is_second: bool,
+    /// Further series of the same scan, to be read if this one cannot be; best first.
+    #[serde(default)]
+    pub others: Vec<PhaseFiles>,
 }
 
 impl PhaseFiles {
@@ -196,7 +221,9 @@ mod tests {
                 confidence: Confidence::Low,
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
-                contents: [&b"a"[..], b"b", b"c"].map(Digest::of).to_vec(),
+                contents: [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes)).to_vec(),
+                is_second: true,
+                others: Vec::new(),
             }],
             acquired: None,
             set_aside: 2,

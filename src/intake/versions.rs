@@ -1,0 +1,147 @@
+//! Which of several copies of a slice counts.
+//!
+//! Owns the rule: the newest content of every slice, whole folders first. A copy with other
+//! pixels or headers is a correction. Slices are told apart by instance and position, since
+//! de-identifiers and broken senders give several slices one SOPInstanceUID. Refuses to let
+//! the order of arrival or a path decide between equals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::events::Millis;
+use super::facts::{Format, PhaseFiles};
+use super::fingerprint::{Digest, Item, fingerprint};
+use super::phases::Choice;
+use hepalert_study::study::Phase;
+
+/// More folders than this with copies of one series are not weighed against each other.
+const MAX_COPIES: usize = 16;
+
+/// One file that holds a slice or a volume.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// SHA-256 of it.
+    pub content: Digest,
+    /// Digest of the SOPInstanceUID or of the NIfTI tag.
+    pub instance: Digest,
+    /// Instance and position.
+    pub identity: Digest,
+    /// When the file was last changed or put there, in ns.
+    pub changed_ns: i128,
+}
+
+/// One series that can be read as a phase, with all copies of its slices.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// As which phase, and why.
+    pub choice: Choice,
+    /// How it is read.
+    pub format: Format,
+    /// When it was scanned.
+    pub acquired_ms: Option<i64>,
+    /// Its files.
+    pub held: Vec<Held>,
+    /// When the newest of them came.
+    pub newest: Millis,
+    /// A slice is missing between others.
+    pub has_hole: bool,
+    /// Another series would be read first, were it whole.
+    pub is_second: bool,
+}
+
+/// One way to pick a copy of every slice.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Of the picked files.
+    pub fingerprint: Digest,
+    /// The picked files.
+    pub phases: Vec<PhaseFiles>,
+    /// When the first phase was scanned.
+    pub acquired_ms: Option<i64>,
+}
+
+/// The version that counts, first; then, where several folders hold copies, one per folder
+/// with its copies preferred. `picked` holds the choices of each phase, best first.
+pub fn versions(picked: &[Vec<Picked>]) -> Vec<Version> {
+    let held = || picked.iter().flatten().flat_map(|one| &one.held);
+    let mut copies: BTreeMap<Digest, BTreeSet<Option<&Path>>> = BTreeMap::new();
+    for file in held() {
+        copies.entry(file.instance).or_default().insert(file.path.parent());
+    }
+    let several = copies.into_values().filter(|folders| folders.len() > 1);
+    let folders: BTreeSet<Option<&Path>> = several.flatten().take(MAX_COPIES).collect();
+    let mut versions = vec![version(picked, None)];
+    versions.extend(folders.into_iter().map(|folder| version(picked, folder)));
+    versions
+}
+
+fn version(picked: &[Vec<Picked>], preferred: Option<&Path>) -> Version {
+    let mut phases = Vec::new();
+    let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
+    for choices in picked {
+        let mut read = choices.iter().map(|one| {
+            let chosen = chosen(&one.held, preferred);
+            let item = |file: &&Held| (file.instance, file.content);
+            parts.push((Some(one.choice.phase), chosen.iter().map(item).collect()));
+            let Choice { phase, source, confidence, .. } = one.choice;
+            let (files, contents) =
+                chosen.iter().map(|file| (file.path.clone(), file.content)).unzip();
+            let (format, is_second, others) = (one.format, one.is_second, Vec::new());
+            PhaseFiles { phase, source, confidence, format, files, contents, is_second, others }
+        });
+        let Some(first) = read.next() else { continue };
+        phases.push(PhaseFiles { others: read.collect(), ..first });
+    }
+    Version {
+        fingerprint: fingerprint(&parts),
+        phases,
+        acquired_ms: picked.iter().filter_map(|choices| choices.first()?.acquired_ms).min(),
+    }
+}
+
+/// How much a folder's copies count: preferred, newest, then by what is in them.
+type Rank = (bool, i128, Digest);
+
+/// The copy of each slice that counts, by path.
+fn chosen<'a>(held: &'a [Held], preferred: Option<&Path>) -> Vec<&'a Held> {
+    let mut folders: BTreeMap<Option<&Path>, Vec<&Held>> = BTreeMap::new();
+    for file in held {
+        folders.entry(file.path.parent()).or_default().push(file);
+    }
+    let rank = |folder: Option<&Path>, files: &[&Held]| -> Rank {
+        let newest = files.iter().map(|file| file.changed_ns).max().unwrap_or(0);
+        let items = files.iter().map(|file| (file.instance, file.content)).collect();
+        (preferred.is_some() && folder == preferred, newest, fingerprint(&[(None, items)]))
+    };
+    let ranked: Vec<(Rank, Vec<&Held>)> =
+        folders.into_iter().map(|(folder, files)| (rank(folder, &files), files)).collect();
+    let mut best: BTreeMap<Digest, (&Rank, &Held)> = BTreeMap::new();
+    for (rank, files) in ranked.iter().filter(|one| !is_superseded(one, &ranked)) {
+        for file in files {
+            let key = |(rank, file): &(&Rank, &Held)| {
+                (**rank, file.changed_ns, file.content, std::cmp::Reverse(file.path.clone()))
+            };
+            let found = best.entry(file.identity).or_insert((rank, file));
+            if key(&(rank, file)) > key(found) {
+                *found = (rank, file);
+            }
+        }
+    }
+    let mut chosen: Vec<&Held> = best.into_values().map(|(_, file)| file).collect();
+    chosen.sort_by(|a, b| a.path.cmp(&b.path));
+    chosen
+}
+
+/// True when a folder that counts more holds every slice of this one, corrected positions
+/// included: then nothing of this one is read.
+fn is_superseded((rank, files): &(Rank, Vec<&Held>), all: &[(Rank, Vec<&Held>)]) -> bool {
+    let instances = |files: &[&Held]| files.iter().map(|f| f.instance).collect::<BTreeSet<_>>();
+    let own = instances(files);
+    // A single instance may be several slices that share a UID, each in a folder of its own.
+    if own.len() < 2 || all.len() > MAX_COPIES {
+        return false;
+    }
+    all.iter().any(|(other, files)| other > rank && own.is_subset(&instances(files)))
+}
