@@ -145,7 +145,7 @@ const FAILED: [Meaning; 11] = [
     ),
 ];
 
-const QUALITY: [Meaning; 9] = [
+const QUALITY: [Meaning; 13] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -175,6 +175,26 @@ const QUALITY: [Meaning; 9] = [
         "phase_uncertain",
         "a phase was taken for what it is by weak signs only",
         "name the series by phase on the scanner",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the study was read with an engine that takes fewer phases than the configured one",
+        "send the missing phase; a later revision is read with all",
+    ),
+    meaning(
+        "second_series_read",
+        "the best series of a phase could not be used; another one was read",
+        "look for what is wrong with the first series",
+    ),
+    meaning(
+        "phase_*_aligned_rigidly",
+        "this phase could only be shifted and turned onto the others, not deformed",
+        "compare the phases by eye where a finding rests on more than one",
+    ),
+    meaning(
+        "phase_*_incomplete",
+        "this phase does not cover the whole liver",
+        "scan the whole liver in each phase",
     ),
     meaning(
         "liver_side_unusual",
