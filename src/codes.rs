@@ -5,7 +5,7 @@
 //! studies are intake's. `docs/codes.md` is written from here, and a test finds each code that
 //! the program can send. Refuses to send.
 
-use crate::intake::RejectCode;
+use crate::intake::{QualityFlag, RejectCode};
 
 /// A code, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,11 @@ pub fn chapters() -> Vec<Chapter> {
         sentence: code.sentence(),
         advice: code.advice(),
     });
+    let reading = QualityFlag::ALL.map(|flag| Meaning {
+        code: flag.as_str(),
+        sentence: flag.sentence(),
+        advice: flag.advice(),
+    });
     vec![
         Chapter {
             title: "Studies that are refused",
@@ -50,7 +55,7 @@ pub fn chapters() -> Vec<Chapter> {
         Chapter {
             title: "Quality of a report",
             seen: "`quality` in `report.json`, `event/result` and `event/alert`",
-            codes: QUALITY.to_vec(),
+            codes: QUALITY.into_iter().chain(reading).collect(),
         },
         Chapter {
             title: "A degraded device",
@@ -145,7 +150,7 @@ const FAILED: [Meaning; 11] = [
     ),
 ];
 
-const QUALITY: [Meaning; 13] = [
+const QUALITY: [Meaning; 16] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -177,16 +182,6 @@ const QUALITY: [Meaning; 13] = [
         "name the series by phase on the scanner",
     ),
     meaning(
-        "fewer_phases_than_configured",
-        "the study was read with an engine that takes fewer phases than the configured one",
-        "send the missing phase; a later revision is read with all",
-    ),
-    meaning(
-        "second_series_read",
-        "the best series of a phase could not be used; another one was read",
-        "look for what is wrong with the first series",
-    ),
-    meaning(
         "phase_*_aligned_rigidly",
         "this phase could only be shifted and turned onto the others, not deformed",
         "compare the phases by eye where a finding rests on more than one",
@@ -211,6 +206,31 @@ const QUALITY: [Meaning; 13] = [
         "the voxels are stored in an order that this engine was not tested with",
         "export axial slices as the scanner makes them, or use an engine that states its \
          orientation",
+    ),
+    meaning(
+        "second_series_read",
+        "another series of the same scan comes first and could not be read",
+        "send that series again, whole",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
+        "export all phases of the examination",
+    ),
+    meaning(
+        "slice_spacing_not_trained",
+        "slices lie closer or further apart than in the images that the engine was trained for",
+        "read the result with care; export slices of the spacing in the engine's manifest",
+    ),
+    meaning(
+        "pixel_spacing_not_trained",
+        "pixels are smaller or larger than in the images that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
+    meaning(
+        "field_of_view_not_trained",
+        "the slices are smaller or larger than those that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
     ),
 ];
 

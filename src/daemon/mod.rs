@@ -56,8 +56,6 @@ const ENGINE_RETRY: Duration = Duration::from_secs(30);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// So long after another device came under this one's name the status says so.
 const NAME_TAKEN: Duration = Duration::from_secs(600);
-/// A voxel as it was read and as it is computed on.
-const VOXEL_BYTES: u64 = 8;
 /// Time to send the last events when stopping.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -130,7 +128,6 @@ pub fn gate_params(config: &Config) -> GateParams {
     GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,
-        max_voxels: config.engine.memory_budget_mib.saturating_mul(1 << 20) / VOXEL_BYTES,
         max_files: config.gate.max_files,
         ..GateParams::default()
     }

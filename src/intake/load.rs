@@ -10,20 +10,33 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
-use super::facts::{Format, PhaseFiles, StudyFiles};
+use super::facts::{Accepted, Format, PhaseFiles, Pick, StudyFiles};
 use super::fingerprint::{Digest, Item, digest_of, fingerprint};
-use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, sample};
+use super::gate::{
+    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
+};
 use super::phases::{Confidence, PhaseSource};
-use super::probe::open_regular;
+use super::probe::{acquired_ms, marks, open_regular, position_mm, stranger_by_content};
+use super::quality::{self, QualityFlag};
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
-use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
+use hepalert_voxels::image::thin::average_slices;
+use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
+use hepalert_voxels::volume::dicom::read::{
+    SliceHeader, plan, read_frame, read_header, read_headers, read_slice,
+};
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
+
+/// A voxel in Hounsfield units.
+const BYTES_OF_HU: u64 = 4;
+
+/// Thin slices are averaged to no thicker ones than this: lesions of a centimetre keep three.
+const MAX_AVERAGED_MM: f64 = 3.0;
 
 /// A study in Hounsfield units, and how its phases were found.
 #[derive(Debug)]
@@ -53,6 +66,16 @@ pub struct LoadedPhase {
     pub side_uncertain: bool,
     /// Another series of the same scan comes first and could not be read.
     pub is_second: bool,
+    /// What was unusual, in order.
+    pub quality: Vec<QualityFlag>,
+}
+
+/// One phase's voxels, past the gate.
+struct Scan {
+    volume: Volume<f32>,
+    kvp: Option<f64>,
+    side_uncertain: bool,
+    quality: Vec<QualityFlag>,
 }
 
 /// Loads the phases that an engine takes.
@@ -81,25 +104,18 @@ fn load_wanted(
     check_sizes(wanted, gate)?;
     let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
-    let read = |files: &&PhaseFiles| {
-        let (volume, kvp, side_uncertain) = match files.format {
-            Format::Nifti => {
-                let (volume, side_uncertain) = load_nifti(files, gate)?;
-                (volume, None, side_uncertain)
-            }
-            Format::Dicom => {
-                let (volume, kvp) = load_dicom(files, gate)?;
-                (volume, kvp, false)
-            }
-        };
-        check_values(&sample_of(&volume), gate)?;
-        Ok((volume, kvp, side_uncertain))
+    let read = |files: &&PhaseFiles| match files.format {
+        Format::Nifti => load_nifti(files, gate),
+        Format::Dicom => load_dicom(files, gate),
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
-    let loaded: Vec<Result<_, Refusal>> =
-        wanted.par_iter().map(|files| first_readable(files, &read)).collect();
+    let loaded: Vec<Result<_, Refusal>> = match fits_at_once(wanted, gate) {
+        true => wanted.par_iter().map(|files| first_readable(files, &read)).collect(),
+        false => wanted.iter().map(|files| first_readable(files, &read)).collect(),
+    };
     for (first, loaded) in wanted.iter().zip(loaded) {
-        let (files, (volume, kvp, side_uncertain)) = loaded?;
+        let (files, scan) = loaded?;
+        let Scan { volume, kvp, side_uncertain, quality } = scan;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -109,6 +125,7 @@ fn load_wanted(
             kvp,
             side_uncertain,
             is_second: files.is_second || files != *first,
+            quality,
         });
         study.phases.insert(files.phase, volume);
     }
@@ -130,6 +147,55 @@ fn first_readable<'a, T>(
     }
     let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
     other.ok_or(refusal)
+}
+
+/// Whether all phases may be in memory as they were stored. If not, they are read one after
+/// the other, and thin ones averaged in between.
+fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
+    let Some(limit) = gate.memory else { return true };
+    let bytes_of = |files: &&PhaseFiles| -> Option<u64> {
+        let first = files.files.first()?;
+        let voxels = match files.format {
+            Format::Nifti => {
+                peek(&accepted::read_prefix(first, HEADER_BYTES).ok()?).ok()?.grid.voxels() as u64
+            }
+            Format::Dicom => {
+                let (header, _) = header(first, gate).ok()?;
+                let frames = u64::try_from(header.number_of_frames).unwrap_or(1);
+                let slices = frames.max(1) * files.files.len() as u64;
+                u64::from(header.rows?) * u64::from(header.columns?) * slices
+            }
+        };
+        Some(voxels.saturating_mul(BYTES_OF_HU))
+    };
+    // What cannot be told is refused when it is read.
+    let bytes: u64 = wanted.iter().filter_map(bytes_of).fold(0, u64::saturating_add);
+    bytes <= limit.bytes
+}
+
+/// Before a volume is allocated: it must fit as it was stored.
+fn check_memory(voxels: usize, gate: &GateParams) -> Result<(), Refusal> {
+    let bytes = (voxels as u64).saturating_mul(BYTES_OF_HU);
+    match gate.memory {
+        Some(limit) if bytes > limit.bytes => Err(limit.refusal(voxels as u64)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A volume that fits with all that is computed on its grid; thin slices are averaged where
+/// that is what it takes.
+fn fitted(volume: Volume<f32>, gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
+    let voxels = volume.grid().voxels() as u64;
+    let Some(limit) = gate.memory.filter(|limit| voxels > limit.voxels()) else {
+        return Ok((volume, false));
+    };
+    let count = voxels.div_ceil(limit.voxels().max(1));
+    let step_mm = volume.grid().spacing_mm()[0] * count as f64;
+    let slices = volume.grid().shape()[0] as u64;
+    if step_mm > MAX_AVERAGED_MM || count > slices {
+        return Err(limit.refusal(voxels));
+    }
+    Ok((average_slices(&volume, count as usize), true))
 }
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
@@ -157,11 +223,13 @@ pub fn files_of_paths(
         let (format, mut files) = if path.is_dir() {
             let params = super::watch::WatchParams::new(path);
             let found = super::watch::list(&params, false).map_err(|e| unreadable(&e))?;
-            let named = |path: &PathBuf| path.file_name().is_some_and(super::names::foreign);
-            let files = found.files.into_keys().filter(|path| !named(path));
-            (Format::Dicom, files.collect())
+            let files: Vec<PathBuf> = found.files.into_keys().collect();
+            (Format::Dicom, files.into_par_iter().filter(|path| !is_stranger(path)).collect())
         } else {
-            (Format::Nifti, vec![path.clone()])
+            let name = path.file_name().unwrap_or_default();
+            let is_nifti = super::names::nifti_name(name).is_some();
+            let format = if is_nifti { Format::Nifti } else { Format::Dicom };
+            (format, vec![path.clone()])
         };
         files.sort();
         let contents: Vec<Digest> =
@@ -178,6 +246,7 @@ pub fn files_of_paths(
             contents,
             is_second,
             others,
+            pick: Pick::default(),
         });
     }
     phases.sort_by_key(|files| files.phase);
@@ -198,6 +267,20 @@ pub fn load_paths(
     let files = files_of_paths(key, phase_paths)?;
     let phases: Vec<Phase> = files.phases.iter().map(|files| files.phase).collect();
     load(&files, &phases, gate)
+}
+
+/// Whether a file in a folder of slices is none: by its name, what it begins with, or its SOP
+/// class. What cannot be read is none of these and is refused by name later.
+fn is_stranger(path: &Path) -> bool {
+    if path.file_name().is_some_and(super::names::foreign) {
+        return true;
+    }
+    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return false };
+    match read_header(&start) {
+        Ok(header) => matches!(header.require_ct(), Err(DicomError::NotCt(_))),
+        Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
+        Err(_) => false,
+    }
 }
 
 fn content(path: &Path) -> Result<Digest, Refusal> {
@@ -229,8 +312,7 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The volume, and whether its header leaves the patient's left open.
-fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
+fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let [_] = phase.files[..] else {
         let count = phase.files.len();
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
@@ -238,7 +320,41 @@ fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, boo
     let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
     let facts = peek(&bytes)?;
     check_nifti_grid(&facts.grid, gate)?;
-    Ok((read(&bytes)?, facts.side_uncertain))
+    check_memory(facts.grid.voxels(), gate)?;
+    let volume = read(&bytes)?;
+    drop(bytes);
+    // Slices are looked at across the body, in whatever order the file has its axes.
+    let axes = Axes::ras(volume.grid());
+    let axes = if axes.from[0] == 0 { Axes::STORED } else { axes };
+    let turned = axes.turn_volume(volume);
+    let scan = checked(turned, None, &SliceNames::Places, &[], gate)?;
+    let volume = axes.inverse().turn_volume(scan.volume);
+    Ok(Scan { volume, side_uncertain: facts.side_uncertain, ..scan })
+}
+
+/// Past the look at voxels, with what is told of it.
+fn checked(
+    mut volume: Volume<f32>,
+    kvp: Option<f64>,
+    names: &SliceNames,
+    padding_hu: &[Option<[f32; 2]>],
+    gate: &GateParams,
+) -> Result<Scan, Refusal> {
+    let repaired = check_voxels(&mut volume, names, padding_hu, gate)?;
+    let mut quality: Vec<QualityFlag> =
+        quality::of_step(volume.grid().spacing_mm()[0]).into_iter().collect();
+    if repaired.padded_slices > 0 {
+        quality.push(QualityFlag::PaddingReplaced);
+    }
+    if repaired.interpolated {
+        quality.push(QualityFlag::SlicesInterpolated);
+    }
+    let (volume, averaged) = fitted(volume, gate)?;
+    if averaged {
+        quality.push(QualityFlag::SlicesAveraged);
+    }
+    quality.sort_unstable();
+    Ok(Scan { volume, kvp, side_uncertain: false, quality })
 }
 
 /// Slices must lie across the patient, in whatever order the file has its axes.
@@ -254,43 +370,124 @@ fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     if along[2].abs() / slice_mm < 0.8 || (turned && oblong) {
         return Err(Refusal::new(RejectCode::NotAxial, "the slices do not lie across the body", 1));
     }
-    check_fits(grid.voxels() as u64, 1, gate)?;
     let slices = grid.shape()[0];
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
 }
 
-fn load_dicom(
-    phase: &PhaseFiles,
-    gate: &GateParams,
-) -> Result<(Volume<f32>, Option<f64>), Refusal> {
-    let files = &phase.files;
-    let seen: Vec<(SliceHeader, Glance)> =
-        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
-    let (headers, glances): (Vec<SliceHeader>, Vec<Glance>) = seen.into_iter().unzip();
-    for header in &headers {
-        header.require_ct()?;
-        if !header.modality.is_empty() && header.modality != "CT" {
-            return Err(Refusal::new(RejectCode::NotCt, "the modality is not CT", files.len()));
+/// An image of a series, and the place of its file in the list.
+struct Image {
+    file: usize,
+    header: SliceHeader,
+}
+
+/// What was seen of a file, and all of it if it holds many images.
+struct Source {
+    glance: Glance,
+    whole: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn slice(
+        &self,
+        file: Accepted<'_>,
+        image: &Image,
+        gate: &GateParams,
+    ) -> Result<Slice, Refusal> {
+        if let Some(bytes) = &self.whole {
+            return Ok(read_frame(bytes, &image.header)?);
         }
+        let bytes = accepted::read(file, gate.max_file_bytes)?;
+        self.glance.check(&bytes)?;
+        Ok(read_slice(&bytes)?)
     }
-    check_voxels(&headers, gate)?;
+}
+
+/// The headers of all images that are read, in the order of files and frames.
+fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Image>), Refusal> {
+    let read = |at: usize| -> Result<(Source, Vec<SliceHeader>), Refusal> {
+        let (header, glance) = header(&phase.files[at], gate)?;
+        if !header.is_enhanced() {
+            return Ok((Source { glance, whole: None }, vec![header]));
+        }
+        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
+        let headers = read_headers(&bytes)?;
+        Ok((Source { glance, whole: Some(bytes) }, headers))
+    };
+    let found: Vec<(Source, Vec<SliceHeader>)> =
+        (0..phase.files.len()).into_par_iter().map(read).collect::<Result<_, _>>()?;
+    let (mut sources, mut images) = (Vec::new(), Vec::new());
+    for (file, (source, headers)) in found.into_iter().enumerate() {
+        let wanted = phase.pick.frames.get(file).filter(|frames| !frames.is_empty());
+        let is_wanted = |frame: usize| wanted.is_none_or(|frames| frames.contains(&frame));
+        let kept = headers.into_iter().enumerate().filter(|(frame, _)| is_wanted(*frame));
+        images.extend(kept.map(|(_, header)| Image { file, header }));
+        sources.push(source);
+    }
+    Ok((sources, images))
+}
+
+fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+    let (sources, images) = images(phase, gate)?;
+    let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
+    if let Some(refusal) = headers.iter().find_map(set_aside) {
+        return Err(refusal);
+    }
+    check_size(&headers)?;
     let kvp: Vec<f64> = headers.iter().filter_map(|header| header.kvp).collect();
     for header in &headers {
         check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
     }
     check_said("", &kvp, gate)?;
+    if !phase.pick.is_split {
+        check_acquisitions(&headers)?;
+    }
     let plan = plan(&headers)?;
     check_extent(headers.len(), plan.coverage_mm(), gate)?;
-    let slice = |at: usize| -> Result<Slice, Refusal> {
-        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
-        glances[at].check(&bytes)?;
-        Ok(read_slice(&bytes)?)
-    };
-    Ok((plan.fill(slice)?, kvp.first().copied()))
+    check_memory(plan.grid().voxels(), gate)?;
+    let volume = plan.fill(|at| {
+        let image = &images[at];
+        sources[image.file].slice(phase.accepted(image.file), image, gate)
+    })?;
+    drop(sources);
+    let ordered = || plan.order().iter().map(|at| &headers[*at]);
+    let padding_hu: Vec<Option<[f32; 2]>> = ordered().map(SliceHeader::padding_hu).collect();
+    let instances: Option<Vec<i64>> = ordered().map(|header| header.instance_number).collect();
+    let names = instances.map_or(SliceNames::Places, SliceNames::Instances);
+    let mut scan = checked(volume, kvp.first().copied(), &names, &padding_hu, gate)?;
+    if headers.iter().any(|header| header.lossy) {
+        scan.quality.push(QualityFlag::LossyCompression);
+    }
+    if phase.pick.is_split {
+        scan.quality.push(QualityFlag::SeriesSplit);
+    }
+    scan.quality.sort_unstable();
+    Ok(scan)
+}
+
+/// A folder that a person named as one phase may hold several acquisitions: which is meant
+/// nobody knows, and never are they one volume.
+fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
+    let marks: Vec<Marks> = headers.iter().map(marks).collect();
+    let members: Vec<Member<'_>> = headers
+        .iter()
+        .zip(&marks)
+        .map(|(header, marks)| Member {
+            marks,
+            acquired_ms: acquired_ms(header),
+            position_mm: position_mm(header),
+        })
+        .collect();
+    let parts = split(&members);
+    if parts.len() < 2 {
+        return Ok(());
+    }
+    let sizes: Vec<String> = parts.iter().map(|part| part.len().to_string()).collect();
+    let detail = format!("{} acquisitions of {} slices", parts.len(), sizes.join(" and "));
+    Err(Refusal::new(RejectCode::DuplicateSlicePositions, detail, headers.len()))
 }
 
 /// Before the volume is allocated.
-fn check_voxels(headers: &[SliceHeader], gate: &GateParams) -> Result<(), Refusal> {
+fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
     let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
     if voxels > MAX_VOXELS as u128 {
@@ -299,17 +496,8 @@ fn check_voxels(headers: &[SliceHeader], gate: &GateParams) -> Result<(), Refusa
     }
     match headers {
         [] => Err(Refusal::new(RejectCode::NoCtSeries, "no slices", 0)),
-        _ => check_fits(voxels as u64, headers.len(), gate),
+        _ => Ok(()),
     }
-}
-
-/// What is read must fit the memory that a study may take.
-fn check_fits(voxels: u64, files: usize, gate: &GateParams) -> Result<(), Refusal> {
-    if voxels <= gate.max_voxels {
-        return Ok(());
-    }
-    let detail = format!("{voxels} voxels in one phase, {} fit", gate.max_voxels);
-    Err(Refusal::new(RejectCode::OverMemoryBudget, detail, files))
 }
 
 fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
@@ -324,14 +512,10 @@ fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refus
     Ok((header?, Glance::of(&bytes)))
 }
 
-fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
-    // C order is checked when a volume is made: the slice is always there.
-    volume.voxels().as_slice().map(sample).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::gate::MemoryLimit;
 
     #[test]
     fn a_nifti_grid_must_be_axial_and_long_enough() {
@@ -339,15 +523,35 @@ mod tests {
         let code = |grid: &Grid| check_nifti_grid(grid, &gate).err().map(|refusal| refusal.code);
         let axial = Grid::axial([40, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
         assert_eq!(code(&axial), None);
-        let large = GateParams { max_voxels: 40 * 64 * 64 - 1, ..GateParams::default() };
-        let refused = check_nifti_grid(&axial, &large).unwrap_err();
-        assert_eq!(refused.code, RejectCode::OverMemoryBudget);
         let short = Grid::axial([10, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
         assert_eq!(code(&short), Some(RejectCode::TooShort));
         // Third index from front to back.
         let affine = [[0.8, 0.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0], [0.0, 0.8, 0.0, 0.0]];
         let coronal = Grid::new([40, 64, 64], [5.0, 0.8, 0.8], affine);
         assert_eq!(code(&coronal), Some(RejectCode::NotAxial));
+    }
+
+    #[test]
+    fn thin_slices_are_averaged_only_where_memory_asks_for_it() {
+        let volume = |step_mm| {
+            let grid = Grid::axial([100, 4, 4], [step_mm, 1.0, 1.0], [0.0; 3]);
+            Volume::new(grid.into(), ndarray::Array3::zeros([100, 4, 4]))
+        };
+        let fit = |step_mm, voxels: u64| {
+            let memory = Some(MemoryLimit { bytes: 17 * voxels, bytes_per_voxel: 17 });
+            let gate = GateParams { memory, ..GateParams::default() };
+            let (volume, averaged) = fitted(volume(step_mm), &gate).map_err(|r| r.code)?;
+            Ok((volume.grid().shape()[0], averaged))
+        };
+        let refused = Err(RejectCode::OverMemoryBudget);
+        assert_eq!(fit(0.6, 1600), Ok((100, false)));
+        assert_eq!(fit(0.6, 1599), Ok((50, true)));
+        assert_eq!(fit(0.6, 400), Ok((25, true)));
+        assert_eq!(fit(0.6, 200), refused, "4.8 mm");
+        assert_eq!(fit(2.5, 1599), refused, "5 mm");
+        assert_eq!(fit(0.6, 0), refused);
+        let none = fitted(volume(2.5), &GateParams::default()).unwrap();
+        assert!(!none.1, "without a limit nothing is averaged");
     }
 
     #[test]
@@ -364,6 +568,7 @@ mod tests {
             contents: Vec::new(),
             is_second: false,
             others: Vec::new(),
+            pick: Pick::default(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {
             let gate =

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{Format, PhaseFiles};
+use super::facts::{Format, PhaseFiles, Pick};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::phases::Choice;
 use hepalert_study::study::Phase;
@@ -28,6 +28,8 @@ pub struct Held {
     pub instance: Digest,
     /// Instance and position.
     pub identity: Digest,
+    /// Which of several images in the file.
+    pub frame: Option<usize>,
     /// When the file was last changed or put there, in ns.
     pub changed_ns: i128,
 }
@@ -49,6 +51,8 @@ pub struct Picked {
     pub has_hole: bool,
     /// Another series would be read first, were it whole.
     pub is_second: bool,
+    /// The series holds further acquisitions.
+    pub is_split: bool,
 }
 
 /// One way to pick a copy of every slice.
@@ -86,10 +90,18 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>) -> Version {
             let item = |file: &&Held| (file.instance, file.content);
             parts.push((Some(one.choice.phase), chosen.iter().map(item).collect()));
             let Choice { phase, source, confidence, .. } = one.choice;
-            let (files, contents) =
-                chosen.iter().map(|file| (file.path.clone(), file.content)).unzip();
-            let (format, is_second, others) = (one.format, one.is_second, Vec::new());
-            PhaseFiles { phase, source, confidence, format, files, contents, is_second, others }
+            let (files, contents, pick) = files(&chosen, one.is_split);
+            PhaseFiles {
+                phase,
+                source,
+                confidence,
+                format: one.format,
+                files,
+                contents,
+                is_second: one.is_second,
+                others: Vec::new(),
+                pick,
+            }
         });
         let Some(first) = read.next() else { continue };
         phases.push(PhaseFiles { others: read.collect(), ..first });
@@ -99,6 +111,20 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>) -> Version {
         phases,
         acquired_ms: picked.iter().filter_map(|choices| choices.first()?.acquired_ms).min(),
     }
+}
+
+/// Each file once, and which of its images are read. `chosen` is in order of paths.
+fn files(chosen: &[&Held], is_split: bool) -> (Vec<PathBuf>, Vec<Digest>, Pick) {
+    let by_file = || chosen.chunk_by(|a, b| a.path == b.path);
+    let mut frames: Vec<Vec<usize>> =
+        by_file().map(|images| images.iter().filter_map(|image| image.frame).collect()).collect();
+    frames.iter_mut().for_each(|frames| frames.sort_unstable());
+    if frames.iter().all(Vec::is_empty) {
+        frames.clear();
+    }
+    let (files, contents) =
+        by_file().map(|images| (images[0].path.clone(), images[0].content)).unzip();
+    (files, contents, Pick { is_split, frames })
 }
 
 /// How much a folder's copies count: preferred, newest, then by what is in them.

@@ -28,6 +28,8 @@ struct Made {
     text: BTreeMap<(u16, u16), (&'static str, String)>,
     rows: u16,
     values: Option<i16>,
+    /// No two slices of a scanner are equal.
+    n: usize,
     truncate: usize,
 }
 
@@ -66,7 +68,7 @@ fn made(study: &str, series: &str, n: usize) -> Made {
     set((0x0028, 0x0004), "CS", "MONOCHROME2".into());
     set((0x0028, 0x1052), "DS", "-1024".into());
     set((0x0028, 0x1053), "DS", "1".into());
-    Made { text, rows: 32, values: None, truncate: 0 }
+    Made { text, rows: 32, values: None, n, truncate: 0 }
 }
 
 impl Made {
@@ -100,9 +102,10 @@ impl Made {
         let side = usize::from(self.rows.min(64));
         let pixel = |at: usize| match self.values {
             Some(value) => value,
-            // Air around, fat and soft tissue within.
+            // Air around, fat, soft tissue and a little bone within.
             None if at % side < 8 => 24,
-            None => 900 + (at % 200) as i16,
+            None if at % 61 == 0 => 1500,
+            None => 900 + ((at + 37 * self.n) % 200) as i16,
         };
         let pixels = (0..side * side).flat_map(|at| pixel(at).to_le_bytes()).collect();
         elements.insert((0x7fe0, 0x0010), ("OW", pixels));

@@ -18,6 +18,7 @@ mod mutations;
 mod openvino;
 mod phantom;
 mod publish;
+mod reading;
 mod reclassify;
 mod register;
 mod requirements;
