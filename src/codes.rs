@@ -90,7 +90,18 @@ const REFUSED: [Meaning; 1] = [meaning(
     "export the phases as one reconstruction each, with equal field of view and increment",
 )];
 
-const FAILED: [Meaning; 9] = [
+const FAILED: [Meaning; 11] = [
+    meaning(
+        "daemon_died",
+        "the daemon ended each time this study was analysed",
+        "look into the log (`journalctl -u hepalert`, `journalctl -k`) for why, before \
+         `hepalert study requeue KEY`",
+    ),
+    meaning(
+        "worker_over_memory",
+        "the inference process took far more memory than a study may and was ended",
+        "export the study in thicker slices, or raise engine.memory_budget_mib",
+    ),
     meaning(
         "analysis_failed",
         "a stage of the analysis failed",
@@ -139,7 +150,17 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 14] = [
+const QUALITY: [Meaning; 16] = [
+    meaning(
+        "clock_stepped",
+        "the clock was set back while the study was under way: how long it took is not known",
+        "let the device keep its time by a time server (`timedatectl`)",
+    ),
+    meaning(
+        "shortened",
+        "the broker takes no longer message: lesions, artefacts or engines were left out",
+        "raise the broker's max_packet_size or message_size_limit; the whole report is on the device",
+    ),
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -213,7 +234,28 @@ const QUALITY: [Meaning; 14] = [
     ),
 ];
 
-const DEGRADED: [Meaning; 14] = [
+const DEGRADED: [Meaning; 18] = [
+    meaning(
+        "clock_doubtful",
+        "the clock does not go on from where it was: nothing old is removed until it can be \
+         believed",
+        "set the clock (`timedatectl`); a time that is right is believed after a day",
+    ),
+    meaning(
+        "device_name_taken",
+        "another client came to the broker under this device's name",
+        "give each device its own device.name; look for a second daemon",
+    ),
+    meaning(
+        "message_too_large",
+        "the broker does not take a message for its size: it was shortened or stands aside",
+        "raise the broker's max_packet_size or message_size_limit",
+    ),
+    meaning(
+        "site_key_missing",
+        "the site key is gone or another one, and the store knows studies that are named with it",
+        "restore device.site_key_file from its copy, or move the store away to begin anew",
+    ),
     meaning(
         "disk_full",
         "less than store.min_free_mib is free; no study is begun",

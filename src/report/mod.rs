@@ -5,6 +5,7 @@
 pub mod canvas;
 pub mod checkerboard;
 pub mod files;
+pub mod output;
 pub mod pictures;
 pub mod record;
 pub mod types;

@@ -71,7 +71,7 @@ fn homes() -> Vec<PathBuf> {
     homes
 }
 
-fn all_sources() -> Vec<(PathBuf, String)> {
+pub fn all_sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for home in homes() {
         sources(&home, &mut found);
