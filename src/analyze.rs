@@ -9,13 +9,12 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::intake::load::{self, Loaded, LoadedPhase};
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{
     EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
-    StageSeconds, TimingRecord,
+    SeriesRecord, StageSeconds, TimingRecord,
 };
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
 use hepalert_cascade::reclassify;
@@ -24,7 +23,12 @@ use hepalert_engines::backend::Runtime;
 use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
+use hepalert_phases::Recogniser;
 use hepalert_study::study::{AlignedStudy, NotAligned, Phase, Setting};
+
+mod phases;
+
+pub use phases::{beside as phases_beside, record as series_record};
 
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.
@@ -51,6 +55,8 @@ pub struct Settings {
     pub gate: GateParams,
     /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
     pub keep_margin: bool,
+    /// Folder of the bundle that tells phases apart; `None` trusts names alone.
+    pub phase_bundle: Option<PathBuf>,
 }
 
 /// Engines loaded and tested, ready for one study after the other.
@@ -60,6 +66,7 @@ pub struct Analyzer {
     plan: segment::Plan,
     segment: Vec<Box<dyn Engine>>,
     reclassify: Option<Box<dyn Engine>>,
+    recogniser: Option<Recogniser>,
 }
 
 /// Why a study has no report.
@@ -108,7 +115,8 @@ impl Analyzer {
             air: settings.air,
             memory_budget_bytes: settings.memory_budget_bytes,
         };
-        Ok(Analyzer { settings, bundle, plan, segment, reclassify })
+        let recogniser = settings.recogniser()?;
+        Ok(Analyzer { settings, bundle, plan, segment, reclassify, recogniser })
     }
 
     /// The phases the engine takes.
@@ -171,10 +179,11 @@ impl Analyzer {
         if watch("read", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
         }
-        let loaded = load::load(files, self.bundle.phases(), &self.settings.gate)
+        let gate = &self.settings.gate;
+        let read = phases::read(files, self.bundle.phases(), gate, self.recogniser.as_mut())
             .map_err(AnalyzeError::Refused)?;
-        let origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
-        let aligned = AlignedStudy::from_study(loaded.study, self.bundle.phases())?;
+        let origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
+        let aligned = AlignedStudy::from_study(read.loaded.study, self.bundle.phases())?;
         self.fit_batch(&aligned, origin.files)?;
         let findings = self.findings(&aligned, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
@@ -264,6 +273,7 @@ impl Analyzer {
             revision: origin.revision,
             setting: self.bundle.setting().name().to_owned(),
             phases: origin.phases.clone(),
+            series: origin.series.clone(),
             verdict: findings.verdict.alert_level().name().to_owned(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),
@@ -304,6 +314,8 @@ impl Analyzer {
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
         flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flag(origin.contradicted, "phase_contradicted");
+        flag(self.recogniser.is_none(), "phases_by_names_alone");
         flags
     }
 
@@ -352,22 +364,21 @@ struct Origin {
     fingerprint: String,
     acquired: Option<String>,
     phases: Vec<PhaseRecord>,
+    series: Vec<SeriesRecord>,
+    contradicted: bool,
     files: usize,
     read_s: f64,
 }
 
 impl Origin {
-    fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
-        let phase = |phase: &LoadedPhase| PhaseRecord {
-            phase: phase.phase.code().to_owned(),
-            source: phase.source.as_str().to_owned(),
-            confidence: phase.confidence.as_str().to_owned(),
-        };
+    fn of(files: &StudyFiles, read: &phases::Read, read_s: f64) -> Origin {
         Origin {
             revision: files.revision,
             fingerprint: files.fingerprint.hex(),
             acquired: files.acquired.clone(),
-            phases: loaded.phases.iter().map(phase).collect(),
+            phases: read.phase_records(),
+            series: read.series.iter().map(phases::record).collect(),
+            contradicted: read.contradicted,
             files: files.files().count(),
             read_s,
         }
@@ -421,6 +432,7 @@ mod tests {
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,
+                phase_bundle: None,
                 air: segment::AirTiles::default(),
             };
             pipeline_fingerprint(&settings, &bundle)

@@ -106,6 +106,7 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
             phase_quiet_s: intake.phase_quiet_s as f64,
             force_complete_s: intake.force_complete_s as f64,
             max_files: gate.max_files,
+            rules: super::phase_rules(&shared.config),
             ..AssembleParams::new(&intake.folder, setting.phases())
         },
         max_file_bytes: gate.max_file_bytes,

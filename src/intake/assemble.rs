@@ -343,7 +343,8 @@ impl Assembler {
             let told = copied || elsewhere;
             return told.then(|| Outcome::Duplicate { key: key.clone(), fingerprint });
         }
-        let Version { fingerprint, phases, acquired_ms } = versions.into_iter().next()?;
+        let Version { fingerprint, phases, candidates, acquired_ms } =
+            versions.into_iter().next()?;
         course.revision += 1;
         course.account = Some(fingerprint);
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
@@ -352,6 +353,7 @@ impl Assembler {
             revision: course.revision,
             fingerprint,
             phases,
+            candidates,
             acquired: acquired_ms.and_then(civil),
             set_aside: course.gathered.files.len() - used,
         };

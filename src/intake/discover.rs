@@ -57,7 +57,7 @@ pub fn discover(
 }
 
 /// Broken files last: whose they are shows by what lies beside them.
-fn assemble(
+pub(super) fn assemble(
     mut machine: Assembler,
     found: Vec<(Result<FileFacts, ProbeError>, PathBuf)>,
 ) -> Vec<Outcome> {
@@ -75,7 +75,7 @@ fn assemble(
     outcomes
 }
 
-fn look(input: &Path) -> std::io::Result<Snapshot> {
+pub(super) fn look(input: &Path) -> std::io::Result<Snapshot> {
     if input.is_dir() {
         return list(&WatchParams::new(input), false);
     }

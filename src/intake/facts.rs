@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Digest;
 use super::names::NiftiName;
-use super::phases::{Confidence, PhaseSource};
+use super::phases::{Confidence, PhaseSource, Recon, Scan};
 use super::reasons::RejectCode;
 use super::wire;
 use hepalert_study::study::{Phase, StudyKey};
@@ -44,14 +44,18 @@ pub struct SliceFacts {
     pub instance: Digest,
     /// Why it can never be part of a phase, if it cannot.
     pub set_aside: Option<RejectCode>,
-    /// Series description and protocol name, at most 256 characters.
+    /// SeriesDescription, at most 256 characters.
     pub description: String,
+    /// ProtocolName, at most 256 characters: often the whole examination's.
+    pub protocol: String,
     /// A contrast agent is named.
     pub contrast: bool,
     /// Milliseconds since 1970 on the scanner's clock (no time zone is known).
     pub acquired_ms: Option<i64>,
     /// Along the slice normal.
     pub position_mm: Option<f64>,
+    /// How the series was made.
+    pub recon: Recon,
 }
 
 impl FileFacts {
@@ -65,7 +69,7 @@ impl FileFacts {
 }
 
 /// A study that is whole: the files of each phase, ready to load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyFiles {
     /// Who this is, without saying who.
     #[serde(with = "wire::key")]
@@ -75,8 +79,11 @@ pub struct StudyFiles {
     /// Of the files below: equal input, equal fingerprint, wherever the files lie.
     #[serde(with = "wire::digest")]
     pub fingerprint: Digest,
-    /// In channel order.
+    /// In channel order, as far as headers say: empty where only images can tell.
     pub phases: Vec<PhaseFiles>,
+    /// Every series that may be a phase; what its images show decides. None for NIfTI.
+    #[serde(default)]
+    pub candidates: Vec<Candidate>,
     /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
     pub acquired: Option<String>,
     /// Files of the study that are no part of a phase: scouts, reports, other series.
@@ -84,10 +91,22 @@ pub struct StudyFiles {
 }
 
 impl StudyFiles {
-    /// All files of all phases.
+    /// All files of all phases, and of series that may be one.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
+        let candidates = self.candidates.iter().map(|candidate| &candidate.files);
+        let phases = self.phases.iter().filter(|_| self.candidates.is_empty());
+        candidates.chain(phases).flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
     }
+}
+
+/// A series that may be a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// What its header says.
+    pub scan: Scan,
+    /// Its files. Phase, source and confidence are what the header proposes, and the engine's
+    /// first phase where it proposes none.
+    pub files: PhaseFiles,
 }
 
 /// The files of one phase.

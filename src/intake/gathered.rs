@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{FileFacts, Format, Part, PhaseFiles, SliceFacts};
+use super::facts::{Candidate, FileFacts, Format, Part, PhaseFiles, SliceFacts};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
-use super::phases::{Choice, Confidence, PhaseRules, Stack, choose, choose_named};
+use super::phases::{
+    Choice, Confidence, Fitness, PhaseRules, PhaseSource, Scan, Stack, candidates, choose,
+    choose_named,
+};
 use super::reasons::RejectCode;
 use hepalert_study::study::Phase;
 
@@ -62,15 +65,20 @@ pub enum Judgement {
 pub struct Version {
     /// Of the picked files.
     pub fingerprint: Digest,
-    /// The picked files.
+    /// The picked files, as far as headers tell phases.
     pub phases: Vec<PhaseFiles>,
+    /// The files of every series that may be a phase.
+    pub candidates: Vec<Candidate>,
     /// When the first phase was scanned.
     pub acquired_ms: Option<i64>,
 }
 
-/// One phase's copies: for each instance the files that hold it.
+/// One series' copies: for each instance the files that hold it.
 struct Picked {
-    choice: Choice,
+    /// The phase that its header proposes.
+    choice: Option<Choice>,
+    /// What its header says; `None` for NIfTI.
+    scan: Option<Scan>,
     format: Format,
     acquired_ms: Option<i64>,
     copies: BTreeMap<Digest, Vec<(PathBuf, Digest)>>,
@@ -136,7 +144,7 @@ impl Gathered {
             return refused(RejectCode::Vanished, "no file is left");
         }
         match self.pick(expected, rules) {
-            Ok(picked) => Judgement::Whole(versions(&picked)),
+            Ok(picked) => Judgement::Whole(versions(&picked, expected)),
             Err(code) => refused(code, "no choice of series fits the engine's phases"),
         }
     }
@@ -153,10 +161,13 @@ impl Gathered {
             return false;
         }
         let sure = |picked: &Picked| {
-            let named = picked.choice.confidence == Confidence::High;
+            let named = picked.choice.is_some_and(|c| c.confidence == Confidence::High);
             !picked.has_hole && picked.newest <= since && (named || picked.format == Format::Nifti)
         };
-        self.pick(expected, rules).is_ok_and(|picked| picked.iter().all(sure))
+        self.pick(expected, rules).is_ok_and(|picked| {
+            let chosen = || picked.iter().filter(|picked| picked.choice.is_some());
+            chosen().count() == expected.len() && chosen().all(sure)
+        })
     }
 
     /// True when a series has a hole that a slice may still fill; a slice that was given up
@@ -195,8 +206,22 @@ impl Gathered {
     ) -> Result<Vec<Picked>, RejectCode> {
         let slices = self.stacks();
         let stacks: Vec<Stack> = slices.iter().map(|slices| slices.stack.clone()).collect();
-        let choices = choose(&stacks, expected, rules)?;
-        Ok(choices.into_iter().map(|choice| slices[choice.at].picked(choice)).collect())
+        let mut at = candidates(&stacks, rules)?;
+        let is_sharp = |at: &usize| stacks[*at].recon.fitness == Fitness::Sharp;
+        if at.iter().any(|at| !is_sharp(at)) {
+            // A kernel for lung or bone is read only if there is no other.
+            at.retain(|at| !is_sharp(at));
+        }
+        if at.len() < expected.len() {
+            return Err(RejectCode::MissingPhase);
+        }
+        let scans: Vec<Scan> = at.iter().map(|&at| Scan::of(&stacks[at], rules)).collect();
+        let unseen = vec![None; scans.len()];
+        // What names leave open, images may tell.
+        let choices = choose(&scans, &unseen, expected).choices.unwrap_or_default();
+        let choice = |n: usize| choices.iter().find(|choice| choice.at == n).copied();
+        let numbered = at.iter().zip(scans).enumerate();
+        Ok(numbered.map(|(n, (&at, scan))| slices[at].picked(choice(n), scan)).collect())
     }
 
     /// The slices by series and fitness, in an order that does not depend on arrival.
@@ -223,6 +248,8 @@ impl<'a> Slices<'a> {
             series: held[0].2.series,
             set_aside: held[0].2.set_aside,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
+            protocol: slices().map(|s| s.protocol.clone()).min().unwrap_or_default(),
+            recon: held[0].2.recon.clone(),
             contrast: slices().any(|slice| slice.contrast),
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
             slices: instances.len(),
@@ -241,7 +268,7 @@ impl<'a> Slices<'a> {
         usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
     }
 
-    fn picked(&self, choice: Choice) -> Picked {
+    fn picked(&self, choice: Option<Choice>, scan: Scan) -> Picked {
         let mut copies: BTreeMap<Digest, Vec<(PathBuf, Digest)>> = BTreeMap::new();
         for (path, held, slice) in &self.held {
             let files = copies.entry(slice.instance).or_default();
@@ -250,7 +277,8 @@ impl<'a> Slices<'a> {
         let newest = self.held.iter().map(|(_, held, _)| held.at).max().unwrap_or_default();
         let acquired_ms = self.stack.acquired_ms;
         let has_hole = self.has_hole();
-        Picked { choice, format: Format::Dicom, acquired_ms, copies, newest, has_hole }
+        let (scan, format) = (Some(scan), Format::Dicom);
+        Picked { choice, scan, format, acquired_ms, copies, newest, has_hole }
     }
 }
 
@@ -270,14 +298,15 @@ fn pick_named(
         let copies = BTreeMap::from([(files[0].1.facts.identity(), copies.collect())]);
         let newest = files.iter().map(|(_, held)| held.at).max().unwrap_or_default();
         let (format, acquired_ms, has_hole) = (Format::Nifti, None, false);
-        Picked { choice, format, acquired_ms, copies, newest, has_hole }
+        let (choice, scan) = (Some(choice), None);
+        Picked { choice, scan, format, acquired_ms, copies, newest, has_hole }
     };
     Ok(choose_named(&tags, expected)?.into_iter().map(picked).collect())
 }
 
 /// With copies in several folders: one version per folder, its copy preferred. The first is
 /// that with the smallest fingerprint, so that neither paths nor order decide.
-fn versions(picked: &[Picked]) -> Vec<Version> {
+fn versions(picked: &[Picked], expected: &[Phase]) -> Vec<Version> {
     let several = picked.iter().flat_map(|p| p.copies.values()).filter(|files| files.len() > 1);
     let mut folders: BTreeSet<Option<&Path>> =
         several.flatten().map(|(path, _)| path.parent()).collect();
@@ -285,16 +314,16 @@ fn versions(picked: &[Picked]) -> Vec<Version> {
         folders.insert(None);
     }
     let mut versions: Vec<Version> =
-        folders.into_iter().take(MAX_COPIES).map(|folder| version(picked, folder)).collect();
+        folders.into_iter().take(MAX_COPIES).map(|f| version(picked, f, expected)).collect();
     versions.sort_by_key(|version| version.fingerprint);
     versions.dedup_by_key(|version| version.fingerprint);
     versions
 }
 
-fn version(picked: &[Picked], preferred: Option<&Path>) -> Version {
-    let mut phases = Vec::new();
+fn version(picked: &[Picked], preferred: Option<&Path>, expected: &[Phase]) -> Version {
+    let (mut phases, mut candidates) = (Vec::new(), Vec::new());
     let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
-    for Picked { choice, format, copies, .. } in picked {
+    for Picked { choice, scan, format, copies, .. } in picked {
         // Copies in the preferred folder first, then by content; equal content by path.
         let rank = |(path, content): &&(PathBuf, Digest)| {
             (path.parent() != preferred, *content, path.clone())
@@ -303,15 +332,26 @@ fn version(picked: &[Picked], preferred: Option<&Path>) -> Version {
             .iter()
             .filter_map(|(id, files)| files.iter().min_by_key(rank).map(|file| (*id, file)))
             .collect();
-        parts.push((Some(choice.phase), best.iter().map(|(id, file)| (*id, file.1)).collect()));
+        let phase = choice.map(|choice| choice.phase);
+        parts.push((phase, best.iter().map(|(id, file)| (*id, file.1)).collect()));
         let mut files: Vec<PathBuf> = best.iter().map(|(_, file)| file.0.clone()).collect();
         files.sort();
-        let Choice { phase, source, confidence, .. } = *choice;
-        phases.push(PhaseFiles { phase, source, confidence, format: *format, files });
+        let files = PhaseFiles {
+            phase: phase.or(expected.first().copied()).unwrap_or(Phase::Nc),
+            source: choice.map_or(PhaseSource::Order, |choice| choice.source),
+            confidence: choice.map_or(Confidence::Low, |choice| choice.confidence),
+            format: *format,
+            files,
+        };
+        phases.extend(choice.map(|_| files.clone()));
+        candidates.extend(scan.clone().map(|scan| Candidate { scan, files }));
     }
-    Version {
-        fingerprint: fingerprint(&parts),
-        phases,
-        acquired_ms: picked.iter().filter_map(|p| p.acquired_ms).min(),
-    }
+    phases.sort_by_key(|files| files.phase);
+    Version { fingerprint: fingerprint(&parts), phases, candidates, acquired_ms: acquired(picked) }
+}
+
+/// When the first phase began; of all series where headers tell no phase.
+fn acquired(picked: &[Picked]) -> Option<i64> {
+    let chosen = picked.iter().filter(|p| p.choice.is_some()).filter_map(|p| p.acquired_ms).min();
+    chosen.or(picked.iter().filter_map(|p| p.acquired_ms).min())
 }

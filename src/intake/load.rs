@@ -90,6 +90,47 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     Ok(Loaded { study, phases })
 }
 
+/// One series with slices at least `step_mm` apart, as far as it has so many: enough to see its
+/// contrast. The geometry of the whole series is checked.
+///
+/// # Errors
+/// [`Refusal`] of the first thing that is wrong.
+pub fn thinned(
+    files: &PhaseFiles,
+    gate: &GateParams,
+    step_mm: f64,
+) -> Result<Volume<f32>, Refusal> {
+    check_sizes(&[files], gate)?;
+    let volume = match files.format {
+        Format::Nifti => load_nifti(&files.files, gate)?,
+        Format::Dicom => {
+            let few = few(&files.files, gate, step_mm)?;
+            load_dicom(&few, gate)?.0
+        }
+    };
+    check_values(&sample_of(&volume), gate)?;
+    Ok(volume)
+}
+
+/// Every so many slices along the body.
+fn few(files: &[PathBuf], gate: &GateParams, step_mm: f64) -> Result<Vec<PathBuf>, Refusal> {
+    let headers: Vec<SliceHeader> =
+        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
+    check_voxels(&headers)?;
+    for header in &headers {
+        header.require_ct()?;
+    }
+    let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
+    let every = ((step_mm / step).floor() as usize).max(1);
+    let mut along: Vec<(f64, &PathBuf)> = headers
+        .iter()
+        .zip(files)
+        .map(|(header, path)| (super::probe::position_mm(header).unwrap_or_default(), path))
+        .collect();
+    along.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(along.into_iter().step_by(every).map(|(_, path)| path.clone()).collect())
+}
+
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
 /// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
 /// the file is gone.
@@ -128,7 +169,16 @@ pub fn files_of_paths(
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
     let key = key.clone();
-    Ok(StudyFiles { key, revision: 1, fingerprint, phases, acquired: None, set_aside: 0 })
+    let candidates = Vec::new();
+    Ok(StudyFiles {
+        key,
+        revision: 1,
+        fingerprint,
+        phases,
+        candidates,
+        acquired: None,
+        set_aside: 0,
+    })
 }
 
 /// Loads phases that a person named. See [`files_of_paths`].

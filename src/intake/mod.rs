@@ -8,6 +8,7 @@
 //! read, never written. No UID and no free text of a header leaves this module.
 
 pub mod assemble;
+pub mod decide;
 pub mod desk;
 pub mod discover;
 pub mod events;
@@ -23,14 +24,16 @@ pub mod probe;
 pub mod reasons;
 mod refusals;
 pub mod settle;
+pub mod survey;
 pub mod watch;
 mod wire;
 
 pub use assemble::Assembler;
+pub use decide::{Decided, SeriesLine};
 pub use desk::{Desk, DeskParams, Step};
 pub use discover::{Discovered, discover};
 pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
-pub use facts::{Format, PhaseFiles, StudyFiles};
+pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
 pub use fingerprint::{Digest, study_key};
 pub use gate::{GateParams, Refusal};
 pub use load::{Loaded, LoadedPhase, files_of_paths, load, load_paths};

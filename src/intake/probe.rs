@@ -14,6 +14,7 @@ use super::events::Broken;
 use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::names::{self, NiftiName};
+use super::phases::{Recon, recon};
 use super::reasons::RejectCode;
 use super::refusals::{of_dicom, of_nifti};
 use super::watch::Stamp;
@@ -258,17 +259,19 @@ fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<
 fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let instance =
         if header.sop_uid.is_empty() { content } else { Digest::of(header.sop_uid.as_bytes()) };
-    let text = [&header.series_description, &header.protocol_name];
-    let description: String =
-        text.into_iter().flatten().flat_map(|text| text.chars().chain([' '])).take(256).collect();
+    let text = |text: &Option<String>| -> String {
+        text.as_deref().unwrap_or_default().trim_end().chars().take(256).collect()
+    };
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
         instance,
         set_aside: set_aside(header),
-        description: description.trim_end().to_owned(),
+        description: text(&header.series_description),
+        protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
+        recon: Recon::of(header),
     }
 }
 
@@ -296,6 +299,9 @@ fn set_aside(header: &SliceHeader) -> Option<RejectCode> {
     if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
         return Some(RejectCode::Reformatted);
     }
+    if recon::is_map(header) {
+        return Some(RejectCode::DerivedMap);
+    }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
     let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
     (!is_axial).then_some(RejectCode::NotAxial)
@@ -312,7 +318,8 @@ fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
     Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 }
 
-fn position_mm(header: &SliceHeader) -> Option<f64> {
+/// Where a slice lies along its normal.
+pub fn position_mm(header: &SliceHeader) -> Option<f64> {
     let ([x, y, z], [p, q, r]) = (header.image_position_mm?, normal(header)?);
     Some(x * p + y * q + z * r)
 }

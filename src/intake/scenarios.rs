@@ -33,9 +33,11 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             instance: digest(&instance),
             set_aside: (series == "scout").then_some(RejectCode::Localiser),
             description: series.into(),
+            protocol: String::new(),
             contrast: false,
             acquired_ms: None,
             position_mm: Some(5.0 * n as f64),
+            recon: super::phases::Recon::default(),
         }),
     }
 }

@@ -127,6 +127,7 @@ mod tests {
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
             }],
+            candidates: Vec::new(),
             acquired: None,
             set_aside: 2,
         };

@@ -23,6 +23,9 @@ pub struct Report {
     pub setting: String,
     /// The phases read, in channel order.
     pub phases: Vec<PhaseRecord>,
+    /// Every series that may have been a phase, and what was made of it.
+    #[serde(default)]
+    pub series: Vec<SeriesRecord>,
     /// `suspected`, `not_suspected` or `uncertain`.
     pub verdict: String,
     /// The paper's joint decision: `decided` if both views give one class, else `uncertain`.
@@ -62,6 +65,35 @@ pub struct PhaseRecord {
     pub source: String,
     /// `high`, `medium` or `low`.
     pub confidence: String,
+    /// What its images show, and what was measured; absent where nothing was looked at.
+    #[serde(default)]
+    pub images: Option<String>,
+}
+
+/// One series of the study: what it is, and why it was read or not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SeriesRecord {
+    /// SeriesNumber, where said.
+    pub series_number: Option<i64>,
+    /// Series of one acquisition carry one number, from 1; 0 where it cannot be read.
+    pub acquisition: usize,
+    /// Slices.
+    pub slices: usize,
+    /// SliceThickness, where said.
+    pub thickness_mm: Option<f64>,
+    /// The most probable phase with names, times and images weighed together, or `none`.
+    pub phase: String,
+    /// How probable.
+    pub probability: f64,
+    /// What the images alone show, or nothing: `native`, `early_arterial`, `late_arterial`,
+    /// `portal_venous`, `delayed`, `none`.
+    pub images: Option<String>,
+    /// How probable by the images alone.
+    pub images_probability: Option<f64>,
+    /// The phase it was read as.
+    pub chosen: Option<String>,
+    /// Why it was read, or why not.
+    pub why: String,
 }
 
 /// The patient's class in each view.
