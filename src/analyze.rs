@@ -7,8 +7,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
@@ -16,7 +14,7 @@ use crate::report::types::{
     EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
     SeriesRecord, StageSeconds, TimingRecord,
 };
-use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
+use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError, situs};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
@@ -24,7 +22,10 @@ use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_phases::Recogniser;
-use hepalert_study::study::{AlignedStudy, NotAligned, Phase, Setting};
+use hepalert_study::digest::{Digest, hex};
+use hepalert_study::files::Confidence;
+use hepalert_study::study::{AlignedStudy, Back, NotAligned, Phase, Setting};
+use hepalert_voxels::volume::Orientation;
 
 mod phases;
 
@@ -34,7 +35,8 @@ pub use phases::{beside as phases_beside, record as series_record};
 /// and a third of one must not pass as a whole.
 const LEAST_LIVER_CM3: f64 = 250.0;
 /// Changes when the meaning of results changes without any parameter changing.
-const CASCADE_VERSION: u32 = 1;
+/// 2: studies are brought into the engine's orientation, chance comes from the images alone.
+const CASCADE_VERSION: u32 = 2;
 
 /// What a study is analysed with.
 #[derive(Debug, Clone)]
@@ -182,10 +184,14 @@ impl Analyzer {
         let gate = &self.settings.gate;
         let read = phases::read(files, self.bundle.phases(), gate, self.recogniser.as_mut())
             .map_err(AnalyzeError::Refused)?;
-        let origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
-        let aligned = AlignedStudy::from_study(read.loaded.study, self.bundle.phases())?;
+        let mut origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
+        let (study, stored) =
+            read.loaded.study.brought_into(self.plan.network.reader.orientation());
+        let aligned = AlignedStudy::from_study(study, self.bundle.phases())?;
+        let back = stored.back(aligned.grid());
         self.fit_batch(&aligned, origin.files)?;
-        let findings = self.findings(&aligned, watch)?;
+        origin.content = reclassify::content(&aligned);
+        let findings = self.findings(&aligned, origin.content, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
             let detail = format!(
                 "the first stage saw {:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed",
@@ -199,14 +205,14 @@ impl Analyzer {
         }
         let writing = Instant::now();
         let mut draft = Draft::begin(out)?;
-        draft.add_findings(&aligned, &findings, &mut |done, total| {
+        draft.add_findings(&aligned, &findings, &back, &mut |done, total| {
             // Too late to stop: the report is nearly there.
             let _ = watch("report", done, total);
         })?;
         if self.settings.keep_margin {
-            draft.add_margin(&findings)?;
+            draft.add_margin(&findings, &back)?;
         }
-        let mut report = self.report(&aligned, &findings, &origin);
+        let mut report = self.report(&aligned, &findings, (&origin, &back));
         let stage = |stage: &str, seconds| StageSeconds {
             stage: stage.to_owned(),
             seconds: record::rounded(seconds),
@@ -244,13 +250,14 @@ impl Analyzer {
     fn findings(
         &mut self,
         aligned: &AlignedStudy,
+        content: [u8; 32],
         watch: Watch<'_>,
     ) -> Result<Findings, AnalyzeError> {
         let params = pipeline::Params {
             base_gain: LesionGain(self.bundle.lesion_gain().base),
             high_gain: LesionGain(high_gain(&self.settings, &self.bundle)),
             reclassify: self.settings.reclassify,
-            seed: reclassify::study_seed(aligned.key().as_str(), self.bundle.fingerprint(), 0),
+            seed: reclassify::study_seed(content, self.bundle.fingerprint(), 0),
         };
         let second = self.reclassify.as_deref_mut();
         let networks = Networks {
@@ -262,7 +269,12 @@ impl Analyzer {
         pipeline::analyze(aligned, networks, &params, &mut step).map_err(AnalyzeError::from)
     }
 
-    fn report(&self, aligned: &AlignedStudy, findings: &Findings, origin: &Origin) -> Report {
+    fn report(
+        &self,
+        aligned: &AlignedStudy,
+        findings: &Findings,
+        (origin, back): (&Origin, &Back),
+    ) -> Report {
         let stages = findings.times.iter().map(|(stage, time)| StageSeconds {
             stage: stage.name().to_owned(),
             seconds: record::rounded(time.as_secs_f64()),
@@ -271,16 +283,16 @@ impl Analyzer {
             schema: SCHEMA.to_owned(),
             study_key: aligned.key().as_str().to_owned(),
             revision: origin.revision,
-            setting: self.bundle.setting().name().to_owned(),
+            setting: self.bundle.setting(),
             phases: origin.phases.clone(),
             series: origin.series.clone(),
-            verdict: findings.verdict.alert_level().name().to_owned(),
+            verdict: findings.verdict.alert_level(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),
-            lesions: record::kept(findings),
-            discarded: record::discarded(findings),
+            lesions: record::kept(findings, back),
+            discarded: record::discarded(findings, back),
             liver_cm3: record::rounded(findings.liver_cm3),
-            quality: self.quality(findings, origin),
+            quality: self.quality(aligned, findings, (origin, back)),
             pipeline: PipelineRecord {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 fingerprint: self.fingerprint(),
@@ -292,8 +304,9 @@ impl Analyzer {
             engines: self.engine_records(),
             input: InputRecord {
                 fingerprint: origin.fingerprint.clone(),
-                shape: aligned.grid().shape(),
-                spacing_mm: aligned.grid().spacing_mm(),
+                content_sha256: hex(&origin.content),
+                shape: back.grid().shape(),
+                spacing_mm: back.grid().spacing_mm(),
                 acquired: origin.acquired.clone(),
             },
             timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
@@ -303,7 +316,13 @@ impl Analyzer {
         }
     }
 
-    fn quality(&self, findings: &Findings, origin: &Origin) -> Vec<String> {
+    fn quality(
+        &self,
+        aligned: &AlignedStudy,
+        findings: &Findings,
+        (origin, back): (&Origin, &Back),
+    ) -> Vec<String> {
+        let (_, image) = &aligned.phases()[0];
         let mut flags = Vec::new();
         let mut flag = |raised: bool, name: &str| {
             if raised {
@@ -313,7 +332,16 @@ impl Analyzer {
         flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
-        flag(origin.phases.iter().any(|phase| phase.confidence == "low"), "phase_uncertain");
+        flag(
+            origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
+            "phase_uncertain",
+        );
+        flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
+        flag(origin.side_uncertain, "side_uncertain");
+        // An engine that takes voxels as they are stored was trained on the usual order.
+        let stated = self.plan.network.reader.orientation().is_some();
+        let usual = Orientation::of(back.grid()) == Orientation::LPS;
+        flag(!stated && !usual, "orientation_untested");
         flag(origin.contradicted, "phase_contradicted");
         flag(self.recogniser.is_none(), "phases_by_names_alone");
         flags
@@ -324,12 +352,12 @@ impl Analyzer {
         let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
         present
             .map(|role| EngineRecord {
-                role: role.name().to_owned(),
+                role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),
                 sha256: self.bundle.fingerprint().to_owned(),
-                backend: self.settings.runtime.backend.name().to_owned(),
-                precision: role.precision(self.settings.runtime.precision).name().to_owned(),
+                backend: self.settings.runtime.backend,
+                precision: role.precision(self.settings.runtime.precision),
             })
             .collect()
     }
@@ -351,7 +379,7 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         settings.runtime.backend,
         settings.runtime.precision,
     );
-    Sha256::digest(words).iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(words.as_bytes()).hex()
 }
 
 fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
@@ -362,6 +390,8 @@ fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
 struct Origin {
     revision: u32,
     fingerprint: String,
+    content: [u8; 32],
+    side_uncertain: bool,
     acquired: Option<String>,
     phases: Vec<PhaseRecord>,
     series: Vec<SeriesRecord>,
@@ -375,6 +405,9 @@ impl Origin {
         Origin {
             revision: files.revision,
             fingerprint: files.fingerprint.hex(),
+            // Known once the study is aligned.
+            content: [0; 32],
+            side_uncertain: read.loaded.phases.iter().any(|phase| phase.side_uncertain),
             acquired: files.acquired.clone(),
             phases: read.phase_records(),
             series: read.series.iter().map(phases::record).collect(),

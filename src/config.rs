@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use hepalert_engines::backend;
+use hepalert_engines::backend::{Backend, Precision};
 use hepalert_phases::rules::{Field, Rule, Ruled};
-use hepalert_study::study::Phase;
+use hepalert_study::study::{Phase, Privacy};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -45,18 +45,6 @@ pub struct Device {
     pub site_key_file: PathBuf,
     /// What an alert may carry besides the study key: `minimal`, `linked` or `full`.
     pub privacy: Privacy,
-}
-
-/// How much of the study's identity leaves the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Privacy {
-    /// The study key only.
-    Minimal,
-    /// And the study UID.
-    Linked,
-    /// And the accession number.
-    Full,
 }
 
 /// Section `[intake]`.
@@ -219,50 +207,6 @@ pub struct Engine {
     pub probation_hours: u32,
     /// Hours between two self-tests.
     pub selftest_hours: u32,
-}
-
-/// What runs the networks, as `engine.backend` names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// Built in, on the CPU.
-    Tract,
-    /// Intel's library, on the CPU.
-    OpenVino,
-    /// NVIDIA's library, on the GPU.
-    TensorRt,
-}
-
-impl From<Backend> for backend::Backend {
-    fn from(named: Backend) -> backend::Backend {
-        match named {
-            Backend::Tract => backend::Backend::Tract,
-            Backend::OpenVino => backend::Backend::OpenVino,
-            Backend::TensorRt => backend::Backend::TensorRt,
-        }
-    }
-}
-
-/// The numbers of the networks, as `engine.precision` names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Exact.
-    F32,
-    /// Fast on processors that have it.
-    Bf16,
-    /// Fast on GPUs.
-    F16,
-}
-
-impl From<Precision> for backend::Precision {
-    fn from(named: Precision) -> backend::Precision {
-        match named {
-            Precision::F32 => backend::Precision::F32,
-            Precision::Bf16 => backend::Precision::Bf16,
-            Precision::F16 => backend::Precision::F16,
-        }
-    }
 }
 
 /// Section `[worker]`.

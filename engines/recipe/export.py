@@ -209,10 +209,11 @@ def main():
         if args.after:
             figures[name] = continued(figures[name], args.after, name)
     manifest = {
-        "format": "hepalert-engine", "format_version": 1, "id": "venous-demo", "version": args.version,
+        "format": "hepalert-engine", "format_version": 3, "id": "venous-demo", "version": args.version,
         "created": args.created, "intended_use": "demonstration only",
         "licence": "CC BY-SA 4.0 (trained in part on CHAOS, CC BY-SA 4.0)",
-        "phases": ["vp"], "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
+        # Patients and phantoms are read as axial DICOM series store them: to the left, the back, the head.
+        "phases": ["vp"], "orientation": "LPS", "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
         "networks": networks,
         "training": {"data": DATA, "iterations": sum(f["iterations"] for f in figures.values()),
                      "seed": figures["segment"]["seed"],

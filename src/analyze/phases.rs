@@ -120,9 +120,9 @@ impl Read {
         let pairs = self.loaded.phases.iter().zip(&self.images);
         pairs
             .map(|(phase, images)| PhaseRecord {
-                phase: phase.phase.code().to_owned(),
-                source: phase.source.as_str().to_owned(),
-                confidence: phase.confidence.as_str().to_owned(),
+                phase: phase.phase,
+                source: phase.source,
+                confidence: phase.confidence,
                 images: images.clone(),
             })
             .collect()

@@ -51,7 +51,7 @@ pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
 }
 
 fn parse_setting(text: &str) -> Result<Setting, String> {
-    Setting::from_name(text).ok_or_else(|| "expected screening, diagnosis or venous".to_owned())
+    text.parse().map_err(|_| "expected screening, diagnosis or venous".to_owned())
 }
 
 /// Runs the command.
@@ -151,7 +151,7 @@ fn study_files(args: &Args, expected: &[Phase], gate: &GateParams) -> Result<Stu
 
 /// What a person reads.
 pub fn summary(report: &Report, out: &Path) -> String {
-    let mut lines = vec![format!("verdict: {}", report.verdict.replace('_', " "))];
+    let mut lines = vec![format!("verdict: {}", report.verdict.name().replace('_', " "))];
     lines.push(format!(
         "patient class: base {}, high sensitivity {} ({})",
         report.patient_class.base, report.patient_class.high, report.paper_status
@@ -181,6 +181,10 @@ fn lesion_line(lesion: &LesionRecord) -> String {
     let [x, y, z] = lesion.centre_ras_mm;
     format!(
         "{what} {}: {}, {:.1} cm3, {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
-        lesion.id, lesion.class, lesion.volume_cm3, lesion.max_diameter_mm, lesion.view
+        lesion.id,
+        lesion.class,
+        lesion.volume_cm3,
+        lesion.max_diameter_mm,
+        lesion.view.name()
     )
 }

@@ -45,8 +45,7 @@ pub struct Args {
 fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
     use clap::builder::TypedValueParser;
     let names = Variant::ALL.map(|variant| PossibleValue::new(variant.name()));
-    clap::builder::PossibleValuesParser::new(names)
-        .try_map(|name| Variant::from_name(&name).ok_or("no such variant"))
+    clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
 }
 
 /// `tables.json`.

@@ -80,14 +80,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 
 fn setting(name: &str) -> Result<Setting, Failure> {
     let usage = |text: String| Failure::new(Exit::Usage, anyhow::anyhow!(text));
-    match Setting::from_name(name) {
-        Some(Setting::Diagnosis) => Err(usage(
+    match name.parse() {
+        Ok(Setting::Diagnosis) => Err(usage(
             "phantoms breathe alike in all phases, so a diagnosis study would need no \
              registration and would mislead: use --setting venous or --setting screening"
                 .to_owned(),
         )),
-        Some(setting) => Ok(setting),
-        None => Err(usage(format!("unknown setting {name}: use venous or screening"))),
+        Ok(setting) => Ok(setting),
+        Err(_) => Err(usage(format!("unknown setting {name}: use venous or screening"))),
     }
 }
 

@@ -20,7 +20,7 @@ use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
     Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
-    ReclassifyError, Sampling, Schemes, reclassify, study_seed,
+    ReclassifyError, Sampling, Schemes, content, reclassify, study_seed,
 };
 use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
@@ -97,14 +97,16 @@ struct Outcome {
 /// Refused inputs, an unusable engine, results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let bundle = open_bundle(&args.engine)?;
+    let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let study = study_for(&bundle, &args.phases)?;
+    let (study, back) = study.brought_into(plan.reader.orientation());
     let relabel = args.relabel.clone().unwrap_or_default();
     let labels = read_label_file(&args.labels, &relabel, &study)?;
     let found = lesions(&args.labels, &labels, &DetectParams::default())?;
     let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
     make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);
-    write_file(&args.out.join("labels_after.nii.gz"), &write_u8(&after))?;
+    write_file(&args.out.join("labels_after.nii.gz"), &write_u8(&back.volume(after)))?;
     let document = document(args, &bundle, &found, &outcome);
     let bytes = serde_json::to_vec_pretty(&document).map_err(anyhow::Error::new)?;
     write_file(&args.out.join("reclassified.json"), &bytes)?;
@@ -130,7 +132,7 @@ fn judge(
     let prepared = Prepared::new(study, labels, &sampling).map_err(Failure::failed)?;
     let prepare = started.elapsed();
     let candidates: Vec<Candidate<'_>> = found.iter().map(candidate).collect();
-    let seed = study_seed(study.key().as_str(), bundle.fingerprint(), args.seed);
+    let seed = study_seed(content(study), bundle.fingerprint(), args.seed);
     let mut progress = ui.progress("patches");
     let watch = &mut |done, total| {
         progress.step(done, total);

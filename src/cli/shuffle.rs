@@ -16,7 +16,7 @@ use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
-    Carried, LIVER_CLASS, Prepared, Sampling, Scheme, draw, patch_generator, study_seed,
+    Carried, LIVER_CLASS, Prepared, Sampling, Scheme, content, draw, patch_generator, study_seed,
 };
 use hepalert_engines::bundle::Role;
 use hepalert_study::study::AlignedStudy;
@@ -130,8 +130,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, anyhow!(reason)));
     }
     let study = read_study(&args.phases)?;
-    let labels = read_label_file(&args.labels, &args.relabel, &study)?;
     let sampling = sampling(args, study.phases().len())?;
+    // Patches lie as the engine will see them.
+    let (study, _) = study.brought_into(sampling.orientation);
+    let labels = read_label_file(&args.labels, &args.relabel, &study)?;
     let prepared = Prepared::new(&study, &labels, &sampling)
         .map_err(|error| Failure::new(Exit::Usage, error))?;
     let found = label_file::lesions(&args.labels, &labels, &DetectParams::default())?;
@@ -168,7 +170,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn sampling(args: &Args, phases: usize) -> Result<Sampling, Failure> {
     let Some(folder) = &args.engine else {
         let channels = vec![args.intensity; phases];
-        return Ok(Sampling { spacing_mm: args.spacing, patch: args.patch, channels });
+        return Ok(Sampling {
+            spacing_mm: args.spacing,
+            patch: args.patch,
+            channels,
+            orientation: None,
+        });
     };
     let unusable = |error: anyhow::Error| Failure::new(Exit::Engine, error);
     let bundle = open_bundle(folder)?;
@@ -270,7 +277,7 @@ fn write(
 ) -> Result<(Vec<Row>, usize), Failure> {
     // An engine's fingerprint is part of the seed in the field; patches for training come
     // before there is an engine.
-    let seed = study_seed(study.key().as_str(), "training", args.seed);
+    let seed = study_seed(content(study), "training", args.seed);
     let nothing =
         Source { id: 0, label: 0, caption: "no lesion".into(), carried: Carried::default() };
     let jobs = |group: &Group<'_>| match group.scheme {
@@ -306,7 +313,7 @@ fn relabel(text: &str) -> Result<Relabel, String> {
 }
 
 fn scheme(code: &str) -> Result<Scheme, String> {
-    Scheme::from_code(code).ok_or_else(|| format!("`{code}`: take op, on, sp or sn"))
+    code.parse().map_err(|_| format!("`{code}`: take op, on, sp or sn"))
 }
 
 fn numbers<T: FromStr, const N: usize>(text: &str) -> Result<[T; N], String>

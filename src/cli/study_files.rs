@@ -12,9 +12,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
+use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
-use hepalert_voxels::volume::{LabelMap, Volume};
+use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 
 /// A phase and the file that holds it, as `vp=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,14 +90,15 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     if phases.is_empty() {
         return Err(Failure::refused("no_phase", anyhow!("no image; give --phase vp=FILE")));
     }
-    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&hash.finalize()[..16]);
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
     AlignedStudy::from_study(Study { key, phases }, &wanted)
         .map_err(|error| Failure::refused("phases_not_aligned", error))
 }
 
-/// Reads a label map and lays it on the grid of the images, which it must match.
+/// Reads a label map and lays it on the grid of the images, which it must match but for the
+/// order in which its axes are stored.
 ///
 /// # Errors
 /// Refused with the reason code of the format, `unreadable` or `geometry_mismatch`.
@@ -106,6 +108,8 @@ pub fn read_label_file(
     study: &AlignedStudy,
 ) -> Result<LabelMap, Failure> {
     let labels = read_labels(&read_bytes(path)?).map_err(|error| damaged(path, error))?;
+    let axes = Axes::to(Orientation::of(study.grid()), labels.grid());
+    let labels = axes.turn_volume(labels);
     if !study.grid().matches(labels.grid()) {
         let reason = "it does not lie on the grid of the images; resample it to the image first";
         return Err(Failure::refused("geometry_mismatch", anyhow!("{}: {reason}", path.display())));

@@ -129,7 +129,7 @@ fn with_signs_of_life<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
-fn study(files: &serde_json::Value, out: &Path, analyzer: &mut Analyzer) -> Reply {
+fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
     let reply = analyze(files, out, analyzer);
     reply.unwrap_or_else(|error| match error {
         AnalyzeError::Refused(refusal) => {
@@ -147,14 +147,7 @@ fn study(files: &serde_json::Value, out: &Path, analyzer: &mut Analyzer) -> Repl
     })
 }
 
-fn analyze(
-    files: &serde_json::Value,
-    out: &Path,
-    analyzer: &mut Analyzer,
-) -> Result<Reply, AnalyzeError> {
-    let Ok(files) = serde_json::from_value::<StudyFiles>(files.clone()) else {
-        return Ok(Reply::Failed { reason: "the request's files cannot be understood".to_owned() });
-    };
+fn analyze(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Result<Reply, AnalyzeError> {
     let mut last: Option<Instant> = None;
     let mut watch = |stage: &str, done, total| {
         if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
@@ -166,6 +159,6 @@ fn analyze(
         }
         ControlFlow::Continue(())
     };
-    analyzer.study(&files, out, &mut watch)?;
+    analyzer.study(files, out, &mut watch)?;
     Ok(Reply::Finished { report: out.join(crate::report::files::REPORT) })
 }

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::publish::contract::MOST_OPEN;
-use crate::publish::findings::Verdict;
 use crate::publish::messages::{OpenAlert, Worklist};
 use crate::publish::{Draft, EventKind, Outbox, OutboxError, Row};
 use crate::store::{NewEvent, OutboxRow, Store, StoreError};
@@ -83,12 +82,7 @@ pub fn worklist(store: &Store) -> Result<Worklist, StoreError> {
     let open = state.entries.into_iter().map(|entry| OpenAlert {
         id: entry.event_id,
         study_key: entry.study_key,
-        // The store keeps what the daemon put in: one of two words.
-        verdict: if entry.verdict == Verdict::Suspected.name() {
-            Verdict::Suspected
-        } else {
-            Verdict::Uncertain
-        },
+        verdict: entry.verdict,
         time: entry.raised_at.into(),
     });
     Ok(Worklist::new(state.revision, state.open_total, open.collect()))

@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use crate::config::Device;
 use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
-    Artefact, Class, Earlier, EngineUsed, Findings, Lesion, Link, PatientClass, Phase, PhaseSeen,
-    Pipeline, SeenIn, Setting, Timing, Verdict,
+    Artefact, Earlier, EngineUsed, Findings, Lesion, Link, PatientClasses, PhaseSeen, Pipeline,
+    Timing,
 };
 use crate::publish::ids::Identity;
 use crate::publish::messages::{StudyEvent, StudyState};
 use crate::report::types::{LesionRecord, PhaseRecord, Report};
 use crate::store::{Job, NewEvent};
-use hepalert_study::anatomy;
-use hepalert_study::study;
+use hepalert_study::files::Confidence;
+use hepalert_study::study::Setting;
 
 /// Who an event is about.
 pub fn identity(
@@ -41,7 +41,7 @@ pub fn step(
     identity: &Identity,
     state: StudyState,
     code: Option<&str>,
-    setting: Option<study::Setting>,
+    setting: Option<Setting>,
     attempts: u32,
     now: Timestamp,
 ) -> Result<NewEvent, ContractError> {
@@ -49,7 +49,7 @@ pub fn step(
         study_key: identity.study_key.clone(),
         state,
         code: code.map(Code::new).transpose()?,
-        setting: setting.map(Setting::from),
+        setting,
         attempts,
     };
     event.draft(identity, now).map(NewEvent::from)
@@ -103,7 +103,7 @@ fn findings(
     let Moments { received, complete, notified } = moments;
     let engine = |engine: &crate::report::types::EngineRecord| {
         Ok(EngineUsed {
-            role: Code::new(&engine.role)?,
+            role: Code::new(engine.role.name())?,
             id: engine.id.clone(),
             version: engine.version.to_string(),
             sha256: engine.sha256.clone(),
@@ -112,13 +112,13 @@ fn findings(
     Ok(Findings {
         study_key: report.study_key.clone(),
         link,
-        setting: job.setting.into(),
+        setting: job.setting,
         phases: report.phases.iter().map(phase_seen).collect::<Result<_, _>>()?,
-        verdict: verdict(&report.verdict),
-        patient_class: PatientClass {
-            base: class(&report.patient_class.base),
-            high: class(&report.patient_class.high),
-            agreed: report.patient_class.joint.as_deref().map(class),
+        verdict: report.verdict,
+        patient_class: PatientClasses {
+            base: report.patient_class.base,
+            high: report.patient_class.high,
+            agreed: report.patient_class.joint,
         },
         lesions: report.lesions.iter().map(lesion).collect(),
         lesions_total: 0,
@@ -146,46 +146,25 @@ fn artefact(record: &crate::report::types::ArtefactRecord) -> Artefact {
 }
 
 fn phase_seen(record: &PhaseRecord) -> Result<PhaseSeen, ContractError> {
-    let phase = study::Phase::from_code(&record.phase).unwrap_or(study::Phase::Vp);
-    let confidence = match record.confidence.as_str() {
-        "high" => 0.9,
-        "medium" => 0.6,
-        _ => 0.3,
+    let confidence = match record.confidence {
+        Confidence::High => 0.9,
+        Confidence::Medium => 0.6,
+        Confidence::Low => 0.3,
     };
-    Ok(PhaseSeen { phase: Phase::from(phase), source: Code::new(&record.source)?, confidence })
-}
-
-fn verdict(name: &str) -> Verdict {
-    match name {
-        "suspected" => Verdict::Suspected,
-        "not_suspected" => Verdict::NotSuspected,
-        // What this program does not know it must not play down.
-        _ => Verdict::Uncertain,
-    }
-}
-
-fn class(name: &str) -> Class {
-    Class::from(anatomy::Lesion::from_name(name))
+    Ok(PhaseSeen { phase: record.phase, source: Code::new(record.source.as_str())?, confidence })
 }
 
 fn lesion(record: &LesionRecord) -> Lesion {
-    let hu = record.mean_hu.iter();
     Lesion {
         id: record.id,
-        class: class(&record.class),
+        class: record.class,
         malignant: record.malignant,
         volume_cm3: record.volume_cm3,
         max_diameter_mm: record.max_diameter_mm,
         centre_ras_mm: record.centre_ras_mm,
-        mean_hu: hu
-            .filter_map(|(code, hu)| Some((Phase::from(study::Phase::from_code(code)?), *hu)))
-            .collect(),
+        mean_hu: record.mean_hu.clone(),
         score: record.reclassified.score_cm3,
-        seen_in: match record.view.as_str() {
-            "high" => SeenIn::HighOnly,
-            "base" => SeenIn::BaseOnly,
-            _ => SeenIn::Common,
-        },
+        seen_in: record.view.into(),
     }
 }
 

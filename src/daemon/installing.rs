@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::config::Config;
-use hepalert_engines::backend::{Backend, Presence};
+use hepalert_engines::backend::Presence;
 use hepalert_engines::bundle::Bundle;
 use hepalert_engines::bundle::package::PackageError;
 use hepalert_engines::bundle::signature::Trust;
@@ -73,7 +73,7 @@ impl Measure {
 }
 
 fn device(config: &Config, setting: Option<Setting>) -> Device {
-    let backend = Backend::from(config.engine.backend);
+    let backend = config.engine.backend;
     let backend_version = match backend.presence() {
         Presence::Present { version, .. } => Some(version),
         Presence::Absent { .. } => None,

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 use sd_notify::NotifyState;
-use sha2::{Digest, Sha256};
 
 use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
@@ -27,6 +26,7 @@ use crate::worker::{Limits, Worker};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
+use hepalert_study::digest::{Digest, hex};
 
 pub mod bridge;
 mod engines;
@@ -79,8 +79,8 @@ pub fn analysis_settings(config: &Config) -> Settings {
     Settings {
         bundle: engine.bundle.clone(),
         runtime: Runtime {
-            backend: engine.backend.into(),
-            precision: engine.precision.into(),
+            backend: engine.backend,
+            precision: engine.precision,
             threads: engine.threads,
             batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),
@@ -170,7 +170,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     }
     sweep_drafts(&folder.join("results"));
     let merged = toml::to_string(&config).unwrap_or_default();
-    let config_sha256 = Sha256::digest(merged).iter().map(|byte| format!("{byte:02x}")).collect();
+    let config_sha256 = Digest::of(merged.as_bytes()).hex();
     let shared = Shared::new(config, opened.store, started.boot, config_sha256);
     shared.set_wrong("store_replaced", opened.set_aside.is_some());
     Ok(shared)
@@ -311,7 +311,7 @@ fn site_key(path: &Path) -> Result<Vec<u8>, DaemonError> {
     let mut bytes = [0; SITE_KEY_BYTES];
     let random = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     random.map_err(failed)?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = hex(&bytes);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }

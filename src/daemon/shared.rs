@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use crate::config::{Config, Privacy};
+use crate::config::Config;
 use crate::intake::{StudyFiles, load};
 use crate::publish::PublisherHandle;
 use crate::publish::contract::{Code, Time};
-use crate::publish::findings::{self, EngineUsed, Link};
+use crate::publish::findings::{EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
 use crate::store::{Job, Store};
 use hepalert_engines::bundle::{Bundle, Role};
-use hepalert_study::study::Setting;
+use hepalert_study::study::{Privacy, Setting};
 
 /// A thread whose life is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,11 +268,10 @@ impl Shared {
     /// The way back to the study as far as the privacy profile allows. Read from the files
     /// again, because no identifier is kept in the store.
     pub fn link(&self, job: &Job) -> Option<Link> {
-        let privacy = match self.config.device.privacy {
-            Privacy::Minimal => return None,
-            Privacy::Linked => findings::Privacy::Linked,
-            Privacy::Full => findings::Privacy::Full,
-        };
+        let privacy = self.config.device.privacy;
+        if privacy == Privacy::Minimal {
+            return None;
+        }
         let files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
         let (uid, accession) = load::identifiers(&files)?;
         Link::under(privacy, Some(&uid), accession.as_deref())

@@ -72,7 +72,6 @@ fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool
 fn request(shared: &Shared, job: &Job, bundle: &Path) -> Option<Request> {
     let mut files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
     files.revision = job.revision;
-    let files = serde_json::to_value(&files).ok()?;
     Some(Request::Study { bundle: bundle.to_owned(), files, out: result_folder(shared, job) })
 }
 
@@ -143,7 +142,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         artefacts_json: serde_json::to_string(&report.artefacts).unwrap_or_default(),
         alert: alert.map(|event| OpenAlert {
             event_id: event.id.clone(),
-            verdict: report.verdict.clone(),
+            verdict: report.verdict,
             raised_at: notified,
         }),
     };

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::installing::Measure;
 use hepalert_engines::bundle::package::{EXTENSION, Package, PackageError};
 use hepalert_engines::slots::{Objection, Refusal, Slots, SlotsError};
+use hepalert_study::digest::hex;
 
 /// Entries of the folder looked at: it is for updates, not an archive.
 const MOST_FILES: usize = 100;
@@ -87,7 +88,7 @@ fn name(path: &Path, (bytes, changed): (u64, SystemTime), measure: &Measure) -> 
     add(&since.as_nanos().to_be_bytes());
     measure.trust().keys().for_each(|key| add(key.as_bytes()));
     add(env!("CARGO_PKG_VERSION").as_bytes());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }
 
 /// Files whose front cannot be believed come last: they are only refused.

@@ -62,7 +62,7 @@ pub fn decide(
     mut recogniser: Option<&mut Recogniser>,
 ) -> Decided {
     let mut order: Vec<usize> = (0..files.candidates.len()).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(files.candidates[at].scan.rank()));
+    order.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&files.candidates[at].scan)));
     order.truncate(MOST_SERIES);
     order.sort_unstable();
     let candidates: Vec<&Candidate> = order.iter().map(|&at| &files.candidates[at]).collect();
@@ -232,7 +232,7 @@ impl Told<'_> {
         match choices.iter().find(|choice| choice.phase == phase) {
             None => "the engine does not take this phase".to_owned(),
             Some(choice) => {
-                let rank = |place: usize| self.candidates[self.whole[place]].scan.rank();
+                let rank = |place: usize| recon::rank(&self.candidates[self.whole[place]].scan);
                 let same = self.weighed.acquisition[choice.at] == self.weighed.acquisition[place];
                 let least = self.weighed.probabilities[place][phase as usize];
                 if same || least >= 0.6 {

@@ -1,19 +1,15 @@
 //! What intake knows of one file, and what it hands on of a study.
 //!
-//! Owns [`FileFacts`] (in memory only: it holds the free text that names phases) and
-//! [`StudyFiles`], the wire type between intake, the store and the worker. Refuses to carry
-//! a UID in clear: studies are keys, series and instances are digests.
-
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+//! Owns [`FileFacts`] (in memory only: it holds the free text that names phases); of a study
+//! [`StudyFiles`] is handed on. Refuses to carry a UID in clear: studies are keys, series and
+//! instances are digests.
 
 use super::fingerprint::Digest;
 use super::names::NiftiName;
-use super::phases::{Confidence, PhaseSource, Recon, Scan};
 use super::reasons::RejectCode;
-use super::wire;
-use hepalert_study::study::{Phase, StudyKey};
+pub use hepalert_study::files::{Format, PhaseFiles, StudyFiles};
+pub use hepalert_study::series::{Candidate, Recon};
+use hepalert_study::study::StudyKey;
 
 /// What one whole file is.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,74 +62,4 @@ impl FileFacts {
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
         }
     }
-}
-
-/// A study that is whole: the files of each phase, ready to load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StudyFiles {
-    /// Who this is, without saying who.
-    #[serde(with = "wire::key")]
-    pub key: StudyKey,
-    /// 1, and one more each time further files change a study that was complete.
-    pub revision: u32,
-    /// Of the files below: equal input, equal fingerprint, wherever the files lie.
-    #[serde(with = "wire::digest")]
-    pub fingerprint: Digest,
-    /// In channel order, as far as headers say: empty where only images can tell.
-    pub phases: Vec<PhaseFiles>,
-    /// Every series that may be a phase; what its images show decides. None for NIfTI.
-    #[serde(default)]
-    pub candidates: Vec<Candidate>,
-    /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
-    pub acquired: Option<String>,
-    /// Files of the study that are no part of a phase: scouts, reports, other series.
-    pub set_aside: usize,
-}
-
-impl StudyFiles {
-    /// All files of all phases, and of series that may be one.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let candidates = self.candidates.iter().map(|candidate| &candidate.files);
-        let phases = self.phases.iter().filter(|_| self.candidates.is_empty());
-        candidates.chain(phases).flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
-    }
-}
-
-/// A series that may be a phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// What its header says.
-    pub scan: Scan,
-    /// Its files. Phase, source and confidence are what the header proposes, and the engine's
-    /// first phase where it proposes none.
-    pub files: PhaseFiles,
-}
-
-/// The files of one phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseFiles {
-    /// Which phase.
-    #[serde(with = "wire::phase")]
-    pub phase: Phase,
-    /// Which rule said so.
-    #[serde(with = "wire::source")]
-    pub source: PhaseSource,
-    /// How sure the rule is.
-    #[serde(with = "wire::confidence")]
-    pub confidence: Confidence,
-    /// How to read the files.
-    pub format: Format,
-    /// One NIfTI file or the slices, in no particular order of space.
-    #[serde(with = "wire::paths")]
-    pub files: Vec<PathBuf>,
-}
-
-/// How the files of a phase are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// One file per slice.
-    Dicom,
-    /// One file.
-    Nifti,
 }

@@ -3,53 +3,13 @@
 //! Owns every hash of intake. A fingerprint depends on what is in the files alone, never on
 //! their paths, their times or the order they came in. Refuses to keep a UID in clear.
 
-use std::fmt;
 use std::io::{self, Read};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 
+pub use hepalert_study::digest::Digest;
 use hepalert_study::study::{Phase, StudyKey};
-
-/// A SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The SHA-256 of these bytes.
-    pub fn of(bytes: &[u8]) -> Digest {
-        Digest(Sha256::digest(bytes).into())
-    }
-
-    /// 64 lower-case hex digits.
-    pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// The inverse of [`Digest::hex`].
-    pub fn from_hex(text: &str) -> Option<Digest> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(Digest(bytes))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex()[..12])
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
-    }
-}
 
 /// The key of a study: 128 bits of HMAC-SHA256 of its StudyInstanceUID under the site key.
 /// Padding that some writers leave behind a UID does not count.
@@ -60,7 +20,7 @@ impl fmt::Display for Digest {
 pub fn study_key(site_key: &[u8], study_uid: &str) -> StudyKey {
     let mut mac = Hmac::<Sha256>::new_from_slice(site_key).expect("any length is a key");
     mac.update(study_uid.trim_matches(['\0', ' ']).as_bytes());
-    let digest = Digest(mac.finalize().into_bytes().into());
+    let digest = Digest::from(<[u8; 32]>::from(mac.finalize().into_bytes()));
     StudyKey::new(&digest.hex()[..32]).expect("hex digits")
 }
 
@@ -74,7 +34,7 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
     let mut block = vec![0; 1 << 16];
     loop {
         match reader.read(&mut block) {
-            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(0) => return Ok(Digest::from(<[u8; 32]>::from(hash.finalize()))),
             Ok(n) => hash.update(&block[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -101,11 +61,11 @@ pub fn fingerprint(phases: &[(Option<Phase>, Vec<Item>)]) -> Digest {
         hash.update(code.as_bytes());
         hash.update((items.len() as u64).to_le_bytes());
         for (identity, content) in items {
-            hash.update(identity.0);
-            hash.update(content.0);
+            hash.update(identity.as_bytes());
+            hash.update(content.as_bytes());
         }
     }
-    Digest(hash.finalize().into())
+    Digest::from(<[u8; 32]>::from(hash.finalize()))
 }
 
 #[cfg(test)]

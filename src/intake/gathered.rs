@@ -13,7 +13,7 @@ use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, PhaseSource, Scan, Stack, candidates, choose,
-    choose_named,
+    choose_named, scan,
 };
 use super::reasons::RejectCode;
 use hepalert_study::study::Phase;
@@ -215,7 +215,7 @@ impl Gathered {
         if at.len() < expected.len() {
             return Err(RejectCode::MissingPhase);
         }
-        let scans: Vec<Scan> = at.iter().map(|&at| Scan::of(&stacks[at], rules)).collect();
+        let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
         let unseen = vec![None; scans.len()];
         // What names leave open, images may tell.
         let choices = choose(&scans, &unseen, expected).choices.unwrap_or_default();

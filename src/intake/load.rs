@@ -19,7 +19,7 @@ use hepalert_study::study::{Phase, Study, StudyKey};
 use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
-use hepalert_voxels::volume::{Grid, MAX_VOXELS, Volume};
+use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -48,6 +48,8 @@ pub struct LoadedPhase {
     pub spacing_mm: [f64; 3],
     /// Tube voltage, where said.
     pub kvp: Option<f64>,
+    /// The header leaves open which side is the patient's left.
+    pub side_uncertain: bool,
 }
 
 /// Loads the phases that an engine takes.
@@ -66,17 +68,23 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     let mut study = Study { key: files.key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
     let read = |files: &&PhaseFiles| {
-        let (volume, kvp) = match files.format {
-            Format::Nifti => (load_nifti(&files.files, gate)?, None),
-            Format::Dicom => load_dicom(&files.files, gate)?,
+        let (volume, kvp, side_uncertain) = match files.format {
+            Format::Nifti => {
+                let (volume, side_uncertain) = load_nifti(&files.files, gate)?;
+                (volume, None, side_uncertain)
+            }
+            Format::Dicom => {
+                let (volume, kvp) = load_dicom(&files.files, gate)?;
+                (volume, kvp, false)
+            }
         };
         check_values(&sample_of(&volume), gate)?;
-        Ok((volume, kvp))
+        Ok((volume, kvp, side_uncertain))
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
     let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
     for (files, loaded) in wanted.into_iter().zip(loaded) {
-        let (volume, kvp) = loaded.map_err(all)?;
+        let (volume, kvp, side_uncertain) = loaded.map_err(all)?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -84,6 +92,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
             slices: volume.grid().shape()[0],
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
+            side_uncertain,
         });
         study.phases.insert(files.phase, volume);
     }
@@ -102,7 +111,7 @@ pub fn thinned(
 ) -> Result<Volume<f32>, Refusal> {
     check_sizes(&[files], gate)?;
     let volume = match files.format {
-        Format::Nifti => load_nifti(&files.files, gate)?,
+        Format::Nifti => load_nifti(&files.files, gate)?.0,
         Format::Dicom => {
             let few = few(&files.files, gate, step_mm)?;
             load_dicom(&few, gate)?.0
@@ -233,21 +242,29 @@ fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<Volume<f32>, Refusal> {
+/// The volume, and whether its header leaves the patient's left open.
+fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
     let [path] = files else {
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
     };
     let bytes = read_file(path, gate.max_file_bytes)?;
-    check_nifti_grid(&peek(&bytes)?.grid, gate)?;
-    Ok(read(&bytes)?)
+    let facts = peek(&bytes)?;
+    check_nifti_grid(&facts.grid, gate)?;
+    Ok((read(&bytes)?, facts.side_uncertain))
 }
 
-/// Slices must lie across the patient: the third axis runs along the body.
-fn check_nifti_grid(grid: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+/// Slices must lie across the patient, in whatever order the file has its axes.
+fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
+    let axes = Axes::ras(stored);
+    let grid = &axes.grid(stored);
     let [_, _, along] = *grid.affine();
-    let third = along[2].abs() / grid.spacing_mm()[0];
-    if third < 0.8 {
-        return Err(Refusal::new(RejectCode::NotAxial, "the third axis is not the body's", 1));
+    let [slice_mm, row_mm, column_mm] = grid.spacing_mm();
+    // Coronal or sagittal slices stay such when their axes change places: their thickness is
+    // then a side of the pixels, and no scanner makes axial pixels so long.
+    let turned = axes.from[0] != 0;
+    let oblong = row_mm.max(column_mm) > 1.5 * row_mm.min(column_mm);
+    if along[2].abs() / slice_mm < 0.8 || (turned && oblong) {
+        return Err(Refusal::new(RejectCode::NotAxial, "the slices do not lie across the body", 1));
     }
     let slices = grid.shape()[0];
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)

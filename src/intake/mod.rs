@@ -26,7 +26,6 @@ mod refusals;
 pub mod settle;
 pub mod survey;
 pub mod watch;
-mod wire;
 
 pub use assemble::Assembler;
 pub use decide::{Decided, SeriesLine};

@@ -14,7 +14,7 @@ use super::events::Broken;
 use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::names::{self, NiftiName};
-use super::phases::{Recon, recon};
+use super::phases::recon;
 use super::reasons::RejectCode;
 use super::refusals::{of_dicom, of_nifti};
 use super::watch::Stamp;
@@ -271,7 +271,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
-        recon: Recon::of(header),
+        recon: recon::of(header),
     }
 }
 

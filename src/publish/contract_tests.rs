@@ -10,6 +10,8 @@ use crate::publish::findings::*;
 use crate::publish::ids::Identity;
 use crate::publish::messages::*;
 use hepalert_study::anatomy;
+use hepalert_study::outcome::{AlertLevel, PatientClass};
+use hepalert_study::study::{Phase, Privacy, Setting};
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
@@ -28,7 +30,7 @@ fn identity() -> Identity {
 fn lesion(id: u32) -> Lesion {
     Lesion {
         id,
-        class: Class::from(Some(anatomy::Lesion::Hcc)),
+        class: anatomy::Lesion::Hcc,
         malignant: true,
         volume_cm3: 12.5,
         max_diameter_mm: 31.25,
@@ -49,11 +51,11 @@ fn findings(lesions: u32) -> Findings {
             source: Code::fixed("file-name"),
             confidence: 0.9,
         }],
-        verdict: Verdict::Suspected,
-        patient_class: PatientClass {
-            base: Class::Hcc,
-            high: Class::Hcc,
-            agreed: Some(Class::Hcc),
+        verdict: AlertLevel::Suspected,
+        patient_class: PatientClasses {
+            base: PatientClass::Hcc,
+            high: PatientClass::Hcc,
+            agreed: Some(PatientClass::Hcc),
         },
         lesions: (1..=lesions).map(lesion).collect(),
         lesions_total: 0,
@@ -119,7 +121,7 @@ fn an_alert_carries_what_the_contract_lists() {
 #[test]
 fn nothing_suspected_raises_no_alert_but_is_told() {
     let mut negative = findings(0);
-    negative.verdict = Verdict::NotSuspected;
+    negative.verdict = AlertLevel::NotSuspected;
     let events = negative.events(&identity(), Earlier::default(), at(0)).unwrap();
     assert_eq!(events.iter().map(|e| e.kind).collect::<Vec<_>>(), [EventKind::Result]);
     assert_eq!(body(&events[0])["data"]["verdict"], "not_suspected");
@@ -224,7 +226,7 @@ fn every_other_message_keeps_its_schema() {
     let open = OpenAlert {
         id: identity().id(EventKind::Alert, "").to_string(),
         study_key: identity().study_key,
-        verdict: Verdict::Uncertain,
+        verdict: AlertLevel::Uncertain,
         time: at(0).into(),
     };
     let worklist = Worklist::new(4, 60, vec![open; 60]);

@@ -12,20 +12,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use hepalert_study::anatomy;
+use hepalert_study::outcome::{AlertLevel, PatientClass, View};
+use hepalert_study::study::{Phase, Privacy, Setting};
 
 use super::contract::{Code, ContractError, Draft, EventKind, MOST_LESIONS, NOTICE, Time};
 use super::ids::Identity;
-
-/// How much of the study's identity leaves the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privacy {
-    /// The study key only.
-    Minimal,
-    /// And the study UID.
-    Linked,
-    /// And the accession number.
-    Full,
-}
 
 /// The way back to the study in the archive, as far as the privacy profile allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,55 +52,6 @@ impl Link {
     }
 }
 
-/// What a study is read for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Setting {
-    /// One non-contrast phase.
-    Screening,
-    /// Four phases.
-    Diagnosis,
-    /// One portal-venous phase.
-    Venous,
-}
-
-impl From<hepalert_study::study::Setting> for Setting {
-    fn from(setting: hepalert_study::study::Setting) -> Setting {
-        match setting {
-            hepalert_study::study::Setting::Screening => Setting::Screening,
-            hepalert_study::study::Setting::Diagnosis => Setting::Diagnosis,
-            hepalert_study::study::Setting::Venous => Setting::Venous,
-        }
-    }
-}
-
-/// A contrast phase.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Non-contrast.
-    Nc,
-    /// Arterial.
-    Ap,
-    /// Portal venous.
-    Vp,
-    /// Delayed.
-    Dp,
-}
-
-impl From<hepalert_study::study::Phase> for Phase {
-    fn from(phase: hepalert_study::study::Phase) -> Phase {
-        match phase {
-            hepalert_study::study::Phase::Nc => Phase::Nc,
-            hepalert_study::study::Phase::Ap => Phase::Ap,
-            hepalert_study::study::Phase::Vp => Phase::Vp,
-            hepalert_study::study::Phase::Dp => Phase::Dp,
-        }
-    }
-}
-
 /// Which phase a series was taken for, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseSeen {
@@ -122,75 +64,17 @@ pub struct PhaseSeen {
     pub confidence: f64,
 }
 
-/// The outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Both views say malignant.
-    Suspected,
-    /// Neither does.
-    NotSuspected,
-    /// They disagree: worth a human look.
-    Uncertain,
-}
-
-impl Verdict {
-    /// The wire name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Verdict::Suspected => "suspected",
-            Verdict::NotSuspected => "not_suspected",
-            Verdict::Uncertain => "uncertain",
-        }
-    }
-}
-
-/// A lesion type or, for a patient, none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Class {
-    /// Hepatocellular carcinoma.
-    #[serde(rename = "HCC")]
-    Hcc,
-    /// Intrahepatic cholangiocarcinoma.
-    #[serde(rename = "ICC")]
-    Icc,
-    /// Metastasis.
-    Meta,
-    /// Haemangioma.
-    Hem,
-    /// Any other benign lesion.
-    Other,
-    /// Cyst.
-    Cyst,
-    /// No lesion: of a patient only.
-    #[serde(rename = "normal")]
-    Normal,
-}
-
-impl From<Option<anatomy::Lesion>> for Class {
-    fn from(lesion: Option<anatomy::Lesion>) -> Class {
-        match lesion {
-            Some(anatomy::Lesion::Hcc) => Class::Hcc,
-            Some(anatomy::Lesion::Icc) => Class::Icc,
-            Some(anatomy::Lesion::Meta) => Class::Meta,
-            Some(anatomy::Lesion::Hem) => Class::Hem,
-            Some(anatomy::Lesion::Other) => Class::Other,
-            Some(anatomy::Lesion::Cyst) => Class::Cyst,
-            None => Class::Normal,
-        }
-    }
-}
-
 /// The patient's class in both views and, where they agree, altogether.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PatientClass {
+#[schemars(rename = "PatientClass")]
+pub struct PatientClasses {
     /// In the base view.
-    pub base: Class,
+    pub base: PatientClass,
     /// In the high-sensitivity view.
-    pub high: Class,
+    pub high: PatientClass,
     /// The agreed one; absent if the views disagree.
     #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
-    pub agreed: Option<Class>,
+    pub agreed: Option<PatientClass>,
 }
 
 /// In which view a lesion was seen.
@@ -205,13 +89,25 @@ pub enum SeenIn {
     BaseOnly,
 }
 
+impl From<View> for SeenIn {
+    fn from(view: View) -> SeenIn {
+        match view {
+            View::Common => SeenIn::Common,
+            View::High => SeenIn::HighOnly,
+            View::Base => SeenIn::BaseOnly,
+        }
+    }
+}
+
 /// One lesion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lesion {
     /// Number of the lesion in the report and in the instance mask.
     pub id: u32,
     /// What it is taken for.
-    pub class: Class,
+    // The schema of v1 lists `normal` too.
+    #[schemars(with = "PatientClass")]
+    pub class: anatomy::Lesion,
     /// Whether that is a malignant class.
     pub malignant: bool,
     /// Volume in cm3.
@@ -289,9 +185,9 @@ pub struct Findings {
     /// Which series was taken for which phase.
     pub phases: Vec<PhaseSeen>,
     /// The outcome.
-    pub verdict: Verdict,
+    pub verdict: AlertLevel,
     /// The patient's class.
-    pub patient_class: PatientClass,
+    pub patient_class: PatientClasses,
     /// The lesions, most important first, at most 20.
     #[schemars(length(max = 20))]
     pub lesions: Vec<Lesion>,
@@ -338,8 +234,8 @@ impl Findings {
         NOTICE.clone_into(&mut self.notice);
         let result = self.draft(EventKind::Result, identity, earlier.result, time)?;
         match self.verdict {
-            Verdict::NotSuspected => Ok(vec![result]),
-            Verdict::Suspected | Verdict::Uncertain => {
+            AlertLevel::NotSuspected => Ok(vec![result]),
+            AlertLevel::Suspected | AlertLevel::Uncertain => {
                 let alert = self.draft(EventKind::Alert, identity, earlier.alert, time)?;
                 Ok(vec![result, alert])
             }

@@ -12,12 +12,17 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::contract::{Code, ContractError, Draft, EventKind, MOST_OPEN, Time, schema_id};
-use super::findings::{EngineUsed, Setting, Verdict};
+use super::findings::EngineUsed;
 use super::ids::{Identity, note_id};
+use hepalert_study::outcome::AlertLevel;
+use hepalert_study::study::Setting;
 
 /// A step of a study.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StudyState {
     /// Its files are complete.
     Received,
@@ -37,16 +42,8 @@ pub enum StudyState {
 
 impl StudyState {
     /// The wire name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            StudyState::Received => "received",
-            StudyState::Queued => "queued",
-            StudyState::Started => "started",
-            StudyState::Completed => "completed",
-            StudyState::Rejected => "rejected",
-            StudyState::Failed => "failed",
-            StudyState::Superseded => "superseded",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -87,8 +84,11 @@ impl StudyEvent {
 }
 
 /// What was done with an engine bundle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum EngineAction {
     /// It lies in the free slot.
     Staged,
@@ -106,15 +106,8 @@ pub enum EngineAction {
 
 impl EngineAction {
     /// The wire name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            EngineAction::Staged => "staged",
-            EngineAction::Activated => "activated",
-            EngineAction::Good => "good",
-            EngineAction::RolledBack => "rolled_back",
-            EngineAction::Refused => "refused",
-            EngineAction::Failed => "failed",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -329,7 +322,7 @@ pub struct OpenAlert {
     /// The study.
     pub study_key: String,
     /// Suspected or uncertain.
-    pub verdict: Verdict,
+    pub verdict: AlertLevel,
     /// When it was raised.
     pub time: Time,
 }

@@ -16,7 +16,7 @@ mod publisher;
 mod sender;
 
 pub use contract::{Code, ContractError, Draft, EventKind, Row};
-pub use findings::{Findings, Privacy};
+pub use findings::Findings;
 pub use ids::Identity;
 pub use mqtt::{Params, Tls, probe};
 pub use publisher::{LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::Array3;
-use sha2::{Digest, Sha256};
 
 use super::canvas::Canvas;
 use super::pictures::{self, Marked, Scene};
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
-use hepalert_study::study::{AlignedStudy, Phase};
+use hepalert_study::digest::Digest;
+use hepalert_study::study::{AlignedStudy, Back, Phase};
 use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
 /// Pictures of single lesions; the overview marks all.
@@ -64,7 +64,8 @@ impl Draft {
         Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new() })
     }
 
-    /// Writes label maps, instances and pictures. `step` is told how many files are done.
+    /// Writes label maps and instances in the input's order of voxels, and pictures. `step` is
+    /// told how many files are done.
     ///
     /// # Errors
     /// [`WriteError`] names the file.
@@ -72,6 +73,7 @@ impl Draft {
         &mut self,
         study: &AlignedStudy,
         findings: &Findings,
+        back: &Back,
         step: &mut dyn FnMut(usize, usize),
     ) -> Result<(), WriteError> {
         // Lesions are best seen in the portal venous phase.
@@ -83,11 +85,12 @@ impl Draft {
         let singles = marked.len().min(MAX_LESION_PICTURES);
         let total = 4 + singles;
         step(0, total);
-        self.add("labels_base.nii.gz", &nifti::write::write_u8(&findings.labels_base))?;
+        let stored = |labels: &LabelMap| nifti::write::write_u8(&back.volume(labels.clone()));
+        self.add("labels_base.nii.gz", &stored(&findings.labels_base))?;
         step(1, total);
-        self.add("labels_high.nii.gz", &nifti::write::write_u8(&findings.labels_high))?;
+        self.add("labels_high.nii.gz", &stored(&findings.labels_high))?;
         step(2, total);
-        let instances = instances(&findings.kept, &findings.labels_base);
+        let instances = back.volume(instances(&findings.kept, &findings.labels_base));
         self.add("lesions.nii.gz", &nifti::write::write_i16(&instances))?;
         step(3, total);
         self.add_picture("pictures/overview.png", &pictures::overview(&scene, &marked))?;
@@ -104,10 +107,10 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError::File`].
-    pub fn add_margin(&mut self, findings: &Findings) -> Result<(), WriteError> {
+    pub fn add_margin(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
         let scores = &findings.scores;
         let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
-        self.add("margin.nii.gz", &nifti::write::write_f32(&margin))
+        self.add("margin.nii.gz", &nifti::write::write_f32(&back.volume(margin)))
     }
 
     fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {
@@ -122,7 +125,7 @@ impl Draft {
         self.put(name, bytes)?;
         self.artefacts.push(ArtefactRecord {
             path: name.to_owned(),
-            sha256: hex(&Sha256::digest(bytes)),
+            sha256: Digest::of(bytes).hex(),
             bytes: bytes.len() as u64,
         });
         Ok(())
@@ -212,8 +215,4 @@ fn instances(kept: &[Finding], like: &LabelMap) -> Volume<i16> {
         }
     }
     Volume::new(Arc::clone(like.grid()), map)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,58 +6,56 @@ use super::types::{LesionRecord, PatientClasses, ThirdStageRecord};
 use hepalert_cascade::detect::measure::Measurements;
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
-use hepalert_cascade::verdict::{PatientClass, Verdict};
+use hepalert_cascade::verdict::Verdict;
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::study::{Back, Phase};
 
 /// Largest part of a metre, litre or unit that a report tells apart: figures are rounded to
 /// this many decimals so that they read well; voxels are coarser.
 const DECIMALS: i32 = 4;
 
-/// The kept lesions, numbered as in `lesions.nii.gz`.
-pub fn kept(findings: &Findings) -> Vec<LesionRecord> {
-    findings.kept.iter().map(|finding| record(finding, finding.detection.id)).collect()
+/// The kept lesions, numbered as in `lesions.nii.gz`, boxes in the input's order of voxels.
+pub fn kept(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
+    findings.kept.iter().map(|finding| record(finding, finding.detection.id, back)).collect()
 }
 
 /// The discarded lesions; they have no number.
-pub fn discarded(findings: &Findings) -> Vec<LesionRecord> {
-    findings.discarded.iter().map(|finding| record(finding, 0)).collect()
+pub fn discarded(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
+    findings.discarded.iter().map(|finding| record(finding, 0, back)).collect()
 }
 
 /// The classes of both views.
 pub fn classes(verdict: &Verdict) -> PatientClasses {
-    let name = |class: PatientClass| class.name().to_owned();
     let joint = match verdict {
-        Verdict::Decided(class) => Some(name(*class)),
+        Verdict::Decided(class) => Some(*class),
         Verdict::Uncertain { .. } => None,
     };
-    PatientClasses { base: name(verdict.base()), high: name(verdict.high()), joint }
+    PatientClasses { base: verdict.base(), high: verdict.high(), joint }
 }
 
-fn record(finding: &Finding, id: u32) -> LesionRecord {
+fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
     let Finding { detection, measured, judged, view } = finding;
     let score = measured.score.map_or([0.0; 2], |score| [score.mean, f64::from(score.max)]);
     LesionRecord {
         id,
-        class: detection.kind.name().to_owned(),
+        class: detection.kind,
         malignant: detection.kind.is_malignant(),
         volume_cm3: rounded(detection.volume_cm3),
         max_diameter_mm: rounded(measured.max_diameter_mm),
         max_axial_diameter_mm: rounded(measured.axial_diameter_mm),
         centre_ras_mm: measured.centre_ras_mm.map(rounded),
-        bbox_zyx: [detection.region.lo, detection.region.hi],
+        bbox_zyx: back.region([detection.region.lo, detection.region.hi]),
         mean_hu: mean_hu(measured),
         surface_distance_mm: measured.liver_surface_mm.map(rounded),
         lesion_score: score.map(rounded),
-        view: view.name().to_owned(),
+        view: *view,
         reclassified: third_stage(detection.kind, judged.as_ref()),
     }
 }
 
-fn mean_hu(measured: &Measurements) -> BTreeMap<String, f64> {
-    let known = measured
-        .hu
-        .iter()
-        .filter_map(|(phase, hu)| hu.map(|hu| (phase.code().to_owned(), rounded(hu.mean))));
+fn mean_hu(measured: &Measurements) -> BTreeMap<Phase, f64> {
+    let known =
+        measured.hu.iter().filter_map(|(phase, hu)| hu.map(|hu| (*phase, rounded(hu.mean))));
     known.collect()
 }
 
@@ -70,8 +68,8 @@ fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord 
             ratio: None,
             patch_volumes_cm3: Vec::new(),
             votes_cm3: BTreeMap::new(),
-            label_before: kind.name().to_owned(),
-            label_after: kind.name().to_owned(),
+            label_before: kind,
+            label_after: kind,
         };
     };
     let votes = Lesion::ALL.into_iter().zip(judged.votes_cm3);
@@ -81,9 +79,9 @@ fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord 
         score_std_cm3: judged.score_std_cm3.map(rounded),
         ratio: judged.ratio.map(rounded),
         patch_volumes_cm3: judged.patch_volumes_cm3.iter().copied().map(rounded).collect(),
-        votes_cm3: votes.map(|(kind, cm3)| (kind.name().to_owned(), rounded(cm3))).collect(),
-        label_before: judged.label_before.name().to_owned(),
-        label_after: judged.label_after.name().to_owned(),
+        votes_cm3: votes.map(|(kind, cm3)| (kind, rounded(cm3))).collect(),
+        label_before: judged.label_before,
+        label_after: judged.label_after,
     }
 }
 

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use hepalert_engines::backend::{Backend, Precision};
+use hepalert_engines::bundle::Role;
+use hepalert_study::anatomy::Lesion;
+use hepalert_study::files::{Confidence, PhaseSource};
+use hepalert_study::outcome::{AlertLevel, PatientClass, View};
+use hepalert_study::study::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
 pub const SCHEMA: &str = "hepalert.report.v1";
@@ -11,7 +17,7 @@ pub const SCHEMA: &str = "hepalert.report.v1";
 pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
 
 /// Everything that is known of one analysed study. No patient identifiers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -19,15 +25,15 @@ pub struct Report {
     pub study_key: String,
     /// 1, and one more for each late series.
     pub revision: u32,
-    /// `screening`, `diagnosis` or `venous`.
-    pub setting: String,
+    /// What it was read for.
+    pub setting: Setting,
     /// The phases read, in channel order.
     pub phases: Vec<PhaseRecord>,
     /// Every series that may have been a phase, and what was made of it.
     #[serde(default)]
     pub series: Vec<SeriesRecord>,
-    /// `suspected`, `not_suspected` or `uncertain`.
-    pub verdict: String,
+    /// Whether malignancy is suspected.
+    pub verdict: AlertLevel,
     /// The paper's joint decision: `decided` if both views give one class, else `uncertain`.
     pub paper_status: String,
     /// The patient classes.
@@ -57,21 +63,21 @@ pub struct Report {
 }
 
 /// One phase and how it was recognised.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
-    /// `nc`, `ap`, `vp` or `dp`.
-    pub phase: String,
+    /// Which.
+    pub phase: Phase,
     /// What it was recognised by.
-    pub source: String,
-    /// `high`, `medium` or `low`.
-    pub confidence: String,
+    pub source: PhaseSource,
+    /// How sure that is.
+    pub confidence: Confidence,
     /// What its images show, and what was measured; absent where nothing was looked at.
     #[serde(default)]
     pub images: Option<String>,
 }
 
 /// One series of the study: what it is, and why it was read or not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesRecord {
     /// SeriesNumber, where said.
     pub series_number: Option<i64>,
@@ -97,24 +103,24 @@ pub struct SeriesRecord {
 }
 
 /// The patient's class in each view.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatientClasses {
     /// In the base view.
-    pub base: String,
+    pub base: PatientClass,
     /// In the high-sensitivity view.
-    pub high: String,
+    pub high: PatientClass,
     /// Where both agree.
     #[serde(rename = "final")]
-    pub joint: Option<String>,
+    pub joint: Option<PatientClass>,
 }
 
 /// One lesion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LesionRecord {
     /// Number in this report and in `lesions.nii.gz`; from 1. 0 for discarded lesions.
     pub id: u32,
     /// The type after the third stage.
-    pub class: String,
+    pub class: Lesion,
     /// HCC, ICC or metastasis.
     pub malignant: bool,
     /// Volume in cm3.
@@ -128,19 +134,20 @@ pub struct LesionRecord {
     /// Box in voxels, half-open, `[[z0,y0,x0],[z1,y1,x1]]`.
     pub bbox_zyx: [[usize; 3]; 2],
     /// Mean HU per phase.
-    pub mean_hu: BTreeMap<String, f64>,
+    #[serde(serialize_with = "in_order_of_name")]
+    pub mean_hu: BTreeMap<Phase, f64>,
     /// Least distance of its voxels to the liver's surface, in mm, where known.
     pub surface_distance_mm: Option<f64>,
     /// Mean and highest lesion score of the first stage, 0 to 1.
     pub lesion_score: [f64; 2],
-    /// `common` to both views, or only in `base` or `high`.
-    pub view: String,
+    /// In which view it stands.
+    pub view: View,
     /// What the third stage found.
     pub reclassified: ThirdStageRecord,
 }
 
 /// What the second network made of a lesion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThirdStageRecord {
     /// `kept`, `bypassed`, `too_small`, `low_score` or `not_run`.
     pub outcome: String,
@@ -153,15 +160,16 @@ pub struct ThirdStageRecord {
     /// Overlap in each patch, in cm3.
     pub patch_volumes_cm3: Vec<f64>,
     /// Votes per lesion type, in cm3.
-    pub votes_cm3: BTreeMap<String, f64>,
+    #[serde(serialize_with = "in_order_of_name")]
+    pub votes_cm3: BTreeMap<Lesion, f64>,
     /// The type before.
-    pub label_before: String,
+    pub label_before: Lesion,
     /// The type after.
-    pub label_after: String,
+    pub label_after: Lesion,
 }
 
 /// The program and what determines its results.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelineRecord {
     /// Version of hepalert.
     pub version: String,
@@ -172,7 +180,7 @@ pub struct PipelineRecord {
 }
 
 /// The two sensitivities.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LesionGains {
     /// Base view.
     pub base: f32,
@@ -181,32 +189,47 @@ pub struct LesionGains {
 }
 
 /// One network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EngineRecord {
-    /// `segment` or `reclassify`.
-    pub role: String,
+    /// Which stage runs it.
+    pub role: Role,
     /// The bundle's id.
     pub id: String,
     /// The bundle's version.
     pub version: u64,
     /// SHA-256 of the bundle's manifest, which holds those of its files.
     pub sha256: String,
-    /// `tract`, `openvino` or `tensorrt`.
-    pub backend: String,
-    /// `f32`, `bf16` or `f16`; reports of before there was a choice do not say.
-    #[serde(default = "f32_name")]
-    pub precision: String,
+    /// What ran it.
+    pub backend: Backend,
+    /// In which numbers; reports of before there was a choice do not say.
+    #[serde(default = "exact")]
+    pub precision: Precision,
 }
 
-fn f32_name() -> String {
-    "f32".to_owned()
+const fn exact() -> Precision {
+    Precision::F32
+}
+
+/// Version 1 lists names in the order of the alphabet.
+fn in_order_of_name<K, S>(map: &BTreeMap<K, f64>, serializer: S) -> Result<S::Ok, S::Error>
+where
+    K: Copy + Into<&'static str>,
+    S: Serializer,
+{
+    let named: BTreeMap<&str, f64> =
+        map.iter().map(|(key, value)| ((*key).into(), *value)).collect();
+    named.serialize(serializer)
 }
 
 /// What was read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputRecord {
     /// SHA-256 over the content of all files, independent of names and order.
     pub fingerprint: String,
+    /// SHA-256 over the voxels in whole HU, in the engine's orientation: the same for the same
+    /// images as DICOM or NIfTI, in any order of storage. Reports of before do not say.
+    #[serde(default)]
+    pub content_sha256: String,
     /// Voxels `[z, y, x]`.
     pub shape: [usize; 3],
     /// Millimetres `[z, y, x]`.
@@ -216,7 +239,7 @@ pub struct InputRecord {
 }
 
 /// How long it took.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimingRecord {
     /// Seconds per stage, in order.
     pub stages: Vec<StageSeconds>,
@@ -225,7 +248,7 @@ pub struct TimingRecord {
 }
 
 /// One stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageSeconds {
     /// Its name.
     pub stage: String,
@@ -234,7 +257,7 @@ pub struct StageSeconds {
 }
 
 /// A file beside the report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArtefactRecord {
     /// Path relative to the report.
     pub path: String,
@@ -242,4 +265,42 @@ pub struct ArtefactRecord {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_word_is_an_error_and_never_another_word() {
+        let good = r#"{"base":"HCC","high":"normal","final":null}"#;
+        let classes: PatientClasses = serde_json::from_str(good).unwrap();
+        assert_eq!((classes.base, classes.high), (PatientClass::Hcc, PatientClass::Normal));
+        assert_eq!(serde_json::to_string(&classes).unwrap(), good);
+        let strange = good.replace("HCC", "sarcoma");
+        assert!(serde_json::from_str::<PatientClasses>(&strange).is_err());
+        let phase = r#"{"phase":"late","source":"order","confidence":"low"}"#;
+        assert!(serde_json::from_str::<PhaseRecord>(phase).is_err());
+        assert!(serde_json::from_str::<PhaseRecord>(&phase.replace("late", "dp")).is_ok());
+    }
+
+    #[test]
+    fn votes_and_attenuations_are_listed_by_the_alphabet() {
+        let votes = Lesion::ALL.map(|kind| (kind, f64::from(kind.label()))).into();
+        let record = ThirdStageRecord {
+            outcome: "kept".to_owned(),
+            score_cm3: None,
+            score_std_cm3: None,
+            ratio: None,
+            patch_volumes_cm3: Vec::new(),
+            votes_cm3: votes,
+            label_before: Lesion::Hcc,
+            label_after: Lesion::Icc,
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        let listed =
+            r#""votes_cm3":{"Cyst":6.0,"HCC":1.0,"Hem":4.0,"ICC":2.0,"Meta":3.0,"Other":5.0}"#;
+        assert!(text.contains(listed), "{text}");
+        assert_eq!(serde_json::from_str::<ThirdStageRecord>(&text).unwrap(), record);
+    }
 }

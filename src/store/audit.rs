@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
+use hepalert_study::digest::hex;
+
 use super::{NewEvent, Store, StoreError, instant, millis, outbox};
 
 /// One row of the trail.
@@ -140,5 +142,5 @@ fn seal(previous: &str, n: u64, at_ms: i64, what: &str, detail: &str) -> String 
         sha.update((text.len() as u64).to_be_bytes());
         sha.update(text);
     }
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sha.finalize())
 }

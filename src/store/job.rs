@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use hepalert_study::outcome::AlertLevel;
 use hepalert_study::study::{Setting, StudyKey};
 
 /// Names a job on this device.
@@ -17,7 +18,8 @@ impl fmt::Display for JobId {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum JobState {
     /// Waits.
     Queued,
@@ -34,26 +36,9 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// All states.
-    pub const ALL: [JobState; 6] = [
-        JobState::Queued,
-        JobState::Running,
-        JobState::Done,
-        JobState::Rejected,
-        JobState::Dead,
-        JobState::Superseded,
-    ];
-
-    /// The name in the file and in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            JobState::Queued => "queued",
-            JobState::Running => "running",
-            JobState::Done => "done",
-            JobState::Rejected => "rejected",
-            JobState::Dead => "dead",
-            JobState::Superseded => "superseded",
-        }
+    /// The name in the file and in messages; reading it back is `parse`.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -179,8 +164,8 @@ pub struct Finished {
 pub struct OpenAlert {
     /// Id of the alert event.
     pub event_id: String,
-    /// `suspected` or `uncertain`.
-    pub verdict: String,
+    /// Suspected or uncertain.
+    pub verdict: AlertLevel,
     /// When it was raised.
     pub raised_at: Timestamp,
 }

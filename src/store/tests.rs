@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use hepalert_study::outcome::AlertLevel;
 use hepalert_study::study::{Setting, StudyKey};
 
 pub(super) fn at(ms: i64) -> Timestamp {
@@ -49,7 +50,7 @@ pub(super) fn finished(alert: Option<&str>) -> Finished {
         artefacts_json: "[]".to_owned(),
         alert: alert.map(|id| OpenAlert {
             event_id: id.to_owned(),
-            verdict: "suspected".to_owned(),
+            verdict: AlertLevel::Suspected,
             raised_at: at(2),
         }),
     }

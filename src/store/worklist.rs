@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::job::{Job, OpenAlert};
+use super::jobs::word;
 use super::{Store, StoreError, audit, instant, millis, number, open};
+use hepalert_study::outcome::AlertLevel;
 
 /// An open alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +17,8 @@ pub struct WorklistEntry {
     pub event_id: String,
     /// The study.
     pub study_key: String,
-    /// `suspected` or `uncertain`.
-    pub verdict: String,
+    /// Suspected or uncertain.
+    pub verdict: AlertLevel,
     /// The study's revision.
     pub revision: u32,
     /// When it was raised.
@@ -54,7 +56,7 @@ impl Store {
                 Ok(WorklistEntry {
                     event_id: row.get(0)?,
                     study_key: row.get(1)?,
-                    verdict: row.get(2)?,
+                    verdict: word(row, "verdict")?,
                     revision: row.get(3)?,
                     raised_at: instant(row.get(4)?)?,
                 })
@@ -107,7 +109,8 @@ pub(super) fn settle(
                        (study_key, event_id, verdict, revision, raised_at)
                        VALUES (?1, ?2, ?3, ?4, ?5)";
             let raised_at = millis(alert.raised_at);
-            let values = params![key, alert.event_id, alert.verdict, job.revision, raised_at];
+            let values =
+                params![key, alert.event_id, alert.verdict.name(), job.revision, raised_at];
             connection.execute(sql, values)?
         }
         None => {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use hepalert_study::files::StudyFiles;
+
 /// A line of the child longer than this is cut off: replies are a few hundred bytes.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 /// Replies waiting to be read; the child blocks when the daemon is that far behind.
@@ -28,8 +30,8 @@ pub enum Request {
     Study {
         /// Folder of the engine bundle; loaded if another one is.
         bundle: PathBuf,
-        /// The study's files, as `intake` wrote them.
-        files: serde_json::Value,
+        /// The study's files.
+        files: StudyFiles,
         /// Folder for the report; made by the child, replaced whole when done.
         out: PathBuf,
     },
@@ -287,6 +289,9 @@ fn forward_lines(output: impl Read, sender: &SyncSender<String>) {
 mod tests {
     use std::ops::ControlFlow;
 
+    use hepalert_study::digest::Digest;
+    use hepalert_study::study::StudyKey;
+
     use super::*;
 
     fn shell(script: &'static str, stall_ms: u64) -> Worker {
@@ -300,7 +305,16 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::Study { bundle: "engine".into(), files: serde_json::json!({}), out: "out".into() }
+        let files = StudyFiles {
+            key: StudyKey::new(&"0".repeat(32)).unwrap(),
+            revision: 1,
+            fingerprint: Digest::of(b""),
+            phases: Vec::new(),
+            candidates: Vec::new(),
+            acquired: None,
+            set_aside: 0,
+        };
+        Request::Study { bundle: "engine".into(), files, out: "out".into() }
     }
 
     fn run(worker: &mut Worker) -> Outcome {

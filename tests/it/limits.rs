@@ -147,7 +147,7 @@ fn the_configured_budget_reaches_the_inference_process() {
         let limits = Limits { stall: Duration::from_secs(60), deadline: Duration::from_secs(120) };
         let request = Request::Study {
             bundle: bundle.clone(),
-            files: serde_json::to_value(&files).unwrap(),
+            files: files.clone(),
             out: folder.path().join("out"),
         };
         Worker::new(command, limits).run(&request, &mut |_| ControlFlow::Continue(()))

@@ -12,6 +12,7 @@ mod lesions;
 mod limits;
 mod openvino;
 mod phantom;
+mod phases;
 mod publish;
 mod reclassify;
 mod segment;

@@ -20,6 +20,7 @@ use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudySta
 use hepalert::publish::mqtt::ProbeError;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewJob, OpenAlert, Store};
+use hepalert_study::outcome::AlertLevel;
 use hepalert_study::study::{Setting, StudyKey};
 use jiff::Timestamp;
 
@@ -235,7 +236,7 @@ fn raise_alert(store: &Store, n: usize) -> String {
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };
     let job = store.next_job(now, |_| Vec::new()).unwrap().unwrap();
     let id = uuid::Uuid::from_u128(n as u128).to_string();
-    let alert = OpenAlert { event_id: id.clone(), verdict: "suspected".to_owned(), raised_at: now };
+    let alert = OpenAlert { event_id: id.clone(), verdict: AlertLevel::Suspected, raised_at: now };
     let finished = Finished {
         pipeline_fingerprint: "p".to_owned(),
         report_json: "{}".to_owned(),

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use hepalert::intake::{load, study_key};
 use hepalert::worker::{Limits, Outcome, Request, Worker};
-use serde_json::{Value, json};
+use hepalert_study::study::Phase;
+use serde_json::Value;
 
 use crate::segment::{bundle, document, phases, segment};
 use crate::support::hepalert;
@@ -319,7 +321,9 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     let limits = Limits { stall: Duration::from_secs(4), deadline: Duration::from_secs(60) };
     let mut worker = Worker::new(command, limits);
     let out = house.path().join("out");
-    let request = Request::Study { bundle: cascade(), files: json!({"ct": ct}), out };
+    let key = study_key(b"test", "1");
+    let files = load::files_of_paths(&key, &[(Phase::Vp, ct)]).unwrap();
+    let request = Request::Study { bundle: cascade(), files, out };
     let outcome = worker.run(&request, &mut |_| ControlFlow::Continue(()));
     assert_eq!(outcome, Outcome::Stalled);
 }

@@ -144,7 +144,10 @@ fn the_numeric_core_has_no_clock_files_or_logs() {
             continue;
         }
         let code = shipped(&text);
-        for word in forbidden.iter().filter(|word| code.contains(**word)) {
+        // Words may be written down, voxels never: no type of `voxels` is `Serialize`, so none of
+        // `study` that holds them can be.
+        let allowed = |word: &str| word == "serde" && within("study", &path);
+        for word in forbidden.iter().filter(|word| code.contains(**word) && !allowed(word)) {
             wrong.push(format!("{}: {word}", path.display()));
         }
     }

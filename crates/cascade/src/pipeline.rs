@@ -17,8 +17,13 @@ use crate::verdict::{PatientClass, Verdict, classify_patient};
 use hepalert_engines::Engine;
 use hepalert_engines::bundle::NetworkPlan;
 use hepalert_study::anatomy::Organ;
+pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
+
+pub mod situs;
+#[cfg(test)]
+mod storage_tests;
 
 /// The two networks. A bundle may lack the second: then no lesion is judged again.
 pub struct Networks<'a> {
@@ -44,7 +49,8 @@ pub struct Params {
 }
 
 /// A stage, for progress and times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// The first network.
     Segment,
@@ -58,35 +64,8 @@ pub enum Stage {
 
 impl Stage {
     /// The name in reports and progress lines.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Stage::Segment => "segment",
-            Stage::Detect => "detect",
-            Stage::Reclassify => "reclassify",
-            Stage::Measure => "measure",
-        }
-    }
-}
-
-/// In which view a lesion stands after the third stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
-    /// In both.
-    Common,
-    /// In the base view only.
-    Base,
-    /// In the high-sensitivity view only: suspicious, and kept (method 1.6).
-    High,
-}
-
-impl View {
-    /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            View::Common => "common",
-            View::Base => "base",
-            View::High => "high",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

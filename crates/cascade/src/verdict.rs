@@ -1,64 +1,14 @@
 //! From the lesions of the base and the high view to one patient verdict (Eq. 12 and the
 //! joint decision).
 //!
-//! Owns the patient class, the verdict and the alert level. Knows lesion types, nothing else.
-
-use std::fmt;
+//! Owns the verdict and what follows from it. Knows lesion types, nothing else.
 
 use hepalert_study::anatomy::Lesion;
-
-/// What a patient is: the most urgent lesion there is, or normal. Lower outranks higher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PatientClass {
-    /// At least one lesion, this type the most urgent.
-    Lesion(Lesion),
-    /// No lesion.
-    Normal,
-}
-
-impl PatientClass {
-    /// All classes, most urgent first.
-    pub const ALL: [PatientClass; 7] = [
-        PatientClass::Lesion(Lesion::Hcc),
-        PatientClass::Lesion(Lesion::Icc),
-        PatientClass::Lesion(Lesion::Meta),
-        PatientClass::Lesion(Lesion::Hem),
-        PatientClass::Lesion(Lesion::Other),
-        PatientClass::Lesion(Lesion::Cyst),
-        PatientClass::Normal,
-    ];
-
-    /// The name used in reports and messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PatientClass::Lesion(kind) => kind.name(),
-            PatientClass::Normal => "normal",
-        }
-    }
-
-    /// The inverse of [`PatientClass::name`].
-    pub fn from_name(name: &str) -> Option<PatientClass> {
-        PatientClass::ALL.into_iter().find(|class| class.name() == name)
-    }
-
-    /// HCC, ICC and metastasis are malignant.
-    pub const fn is_malignant(self) -> bool {
-        match self {
-            PatientClass::Lesion(kind) => kind.is_malignant(),
-            PatientClass::Normal => false,
-        }
-    }
-}
-
-impl fmt::Display for PatientClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+pub use hepalert_study::outcome::{AlertLevel, PatientClass};
 
 /// Eq. (12): PatCls = classifyPatient(Det_ReCls), the most urgent type present.
 pub fn classify_patient(kinds: impl IntoIterator<Item = Lesion>) -> PatientClass {
-    kinds.into_iter().min().map_or(PatientClass::Normal, PatientClass::Lesion)
+    kinds.into_iter().min().map_or(PatientClass::Normal, PatientClass::from)
 }
 
 /// The joint decision of the base and the high view, as the paper has it.
@@ -122,28 +72,6 @@ impl Verdict {
     }
 }
 
-/// Whether malignancy is suspected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AlertLevel {
-    /// In both views.
-    Suspected,
-    /// In exactly one.
-    Uncertain,
-    /// In neither.
-    NotSuspected,
-}
-
-impl AlertLevel {
-    /// The word used in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            AlertLevel::Suspected => "suspected",
-            AlertLevel::Uncertain => "uncertain",
-            AlertLevel::NotSuspected => "not_suspected",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,24 +80,12 @@ mod tests {
     #[test]
     fn the_most_urgent_lesion_names_the_patient() {
         assert_eq!(classify_patient([]), PatientClass::Normal);
-        assert_eq!(
-            classify_patient([Lesion::Cyst, Lesion::Meta, Lesion::Hem]),
-            PatientClass::Lesion(Lesion::Meta)
-        );
-    }
-
-    #[test]
-    fn names_round_trip_in_order_of_urgency() {
-        assert!(PatientClass::ALL.is_sorted());
-        for class in PatientClass::ALL {
-            assert_eq!(PatientClass::from_name(class.name()), Some(class));
-        }
-        assert_eq!(PatientClass::from_name("none"), None);
+        assert_eq!(classify_patient([Lesion::Cyst, Lesion::Meta, Lesion::Hem]), PatientClass::Meta);
     }
 
     #[test]
     fn the_alert_asks_about_malignancy_and_the_paper_about_the_class() {
-        let [hcc, icc, cyst] = [Lesion::Hcc, Lesion::Icc, Lesion::Cyst].map(PatientClass::Lesion);
+        let [hcc, icc, cyst] = [Lesion::Hcc, Lesion::Icc, Lesion::Cyst].map(PatientClass::from);
         let normal = PatientClass::Normal;
         let cases = [
             (hcc, hcc, "decided", AlertLevel::Suspected),

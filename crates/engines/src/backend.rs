@@ -7,11 +7,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
+
 use super::bundle::Tolerance;
 use super::{Engine, EngineError, EngineSpec};
 
 /// What runs the networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Backend {
     /// Pure Rust on the CPU.
     Tract,
@@ -23,15 +30,11 @@ pub enum Backend {
 
 impl Backend {
     /// All of them, the built-in one first.
-    pub const ALL: [Backend; 3] = [Backend::Tract, Backend::OpenVino, Backend::TensorRt];
+    pub const ALL: [Backend; 3] = hepalert_study::all(Backend::VARIANTS);
 
     /// The name on the command line, in the configuration and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Backend::Tract => "tract",
-            Backend::OpenVino => "openvino",
-            Backend::TensorRt => "tensorrt",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether it could be used on this machine, as far as can be told without a network.
@@ -86,7 +89,11 @@ pub enum Presence {
 }
 
 /// The numbers a network is computed in; sums stay in `f32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Precision {
     /// 24 bits of mantissa.
     F32,
@@ -98,15 +105,11 @@ pub enum Precision {
 
 impl Precision {
     /// All of them, the exact one first.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+    pub const ALL: [Precision; 3] = hepalert_study::all(Precision::VARIANTS);
 
     /// The name on the command line, in the configuration and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-            Precision::F16 => "f16",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What the golden self-test lets pass.
@@ -264,9 +267,11 @@ mod tests {
     fn names_are_read_back() {
         for backend in Backend::ALL {
             assert_eq!(backend.name().parse(), Ok(backend));
+            assert_eq!(serde_json::to_value(backend).unwrap(), backend.name());
         }
         for precision in Precision::ALL {
             assert_eq!(precision.name().parse(), Ok(precision));
+            assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
         }
         let said = "cuda".parse::<Backend>().unwrap_err().to_string();
         assert_eq!(said, "`cuda` is not one of tract, openvino, tensorrt");

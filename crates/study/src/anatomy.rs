@@ -3,19 +3,40 @@
 //! Owns the label values (the same in every label map, file and network output) and the
 //! order of priority among lesions. Knows nothing of images.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::{all, displayed_by_name};
 
 /// Number of classes of the segmentation network, background included.
 pub const CLASS_COUNT: usize = 14;
 
 /// A lesion type. The order is the order of clinical priority: `Hcc` is the most urgent,
 /// and `a < b` means that `a` outranks `b` (Eq. 12 takes the minimum).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[repr(u8)]
 pub enum Lesion {
     /// Hepatocellular carcinoma.
+    #[serde(rename = "HCC")]
+    #[strum(serialize = "HCC")]
     Hcc = 1,
     /// Intrahepatic cholangiocarcinoma.
+    #[serde(rename = "ICC")]
+    #[strum(serialize = "ICC")]
     Icc = 2,
     /// Metastasis.
     Meta = 3,
@@ -29,8 +50,7 @@ pub enum Lesion {
 
 impl Lesion {
     /// All types, most urgent first.
-    pub const ALL: [Lesion; 6] =
-        [Lesion::Hcc, Lesion::Icc, Lesion::Meta, Lesion::Hem, Lesion::Other, Lesion::Cyst];
+    pub const ALL: [Lesion; 6] = all(Lesion::VARIANTS);
 
     /// The value of this type in a label map: 1 to 6.
     pub const fn label(self) -> u8 {
@@ -56,31 +76,16 @@ impl Lesion {
     }
 
     /// The name used in reports, messages and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Lesion::Hcc => "HCC",
-            Lesion::Icc => "ICC",
-            Lesion::Meta => "Meta",
-            Lesion::Hem => "Hem",
-            Lesion::Other => "Other",
-            Lesion::Cyst => "Cyst",
-        }
-    }
-
-    /// The inverse of [`Lesion::name`].
-    pub fn from_name(name: &str) -> Option<Lesion> {
-        Lesion::ALL.into_iter().find(|kind| kind.name() == name)
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for Lesion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+displayed_by_name!(Lesion);
 
 /// An organ or vessel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Organ {
     /// Liver parenchyma.
@@ -101,15 +106,7 @@ pub enum Organ {
 
 impl Organ {
     /// All organs in label order.
-    pub const ALL: [Organ; 7] = [
-        Organ::Liver,
-        Organ::HepaticVessels,
-        Organ::PortalVein,
-        Organ::Gallbladder,
-        Organ::Spleen,
-        Organ::Pancreas,
-        Organ::Stomach,
-    ];
+    pub const ALL: [Organ; 7] = all(Organ::VARIANTS);
 
     /// The value of this organ in a label map: 7 to 13.
     pub const fn label(self) -> u8 {
@@ -117,16 +114,8 @@ impl Organ {
     }
 
     /// The name used in reports and manifests.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Organ::Liver => "liver",
-            Organ::HepaticVessels => "hepatic_vessels",
-            Organ::PortalVein => "portal_vein",
-            Organ::Gallbladder => "gallbladder",
-            Organ::Spleen => "spleen",
-            Organ::Pancreas => "pancreas",
-            Organ::Stomach => "stomach",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -155,11 +144,12 @@ mod tests {
     fn labels_and_names_round_trip() {
         for kind in Lesion::ALL {
             assert_eq!(Lesion::from_label(kind.label()), Some(kind));
-            assert_eq!(Lesion::from_name(kind.name()), Some(kind));
+            assert_eq!(kind.name().parse(), Ok(kind));
             assert!(is_lesion(kind.label()));
         }
         assert_eq!(Lesion::from_label(0), None);
         assert_eq!(Lesion::from_label(7), None);
+        assert!("hcc".parse::<Lesion>().is_err() && "normal".parse::<Lesion>().is_err());
         assert_eq!(class_names()[13], "stomach");
     }
 

@@ -1,7 +1,38 @@
-//! The words that every room shares: [`anatomy`] (lesion types, organs, label values) and
-//! [`study`] (phases, settings, an examination before and after alignment).
+//! The words that every room shares: [`anatomy`] (lesion types, organs, label values),
+//! [`study`] (phases, settings, an examination before and after alignment), [`files`] (a
+//! study as files), [`outcome`] (what a patient is taken for) and [`digest`] (content by name).
 //!
-//! Owns names and their order. Refuses to compute.
+//! Owns names and their order: each word is written in one way, in files, messages and on the
+//! command line, and read back strictly, so that a word nobody knows is an error and never
+//! another word. Refuses to compute. Words are `Serialize`; nothing that holds voxels is.
 
 pub mod anatomy;
+pub mod digest;
+pub mod files;
+pub mod outcome;
+pub mod series;
 pub mod study;
+
+/// The variants of a closed enum as an array.
+///
+/// # Panics
+/// At compile time, where the array has another length.
+pub const fn all<T: Copy, const N: usize>(variants: &[T]) -> [T; N] {
+    assert!(variants.len() == N);
+    match variants.first_chunk() {
+        Some(variants) => *variants,
+        None => unreachable!(),
+    }
+}
+
+/// `Display` by the name.
+macro_rules! displayed_by_name {
+    ($word:ty) => {
+        impl std::fmt::Display for $word {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+use displayed_by_name;

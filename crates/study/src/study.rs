@@ -8,11 +8,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use hepalert_voxels::volume::{Grid, Volume};
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::{all, displayed_by_name};
+use hepalert_voxels::volume::{Axes, Grid, Orientation, Volume};
 
 /// Names a study without naming the patient: 32 lower-case hex digits (128 bits of
 /// HMAC-SHA256 of the study UID under the site key).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StudyKey(String);
 
 impl StudyKey {
@@ -28,14 +33,40 @@ impl StudyKey {
     }
 }
 
+impl TryFrom<String> for StudyKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<StudyKey, &'static str> {
+        StudyKey::new(&text).ok_or("a study key has 32 lower-case hex digits")
+    }
+}
+
 impl fmt::Display for StudyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A contrast phase, in the order of acquisition and of network channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A contrast phase.
+// In the order of acquisition and of network channels.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// Non-contrast.
     Nc,
@@ -49,21 +80,16 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in channel order.
-    pub const ALL: [Phase; 4] = [Phase::Nc, Phase::Ap, Phase::Vp, Phase::Dp];
+    pub const ALL: [Phase; 4] = all(Phase::VARIANTS);
 
     /// The two-letter code of files, messages and the command line.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Phase::Nc => "nc",
-            Phase::Ap => "ap",
-            Phase::Vp => "vp",
-            Phase::Dp => "dp",
-        }
+    pub fn code(self) -> &'static str {
+        self.into()
     }
 
-    /// The inverse of [`Phase::code`].
+    /// The way back.
     pub fn from_code(code: &str) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.code() == code)
+        code.parse().ok()
     }
 }
 
@@ -73,32 +99,30 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What an examination is read for; it follows from the phases an engine takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a study is read for.
+// It follows from the phases an engine takes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Setting {
     /// One non-contrast phase.
     Screening,
     /// Four phases.
     Diagnosis,
-    /// One portal-venous phase: what the demonstration engine takes. Not in the paper.
+    /// One portal-venous phase.
+    // What the demonstration engine takes. Not in the paper.
     Venous,
 }
 
+displayed_by_name!(Setting);
+
 impl Setting {
     /// The name used in messages and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Setting::Screening => "screening",
-            Setting::Diagnosis => "diagnosis",
-            Setting::Venous => "venous",
-        }
-    }
-
-    /// The inverse of [`Setting::name`].
-    pub fn from_name(name: &str) -> Option<Setting> {
-        [Setting::Screening, Setting::Diagnosis, Setting::Venous]
-            .into_iter()
-            .find(|setting| setting.name() == name)
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The setting of an engine that takes these phases, if there is one.
@@ -121,6 +145,18 @@ impl Setting {
     }
 }
 
+/// How much of the study's identity leaves the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privacy {
+    /// The study key only.
+    Minimal,
+    /// And the study UID.
+    Linked,
+    /// And the accession number.
+    Full,
+}
+
 /// An examination as it came: one volume in Hounsfield units per phase, each on its own grid.
 #[derive(Debug)]
 pub struct Study {
@@ -128,6 +164,70 @@ pub struct Study {
     pub key: StudyKey,
     /// Hounsfield units per phase.
     pub phases: BTreeMap<Phase, Volume<f32>>,
+}
+
+/// How a study was stored before it was brought into the orientation an engine wants.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    turned: Vec<(Axes, Arc<Grid>)>,
+}
+
+/// The way of one grid from the engine's orientation back to the order of storage.
+#[derive(Debug, Clone)]
+pub struct Back {
+    axes: Axes,
+    used: [usize; 3],
+    grid: Arc<Grid>,
+}
+
+impl Study {
+    /// The study with the axes of all phases in one orientation, and the way back. No voxel
+    /// changes its value. `None` leaves them as they are stored.
+    pub fn brought_into(self, orientation: Option<Orientation>) -> (Study, Stored) {
+        let Study { key, phases } = self;
+        let mut turned = Vec::with_capacity(phases.len());
+        let phases = phases.into_iter().map(|(phase, volume)| {
+            let wanted = orientation.map(|wanted| Axes::to(wanted, volume.grid()));
+            let axes = wanted.unwrap_or(Axes::STORED);
+            turned.push((axes, Arc::clone(volume.grid())));
+            (phase, axes.turn_volume(volume))
+        });
+        let phases = phases.collect();
+        (Study { key, phases }, Stored { turned })
+    }
+}
+
+impl Stored {
+    /// The way back for the grid that a study is analysed on: one of its phases', or a new one,
+    /// which stays as it is.
+    pub fn back(&self, used: &Arc<Grid>) -> Back {
+        let mut phases = self.turned.iter();
+        let found = phases.find(|(axes, stored)| axes.grid(stored).matches(used));
+        match found {
+            Some((axes, stored)) => {
+                Back { axes: axes.inverse(), used: used.shape(), grid: Arc::clone(stored) }
+            }
+            None => Back { axes: Axes::STORED, used: used.shape(), grid: Arc::clone(used) },
+        }
+    }
+}
+
+impl Back {
+    /// The grid as it was stored.
+    pub fn grid(&self) -> &Arc<Grid> {
+        &self.grid
+    }
+
+    /// A volume in the order of storage.
+    pub fn volume<T: Copy + Send + Sync>(&self, used: Volume<T>) -> Volume<T> {
+        let voxels = self.axes.turn(used.into_voxels());
+        Volume::new(Arc::clone(&self.grid), voxels)
+    }
+
+    /// A half-open box `[z, y, x]` in the order of storage.
+    pub fn region(&self, used: [[usize; 3]; 2]) -> [[usize; 3]; 2] {
+        self.axes.turn_box(self.used, used)
+    }
 }
 
 /// An examination whose phases share one grid, in channel order.
@@ -167,6 +267,20 @@ impl AlignedStudy {
         }
         assert!(!aligned.is_empty(), "a study is aligned over at least one phase");
         Ok(AlignedStudy { key, phases: aligned })
+    }
+
+    /// The study in an orientation, and the way back.
+    pub fn brought_into(self, orientation: Option<Orientation>) -> (AlignedStudy, Back) {
+        let AlignedStudy { key, phases } = self;
+        let study = Study { key, phases: phases.into_iter().collect() };
+        let wanted: Vec<Phase> = study.phases.keys().copied().collect();
+        let (study, stored) = study.brought_into(orientation);
+        let Study { key, mut phases } = study;
+        let phases: Vec<(Phase, Volume<f32>)> =
+            wanted.into_iter().filter_map(|phase| phases.remove_entry(&phase)).collect();
+        let study = AlignedStudy { key, phases };
+        let back = stored.back(study.grid());
+        (study, back)
     }
 
     /// The study's key.

@@ -8,7 +8,6 @@
 
 use hepalert_phases::Seen;
 use hepalert_phases::joint::{Acquisition, RULE, STATES, STRONG, WEAK, weigh};
-use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Digest;
 use super::names::Tag;
@@ -19,95 +18,8 @@ pub mod recon;
 pub mod words;
 
 pub use hepalert_phases::rules::{self, Header, Rule, Ruled};
-pub use recon::{Fitness, Recon};
-
-/// Which rule named a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PhaseSource {
-    /// The site's own patterns.
-    Configured,
-    /// Words of the series description.
-    Description,
-    /// With or without contrast agent.
-    Contrast,
-    /// The order of acquisition.
-    Order,
-    /// There was no other series.
-    OnlySeries,
-    /// The name of a NIfTI file.
-    FileName,
-    /// A person said so on the command line.
-    Given,
-    /// What the images show.
-    Images,
-    /// What the images show, and names agree.
-    NamesAndImages,
-}
-
-impl PhaseSource {
-    /// All sources.
-    pub const ALL: [PhaseSource; 9] = [
-        PhaseSource::Configured,
-        PhaseSource::Description,
-        PhaseSource::Contrast,
-        PhaseSource::Order,
-        PhaseSource::OnlySeries,
-        PhaseSource::FileName,
-        PhaseSource::Given,
-        PhaseSource::Images,
-        PhaseSource::NamesAndImages,
-    ];
-
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            PhaseSource::Configured => "configured",
-            PhaseSource::Description => "description",
-            PhaseSource::Contrast => "contrast",
-            PhaseSource::Order => "order",
-            PhaseSource::OnlySeries => "only_series",
-            PhaseSource::FileName => "file_name",
-            PhaseSource::Given => "given",
-            PhaseSource::Images => "images",
-            PhaseSource::NamesAndImages => "names_and_images",
-        }
-    }
-
-    /// The inverse of [`PhaseSource::as_str`].
-    pub fn from_name(name: &str) -> Option<PhaseSource> {
-        PhaseSource::ALL.into_iter().find(|source| source.as_str() == name)
-    }
-}
-
-/// How sure the rule is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
-    /// Nothing contradicts, and little speaks for it.
-    Low,
-    /// One weak sign.
-    Medium,
-    /// The phase is named.
-    High,
-}
-
-impl Confidence {
-    /// All, least first.
-    pub const ALL: [Confidence; 3] = [Confidence::Low, Confidence::Medium, Confidence::High];
-
-    /// The name in messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Confidence::Low => "low",
-            Confidence::Medium => "medium",
-            Confidence::High => "high",
-        }
-    }
-
-    /// The inverse of [`Confidence::as_str`].
-    pub fn from_name(name: &str) -> Option<Confidence> {
-        Confidence::ALL.into_iter().find(|sure| sure.as_str() == name)
-    }
-}
+pub use hepalert_study::files::{Confidence, PhaseSource};
+pub use hepalert_study::series::{Fitness, Namer, Recon, Scan, Witness};
 
 /// The site's rules, first match wins.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -127,49 +39,6 @@ pub struct Stack {
     pub description: String,
     /// ProtocolName.
     pub protocol: String,
-    /// A contrast agent is named.
-    pub contrast: bool,
-    /// When its first slice was acquired, in ms on the scanner's clock.
-    pub acquired_ms: Option<i64>,
-    /// Different slices.
-    pub slices: usize,
-    /// Along the normal, first to last, in mm.
-    pub coverage_mm: f64,
-    /// How it was made.
-    pub recon: Recon,
-}
-
-/// Who names a phase in a header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Namer {
-    /// A rule of the site, counted from 1.
-    Rule(usize),
-    /// SeriesDescription.
-    SeriesDescription,
-    /// ProtocolName.
-    ProtocolName,
-    /// The region: chest and abdomen in one run.
-    Region,
-}
-
-/// A phase that a header names.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Witness {
-    /// Which phase.
-    #[serde(with = "super::wire::phase")]
-    pub phase: Phase,
-    /// Who says so.
-    pub by: Namer,
-    /// How much more likely it makes the phase.
-    pub weight: f64,
-}
-
-/// What a header says of one series, without its texts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scan {
-    /// The phases that are named.
-    pub named: Vec<Witness>,
     /// A contrast agent is named.
     pub contrast: bool,
     /// When its first slice was acquired, in ms on the scanner's clock.
@@ -257,22 +126,15 @@ fn header(stack: &Stack) -> Header<'_> {
     }
 }
 
-impl Scan {
-    /// What a stack's header says.
-    pub fn of(stack: &Stack, rules: &PhaseRules) -> Scan {
-        Scan {
-            named: witnesses(stack, rules),
-            contrast: stack.contrast,
-            acquired_ms: stack.acquired_ms,
-            slices: stack.slices,
-            coverage_mm: stack.coverage_mm,
-            recon: stack.recon.clone(),
-        }
-    }
-
-    /// Its place among reconstructions.
-    pub fn rank(&self) -> recon::Rank {
-        recon::rank(&self.recon, self.slices, self.coverage_mm)
+/// What a stack's header says.
+pub fn scan(stack: &Stack, rules: &PhaseRules) -> Scan {
+    Scan {
+        named: witnesses(stack, rules),
+        contrast: stack.contrast,
+        acquired_ms: stack.acquired_ms,
+        slices: stack.slices,
+        coverage_mm: stack.coverage_mm,
+        recon: stack.recon.clone(),
     }
 }
 
@@ -324,7 +186,8 @@ fn pick(
     acquisitions: usize,
 ) -> Result<Choice, RejectCode> {
     let p = |at: usize| probabilities[at][phase as usize];
-    let best = (0..scans.len()).filter(|&at| p(at) >= LEAST).max_by_key(|&at| scans[at].rank());
+    let best =
+        (0..scans.len()).filter(|&at| p(at) >= LEAST).max_by_key(|&at| recon::rank(&scans[at]));
     if let Some(at) = best {
         let confidence = match p(at) {
             p if p >= 0.9 => Confidence::High,
@@ -337,7 +200,7 @@ fn pick(
     let silent = images.iter().all(Option::is_none);
     if silent && acquisitions == 1 && most > THERE {
         // Nobody has looked yet, and there is no other.
-        let at = (0..scans.len()).max_by_key(|&at| scans[at].rank()).unwrap_or(0);
+        let at = (0..scans.len()).max_by_key(|&at| recon::rank(&scans[at])).unwrap_or(0);
         let (source, confidence) = (PhaseSource::OnlySeries, Confidence::Low);
         return Ok(Choice { phase, at, source, confidence });
     }
@@ -372,7 +235,7 @@ fn known(
     any_agent: bool,
 ) -> Acquisition {
     let evident = group.iter().filter(|&&at| images[at].is_some_and(Seen::has_evidence));
-    let seen = evident.max_by_key(|&&at| scans[at].rank()).and_then(|&at| images[at]);
+    let seen = evident.max_by_key(|&&at| recon::rank(&scans[at])).and_then(|&at| images[at]);
     let mut named: Vec<(Phase, f64)> = Vec::new();
     for witness in group.iter().flat_map(|&at| &scans[at].named) {
         // Two reconstructions that say the same are one witness.

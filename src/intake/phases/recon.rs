@@ -3,77 +3,33 @@
 //! Owns what kernels and image types mean, and the order among them. Refuses to look at
 //! phases: two series are compared that show the same scan.
 
+use hepalert_study::series::{Fitness, Recon, Scan};
 use hepalert_voxels::volume::dicom::SliceHeader;
-use serde::{Deserialize, Serialize};
 
 use super::words;
 
-/// How fit for reading a liver, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fitness {
-    /// A soft kernel, or nothing said.
-    Soft,
-    /// Mono-energetic: the HU of another tube voltage.
-    MonoEnergetic,
-    /// A kernel for lung or bone.
-    Sharp,
-}
-
-/// What tells two reconstructions of one scan apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recon {
-    /// Kernel and kind.
-    pub fitness: Fitness,
-    /// Neither derived nor secondary by its ImageType.
-    pub original: bool,
-    /// Written anew by an archive.
-    pub archived: bool,
-    /// SliceThickness, in mm.
-    pub thickness_mm: Option<f64>,
-    /// SeriesNumber.
-    pub series_number: Option<i64>,
-    /// AcquisitionNumber.
-    pub acquisition_number: Option<i64>,
-}
-
-impl Default for Recon {
-    fn default() -> Recon {
-        Recon {
-            fitness: Fitness::Soft,
-            original: true,
-            archived: false,
-            thickness_mm: None,
-            series_number: None,
-            acquisition_number: None,
-        }
-    }
-}
-
-impl Recon {
-    /// Reads a header.
-    pub fn of(header: &SliceHeader) -> Recon {
-        let kinds = image_words(header);
-        let says = |list: &[&str]| kinds.iter().any(|word| list.contains(&word.as_str()));
-        let text = header.series_description.as_deref().unwrap_or_default();
-        let sharp = header.convolution_kernel.as_deref().is_some_and(is_sharp);
-        let mono = says(&["MONO", "MONOENERGETIC", "MONOE", "KEV", "VMI"])
-            || kinds.iter().any(|word| word.ends_with("KEV"));
-        let fitness = if sharp || words::unsuited(text) && !mono {
-            Fitness::Sharp
-        } else if mono {
-            Fitness::MonoEnergetic
-        } else {
-            Fitness::Soft
-        };
-        Recon {
-            fitness,
-            original: !says(&["DERIVED", "SECONDARY"]),
-            archived: says(&["RESAMPLED", "AVERAGE", "AVERAGED", "THICK", "COMPRESSED"]),
-            thickness_mm: header.slice_thickness_mm,
-            series_number: header.series_number,
-            acquisition_number: header.acquisition_number,
-        }
+/// Reads a header.
+pub fn of(header: &SliceHeader) -> Recon {
+    let kinds = image_words(header);
+    let says = |list: &[&str]| kinds.iter().any(|word| list.contains(&word.as_str()));
+    let text = header.series_description.as_deref().unwrap_or_default();
+    let sharp = header.convolution_kernel.as_deref().is_some_and(is_sharp);
+    let mono = says(&["MONO", "MONOENERGETIC", "MONOE", "KEV", "VMI"])
+        || kinds.iter().any(|word| word.ends_with("KEV"));
+    let fitness = if sharp || words::unsuited(text) && !mono {
+        Fitness::Sharp
+    } else if mono {
+        Fitness::MonoEnergetic
+    } else {
+        Fitness::Soft
+    };
+    Recon {
+        fitness,
+        original: !says(&["DERIVED", "SECONDARY"]),
+        archived: says(&["RESAMPLED", "AVERAGE", "AVERAGED", "THICK", "COMPRESSED"]),
+        thickness_mm: header.slice_thickness_mm,
+        series_number: header.series_number,
+        acquisition_number: header.acquisition_number,
     }
 }
 
@@ -156,7 +112,9 @@ pub struct Rank {
 }
 
 /// The rank of a reconstruction.
-pub fn rank(recon: &Recon, slices: usize, coverage_mm: f64) -> Rank {
+pub fn rank(scan: &Scan) -> Rank {
+    let Scan { recon, slices, coverage_mm, .. } = scan;
+    let (slices, coverage_mm) = (*slices, *coverage_mm);
     let step = if slices > 1 { coverage_mm / (slices - 1) as f64 } else { 0.0 };
     let thick = recon.thickness_mm.unwrap_or(step).max(step);
     Rank {
@@ -207,6 +165,10 @@ mod tests {
 
     #[test]
     fn the_soft_whole_original_of_usual_thickness_is_read() {
+        let rank = |recon: &Recon, slices, coverage_mm| {
+            let (named, recon) = (Vec::new(), recon.clone());
+            rank(&Scan { named, contrast: true, acquired_ms: None, slices, coverage_mm, recon })
+        };
         let soft = Recon::default();
         let sharp = Recon { fitness: Fitness::Sharp, ..soft.clone() };
         assert!(rank(&soft, 40, 200.0) > rank(&sharp, 200, 200.0));

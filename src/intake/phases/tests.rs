@@ -50,7 +50,7 @@ fn told(stacks: &[Stack], images: &[Option<Seen>], expected: &[Phase]) -> String
         Ok(at) => at,
         Err(code) => return format!("{code}\n"),
     };
-    let scans: Vec<Scan> = at.iter().map(|&at| Scan::of(&stacks[at], &rules)).collect();
+    let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], &rules)).collect();
     let images: Vec<Option<&Seen>> =
         at.iter().map(|&at| images.get(at).and_then(Option::as_ref)).collect();
     match choose(&scans, &images, expected).choices {
@@ -88,7 +88,7 @@ fn the_site_has_the_first_word() {
     let rule =
         Rule::new(Ruled::Phase(Phase::Dp), &[(rules::Field::SeriesDescription, "Protokoll 7")]);
     let rules = PhaseRules { rules: vec![rule.unwrap()] };
-    let scan = Scan::of(&stack("x PROTOKOLL 7 arterial", true, "1", 40), &rules);
+    let scan = scan(&stack("x PROTOKOLL 7 arterial", true, "1", 40), &rules);
     assert_eq!(scan.named, [Witness { phase: Phase::Dp, by: Namer::Rule(1), weight: RULE }]);
     let never = Rule::new(Ruled::Never, &[(rules::Field::SeriesDescription, "perfusion")]).unwrap();
     let rules = PhaseRules { rules: vec![never] };

@@ -24,7 +24,7 @@ pub use folds::MeanOfFolds;
 pub use lesion::{Candidate, Carried};
 pub use prepared::{PrepareError, Prepared, Sampling};
 pub use region::{LIVER_CLASS, LiverRegion};
-pub use seed::{Seed, patch_generator, study_seed};
+pub use seed::{Seed, content, patch_generator, study_seed};
 pub use shuffle::{Patch, Scheme, draw};
 pub use stage::{Cache, reclassify};
 
@@ -84,7 +84,8 @@ impl Default for Params {
 }
 
 /// Why a lesion was kept or discarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Why {
     /// Kept: its score reached the threshold.
     Kept,
@@ -98,13 +99,8 @@ pub enum Why {
 
 impl Why {
     /// The name used in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Why::Kept => "kept",
-            Why::Bypassed => "bypassed",
-            Why::TooSmall => "too_small",
-            Why::LowScore => "low_score",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// True for the two ways to stay.

@@ -15,7 +15,7 @@ use hepalert_voxels::image::resample::{
     nearest_taps, new_shape, resize_cubic, resize_nearest, should_separate_z,
 };
 use hepalert_voxels::image::window::PlaneWindow;
-use hepalert_voxels::volume::{Grid, LabelMap, MAX_VOXELS};
+use hepalert_voxels::volume::{Grid, LabelMap, MAX_VOXELS, Orientation};
 
 /// Liver this far from lesions and from the edge of the region serves as cover for removed
 /// lesions: nearer, masks that are a voxel or two off let in rims of other tissue.
@@ -30,6 +30,9 @@ pub struct Sampling {
     pub patch: [usize; 3],
     /// How each phase is normalised, in channel order.
     pub channels: Vec<Normalisation>,
+    /// The orientation that study and labels are to be brought into; as they are stored if
+    /// the engine does not say.
+    pub orientation: Option<Orientation>,
 }
 
 impl Sampling {
@@ -53,6 +56,7 @@ impl Sampling {
             spacing_mm: plan.spacing_mm,
             patch: plan.patch,
             channels: plan.normalisation.clone(),
+            orientation: plan.reader.orientation(),
         })
     }
 }

@@ -1,28 +1,58 @@
 //! Where chance comes from: every patch has its own generator, named by what it is.
 //!
-//! A patch's generator depends on the study, the engine, the configured seed, the lesion's
+//! A patch's generator depends on the image, the engine, the configured seed, the lesion's
 //! own voxels, the scheme and the number of the patch, and on nothing else: not on the
 //! order of lesions, the batch size, or whether the lesion was found at the low or the high
 //! gain. So a second run is bit-identical, and equal masks give equal patches.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::shuffle::Scheme;
+use hepalert_study::study::AlignedStudy;
 
 /// The seed of a whole run, from [`study_seed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(pub [u8; 32]);
 
-/// Mixes what a run's chance may depend on: which study, which engine (its fingerprint)
-/// and the configured seed.
-pub fn study_seed(study: &str, engine: &str, configured: u64) -> Seed {
-    let mut hash = Sha256::new_with_prefix(b"hepalert shuffle seed 1");
-    for text in [study, engine] {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
+/// What is in the images of a study: the shape and every voxel in whole Hounsfield units,
+/// phase by phase. The same for the same voxels under any study UID, file format, header
+/// rounding or site key; bring the study into the engine's orientation first.
+pub fn content(study: &AlignedStudy) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(b"hepalert content 1");
+    for (phase, volume) in study.phases() {
+        hash.update(phase.code());
+        for side in volume.grid().shape() {
+            hash.update((side as u64).to_le_bytes());
+        }
+        let slices: Vec<[u8; 32]> =
+            volume.voxels().outer_iter().into_par_iter().map(slice_content).collect();
+        slices.iter().for_each(|slice| hash.update(slice));
     }
+    hash.finalize().into()
+}
+
+fn slice_content(slice: ndarray::ArrayView2<'_, f32>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut bytes = Vec::with_capacity(2 * slice.ncols());
+    for row in slice.outer_iter() {
+        bytes.clear();
+        // Beyond sixteen bits a value is no Hounsfield unit: held to their ends.
+        bytes.extend(row.iter().flat_map(|value| (value.round() as i16).to_le_bytes()));
+        hash.update(&bytes);
+    }
+    hash.finalize().into()
+}
+
+/// Mixes what a run's chance may depend on: what is in the images ([`content`]), which engine
+/// (its fingerprint) and the configured seed.
+pub fn study_seed(content: [u8; 32], engine: &str, configured: u64) -> Seed {
+    let mut hash = Sha256::new_with_prefix(b"hepalert shuffle seed 2");
+    hash.update(content);
+    hash.update((engine.len() as u64).to_le_bytes());
+    hash.update(engine);
     hash.update(configured.to_le_bytes());
     Seed(hash.finalize().into())
 }
@@ -46,10 +76,10 @@ mod tests {
     #[test]
     fn every_ingredient_changes_the_seed() {
         let seeds = [
-            study_seed("a", "b", 1),
-            study_seed("a", "b", 2),
-            study_seed("ab", "", 1),
-            study_seed("b", "a", 1),
+            study_seed([1; 32], "b", 1),
+            study_seed([1; 32], "b", 2),
+            study_seed([1; 32], "c", 1),
+            study_seed([2; 32], "b", 1),
         ];
         for (i, a) in seeds.iter().enumerate() {
             assert!(seeds[i + 1..].iter().all(|b| a != b));

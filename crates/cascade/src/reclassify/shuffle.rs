@@ -8,6 +8,7 @@
 use ndarray::{Array3, Array4, Axis, s};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::lesion::Carried;
 use super::prepared::Prepared;
@@ -25,40 +26,41 @@ const FIT: f64 = 0.95;
 const COVER_ROUNDS: usize = 4;
 
 /// How a patch came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum Scheme {
     /// The lesion where it is.
+    #[strum(serialize = "op")]
     OriginalPositive,
     /// Liver without any lesion.
+    #[strum(serialize = "on")]
     OriginalNegative,
     /// The lesion carried to liver without lesions.
+    #[strum(serialize = "sp")]
     ShuffledPositive,
     /// The lesion's place covered with healthy liver.
+    #[strum(serialize = "sn")]
     ShuffledNegative,
 }
 
 impl Scheme {
     /// All four, in the order of the paper.
-    pub const ALL: [Scheme; 4] = [
-        Scheme::OriginalPositive,
-        Scheme::OriginalNegative,
-        Scheme::ShuffledPositive,
-        Scheme::ShuffledNegative,
-    ];
+    pub const ALL: [Scheme; 4] = hepalert_study::all(Scheme::VARIANTS);
 
-    /// The two-letter code of files and the command line.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Scheme::OriginalPositive => "op",
-            Scheme::OriginalNegative => "on",
-            Scheme::ShuffledPositive => "sp",
-            Scheme::ShuffledNegative => "sn",
-        }
-    }
-
-    /// The inverse of [`Scheme::code`].
-    pub fn from_code(code: &str) -> Option<Scheme> {
-        Scheme::ALL.into_iter().find(|scheme| scheme.code() == code)
+    /// The two-letter code of files and the command line; reading it back is `parse`.
+    pub fn code(self) -> &'static str {
+        self.into()
     }
 }
 

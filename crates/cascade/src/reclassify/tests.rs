@@ -80,6 +80,7 @@ impl Case {
             spacing_mm: self.spacing_mm,
             patch: self.patch,
             channels: vec![Normalisation::None; 2],
+            orientation: None,
         };
         let labels: LabelMap = Volume::new(grid, self.labels.clone());
         (study, labels, sampling)
@@ -136,7 +137,7 @@ impl Engine for Fake {
 }
 
 fn seed() -> Seed {
-    study_seed("study", "engine", 1)
+    study_seed([7; 32], "engine", 1)
 }
 
 fn judge(

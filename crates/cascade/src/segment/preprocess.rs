@@ -68,7 +68,8 @@ impl Geometry {
 
     fn of(study: &AlignedStudy, network: &NetworkPlan) -> Geometry {
         let grid = Arc::clone(study.grid());
-        let read = if network.reader.reorients() { Axes::ras(&grid) } else { Axes::STORED };
+        let turned = network.reader.orientation().map(|wanted| Axes::to(wanted, &grid));
+        let read = turned.unwrap_or(Axes::STORED);
         let axes = read.permuted(network.transpose_forward);
         let bounds = nonzero_box(study);
         let crop = std::array::from_fn(|axis| {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Take};
 use std::path::{Component, Path};
 
+use hepalert_study::digest::hex;
 use sha2::{Digest, Sha256};
 
 use crate::EngineError;
@@ -136,9 +137,5 @@ pub(super) fn read_manifest(dir: &Path) -> Result<Vec<u8>, EngineError> {
 
 /// SHA-256 in lower-case hex.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hepalert_study::digest::Digest::of(bytes).hex()
 }

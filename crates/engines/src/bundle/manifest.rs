@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::EngineError;
 use hepalert_study::study::{Phase, Setting};
+use hepalert_voxels::volume::Orientation;
 
 use super::network::{Network, ensure};
 use super::plan::{Fusion, GainPair, NetworkPlan};
@@ -11,8 +12,9 @@ use super::terms::Terms;
 use super::{MANIFEST, Role};
 
 /// The newest manifest format this program reads. Version 2 added what an imported nnU-Net
-/// may need: readers, regions, postprocessing, golden logits per fold.
-const FORMAT_VERSION: u64 = 2;
+/// may need: readers, regions, postprocessing, golden logits per fold. Version 3 added the
+/// orientation that the networks were trained in.
+const FORMAT_VERSION: u64 = 3;
 
 /// A checked manifest in plain types.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ struct Manifest {
     #[serde(default)]
     lesion_gain: Gains,
     networks: Networks,
+    // Format version 3.
+    orientation: Option<String>,
     #[serde(default)]
     update: Terms,
     #[serde(default)]
@@ -101,6 +105,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
 /// A program that knows only version 1 would pass over newer fields in silence, so they must
 /// come with the newer number.
 fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
+    if manifest.orientation.is_some() && header.format_version < 3 {
+        return Err("orientation needs format_version 3; write the bundle again".to_owned());
+    }
     let Networks { segment, reclassify, phases } = &manifest.networks;
     let networks = [segment, reclassify, phases].into_iter().flatten();
     let newer = networks.filter_map(Network::newer_field).next();
@@ -123,6 +130,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         FusionName::Logits => Fusion::Logits,
         FusionName::Probabilities => Fusion::Probabilities,
     };
+    let orientation = manifest.orientation.as_deref().map(orientation).transpose()?;
     let Networks { segment, reclassify, phases } = manifest.networks;
     let networks = match (segment, reclassify, phases) {
         (Some(segment), None, None) => vec![(Role::Segment, segment)],
@@ -139,7 +147,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
     let networks = networks
         .into_iter()
         .map(|(role, network)| {
-            let plan = network.check(role, cascade, fusion, setting);
+            let plan = network.check(role, cascade, fusion, setting, orientation);
             plan.map(|plan| (role, plan))
                 .map_err(|reason| format!("networks.{}: {reason}", role.name()))
         })
@@ -170,6 +178,12 @@ fn setting_of(phases: &[String]) -> Result<Setting, String> {
     known
         .and_then(|phases| Setting::of_phases(&phases))
         .ok_or_else(|| format!("phases {phases:?} are not one of [nc], [vp] or [nc, ap, vp, dp]"))
+}
+
+fn orientation(name: &str) -> Result<Orientation, String> {
+    Orientation::from_name(name).ok_or_else(|| {
+        format!("orientation `{name}`: three letters, towards which side x, y and z run, like LPS")
+    })
 }
 
 fn check_gains(gains: &Gains) -> Result<GainPair, String> {

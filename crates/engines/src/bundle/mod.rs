@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 
 use hepalert_study::study::{Phase, Setting};
 
@@ -34,7 +35,9 @@ pub use plan::{
 pub const MANIFEST: &str = "manifest.json";
 
 /// Which network of the cascade.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// The first stage: every voxel to one of the classes.
     Segment,
@@ -49,12 +52,8 @@ impl Role {
     pub const ALL: [Role; 3] = [Role::Segment, Role::Reclassify, Role::Phases];
 
     /// The name in a manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Role::Segment => "segment",
-            Role::Reclassify => "reclassify",
-            Role::Phases => "phases",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The numbers this network is computed in where `asked` is asked for. The third stage

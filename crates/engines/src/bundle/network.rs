@@ -5,6 +5,7 @@ use serde::Deserialize;
 use hepalert_study::anatomy;
 use hepalert_study::study::Setting;
 use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::Orientation;
 
 use super::plan::{Decision, Fusion, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums};
 use super::{BundleFile, Role};
@@ -134,6 +135,7 @@ impl Network {
         cascade: bool,
         fusion: Fusion,
         setting: Setting,
+        orientation: Option<Orientation>,
     ) -> Result<NetworkPlan, String> {
         check_shapes(&self, role, setting)?;
         check_axes(&self)?;
@@ -145,7 +147,7 @@ impl Network {
         let plan = NetworkPlan {
             golden: golden(&self.golden, files.len())?,
             files,
-            reader: reader(self.reader.as_deref())?,
+            reader: reader(self.reader.as_deref(), orientation)?,
             classes: self.classes,
             channels: self.channels,
             patch: self.patch,
@@ -248,7 +250,7 @@ fn check_cascade(role: Role, cascade: bool, plan: &NetworkPlan) -> Result<(), St
     if role == Role::Segment {
         return Ok(());
     }
-    ensure(!plan.reader.reorients(), || {
+    ensure(plan.reader != Reader::NibabelWithReorient, || {
         format!("reader {} is for the first stage only", plan.reader.name())
     })?;
     ensure(!plan.normalisation.iter().any(|scheme| scheme.wants_mask()), || {
@@ -268,8 +270,15 @@ fn golden(golden: &GoldenFiles, folds: usize) -> Result<Golden, String> {
     })
 }
 
-fn reader(name: Option<&str>) -> Result<Reader, String> {
-    let Some(name) = name else { return Ok(Reader::SimpleItk) };
+fn reader(name: Option<&str>, orientation: Option<Orientation>) -> Result<Reader, String> {
+    let name = match (name, orientation) {
+        (None, None) => return Ok(Reader::SimpleItk),
+        (None, Some(stated)) => return Ok(Reader::Stated(stated)),
+        (Some(name), None) => name,
+        (Some(name), Some(stated)) => {
+            return Err(format!("reader `{name}` beside orientation {stated}: leave one away"));
+        }
+    };
     Reader::ALL.into_iter().find(|reader| reader.name() == name).ok_or_else(|| {
         let known = Reader::ALL.map(Reader::name).join(", ");
         format!("reader `{name}` is not known; known are {known}")

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use hepalert_study::digest::hex;
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 
@@ -254,7 +255,7 @@ impl<R: Read> Package<R> {
                 hash.update(piece);
                 sink.write_all(piece).map_err(PackageError::Unreadable)
             })?;
-            if files::hex(&hash.finalize()) != file.sha256() {
+            if hex(&hash.finalize()) != file.sha256() {
                 return Err(altered());
             }
             sink.done().map_err(PackageError::Unreadable)?;

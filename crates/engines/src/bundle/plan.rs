@@ -2,6 +2,7 @@
 
 use crate::EngineSpec;
 use hepalert_voxels::image::normalise::Normalisation;
+use hepalert_voxels::volume::Orientation;
 
 use super::BundleFile;
 
@@ -100,9 +101,12 @@ pub enum Resampling {
     Torch,
 }
 
-/// nnU-Net's readers of NIfTI (`image_reader_writer`).
+/// Along which axes a network sees an image: as its manifest states, or as nnU-Net's readers
+/// of NIfTI (`image_reader_writer`) give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
+    /// In the orientation it was trained in, whatever order the voxels are stored in.
+    Stated(Orientation),
     /// Voxels in the order in which they are stored; orientation is not looked at.
     SimpleItk,
     /// The same order, read by another library.
@@ -113,21 +117,27 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// All of them.
+    /// Those of nnU-Net.
     pub const ALL: [Reader; 3] = [Reader::SimpleItk, Reader::Nibabel, Reader::NibabelWithReorient];
 
     /// nnU-Net's name of it.
     pub const fn name(self) -> &'static str {
         match self {
+            Reader::Stated(_) => "stated",
             Reader::SimpleItk => "SimpleITKIO",
             Reader::Nibabel => "NibabelIO",
             Reader::NibabelWithReorient => "NibabelIOWithReorient",
         }
     }
 
-    /// Whether axes are brought to the patient's before the network sees them.
-    pub const fn reorients(self) -> bool {
-        matches!(self, Reader::NibabelWithReorient)
+    /// The orientation an image is brought into before the network sees it; `None` for
+    /// readers that take voxels in the order in which they are stored.
+    pub const fn orientation(self) -> Option<Orientation> {
+        match self {
+            Reader::Stated(orientation) => Some(orientation),
+            Reader::NibabelWithReorient => Some(Orientation::RAS),
+            Reader::SimpleItk | Reader::Nibabel => None,
+        }
     }
 }
 

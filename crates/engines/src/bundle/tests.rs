@@ -61,7 +61,7 @@ fn a_sound_bundle_opens() {
 
 #[test]
 fn a_newer_format_is_refused_by_a_sentence() {
-    let said = refusal(|m| m["format_version"] = json!(3));
+    let said = refusal(|m| m["format_version"] = json!(4));
     assert!(said.contains("update hepalert"), "{said}");
     let said = refusal(|m| m["format"] = json!("something"));
     assert!(said.contains("hepalert-engine"), "{said}");
@@ -186,6 +186,30 @@ fn what_older_programs_would_pass_over_needs_the_newer_version() {
     let masked = json!({"scheme": "zscore", "masked": true});
     let said = refusal(|m| m["networks"]["segment"]["normalisation"][1] = masked);
     assert!(said.contains("format_version 2"), "{said}");
+}
+
+#[test]
+fn a_stated_orientation_needs_the_newest_version_and_stands_alone() {
+    let stated = |version: u64, name: &'static str| {
+        move |m: &mut Value| {
+            m["format_version"] = json!(version);
+            m["orientation"] = json!(name);
+        }
+    };
+    let opened = Bundle::open(bundle(stated(3, "LPS")).path()).unwrap();
+    let reader = opened.plan(Role::Segment).unwrap().reader;
+    assert_eq!(reader, Reader::Stated(hepalert_voxels::volume::Orientation::LPS));
+    let silent = Bundle::open(bundle(|_| {}).path()).unwrap();
+    assert_eq!(silent.plan(Role::Segment).unwrap().reader.orientation(), None);
+    let said = refusal(stated(2, "LPS"));
+    assert!(said.contains("orientation needs format_version 3"), "{said}");
+    let said = refusal(stated(3, "LPX"));
+    assert!(said.contains("LPX") && said.contains("like LPS"), "{said}");
+    let said = refusal(|m| {
+        second("reader", json!("NibabelIO"))(m);
+        stated(3, "LPS")(m);
+    });
+    assert!(said.contains("NibabelIO") && said.contains("leave one away"), "{said}");
 }
 
 #[test]

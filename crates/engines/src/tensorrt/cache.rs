@@ -9,8 +9,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 /// The first line of a file, and its format's version.
 const MAGIC: &str = "hepalert-plan 1";
 /// ONNX ends at 2 GiB and a plan holds the same weights; kernels take some more.
@@ -187,7 +185,7 @@ fn content(mut file: File, key: &Key, most: u64) -> io::Result<Vec<u8>> {
 
 /// In lower-case hex.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hepalert_study::digest::Digest::of(bytes).hex()
 }
 
 #[cfg(test)]

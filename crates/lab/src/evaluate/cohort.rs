@@ -17,8 +17,8 @@ use super::case::CaseResult;
 use super::sweep::{SweepPoint, sweep};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
-use hepalert_cascade::verdict::PatientClass;
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::outcome::{PatientClass, View};
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -297,24 +297,15 @@ struct Report {
 struct ReportLesion {
     id: u32,
     /// The type after reclassification.
-    class: String,
+    class: Lesion,
     view: View,
-}
-
-/// In which view a lesion is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum View {
-    Common,
-    Base,
-    High,
 }
 
 /// The patient's class in both views.
 #[derive(Debug, Deserialize)]
 struct ReportClasses {
-    base: String,
-    high: String,
+    base: PatientClass,
+    high: PatientClass,
 }
 
 #[derive(Debug, Deserialize)]
@@ -356,16 +347,10 @@ impl Analysis {
         let refused = |reason| CohortError::Report { path: path.clone(), reason };
         let report: Report =
             serde_json::from_slice(&bytes(&path)?).map_err(|error| refused(error.to_string()))?;
-        let class = |name: &str| {
-            PatientClass::from_name(name)
-                .ok_or_else(|| refused(format!("{name} is no patient class")))
-        };
-        let [base, high] = [class(&report.patient_class.base)?, class(&report.patient_class.high)?];
+        let ReportClasses { base, high } = report.patient_class;
         let mut lesions = BTreeMap::new();
         for lesion in report.lesions {
-            let kind = Lesion::from_name(&lesion.class)
-                .ok_or_else(|| refused(format!("{} is no lesion type", lesion.class)))?;
-            lesions.insert(lesion.id, (kind, lesion));
+            lesions.insert(lesion.id, (lesion.class, lesion));
         }
         let instances = beside.reals(&folder.join("lesions.nii.gz"))?;
         let gain_high = report.pipeline.and_then(|pipeline| pipeline.lesion_gain);

@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 pub mod case;
 pub mod cohort;
 pub mod markdown;
@@ -19,15 +21,31 @@ pub mod sweep;
 pub mod tables;
 
 /// Which lesions of a case are held against the truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Variant {
     /// The network's own label map.
     Base,
     /// After reclassification on original patches only.
+    #[strum(serialize = "base+recls-no-shuffle")]
     BaseReclsNoShuffle,
     /// After reclassification.
+    #[strum(serialize = "base+recls")]
     BaseRecls,
     /// The high-sensitivity label map after reclassification.
+    #[strum(serialize = "high+recls")]
     HighRecls,
     /// The last two together: decided where they agree.
     Joint,
@@ -35,28 +53,11 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of the tables.
-    pub const ALL: [Variant; 5] = [
-        Variant::Base,
-        Variant::BaseReclsNoShuffle,
-        Variant::BaseRecls,
-        Variant::HighRecls,
-        Variant::Joint,
-    ];
+    pub const ALL: [Variant; 5] = hepalert_study::all(Variant::VARIANTS);
 
-    /// The name used on the command line and in tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Variant::Base => "base",
-            Variant::BaseReclsNoShuffle => "base+recls-no-shuffle",
-            Variant::BaseRecls => "base+recls",
-            Variant::HighRecls => "high+recls",
-            Variant::Joint => "joint",
-        }
-    }
-
-    /// The inverse of [`Variant::name`].
-    pub fn from_name(name: &str) -> Option<Variant> {
-        Variant::ALL.into_iter().find(|variant| variant.name() == name)
+    /// The name used on the command line and in tables; reading it back is `parse`.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -309,10 +309,7 @@ fn uncertain_by_alert(joint: &[(PatientClass, Verdict)]) -> Rate {
 }
 
 fn joint_table(joint: &[(PatientClass, Verdict)]) -> JointTable {
-    let place = |class: PatientClass| match class {
-        PatientClass::Lesion(kind) => usize::from(kind.label()) - 1,
-        PatientClass::Normal => 6,
-    };
+    let place = |class: PatientClass| class as usize;
     let (mut base_by_high, mut by_truth) = ([[0; 7]; 7], [[0; 3]; 7]);
     for (truth, verdict) in joint {
         base_by_high[place(verdict.base())][place(verdict.high())] += 1;
@@ -337,9 +334,9 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    const HCC: PatientClass = PatientClass::Lesion(Lesion::Hcc);
-    const ICC: PatientClass = PatientClass::Lesion(Lesion::Icc);
-    const CYST: PatientClass = PatientClass::Lesion(Lesion::Cyst);
+    const HCC: PatientClass = PatientClass::Hcc;
+    const ICC: PatientClass = PatientClass::Icc;
+    const CYST: PatientClass = PatientClass::Cyst;
     const NORMAL: PatientClass = PatientClass::Normal;
 
     fn case(truth: PatientClass, base: PatientClass, high: PatientClass) -> CaseResult {

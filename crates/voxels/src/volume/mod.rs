@@ -13,7 +13,7 @@ mod axes;
 pub mod dicom;
 pub mod nifti;
 
-pub use axes::Axes;
+pub use axes::{Axes, Orientation};
 
 /// More voxels than this are refused before anything is allocated: 512 x 512 x 4096, four
 /// times the longest whole-body CT in thin slices.

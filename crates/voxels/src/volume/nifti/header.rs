@@ -64,6 +64,7 @@ impl Datatype {
 /// A checked header: where the voxels are, in the file and in the patient.
 pub(super) struct Layout {
     pub(super) grid: Grid,
+    pub(super) side_uncertain: bool,
     pub(super) datatype: Datatype,
     pub(super) big_endian: bool,
     /// First byte of the voxels.
@@ -81,6 +82,7 @@ impl Layout {
             .ok_or(NiftiError::UnsupportedDatatype(fields.datatype))?;
         Ok(Layout {
             grid: placement::grid(shape, &fields.orientation)?,
+            side_uncertain: placement::is_side_uncertain(&fields.orientation),
             datatype,
             big_endian,
             offset: offset(fields.vox_offset, least)?,

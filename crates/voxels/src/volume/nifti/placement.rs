@@ -2,7 +2,8 @@
 //!
 //! The rule is nibabel's: the sform if its code is positive, else the qform, else voxels
 //! centred on the origin with x running to the left. Spacing is |pixdim|, as nnU-Net reads
-//! it. Refuses axes that are not at right angles and spacings that contradict each other.
+//! it. Refuses axes that are not at right angles and spacings that contradict each other;
+//! says when left and right rest on a guess.
 
 use super::NiftiError;
 use crate::volume::Grid;
@@ -55,6 +56,29 @@ pub(super) fn grid(shape: [usize; 3], header: &Orientation) -> Result<Grid, Nift
     check(&affine, spacing_mm)?;
     let [x, y, z] = spacing_mm;
     Ok(Grid::new(shape, [z, y, x], affine))
+}
+
+/// An axis that points further than this from where the other of the two transforms has it:
+/// 60 degrees are no correction of the patient's position.
+const LEAST_AGREEMENT: f64 = 0.5;
+
+/// True when the header leaves open which side is the patient's left: neither transform is
+/// set, so that the usual order is a guess, or both are and turn the axes another way.
+pub(super) fn is_side_uncertain(header: &Orientation) -> bool {
+    match (header.sform_code > 0, header.qform_code > 0) {
+        (false, false) => true,
+        (true, true) => {
+            // Directions alone: spacing and units are checked elsewhere.
+            let Ok(other) = qform(header, [1.0; 3], 1.0) else { return true };
+            let agrees = |axis: usize| {
+                let [p, q] = [&header.srow, &other].map(|rows| rows.map(|row| row[axis]));
+                let dot = |p: [f64; 3], q: [f64; 3]| p[0] * q[0] + p[1] * q[1] + p[2] * q[2];
+                dot(p, q) >= LEAST_AGREEMENT * (dot(p, p) * dot(q, q)).sqrt()
+            };
+            !(0..3).all(agrees)
+        }
+        (true, false) | (false, true) => false,
+    }
 }
 
 /// The rotation of a unit quaternion `a + bi + cj + dk`, scaled by the spacings (x, y, z);

@@ -26,6 +26,8 @@ const MAX_PADDING_BYTES: usize = 64 << 10;
 pub struct Facts {
     /// Where the voxels lie.
     pub grid: Grid,
+    /// The header leaves open which side is the patient's left; `grid` is the likelier one.
+    pub side_uncertain: bool,
     /// How they are stored.
     pub datatype: Datatype,
     /// Bytes of header and voxels once inflated.
@@ -44,7 +46,8 @@ pub fn peek(prefix: &[u8]) -> Result<Facts, NiftiError> {
     let gzipped = matches!(source, Source::Gzip(_));
     let (layout, ..) = read_header(&mut source)?;
     let unpacked_bytes = layout.file_bytes();
-    Ok(Facts { grid: layout.grid, datatype: layout.datatype, unpacked_bytes, gzipped })
+    let Layout { grid, side_uncertain, datatype, .. } = layout;
+    Ok(Facts { grid, side_uncertain, datatype, unpacked_bytes, gzipped })
 }
 
 /// The volume in a NIfTI file, scaled by its slope and intercept where they are set.

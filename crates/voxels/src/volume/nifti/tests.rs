@@ -195,6 +195,23 @@ fn headers_that_are_no_volume_are_refused_by_name() {
 }
 
 #[test]
+fn a_header_that_leaves_the_side_open_says_so() {
+    // Half a turn about z: the qform of x to the left and y to the back.
+    const TURNED: [f64; 6] = [0.0, 0.0, 1.0, 10.0, 20.0, 30.0];
+    let uncertain = |change: fn(&mut File)| peek(&File::with(change)).unwrap().side_uncertain;
+    assert!(!uncertain(|_| {}), "one transform, and it is set");
+    assert!(!uncertain(|f| (f.codes, f.quatern) = ([1, 0], TURNED)));
+    assert!(!uncertain(|f| (f.codes, f.quatern) = ([1, 1], TURNED)), "both agree");
+    assert!(uncertain(|f| f.codes = [0, 0]), "no code: the usual order is a guess");
+    assert!(uncertain(|f| f.codes = [1, 1]), "half a turn apart");
+    let mirrored = |f: &mut File| {
+        (f.codes, f.quatern) = ([2, 1], TURNED);
+        f.srow[0][0] = 0.5;
+    };
+    assert!(uncertain(mirrored), "left and right exchanged");
+}
+
+#[test]
 fn nifti_2_is_refused_by_the_same_names() {
     let refused = |change: fn(&mut File)| {
         code(&File::with(|file| {

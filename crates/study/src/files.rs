@@ -1,0 +1,203 @@
+//! A study as files: which files are which phase, how that was found, how they are read.
+//!
+//! Owns [`StudyFiles`], which travels from intake through the store to the inference process,
+//! and its JSON. Refuses to carry a UID or free text in clear.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
+
+use crate::digest::Digest;
+use crate::series::Candidate;
+use crate::study::{Phase, StudyKey};
+
+/// Which rule named a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum PhaseSource {
+    /// The site's own patterns.
+    Configured,
+    /// Words of the series description.
+    Description,
+    /// With or without contrast agent.
+    Contrast,
+    /// The order of acquisition.
+    Order,
+    /// There was no other series.
+    OnlySeries,
+    /// The name of a NIfTI file.
+    FileName,
+    /// A person said so on the command line.
+    Given,
+    /// What the images show.
+    Images,
+    /// What the images show, and names agree.
+    NamesAndImages,
+}
+
+impl PhaseSource {
+    /// The name in messages.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// How sure the rule is.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Confidence {
+    /// Nothing contradicts, and little speaks for it.
+    Low,
+    /// One weak sign.
+    Medium,
+    /// The phase is named.
+    High,
+}
+
+impl Confidence {
+    /// The name in messages.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A study that is whole: the files of each phase, ready to load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudyFiles {
+    /// Who this is, without saying who.
+    pub key: StudyKey,
+    /// 1, and one more each time further files change a study that was complete.
+    pub revision: u32,
+    /// Of the files below: equal input, equal fingerprint, wherever the files lie.
+    pub fingerprint: Digest,
+    /// In channel order, as far as headers say: empty where only images can tell.
+    pub phases: Vec<PhaseFiles>,
+    /// Every series that may be a phase; what its images show decides. None for NIfTI.
+    #[serde(default)]
+    pub candidates: Vec<Candidate>,
+    /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
+    pub acquired: Option<String>,
+    /// Files of the study that are no part of a phase: scouts, reports, other series.
+    pub set_aside: usize,
+}
+
+impl StudyFiles {
+    /// All files of all phases, and of series that may be one.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let candidates = self.candidates.iter().map(|candidate| &candidate.files);
+        let phases = self.phases.iter().filter(|_| self.candidates.is_empty());
+        candidates.chain(phases).flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
+    }
+}
+
+/// The files of one phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseFiles {
+    /// Which phase.
+    pub phase: Phase,
+    /// Which rule said so.
+    pub source: PhaseSource,
+    /// How sure the rule is.
+    pub confidence: Confidence,
+    /// How to read the files.
+    pub format: Format,
+    /// One NIfTI file or the slices, in no particular order of space.
+    #[serde(with = "paths")]
+    pub files: Vec<PathBuf>,
+}
+
+/// How the files of a phase are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One file per slice.
+    Dicom,
+    /// One file.
+    Nifti,
+}
+
+/// Paths as text; what is not UTF-8 as `bytes:` and hex, so that no path is lost.
+mod paths {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// What a path that is not UTF-8 begins with.
+    const BYTES: &str = "bytes:";
+
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(paths.iter().map(|path| text_of(path)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
+        let texts = Vec::<String>::deserialize(d)?;
+        let paths: Option<Vec<PathBuf>> = texts.iter().map(|text| path_of(text)).collect();
+        paths.ok_or_else(|| D::Error::custom("not a path"))
+    }
+
+    fn text_of(path: &Path) -> String {
+        match path.to_str() {
+            Some(text) if !text.starts_with(BYTES) => text.to_owned(),
+            _ => format!("{BYTES}{}", crate::digest::hex(path.as_os_str().as_bytes())),
+        }
+    }
+
+    fn path_of(text: &str) -> Option<PathBuf> {
+        let Some(hex) = text.strip_prefix(BYTES) else { return Some(PathBuf::from(text)) };
+        let bytes = base16ct::lower::decode_vec(hex).ok()?;
+        Some(PathBuf::from(OsString::from_vec(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_study_goes_over_the_wire_without_loss() {
+        let odd = PathBuf::from(OsStr::from_bytes(b"/e/\xff x.dcm"));
+        let study = StudyFiles {
+            key: StudyKey::new(&"0f".repeat(16)).unwrap(),
+            revision: 3,
+            fingerprint: Digest::of(b"x"),
+            phases: vec![PhaseFiles {
+                phase: Phase::Vp,
+                source: PhaseSource::OnlySeries,
+                confidence: Confidence::Low,
+                format: Format::Dicom,
+                files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
+            }],
+            candidates: Vec::new(),
+            acquired: None,
+            set_aside: 2,
+        };
+        let text = serde_json::to_string(&study).unwrap();
+        assert!(
+            text.contains(r#""phase":"vp","source":"only_series","confidence":"low""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<StudyFiles>(&text).unwrap(), study);
+        assert!(serde_json::from_str::<StudyFiles>(&text.replace("\"vp\"", "\"xx\"")).is_err());
+        assert!(serde_json::from_str::<StudyFiles>(&text.replace("bytes:2f", "bytes:2")).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! What a study came to: the patient's class, whether malignancy is suspected, in which view
+//! a lesion was seen and why it stayed.
+//!
+//! Owns these words. How they follow from lesions is the cascade's to say.
+
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::anatomy::Lesion;
+use crate::{all, displayed_by_name};
+
+/// A lesion type or, for a patient, none.
+// The most urgent lesion there is; lower outranks higher.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Class"))]
+pub enum PatientClass {
+    /// Hepatocellular carcinoma.
+    #[serde(rename = "HCC")]
+    #[strum(serialize = "HCC")]
+    Hcc,
+    /// Intrahepatic cholangiocarcinoma.
+    #[serde(rename = "ICC")]
+    #[strum(serialize = "ICC")]
+    Icc,
+    /// Metastasis.
+    Meta,
+    /// Haemangioma.
+    Hem,
+    /// Any other benign lesion.
+    Other,
+    /// Cyst.
+    Cyst,
+    /// No lesion: of a patient only.
+    #[serde(rename = "normal")]
+    #[strum(serialize = "normal")]
+    Normal,
+}
+
+displayed_by_name!(PatientClass);
+
+impl PatientClass {
+    /// All classes, most urgent first.
+    pub const ALL: [PatientClass; 7] = all(PatientClass::VARIANTS);
+
+    /// The name used in reports and messages.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// HCC, ICC and metastasis are malignant.
+    pub const fn is_malignant(self) -> bool {
+        matches!(self, PatientClass::Hcc | PatientClass::Icc | PatientClass::Meta)
+    }
+}
+
+impl From<Lesion> for PatientClass {
+    fn from(lesion: Lesion) -> PatientClass {
+        match lesion {
+            Lesion::Hcc => PatientClass::Hcc,
+            Lesion::Icc => PatientClass::Icc,
+            Lesion::Meta => PatientClass::Meta,
+            Lesion::Hem => PatientClass::Hem,
+            Lesion::Other => PatientClass::Other,
+            Lesion::Cyst => PatientClass::Cyst,
+        }
+    }
+}
+
+/// The outcome.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Verdict"))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AlertLevel {
+    /// Both views say malignant.
+    Suspected,
+    /// Neither does.
+    NotSuspected,
+    /// They disagree: worth a human look.
+    Uncertain,
+}
+
+displayed_by_name!(AlertLevel);
+
+impl AlertLevel {
+    /// The word used in messages.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// In which view a lesion stands after the third stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum View {
+    /// In both.
+    Common,
+    /// In the base view only.
+    Base,
+    /// In the high-sensitivity view only: suspicious, and kept (method 1.6).
+    High,
+}
+
+impl View {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::study::{Phase, Setting};
+
+    /// The name, the JSON and the way back are one.
+    fn one_way<T>(words: &[T], name: fn(T) -> &'static str)
+    where
+        T: Copy + PartialEq + Debug + Serialize + DeserializeOwned + FromStr,
+        T::Err: Debug,
+    {
+        for &word in words {
+            assert_eq!(serde_json::to_value(word).unwrap(), name(word));
+            assert_eq!(name(word).parse::<T>().unwrap(), word);
+        }
+        for stranger in ["", "HCCX", "hcc", "VP", "none", "other "] {
+            assert!(stranger.parse::<T>().is_err(), "{stranger:?}");
+            assert!(serde_json::from_value::<T>(stranger.into()).is_err(), "{stranger:?}");
+        }
+    }
+
+    #[test]
+    fn each_word_is_written_one_way_and_strangers_are_refused() {
+        one_way(&Lesion::ALL, Lesion::name);
+        one_way(&PatientClass::ALL, PatientClass::name);
+        one_way(&Phase::ALL, Phase::code);
+        one_way(&[Setting::Screening, Setting::Diagnosis, Setting::Venous], Setting::name);
+        let levels = [AlertLevel::Suspected, AlertLevel::NotSuspected, AlertLevel::Uncertain];
+        one_way(&levels, AlertLevel::name);
+        one_way(&[View::Common, View::Base, View::High], View::name);
+    }
+
+    #[test]
+    fn a_patient_with_a_lesion_is_of_its_class() {
+        for kind in Lesion::ALL {
+            let class = PatientClass::from(kind);
+            assert_eq!(class.name(), kind.name());
+            assert_eq!(class.is_malignant(), kind.is_malignant());
+        }
+        assert!(PatientClass::ALL.is_sorted());
+        assert!(PatientClass::from(Lesion::Cyst) < PatientClass::Normal);
+    }
+}
