@@ -14,6 +14,10 @@ test:
 deny:
     cargo deny check
 
+# The built-in engine against tract, on the tests' network and the demonstration engine.
+oracle:
+    cargo test -p hepalert-engines --features tract --lib oracle
+
 # Rewrite golden texts after a wanted change.
 bless:
     UPDATE_EXPECT=1 REGENERATE=1 cargo test
@@ -28,7 +32,7 @@ jetson-check:
 
 # Cross-build for a Jetson with cross and a container engine.
 jetson-cross:
-    cross build --release --target aarch64-unknown-linux-gnu --no-default-features --features tract
+    cross build --release --target aarch64-unknown-linux-gnu --no-default-features
 
 # The Debian package: for this processor, or `just deb arm64`.
 deb *ARGS:

@@ -40,7 +40,7 @@ STRIDES = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
 FEATURES = [16, 32, 64, 128, 128]
 PHASES = {"nc": 0.0, "ap": 0.6, "vp": 1.0, "dp": 0.7}
 HU = {"mean": 60.0, "std": 60.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0}
-ROWS = [("tract", "f32"), ("openvino", "f32"), ("openvino", "bf16")]
+ROWS = [("native", "f32"), ("native", "bf16"), ("openvino", "f32"), ("openvino", "bf16")]
 STAGES = ["read", "preprocess", "network", "blend", "resample", "write"]
 
 
@@ -374,7 +374,7 @@ def arguments():
     made.add_argument("--rounds", type=int, default=1, help="runs of each, by turns; medians are told")
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--work", type=Path, default=ROOT / "target/compare-nnunet", help="where studies and models go")
-    made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: all three]")
+    made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: native and openvino]")
     made.add_argument("--extra", default="", help="more words for hepalert segment, like '--batch 4'")
     made.add_argument("--no-air", action="store_true", help="leave out the rows with --skip-air")
     made.add_argument("--ours-only", action="store_true", help="leave nnU-Net out")

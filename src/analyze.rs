@@ -470,10 +470,10 @@ mod tests {
             };
             pipeline_fingerprint(&settings, &bundle)
         };
-        let tract = fingerprint(Backend::Tract, Precision::F32);
+        let native = fingerprint(Backend::Native, Precision::F32);
         let openvino = fingerprint(Backend::OpenVino, Precision::F32);
         let bf16 = fingerprint(Backend::OpenVino, Precision::Bf16);
-        assert!(tract != openvino && openvino != bf16 && tract != bf16);
+        assert!(native != openvino && openvino != bf16 && native != bf16);
         assert_eq!(bf16, fingerprint(Backend::OpenVino, Precision::Bf16));
     }
 }

@@ -297,7 +297,7 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
-            backend: Backend::Tract,
+            backend: Backend::Native,
             precision: Precision::F32,
             threads: 0,
             batch: 1,

@@ -2,7 +2,7 @@
 
 Owns the architecture and nothing else. Only Conv, InstanceNormalization, LeakyRelu,
 ConvTranspose and Concat of it reach the exported graph, so that every runtime the daemon
-speaks to (tract, OpenVINO, TensorRT) runs them without plug-ins.
+speaks to (the built-in one, OpenVINO, TensorRT) runs them without plug-ins.
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,8 @@ use hepalert_engines::backend::{Backend, Precision, Runtime};
 /// What runs the networks.
 #[derive(Debug, clap::Args)]
 pub struct RuntimeArgs {
-    /// What runs the networks: tract, openvino or tensorrt.
-    #[arg(long, default_value_t = Backend::Tract)]
+    /// What runs the networks: native, openvino, tensorrt, or tract where it was built in.
+    #[arg(long, default_value_t = Backend::Native)]
     pub backend: Backend,
     /// The numbers they are computed in: f32, bf16 or f16.
     #[arg(long, default_value_t = Precision::F32)]

@@ -129,7 +129,7 @@ fn labels_are_those_of_the_built_in_backend() {
         assert_eq!(document(&output)["engine"]["backend"], backend);
         read_labels(&fs::read(&out).unwrap()).unwrap()
     };
-    let (ours, theirs) = (labels("tract"), labels("openvino"));
+    let (ours, theirs) = (labels("native"), labels("openvino"));
     let equal = ours.voxels().iter().zip(theirs.voxels()).filter(|(a, b)| a == b).count();
     let share = equal as f64 / ours.voxels().len() as f64;
     assert!(share > 0.998, "{share}");

@@ -240,10 +240,10 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn a_study_gets_the_same_labels_as_from_tract() {
+fn a_study_gets_the_same_labels_as_from_the_built_in_engine() {
     for house in House::all() {
         let (engine, phases) = (bundle(house.path()), phases(house.path()));
-        let expected = house.path().join("tract.nii.gz");
+        let expected = house.path().join("native.nii.gz");
         document(&segment(&engine, &phases, &expected).output().unwrap());
         let expected = fs::read(expected).unwrap();
         // Slow copies and batches show a buffer that is read before it is full.
@@ -272,7 +272,7 @@ fn cascade() -> PathBuf {
 }
 
 #[test]
-fn the_whole_cascade_gives_the_same_report_as_tract() {
+fn the_whole_cascade_gives_the_same_report_as_the_built_in_engine() {
     let Some(house) = House::one() else { return };
     let ct = patient(&house.path().join("patient"));
     let analyze = |out: &str, backend: &str| {
@@ -285,13 +285,13 @@ fn the_whole_cascade_gives_the_same_report_as_tract() {
         let report = fs::read(house.path().join(out).join("report.json")).unwrap();
         serde_json::from_slice::<Value>(&report).unwrap()
     };
-    let (tract, tensorrt) = (analyze("tract", "tract"), analyze("tensorrt", "tensorrt"));
+    let (native, tensorrt) = (analyze("native", "native"), analyze("tensorrt", "tensorrt"));
     for file in ["labels_base.nii.gz", "labels_high.nii.gz", "lesions.nii.gz"] {
         let read = |backend: &str| fs::read(house.path().join(backend).join(file)).unwrap();
-        assert!(read("tract") == read("tensorrt"), "{file}");
+        assert!(read("native") == read("tensorrt"), "{file}");
     }
     assert_eq!(
-        tract["lesions"].as_array().map(Vec::len),
+        native["lesions"].as_array().map(Vec::len),
         tensorrt["lesions"].as_array().map(Vec::len)
     );
 }

@@ -20,7 +20,9 @@ use super::{Engine, EngineError, EngineSpec};
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Backend {
-    /// Pure Rust on the CPU.
+    /// This program's own, on the CPU.
+    Native,
+    /// Another pure Rust one on the CPU, for what the own one refuses.
     Tract,
     /// Intel's library on the CPU, found at run time.
     OpenVino,
@@ -30,7 +32,7 @@ pub enum Backend {
 
 impl Backend {
     /// All of them, the built-in one first.
-    pub const ALL: [Backend; 3] = hepalert_study::all(Backend::VARIANTS);
+    pub const ALL: [Backend; 4] = hepalert_study::all(Backend::VARIANTS);
 
     /// The name on the command line, in the configuration and in reports.
     pub fn name(self) -> &'static str {
@@ -40,15 +42,17 @@ impl Backend {
     /// Whether it could be used on this machine, as far as can be told without a network.
     pub fn presence(self) -> Presence {
         match self {
-            Backend::Tract if cfg!(feature = "tract") => Presence::Present {
-                version: "built in".to_owned(),
-                place: "this program".to_owned(),
-            },
+            Backend::Native => built_in(),
+            Backend::Tract if cfg!(feature = "tract") => built_in(),
             Backend::OpenVino => openvino_presence(),
             Backend::TensorRt => super::tensorrt::presence(),
             Backend::Tract => not_built(),
         }
     }
+}
+
+fn built_in() -> Presence {
+    Presence::Present { version: "built in".to_owned(), place: "this program".to_owned() }
 }
 
 fn not_built() -> Presence {
@@ -182,9 +186,9 @@ pub struct Runtime {
 }
 
 impl Default for Runtime {
-    /// The built-in backend on all cores, patch by patch.
+    /// The own backend on all cores, patch by patch.
     fn default() -> Runtime {
-        let (backend, precision) = (Backend::Tract, Precision::F32);
+        let (backend, precision) = (Backend::Native, Precision::F32);
         Runtime { backend, precision, threads: 0, batch: 1, cache: None }
     }
 }
@@ -210,6 +214,7 @@ impl Runtime {
         spec: &EngineSpec,
     ) -> Result<Box<dyn Engine>, EngineError> {
         match (self.backend, self.precision) {
+            (Backend::Native, _) => self.native(bytes, name, spec),
             (Backend::Tract, Precision::F32) => self.tract(bytes, name, spec),
             (Backend::OpenVino, _) => self.openvino(bytes, name, spec),
             (Backend::TensorRt, _) => {
@@ -217,6 +222,21 @@ impl Runtime {
             }
             (Backend::Tract, _) => Err(self.refuse("it computes in f32 only")),
         }
+    }
+
+    fn native(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        spec: &EngineSpec,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let precision = match self.precision {
+            Precision::F32 => super::native::Precision::F32,
+            Precision::Bf16 => super::native::Precision::Bf16,
+            Precision::F16 => return Err(self.refuse("it computes in f32 or bf16")),
+        };
+        let threads = self.threads();
+        Ok(Box::new(super::native::NativeEngine::load(bytes, name, spec, threads, precision)?))
     }
 
     #[cfg(feature = "tract")]
@@ -274,6 +294,6 @@ mod tests {
             assert_eq!(serde_json::to_value(precision).unwrap(), precision.name());
         }
         let said = "cuda".parse::<Backend>().unwrap_err().to_string();
-        assert_eq!(said, "`cuda` is not one of tract, openvino, tensorrt");
+        assert_eq!(said, "`cuda` is not one of native, tract, openvino, tensorrt");
     }
 }

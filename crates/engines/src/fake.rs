@@ -86,7 +86,6 @@ impl<F: FnMut(&mut ArrayViewMut5<'_, f32>) + Send> Engine for Spoiled<F> {
 }
 
 /// A network to be run by real backends.
-#[cfg(any(feature = "tract", feature = "openvino"))]
 pub mod tiny {
     use ndarray::Array4;
 

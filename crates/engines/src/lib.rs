@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod conformance;
 #[cfg(any(test, feature = "doubles"))]
 pub mod fake;
+pub mod native;
 #[cfg(feature = "tract")]
 pub mod onnx;
 #[cfg(feature = "openvino")]
@@ -75,7 +76,7 @@ pub enum EngineError {
     /// The backend failed while loading or running.
     #[error("{backend}: {reason}")]
     Backend {
-        /// `tract`, `openvino`, `tensorrt`.
+        /// `native`, `tract`, `openvino`, `tensorrt`.
         backend: &'static str,
         /// The backend's own words.
         reason: String,

@@ -93,7 +93,7 @@ const fn remedy(error: &EngineError) -> &'static str {
             "set engine.backend and engine.precision to what the check `backend` names as present"
         }
         EngineError::SelfTest { .. } | EngineError::Answer { .. } => {
-            "set engine.precision to \"f32\"; if that fails too, engine.backend to \"tract\""
+            "set engine.precision to \"f32\"; if that fails too, engine.backend to \"native\""
         }
     }
 }
@@ -141,14 +141,10 @@ pub fn backend(facts: &BackendFacts) -> Finding {
     }
     let finding = Finding::ok(name, found);
     match (used, precision) {
-        (Backend::Tract | Backend::OpenVino, _) if present(Backend::TensorRt) => {
+        (Backend::Native | Backend::Tract | Backend::OpenVino, _) if present(Backend::TensorRt) => {
             finding.with("engine.backend = \"tensorrt\" with precision \"f16\" would be faster")
         }
-        (Backend::Tract, _) if present(Backend::OpenVino) => match has_bf16 {
-            true => finding
-                .with("engine.backend = \"openvino\" with precision \"bf16\" would be faster"),
-            false => finding.with("engine.backend = \"openvino\" would be faster"),
-        },
+        (Backend::Tract, _) => finding.with("engine.backend = \"native\" would be faster"),
         (Backend::OpenVino, Precision::F32) if *has_bf16 => {
             finding.with("engine.precision = \"bf16\" would be faster on this processor")
         }

@@ -278,19 +278,18 @@ fn backends(used: Backend, precision: Precision, present: &[Backend], has_bf16: 
 
 #[test]
 fn a_faster_backend_that_is_there_is_named() {
-    use Backend::{OpenVino, TensorRt, Tract};
-    let tract_alone = backends(Tract, Precision::F32, &[Tract], true);
-    assert_eq!((tract_alone.level, tract_alone.advice), (Level::Ok, None));
+    use Backend::{Native, OpenVino, TensorRt, Tract};
+    let alone = backends(Native, Precision::F32, &[Native], true);
+    assert_eq!((alone.level, alone.advice), (Level::Ok, None));
     let advised = |used, precision, has_bf16| {
-        backends(used, precision, &[Tract, OpenVino], has_bf16).advice.unwrap_or_default()
+        backends(used, precision, &[Native, Tract, OpenVino], has_bf16).advice.unwrap_or_default()
     };
-    assert!(advised(Tract, Precision::F32, true).contains("\"bf16\""));
-    assert!(advised(Tract, Precision::F32, false).contains("\"openvino\""));
+    assert!(advised(Tract, Precision::F32, true).contains("\"native\""));
     assert!(advised(OpenVino, Precision::F32, true).contains("\"bf16\""));
     assert_eq!(advised(OpenVino, Precision::F32, false), "");
-    let jetson = backends(Tract, Precision::F32, &[Tract, TensorRt], false);
+    let jetson = backends(Native, Precision::F32, &[Native, TensorRt], false);
     level(&jetson, Level::Ok, "\"tensorrt\"");
-    let gone = backends(OpenVino, Precision::F32, &[Tract], true);
+    let gone = backends(OpenVino, Precision::F32, &[Native], true);
     level(&gone, Level::Fail, "no library");
     assert_eq!(gone.exit, Exit::Engine);
 }
@@ -306,7 +305,6 @@ fn an_altered_bundle_is_named() {
     let runtime = daemon::analysis_settings(&Config::default()).runtime;
     let judged = |run| engine::engine(&engine::look_at_engine(folder.path(), &runtime, run));
     level(&judged(false), Level::Ok, "every file is whole");
-    #[cfg(feature = "tract")]
     level(&judged(true), Level::Ok, "golden patches right");
     let network = folder.path().join("segment.onnx");
     let mut bytes = fs::read(&network).unwrap();
@@ -364,7 +362,7 @@ fn ten() -> Vec<Finding> {
         reason: "3145728 bytes, the manifest promises 5634012".to_owned(),
     };
     let bundle = "/usr/share/hepalert/engines/venous-demo".to_owned();
-    let runtime = "tract in f32".to_owned();
+    let runtime = "native in f32".to_owned();
     let refused = BrokerFacts {
         at: "10.0.0.5:8883".to_owned(),
         tls: true,

@@ -1,4 +1,4 @@
-"""Networks that no self-test may let pass: one gives NaN everywhere, one the same value everywhere.
+"""Networks that no self-test may let pass: one overflows, one gives the same value everywhere.
 
 Run: python make_broken.py  (needs numpy, onnx)
 Writes nan.onnx and constant.onnx, in shape like tiny.onnx: [1,4,8,16,16] to [1,4,8,16,16].
@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 SHAPE = [1, 4, 8, 16, 16]
 
-for name, bias in (("nan", np.nan), ("constant", 0.25)):
-    weights = [numpy_helper.from_array(np.zeros((4, 4, 1, 1, 1), np.float32), "weight"),
+for name, weight, bias in (("nan", 3e38, 3e38), ("constant", 0, 0.25)):
+    weights = [numpy_helper.from_array(np.full((4, 4, 1, 1, 1), weight, np.float32), "weight"),
                numpy_helper.from_array(np.full(4, bias, np.float32), "bias")]
     node = helper.make_node("Conv", ["patch", "weight", "bias"], ["logits"], kernel_shape=[1, 1, 1])
     ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, SHAPE) for end in ("patch", "logits")]

@@ -1,6 +1,5 @@
 //! Networks of a bundle as they are loaded: sound, and broken in every way that only running
 //! them shows. What is refused says which file and what to do, and nothing of it stays.
-#![cfg(feature = "tract")]
 
 use std::fs;
 use std::sync::Arc;
@@ -12,14 +11,14 @@ use serde_json::{Value, json};
 use super::tests::bundle;
 use super::*;
 
-fn tract() -> Runtime {
+fn built_in() -> Runtime {
     Runtime { threads: 2, ..Runtime::default() }
 }
 
 #[test]
 fn a_loaded_engine_has_passed_its_golden_patch() {
     let dir = bundle(|_| {});
-    let engines = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).unwrap();
+    let engines = Bundle::open(dir.path()).unwrap().load(Role::Segment, &built_in()).unwrap();
     assert_eq!(engines.len(), 1);
     assert_eq!(engines[0].spec().patch, [8, 16, 16]);
 }
@@ -30,7 +29,10 @@ fn every_fold_is_loaded() {
         let file = m["networks"]["segment"]["files"][0].clone();
         m["networks"]["segment"]["files"] = json!([file, file]);
     });
-    assert_eq!(Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).unwrap().len(), 2);
+    assert_eq!(
+        Bundle::open(dir.path()).unwrap().load(Role::Segment, &built_in()).unwrap().len(),
+        2
+    );
 }
 
 #[test]
@@ -42,14 +44,14 @@ fn other_golden_logits_refuse_the_engine() {
         m["id"] = json!("zeros");
     });
     fs::write(dir.path().join("zeros"), [0; 4096]).unwrap();
-    let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).err().unwrap();
+    let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &built_in()).err().unwrap();
     assert!(matches!(error, EngineError::SelfTest { .. }), "{error}");
 }
 
 #[test]
 fn a_golden_patch_of_another_shape_is_refused() {
     let dir = bundle(|m| m["networks"]["segment"]["golden"]["stride"] = json!([2, 2, 4]));
-    let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &tract()).err().unwrap();
+    let error = Bundle::open(dir.path()).unwrap().load(Role::Segment, &built_in()).err().unwrap();
     assert!(matches!(error, EngineError::File { .. }), "{error}");
 }
 
@@ -74,7 +76,7 @@ fn of_folds(names: &[&str]) -> tempfile::TempDir {
 
 /// Opens and loads; the sentence of the refusal.
 fn refusal(dir: &Path) -> String {
-    let loaded = Bundle::open(dir).and_then(|bundle| bundle.load(Role::Segment, &tract()));
+    let loaded = Bundle::open(dir).and_then(|bundle| bundle.load(Role::Segment, &built_in()));
     loaded.err().unwrap().to_string()
 }
 
@@ -125,7 +127,7 @@ fn every_refusal_says_which_file_and_what_to_do() {
     });
     fs::write(channels.path().join("one.f32"), vec![0; 4 * 8 * 16 * 16]).unwrap();
     let help = "try another backend or precision, or ask for a new bundle";
-    check(&channels, &["tiny.onnx", help]);
+    check(&channels, &["tiny.onnx", "the manifest says", "ask for a new one"]);
     check(&of_folds(&["tiny_input.f32"]), &["tiny_input.f32", help]);
     check(&of_folds(&["nan.onnx"]), &["nan.onnx", "is not a number", help, "is not used"]);
     check(&of_folds(&["constant.onnx"]), &["constant.onnx", "0.25 everywhere", help]);
@@ -158,7 +160,7 @@ impl Engine for Counted {
 fn made_and_alive(names: &[&str]) -> (usize, usize, bool) {
     let dir = of_folds(names);
     let bundle = Bundle::open(dir.path()).unwrap();
-    let (alive, mut made, runtime) = (Arc::new(AtomicUsize::new(0)), 0, tract());
+    let (alive, mut made, runtime) = (Arc::new(AtomicUsize::new(0)), 0, built_in());
     let loaded = bundle.load_by(Role::Segment, &runtime, &mut |bytes, name, spec| {
         let engine = runtime.compile(bytes, name, spec)?;
         made += 1;

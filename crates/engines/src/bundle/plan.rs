@@ -201,7 +201,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// For `f32` backends: measured differences to torch are 3e-4 (tract) to 7e-3
+    /// For `f32` backends: measured differences to torch are 3e-4 (tract, native) to 7e-3
     /// (OpenVINO), on logits of about ten.
     pub const F32: Tolerance = Tolerance { argmax_agreement: 0.9999, logit_difference: 0.02 };
     /// For bf16 and f16: only the best class counts, within what a label map can bear. Logits

@@ -15,7 +15,7 @@ fn device() -> Device {
     Device {
         today: date(2026, 11, 25),
         setting: Some(Setting::Venous),
-        backend: Backend::Tract,
+        backend: Backend::Native,
         backend_version: None,
         memory_budget_bytes: 2 << 30,
     }
@@ -37,7 +37,7 @@ fn misfit(update: serde_json::Value, device: &Device) -> PackageError {
 #[test]
 fn an_engine_without_terms_fits() {
     demo(json!({})).unwrap().fits(&device()).unwrap();
-    let last_day = json!({"expires": "2026-11-25", "backends": ["tract"], "tensorrt_min": "99"});
+    let last_day = json!({"expires": "2026-11-25", "backends": ["native"], "tensorrt_min": "99"});
     demo(last_day).unwrap().fits(&device()).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! The same tiny U-Net as tract's tests (tests/data/segment/make_onnx.py), against torch.
+//! The same tiny U-Net as the built-in engine's tests (tests/data/segment/make_onnx.py), against torch.
 
 use ndarray::Array5;
 

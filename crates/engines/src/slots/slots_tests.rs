@@ -81,7 +81,7 @@ pub(super) fn with_admission<T>(
     let device = Device {
         today: date(2026, 11, 25),
         setting: Some(Setting::Venous),
-        backend: Backend::Tract,
+        backend: Backend::Native,
         backend_version: None,
         memory_budget_bytes: 2 << 30,
     };

@@ -1,0 +1,128 @@
+//! Names become values: every node is looked up, checked and given its shape.
+
+use std::collections::HashMap;
+
+use super::operators::Call;
+use super::{Fixed, Graph, Node, Shape, Value};
+use crate::error::LoadError;
+use crate::model::{self, Described, Model, Tensor};
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known<'a> {
+    Value(Value),
+    Constant(&'a Tensor<'a>),
+}
+
+pub(super) fn build(model: &Model<'_>) -> Result<Graph, LoadError> {
+    let ([input], [output]) = (&model.inputs[..], &model.outputs[..]) else {
+        let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
+        let reason = format!("{inputs} inputs and {outputs} outputs, expected one each");
+        return Err(LoadError::graph(reason));
+    };
+    let image = described(input)?;
+    let mut names: HashMap<&str, Known<'_>> = HashMap::new();
+    names.extend(model.constants.iter().map(|(&name, tensor)| (name, Known::Constant(tensor))));
+    names.insert(input.name, Known::Value(Value::Image));
+    let mut graph = Graph { image, output: Value::Image, nodes: Vec::new(), constants: Vec::new() };
+    for node in &model.nodes {
+        let known = step(&mut graph, node, &names)?;
+        let [output] = node.outputs[..] else {
+            let reason = format!("{} outputs, expected one", node.outputs.len());
+            return Err(LoadError::node(name_of(node), reason));
+        };
+        if names.insert(output, known).is_some() {
+            return Err(LoadError::node(name_of(node), format!("`{output}` is there twice")));
+        }
+    }
+    let Some(Known::Value(found)) = names.get(output.name) else {
+        return Err(LoadError::graph(format!("nothing makes the output `{}`", output.name)));
+    };
+    graph.output = *found;
+    let made = graph.shape(*found);
+    if described(output)? != made {
+        let promised = &output.shape;
+        return Err(LoadError::graph(format!(
+            "its output is {made:?}, the file says {promised:?}"
+        )));
+    }
+    Ok(graph)
+}
+
+fn step<'a>(
+    graph: &mut Graph,
+    node: &'a model::Node<'a>,
+    names: &HashMap<&'a str, Known<'a>>,
+) -> Result<Known<'a>, LoadError> {
+    let refuse = |reason: String| LoadError::node(name_of(node), reason);
+    if !matches!(node.domain, "" | "ai.onnx") {
+        return Err(refuse(format!("operator {} of `{}`", node.operator, node.domain)));
+    }
+    if node.operator == "Constant" {
+        let tensor = node.attributes.get("value").and_then(|found| found.tensor.as_ref());
+        return tensor.map(Known::Constant).ok_or_else(|| refuse("no value".to_owned()));
+    }
+    let mut inputs = Vec::new();
+    for &name in &node.inputs {
+        let known = match name {
+            "" => None,
+            _ => Some(*names.get(name).ok_or_else(|| refuse(format!("nothing makes `{name}`")))?),
+        };
+        inputs.push(known);
+    }
+    let call = Call { node, inputs };
+    let made = call.read(graph).map_err(refuse)?;
+    let Some((work, inputs, shape)) = made else {
+        return call.value(graph, 0).map(Known::Value).map_err(refuse);
+    };
+    shape.numbers().ok_or_else(|| refuse(format!("{shape:?} is too large or empty")))?;
+    graph.nodes.push(Node { name: name_of(node).to_owned(), work, inputs, shape });
+    Ok(Known::Value(Value::Node(graph.nodes.len() - 1)))
+}
+
+/// A node's own name, or its output's: exporters leave names out.
+fn name_of<'a>(node: &model::Node<'a>) -> &'a str {
+    match (node.name, node.outputs.first()) {
+        ("", Some(output)) => output,
+        (name, _) => name,
+    }
+}
+
+fn described(found: &Described<'_>) -> Result<Shape, LoadError> {
+    let name = found.name;
+    if !found.is_f32 {
+        return Err(LoadError::graph(format!("`{name}` is not f32")));
+    }
+    let sizes: Option<Vec<usize>> = found.shape.iter().copied().collect();
+    let Some(sizes) = sizes else {
+        let shape = &found.shape;
+        return Err(LoadError::graph(format!("`{name}` has axes without a size: {shape:?}")));
+    };
+    let [1, channels, z, y, x] = sizes[..] else {
+        return Err(LoadError::graph(format!("`{name}` is {sizes:?}, expected [1, c, z, y, x]")));
+    };
+    let shape = Shape { channels, size: [z, y, x] };
+    match shape.numbers() {
+        Some(_) => Ok(shape),
+        None => Err(LoadError::graph(format!("`{name}` is too large or empty: {sizes:?}"))),
+    }
+}
+
+/// Keeps a constant that is read like a value.
+pub(super) fn keep(graph: &mut Graph, tensor: &Tensor<'_>) -> Result<Value, String> {
+    let [1, channels, z, y, x] = tensor.shape[..] else {
+        return Err(format!("the constant is {:?}, expected [1, c, z, y, x]", tensor.shape));
+    };
+    let shape = Shape { channels, size: [z, y, x] };
+    shape.numbers().ok_or("the constant is too large or empty")?;
+    let values = finite(tensor.f32s()?)?;
+    graph.constants.push(Fixed { shape, values });
+    Ok(Value::Constant(graph.constants.len() - 1))
+}
+
+pub(super) fn finite(values: Vec<f32>) -> Result<Vec<f32>, String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(format!("weight {at} is {}", values[at])),
+        None => Ok(values),
+    }
+}
