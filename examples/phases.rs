@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use hepalert_engines::backend::{Backend, Precision, Runtime};
+use hepalert_engines::backend::Runtime;
 use hepalert_lab::phantom::{Case, Size, scan_after};
 use hepalert_phases::{Look, Recogniser};
 use hepalert_voxels::volume::Volume;
@@ -33,13 +33,7 @@ fn moment(rng: &mut impl Rng) -> (&'static str, f32) {
 
 fn main() -> anyhow::Result<()> {
     let count: u64 = std::env::args().nth(1).map_or(Ok(40), |text| text.parse())?;
-    let runtime = Runtime {
-        backend: Backend::Tract,
-        precision: Precision::F32,
-        threads: 1,
-        batch: 1,
-        cache: None,
-    };
+    let runtime = Runtime { threads: 1, ..Runtime::default() };
     let mut recogniser = Recogniser::open(Path::new("engines/ct-phase"), &runtime)?;
     let mut table: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     let mut seconds = 0.0;
