@@ -11,20 +11,21 @@ use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{
-    EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord, Report, SCHEMA,
-    SeriesRecord, StageSeconds, TimingRecord,
+    AlignmentRecord, EngineChoice, EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord,
+    PipelineRecord, Report, SCHEMA, SeriesRecord, StageSeconds, TimingRecord,
 };
+use hepalert_bundles::{Bundle, Role};
+use hepalert_cascade::align::{self, AlignError, PhaseAlignment};
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError, situs};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_phases::Recogniser;
 use hepalert_study::digest::{Digest, hex};
 use hepalert_study::files::Confidence;
-use hepalert_study::study::{AlignedStudy, Back, NotAligned, Phase, Setting};
+use hepalert_study::study::{AlignedStudy, Back, Phase, Setting};
 use hepalert_voxels::volume::Orientation;
 
 mod phases;
@@ -43,6 +44,10 @@ const CASCADE_VERSION: u32 = 2;
 pub struct Settings {
     /// Folder of the engine bundle.
     pub bundle: PathBuf,
+    /// Bundles for studies that lack one of its phases, or of which one cannot be aligned.
+    pub others: Vec<PathBuf>,
+    /// How phases are brought onto one grid.
+    pub alignment: align::Rules,
     /// What runs the networks.
     pub runtime: Runtime,
     /// Gain of the high view, if not the bundle's own.
@@ -69,6 +74,8 @@ pub struct Analyzer {
     segment: Vec<Box<dyn Engine>>,
     reclassify: Option<Box<dyn Engine>>,
     recogniser: Option<Recogniser>,
+    /// Why this engine runs and not the one that was asked for.
+    instead: Option<EngineChoice>,
 }
 
 /// Why a study has no report.
@@ -77,9 +84,9 @@ pub enum AnalyzeError {
     /// The input cannot be used.
     #[error("{}: {}", .0.code.sentence(), .0.detail)]
     Refused(Refusal),
-    /// The phases do not lie on one grid.
+    /// The phases cannot be brought onto one grid.
     #[error("{0}")]
-    NotAligned(#[from] NotAligned),
+    Align(#[from] AlignError),
     /// The engine failed.
     #[error("{0}")]
     Engine(EngineError),
@@ -118,12 +125,22 @@ impl Analyzer {
             memory_budget_bytes: settings.memory_budget_bytes,
         };
         let recogniser = settings.recogniser()?;
-        Ok(Analyzer { settings, bundle, plan, segment, reclassify, recogniser })
+        let instead = None;
+        Ok(Analyzer { settings, bundle, plan, segment, reclassify, recogniser, instead })
     }
 
     /// The phases the engine takes.
     pub fn phases(&self) -> &[Phase] {
         self.bundle.phases()
+    }
+
+    /// The phases of this engine and then of the others, best first: what a study is looked for.
+    ///
+    /// # Errors
+    /// [`EngineError`] of a bundle that cannot be opened.
+    pub fn wanted(&self) -> Result<Vec<Vec<Phase>>, EngineError> {
+        let others = phases_of(&self.settings.others)?;
+        Ok(std::iter::once(self.phases().to_vec()).chain(others).collect())
     }
 
     /// The setting those make.
@@ -166,7 +183,8 @@ impl Analyzer {
         pipeline_fingerprint(&self.settings, &self.bundle)
     }
 
-    /// Reads a study, runs the cascade and writes the report to the folder `out`.
+    /// Reads a study, runs the cascade and writes the report to the folder `out`. A study that
+    /// lacks a phase, or of which one cannot be aligned, goes to the best other engine.
     ///
     /// # Errors
     /// [`AnalyzeError`]; then `out` is as it was.
@@ -176,18 +194,84 @@ impl Analyzer {
         out: &Path,
         watch: Watch<'_>,
     ) -> Result<Report, AnalyzeError> {
+        let (told, found) = self.decided(files);
+        let there: Vec<Phase> = told.phases.iter().map(|files| files.phase).collect();
+        let missing = self.phases().iter().find(|phase| !there.contains(phase)).copied();
+        let failed = match missing {
+            Some(phase) => AlignError::Missing(phase),
+            None => match self.whole_study(&told, &found, out, watch) {
+                Err(AnalyzeError::Align(error)) => error,
+                ended => return ended,
+            },
+        };
+        match self.other_engine(&there, &failed)? {
+            Some(mut other) => other.whole_study(&told, &found, out, watch),
+            None => Err(found.refusal.map_or(AnalyzeError::Align(failed), AnalyzeError::Refused)),
+        }
+    }
+
+    /// The study with every phase that its images or names tell.
+    fn decided(&mut self, files: &StudyFiles) -> (StudyFiles, phases::Found) {
+        let (expected, gate) = (self.bundle.phases(), &self.settings.gate);
+        phases::found(files, expected, gate, self.recogniser.as_mut())
+    }
+
+    /// The best of the other engines for what is there and could be aligned.
+    fn other_engine(
+        &self,
+        there: &[Phase],
+        failed: &AlignError,
+    ) -> Result<Option<Analyzer>, AnalyzeError> {
+        let usable: Vec<Phase> =
+            there.iter().copied().filter(|phase| !failed.phases().contains(phase)).collect();
+        let others: Vec<Bundle> = self
+            .settings
+            .others
+            .iter()
+            .map(|folder| Bundle::open(folder))
+            .collect::<Result<_, _>>()
+            .map_err(AnalyzeError::Engine)?;
+        let Some(best) = align::best(others.iter().map(Bundle::phases), &usable) else {
+            return Ok(None);
+        };
+        let bundle = self.settings.others[best].clone();
+        let settings = Settings { bundle, others: Vec::new(), ..self.settings.clone() };
+        let mut other = Analyzer::open(settings).map_err(AnalyzeError::Engine)?;
+        other.instead = Some(EngineChoice {
+            instead_of: self.bundle.id().to_owned(),
+            code: failed.code().to_owned(),
+            because: failed.to_string(),
+            left_out: failed.phases(),
+        });
+        Ok(Some(other))
+    }
+
+    /// A study that has all phases of this engine.
+    fn whole_study(
+        &mut self,
+        files: &StudyFiles,
+        found: &phases::Found,
+        out: &Path,
+        watch: Watch<'_>,
+    ) -> Result<Report, AnalyzeError> {
         let started = Instant::now();
         // The reader tells no progress; one step shows that work has begun.
         if watch("read", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
         }
         let gate = &self.settings.gate;
-        let read = phases::read(files, self.bundle.phases(), gate, self.recogniser.as_mut())
+        let read = phases::read(files, found, self.bundle.phases(), gate, self.recogniser.as_mut())
             .map_err(AnalyzeError::Refused)?;
         let mut origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
         let (study, stored) =
             read.loaded.study.brought_into(self.plan.network.reader.orientation());
-        let aligned = AlignedStudy::from_study(study, self.bundle.phases())?;
+        let aligning = Instant::now();
+        if self.phases().len() > 1 && watch("register", 0, 1).is_break() {
+            return Err(AnalyzeError::Stopped);
+        }
+        let align::Aligned { study: aligned, phases: alignments } =
+            align::align(study, self.bundle.phases(), &self.settings.alignment)?;
+        let align_s = aligning.elapsed().as_secs_f64();
         let back = stored.back(aligned.grid());
         self.fit_batch(&aligned, origin.files)?;
         origin.content = reclassify::content(&aligned);
@@ -217,6 +301,10 @@ impl Analyzer {
             stage: stage.to_owned(),
             seconds: record::rounded(seconds),
         };
+        tell_alignment(&mut report, &alignments);
+        if alignments.len() > 1 {
+            report.timing.stages.insert(0, stage("register", align_s));
+        }
         report.timing.stages.insert(0, stage("read", origin.read_s));
         report.timing.stages.push(stage("report", writing.elapsed().as_secs_f64()));
         report.timing.total_s = record::rounded(started.elapsed().as_secs_f64());
@@ -312,6 +400,7 @@ impl Analyzer {
             timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
             peak_memory_mib: 0.0,
             artefacts: Vec::new(),
+            engine_choice: self.instead.clone(),
             notice: NOTICE.to_owned(),
         }
     }
@@ -332,6 +421,7 @@ impl Analyzer {
         flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
         flag(findings.liver_cut, "liver_cut_by_scan");
         flag(self.reclassify.is_none(), "no_third_stage");
+        flag(self.instead.is_some(), "fewer_phases_than_configured");
         flag(
             origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
             "phase_uncertain",
@@ -348,10 +438,9 @@ impl Analyzer {
     }
 
     fn engine_records(&self) -> Vec<EngineRecord> {
-        let roles = [Role::Segment, Role::Reclassify];
-        let present = roles.into_iter().filter(|role| self.bundle.plan(*role).is_some());
-        present
-            .map(|role| EngineRecord {
+        self.bundle
+            .networks()
+            .map(|(role, _)| EngineRecord {
                 role,
                 id: self.bundle.id().to_owned(),
                 version: u64::from(self.bundle.version()),
@@ -360,6 +449,36 @@ impl Analyzer {
                 precision: role.precision(self.settings.runtime.precision),
             })
             .collect()
+    }
+}
+
+/// The sets of phases that bundles take, best first.
+///
+/// # Errors
+/// [`EngineError`] of a bundle that cannot be opened.
+pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
+    let phases = |folder: &PathBuf| Ok(Bundle::open(folder)?.phases().to_vec());
+    let mut sets: Vec<Vec<Phase>> = bundles.iter().map(phases).collect::<Result<_, _>>()?;
+    sets.sort_by_key(|phases| std::cmp::Reverse(align::worth(phases)));
+    Ok(sets)
+}
+
+/// What was done with each phase, and what of that lowers the trust in the result.
+fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment]) {
+    for alignment in alignments {
+        let code = alignment.phase.code();
+        let mut flag = |raised: bool, what: &str| {
+            if raised {
+                report.quality.push(format!("phase_{code}_{what}"));
+            }
+        };
+        flag(alignment.method() == "rigid", "aligned_rigidly");
+        flag(alignment.is_incomplete(), "incomplete");
+        if let Some(record) =
+            report.phases.iter_mut().find(|record| record.phase == alignment.phase)
+        {
+            record.alignment = Some(AlignmentRecord::of(alignment));
+        }
     }
 }
 
@@ -379,7 +498,12 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         settings.runtime.backend,
         settings.runtime.precision,
     );
-    Digest::of(words.as_bytes()).hex()
+    // Studies of one phase are not aligned: their fingerprint says nothing of it.
+    let alignment = match bundle.phases().len() {
+        1 => String::new(),
+        _ => format!("{:?}\n", settings.alignment),
+    };
+    Digest::of((words + &alignment).as_bytes()).hex()
 }
 
 fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
@@ -459,6 +583,8 @@ mod tests {
         let fingerprint = |backend, precision| {
             let settings = Settings {
                 bundle: bundle.dir().to_owned(),
+                others: Vec::new(),
+                alignment: align::Rules::default(),
                 runtime: Runtime { backend, precision, ..Runtime::default() },
                 high_gain: None,
                 reclassify: reclassify::Params::default(),

@@ -3,16 +3,21 @@
 //! In reading order, the way a study goes: [`intake`] makes studies of files; the crates
 //! `hepalert-cascade` and `hepalert-engines` run the stages and their networks on it; [`report`]
 //! writes down what was found, [`store`] keeps it, [`publish`] sends it. [`worker`] runs the
-//! cascade in a child process, `daemon` holds the threads, [`cli`] the commands. Voxels and
+//! cascade in a child process, `daemon` holds the threads, [`cli`] the commands; [`codes`] says what each code means. Voxels and
 //! formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
 //! cohorts `hepalert-lab`.
 
 pub mod analyze;
 pub mod cli;
+pub mod codes;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod intake;
 pub mod publish;
 pub mod report;
 pub mod store;
+pub mod support_bundle;
+mod system;
+pub mod ui;
 pub mod worker;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hepalert_cascade::segment::{AirTiles, Plan};
-use hepalert_engines::bundle::{
+use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
+use hepalert_cascade::segment::{AirTiles, Plan};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::anatomy;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};

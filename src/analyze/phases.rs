@@ -53,23 +53,49 @@ pub fn beside(engine: &Path) -> Option<PathBuf> {
     places.into_iter().find(|place| place.join("manifest.json").is_file())
 }
 
-/// Finds the phases and reads them.
+/// What looking at a study's series brought.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What became of every series; none of a study that is no choice among series.
+    pub series: Vec<SeriesLine>,
+    /// Why the engine's phases are not all there.
+    pub refusal: Option<Refusal>,
+}
+
+/// Decides a study among its series: every phase that can be told.
+pub fn found(
+    files: &StudyFiles,
+    expected: &[Phase],
+    gate: &GateParams,
+    recogniser: Option<&mut Recogniser>,
+) -> (StudyFiles, Found) {
+    if files.candidates.is_empty() {
+        return (files.clone(), Found::default());
+    }
+    let decided = decide(files, expected, gate, recogniser);
+    (decided.told, Found { series: decided.series, refusal: decided.refusal })
+}
+
+/// Reads the phases, and checks those that were not decided among series.
+///
+/// # Errors
+/// [`Refusal`] of a phase that cannot be read, or that is another by its images.
 pub fn read(
     files: &StudyFiles,
+    found: &Found,
     expected: &[Phase],
     gate: &GateParams,
     mut recogniser: Option<&mut Recogniser>,
 ) -> Result<Read, Refusal> {
     if !files.candidates.is_empty() {
-        let decided = decide(files, expected, gate, recogniser);
-        let loaded = load::load(&decided.study?, expected, gate)?;
+        let loaded = load::load(files, expected, gate)?;
         let seen = |phase: &Phase| {
-            let line = decided.series.iter().find(|line| line.chosen == Some(*phase))?;
+            let line = found.series.iter().find(|line| line.chosen == Some(*phase))?;
             line.seen.as_ref().map(described)
         };
         let images = loaded.phases.iter().map(|phase| seen(&phase.phase)).collect();
         // Decided by the images: nothing that was believed is contradicted.
-        return Ok(Read { loaded, series: decided.series, images, contradicted: false });
+        return Ok(Read { loaded, series: found.series.clone(), images, contradicted: false });
     }
     let mut loaded = load::load(files, expected, gate)?;
     let mut images = Vec::new();
@@ -124,6 +150,7 @@ impl Read {
                 source: phase.source,
                 confidence: phase.confidence,
                 images: images.clone(),
+                alignment: None,
             })
             .collect()
     }

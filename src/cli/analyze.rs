@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
+use super::study_files::PhaseFile;
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::discover::discover;
@@ -44,14 +45,13 @@ pub struct Args {
 /// # Errors
 /// A sentence that names the four codes.
 pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
-    let expected = "expected PHASE=PATH with PHASE nc, ap, vp or dp";
-    let (code, path) = text.split_once('=').ok_or(expected)?;
-    let phase = Phase::from_code(code).ok_or(expected)?;
-    if path.is_empty() { Err(expected.to_owned()) } else { Ok((phase, path.into())) }
+    let PhaseFile { phase, path } = text.parse()?;
+    Ok((phase, path))
 }
 
 fn parse_setting(text: &str) -> Result<Setting, String> {
-    text.parse().map_err(|_| "expected screening, diagnosis or venous".to_owned())
+    text.parse()
+        .map_err(|_| "expected screening, diagnosis, venous or phases like nc_ap_vp".to_owned())
 }
 
 /// Runs the command.
@@ -71,7 +71,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             anyhow::anyhow!("the engine is for {found}, not for {}", wanted.name()),
         ));
     }
-    let files = study_files(args, analyzer.phases(), &settings.gate)?;
+    let wanted = analyzer.wanted().map_err(engines::unusable)?;
+    let files = study_files(args, &wanted, &settings.gate)?;
     let report = analyze(&mut analyzer, &files, &args.out, ui)?;
     ui.result(&report, summary(&report, &args.out))
 }
@@ -101,7 +102,7 @@ pub fn analyze(
 pub fn failure(error: AnalyzeError) -> Failure {
     match error {
         AnalyzeError::Refused(refusal) => engines::refused(refusal),
-        AnalyzeError::NotAligned(error) => Failure::refused("phases_not_aligned", error),
+        AnalyzeError::Align(error) => Failure::refused(error.code(), error),
         AnalyzeError::Engine(error) => engines::unusable(error),
         error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
             Failure::failed(error)
@@ -121,7 +122,11 @@ pub fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
 }
 
 /// The one study that the arguments name.
-fn study_files(args: &Args, expected: &[Phase], gate: &GateParams) -> Result<StudyFiles, Failure> {
+fn study_files(
+    args: &Args,
+    wanted: &[Vec<Phase>],
+    gate: &GateParams,
+) -> Result<StudyFiles, Failure> {
     // Nobody is protected from their own command line: the key only has to be a key.
     let key_of = |uid: &str| study_key(b"analyze", uid);
     match (&args.input, args.phase.as_slice()) {
@@ -130,8 +135,7 @@ fn study_files(args: &Args, expected: &[Phase], gate: &GateParams) -> Result<Stu
         }
         (Some(input), []) => {
             let rules = rules(args.config.as_deref())?;
-            let found =
-                discover(input, expected, &rules, gate, &key_of).map_err(engines::refused)?;
+            let found = discover(input, wanted, &rules, gate, &key_of).map_err(engines::refused)?;
             let count = found.studies.len();
             let mut studies = found.studies.into_iter();
             match (studies.next(), studies.next()) {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::{Exit, Failure};
 use crate::analyze::{Settings, phases_beside};
 use crate::intake::{GateParams, Refusal};
+use hepalert_cascade::align;
 use hepalert_cascade::reclassify::{self, Schemes};
+use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
 
@@ -34,6 +36,16 @@ impl RuntimeArgs {
     }
 }
 
+/// What the option `--skip-air` chooses.
+pub(super) fn air_tiles(skip: bool) -> AirTiles {
+    if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
+}
+
+/// What a study may take unless said otherwise: as the daemon.
+pub(super) fn memory_mib() -> u64 {
+    crate::config::Engine::default().memory_budget_mib
+}
+
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
 pub(super) fn user_cache() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
@@ -47,6 +59,10 @@ pub struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
     pub engine: Option<PathBuf>,
+    /// Further bundle, for a study that lacks a phase of the first or of which one cannot be
+    /// aligned; may be given several times.
+    #[arg(long)]
+    pub other_engine: Vec<PathBuf>,
     /// What runs the networks.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
@@ -68,7 +84,7 @@ pub struct EngineArgs {
     #[arg(long)]
     pub phase_engine: Option<PathBuf>,
     /// Memory that the first stage may take, in MiB.
-    #[arg(long, default_value_t = 2048)]
+    #[arg(long, default_value_t = memory_mib())]
     pub memory_mib: u64,
 }
 
@@ -87,6 +103,8 @@ impl EngineArgs {
             return Err(Failure::new(Exit::Usage, error));
         }
         Ok(Settings {
+            others: self.other_engine.clone(),
+            alignment: align::Rules::default(),
             runtime: self.runtime.runtime(),
             high_gain: self.high_gain,
             reclassify: reclassify::Params {
@@ -97,7 +115,7 @@ impl EngineArgs {
                 },
                 ..reclassify::Params::default()
             },
-            air: super::segment::air_tiles(self.skip_air),
+            air: air_tiles(self.skip_air),
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
             keep_margin: false,

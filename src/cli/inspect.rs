@@ -14,7 +14,7 @@ use crate::intake::survey::{Survey, survey};
 use crate::intake::{GateParams, Refusal, StudyFiles, load, study_key};
 use crate::report::contact::{Strip, sheet};
 use crate::report::types::SeriesRecord;
-use hepalert_engines::bundle::Bundle;
+use hepalert_bundles::Bundle;
 use hepalert_phases::Recogniser;
 use hepalert_phases::coarse::Coarse;
 use hepalert_study::study::Phase;
@@ -134,7 +134,7 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
         .iter()
         .map(|(study, decided)| StudyDocument {
             study: study.key.to_string(),
-            refused: decided.study.as_ref().err().map(RefusalDocument::from),
+            refused: decided.refusal.as_ref().map(RefusalDocument::from),
             series: study
                 .candidates
                 .iter()

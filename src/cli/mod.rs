@@ -8,28 +8,27 @@ use clap::{Parser, Subcommand};
 pub mod analyze;
 pub mod demo;
 pub mod detect;
-pub mod doctor;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
 pub mod inspect;
 pub mod label_file;
-mod laps;
 pub mod logger;
 pub mod match_lesions;
 pub mod phantom;
 pub mod queue;
 pub mod reclassify;
+pub mod register;
 pub mod run;
 pub mod segment;
 pub mod shell;
 pub mod shuffle;
+mod stage_timer;
 pub mod study_files;
-pub mod support_bundle;
-pub mod ui;
 pub mod worker;
 
-pub use ui::{Exit, Failure, Ui};
+pub use crate::ui::{Exit, Failure, Ui};
+use crate::{doctor, support_bundle};
 
 /// Suspected liver lesions from a CT export folder, published over MQTT. Triage aid, not a
 /// diagnosis.
@@ -76,6 +75,8 @@ pub enum Command {
     Queue(queue::Args),
     /// The third stage alone, on a given label map.
     Reclassify(reclassify::Args),
+    /// Bring one image onto another, with its labels and points.
+    Register(register::Args),
     /// Run the daemon.
     Run(run::Args),
     /// The first stage alone.
@@ -91,7 +92,7 @@ pub enum Command {
     SupportBundle(support_bundle::Args),
     /// The inference process, started by the daemon.
     #[command(hide = true)]
-    Worker(worker::Args),
+    Worker,
 }
 
 /// Runs one command.
@@ -118,12 +119,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Man(args) => shell::man(&args, &ui),
         Command::Queue(args) => queue::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),
+        Command::Register(args) => register::run(&args, &ui),
         Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
-        Command::Worker(args) => worker::run(&args),
+        Command::Worker => worker::run(),
     }
 }

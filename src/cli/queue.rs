@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
+use crate::codes;
 use crate::store::{Job, JobCounts, JobState, Store};
 use hepalert_study::study::StudyKey;
 
@@ -71,7 +72,11 @@ impl Line {
     }
 
     fn text(&self) -> String {
-        let reason = self.reason.as_deref().map_or(String::new(), |code| format!("  {code}"));
+        let reason = self.reason.as_deref().map_or(String::new(), |code| {
+            let meaning = codes::of_study(code);
+            let meaning = meaning.map_or(String::new(), |m| format!(": {}", m.sentence));
+            format!("  {code}{meaning}")
+        });
         format!(
             "{:>6}  {}  r{}  {:<10}  {} attempts  {}{reason}",
             self.job, self.study_key, self.revision, self.state, self.attempts, self.received
@@ -157,6 +162,9 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
         .unwrap_or_default();
     let lines: Vec<Line> = jobs.iter().map(Line::of).collect();
     let mut text: Vec<String> = lines.iter().map(Line::text).collect();
+    // What to do about it, where the last job ended badly.
+    let last = lines.last().and_then(|line| line.reason.as_deref());
+    text.extend(last.and_then(codes::of_study).map(|meaning| format!("next: {}", meaning.advice)));
     text.push(match report.get("verdict").and_then(|verdict| verdict.as_str()) {
         Some(verdict) => format!("verdict: {}", verdict.replace('_', " ")),
         None => "no report".to_owned(),
@@ -187,7 +195,7 @@ fn jobs_of(store: &Store, key: &StudyKey) -> Result<Vec<Job>, Failure> {
 
 fn open(config: &std::path::Path) -> Result<Store, Failure> {
     let config = super::run::read(config)?;
-    let file = config.store.folder.join("hepalert.sqlite");
+    let file = config.store.database();
     if !file.is_file() {
         let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
         return Err(Failure::new(Exit::Failed, error));

@@ -15,6 +15,7 @@ use super::label_file::lesions;
 use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
 use super::{Exit, Failure, Ui};
+use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
@@ -22,7 +23,6 @@ use hepalert_cascade::reclassify::{
     Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
     ReclassifyError, Sampling, Schemes, content, reclassify, study_seed,
 };
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::study::AlignedStudy;

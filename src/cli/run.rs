@@ -9,7 +9,7 @@ use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
 use crate::daemon;
 use crate::publish::mqtt;
-use hepalert_engines::bundle::Bundle;
+use hepalert_bundles::Bundle;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.config)?;
     logger::install().map_err(Failure::failed)?;
-    daemon::run(config, &args.config).map_err(Failure::failed)
+    daemon::run(config).map_err(Failure::failed)
 }
 
 /// Reads a configuration for a command.

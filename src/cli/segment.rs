@@ -10,15 +10,15 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::engines::RuntimeArgs;
-use super::laps::Laps;
+use super::stage_timer::StageTimer;
 use super::study_files::{PhaseFile, read_study, write_file};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::intake::reasons::RejectCode;
+use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
-    AirTiles, LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
+    LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
-use hepalert_engines::bundle::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::largest::keep_largest;
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
@@ -52,9 +52,8 @@ pub struct Args {
     /// the same labels, sooner where there is much air.
     #[arg(long)]
     skip_air: bool,
-    /// Memory that the first stage may take, in MiB: twice what four phases of 512 x 512 x 200
-    /// need.
-    #[arg(long, default_value_t = 8192)]
+    /// Memory that the first stage may take, in MiB; four phases of 512 x 512 x 200 need 4096.
+    #[arg(long, default_value_t = super::engines::memory_mib())]
     memory_mib: u64,
     #[command(flatten)]
     runtime: RuntimeArgs,
@@ -74,11 +73,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
-    let mut laps = Laps::start();
+    let mut laps = StageTimer::start();
     let study = study_for(&bundle, &args.phases)?;
     laps.lap("read");
     let mut runtime = args.runtime.runtime();
-    let air = air_tiles(args.skip_air);
+    let air = super::engines::air_tiles(args.skip_air);
     let memory_budget_bytes = args.memory_mib.saturating_mul(1 << 20);
     let mut plan = Plan { network, batch: 1, air, memory_budget_bytes };
     plan.batch = largest_batch(&study, &plan, runtime.batch).map_err(segment_failure)?;
@@ -137,11 +136,6 @@ fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
         }
         (Decision::Regions(_) | Decision::Argmax, _) => Ok(()),
     }
-}
-
-/// What the option `--skip-air` chooses.
-pub(super) fn air_tiles(skip: bool) -> AirTiles {
-    if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
 }
 
 /// Opens a bundle; exit code 4 if it cannot be used.

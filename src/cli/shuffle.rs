@@ -12,13 +12,13 @@ use serde::Serialize;
 use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
 use super::{Exit, Failure, Ui, label_file};
+use hepalert_bundles::Role;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
     Carried, LIVER_CLASS, Prepared, Sampling, Scheme, content, draw, patch_generator, study_seed,
 };
-use hepalert_engines::bundle::Role;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::LabelMap;

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
+use hepalert_cascade::align::{Rules, align};
 use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
@@ -32,7 +33,10 @@ impl std::str::FromStr for PhaseFile {
     fn from_str(text: &str) -> Result<PhaseFile, String> {
         let expected = || format!("`{text}`: write nc=FILE, ap=FILE, vp=FILE or dp=FILE");
         let (code, path) = text.split_once('=').ok_or_else(expected)?;
-        let phase = Phase::from_code(code).ok_or_else(expected)?;
+        let phase = code.parse().map_err(|_| expected())?;
+        if path.is_empty() {
+            return Err(expected());
+        }
         Ok(PhaseFile { phase, path: PathBuf::from(path) })
     }
 }
@@ -67,15 +71,15 @@ impl Relabel {
     }
 }
 
-/// Reads all phases. The study's key is made of the images' bytes: the same files give the
+/// Reads all phases and brings them onto one grid. The study's key is made of the images' bytes: the same files give the
 /// same draws.
 ///
 /// # Errors
-/// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase` or
-/// `phases_not_aligned`.
+/// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase`,
+/// `alignment_failed` or what makes a phase unfit for registration.
 pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let packed: Vec<Vec<u8>> =
-        files.iter().map(|file| read_bytes(&file.path)).collect::<Result<_, _>>()?;
+        files.iter().map(|file| read_file(&file.path)).collect::<Result<_, _>>()?;
     let hash = || packed.iter().fold(Sha256::new(), |hash, bytes| hash.chain_update(bytes));
     // All results, then the first failure: with several damaged files always the same is named.
     let volumes = || packed.par_iter().map(|bytes| read(bytes)).collect::<Vec<_>>();
@@ -93,8 +97,8 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let hex = hex(&hash.finalize()[..16]);
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
-    AlignedStudy::from_study(Study { key, phases }, &wanted)
-        .map_err(|error| Failure::refused("phases_not_aligned", error))
+    let aligned = align(Study { key, phases }, &wanted, &Rules::default());
+    aligned.map(|aligned| aligned.study).map_err(|error| Failure::refused(error.code(), error))
 }
 
 /// Reads a label map and lays it on the grid of the images, which it must match but for the
@@ -107,7 +111,7 @@ pub fn read_label_file(
     relabel: &Relabel,
     study: &AlignedStudy,
 ) -> Result<LabelMap, Failure> {
-    let labels = read_labels(&read_bytes(path)?).map_err(|error| damaged(path, error))?;
+    let labels = read_labels(&read_file(path)?).map_err(|error| damaged(path, error))?;
     let axes = Axes::to(Orientation::of(study.grid()), labels.grid());
     let labels = axes.turn_volume(labels);
     if !study.grid().matches(labels.grid()) {
@@ -139,7 +143,11 @@ pub fn make_folder(path: &Path) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a file, naming it if that fails.
+///
+/// # Errors
+/// Refused as `unreadable`, with the path.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path)
         .with_context(|| format!("{}: cannot be read", path.display()))
         .map_err(|error| Failure::refused("unreadable", error))

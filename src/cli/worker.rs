@@ -1,9 +1,9 @@
-//! `worker`: the inference process. Not for people: the daemon starts it, writes one request
-//! a line to its standard input and reads replies from its standard output.
+//! `worker`: the inference process. Not for people: the daemon starts it, writes its settings
+//! and then one request a line to its standard input and reads replies from its standard output.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,11 @@ use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::intake::StudyFiles;
 use crate::worker::{Reply, Request};
+use hepalert_bundles::slots::engine_code;
 use hepalert_engines::EngineError;
-use hepalert_engines::slots::engine_code;
 
+/// A configuration is a few KiB.
+const MAX_SETTINGS_BYTES: u64 = 1 << 20;
 /// Progress lines are at least this far apart, so that the pipe never fills.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -25,22 +27,13 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// device that hangs must be noticed.
 const LOADING_AT_MOST: Duration = Duration::from_secs(15 * 60);
 
-/// Arguments.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The daemon's configuration.
-    #[arg(long)]
-    pub config: PathBuf,
-}
-
-/// Answers requests until standard input ends, which it does when the daemon is gone.
+/// Takes the daemon's settings from the first line, then answers requests until standard input
+/// ends, which it does when the daemon is gone.
 ///
 /// # Errors
-/// Exit 6 for a bad configuration.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let config =
-        Config::read(&args.config).map_err(|error| Failure::new(super::Exit::Config, error))?;
-    let settings = analysis_settings(&config);
+/// Exit 6 for settings that cannot be understood.
+pub fn run() -> Result<(), Failure> {
+    let settings = analysis_settings(&read_settings()?);
     let requests = read_requests()?;
     let mut loaded = None;
     for request in requests {
@@ -48,6 +41,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         say(&reply)?;
     }
     Ok(())
+}
+
+fn read_settings() -> Result<Config, Failure> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(MAX_SETTINGS_BYTES).read_line(&mut line);
+    read.map_err(Failure::failed)?;
+    serde_json::from_str(&line).map_err(|error| {
+        let error = anyhow::anyhow!(
+            "the first line is no configuration ({error}); the daemon starts this process"
+        );
+        Failure::new(super::Exit::Config, error)
+    })
 }
 
 /// Reads requests on a thread of its own that ends the process with the daemon's pipe:
@@ -135,8 +140,8 @@ fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
         AnalyzeError::Refused(refusal) => {
             Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
         }
-        AnalyzeError::NotAligned(error) => {
-            Reply::Refused { code: "phases_not_aligned".to_owned(), detail: error.to_string() }
+        AnalyzeError::Align(error) => {
+            Reply::Refused { code: error.code().to_owned(), detail: error.to_string() }
         }
         // An engine that was loaded and tested fails on this study: the study is tried again
         // and then put aside, the queue goes on.

@@ -17,9 +17,9 @@ use super::shared::{EngineFacts, Part, Shared};
 use super::updates::Updates;
 use super::{ENGINE_RETRY, telling};
 use crate::worker::{Outcome, Reply, Request, Worker};
+use hepalert_bundles::Bundle;
+use hepalert_bundles::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 use hepalert_engines::EngineError;
-use hepalert_engines::bundle::Bundle;
-use hepalert_engines::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
 
 /// How often the update folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -115,11 +115,9 @@ impl Keeper {
     }
 
     fn look(&mut self, shared: &Shared) -> Result<(), SlotsError> {
-        let folder = &shared.config.engine.update_folder;
         let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-        if folder.as_os_str().is_empty() || !due {
-            return Ok(());
-        }
+        let folder = shared.config.engine.update_folder.as_ref().filter(|_| due);
+        let Some(folder) = folder else { return Ok(()) };
         self.looked = Some(Instant::now());
         match Measure::of(&shared.config, shared.engine().map(|engine| engine.setting)) {
             Ok(measure) => self.updates.look(folder, &self.slots, &measure)?,

@@ -89,13 +89,12 @@ pub fn finished(
         moments.notified,
     )?;
     identity.pipeline_fingerprint.clone_from(&report.pipeline.fingerprint);
-    let findings = findings(job, report, link, moments)?;
+    let findings = findings(report, link, moments)?;
     let drafts = findings.events(&identity, earlier, moments.notified)?;
     Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
 }
 
 fn findings(
-    job: &Job,
     report: &Report,
     link: Option<Link>,
     moments: Moments,
@@ -112,7 +111,8 @@ fn findings(
     Ok(Findings {
         study_key: report.study_key.clone(),
         link,
-        setting: job.setting,
+        // The engine that ran, which may take fewer phases than the configured one.
+        setting: report.setting,
         phases: report.phases.iter().map(phase_seen).collect::<Result<_, _>>()?,
         verdict: report.verdict,
         patient_class: PatientClasses {

@@ -10,6 +10,7 @@ use log::{error, info, warn};
 
 use super::events;
 use super::shared::{Part, Shared};
+use crate::analyze::phases_of;
 use crate::intake::desk::{Desk, DeskParams};
 use crate::intake::settle::SettleParams;
 use crate::intake::watch::{Degraded, WatchParams};
@@ -18,7 +19,7 @@ use crate::intake::{
 };
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, NewEvent, NewJob, StoreError};
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::study::{Phase, Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
 const BREATH: Duration = Duration::from_millis(200);
@@ -107,10 +108,21 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
             force_complete_s: intake.force_complete_s as f64,
             max_files: gate.max_files,
             rules: super::phase_rules(&shared.config),
+            instead: others(shared),
             ..AssembleParams::new(&intake.folder, setting.phases())
         },
         max_file_bytes: gate.max_file_bytes,
     }
+}
+
+/// The phases of the other engines. One that cannot be opened is no reason not to watch: studies
+/// for it are refused as they would be without it.
+fn others(shared: &Shared) -> Vec<Vec<Phase>> {
+    let opened = phases_of(&shared.config.engine.others);
+    opened.unwrap_or_else(|error| {
+        error!("engine.others: {error}");
+        Vec::new()
+    })
 }
 
 fn known(shared: &Shared) -> Result<Vec<Known>, StoreError> {

@@ -4,12 +4,12 @@
 use jiff::Timestamp;
 
 use crate::config::Config;
+use hepalert_bundles::Bundle;
+use hepalert_bundles::package::PackageError;
+use hepalert_bundles::signature::Trust;
+use hepalert_bundles::slots::{self, Admission, Limits, Slots, Which};
+use hepalert_bundles::terms::Device;
 use hepalert_engines::backend::Presence;
-use hepalert_engines::bundle::Bundle;
-use hepalert_engines::bundle::package::PackageError;
-use hepalert_engines::bundle::signature::Trust;
-use hepalert_engines::bundle::terms::Device;
-use hepalert_engines::slots::{self, Admission, Limits, Slots, Which};
 use hepalert_study::study::Setting;
 
 /// The slots as configured.

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::intake::{GateParams, PhaseRules};
 use crate::store::{Store, StoreError};
 use crate::worker::{Limits, Worker};
+use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
@@ -78,14 +79,16 @@ pub fn analysis_settings(config: &Config) -> Settings {
     let engine = &config.engine;
     Settings {
         bundle: engine.bundle.clone(),
+        others: engine.others.clone(),
+        alignment: align::Rules::default(),
         runtime: Runtime {
             backend: engine.backend,
             precision: engine.precision,
-            threads: engine.threads,
+            threads: engine.threads.unwrap_or(0),
             batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),
         },
-        high_gain: (engine.high_gain > 0.0).then_some(engine.high_gain),
+        high_gain: engine.high_gain,
         reclassify: reclassify::Params {
             patches: engine.patches_per_lesion,
             keep_above_cm3: engine.keep_above_cm3,
@@ -113,6 +116,7 @@ pub fn gate_params(config: &Config) -> GateParams {
     GateParams {
         kvp: [config.gate.kvp_min, config.gate.kvp_max],
         min_coverage_mm: config.gate.min_extent_mm,
+        max_files: config.gate.max_files,
         ..GateParams::default()
     }
 }
@@ -129,15 +133,15 @@ pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Runs until SIGTERM or SIGINT. `config_file` goes to the inference process.
+/// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start; afterwards it keeps going.
-pub fn run(config: Config, config_file: &Path) -> Result<(), DaemonError> {
+pub fn run(config: Config) -> Result<(), DaemonError> {
     let stop = stop_on_signals().map_err(DaemonError::System)?;
     let shared = Arc::new(begin(config)?);
     shared.set_publisher(sending::start(&shared).map_err(DaemonError::System)?);
-    let threads = start_threads(&shared, config_file)?;
+    let threads = start_threads(&shared)?;
     notify(&[NotifyState::Ready]);
     info!("ready, boot {}", shared.boot);
     look_after(&shared, &stop);
@@ -160,7 +164,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     let folder = config.store.folder.clone();
     let failed = |reason| DaemonError::File { path: folder.clone(), reason };
     fs::create_dir_all(&folder).map_err(failed)?;
-    let opened = Store::open(&folder.join("hepalert.sqlite"), Timestamp::now())?;
+    let opened = Store::open(&config.store.database(), Timestamp::now())?;
     if let Some(aside) = &opened.set_aside {
         error!("the store was damaged and set aside: {}", aside.display());
     }
@@ -168,7 +172,7 @@ fn begin(config: Config) -> Result<Shared, DaemonError> {
     if !started.requeued.is_empty() {
         warn!("{} studies were under way when the last run ended", started.requeued.len());
     }
-    sweep_drafts(&folder.join("results"));
+    sweep_drafts(&config.store.results());
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     let shared = Shared::new(config, opened.store, started.boot, config_sha256);
@@ -187,12 +191,9 @@ fn sweep_drafts(results: &Path) {
     }
 }
 
-fn start_threads(
-    shared: &Arc<Shared>,
-    config_file: &Path,
-) -> Result<Vec<JoinHandle<()>>, DaemonError> {
+fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, DaemonError> {
     let site_key = site_key(&shared.config.device.site_key_file)?;
-    let worker = worker(&shared.config, config_file)?;
+    let worker = worker(&shared.config)?;
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(DaemonError::System)
     };
@@ -211,19 +212,19 @@ fn start_threads(
 }
 
 /// The inference process: this program again.
-fn worker(config: &Config, config_file: &Path) -> Result<Worker, DaemonError> {
+fn worker(config: &Config) -> Result<Worker, DaemonError> {
     let program = std::env::current_exe().map_err(DaemonError::System)?;
-    let config_file = config_file.to_owned();
     let command = move || {
         let mut command = Command::new(&program);
-        command.arg("worker").arg("--config").arg(&config_file);
+        command.arg("worker");
         command
     };
     let limits = Limits {
         stall: Duration::from_secs(config.worker.stall_s),
         deadline: Duration::from_secs(config.worker.deadline_s),
     };
-    Ok(Worker::new(command, limits))
+    let worker = Worker::new(command, limits).with_settings(config);
+    worker.map_err(|error| DaemonError::System(error.into()))
 }
 
 /// Waits until the keeper knows what studies are read for. False if the daemon is to stop.
@@ -267,10 +268,7 @@ fn look_after(shared: &Shared, stop: &AtomicBool) {
 
 /// Removes results and sent messages older than the configured days.
 fn prune(shared: &Shared) {
-    let days = i64::from(shared.config.store.keep_days);
-    if days == 0 {
-        return;
-    }
+    let Some(days) = shared.config.store.keep_days.map(i64::from) else { return };
     let Ok(before) = Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)) else {
         return;
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bridge::{self, StoreOutbox};
 use super::shared::Shared;
-use crate::config::{Config, Mqtt};
+use crate::config::Config;
 use crate::publish::contract::Time;
 use crate::publish::messages::{Info, InfoParts, Vitals, Worklist};
 use crate::publish::{Params, Publisher, PublisherHandle, Snapshot, Tls};
@@ -21,20 +21,19 @@ pub fn start(shared: &Arc<Shared>) -> std::io::Result<PublisherHandle> {
 
 /// The broker as configured.
 pub fn params(config: &Config) -> Params {
-    let Mqtt { host, port, base, username, password_file, keep_alive_s, health_s, .. } =
-        &config.mqtt;
-    let given = |path: &std::path::Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    let mqtt = &config.mqtt;
     Params {
-        base_topic: base.clone(),
-        username: (!username.is_empty()).then(|| username.clone()),
-        password_file: given(password_file),
-        tls: config.mqtt.tls.then(|| Tls {
-            ca_file: config.mqtt.ca_file.clone(),
-            client: given(&config.mqtt.cert_file).zip(given(&config.mqtt.key_file)),
+        base_topic: mqtt.base.clone(),
+        username: mqtt.username.clone(),
+        password_file: mqtt.password_file.clone(),
+        tls: mqtt.tls.then(|| Tls {
+            ca_file: mqtt.ca_file.clone().unwrap_or_default(),
+            client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
         }),
-        keep_alive_s: *keep_alive_s,
-        health_s: *health_s,
-        ..Params::new(host, *port, &config.device.name)
+        keep_alive_s: mqtt.keep_alive_s,
+        health_s: mqtt.health_s,
+        commands: mqtt.commands,
+        ..Params::new(&mqtt.host, mqtt.port, &config.device.name)
     }
 }
 
@@ -69,10 +68,5 @@ fn snapshot(shared: &Shared) -> Snapshot {
 
 /// The hottest thermal zone, in degrees Celsius, where the system has any.
 fn hottest_c() -> Option<f64> {
-    let zones = std::fs::read_dir("/sys/class/thermal").ok()?;
-    let read = |zone: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(zone.ok()?.path().join("temp")).ok()?;
-        Some(text.trim().parse::<f64>().ok()? / 1000.0)
-    };
-    zones.filter_map(read).reduce(f64::max)
+    crate::system::temperatures_c().into_iter().map(|(_, degrees)| degrees).reduce(f64::max)
 }

@@ -17,7 +17,7 @@ use crate::publish::contract::{Code, Time};
 use crate::publish::findings::{EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
 use crate::store::{Job, Store};
-use hepalert_engines::bundle::{Bundle, Role};
+use hepalert_bundles::Bundle;
 use hepalert_study::study::{Privacy, Setting};
 
 /// A thread whose life is watched.
@@ -41,9 +41,7 @@ pub struct EngineFacts {
 impl EngineFacts {
     /// What an opened bundle says.
     pub fn of(bundle: &Bundle) -> EngineFacts {
-        let roles = [Role::Segment, Role::Reclassify];
-        let used = roles.into_iter().filter(|role| bundle.plan(*role).is_some());
-        let used = used.map(|role| EngineUsed {
+        let used = bundle.networks().map(|(role, _)| EngineUsed {
             role: Code::fixed(role.name()),
             id: bundle.id().to_owned(),
             version: bundle.version().to_string(),
@@ -244,18 +242,17 @@ impl Shared {
 
     /// Folder of the results, one folder per study and revision.
     pub fn results(&self) -> PathBuf {
-        self.config.store.folder.join("results")
+        self.config.store.results()
     }
 
     /// Folder of the quarantine.
     pub fn quarantine(&self) -> PathBuf {
-        self.config.store.folder.join("quarantine")
+        self.config.store.quarantine()
     }
 
     /// Free space where the store lies, in MiB.
     pub fn disk_free_mib(&self) -> Option<u64> {
-        let space = rustix::fs::statvfs(&self.config.store.folder).ok()?;
-        Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
+        crate::system::free_mib(&self.config.store.folder)
     }
 
     /// True if there is room for one more study; otherwise the status says so.

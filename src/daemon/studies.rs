@@ -76,7 +76,7 @@ fn request(shared: &Shared, job: &Job, bundle: &Path) -> Option<Request> {
 }
 
 fn result_folder(shared: &Shared, job: &Job) -> PathBuf {
-    shared.results().join(format!("{}-r{}", job.study_key, job.revision))
+    shared.config.store.result(job.study_key.as_str(), job.revision)
 }
 
 fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> Outcome {

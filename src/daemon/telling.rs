@@ -10,8 +10,8 @@ use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
 use crate::publish::messages::{EngineAction, EngineEvent};
 use crate::store::NewEvent;
-use hepalert_engines::bundle::Bundle;
-use hepalert_engines::slots::{self, Action, Notice, Slots, Which};
+use hepalert_bundles::Bundle;
+use hepalert_bundles::slots::{self, Action, Notice, Slots, Which};
 
 /// Tells what is untold.
 ///

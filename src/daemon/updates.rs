@@ -11,8 +11,8 @@ use log::{info, warn};
 use sha2::{Digest, Sha256};
 
 use super::installing::Measure;
-use hepalert_engines::bundle::package::{EXTENSION, Package, PackageError};
-use hepalert_engines::slots::{Objection, Refusal, Slots, SlotsError};
+use hepalert_bundles::package::{EXTENSION, Package, PackageError};
+use hepalert_bundles::slots::{Objection, Refusal, Slots, SlotsError};
 use hepalert_study::digest::hex;
 
 /// Entries of the folder looked at: it is for updates, not an archive.

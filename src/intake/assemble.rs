@@ -312,7 +312,7 @@ impl Assembler {
         if !news && let Some(fingerprint) = course.account {
             return copied.then(|| Outcome::Duplicate { key: key.clone(), fingerprint });
         }
-        match course.gathered.judge(&self.params.expected, &self.params.rules) {
+        match course.gathered.judge_any(&self.params) {
             Judgement::Refused { fingerprint, refusal } => {
                 course.account = Some(fingerprint);
                 if self.known.contains_key(&fingerprint) && !vanished {

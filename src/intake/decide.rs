@@ -48,8 +48,10 @@ pub struct SeriesLine {
 /// The outcome of looking.
 #[derive(Debug)]
 pub struct Decided {
-    /// The study with its phases filled, or why there are none.
-    pub study: Result<StudyFiles, Refusal>,
+    /// The study with every phase that can be told.
+    pub told: StudyFiles,
+    /// Why the expected phases are not all there.
+    pub refusal: Option<Refusal>,
     /// Every series, in the order of the candidates.
     pub series: Vec<SeriesLine>,
 }
@@ -80,11 +82,14 @@ pub fn decide(
     let weighed = choose(&scans, &images, expected);
     let told = Told { candidates: &candidates, looks: &looks, whole: &whole, weighed: &weighed };
     let series = (0..candidates.len()).map(|at| told.line(at)).collect();
-    let study = match &weighed.choices {
-        Ok(choices) => Ok(chosen(files, &candidates, &whole, choices)),
-        Err(code) => Err(told.refusal(*code, expected, files.files().count())),
-    };
-    Decided { study, series }
+    let refusal = weighed.choices.as_ref().err();
+    let refusal = refusal.map(|code| told.refusal(*code, expected, files.files().count()));
+    // Another engine may take what this one does not.
+    let choices: Vec<Choice> = Phase::ALL
+        .iter()
+        .filter_map(|phase| choose(&scans, &images, &[*phase]).choices.ok()?.pop())
+        .collect();
+    Decided { told: chosen(files, &candidates, &whole, &choices), refusal, series }
 }
 
 /// The study with the chosen series as its phases.

@@ -25,14 +25,15 @@ pub struct Discovered {
     pub refused: Vec<(StudyKey, Refusal)>,
 }
 
-/// Looks for studies with the expected phases in a folder, or takes one file.
+/// Looks for studies with the wanted phases in a folder, or takes one file. A study without all
+/// phases of the first set is taken for the next whose phases it has.
 ///
 /// # Errors
 /// If nothing can be computed: the reason of the study with the most files, or
 /// [`RejectCode::NoCtSeries`].
 pub fn discover(
     input: &Path,
-    expected: &[Phase],
+    wanted: &[Vec<Phase>],
     rules: &PhaseRules,
     gate: &GateParams,
     key_of: KeyOf<'_>,
@@ -48,7 +49,9 @@ pub fn discover(
     let files: Vec<_> = seen.files.into_iter().collect();
     let found: Vec<_> =
         files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path)).collect();
+    let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
     let mut params = AssembleParams::new(root, expected);
+    params.instead = instead.to_vec();
     params.rules = rules.clone();
     params.max_files = gate.max_files;
     // Nothing more will come: whatever is there is complete now.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::Millis;
+use super::events::{AssembleParams, Millis};
 use super::facts::{Candidate, FileFacts, Format, Part, PhaseFiles, SliceFacts};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
@@ -126,6 +126,18 @@ impl Gathered {
     pub fn items(&self) -> impl Iterator<Item = Item> {
         let held = self.files.values().map(|held| (held.facts.identity(), held.facts.content));
         held.chain(self.broken.values().map(|(_, content)| (*content, *content)))
+    }
+
+    /// What these files amount to, for the first engine whose phases are all there.
+    pub fn judge_any(&self, params: &AssembleParams) -> Judgement {
+        let AssembleParams { expected, instead, rules, .. } = params;
+        let first = self.judge(expected, rules);
+        let Judgement::Refused { refusal, .. } = &first else { return first };
+        if refusal.code != RejectCode::MissingPhase {
+            return first;
+        }
+        let others = instead.iter().map(|expected| self.judge(expected, rules));
+        others.into_iter().find(|other| matches!(other, Judgement::Whole(_))).unwrap_or(first)
     }
 
     /// What these files amount to now.

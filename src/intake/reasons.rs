@@ -198,7 +198,7 @@ impl RejectCode {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }
             RejectCode::TooManyFiles => {
-                "look for several exports of the study; raise max_files if it is real"
+                "look for several exports of the study; raise gate.max_files if it is real"
             }
             RejectCode::Vanished => "let the exporting side keep files until a result is published",
             RejectCode::MissingGeometry => "export original images, not secondary captures",

@@ -54,13 +54,17 @@ struct Story {
     told: Vec<Outcome>,
 }
 
+fn params(expected: &[Phase]) -> AssembleParams {
+    AssembleParams { quiet_s: 120.0, phase_quiet_s: 30.0, ..AssembleParams::new("/e", expected) }
+}
+
 impl Story {
     fn new(expected: &[Phase]) -> Story {
         Story::after(expected, Vec::new())
     }
 
     fn after(expected: &[Phase], known: Vec<Known>) -> Story {
-        let machine = Assembler::new(AssembleParams::new("/e", expected), known);
+        let machine = Assembler::new(params(expected), known);
         Story { machine, now: 0, told: Vec::new() }
     }
 
@@ -459,7 +463,7 @@ fn a_path_overwritten_by_another_study_changes_hands() {
 
 #[test]
 fn too_many_files_are_refused_and_held_no_longer() {
-    let mut params = AssembleParams::new("/e", &VENOUS);
+    let mut params = params(&VENOUS);
     params.max_files = 10;
     let machine = Assembler::new(params, Vec::new());
     let mut story = Story { machine, now: 0, told: Vec::new() };

@@ -32,7 +32,7 @@ pub struct SettleParams {
 
 impl Default for SettleParams {
     fn default() -> SettleParams {
-        SettleParams { settle_s: 5.0, give_up_s: 300.0, files_per_step: 256 }
+        SettleParams { settle_s: 3.0, give_up_s: 600.0, files_per_step: 256 }
     }
 }
 
@@ -290,7 +290,8 @@ mod tests {
 
     impl Story {
         fn new() -> Story {
-            let settle = Settle::new(SettleParams { files_per_step: 3, ..SettleParams::default() });
+            let settle =
+                Settle::new(SettleParams { settle_s: 5.0, give_up_s: 300.0, files_per_step: 3 });
             Story { settle, seen: Snapshot::default(), disk: Disk::default(), now: 0 }
         }
 

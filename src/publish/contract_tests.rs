@@ -9,6 +9,7 @@ use super::*;
 use crate::publish::findings::*;
 use crate::publish::ids::Identity;
 use crate::publish::messages::*;
+use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass};
 use hepalert_study::study::{Phase, Privacy, Setting};

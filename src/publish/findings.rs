@@ -143,7 +143,7 @@ pub struct EngineUsed {
     pub id: String,
     /// Its version.
     pub version: String,
-    /// SHA-256 of its model file, hex.
+    /// SHA-256 of its manifest, which holds those of its files, hex.
     pub sha256: String,
 }
 

@@ -24,9 +24,9 @@ use hepalert_study::study::Setting;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum StudyState {
-    /// Its files are complete.
+    /// Its first file was seen.
     Received,
-    /// It waits.
+    /// Its files are complete; it waits.
     Queued,
     /// It is being worked on.
     Started,
@@ -247,7 +247,7 @@ impl From<InfoParts> for Info {
         Info {
             schema: schema_id("info"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            schemas: super::contract::schemas().iter().map(|(name, _)| schema_id(name)).collect(),
+            schemas: super::contract::SCHEMAS.map(schema_id).into(),
             engines,
             config_sha256,
             boot,

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod mqtt;
 pub mod outbox;
 mod publisher;
+pub mod schemas;
 mod sender;
 
 pub use contract::{Code, ContractError, Draft, EventKind, Row};

@@ -3,6 +3,7 @@
 //! Owns the report's wire types and its files. Refuses to send anything: that is `publish`.
 
 pub mod canvas;
+pub mod checkerboard;
 pub mod contact;
 pub mod files;
 pub mod pictures;

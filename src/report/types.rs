@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use hepalert_bundles::Role;
+use hepalert_cascade::align::PhaseAlignment;
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_engines::bundle::Role;
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
@@ -58,6 +59,9 @@ pub struct Report {
     pub peak_memory_mib: f64,
     /// Files written beside this one.
     pub artefacts: Vec<ArtefactRecord>,
+    /// Why another engine ran than the configured one, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_choice: Option<EngineChoice>,
     /// [`NOTICE`].
     pub notice: String,
 }
@@ -74,6 +78,9 @@ pub struct PhaseRecord {
     /// What its images show, and what was measured; absent where nothing was looked at.
     #[serde(default)]
     pub images: Option<String>,
+    /// How it came onto the grid of the reference; none where one phase is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<AlignmentRecord>,
 }
 
 /// One series of the study: what it is, and why it was read or not.
@@ -100,6 +107,65 @@ pub struct SeriesRecord {
     pub chosen: Option<String>,
     /// Why it was read, or why not.
     pub why: String,
+}
+
+/// How a phase came onto the grid of the reference phase, and how good that is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlignmentRecord {
+    /// `reference`, `already_aligned`, `resampled`, `deformable` or `rigid`.
+    pub method: String,
+    /// What the quality gate found wanting, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+    /// Share of the reference's tissue that this phase shows; 1 for the reference.
+    pub coverage: f64,
+    /// Share of voxels whose surroundings are turned inside out.
+    pub folding: f64,
+    /// Standard deviation of the local change of volume.
+    pub jacobian_deviation: f64,
+    /// Mean descriptor distance to the reference before and after, in bits of 60.
+    pub distance_bits: [f64; 2],
+    /// Mean distance that tissue was moved by.
+    pub mean_shift_mm: f64,
+}
+
+impl AlignmentRecord {
+    /// What the report says of an alignment.
+    pub fn of(alignment: &PhaseAlignment) -> AlignmentRecord {
+        let mut record = AlignmentRecord {
+            method: alignment.method().to_owned(),
+            doubt: alignment.doubt().map(str::to_owned),
+            coverage: 1.0,
+            folding: 0.0,
+            jacobian_deviation: 0.0,
+            distance_bits: [0.0; 2],
+            mean_shift_mm: 0.0,
+        };
+        if let Some((_, quality)) = &alignment.moved {
+            let rounded = |v: f64| (v * 1e4).round() / 1e4;
+            record.coverage = rounded(quality.coverage);
+            record.folding = rounded(quality.jacobian.folding);
+            record.jacobian_deviation = rounded(quality.jacobian.deviation);
+            record.distance_bits = [quality.bits_before, quality.bits_after].map(rounded);
+            record.mean_shift_mm = rounded(quality.mean_shift_mm);
+        }
+        record
+    }
+}
+
+/// Why another engine ran than the configured one. The rule: of the engines whose phases are
+/// all there and could be aligned, the one that takes most; of equals one with the portal venous
+/// phase, then one with the native phase, then the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineChoice {
+    /// The configured engine.
+    pub instead_of: String,
+    /// Reason code: `missing_phase`, `alignment_failed` or what is wrong with a phase.
+    pub code: String,
+    /// The reason in a sentence.
+    pub because: String,
+    /// The phases that are missing or could not be used.
+    pub left_out: Vec<Phase>,
 }
 
 /// The patient's class in each view.

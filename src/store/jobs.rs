@@ -9,8 +9,6 @@
 //!
 //! Every step takes its events with it: they commit together or not at all.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::json;
@@ -20,7 +18,7 @@ use hepalert_study::study::StudyKey;
 use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
 };
-use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, worklist};
+use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, word, worklist};
 
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, priority, received_at, started_at, finished_at, reason_code";
@@ -472,9 +470,4 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
 
 fn key(text: &str) -> rusqlite::Result<StudyKey> {
     StudyKey::new(text).ok_or(rusqlite::Error::InvalidQuery)
-}
-
-/// A word of a closed vocabulary; what nobody knows is no row of ours.
-pub(super) fn word<T: FromStr>(row: &Row<'_>, name: &str) -> rusqlite::Result<T> {
-    row.get::<_, String>(name)?.parse().map_err(|_| rusqlite::Error::InvalidQuery)
 }

@@ -261,6 +261,11 @@ fn millis(at: Timestamp) -> i64 {
     at.as_millisecond()
 }
 
+/// A word of a closed vocabulary; what nobody knows is no row of ours.
+fn word<T: std::str::FromStr>(row: &rusqlite::Row<'_>, name: &str) -> rusqlite::Result<T> {
+    row.get::<_, String>(name)?.parse().map_err(|_| rusqlite::Error::InvalidQuery)
+}
+
 fn instant(ms: i64) -> rusqlite::Result<Timestamp> {
     Timestamp::from_millisecond(ms)
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(usize::MAX, ms))

@@ -6,8 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::job::{Job, OpenAlert};
-use super::jobs::word;
-use super::{Store, StoreError, audit, instant, millis, number, open};
+use super::{Store, StoreError, audit, instant, millis, number, open, word};
 use hepalert_study::outcome::AlertLevel;
 
 /// An open alert.

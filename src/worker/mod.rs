@@ -121,6 +121,7 @@ pub struct Limits {
 /// The daemon's handle on the child process; started when first needed.
 pub struct Worker {
     command: Box<dyn Fn() -> Command + Send>,
+    settings: Option<String>,
     limits: Limits,
     running: Option<Running>,
 }
@@ -134,7 +135,17 @@ struct Running {
 impl Worker {
     /// `command` makes the child's command line; pipes are added here.
     pub fn new(command: impl Fn() -> Command + Send + 'static, limits: Limits) -> Worker {
-        Worker { command: Box::new(command), limits, running: None }
+        Worker { command: Box::new(command), settings: None, limits, running: None }
+    }
+
+    /// Each child is told `settings` in its first line, before any request: it reads no file
+    /// that could say something else than what this process knows.
+    ///
+    /// # Errors
+    /// If they are nothing that JSON can hold.
+    pub fn with_settings(mut self, settings: &impl Serialize) -> serde_json::Result<Worker> {
+        self.settings = Some(serde_json::to_string(settings)? + "\n");
+        Ok(self)
     }
 
     /// Runs one request to its end. `step` hears every progress line and says whether to
@@ -169,7 +180,13 @@ impl Worker {
         }
         let running = match &mut self.running {
             Some(running) => running,
-            None => self.running.insert(Running::start((self.command)())?),
+            None => {
+                let fresh = self.running.insert(Running::start((self.command)())?);
+                if let Some(settings) = &self.settings {
+                    fresh.input.write_all(settings.as_bytes())?;
+                }
+                fresh
+            }
         };
         let mut line = serde_json::to_string(request)?;
         line.push('\n');

@@ -143,7 +143,7 @@ fn write_series(folder: &Path, study: &str, change: impl Fn(usize, Made) -> Opti
 /// What `hepalert analyze` would say to a folder.
 fn judge(folder: &Path) -> Result<StudyFiles, Refusal> {
     let gate = GateParams::default();
-    let found = discover(folder, &VENOUS, &PhaseRules::default(), &gate, &key_of)?;
+    let found = discover(folder, &[VENOUS.to_vec()], &PhaseRules::default(), &gate, &key_of)?;
     let study = found.studies.into_iter().next().unwrap();
     let loaded = load(&study, &VENOUS, &gate)?;
     assert_eq!(loaded.study.key, study.key);
@@ -411,7 +411,8 @@ fn real_series_load_with_spacing_from_positions() {
     for (name, slices, step_mm) in [("crlm-1004", 41, 5.0), ("chaos-ct3", 78, 2.0)] {
         let folder = data.join(name).join("dicom");
         let gate = GateParams::default();
-        let found = discover(&folder, &VENOUS, &PhaseRules::default(), &gate, &key_of).unwrap();
+        let found =
+            discover(&folder, &[VENOUS.to_vec()], &PhaseRules::default(), &gate, &key_of).unwrap();
         assert_eq!((found.studies.len(), found.refused.len()), (1, 0), "{name}");
         let loaded = load(&found.studies[0], &VENOUS, &gate).unwrap();
         let phase = &loaded.phases[0];

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hepalert::analyze::peak_memory_mib;
+use hepalert::config::Config;
 use hepalert::intake::{load, study_key};
 use hepalert::worker::{Limits, Outcome, Request, Worker};
-use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
-use hepalert_engines::bundle::{
+use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
+use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::study::{AlignedStudy, Phase, Study};
 use hepalert_voxels::image::normalise::Normalisation;
@@ -139,9 +140,10 @@ fn the_configured_budget_reaches_the_inference_process() {
         );
         let config = folder.path().join("hepalert.toml");
         fs::write(&config, text).unwrap();
-        let command = move || {
+        let config = Config::read(&config).unwrap();
+        let command = || {
             let mut command = hepalert();
-            command.arg("worker").arg("--config").arg(&config);
+            command.arg("worker");
             command
         };
         let limits = Limits { stall: Duration::from_secs(60), deadline: Duration::from_secs(120) };
@@ -150,7 +152,8 @@ fn the_configured_budget_reaches_the_inference_process() {
             files: files.clone(),
             out: folder.path().join("out"),
         };
-        Worker::new(command, limits).run(&request, &mut |_| ControlFlow::Continue(()))
+        let worker = Worker::new(command, limits);
+        worker.with_settings(&config).unwrap().run(&request, &mut |_| ControlFlow::Continue(()))
     };
     let over = |outcome: &Outcome| matches!(outcome, Outcome::Refused(code, _) if code == "over_memory_budget");
     // 72 x 288 x 288 voxels for the network: 24 MiB, and its class sums.

@@ -5,6 +5,7 @@
 mod broker;
 mod daemon;
 mod demo;
+mod docs;
 mod doctor;
 mod engines;
 mod intake;
@@ -15,6 +16,7 @@ mod phantom;
 mod phases;
 mod publish;
 mod reclassify;
+mod register;
 mod segment;
 mod store;
 mod support;

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hepalert::daemon::bridge::{StoreOutbox, worklist};
-use hepalert::publish::contract::schemas;
 use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudyState, Vitals};
 use hepalert::publish::mqtt::ProbeError;
+use hepalert::publish::schemas::schemas;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;

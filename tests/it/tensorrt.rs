@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use hepalert::config::Config;
 use hepalert::intake::{load, study_key};
 use hepalert::worker::{Limits, Outcome, Request, Worker};
 use hepalert_study::study::Phase;
@@ -313,13 +314,14 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     let libraries = house.libraries.clone();
     let command = move || {
         let mut command = hepalert();
-        command.arg("worker").arg("--config").arg(&config);
+        command.arg("worker");
         command.env("LD_LIBRARY_PATH", &libraries).env("HEPALERT_TENSORRT", &libraries);
         command.env("HEPALERT_STAND_IN", "hang");
         command
     };
     let limits = Limits { stall: Duration::from_secs(4), deadline: Duration::from_secs(60) };
-    let mut worker = Worker::new(command, limits);
+    let settings = Config::read(&config).unwrap();
+    let mut worker = Worker::new(command, limits).with_settings(&settings).unwrap();
     let out = house.path().join("out");
     let key = study_key(b"test", "1");
     let files = load::files_of_paths(&key, &[(Phase::Vp, ct)]).unwrap();

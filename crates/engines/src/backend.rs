@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
-use super::bundle::Tolerance;
+use super::conformance::Tolerance;
 use super::{Engine, EngineError, EngineSpec};
 
 /// What runs the networks.

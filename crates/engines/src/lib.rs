@@ -1,13 +1,12 @@
 //! The device seam: a compiled network that maps patches to logits.
 //!
-//! Owns the [`Engine`] trait, what an engine says of itself, and the bundles engines come
-//! in. Refuses to know what the channels mean: normalising and reading logits belong to
-//! `segment` and `reclassify`.
+//! Owns the [`Engine`] trait, what an engine says of itself, and the backends behind it. Refuses
+//! to know what the channels mean: what a network is for is said by its bundle
+//! (`hepalert-bundles`), and reading its logits belongs to the cascade.
 
 use ndarray::{Array5, ArrayView5, ArrayViewMut5};
 
 pub mod backend;
-pub mod bundle;
 pub mod conformance;
 #[cfg(any(test, feature = "doubles"))]
 pub mod fake;
@@ -16,7 +15,6 @@ pub mod native;
 pub mod onnx;
 #[cfg(feature = "openvino")]
 pub mod openvino;
-pub mod slots;
 pub mod tensorrt;
 
 /// The fixed shape of a network.

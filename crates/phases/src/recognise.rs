@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array5;
 
+use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_study::study::Phase;
 use hepalert_voxels::volume::Volume;

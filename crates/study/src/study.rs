@@ -115,24 +115,57 @@ pub enum Setting {
     /// One portal-venous phase.
     // What the demonstration engine takes. Not in the paper.
     Venous,
+    /// Native and arterial.
+    NcAp,
+    /// Native and portal venous.
+    NcVp,
+    /// Native and delayed.
+    NcDp,
+    /// Arterial and portal venous.
+    ApVp,
+    /// Arterial and delayed.
+    ApDp,
+    /// Portal venous and delayed.
+    VpDp,
+    /// All but the delayed phase.
+    NcApVp,
+    /// All but the portal venous phase.
+    NcApDp,
+    /// All but the arterial phase.
+    NcVpDp,
+    /// All but the native phase.
+    ApVpDp,
 }
 
 displayed_by_name!(Setting);
 
 impl Setting {
+    /// All of them: every set of phases an engine may take.
+    pub const ALL: [Setting; 13] = [
+        Setting::Screening,
+        Setting::Diagnosis,
+        Setting::Venous,
+        Setting::NcAp,
+        Setting::NcVp,
+        Setting::NcDp,
+        Setting::ApVp,
+        Setting::ApDp,
+        Setting::VpDp,
+        Setting::NcApVp,
+        Setting::NcApDp,
+        Setting::NcVpDp,
+        Setting::ApVpDp,
+    ];
+
     /// The name used in messages and on the command line.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// The setting of an engine that takes these phases, if there is one.
+    /// The setting of an engine that takes these phases, in channel order: any but a single
+    /// arterial or delayed one, in which lesions cannot be told from what is normal.
     pub fn of_phases(phases: &[Phase]) -> Option<Setting> {
-        match phases {
-            [Phase::Nc] => Some(Setting::Screening),
-            [Phase::Vp] => Some(Setting::Venous),
-            [Phase::Nc, Phase::Ap, Phase::Vp, Phase::Dp] => Some(Setting::Diagnosis),
-            _ => None,
-        }
+        Setting::ALL.into_iter().find(|setting| setting.phases() == phases)
     }
 
     /// The phases this setting needs, in channel order.
@@ -141,6 +174,16 @@ impl Setting {
             Setting::Screening => &[Phase::Nc],
             Setting::Venous => &[Phase::Vp],
             Setting::Diagnosis => &Phase::ALL,
+            Setting::NcAp => &[Phase::Nc, Phase::Ap],
+            Setting::NcVp => &[Phase::Nc, Phase::Vp],
+            Setting::NcDp => &[Phase::Nc, Phase::Dp],
+            Setting::ApVp => &[Phase::Ap, Phase::Vp],
+            Setting::ApDp => &[Phase::Ap, Phase::Dp],
+            Setting::VpDp => &[Phase::Vp, Phase::Dp],
+            Setting::NcApVp => &[Phase::Nc, Phase::Ap, Phase::Vp],
+            Setting::NcApDp => &[Phase::Nc, Phase::Ap, Phase::Dp],
+            Setting::NcVpDp => &[Phase::Nc, Phase::Vp, Phase::Dp],
+            Setting::ApVpDp => &[Phase::Ap, Phase::Vp, Phase::Dp],
         }
     }
 }

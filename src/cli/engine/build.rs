@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::networks;
 use crate::cli::engines::unusable;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
+use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::{Backend, Precision, Runtime};
-use hepalert_engines::bundle::{Bundle, Role};
 use hepalert_engines::conformance;
 use hepalert_engines::tensorrt::{self, Origin};
 
@@ -43,10 +42,10 @@ pub struct Args {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let runtime = runtime(args)?;
     let bundle = open_bundle(&args.bundle)?;
-    let total = networks(&bundle).map(|(_, plan)| plan.files.len()).sum();
+    let total = bundle.networks().map(|(_, plan)| plan.files.len()).sum();
     let mut progress = ui.progress("building plans");
     let (mut documents, mut text) = (Vec::new(), String::new());
-    for (role, plan) in networks(&bundle) {
+    for (role, plan) in bundle.networks() {
         for fold in 0..plan.files.len() {
             progress.step(documents.len(), total);
             let (document, line) = one(&bundle, role, fold, &runtime, args.force)?;

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::networks;
 use crate::cli::{Failure, Ui};
-use hepalert_engines::bundle::{Bundle, MANIFEST, NetworkPlan, Role};
+use hepalert_bundles::{Bundle, MANIFEST, NetworkPlan, Role};
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
 pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
@@ -46,7 +45,7 @@ pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
 pub(super) fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     let phases: Vec<&str> = bundle.phases().iter().map(|phase| phase.code()).collect();
     let gain = bundle.lesion_gain();
-    let networks: Vec<(Role, &NetworkPlan)> = networks(bundle).collect();
+    let networks: Vec<(Role, &NetworkPlan)> = bundle.networks().collect();
     let described: serde_json::Map<String, Value> =
         networks.iter().map(|(role, plan)| (role.name().to_owned(), describe(plan))).collect();
     let document = json!({

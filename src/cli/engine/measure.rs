@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use ndarray::{Array5, ArrayView5, Axis};
 use serde_json::{Value, json};
 
-use super::networks;
 use crate::cli::engines::{RuntimeArgs, unusable};
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
+use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::Engine;
 use hepalert_engines::backend::{Precision, Runtime};
-use hepalert_engines::bundle::{Bundle, Role};
 
 /// Patches run before the clock counts: caches fill and clocks rise.
 const WARM_UP: usize = 3;
@@ -45,7 +44,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let bundle = open_bundle(&args.bundle)?;
     let runtime = args.runtime.runtime();
     let (mut documents, mut text) = (Vec::new(), String::new());
-    for (role, _) in networks(&bundle) {
+    for (role, _) in bundle.networks() {
         let document = network(&bundle, role, &runtime, args.seconds, ui)?;
         let _ = writeln!(text, "{}", row(&document));
         documents.push(document);
@@ -104,7 +103,7 @@ fn sustained(
     engine: &mut dyn Engine,
     input: ArrayView5<'_, f32>,
     seconds: u32,
-    progress: &mut crate::cli::ui::Progress,
+    progress: &mut crate::ui::Progress,
 ) -> Result<(Vec<f64>, Vec<Value>), Failure> {
     let spec = engine.spec().clone();
     let mut patches = Array5::zeros(spec.input_shape());
@@ -154,13 +153,8 @@ fn agreement(expected: ArrayView5<'_, f32>, found: ArrayView5<'_, f32>) -> f64 {
 
 /// What Linux tells of temperatures (degrees) and of the GPU's clock (MHz), as far as it does.
 fn look(second: f64) -> Value {
-    let mut temperatures = serde_json::Map::new();
-    for zone in below(Path::new("/sys/class/thermal")) {
-        let name = line(&zone.join("type"));
-        if let (Some(name), Some(milli)) = (name, number(&zone.join("temp"))) {
-            temperatures.insert(name, json!(milli / 1e3));
-        }
-    }
+    let temperatures: serde_json::Map<String, Value> =
+        crate::system::temperatures_c().into_iter().map(|(name, c)| (name, json!(c))).collect();
     let mut clocks = serde_json::Map::new();
     for device in below(Path::new("/sys/class/devfreq")) {
         if let (Some(name), Some(hertz)) = (device.file_name(), number(&device.join("cur_freq"))) {

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use super::engines::RuntimeArgs;
 use super::segment::open_bundle;
 use super::{Failure, Ui};
-use hepalert_engines::bundle::{Bundle, NetworkPlan, Role};
 
 mod build;
 mod look;
-mod maker;
 mod measure;
 mod selftest;
+mod signing;
 mod slots;
 mod verify;
 
@@ -54,11 +53,11 @@ pub enum Args {
     /// Measure time, memory and temperature of a bundle's networks on this device.
     Measure(measure::Args),
     /// Make a pair of signing keys.
-    Keygen(maker::Keygen),
+    Keygen(signing::Keygen),
     /// Make one file of a bundle.
-    Pack(maker::Pack),
+    Pack(signing::Pack),
     /// Sign a bundle or a packed bundle.
-    Sign(maker::Sign),
+    Sign(signing::Sign),
 }
 
 /// Runs the command.
@@ -80,12 +79,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         Args::Build(args) => build::run(args, ui),
         Args::Measure(args) => measure::run(args, ui),
-        Args::Keygen(args) => maker::keygen(args, ui),
-        Args::Pack(args) => maker::pack(args, ui),
-        Args::Sign(args) => maker::sign(args, ui),
+        Args::Keygen(args) => signing::keygen(args, ui),
+        Args::Pack(args) => signing::pack(args, ui),
+        Args::Sign(args) => signing::sign(args, ui),
     }
-}
-
-fn networks(bundle: &Bundle) -> impl Iterator<Item = (Role, &NetworkPlan)> {
-    Role::ALL.into_iter().filter_map(|role| bundle.plan(role).map(|plan| (role, plan)))
 }

@@ -5,25 +5,23 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::networks;
 use crate::cli::{Exit, Failure, Ui};
+use hepalert_bundles::Bundle;
 use hepalert_engines::backend::Runtime;
-use hepalert_engines::bundle::Bundle;
 use hepalert_engines::conformance;
 
 pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
     let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
     let mut documents = Vec::new();
     let mut text = String::new();
-    for (role, _) in networks(bundle) {
+    for (role, _) in bundle.networks() {
         let mut engines = bundle.load(role, runtime).map_err(unusable)?;
         for (fold, engine) in engines.iter_mut().enumerate() {
-            let golden = bundle.golden(role, fold).map_err(unusable)?;
             let started = Instant::now();
             let precision = role.precision(runtime.precision);
-            let tolerance = precision.tolerance();
-            let found =
-                conformance::suite(engine.as_mut(), &golden, tolerance).map_err(unusable)?;
+            let found = bundle
+                .self_test((role, fold), engine.as_mut(), runtime.precision)
+                .map_err(unusable)?;
             let per_patch = started.elapsed().as_secs_f64() / conformance::SUITE_RUNS as f64;
             documents.push(json!({"network": role.name(), "fold": fold,
                 "backend": runtime.backend.name(), "precision": precision.name(),

@@ -15,7 +15,7 @@ use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::daemon::installing::{self, Measure};
-use hepalert_engines::slots::{
+use hepalert_bundles::slots::{
     Action, Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code,
     try_out,
 };
@@ -185,7 +185,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
         match wanted {
             Wanted::Activate(target) => state.may_activate(target)?,
             Wanted::RollBack if state.active.is_none() => {
-                return Err(hepalert_engines::slots::Objection::NothingBefore);
+                return Err(hepalert_bundles::slots::Objection::NothingBefore);
             }
             Wanted::RollBack => {}
         }

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::networks;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::config::Config;
 use crate::daemon::installing::Measure;
-use hepalert_engines::bundle::package::{Package, PackageError};
-use hepalert_engines::bundle::signature::Trust;
-use hepalert_engines::bundle::{Bundle, MANIFEST};
+use hepalert_bundles::package::{Package, PackageError};
+use hepalert_bundles::signature::Trust;
+use hepalert_bundles::{Bundle, MANIFEST};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -79,7 +78,7 @@ pub(super) fn refused(error: PackageError) -> Failure {
 
 fn told(bundle: &Bundle, signed_by: Option<usize>, ui: &Ui) -> Result<(), Failure> {
     let files: usize =
-        networks(bundle).map(|(_, plan)| plan.files.len() + plan.golden.files().count()).sum();
+        bundle.networks().map(|(_, plan)| plan.files.len() + plan.golden.files().count()).sum();
     let document = json!({"id": bundle.id(), "version": bundle.version(), "files": files,
         "whole": true, "signed_by": signed_by, "sha256": bundle.fingerprint()});
     let (id, version) = (bundle.id(), bundle.version());

@@ -9,7 +9,7 @@ use ndarray::{Array3, s};
 
 use super::*;
 use crate::reclassify::{content, study_seed};
-use hepalert_engines::bundle::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
+use hepalert_bundles::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
 use hepalert_engines::fake::Formula;
 use hepalert_engines::{Engine, EngineSpec};
 use hepalert_study::anatomy;

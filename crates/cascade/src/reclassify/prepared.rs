@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ndarray::{Array3, Array4, ArrayViewMut3, Zip, s};
 
 use super::region::LiverRegion;
-use hepalert_engines::bundle::{NetworkPlan, Resampling};
+use hepalert_bundles::{NetworkPlan, Resampling};
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::normalise::{Normalisation, normalise};
 use hepalert_voxels::image::resample::{

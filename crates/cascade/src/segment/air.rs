@@ -10,7 +10,7 @@
 use ndarray::{ArrayView4, s};
 use rayon::prelude::*;
 
-use hepalert_engines::bundle::NetworkPlan;
+use hepalert_bundles::NetworkPlan;
 use hepalert_voxels::image::normalise::Normalisation;
 
 use super::AirTiles;

@@ -1,6 +1,6 @@
 //! How much memory a study will need, known before anything is allocated.
 
-use hepalert_engines::bundle::{Fusion, Sums};
+use hepalert_bundles::{Fusion, Sums};
 use hepalert_study::study::AlignedStudy;
 
 use super::feed::MOST_SETS;

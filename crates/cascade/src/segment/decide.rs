@@ -5,7 +5,7 @@
 
 use ndarray::{ArrayView3, ArrayViewMut1};
 
-use hepalert_engines::bundle::{Decision, Fusion, NetworkPlan, Resampling, Sums};
+use hepalert_bundles::{Decision, Fusion, NetworkPlan, Resampling, Sums};
 use hepalert_study::anatomy;
 use hepalert_voxels::image::resample::{Tap, mix};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ndarray::{Array2, Array3, ArrayView3, Axis, Zip};
 use rayon::prelude::*;
 
-use hepalert_engines::bundle::Resampling;
+use hepalert_bundles::Resampling;
 use hepalert_study::anatomy;
 use hepalert_voxels::image::resample::{Tap, mix, order_one_taps, should_separate_z, torch_taps};
 use hepalert_voxels::image::vector::widest;

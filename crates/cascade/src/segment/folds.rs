@@ -5,7 +5,7 @@
 
 use ndarray::{Array3, ArrayView3, ArrayView4, Zip};
 
-use hepalert_engines::bundle::{NetworkPlan, Sums};
+use hepalert_bundles::{NetworkPlan, Sums};
 
 use super::half::round_to_f16;
 use super::slab::Slab;

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use hepalert_engines::bundle::{Fusion, NetworkPlan, Sums};
+use hepalert_bundles::{Fusion, NetworkPlan, Sums};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::study::AlignedStudy;
 

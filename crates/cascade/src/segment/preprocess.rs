@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ndarray::{Array3, Array4, ArrayView3, ArrayViewMut3, Axis, Slice, Zip};
 use rayon::prelude::*;
 
-use hepalert_engines::bundle::{NetworkPlan, Resampling};
+use hepalert_bundles::{NetworkPlan, Resampling};
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::fill::fill_holes;
 use hepalert_voxels::image::normalise::{Normalisation, Pointwise, normalise_within};

@@ -7,7 +7,7 @@ use half::f16;
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis};
 use rayon::prelude::*;
 
-use hepalert_engines::bundle::Sums;
+use hepalert_bundles::Sums;
 use hepalert_voxels::image::vector::widest;
 
 use super::half::{narrowed, round_to_f16, widened};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ndarray::{Array3, Array4, Array5, ArrayView5, ArrayViewMut5};
 
 use super::*;
-use hepalert_engines::bundle::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
+use hepalert_bundles::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
 use hepalert_engines::fake::{Formula, Index, Spoiled, VoxelwiseEngine};
 use hepalert_study::anatomy;
 use hepalert_study::study::{Phase, Study, StudyKey};

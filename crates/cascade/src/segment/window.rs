@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use ndarray::{Array3, Array4, Array5, ArrayView3, ArrayView4, ArrayView5, Axis, s};
 use rayon::prelude::*;
 
+use hepalert_bundles::Fusion;
 use hepalert_engines::Engine;
-use hepalert_engines::bundle::Fusion;
 
 use super::air::Order;
 use super::feed::{self, Work};

@@ -3,8 +3,8 @@
 use ndarray::Array5;
 
 use super::*;
-use crate::bundle::Tolerance;
 use crate::conformance;
+use crate::conformance::Tolerance;
 use crate::fake::tiny::{TINY, golden, spec};
 
 #[test]

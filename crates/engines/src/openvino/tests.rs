@@ -48,7 +48,7 @@ fn bf16_is_close_or_refused_with_a_sentence() {
     match OpenVinoEngine::load(TINY, "tiny.onnx", &spec(), &options) {
         Ok(mut engine) => {
             assert!(multiplies_bf16());
-            let loose = crate::bundle::Tolerance {
+            let loose = crate::conformance::Tolerance {
                 // Random weights: near ties everywhere.
                 argmax_agreement: 0.9,
                 logit_difference: 0.5,

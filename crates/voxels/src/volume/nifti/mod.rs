@@ -8,6 +8,7 @@ mod gzip;
 mod header;
 mod placement;
 pub mod read;
+pub mod vectors;
 pub mod write;
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::volume::{Grid, Volume};
 const HEADER_BYTES: i32 = 348;
 /// Header and the four bytes that say "no extension".
 const DATA_OFFSET: f32 = 352.0;
+/// NIFTI_INTENT_DISPVECT.
+pub(super) const DISPLACEMENTS: i16 = 1006;
 /// NIFTI_UNITS_MM.
 const UNITS_MM: u8 = 2;
 /// NIFTI_XFORM_SCANNER_ANAT: coordinates of the scanner.
@@ -60,6 +62,40 @@ pub fn write_f32(volume: &Volume<f32>) -> Vec<u8> {
     write(volume, 16, 32, put)
 }
 
+/// A displacement for every voxel as `.nii.gz` bytes: millimetres along x, y and z (RAS, as all
+/// of NIfTI), with the intent of displacement vectors. `slice` gives the vectors of one slice in
+/// C order: never are all of them held.
+///
+/// # Panics
+/// If an axis is longer than 32767 voxels: the format cannot say so.
+pub fn write_displacements(grid: &Grid, slice: impl Fn(usize) -> Vec<[f32; 3]>) -> Vec<u8> {
+    let pack = || -> io::Result<Vec<u8>> {
+        let mut gz = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(3));
+        gz.write_all(&header(grid, 16, 32, Intent::Displacements))?;
+        gz.write_all(&[0; 4])?;
+        for component in 0..3 {
+            for z in 0..grid.shape()[0] {
+                let bytes = slice(z).into_iter().flat_map(|v| v[component].to_le_bytes());
+                gz.write_all(&bytes.collect::<Vec<u8>>())?;
+            }
+        }
+        gz.finish()
+    };
+    match pack() {
+        Ok(bytes) => bytes,
+        Err(error) => unreachable!("writing to memory cannot fail: {error}"),
+    }
+}
+
+/// What the numbers mean.
+#[derive(Clone, Copy)]
+enum Intent {
+    /// One value per voxel.
+    Values,
+    /// Three per voxel, along the fifth dimension (NIFTI_INTENT_DISPVECT).
+    Displacements,
+}
+
 fn write<T>(
     volume: &Volume<T>,
     datatype: i16,
@@ -79,7 +115,7 @@ fn compress<T>(
     put: impl Fn(&[T], &mut Vec<u8>),
 ) -> io::Result<Vec<u8>> {
     let mut gz = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(3));
-    gz.write_all(&header(volume.grid(), datatype, bits))?;
+    gz.write_all(&header(volume.grid(), datatype, bits, Intent::Values))?;
     gz.write_all(&[0; 4])?;
     let Some(values) = volume.voxels().as_slice() else { unreachable!("volumes are in C order") };
     let mut bytes = Vec::new();
@@ -93,7 +129,7 @@ fn compress<T>(
 }
 
 /// The 348 bytes of a NIfTI-1 header, little endian.
-fn header(grid: &Grid, datatype: i16, bits: i16) -> Vec<u8> {
+fn header(grid: &Grid, datatype: i16, bits: i16, intent: Intent) -> Vec<u8> {
     let [nz, ny, nx] = grid.shape();
     let [sz, sy, sx] = grid.spacing_mm();
     let turn = quaternion(grid);
@@ -101,8 +137,13 @@ fn header(grid: &Grid, datatype: i16, bits: i16) -> Vec<u8> {
     let mut out = Header(HEADER_BYTES.to_le_bytes().to_vec());
     out.zeros(35);
     out.0.push(0);
-    out.shorts(&[3, axis(nx), axis(ny), axis(nz), 1, 1, 1, 1]);
-    out.zeros(14);
+    let (dimensions, components, code) = match intent {
+        Intent::Values => (3, 1, 0),
+        Intent::Displacements => (5, 3, DISPLACEMENTS),
+    };
+    out.shorts(&[dimensions, axis(nx), axis(ny), axis(nz), 1, components, 1, 1]);
+    out.zeros(12);
+    out.shorts(&[code]);
     out.shorts(&[datatype, bits, 0]);
     out.floats(&[handed, sx, sy, sz, 0.0, 0.0, 0.0, 0.0]);
     // vox_offset, scl_slope, scl_inter: the stored values are the values.

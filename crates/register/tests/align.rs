@@ -1,0 +1,144 @@
+//! Whole alignments of small phantoms with known truth, and what is refused.
+
+use std::sync::Arc;
+
+use hepalert_lab::phantom::{Case, Size, generate};
+use hepalert_register::align::{Alignment, Kind, RegisterError, Settings, align};
+use hepalert_study::study::Setting;
+use hepalert_voxels::volume::{Grid, Volume};
+use ndarray::Array3;
+
+mod truth;
+
+use truth::{ARTERIAL, How, Pair, Source, mean};
+
+fn phantom(seed: u64) -> Source {
+    let size = Size { pixels: 128, slices: Some(60) };
+    let patient = generate(seed, Case::Malignant, Setting::Venous, size);
+    let volume = &patient.phases[0].1;
+    let liver = patient.truth.voxels().mapv(|l| (1..=8).contains(&l));
+    Source {
+        volume: Volume::new(Arc::clone(volume.grid()), volume.voxels().mapv(f32::from)),
+        liver,
+    }
+}
+
+fn how(moving_slice_mm: f64) -> How {
+    How {
+        in_plane_mm: 3.0,
+        fixed_slice_mm: 3.0,
+        moving_slice_mm,
+        most_mm: 15.0,
+        knot_mm: 70.0,
+        contrast: ARTERIAL,
+        noise_hu: 7.0,
+    }
+}
+
+/// Coarser than the product's, for two busy cores.
+fn settings() -> Settings {
+    Settings { spacing_mm: 3.0, ..Settings::default() }
+}
+
+fn one(fixed: &Volume<f32>, moving: &Volume<f32>) -> Result<Alignment, RegisterError> {
+    Ok(align(fixed, &[moving], &settings())?.remove(0))
+}
+
+#[test]
+fn the_liver_is_found_where_it_went_and_nothing_folds() {
+    let source = phantom(5);
+    for (slice, most) in [(3.0, 2.0), (6.0, 3.0)] {
+        let pair = Pair::new(&source, &how(slice), 1);
+        let found = one(&pair.fixed, &pair.moving).unwrap();
+        let before = mean(&pair.errors_mm(|p| p));
+        let after = mean(&pair.errors_mm(|p| found.map.at(p)));
+        println!("{slice} mm: {before:.2} -> {after:.2} mm, {:?}", found.quality);
+        assert_eq!(found.kind, Kind::Deformed);
+        assert!(after <= most && after < 0.5 * before, "{slice} mm: {before:.2} -> {after:.2}");
+        assert!(found.quality.jacobian.folding < 0.001);
+        assert!(found.quality.bits_after < found.quality.bits_before);
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let source = phantom(6);
+    let pair = Pair::new(&source, &how(6.0), 2);
+    let bytes = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let found = one(&pair.fixed, &pair.moving).unwrap();
+            let warped = found.map.warp(&pair.moving, pair.fixed.grid());
+            warped.volume.voxels().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        })
+    };
+    assert!(bytes(1) == bytes(3));
+}
+
+#[test]
+fn what_lies_there_already_is_left_alone_and_another_grid_only_resampled() {
+    let source = phantom(7);
+    let still = How { most_mm: 1e-6, ..how(6.0) };
+    let pair = Pair::new(&source, &still, 3);
+    let same = Pair::new(&source, &How { moving_slice_mm: 3.0, ..still }, 3);
+    assert_eq!(one(&same.fixed, &same.moving).unwrap().kind, Kind::Untouched);
+    let other = one(&pair.fixed, &pair.moving).unwrap();
+    assert_eq!(other.kind, Kind::Resampled);
+    assert!(mean(&pair.errors_mm(|p| other.map.at(p))) < 1e-3);
+}
+
+/// The moving image shows the upper half only: the rest is marked.
+#[test]
+fn what_was_not_scanned_is_marked() {
+    let source = phantom(8);
+    let pair = Pair::new(&source, &how(3.0), 4);
+    let [depth, rows, columns] = pair.moving.grid().shape();
+    let half = depth / 2;
+    let origin = pair.moving.grid().ras_mm([half as f64, 0.0, 0.0]);
+    let grid = Grid::axial([depth - half, rows, columns], pair.moving.grid().spacing_mm(), origin);
+    let upper = pair.moving.voxels().slice(ndarray::s![half.., .., ..]).to_owned();
+    let upper = Volume::new(Arc::new(grid), upper);
+    let found = one(&pair.fixed, &upper).unwrap();
+    assert!((0.35..0.65).contains(&found.quality.coverage), "{:?}", found.quality);
+    let warped = found.map.warp(&upper, pair.fixed.grid());
+    let seen = warped.seen.iter().filter(|seen| **seen).count() as f64 / warped.seen.len() as f64;
+    assert!((0.35..0.65).contains(&seen));
+    for (seen, hu) in warped.seen.iter().zip(warped.volume.voxels()) {
+        assert!(*seen || *hu == hepalert_register::map::OUTSIDE_HU);
+    }
+}
+
+fn volume(shape: [usize; 3], origin: [f64; 3], value: impl Fn([usize; 3]) -> f32) -> Volume<f32> {
+    let grid = Arc::new(Grid::axial(shape, [2.0; 3], origin));
+    Volume::new(grid, Array3::from_shape_fn(shape, |(z, y, x)| value([z, y, x])))
+}
+
+#[test]
+fn bad_input_is_refused_by_name() {
+    let textured = |[z, y, x]: [usize; 3]| ((z * 31 + y * 17 + x * 7) % 90) as f32;
+    let good = volume([9, 20, 20], [0.0; 3], textured);
+    let code = |fixed: &Volume<f32>, moving: &Volume<f32>| one(fixed, moving).unwrap_err().code();
+    let slice = volume([1, 20, 20], [0.0; 3], textured);
+    let flat = volume([9, 20, 20], [0.0; 3], |_| 40.0);
+    let broken =
+        volume([9, 20, 20], [0.0; 3], |at| if at == [3, 3, 3] { f32::NAN } else { textured(at) });
+    let far = volume([9, 20, 20], [500.0, 0.0, 0.0], textured);
+    let long = volume([2, 2, 10_000], [0.0; 3], textured);
+    assert_eq!(code(&slice, &good), "one_slice");
+    assert_eq!(code(&good, &slice), "one_slice");
+    assert_eq!(code(&good, &flat), "constant_image");
+    assert_eq!(code(&broken, &good), "not_finite");
+    assert_eq!(code(&good, &far), "no_overlap");
+    assert_eq!(code(&good, &long), "too_many_voxels_along_axis");
+}
+
+/// Nothing smaller than a descriptor reads out of bounds, and no dimension is a multiple.
+#[test]
+fn tiny_images_and_odd_dimensions_are_no_trouble() {
+    for shape in [[2, 2, 2], [2, 3, 11], [3, 9, 5], [13, 17, 19], [2, 40, 2]] {
+        let textured = |[z, y, x]: [usize; 3]| ((z * 31 + y * 17 + x * x * 7) % 90) as f32;
+        let (a, b) = (volume(shape, [0.0; 3], textured), volume(shape, [1.0; 3], textured));
+        let found = one(&a, &b).unwrap();
+        assert!(found.map.at([0.5; 3]).iter().all(|c| c.is_finite()), "{shape:?}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Points as CSV: `x,y,z` in millimetres RAS, one a line, under a heading or none.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::anyhow;
+
+use super::super::Failure;
+use super::super::study_files::{read_file, write_file};
+use hepalert_register::map::Map;
+
+/// More points than this are no landmarks.
+const MOST_POINTS: usize = 1_000_000;
+
+/// Reads points of the fixed image, writes where they lie in the moving one; how many.
+pub fn carry(from: &Path, to: &Path, map: &Map) -> Result<usize, Failure> {
+    let text = String::from_utf8(read_file(from)?).map_err(|_| bad(from, 1, "is not text"))?;
+    let points = parse(&text).map_err(|(line, what)| bad(from, line, what))?;
+    let mut out = String::from("x,y,z\n");
+    for point in &points {
+        let [x, y, z] = map.at(*point);
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{x:.4},{y:.4},{z:.4}");
+    }
+    write_file(to, out.as_bytes())?;
+    Ok(points.len())
+}
+
+fn bad(path: &Path, line: usize, what: &str) -> Failure {
+    let error = anyhow!("{}, line {line}: {what}; write x,y,z in mm", path.display());
+    Failure::refused("bad_points", error)
+}
+
+/// Points, or the number of the line that is none and why.
+fn parse(text: &str) -> Result<Vec<[f64; 3]>, (usize, &'static str)> {
+    let mut points = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let heading = number == 0 && line.starts_with(|c: char| c.is_ascii_alphabetic());
+        if line.is_empty() || heading {
+            continue;
+        }
+        let values: Vec<Option<f64>> = line.split(',').map(|v| v.trim().parse().ok()).collect();
+        let [Some(x), Some(y), Some(z)] = values[..] else {
+            return Err((number + 1, "is not three numbers"));
+        };
+        if ![x, y, z].iter().all(|v| v.is_finite() && v.abs() < 1e6) {
+            return Err((number + 1, "is no place in a patient"));
+        }
+        if points.len() == MOST_POINTS {
+            return Err((number + 1, "is one point too many"));
+        }
+        points.push([x, y, z]);
+    }
+    Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_points_and_what_is_none_is_named() {
+        let found = parse("x,y,z\n1,2,3\n\n -4.5, 0 ,1e2\r\n").unwrap();
+        assert_eq!(found, [[1.0, 2.0, 3.0], [-4.5, 0.0, 100.0]]);
+        assert_eq!(parse("1,2,3").unwrap(), [[1.0, 2.0, 3.0]]);
+        assert_eq!(parse("1,2,3\n1,2").unwrap_err().0, 2);
+        assert_eq!(parse("1,2,nan").unwrap_err().0, 1);
+        assert_eq!(parse("1,2,3,4").unwrap_err().0, 1);
+    }
+}

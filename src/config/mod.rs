@@ -1,0 +1,567 @@
+//! The configuration: one TOML file, then the fragments of `conf.d` beside it in the order
+//! of their names, each overriding what came before.
+//!
+//! Owns the keys, their defaults and the check that a configuration can work. Every key is
+//! explained in `config/hepalert.toml`, which a test holds equal to the defaults. Refuses
+//! unknown keys: a misspelt key must not be silently ignored, and each fault names its file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use hepalert_engines::backend::{Backend, Precision};
+use hepalert_phases::rules::{Field, Rule, Ruled};
+use hepalert_study::study::{Phase, Privacy};
+
+mod fragments;
+mod unset;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who this device is.
+    pub device: Device,
+    /// The export folder.
+    pub intake: Intake,
+    /// What is refused.
+    pub gate: Gate,
+    /// How contrast phases are told.
+    pub phases: Phases,
+    /// The networks.
+    pub engine: Engine,
+    /// The inference process.
+    pub worker: Worker,
+    /// Where state and results lie.
+    pub store: Store,
+    /// The broker.
+    pub mqtt: Mqtt,
+}
+
+/// Section `[device]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Device {
+    /// Name in topics: 1 to 32 of `a-z0-9-`.
+    pub name: String,
+    /// File with the site key that study keys are made with; made at first start.
+    pub site_key_file: PathBuf,
+    /// What an alert may carry besides the study key: `minimal`, `linked` or `full`.
+    pub privacy: Privacy,
+}
+
+/// Section `[intake]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Intake {
+    /// The export folder.
+    pub folder: PathBuf,
+    /// Seconds between two looks at the whole folder.
+    pub rescan_s: u64,
+    /// Seconds a file's size and time must stay the same before it counts.
+    pub settle_s: u64,
+    /// Seconds without a new file after which a study counts as complete.
+    pub quiet_s: u64,
+    /// The same when every expected phase is there.
+    pub phase_quiet_s: u64,
+    /// Seconds after the first file at which a study is taken as it is.
+    pub force_complete_s: u64,
+    /// Seconds after which a file that cannot be read is reported.
+    pub give_up_s: u64,
+}
+
+/// Section `[gate]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Lowest tube voltage accepted, in kV.
+    pub kvp_min: f64,
+    /// Highest tube voltage accepted, in kV.
+    pub kvp_max: f64,
+    /// Least extent along the body, in mm.
+    pub min_extent_mm: f64,
+    /// Most files of one study.
+    pub max_files: usize,
+}
+
+/// Section `[phases]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Phases {
+    /// Folder of the bundle that tells contrast phases apart; empty means `ct-phase` beside the
+    /// engine, or the installed one.
+    pub phase_bundle: PathBuf,
+    /// The site's own rules, first match wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<PhaseRule>,
+}
+
+/// One `[[phases.rule]]`: all expressions that it has must match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseRule {
+    /// What a matching series is.
+    pub phase: RuledPhase,
+    /// Expression over SeriesDescription.
+    pub series_description: Option<String>,
+    /// Expression over ProtocolName.
+    pub protocol_name: Option<String>,
+    /// Expression over AcquisitionNumber.
+    pub acquisition_number: Option<String>,
+    /// Expression over SeriesNumber.
+    pub series_number: Option<String>,
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuledPhase {
+    /// Native.
+    Nc,
+    /// Arterial.
+    Ap,
+    /// Portal venous.
+    Vp,
+    /// Delayed.
+    Dp,
+    /// Such a series is never read.
+    Never,
+}
+
+impl PhaseRule {
+    /// The rule, compiled.
+    ///
+    /// # Errors
+    /// Which expression is bad, and where.
+    pub fn compiled(&self) -> Result<Rule, String> {
+        let ruled = match self.phase {
+            RuledPhase::Nc => Ruled::Phase(Phase::Nc),
+            RuledPhase::Ap => Ruled::Phase(Phase::Ap),
+            RuledPhase::Vp => Ruled::Phase(Phase::Vp),
+            RuledPhase::Dp => Ruled::Phase(Phase::Dp),
+            RuledPhase::Never => Ruled::Never,
+        };
+        let fields = [
+            (Field::SeriesDescription, &self.series_description),
+            (Field::ProtocolName, &self.protocol_name),
+            (Field::AcquisitionNumber, &self.acquisition_number),
+            (Field::SeriesNumber, &self.series_number),
+        ];
+        let given: Vec<(Field, &str)> =
+            fields.iter().filter_map(|(field, text)| Some((*field, text.as_deref()?))).collect();
+        Rule::new(ruled, &given)
+    }
+}
+
+impl Phases {
+    /// All rules, compiled.
+    ///
+    /// # Errors
+    /// The number of the bad rule, which expression, and where in it.
+    pub fn rules(&self) -> Result<Vec<Rule>, String> {
+        let numbered = (1..).zip(&self.rule);
+        numbered
+            .map(|(n, rule)| rule.compiled().map_err(|reason| format!("rule {n}, {reason}")))
+            .collect()
+    }
+}
+
+impl Default for Phases {
+    fn default() -> Phases {
+        Phases { phase_bundle: PathBuf::new(), rule: Vec::new() }
+    }
+}
+
+/// Section `[engine]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// Folder of the engine bundle.
+    pub bundle: PathBuf,
+    /// Bundles for studies that lack a phase of the first, or of which one cannot be aligned.
+    pub others: Vec<PathBuf>,
+    /// What runs the networks.
+    pub backend: Backend,
+    /// The numbers they are computed in.
+    pub precision: Precision,
+    /// Threads of the CPU engine; one per core if unset.
+    #[serde(with = "unset")]
+    pub threads: Option<usize>,
+    /// Patches per call of a network at most.
+    pub batch: usize,
+    /// Run one tile of nothing but air and use its answer for all.
+    pub skip_air: bool,
+    /// Lesion gain of the high-sensitivity view; the bundle's if unset.
+    #[serde(with = "unset")]
+    pub high_gain: Option<f32>,
+    /// Patches per lesion in the third stage.
+    pub patches_per_lesion: usize,
+    /// Lesions above this volume are kept unseen, in cm3.
+    pub keep_above_cm3: f64,
+    /// Lesions with a smaller score are discarded, in cm3.
+    pub discard_below_cm3: f64,
+    /// Most memory a study may need, in MiB.
+    pub memory_budget_mib: u64,
+    /// Folder of the two slots for installed engines; `engines` in the store if unset.
+    #[serde(with = "unset")]
+    pub slots: Option<PathBuf>,
+    /// Folder of the public keys that installed engines must be signed with.
+    pub trusted_keys: PathBuf,
+    /// How many different keys must have signed an engine.
+    pub signatures_needed: usize,
+    /// Folder that is watched for packed engines, if any.
+    #[serde(with = "unset")]
+    pub update_folder: Option<PathBuf>,
+    /// Studies that a new engine must finish before it counts as good.
+    pub probation_studies: u32,
+    /// Hours that a new engine must work before it counts as good.
+    pub probation_hours: u32,
+    /// Hours between two self-tests.
+    pub selftest_hours: u32,
+}
+
+/// Section `[worker]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// Seconds without progress after which the process is killed.
+    pub stall_s: u64,
+    /// Seconds a study may take altogether.
+    pub deadline_s: u64,
+    /// Tries before a study is put aside.
+    pub attempts: u32,
+    /// Seconds before the first new try; doubled each time.
+    pub retry_s: u64,
+}
+
+/// Section `[store]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Folder of the database, results and quarantine.
+    pub folder: PathBuf,
+    /// Days that results and sent messages are kept; for ever if unset.
+    #[serde(with = "unset")]
+    pub keep_days: Option<u32>,
+    /// Least free disk space in MiB; below it no study is begun.
+    pub min_free_mib: u64,
+}
+
+/// Section `[mqtt]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Broker's name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// First part of every topic.
+    pub base: String,
+    /// User name.
+    #[serde(with = "unset")]
+    pub username: Option<String>,
+    /// File that holds the password.
+    #[serde(with = "unset")]
+    pub password_file: Option<PathBuf>,
+    /// Speak TLS.
+    pub tls: bool,
+    /// Certificate authority of the broker, PEM.
+    #[serde(with = "unset")]
+    pub ca_file: Option<PathBuf>,
+    /// This device's certificate, PEM.
+    #[serde(with = "unset")]
+    pub cert_file: Option<PathBuf>,
+    /// This device's private key, PEM.
+    #[serde(with = "unset")]
+    pub key_file: Option<PathBuf>,
+    /// Seconds between two signs of life.
+    pub keep_alive_s: u16,
+    /// Seconds between two health messages.
+    pub health_s: u64,
+    /// Take the commands `cmd/ping`, `cmd/ack` and `cmd/replay`.
+    pub commands: bool,
+}
+
+impl Default for Device {
+    fn default() -> Device {
+        Device {
+            name: "ct-1".to_owned(),
+            site_key_file: "/var/lib/hepalert/site.key".into(),
+            privacy: Privacy::Minimal,
+        }
+    }
+}
+
+impl Default for Intake {
+    fn default() -> Intake {
+        Intake {
+            folder: "/srv/ct-export".into(),
+            rescan_s: 10,
+            settle_s: 3,
+            quiet_s: 60,
+            phase_quiet_s: 15,
+            force_complete_s: 1800,
+            give_up_s: 600,
+        }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Gate {
+        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0, max_files: 20_000 }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Engine {
+        Engine {
+            bundle: "/usr/share/hepalert/engines/venous-demo".into(),
+            others: Vec::new(),
+            backend: Backend::Native,
+            precision: Precision::F32,
+            threads: None,
+            batch: 1,
+            skip_air: false,
+            high_gain: None,
+            patches_per_lesion: 8,
+            keep_above_cm3: 64.0,
+            discard_below_cm3: 0.5,
+            memory_budget_mib: 2048,
+            slots: None,
+            trusted_keys: "/etc/hepalert/keys".into(),
+            signatures_needed: 1,
+            update_folder: None,
+            probation_studies: 10,
+            probation_hours: 24,
+            selftest_hours: 24,
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Worker {
+        Worker { stall_s: 120, deadline_s: 1800, attempts: 3, retry_s: 30 }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store { folder: "/var/lib/hepalert".into(), keep_days: Some(90), min_free_mib: 1024 }
+    }
+}
+
+impl Default for Mqtt {
+    fn default() -> Mqtt {
+        Mqtt {
+            host: "127.0.0.1".to_owned(),
+            port: 1883,
+            base: "hepalert".to_owned(),
+            username: None,
+            password_file: None,
+            tls: false,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            keep_alive_s: 30,
+            health_s: 60,
+            commands: false,
+        }
+    }
+}
+
+/// Why a configuration cannot be used. Each names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {reason}; give the path of a configuration with --config", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// Not TOML, an unknown key or a value of the wrong type.
+    #[error("{}: {reason}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// Where and what.
+        reason: String,
+    },
+    /// A value that cannot work.
+    #[error("{}: {key}: {reason}", file.display())]
+    Value {
+        /// The file that set it.
+        file: PathBuf,
+        /// The key, as `section.key`.
+        key: &'static str,
+        /// What is expected.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("hepalert.sqlite")
+    }
+
+    /// Folder of the results.
+    pub fn results(&self) -> PathBuf {
+        self.folder.join("results")
+    }
+
+    /// Folder of one result: a study of one revision.
+    pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
+        self.results().join(format!("{study_key}-r{revision}"))
+    }
+
+    /// Folder of what was refused, and why.
+    pub fn quarantine(&self) -> PathBuf {
+        self.folder.join("quarantine")
+    }
+}
+
+/// A value that cannot work.
+struct Fault {
+    key: &'static str,
+    reason: String,
+}
+
+impl Config {
+    /// Folder of the two slots.
+    pub fn slots(&self) -> PathBuf {
+        self.engine.slots.clone().unwrap_or_else(|| self.store.folder.join("engines"))
+    }
+
+    /// Reads `file`, then every `*.toml` of the folder `conf.d` beside it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first file or key that cannot be used.
+    pub fn read(file: &Path) -> Result<Config, ConfigError> {
+        let fragments = fragments::read(file)?;
+        let config = fragments::merged(&fragments)?;
+        config.check().map_err(|Fault { key, reason }| ConfigError::Value {
+            file: fragments::origin(&fragments, key).to_owned(),
+            key,
+            reason,
+        })?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot say.
+    fn check(&self) -> Result<(), Fault> {
+        let topic_part = |text: &str, most: usize| {
+            (1..=most).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let must = |holds: bool, key, reason: &str| {
+            if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
+        };
+        let Config { device, intake, gate, phases, engine, worker, store: _, mqtt } = self;
+        must(topic_part(&device.name, 32), "device.name", "1 to 32 of a-z, 0-9 and -")?;
+        let base_good = mqtt.base.split('/').all(|part| topic_part(part, 64));
+        must(base_good, "mqtt.base", "parts of a-z, 0-9 and -, separated by /")?;
+        must(mqtt.port > 0, "mqtt.port", "a port from 1 to 65535")?;
+        must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
+        let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
+        must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")?;
+        must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
+        let ordered = intake.quiet_s <= intake.force_complete_s;
+        must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
+        if let Err(reason) = phases.rules() {
+            return Err(Fault { key: "phases.rule", reason });
+        }
+        must(gate.kvp_min <= gate.kvp_max, "gate.kvp_max", "not less than gate.kvp_min")?;
+        must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")?;
+        must(
+            (1..=64).contains(&engine.patches_per_lesion),
+            "engine.patches_per_lesion",
+            "1 to 64",
+        )?;
+        must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
+        let gain = engine.high_gain.is_none_or(|gain| (1.0..=1e6).contains(&gain));
+        must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
+        let keys = (1..=8).contains(&engine.signatures_needed);
+        must(keys, "engine.signatures_needed", "1 to 8")?;
+        must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")?;
+        must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
+        must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hepalert.toml");
+        std::fs::write(&file, text).unwrap();
+        (folder, file)
+    }
+
+    #[test]
+    fn the_shipped_file_says_exactly_the_defaults() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/hepalert.toml");
+        assert_eq!(Config::read(&shipped).unwrap(), Config::default());
+        let text = std::fs::read_to_string(&shipped).unwrap();
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (section, keys) in &defaults {
+            for key in keys.as_table().unwrap().keys() {
+                let line = text.lines().position(|line| line.starts_with(&format!("{key} =")));
+                let line = line.unwrap_or_else(|| panic!("{section}.{key} is not in the file"));
+                let above = text.lines().nth(line - 1).unwrap();
+                assert!(above.starts_with('#'), "{section}.{key} has no comment");
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_override_in_order_of_name() {
+        let (folder, file) = written("[mqtt]\nhost = \"a\"\nport = 1\n");
+        std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+        std::fs::write(folder.path().join("conf.d/20.toml"), "[mqtt]\nhost = \"c\"\n").unwrap();
+        std::fs::write(folder.path().join("conf.d/10.toml"), "[mqtt]\nhost = \"b\"\n").unwrap();
+        let config = Config::read(&file).unwrap();
+        assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("c", 1));
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_named() {
+        let (_folder, file) = written("[intake]\nfoldr = \"x\"\n");
+        assert!(Config::read(&file).unwrap_err().to_string().contains("foldr"));
+        let (_folder, file) = written("[device]\nname = \"Ward 3\"\n");
+        assert!(Config::read(&file).unwrap_err().to_string().contains("device.name"));
+        let (_folder, file) = written("[mqtt]\nbase = \"a/#\"\n");
+        assert!(Config::read(&file).unwrap_err().to_string().contains("mqtt.base"));
+        let (_folder, file) = written("[mqtt]\ncert_file = \"c.pem\"\n");
+        assert!(Config::read(&file).is_err());
+    }
+
+    #[test]
+    fn a_fault_names_the_file_that_holds_it() {
+        let (folder, file) = written("[engine]\nbatch = 2\n[intake]\nrescan_s = 0\n");
+        let said = || Config::read(&file).unwrap_err().to_string();
+        assert!(said().contains("hepalert.toml: intake.rescan_s"), "{}", said());
+        let fragment = folder.path().join("conf.d/10-site.toml");
+        std::fs::create_dir(fragment.parent().unwrap()).unwrap();
+        std::fs::write(&fragment, "[intake]\nrescan_s = 5\n[engine]\nbatch = 0\n").unwrap();
+        assert!(said().contains("10-site.toml: engine.batch"), "{}", said());
+        std::fs::write(&fragment, "[engine]\nbatches = 1\n").unwrap();
+        assert!(said().contains("10-site.toml: ") && said().contains("batches"), "{}", said());
+        std::fs::write(&fragment, "[engine]\nbatch = \"two\"\n").unwrap();
+        assert!(said().contains("10-site.toml: "), "{}", said());
+    }
+
+    #[test]
+    fn what_is_not_set_is_none_and_empty_in_the_file() {
+        let (_folder, file) = written("[mqtt]\nusername = \"\"\n[store]\nkeep_days = 0\n");
+        let config = Config::read(&file).unwrap();
+        assert_eq!((config.mqtt.username.as_deref(), config.store.keep_days), (None, None));
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("username = \"\"") && text.contains("keep_days = 0"), "{text}");
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+}

@@ -1,0 +1,161 @@
+//! The engine: whole, right, how fast, and what would run it faster.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::finding::Finding;
+use super::machine::Machine;
+use crate::ui::Exit;
+use hepalert_bundles::{Bundle, Role};
+use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
+use hepalert_engines::{EngineError, conformance};
+
+/// A network that passed its golden patch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tested {
+    /// Which.
+    pub role: Role,
+    /// Its folds.
+    pub folds: usize,
+    /// Seconds per patch of one fold.
+    pub patch_s: f64,
+}
+
+/// What became of the engine.
+#[derive(Debug)]
+pub struct EngineFacts {
+    /// The bundle's folder.
+    pub bundle: String,
+    /// What runs it.
+    pub runtime: String,
+    /// Name and version once it opened; what was tested, unless that was left out.
+    pub found: Result<(String, Option<Vec<Tested>>), EngineError>,
+}
+
+/// Opens the bundle and, if asked for, runs every network's golden patch.
+pub fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
+    let found = Bundle::open(dir).and_then(|bundle| {
+        let tested = if run { Some(test(&bundle, runtime)?) } else { None };
+        Ok((format!("{} version {}", bundle.id(), bundle.version()), tested))
+    });
+    EngineFacts {
+        bundle: dir.display().to_string(),
+        runtime: format!("{} in {}", runtime.backend, runtime.precision),
+        found,
+    }
+}
+
+fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> {
+    bundle
+        .networks()
+        .map(|(role, _)| {
+            let mut engines = bundle.load(role, runtime)?;
+            let folds = engines.len();
+            let goldens = (0..folds).map(|fold| bundle.golden(role, fold));
+            let goldens = goldens.collect::<Result<Vec<_>, EngineError>>()?;
+            let tolerance = role.precision(runtime.precision).tolerance();
+            let began = Instant::now();
+            for (engine, golden) in engines.iter_mut().zip(&goldens) {
+                conformance::self_test(engine.as_mut(), golden, tolerance)?;
+            }
+            let patch_s = began.elapsed().as_secs_f64() / folds.max(1) as f64;
+            Ok(Tested { role, folds, patch_s })
+        })
+        .collect()
+}
+
+/// Without a right engine no study is analysed.
+pub fn engine(facts: &EngineFacts) -> Finding {
+    let name = "engine";
+    let EngineFacts { bundle, runtime, found } = facts;
+    match found {
+        Ok((id, None)) => Finding::ok(name, format!("{id}: every file is whole")),
+        Ok((id, Some(tested))) => {
+            let each = tested.iter().map(|Tested { role, folds, patch_s }| {
+                format!("{} ({folds} folds) {patch_s:.2} s per patch", role.name())
+            });
+            let each: Vec<String> = each.collect();
+            Finding::ok(name, format!("{id}, {runtime}: golden patches right; {}", each.join(", ")))
+        }
+        Err(error) => {
+            Finding::fail(name, format!("{bundle}: {error}"), remedy(error)).ending(Exit::Engine)
+        }
+    }
+}
+
+const fn remedy(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::File { .. } | EngineError::Manifest { .. } | EngineError::Shape { .. } => {
+            "copy the bundle again from its medium and set engine.bundle to its folder"
+        }
+        EngineError::Backend { .. } => {
+            "set engine.backend and engine.precision to what the check `backend` names as present"
+        }
+        EngineError::SelfTest { .. } | EngineError::Answer { .. } => {
+            "set engine.precision to \"f32\"; if that fails too, engine.backend to \"native\""
+        }
+    }
+}
+
+/// What could run the networks here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendFacts {
+    /// What is configured.
+    pub used: Backend,
+    /// In these numbers.
+    pub precision: Precision,
+    /// What was found of each.
+    pub there: Vec<(Backend, Presence)>,
+    /// Whether the processor multiplies matrices of bf16.
+    pub has_bf16: bool,
+}
+
+/// Asks every backend, and the kernel for the processor's abilities.
+pub fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
+    let processor = machine.read("proc/cpuinfo").unwrap_or_default();
+    let flags = processor.lines().filter(|line| line.starts_with("flags"));
+    let mut flags = flags.flat_map(str::split_whitespace);
+    BackendFacts {
+        used: runtime.backend,
+        precision: runtime.precision,
+        there: Backend::ALL.map(|backend| (backend, backend.presence())).to_vec(),
+        has_bf16: flags.any(|flag| flag == "amx_bf16" || flag == "avx512_bf16"),
+    }
+}
+
+/// Whether the configured backend is there, and whether a faster one is.
+pub fn backend(facts: &BackendFacts) -> Finding {
+    let name = "backend";
+    let BackendFacts { used, precision, there, has_bf16 } = facts;
+    let present = |wanted: Backend| {
+        let found = there.iter().find(|(backend, _)| *backend == wanted);
+        found.is_some_and(|(_, presence)| matches!(presence, Presence::Present { .. }))
+    };
+    let each: Vec<String> =
+        there.iter().map(|(backend, presence)| line(*backend, presence)).collect();
+    let found = format!("{used} in {precision} is configured; {}", each.join("; "));
+    if !present(*used) {
+        let advice = "set engine.backend to one that is present, or install its library";
+        return Finding::fail(name, found, advice).ending(Exit::Engine);
+    }
+    let finding = Finding::ok(name, found);
+    match (used, precision) {
+        (Backend::Native | Backend::Tract | Backend::OpenVino, _) if present(Backend::TensorRt) => {
+            finding.with("engine.backend = \"tensorrt\" with precision \"f16\" would be faster")
+        }
+        (Backend::Tract, _) => finding.with("engine.backend = \"native\" would be faster"),
+        (Backend::OpenVino, Precision::F32) if *has_bf16 => {
+            finding.with("engine.precision = \"bf16\" would be faster on this processor")
+        }
+        _ => finding,
+    }
+}
+
+fn line(backend: Backend, presence: &Presence) -> String {
+    match presence {
+        Presence::Present { version, place } => {
+            format!("{backend} is present ({version}, {place})")
+        }
+        Presence::Absent { reason } => format!("{backend} is not ({reason})"),
+    }
+}

@@ -1,0 +1,320 @@
+//! Folders and files: the export folder, the disk, the store, the site key, and whether the
+//! daemon's account may read what it needs.
+
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::account::Account;
+use super::finding::Finding;
+use crate::config::Config;
+use crate::intake::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
+use crate::store::{JobCounts, Store, StoreError};
+
+/// Events that wait longer than this say that the broker does not take them.
+const WAITS_LONG: SignedDuration = SignedDuration::from_mins(10);
+/// Hex digits of a site key.
+const SITE_KEY_DIGITS: usize = 64;
+
+/// What the export folder looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExportFacts {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What lies there.
+    pub file_system: FileSystem,
+    /// Files that may be images.
+    pub files: usize,
+    /// Why it is not seen whole.
+    pub degraded: Vec<Degraded>,
+    /// Seconds between two rescans.
+    pub rescan_s: u64,
+}
+
+/// Looks at the export folder as the daemon does.
+pub fn look_at_export(config: &Config) -> ExportFacts {
+    let folder = config.intake.folder.clone();
+    let mut watch = FolderWatch::new(WatchParams::new(&folder), Arc::new(|| {}));
+    let seen = watch.look();
+    ExportFacts {
+        folder,
+        file_system: watch.file_system(),
+        files: seen.files.len(),
+        degraded: seen.degraded,
+        rescan_s: config.intake.rescan_s,
+    }
+}
+
+/// Where studies come from.
+pub fn export_folder(facts: &ExportFacts) -> Finding {
+    let name = "export_folder";
+    let ExportFacts { folder, file_system, files, degraded, rescan_s } = facts;
+    let folder = folder.display();
+    let blind = |why: &Degraded| {
+        matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
+    };
+    if let Some(why) = degraded.iter().find(|why| blind(why)) {
+        return Finding::fail(name, format!("{folder}: {}", words(why)), advice(why));
+    }
+    let place = match file_system {
+        FileSystem::Local => format!("{folder}: {files} files on a local disk"),
+        FileSystem::Network(kind) => format!(
+            "{folder}: {files} files on a network file system ({kind}), which tells of no \
+             changes: looked at every {rescan_s} s"
+        ),
+    };
+    match degraded.first() {
+        Some(why) => Finding::warn(name, format!("{place}; {}", words(why)), advice(why)),
+        None => Finding::ok(name, place),
+    }
+}
+
+/// The finding alone; the advice stands beside it.
+fn words(why: &Degraded) -> String {
+    match why {
+        Degraded::Missing => "there is no such folder".to_owned(),
+        Degraded::Unreadable(reason) => format!("it cannot be read ({reason})"),
+        Degraded::MountLost => "it is suddenly empty".to_owned(),
+        Degraded::BlindSpots(count) => format!("{count} folders in it cannot be read"),
+        Degraded::TooManyFiles(most) => format!("more than {most} files lie there"),
+        Degraded::TooDeep(levels) => format!("its folders nest more than {levels} deep"),
+        Degraded::NoHints(reason) => format!("no change notices ({reason})"),
+    }
+}
+
+const fn advice(why: &Degraded) -> &'static str {
+    match why {
+        Degraded::Missing | Degraded::MountLost => {
+            "mount the share (`findmnt`, /etc/fstab), or mend intake.folder"
+        }
+        Degraded::Unreadable(_) | Degraded::BlindSpots(_) => {
+            "let the group hepalert read it: `sudo chgrp -R hepalert FOLDER` and \
+             `sudo chmod -R g+rX FOLDER`, or the uid= and gid= of the mount"
+        }
+        Degraded::TooManyFiles(_) => "let the PACS or a cron job clear away what is done",
+        Degraded::TooDeep(_) => "let the scanner export into fewer levels of folders",
+        Degraded::NoHints(_) => {
+            "raise fs.inotify.max_user_watches in /etc/sysctl.d; until then rescans find the files"
+        }
+    }
+}
+
+/// Free space in MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskFacts {
+    /// The folder asked for, or the nearest above it that is there.
+    pub folder: PathBuf,
+    /// Free for the daemon, if the system tells.
+    pub free_mib: Option<u64>,
+    /// Below this no study is begun.
+    pub min_free_mib: u64,
+}
+
+/// Asks for the free space where the store lies.
+pub fn look_at_disk(config: &Config) -> DiskFacts {
+    let folder = config.store.folder.ancestors().find(|folder| folder.is_dir());
+    let folder = folder.unwrap_or(Path::new("/")).to_owned();
+    let free_mib = crate::system::free_mib(&folder);
+    DiskFacts { folder, free_mib, min_free_mib: config.store.min_free_mib }
+}
+
+/// Room for results.
+pub fn disk(facts: &DiskFacts) -> Finding {
+    let name = "disk";
+    let DiskFacts { folder, free_mib, min_free_mib } = facts;
+    let folder = folder.display();
+    let Some(free) = free_mib else {
+        return Finding::warn(
+            name,
+            format!("{folder}: the free space cannot be told"),
+            "look with `df -h`",
+        );
+    };
+    let found = format!("{folder}: {free} MiB are free, store.min_free_mib is {min_free_mib}");
+    let advice = "free space on that disk, or lower store.keep_days";
+    if free < min_free_mib {
+        Finding::fail(name, format!("{found}: no study is begun"), advice)
+    } else if *free < min_free_mib.saturating_mul(2) {
+        Finding::warn(name, format!("{found}: soon no study is begun"), advice)
+    } else {
+        Finding::ok(name, found)
+    }
+}
+
+/// What the store says.
+#[derive(Debug)]
+pub enum StoreFacts {
+    /// No file yet.
+    NotYet(PathBuf),
+    /// It cannot be used.
+    Unusable(StoreError),
+    /// It opens.
+    Open(StoreCounts),
+}
+
+/// What is in the store.
+#[derive(Debug, Clone)]
+pub struct StoreCounts {
+    /// Studies.
+    pub jobs: JobCounts,
+    /// Events the broker has not taken.
+    pub unsent: u64,
+    /// When the oldest of them was written.
+    pub oldest_unsent: Option<Timestamp>,
+}
+
+/// Opens the store for reading.
+pub fn look_at_store(config: &Config) -> StoreFacts {
+    let file = config.store.database();
+    if matches!(file.try_exists(), Ok(false)) {
+        return StoreFacts::NotYet(file);
+    }
+    let counted = Store::peek(&file).and_then(|store| {
+        let backlog = store.backlog()?;
+        let (unsent, oldest_unsent) = (backlog.unsent, backlog.oldest_unsent);
+        Ok(StoreCounts { jobs: store.job_counts()?, unsent, oldest_unsent })
+    });
+    counted.map_or_else(StoreFacts::Unusable, StoreFacts::Open)
+}
+
+/// Jobs, messages and alerts survive only here.
+pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
+    let name = "store";
+    let counts = match facts {
+        StoreFacts::NotYet(file) => {
+            let found = format!("{}: none yet, the daemon makes it", file.display());
+            return Finding::ok(name, found);
+        }
+        StoreFacts::Unusable(error) => {
+            let advice = "if it is damaged, `sudo systemctl restart hepalert` sets it aside and \
+                          begins a new one; nothing is deleted";
+            return Finding::fail(name, error.to_string(), advice);
+        }
+        StoreFacts::Open(counts) => counts,
+    };
+    let StoreCounts { jobs, unsent, oldest_unsent } = counts;
+    let waits = oldest_unsent.map(|since| now.duration_since(since));
+    if waits.is_some_and(|waits| waits > WAITS_LONG) {
+        let minutes = waits.unwrap_or_default().as_mins();
+        let found = format!("{unsent} messages wait, the oldest for {minutes} minutes");
+        return Finding::warn(name, found, "see what the check `broker` says");
+    }
+    let found = format!(
+        "{} studies wait, {} are done, {} failed, {unsent} messages wait",
+        jobs.queued + jobs.running,
+        jobs.done,
+        jobs.dead
+    );
+    match jobs.dead {
+        0 => Finding::ok(name, found),
+        _ => Finding::ok(name, found).with("look at the failed ones with `hepalert queue`"),
+    }
+}
+
+/// What the site key's file looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The file.
+    pub file: PathBuf,
+    /// Its permission bits and its length; or why it cannot be read.
+    pub found: Result<(u32, usize), io::ErrorKind>,
+}
+
+/// Looks at the site key without keeping it.
+pub fn look_at_key(config: &Config) -> KeyFacts {
+    let file = config.device.site_key_file.clone();
+    let looked = std::fs::metadata(&file).and_then(|meta| {
+        let text = std::fs::read_to_string(&file)?;
+        Ok((meta.permissions().mode() & 0o777, text.trim().len()))
+    });
+    KeyFacts { file, found: looked.map_err(|error| error.kind()) }
+}
+
+/// Study keys are made with it.
+pub fn site_key(facts: &KeyFacts) -> Finding {
+    let name = "site_key";
+    let file = facts.file.display();
+    match &facts.found {
+        Err(io::ErrorKind::NotFound) => {
+            Finding::ok(name, format!("{file}: none yet, the daemon makes it"))
+                .with("keep a copy of it: with another key a study gets another name")
+        }
+        Err(kind) => Finding::fail(
+            name,
+            format!("{file}: it cannot be read ({kind})"),
+            "run doctor with sudo, or as the user hepalert",
+        ),
+        Ok((_, length)) if *length < SITE_KEY_DIGITS => Finding::fail(
+            name,
+            format!("{file}: {length} characters are too short for a site key"),
+            "restore the right one from its copy",
+        ),
+        Ok((mode, _)) if mode & 0o077 != 0 => Finding::warn(
+            name,
+            format!("{file}: others can read it (mode {mode:04o})"),
+            "run `sudo chmod 600` on it: who has it can find out whose study is which",
+        ),
+        Ok(_) => Finding::ok(name, format!("{file}: whole and private")),
+    }
+}
+
+/// What the daemon's account may not use.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccountFacts {
+    /// Its name, if it exists and doctor may judge for it.
+    pub name: Option<String>,
+    /// What it may not use: the path needed, and where the way there is barred.
+    pub barred: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Follows the permission bits to all the daemon needs. What a server of a network share
+/// refuses, they do not tell.
+pub fn look_at_account(
+    account: Option<&Account>,
+    config_file: &Path,
+    config: &Config,
+) -> AccountFacts {
+    let Some(account) = account else { return AccountFacts::default() };
+    let mut needed = vec![
+        config_file.to_owned(),
+        config.intake.folder.clone(),
+        config.engine.bundle.clone(),
+        config.store.folder.clone(),
+        config.store.database(),
+        config.device.site_key_file.clone(),
+    ];
+    let mqtt = &config.mqtt;
+    let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
+    needed.extend(secrets.into_iter().flatten().cloned());
+    needed.retain(|path| path.exists());
+    let bar = |path: &PathBuf| account.barred(path).map(|at| (path.clone(), at));
+    let mut barred: Vec<_> = needed.iter().filter_map(bar).collect();
+    let state = std::fs::metadata(&config.store.folder);
+    if state.is_ok_and(|meta| meta.uid() != account.uid && meta.mode() & 0o002 == 0) {
+        barred.push((config.store.folder.clone(), config.store.folder.clone()));
+    }
+    barred.dedup();
+    AccountFacts { name: Some(account.name.clone()), barred }
+}
+
+/// Whether the daemon may use what doctor, run by root, can.
+pub fn account(facts: &AccountFacts) -> Finding {
+    let name = "permissions";
+    let Some(user) = &facts.name else {
+        return Finding::ok(name, "judged as the user who runs this");
+    };
+    match facts.barred.first() {
+        None => Finding::ok(name, format!("{user} may use all it needs")),
+        Some((needed, at)) => Finding::fail(
+            name,
+            format!("{user} may not use {} (barred at {})", needed.display(), at.display()),
+            &format!(
+                "give it to {user}: `sudo chown {user}` where it writes, `sudo chgrp {user}` and \
+                 `sudo chmod g+rX` where it reads"
+            ),
+        ),
+    }
+}

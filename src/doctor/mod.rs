@@ -1,0 +1,129 @@
+//! `doctor`: looks at everything the daemon needs and says what is wrong and what to do.
+//!
+//! Owns the list of checks and their order. Each check is a look, which gathers facts, and a
+//! judgement of the facts alone. Refuses to change anything, and to say anything of a patient.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::config::{Config, ConfigError};
+use crate::daemon;
+use crate::ui::{Exit, Failure, Ui};
+use hepalert_bundles::Bundle;
+
+mod account;
+mod broker;
+mod engine;
+mod filesystem;
+pub mod finding;
+pub mod machine;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use account::Account;
+use finding::{Finding, Report};
+pub use machine::Machine;
+
+/// The account that the installed daemon runs as.
+const ACCOUNT: &str = "hepalert";
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The daemon's configuration.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
+    /// Do not run the networks: seconds instead of minutes on a slow processor.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// Runs every check and prints what it found.
+///
+/// # Errors
+/// The exit code of the first check that fails: 6 for the configuration, 5 for the broker,
+/// 4 for the engine, 1 for the rest.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let report = examine(args, &Machine::this(), ui);
+    ui.result(&report, report.text())?;
+    match report.first_failure() {
+        Some(failed) => {
+            let error =
+                anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
+            Err(Failure::new(failed.exit, error))
+        }
+        None => Ok(()),
+    }
+}
+
+/// All findings, without printing them.
+pub fn examine(args: &Args, machine: &Machine, ui: &Ui) -> Report {
+    let now = Timestamp::now();
+    let read = Config::read(&args.config);
+    let mut checks = vec![configuration(&args.config, &read)];
+    match read {
+        Ok(config) => checks.extend(installed(args, &config, machine, now, ui)),
+        Err(_) => checks.push(machine::clock(&machine::look_at_clock(machine, now, None))),
+    }
+    checks.push(machine::heat(&machine::look_at_heat(machine)));
+    checks.push(machine::service(&machine::look_at_service(machine)));
+    Report::of(checks)
+}
+
+/// The checks that need a configuration.
+fn installed(
+    args: &Args,
+    config: &Config,
+    machine: &Machine,
+    now: Timestamp,
+    ui: &Ui,
+) -> Vec<Finding> {
+    let settings = daemon::analysis_settings(config);
+    let is_root = rustix::process::geteuid().is_root();
+    let account = if is_root { Account::named(ACCOUNT, machine) } else { None };
+    if !args.quick {
+        ui.note("running the engine's golden patches; --quick leaves that out");
+    }
+    let bundle = &slots::bundle_in_use(config);
+    vec![
+        filesystem::account(&filesystem::look_at_account(account.as_ref(), &args.config, config)),
+        filesystem::export_folder(&filesystem::look_at_export(config)),
+        filesystem::disk(&filesystem::look_at_disk(config)),
+        filesystem::store(&filesystem::look_at_store(config), now),
+        filesystem::site_key(&filesystem::look_at_key(config)),
+        broker::broker(&broker::look_at_broker(config)),
+        machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
+        engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
+        slots::slots(&slots::look_at_slots(config)),
+        engine::engine(&engine::look_at_engine(bundle, &settings.runtime, !args.quick)),
+        machine::memory(machine::look_at_memory(machine, config.engine.memory_budget_mib).as_ref()),
+    ]
+}
+
+/// The day the engine was made, as its maker wrote it.
+fn made(bundle: &Path) -> Option<Date> {
+    Bundle::open(bundle).ok()?.created().get(..10)?.parse().ok()
+}
+
+/// Whether there is a configuration to work with.
+fn configuration(file: &Path, read: &Result<Config, ConfigError>) -> Finding {
+    let name = "configuration";
+    match read {
+        Ok(config) => {
+            let found = format!("{}: device {}", file.display(), config.device.name);
+            Finding::ok(name, found)
+        }
+        Err(error) => {
+            let advice = match error {
+                ConfigError::Unreadable { .. } => "run doctor with sudo, or give --config",
+                ConfigError::Syntax { .. } | ConfigError::Value { .. } => {
+                    "mend the key that is named; config/hepalert.toml explains every key"
+                }
+            };
+            Finding::fail(name, error.to_string().trim_end(), advice).ending(Exit::Config)
+        }
+    }
+}

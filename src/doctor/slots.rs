@@ -1,0 +1,72 @@
+//! The engine in use: from a slot or from the configuration, and whether another could be
+//! installed.
+
+use std::path::{Path, PathBuf};
+
+use super::finding::Finding;
+use crate::config::Config;
+use crate::daemon::installing;
+use crate::ui::Exit;
+use hepalert_bundles::signature::Trust;
+use hepalert_bundles::slots::State;
+
+/// What the slots say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlotFacts {
+    /// Their state, or why it cannot be read.
+    pub state: Result<State, String>,
+    /// Why the trusted keys cannot be used, if they cannot.
+    pub keys: Result<(), String>,
+    /// Whether there is a key at all.
+    pub any_key: bool,
+}
+
+/// Reads the state of the slots and the keys.
+pub fn look_at_slots(config: &Config) -> SlotFacts {
+    let engine = &config.engine;
+    let keys = Trust::read(&engine.trusted_keys, engine.signatures_needed);
+    let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
+    let is_key = |path: &Path| path.extension().is_some_and(|extension| extension == "pub");
+    SlotFacts {
+        state: installing::slots(config).state().map_err(|error| error.to_string()),
+        keys: keys.map(drop).map_err(|error| error.to_string()),
+        any_key: listed.map(|entry| entry.path()).any(|path| is_key(&path)),
+    }
+}
+
+/// The folder of the engine that the daemon uses.
+pub fn bundle_in_use(config: &Config) -> PathBuf {
+    let configured = &config.engine.bundle;
+    installing::slots(config).bundle_in_use(configured).unwrap_or_else(|_| configured.clone())
+}
+
+/// Which engine is in use, and what stands in the way of a new one.
+pub fn slots(facts: &SlotFacts) -> Finding {
+    let name = "slots";
+    let state = match &facts.state {
+        Ok(state) => state,
+        Err(error) => {
+            let advice = "restore the folder engine.slots, or empty it: the configured bundle is \
+                          used then";
+            return Finding::fail(name, error.clone(), advice).ending(Exit::Engine);
+        }
+    };
+    let used = match state.in_use() {
+        Some(held) => format!("{} version {} is in use", held.which.id, held.which.version),
+        None => "the configured bundle is in use".to_owned(),
+    };
+    if state.has_failed() {
+        let found = format!("{used}; an engine that failed here lies in a slot");
+        return Finding::warn(name, found, "see `hepalert engine list`, then install another");
+    }
+    match &facts.keys {
+        Err(error) => Finding::warn(
+            name,
+            format!("{used}; nothing can be installed: {error}"),
+            "put the right keys into engine.trusted_keys",
+        ),
+        Ok(()) if !facts.any_key => Finding::ok(name, format!("{used}; no key is trusted"))
+            .with("to install engines, copy the maker's key into engine.trusted_keys"),
+        Ok(()) => Finding::ok(name, used),
+    }
+}

@@ -1,0 +1,145 @@
+//! What points at a lesion: its number, where it hides nothing, and an arrow.
+//!
+//! Owns places on a picture. Refuses to know voxels.
+
+use ndarray::Array2;
+
+use crate::report::canvas::{Canvas, Colour, LINE_PX};
+
+/// Length of an arrow and of its head, in pixels.
+const ARROW_PX: usize = 46;
+const HEAD_PX: usize = 12;
+/// Distance of an arrow's tip from the lesion, in pixels.
+const GAP_PX: usize = 6;
+
+/// Places on one picture that are taken: `[column, row, width, height]`.
+#[derive(Debug, Default)]
+pub(super) struct Taken(Vec<[usize; 4]>);
+
+impl Taken {
+    /// The first free place for `words` around a mask: beside its top right, then left, above,
+    /// below, then further and further down on either side. `None` for an empty mask.
+    pub(super) fn claim(
+        &mut self,
+        mask: &Array2<bool>,
+        words: &str,
+        within: [usize; 2],
+    ) -> Option<(usize, usize)> {
+        let [[top, left], [bottom, right]] = bounds(mask)?;
+        let (width, height) = (Canvas::text_width(words), LINE_PX);
+        let near = [
+            (right + 4, top),
+            (left.saturating_sub(width + 4), top),
+            (left, top.saturating_sub(height + 2)),
+            (left, bottom + 3),
+        ];
+        let down = |column: usize| {
+            (0..within[0] / height).map(move |n| (column, (top + n * height) % within[0]))
+        };
+        let below = down(right + 4).chain(down(left.saturating_sub(width + 4)));
+        let fits = |&(column, row): &(usize, usize)| {
+            column + width <= within[1] && row + height <= within[0]
+        };
+        let free = |&(column, row): &(usize, usize)| {
+            let overlaps = |[x, y, w, h]: &[usize; 4]| {
+                column < x + w && *x < column + width && row < y + h && *y < row + height
+            };
+            !self.0.iter().any(overlaps)
+        };
+        let place = near.into_iter().chain(below).find(|at| fits(at) && free(at));
+        let (column, row) = place.unwrap_or(near[0]);
+        self.0.push([column, row, width, height]);
+        Some((column, row))
+    }
+}
+
+/// The first and last row and column that a mask holds: `[[top, left], [bottom, right]]`.
+fn bounds(mask: &Array2<bool>) -> Option<[[usize; 2]; 2]> {
+    let mut held = mask.indexed_iter().filter(|(_, on)| **on).map(|(at, _)| at);
+    let (row, column) = held.next()?;
+    let mut found = [[row, column], [row, column]];
+    for (row, column) in held {
+        found[0] = [found[0][0].min(row), found[0][1].min(column)];
+        found[1] = [found[1][0].max(row), found[1][1].max(column)];
+    }
+    Some(found)
+}
+
+/// An arrow towards the mask from a corner where there is room, ending just outside of it.
+pub(super) fn arrow(canvas: &mut Canvas, mask: &Array2<bool>, colour: Colour) {
+    let Some([[top, left], [bottom, right]]) = bounds(mask) else { return };
+    let (height, width) = mask.dim();
+    let reach = ARROW_PX + GAP_PX;
+    // From the upper left, upper right, lower left or lower right, whichever stays inside.
+    let corners = [
+        ((left, top), [-1isize, -1isize], left >= reach && top >= reach),
+        ((right, top), [1, -1], right + reach < width && top >= reach),
+        ((left, bottom), [-1, 1], left >= reach && bottom + reach < height),
+        ((right, bottom), [1, 1], right + reach < width && bottom + reach < height),
+    ];
+    let Some((corner, away, _)) = corners.into_iter().find(|(.., room)| *room) else { return };
+    let at = |steps: usize, across: isize| {
+        let along = (steps + GAP_PX).cast_signed();
+        let column = corner.0.cast_signed() + away[0] * along + across * away[0].signum();
+        let row = corner.1.cast_signed() + away[1] * along - across * away[1].signum();
+        (usize::try_from(column).ok(), usize::try_from(row).ok())
+    };
+    let mut dot = |steps: usize, across: isize| {
+        if let (Some(column), Some(row)) = at(steps, across) {
+            canvas.set(column, row, colour);
+            canvas.set(column + 1, row, colour);
+        }
+    };
+    for steps in 0..ARROW_PX {
+        dot(steps, 0);
+        dot(steps, 1);
+        // The head opens away from the tip.
+        if steps < HEAD_PX {
+            let half = (steps / 2).cast_signed();
+            (-half..=half).for_each(|across| dot(steps, across));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(rows: [usize; 2], columns: [usize; 2]) -> Array2<bool> {
+        Array2::from_shape_fn((200, 200), |(row, column)| {
+            (rows[0]..rows[1]).contains(&row) && (columns[0]..columns[1]).contains(&column)
+        })
+    }
+
+    #[test]
+    fn numbers_never_cover_each_other_nor_leave_the_picture() {
+        let mut taken = Taken::default();
+        let places: Vec<_> = (0..9)
+            .map(|n| taken.claim(&mask([90, 100], [170 + n, 190]), "12", [200, 200]).unwrap())
+            .collect();
+        for (n, a) in places.iter().enumerate() {
+            assert!(a.0 + Canvas::text_width("12") <= 200 && a.1 + LINE_PX <= 200, "{a:?}");
+            for b in &places[n + 1..] {
+                let apart =
+                    a.0.abs_diff(b.0) >= Canvas::text_width("12") || a.1.abs_diff(b.1) >= LINE_PX;
+                assert!(apart, "{places:?}");
+            }
+        }
+        assert_eq!(taken.claim(&mask([0, 0], [0, 0]), "1", [200, 200]), None);
+    }
+
+    #[test]
+    fn an_arrow_ends_outside_the_lesion_and_points_from_where_there_is_room() {
+        for (rows, columns) in [([90, 110], [90, 110]), ([4, 20], [4, 20]), ([180, 198], [2, 20])] {
+            let lesion = mask(rows, columns);
+            let mut canvas = Canvas::new(200, 200);
+            arrow(&mut canvas, &lesion, [255; 3]);
+            let drawn: Vec<_> = (0..200)
+                .flat_map(|y| (0..200).map(move |x| (x, y)))
+                .filter(|&(x, y)| canvas.get(x, y)[0] > 0)
+                .collect();
+            assert!(drawn.len() > 80, "{}", drawn.len());
+            assert!(drawn.iter().all(|&(x, y)| !lesion[[y, x]]));
+        }
+    }
+}

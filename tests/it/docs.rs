@@ -1,0 +1,280 @@
+//! The documents say what the program does: configuration keys, codes and messages named in
+//! them exist, and the pages that are written from the code are as it writes them now.
+//!
+//! `REGENERATE=1` writes `docs/codes.md` and `docs/mqtt.md` anew.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use hepalert::codes::chapters;
+use hepalert::config::Config;
+use hepalert::publish::contract::{EventKind, MOST_BYTES};
+use hepalert::publish::schemas::schemas;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn all(folders: &[&str], extension: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    folders.iter().for_each(|folder| files(&root().join(folder), extension, &mut found));
+    found.sort();
+    found.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The text of all string literals, without those of tests.
+fn literals(code: &str) -> String {
+    let shipped = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let text = lines.collect::<Vec<_>>().join("\n").replace("\\\"", "'").replace("'\"'", "");
+    text.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+fn keys() -> BTreeSet<String> {
+    let table = toml::Table::try_from(Config::default()).unwrap();
+    let mut keys = BTreeSet::new();
+    for (section, values) in table {
+        keys.extend(values.as_table().unwrap().keys().map(|key| format!("{section}.{key}")));
+        keys.insert(section);
+    }
+    keys
+}
+
+/// Words like `engine.batch` and sections like `[intake]`.
+fn mentioned(text: &str, keys: &BTreeSet<String>) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
+    let words =
+        text.split(|c: char| !part(c) && !c.is_ascii_alphanumeric() && c != '/' && c != '-');
+    let dotted = words.map(|word| word.trim_matches('.')).filter(|word| {
+        word.chars().all(part)
+            && !word.ends_with('_')
+            && word.split_once('.').is_some_and(|(section, key)| {
+                keys.contains(section) && !["rs", "toml", "md", "service"].contains(&key)
+            })
+    });
+    let sections = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(s, _)| s);
+    let sections = sections.filter(|section| {
+        section.split_once('.').is_some_and(|(first, _)| keys.contains(first))
+            && section.chars().all(part)
+    });
+    dotted.chain(sections).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_configuration_key_that_is_mentioned_exists() {
+    let keys = keys();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let mut texts = all(&["docs", "config"], "md");
+    texts.extend(all(&["config"], "toml"));
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        texts.push((root().join(name), std::fs::read_to_string(root().join(name)).unwrap()));
+    }
+    let sources = all(&["src", "crates"], "rs").into_iter();
+    texts.extend(sources.map(|(path, code)| (path, literals(&code))));
+    for (path, text) in &texts {
+        for key in mentioned(text, &keys) {
+            seen += 1;
+            if !keys.contains(&key) {
+                wrong.push(format!("{}: {key}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 50, "mentions are found: {seen}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let strange = mentioned("advice: set `engine.nonsense` or [intake.phasen]", &keys);
+    assert_eq!(strange.len(), 2, "what does not exist is found: {strange:?}");
+}
+
+/// Codes are written down where they arise, as text in these calls.
+const CALLS: [&str; 4] = ["set_wrong(\"", "again(shared, job, \"", "Err((\"", "Code::fixed(\""];
+
+#[test]
+fn every_code_that_can_be_sent_is_explained() {
+    let known: BTreeSet<&str> =
+        chapters().iter().flat_map(|chapter| &chapter.codes).map(|meaning| meaning.code).collect();
+    let mut wrong = Vec::new();
+    for (path, code) in all(&["src/daemon", "src/publish"], "rs") {
+        for call in CALLS {
+            let said = code.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            let said = said.filter(|word| {
+                *word != "bundle"
+                    && path
+                        .file_stem()
+                        .is_none_or(|stem| !stem.to_string_lossy().ends_with("tests"))
+            });
+            wrong.extend(said.filter(|word| !known.contains(word)).map(str::to_owned));
+        }
+    }
+    // The quality of a report: the name is the last argument.
+    let analyze = std::fs::read_to_string(root().join("src/analyze.rs")).unwrap();
+    let flags = analyze.split(" flag(").skip(1).filter_map(|rest| rest.split(");").next());
+    let flags = flags.filter_map(|call| call.rsplit('"').nth(1)).collect::<Vec<_>>();
+    assert!(flags.len() > 3, "{flags:?}");
+    wrong.extend(flags.into_iter().filter(|word| !known.contains(word)).map(str::to_owned));
+    // Names by which errors of engines are told.
+    for file in ["src/package.rs", "slots/types.rs", "slots/mod.rs"] {
+        let text =
+            all(&["crates"], "rs").into_iter().find(|(path, _)| path.ends_with(file)).unwrap().1;
+        let told = text.split("fn code(&self)").skip(1).flat_map(|rest| {
+            let body = rest.split("\n    }\n").next().unwrap();
+            body.split("=> \"")
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next())
+                .collect::<Vec<_>>()
+        });
+        wrong.extend(told.filter(|word| !known.contains(word)).map(str::to_owned));
+    }
+    assert!(wrong.is_empty(), "explain in src/codes.rs: {wrong:#?}");
+}
+
+fn held(name: &str, text: &str) {
+    let file = root().join("docs").join(name);
+    if std::env::var("REGENERATE").is_ok_and(|value| value == "1") {
+        std::fs::write(&file, text).unwrap();
+    }
+    let shipped = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(shipped == text, "{} is out of date: run with REGENERATE=1", file.display());
+}
+
+#[test]
+fn the_page_of_codes_is_what_the_code_says() {
+    let mut page = String::from(
+        "# Codes\n\nWritten from the code (`src/codes.rs`, `src/intake/reasons.rs`); a test holds \
+         the two together.\nA code is part of the contract: it is never used for something else.\n",
+    );
+    for chapter in chapters() {
+        write!(page, "\n## {}\n\nSeen in {}.\n\n", chapter.title, chapter.seen).unwrap();
+        page.push_str("| code | meaning | what to do |\n|---|---|---|\n");
+        for meaning in chapter.codes {
+            let (code, sentence) = (meaning.code, meaning.sentence);
+            writeln!(page, "| `{code}` | {sentence} | {} |", meaning.advice).unwrap();
+        }
+    }
+    held("codes.md", &page);
+}
+
+const MQTT_HEAD: &str = "# The MQTT contract, v1
+
+Written from the types in `src/publish`; a test holds the two together. The same as JSON Schemas
+lies in `config/schemas`.
+
+Topics begin with `<base>/v1/<device>/`: `mqtt.base` and `device.name`. Messages are JSON (UTF-8),
+at most {MAX_BYTES} bytes, QoS 1, with content type `application/json` and the user properties
+`schema` and, for events, `id`. Times are RFC 3339 in UTC with milliseconds. Within v1 no field is
+ever re-typed; ignore fields you do not know. No message names a patient (`device.privacy`).
+
+| topic | retained | content |
+|---|---|---|
+| `availability` | yes | plain text `online` or `offline`; the last will is `offline` |
+| `info` | yes | the birth message, on every connect |
+| `status` | yes | how the device is, and why |
+| `health` | yes | vital signs, every `mqtt.health_s` seconds |
+| `worklist` | yes | the open alerts |
+{EVENTS}
+| `cmd/ping`, `cmd/ack`, `cmd/replay` | no | commands, taken only with `mqtt.commands` |
+| `reply/<client>` | no | answers, on the response topic of the command |
+
+Events come at least once, oldest first. Deduplicate by `id`, which is the same after a crash, a
+retry or a replay; a gap in `seq` means loss: send `cmd/replay`. A late series opens the study
+again as a higher `rev`, and `supersedes` names the event that is replaced. Keep the session
+(`clean_session false`, QoS 1). What codes mean is in `codes.md`.
+";
+
+const fn what(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Study => "a study's way: its steps, and why it was refused or failed",
+        EventKind::Result => "every finished study, negatives included",
+        EventKind::Alert => "a suspected or uncertain study",
+        EventKind::Engine => "a change of engine",
+        EventKind::Audit => "a security event",
+    }
+}
+
+#[test]
+fn the_page_of_messages_is_what_the_types_say() {
+    let events = EventKind::ALL.map(|kind| format!("| `{}` | no | {} |", kind.topic(), what(kind)));
+    let head = MQTT_HEAD.replace("{MAX_BYTES}", &MOST_BYTES.to_string());
+    let mut page = head.replace("{EVENTS}", &events.join("\n"));
+    for (name, schema) in schemas() {
+        let schema = schema.as_value();
+        write!(page, "\n## `{name}`\n\n{}\n", text(schema)).unwrap();
+        variants(&mut page, schema);
+        fields(&mut page, schema);
+        let Some(parts) = schema["$defs"].as_object() else { continue };
+        for (part, schema) in parts {
+            write!(page, "\n`{part}`: {}\n", text(schema)).unwrap();
+            variants(&mut page, schema);
+            fields(&mut page, schema);
+        }
+    }
+    held("mqtt.md", &page);
+}
+
+fn text(schema: &Value) -> String {
+    schema["description"].as_str().unwrap_or_default().replace('\n', " ")
+}
+
+fn variants(page: &mut String, schema: &Value) {
+    let Some(variants) = schema["oneOf"].as_array() else { return };
+    page.push('\n');
+    for variant in variants {
+        let values = variant["const"].as_str().map(|value| vec![value]);
+        let listed =
+            || Some(variant["enum"].as_array()?.iter().filter_map(Value::as_str).collect());
+        let named =
+            || Some(variant["properties"].as_object()?.keys().map(String::as_str).collect());
+        let values: Vec<&str> = values.or_else(listed).or_else(named).unwrap_or_default();
+        let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+        writeln!(page, "- {}: {}", values.join(", "), text(variant)).unwrap();
+    }
+}
+
+fn fields(page: &mut String, schema: &Value) {
+    let Some(fields) = schema["properties"].as_object() else { return };
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    page.push_str("\n| field | type | | meaning |\n|---|---|---|---|\n");
+    for (name, field) in fields {
+        let always = if required.contains(&name.as_str()) { "always" } else { "" };
+        writeln!(page, "| `{name}` | {} | {always} | {} |", kind(field), text(field)).unwrap();
+    }
+}
+
+/// The type of a field in a word.
+fn kind(field: &Value) -> String {
+    if let Some(part) = field["$ref"].as_str() {
+        return format!("`{}`", part.rsplit('/').next().unwrap());
+    }
+    if let Some(choices) = field["anyOf"].as_array() {
+        let choices = choices.iter().filter(|choice| choice["type"] != "null");
+        return choices.map(kind).collect::<Vec<_>>().join(" or ");
+    }
+    let plain = match &field["type"] {
+        Value::String(one) => one.clone(),
+        Value::Array(several) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|one| *one != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
+        _ => "any".to_owned(),
+    };
+    match plain.as_str() {
+        "array" => format!("list of {}", kind(&field["items"])),
+        _ => plain,
+    }
+}
