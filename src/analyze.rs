@@ -273,7 +273,17 @@ impl Analyzer {
             align::align(study, self.bundle.phases(), &self.settings.alignment)?;
         let align_s = aligning.elapsed().as_secs_f64();
         let back = stored.back(aligned.grid());
-        self.fit_batch(&aligned, origin.files)?;
+        match self.fit_batch(&aligned, origin.files) {
+            // Too fine for this device: the same scan in thicker slices may fit.
+            Err(AnalyzeError::Refused(refusal)) => match files.next_choice() {
+                Some(next) => {
+                    drop(aligned);
+                    return self.study(&next, out, watch);
+                }
+                None => return Err(AnalyzeError::Refused(refusal)),
+            },
+            fitted => fitted?,
+        }
         origin.content = reclassify::content(&aligned);
         let findings = self.findings(&aligned, origin.content, watch)?;
         if findings.liver_cm3 < LEAST_LIVER_CM3 {
@@ -428,6 +438,7 @@ impl Analyzer {
         );
         flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
         flag(origin.side_uncertain, "side_uncertain");
+        flag(origin.is_second, "second_series_read");
         // An engine that takes voxels as they are stored was trained on the usual order.
         let stated = self.plan.network.reader.orientation().is_some();
         let usual = Orientation::of(back.grid()) == Orientation::LPS;
@@ -516,6 +527,7 @@ struct Origin {
     fingerprint: String,
     content: [u8; 32],
     side_uncertain: bool,
+    is_second: bool,
     acquired: Option<String>,
     phases: Vec<PhaseRecord>,
     series: Vec<SeriesRecord>,
@@ -532,6 +544,7 @@ impl Origin {
             // Known once the study is aligned.
             content: [0; 32],
             side_uncertain: read.loaded.phases.iter().any(|phase| phase.side_uncertain),
+            is_second: read.loaded.phases.iter().any(|phase| phase.is_second),
             acquired: files.acquired.clone(),
             phases: read.phase_records(),
             series: read.series.iter().map(phases::record).collect(),

@@ -7,13 +7,11 @@ use hepalert::cli::{Arguments, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let json = arguments.json;
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            match failure.code {
-                Some(code) => eprintln!("refused ({code}): {:#}", failure.error),
-                None => eprintln!("error: {:#}", failure.error),
-            }
+            failure.tell(json);
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -51,6 +51,22 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Says it: a sentence on standard error, and with `json` a refusal as the one document
+    /// on standard output.
+    pub fn tell(&self, json: bool) {
+        let sentence = format!("{:#}", self.error);
+        let Some(code) = self.code else {
+            eprintln!("error: {sentence}");
+            return;
+        };
+        eprintln!("refused ({code}): {sentence}");
+        if json {
+            println!("{:#}", serde_json::json!({"refused": code, "reason": sentence}));
+        }
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::failed(error)

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::intake::StudyFiles;
+use crate::intake::{Refusal, RejectCode, StudyFiles};
 use crate::worker::{Reply, Request};
 use hepalert_bundles::slots::engine_code;
 use hepalert_engines::EngineError;
@@ -137,6 +137,11 @@ fn with_signs_of_life<T>(work: impl FnOnce() -> T) -> T {
 fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
     let reply = analyze(files, out, analyzer);
     reply.unwrap_or_else(|error| match error {
+        AnalyzeError::Refused(Refusal {
+            code: code @ (RejectCode::FilesChanged | RejectCode::Unreadable),
+            detail,
+            ..
+        }) => Reply::NotAsAccepted { code: code.as_str().to_owned(), detail },
         AnalyzeError::Refused(refusal) => {
             Reply::Refused { code: refusal.code.as_str().to_owned(), detail: refusal.detail }
         }

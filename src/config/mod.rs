@@ -68,6 +68,8 @@ pub struct Intake {
     pub force_complete_s: u64,
     /// Seconds after which a file that cannot be read is reported.
     pub give_up_s: u64,
+    /// Look behind links, also out of the folder; otherwise they are reported.
+    pub follow_links: bool,
 }
 
 /// Section `[gate]`.
@@ -302,6 +304,7 @@ impl Default for Intake {
             phase_quiet_s: 15,
             force_complete_s: 1800,
             give_up_s: 600,
+            follow_links: false,
         }
     }
 }

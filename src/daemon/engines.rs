@@ -262,7 +262,10 @@ impl Keeper {
                 self.passed = None;
                 return self.engine_fault(shared, &which, fixed(code));
             }
-            Outcome::Refused(..) | Outcome::Stopped | Outcome::Tested(_) => return,
+            Outcome::Refused(..)
+            | Outcome::NotAsAccepted(..)
+            | Outcome::Stopped
+            | Outcome::Tested(_) => return,
             Outcome::Failed(_) => "analysis_failed",
             Outcome::Died(_) => "worker_died",
             Outcome::Stalled => "worker_stalled",
@@ -301,7 +304,7 @@ fn run_test(
         Outcome::Stalled => crashed("no sign of life for too long".to_owned()),
         Outcome::TooLong => crashed("it took too long".to_owned()),
         Outcome::Stopped => crashed("the daemon is stopping".to_owned()),
-        Outcome::Finished(_) | Outcome::Refused(..) => {
+        Outcome::Finished(_) | Outcome::Refused(..) | Outcome::NotAsAccepted(..) => {
             crashed("the inference process answered something else".to_owned())
         }
     }

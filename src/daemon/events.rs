@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use crate::config::Device;
+use crate::intake::strangers::Counts;
 use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
     Artefact, Earlier, EngineUsed, Findings, Lesion, Link, PatientClasses, PhaseSeen, Pipeline,
@@ -45,14 +46,42 @@ pub fn step(
     attempts: u32,
     now: Timestamp,
 ) -> Result<NewEvent, ContractError> {
-    let event = StudyEvent {
+    let event = study_event(identity, state, code, setting)?;
+    StudyEvent { attempts, ..event }.draft(identity, now).map(NewEvent::from)
+}
+
+/// A step of a study that was not begun yet, with what was passed over on the way.
+///
+/// # Errors
+/// As [`step`].
+pub fn with_passed_over(
+    identity: &Identity,
+    state: StudyState,
+    code: Option<&str>,
+    setting: Option<Setting>,
+    passed_over: &Counts,
+    now: Timestamp,
+) -> Result<NewEvent, ContractError> {
+    let event = study_event(identity, state, code, setting)?;
+    let passed_over = passed_over.iter().map(|(kind, count)| ((*kind).to_owned(), *count));
+    let event = StudyEvent { passed_over: passed_over.collect(), ..event };
+    event.draft(identity, now).map(NewEvent::from)
+}
+
+fn study_event(
+    identity: &Identity,
+    state: StudyState,
+    code: Option<&str>,
+    setting: Option<Setting>,
+) -> Result<StudyEvent, ContractError> {
+    Ok(StudyEvent {
         study_key: identity.study_key.clone(),
         state,
         code: code.map(Code::new).transpose()?,
         setting,
-        attempts,
-    };
-    event.draft(identity, now).map(NewEvent::from)
+        attempts: 0,
+        passed_over: Default::default(),
+    })
 }
 
 /// When what happened to a study.

@@ -13,12 +13,14 @@ use super::shared::{Part, Shared};
 use crate::analyze::phases_of;
 use crate::intake::desk::{Desk, DeskParams};
 use crate::intake::settle::SettleParams;
+use crate::intake::strangers::Counts;
 use crate::intake::watch::{Degraded, WatchParams};
 use crate::intake::{
-    AssembleParams, Digest, Known, Millis, Outcome, Refusal, StudyFiles, Why, study_key,
+    AssembleParams, Digest, Known, Millis, Outcome, RejectCode, StudyFiles, Why, study_key,
 };
+use crate::publish::contract::ContractError;
 use crate::publish::messages::StudyState;
-use crate::store::{Admission, Enqueued, NewEvent, NewJob, StoreError};
+use crate::store::{Admission, Enqueued, JobState, NewEvent, NewJob, StoreError};
 use hepalert_study::study::{Phase, Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
@@ -51,11 +53,19 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     let rescan = Duration::from_secs(shared.config.intake.rescan_s);
     while !shared.stopping() {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        desk.doubt(&shared.take_doubted(), Millis(millis));
         let step = desk.step(Millis(millis));
         shared.alive(Part::Intake);
         tell_degraded(shared, &step.degraded);
         for outcome in step.outcomes {
-            take(shared, setting, outcome);
+            if let Outcome::Duplicate { key, resent: true, .. } = &outcome
+                && has_failed(shared, key)
+            {
+                info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
+                desk.try_again(key, Millis(millis));
+            } else {
+                take(shared, setting, outcome);
+            }
         }
         let open = step.more || step.moving_files > 0 || step.open_studies > 0;
         let pause = if open { TICK.min(rescan) } else { rescan };
@@ -66,10 +76,16 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     }
 }
 
+/// Whether the newest revision of a study was put aside after too many attempts.
+fn has_failed(shared: &Shared, key: &StudyKey) -> bool {
+    let jobs = shared.store.jobs_of(key).unwrap_or_default();
+    jobs.last().is_some_and(|job| job.state == JobState::Dead)
+}
+
 /// Waits for a notice, at most `pause`; looks in between whether the daemon stops.
 fn wait(shared: &Shared, bell: &std::sync::mpsc::Receiver<()>, pause: Duration) {
     let until = Instant::now() + pause;
-    while !shared.stopping() {
+    while !shared.stopping() && !shared.has_doubts() {
         shared.alive(Part::Intake);
         let left = until.saturating_duration_since(Instant::now()).min(TICK);
         match bell.recv_timeout(left) {
@@ -96,7 +112,10 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
     let intake = &shared.config.intake;
     let gate = super::gate_params(&shared.config);
     DeskParams {
-        watch: WatchParams::new(&intake.folder),
+        watch: WatchParams {
+            follow_links: intake.follow_links,
+            ..WatchParams::new(&intake.folder)
+        },
         settle: SettleParams {
             settle_s: intake.settle_s as f64,
             give_up_s: intake.give_up_s as f64,
@@ -176,9 +195,21 @@ fn keep(shared: &Shared, setting: Setting, outcome: &Outcome) -> Result<(), Stor
             let state = StudyState::Received;
             shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
         }
-        Outcome::Complete { study, why } => complete(shared, setting, study, *why, now)?,
+        Outcome::Complete { study, why, passed_over } => {
+            complete(shared, setting, study, (*why, passed_over), now)?;
+        }
         Outcome::Refused { key, revision, fingerprint, refusal } => {
-            refuse(shared, setting, key, (*revision, *fingerprint), refusal, now)?;
+            let nothing = Counts::new();
+            let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
+            refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
+        }
+        Outcome::PassedOver { key, revision, fingerprint, counts } => {
+            // The kind of most of them stands for all; the numbers tell the rest.
+            let most = counts.iter().max_by_key(|(_, count)| **count);
+            let code = most.map_or(RejectCode::UnknownFormat.as_str(), |(kind, _)| kind);
+            let detail = "files that belong to no study, by folder";
+            let what = (code, detail, counts);
+            refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
         }
         Outcome::Duplicate { key, .. } => {
             info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
@@ -192,7 +223,7 @@ fn complete(
     shared: &Shared,
     setting: Setting,
     study: &StudyFiles,
-    why: Why,
+    (why, passed_over): (Why, &Counts),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let fingerprint = study.fingerprint.hex();
@@ -206,9 +237,18 @@ fn complete(
     };
     let announce = |admission: &Admission| {
         let revision = admission.revision;
-        let state = StudyState::Queued;
-        let mut told =
-            tell(shared, &study.key, &fingerprint, revision, state, None, Some(setting), now);
+        let key = study.key.as_str();
+        let identity = events::identity(&shared.config.device, key, &fingerprint, revision);
+        let setting = Some(setting);
+        let queued = events::with_passed_over(
+            &identity,
+            StudyState::Queued,
+            None,
+            setting,
+            passed_over,
+            now,
+        );
+        let mut told = said(queued);
         for old in &admission.superseded {
             let state = StudyState::Superseded;
             let print = &old.input_fingerprint;
@@ -236,11 +276,10 @@ fn refuse(
     setting: Setting,
     key: &StudyKey,
     (revision, fingerprint): (u32, Digest),
-    refusal: &Refusal,
+    (code, detail, passed_over): (&str, &str, &Counts),
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let code = refusal.code.as_str();
-    warn!(STUDY_KEY = key.as_str(); "refused ({code}): {}", refusal.detail);
+    warn!(STUDY_KEY = key.as_str(); "refused ({code}): {detail}");
     let print = fingerprint.hex();
     let new = NewJob {
         study_key: key.clone(),
@@ -250,10 +289,13 @@ fn refuse(
         priority: 0,
         received_at: now,
     };
-    super::quarantine::put(shared, key.as_str(), revision, code, &refusal.detail, "[]");
+    super::quarantine::put(shared, key.as_str(), revision, code, detail, "[]");
     let state = StudyState::Rejected;
     shared.store.refuse(&new, code, now, |admission| {
-        tell(shared, key, &print, admission.revision, state, Some(code), Some(setting), now)
+        let device = &shared.config.device;
+        let identity = events::identity(device, key.as_str(), &print, admission.revision);
+        let setting = Some(setting);
+        said(events::with_passed_over(&identity, state, Some(code), setting, passed_over, now))
     })?;
     Ok(())
 }
@@ -271,6 +313,9 @@ fn tell(
     now: Timestamp,
 ) -> Vec<NewEvent> {
     let identity = events::identity(&shared.config.device, key.as_str(), fingerprint, revision);
-    let event = events::step(&identity, state, code, setting, 0, now);
+    said(events::step(&identity, state, code, setting, 0, now))
+}
+
+fn said(event: Result<NewEvent, ContractError>) -> Vec<NewEvent> {
     event.inspect_err(|error| error!("a step cannot be published: {error}")).into_iter().collect()
 }

@@ -69,6 +69,7 @@ pub struct Shared {
     publisher: Mutex<Option<PublisherHandle>>,
     pulses: [AtomicU64; 2],
     condition: Mutex<Condition>,
+    doubted: Mutex<Vec<PathBuf>>,
 }
 
 /// How the device is, and since when.
@@ -106,6 +107,7 @@ impl Shared {
             publisher: Mutex::new(None),
             pulses: [AtomicU64::new(0), AtomicU64::new(0)],
             condition: Mutex::new(condition),
+            doubted: Mutex::new(Vec::new()),
         }
     }
 
@@ -164,6 +166,21 @@ impl Shared {
     pub fn wake_queue(&self) {
         *lock(&self.woken) = true;
         self.bell.notify_all();
+    }
+
+    /// These files do not hold what was accepted: the intake is to read them again.
+    pub fn doubt(&self, mut files: Vec<PathBuf>) {
+        lock(&self.doubted).append(&mut files);
+    }
+
+    /// The files to be read again since the last call.
+    pub fn take_doubted(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *lock(&self.doubted))
+    }
+
+    /// True if there are files to be read again.
+    pub fn has_doubts(&self) -> bool {
+        !lock(&self.doubted).is_empty()
     }
 
     /// There are events to send, or the retained set changed.

@@ -100,6 +100,7 @@ fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreErr
     match outcome {
         Outcome::Finished(report) => finish(shared, job, &report),
         Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
+        Outcome::NotAsAccepted(code, detail) => doubt(shared, job, &code, &detail),
         // The next start finds the job running and puts it back. A study is never answered
         // by a self-test.
         Outcome::Stopped | Outcome::Tested(_) => Ok(()),
@@ -172,6 +173,15 @@ fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), St
     );
     let events = step(shared, job, StudyState::Rejected, Some(code), now);
     shared.store.reject(job.id, code, &events, now)
+}
+
+/// What lies at the study's paths is looked at anew by the intake, whoever's it is; the study
+/// itself is tried again in case its own bytes come back, and is told as failed if not.
+fn doubt(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
+    if let Ok(files) = serde_json::from_str::<StudyFiles>(&job.files_json) {
+        shared.doubt(files.files().map(Path::to_owned).collect());
+    }
+    again(shared, job, code, detail)
 }
 
 /// No engine: the study waits, however long it takes, and the status says what is wrong.

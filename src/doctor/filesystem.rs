@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::account::Account;
 use super::finding::Finding;
 use crate::config::Config;
-use crate::intake::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
+use crate::intake::filesystem::FileSystem;
+use crate::intake::watch::{Degraded, FolderWatch, WatchParams};
 use crate::store::{JobCounts, Store, StoreError};
 
 /// Events that wait longer than this say that the broker does not take them.

@@ -2,7 +2,8 @@
 //!
 //! Owns the rules of completeness, revisions and copies, as a pure machine: what happened
 //! and when goes in, what follows comes out. No clock, no file, no thread. Refuses to
-//! forget: every study that was received ends as complete, refused or a copy of one.
+//! forget: every study that was received ends as complete, refused or a copy of one, and
+//! whatever belongs to no study is told by folder.
 //!
 //! A study is complete when it has been quiet for `quiet_s` (longer while a series has a
 //! hole), when every expected phase is there beyond doubt and quiet for `phase_quiet_s`,
@@ -11,33 +12,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Why};
-use super::facts::{FileFacts, StudyFiles};
-use super::fingerprint::{Digest, Item};
+use super::course::Course;
+use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Stranger, Why};
+use super::facts::FileFacts;
+use super::fingerprint::{Digest, again};
 use super::gate::Refusal;
-use super::gathered::{Gathered, Held, Judgement, Version};
-use super::markers::Marker;
+use super::gathered::{Judgement, Unusable};
+use super::markers::{Marker, Places};
+use super::reasons::RejectCode;
+use super::stacks::Arrived;
+use super::strangers::{Strangers, top_folder};
+use super::versions::Version;
 use hepalert_study::study::StudyKey;
-
-/// One study in time.
-#[derive(Debug, Default)]
-struct Course {
-    gathered: Gathered,
-    /// When the files that are not yet accounted for began to come.
-    opened: Option<Millis>,
-    /// The newest change.
-    changed: Millis,
-    /// The last revision given.
-    revision: u32,
-    /// A copy or the same file again came since the last account.
-    copied: bool,
-    /// Something came that was in no account yet.
-    news: bool,
-    /// The fingerprint of the last account: complete, refused or a copy.
-    account: Option<Digest>,
-    /// Everything that was in an account.
-    accounted: BTreeSet<Item>,
-}
 
 /// A file that was seen and is not yet read.
 #[derive(Debug)]
@@ -56,7 +42,10 @@ pub struct Assembler {
     owners: BTreeMap<PathBuf, StudyKey>,
     pending: BTreeMap<PathBuf, Awaited>,
     unreadable: BTreeSet<PathBuf>,
+    strangers: Strangers,
     markers: Vec<(Marker, Millis)>,
+    /// Something happened that may let a marker count.
+    stirred: bool,
     known: BTreeMap<Digest, (StudyKey, u32)>,
     /// Added to the caller's clock, so that a jump back is none here.
     offset: u64,
@@ -66,6 +55,10 @@ pub struct Assembler {
 /// A hole in a series stretches the quiet period by this: the missing slice is most likely
 /// on its way, and a study refused for it is work for a person.
 const HOLE_PATIENCE: u64 = 4;
+
+/// Studies whose files are all gone and whose slices are still remembered, so that some of
+/// them sent again are no new study; of older ones the fingerprint alone is.
+const MAX_REMEMBERED: usize = 1024;
 
 /// More markers than this at once are dropped, oldest first: quiet periods still apply.
 const MAX_MARKERS: usize = 10_000;
@@ -79,6 +72,8 @@ impl Assembler {
             owners: BTreeMap::new(),
             pending: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            strangers: Strangers::default(),
+            stirred: false,
             markers: Vec::new(),
             known: BTreeMap::new(),
             offset: 0,
@@ -86,20 +81,41 @@ impl Assembler {
         };
         for Known { key, fingerprint, revision } in known {
             let course = machine.courses.entry(key.clone()).or_default();
+            if revision >= course.revision {
+                (course.account, course.remembered) = (Some(fingerprint), true);
+            }
             course.revision = course.revision.max(revision);
             machine.known.insert(fingerprint, (key, revision));
         }
         machine
     }
 
-    /// Studies with files not yet accounted for.
+    /// Studies with files not yet accounted for, and folders with strangers not yet told.
     pub fn open_studies(&self) -> usize {
-        self.courses.values().filter(|course| course.opened.is_some()).count()
+        let open = self.courses.values().filter(|course| course.opened.is_some()).count();
+        open + self.strangers.open()
+    }
+
+    /// A study failed for no fault of its own, and was sent again: it is taken in anew.
+    pub fn try_again(&mut self, key: &StudyKey, at: Millis) {
+        self.advance(at);
+        if let Some(course) = self.courses.get_mut(key) {
+            course.failed = true;
+            course.touch(self.now, true);
+        }
+    }
+
+    /// Slices remembered of studies whose files are gone.
+    #[cfg(test)]
+    pub fn remembered_slices(&self) -> usize {
+        let gone = self.courses.values().filter(|course| course.gathered.is_empty());
+        gone.map(|course| course.accounted.len()).sum()
     }
 
     /// Takes what happened at a moment.
     pub fn apply(&mut self, event: Event, at: Millis) -> Vec<Outcome> {
         self.advance(at);
+        self.stirred = true;
         match event {
             Event::Pending { path, study } => {
                 if let Some(course) = study.as_ref().and_then(|key| self.courses.get_mut(key)) {
@@ -112,11 +128,16 @@ impl Assembler {
                 self.unreadable.insert(path);
                 Vec::new()
             }
-            Event::Settled { path, facts } => self.settled(path, facts),
+            Event::Settled { path, facts, changed_ns } => self.settled(path, facts, changed_ns),
             Event::Rejected { path, broken } => self.rejected(path, broken),
+            Event::PassedOver { path, stranger } => {
+                self.pass_over(path, stranger);
+                Vec::new()
+            }
             Event::Gone { path } => {
                 self.release(&path);
                 self.let_go(&path);
+                self.strangers.remove(&path);
                 Vec::new()
             }
             Event::Marker(marker) => {
@@ -142,7 +163,48 @@ impl Assembler {
                 why.or_else(|| self.due(key, course)).map(|why| (key.clone(), why))
             })
             .collect();
-        due.into_iter().filter_map(|(key, why)| self.close(&key, why)).collect()
+        let mut outcomes: Vec<Outcome> =
+            due.into_iter().filter_map(|(key, why)| self.close(&key, why)).collect();
+        outcomes.extend(self.tell_strangers());
+        self.forget();
+        outcomes
+    }
+
+    /// Lets go of the slices of studies that went away long ago.
+    fn forget(&mut self) {
+        let idle = |course: &&mut Course| {
+            course.opened.is_none() && course.gathered.is_empty() && !course.accounted.is_empty()
+        };
+        let mut gone: Vec<&mut Course> = self.courses.values_mut().filter(idle).collect();
+        if gone.len() > MAX_REMEMBERED {
+            gone.sort_by_key(|course| std::cmp::Reverse(course.changed));
+            for course in gone.into_iter().skip(MAX_REMEMBERED) {
+                (course.accounted, course.outdated) = (BTreeSet::new(), BTreeSet::new());
+            }
+        }
+    }
+
+    /// Folders with strangers that are quiet now. What only lies beside a study, by its name no
+    /// image, is told with that study.
+    fn tell_strangers(&mut self) -> Vec<Outcome> {
+        let AssembleParams { quiet_s, force_complete_s, .. } = self.params;
+        let quiet = Millis::from_s(quiet_s.min(force_complete_s));
+        let mut outcomes = Vec::new();
+        for told in self.strangers.due(self.now, quiet) {
+            let mut owned = self.owners.range(told.folder.clone()..);
+            let is_beside = owned.next().is_some_and(|(path, _)| path.starts_with(&told.folder));
+            let is_plain = told.counts.keys().all(|kind| *kind == Stranger::FOREIGN);
+            let owner = self.known.get(&told.fingerprint).map(|(owner, _)| owner);
+            if (is_beside && is_plain) || owner == Some(&told.key) {
+                continue;
+            }
+            let course = self.courses.entry(told.key.clone()).or_default();
+            course.revision += 1;
+            let (key, revision, fingerprint) = (told.key, course.revision, told.fingerprint);
+            self.known.insert(fingerprint, (key.clone(), revision));
+            outcomes.push(Outcome::PassedOver { key, revision, fingerprint, counts: told.counts });
+        }
+        outcomes
     }
 
     /// Time here never runs backwards, and goes on when the caller's clock was set back.
@@ -167,15 +229,16 @@ impl Assembler {
         else {
             return;
         };
-        course.gathered.remove(path);
+        course.let_go(path);
         if course.gathered.broken.remove(path).is_some() {
             // What stood in the way is gone: judge again.
             course.touch(self.now, true);
         }
     }
 
-    fn settled(&mut self, path: PathBuf, facts: FileFacts) -> Vec<Outcome> {
+    fn settled(&mut self, path: PathBuf, facts: FileFacts, changed_ns: i128) -> Vec<Outcome> {
         self.release(&path);
+        self.strangers.remove(&path);
         let key = facts.study.clone();
         if self.owners.get(&path).is_some_and(|owner| *owner != key) {
             self.let_go(&path);
@@ -185,53 +248,52 @@ impl Assembler {
         let item = (facts.identity(), facts.content);
         course.copied |= course.gathered.holds(item.0);
         course.gathered.broken.remove(&path);
+        // The same file in its place, perhaps touched: it is as old as it was.
+        let here = course
+            .gathered
+            .files
+            .get(&path)
+            .filter(|held| (held.facts.identity(), held.facts.content) == item);
+        let changed_ns = here.map_or(changed_ns, |held| held.changed_ns);
+        let news = course.is_news(&item, here.is_some());
+        course.resent |= !news;
         if course.gathered.files.len() >= self.params.max_files
             && !course.gathered.files.contains_key(&path)
         {
             course.gathered.too_many = true;
         } else {
-            course.gathered.insert(path.clone(), Held { facts, at: self.now });
+            course.gathered.insert(path.clone(), Arrived { facts, at: self.now, changed_ns });
             self.owners.insert(path, key.clone());
         }
-        let news = !course.accounted.contains(&item);
         course.touch(self.now, news);
         if first { vec![Outcome::Received { key }] } else { Vec::new() }
     }
 
+    /// A broken file counts with the study that it says it is of. One that does not say is a
+    /// stranger, whatever lies beside it.
     fn rejected(&mut self, path: PathBuf, broken: Broken) -> Vec<Outcome> {
         self.release(&path);
         self.let_go(&path);
-        let neighbours: BTreeSet<&StudyKey> = self
-            .owners
-            .iter()
-            .filter(|(other, _)| other.parent() == path.parent())
-            .map(|(_, key)| key)
-            .collect();
-        let neighbour = neighbours.first().filter(|_| neighbours.len() == 1 && broken.claims_dicom);
-        let Some(key) = broken.study.clone().or_else(|| neighbour.map(|key| (*key).clone())) else {
-            return self.refuse_alone(broken);
+        let Broken { code, content, study, series, alone } = broken;
+        let Some(key) = study else {
+            self.pass_over(path, Stranger { kind: code.as_str(), content, alone });
+            return Vec::new();
         };
         let first = !self.courses.contains_key(&key);
         let course = self.courses.entry(key.clone()).or_default();
-        course.gathered.broken.insert(path.clone(), (broken.code, broken.content));
-        let news = !course.accounted.contains(&(broken.content, broken.content));
+        course.gathered.broken.insert(path.clone(), Unusable { code, content, series });
+        let news = !course.accounted.contains(&(content, content));
         course.touch(self.now, news);
         self.owners.insert(path, key.clone());
         if first { vec![Outcome::Received { key }] } else { Vec::new() }
     }
 
-    /// A file that belongs to no study is refused by itself.
-    fn refuse_alone(&mut self, broken: Broken) -> Vec<Outcome> {
-        let Broken { code, content, alone: key, .. } = broken;
-        if self.known.get(&content).is_some_and(|(owner, _)| *owner == key) {
-            return Vec::new();
-        }
-        let course = self.courses.entry(key.clone()).or_default();
-        course.revision += 1;
-        let revision = course.revision;
-        self.known.insert(content, (key.clone(), revision));
-        let refusal = Refusal::new(code, "a single file", 1);
-        vec![Outcome::Refused { key, revision, fingerprint: content, refusal }]
+    fn pass_over(&mut self, path: PathBuf, stranger: Stranger) {
+        self.release(&path);
+        self.let_go(&path);
+        let folder = top_folder(&self.params.root, &path);
+        let what = (stranger.kind, stranger.content);
+        self.strangers.add(stranger.alone, folder, path, what, self.now);
     }
 
     /// Which rule completes this study now, if one does.
@@ -273,27 +335,24 @@ impl Assembler {
     /// The open studies that a marker completes now. A marker counts once.
     fn marked(&mut self) -> BTreeSet<StudyKey> {
         let keep = Millis::from_s(self.params.force_complete_s);
+        let now = self.now;
+        self.markers.retain(|(_, at)| !now.is_past(*at, keep) || self.stirred);
+        if !std::mem::take(&mut self.stirred) || self.markers.is_empty() {
+            return BTreeSet::new();
+        }
+        let waiting = self.pending.keys().chain(&self.unreadable).collect();
+        let places = Places::new(&self.params.root, &self.owners, waiting);
         let mut marked = BTreeSet::new();
         let mut left = Vec::new();
         for (marker, at) in std::mem::take(&mut self.markers) {
-            let waiting: Vec<&PathBuf> = self.pending.keys().chain(&self.unreadable).collect();
-            let owned: Vec<&PathBuf> = self.owners.keys().collect();
-            let range = marker.range(waiting.iter().chain(&owned).copied(), &self.params.root);
-            let covered: BTreeSet<&StudyKey> = self
-                .owners
-                .iter()
-                .filter(|(path, _)| range.covers(path))
-                .map(|(_, key)| key)
-                .collect();
-            let waits = covered.is_empty() || waiting.iter().any(|path| range.covers(path));
-            if waits {
-                if !self.now.is_past(at, keep) {
-                    left.push((marker, at));
+            match places.covered(&marker) {
+                Some(covered) => {
+                    let open = |key: &&StudyKey| self.courses[*key].opened.is_some();
+                    marked.extend(covered.into_iter().filter(open).cloned());
                 }
-                continue;
+                None if now.is_past(at, keep) => {}
+                None => left.push((marker, at)),
             }
-            let open = |key: &&&StudyKey| self.courses[**key].opened.is_some();
-            marked.extend(covered.iter().filter(open).map(|key| (*key).clone()));
         }
         self.markers = left;
         marked
@@ -303,75 +362,89 @@ impl Assembler {
         let course = self.courses.get_mut(key)?;
         course.opened = None;
         let copied = std::mem::take(&mut course.copied);
+        let resent = std::mem::take(&mut course.resent);
         let news = std::mem::take(&mut course.news);
-        course.accounted.extend(course.gathered.items());
-        let vanished = course.gathered.is_empty();
-        if vanished && course.revision > 0 {
-            return None;
+        let lost = std::mem::take(&mut course.lost);
+        if course.gathered.is_empty() && course.revision > 0 {
+            return if lost && news { self.vanished(key) } else { None };
         }
         if !news && let Some(fingerprint) = course.account {
-            return copied.then(|| Outcome::Duplicate { key: key.clone(), fingerprint });
+            let told = copied || resent;
+            return told.then(|| Outcome::Duplicate { key: key.clone(), fingerprint, resent });
         }
-        match course.gathered.judge_any(&self.params) {
+        // What was there before and is no longer, is news if it comes back.
+        course.accounted = course.gathered.items().collect();
+        let vanished = course.gathered.is_empty();
+        let same = match course.gathered.judge_any(&self.params) {
             Judgement::Refused { fingerprint, refusal } => {
-                course.account = Some(fingerprint);
-                if self.known.contains_key(&fingerprint) && !vanished {
-                    return copied.then(|| Outcome::Duplicate { key: key.clone(), fingerprint });
+                course.remembered = false;
+                if course.account == Some(fingerprint)
+                    || (self.known.contains_key(&fingerprint) && !vanished)
+                {
+                    course.account = Some(fingerprint);
+                    copied.then_some((fingerprint, false))
+                } else {
+                    return Some(self.refuse(key, fingerprint, refusal));
                 }
-                course.revision += 1;
-                let revision = course.revision;
-                self.known.insert(fingerprint, (key.clone(), revision));
-                Some(Outcome::Refused { key: key.clone(), revision, fingerprint, refusal })
             }
-            Judgement::Whole(versions) => self.complete(key, versions, copied, why),
+            Judgement::Whole(versions) => match self.complete(key, &versions, why) {
+                Ok(outcome) => return Some(outcome),
+                Err((fingerprint, elsewhere)) => {
+                    (copied || elsewhere).then_some((fingerprint, resent))
+                }
+            },
+        };
+        match same {
+            // Of what came last nothing is left, and what is left is known.
+            _ if lost => self.vanished(key),
+            Some((fingerprint, resent)) => {
+                Some(Outcome::Duplicate { key: key.clone(), fingerprint, resent })
+            }
+            None => None,
         }
     }
 
+    /// A later revision whose files went away before they were taken in.
+    fn vanished(&mut self, key: &StudyKey) -> Option<Outcome> {
+        let course = self.courses.get_mut(key)?;
+        let fingerprint = again(course.gathered.whole_fingerprint(), course.revision + 1);
+        let detail = "files that came after the study was taken in went away again";
+        let refusal = Refusal::new(RejectCode::Vanished, detail, course.gathered.files.len());
+        let account = course.account;
+        let outcome = self.refuse(key, fingerprint, refusal);
+        // What is left is what was taken in.
+        self.courses.get_mut(key)?.account = account;
+        Some(outcome)
+    }
+
+    fn refuse(&mut self, key: &StudyKey, fingerprint: Digest, refusal: Refusal) -> Outcome {
+        let course = self.courses.entry(key.clone()).or_default();
+        course.account = Some(fingerprint);
+        course.revision += 1;
+        let revision = course.revision;
+        self.known.insert(fingerprint, (key.clone(), revision));
+        Outcome::Refused { key: key.clone(), revision, fingerprint, refusal }
+    }
+
+    /// The newest content of every slice as a new revision; or the fingerprint that it has
+    /// already, and whether under another key.
     fn complete(
         &mut self,
         key: &StudyKey,
-        versions: Vec<Version>,
-        copied: bool,
+        versions: &[Version],
         why: Why,
-    ) -> Option<Outcome> {
-        let course = self.courses.get_mut(key)?;
-        let done = versions.iter().find_map(|version| {
-            self.known.get(&version.fingerprint).map(|owner| (version.fingerprint, &owner.0 != key))
-        });
-        if let Some((fingerprint, elsewhere)) = done {
-            course.account = Some(fingerprint);
-            let told = copied || elsewhere;
-            return told.then(|| Outcome::Duplicate { key: key.clone(), fingerprint });
+    ) -> Result<Outcome, (Digest, bool)> {
+        let course = self.courses.entry(key.clone()).or_default();
+        let (newest, fingerprint) = course.next(key, versions, &self.known)?;
+        let root = &self.params.root;
+        let folders: BTreeSet<PathBuf> =
+            course.gathered.files.keys().map(|path| top_folder(root, path)).collect();
+        let mut passed_over = course.gathered.passed_over();
+        for (kind, count) in self.strangers.beside(folders.iter().map(PathBuf::as_path)) {
+            *passed_over.entry(kind).or_default() += count;
         }
-        let Version { fingerprint, phases, candidates, acquired_ms } =
-            versions.into_iter().next()?;
-        course.revision += 1;
-        course.account = Some(fingerprint);
-        let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
-        let study = StudyFiles {
-            key: key.clone(),
-            revision: course.revision,
-            fingerprint,
-            phases,
-            candidates,
-            acquired: acquired_ms.and_then(civil),
-            set_aside: course.gathered.files.len() - used,
-        };
+        let study = course.study(key, newest, fingerprint);
         self.known.insert(fingerprint, (key.clone(), study.revision));
-        Some(Outcome::Complete { study, why })
+        Ok(Outcome::Complete { study, why, passed_over })
     }
-}
-
-impl Course {
-    fn touch(&mut self, now: Millis, news: bool) {
-        self.opened.get_or_insert(now);
-        self.changed = now;
-        self.news |= news;
-    }
-}
-
-/// `2025-01-31T10:11:12.000`, without zone: scanners do not say theirs.
-fn civil(ms: i64) -> Option<String> {
-    let moment = jiff::Timestamp::from_millisecond(ms).ok()?;
-    Some(jiff::tz::TimeZone::UTC.to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string())
 }

@@ -7,7 +7,7 @@
 
 use hepalert_phases::{Recogniser, Seen};
 
-use super::facts::{Candidate, PhaseFiles, StudyFiles};
+use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::load;
 use super::phases::{Choice, Scan, Weighed, choose, recon};
@@ -89,7 +89,7 @@ pub fn decide(
         .iter()
         .filter_map(|phase| choose(&scans, &images, &[*phase]).choices.ok()?.pop())
         .collect();
-    Decided { told: chosen(files, &candidates, &whole, &choices), refusal, series }
+    Decided { told: chosen(files, &candidates, &whole, &choices, &weighed), refusal, series }
 }
 
 /// The study with the chosen series as its phases.
@@ -98,6 +98,7 @@ fn chosen(
     candidates: &[&Candidate],
     whole: &[usize],
     choices: &[Choice],
+    weighed: &Weighed,
 ) -> StudyFiles {
     let mut phases: Vec<PhaseFiles> = choices
         .iter()
@@ -105,11 +106,32 @@ fn chosen(
             phase: choice.phase,
             source: choice.source,
             confidence: choice.confidence,
+            others: others(candidates, whole, weighed, choice),
             ..candidates[whole[choice.at]].files.clone()
         })
         .collect();
     phases.sort_by_key(|files| files.phase);
     StudyFiles { phases, ..files.clone() }
+}
+
+/// Other reconstructions of the chosen acquisition, best first, should it not be computable.
+fn others(
+    candidates: &[&Candidate],
+    whole: &[usize],
+    weighed: &Weighed,
+    choice: &Choice,
+) -> Vec<PhaseFiles> {
+    let mut same: Vec<usize> = (0..whole.len())
+        .filter(|&at| at != choice.at && weighed.acquisition[at] == weighed.acquisition[choice.at])
+        .collect();
+    same.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&candidates[whole[at]].scan)));
+    let files = same.into_iter().take(MAX_CHOICES - 1).map(|at| PhaseFiles {
+        phase: choice.phase,
+        source: choice.source,
+        confidence: choice.confidence,
+        ..candidates[whole[at]].files.clone()
+    });
+    files.collect()
 }
 
 /// Reads enough of a series to see its contrast.
@@ -251,9 +273,16 @@ impl Told<'_> {
 
     /// Numbers behind a refusal, or the fault of the only series.
     fn refusal(&self, code: RejectCode, expected: &[Phase], count: usize) -> Refusal {
-        if self.whole.is_empty()
-            && let Some(refusal) = self.looks.iter().find_map(|look| look.as_ref().err())
-        {
+        let mut faults = self.looks.iter().filter_map(|look| look.as_ref().err());
+        // What is no longer as it was accepted is no verdict on the study.
+        let changed = |refusal: &&Refusal| {
+            matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable)
+        };
+        let fault = faults
+            .clone()
+            .find(changed)
+            .or_else(|| faults.next().filter(|_| self.whole.is_empty()));
+        if let Some(refusal) = fault {
             return Refusal { file_count: count, ..refusal.clone() };
         }
         let lines: Vec<String> = self

@@ -3,13 +3,15 @@
 //! Owns the order of the three. No thread and no clock: the daemon calls
 //! [`Desk::step`] after each wake and at least every rescan interval.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::assemble::Assembler;
 use super::events::{AssembleParams, Known, Millis, Outcome};
+use super::filesystem::FileSystem;
 use super::probe::Probe;
 use super::settle::{Settle, SettleParams};
-use super::watch::{Degraded, FileSystem, FolderWatch, WatchParams};
+use super::watch::{Degraded, FolderWatch, WatchParams};
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
@@ -70,6 +72,17 @@ impl Desk {
     /// What the folder lies on, as of the last step.
     pub fn file_system(&self) -> FileSystem {
         self.watch.file_system()
+    }
+
+    /// These files did not hold what was accepted, though nothing showed that they changed:
+    /// they are read again once they lie still.
+    pub fn doubt(&mut self, files: &[PathBuf], now: Millis) {
+        self.settle.doubt(files, now);
+    }
+
+    /// A study that failed was sent again: it is taken in anew.
+    pub fn try_again(&mut self, key: &StudyKey, now: Millis) {
+        self.assembler.try_again(key, now);
     }
 
     /// Looks at the folder and says what follows. `now` is best taken from a monotonic

@@ -12,6 +12,7 @@ use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RejectCode;
+use super::strangers::Counts;
 use super::watch::{Snapshot, Stamp, WatchParams, list};
 use super::{Assembler, PhaseRules};
 use hepalert_study::study::{Phase, StudyKey};
@@ -47,8 +48,10 @@ pub fn discover(
     let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
     let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
-    let found: Vec<_> =
-        files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path)).collect();
+    let found: Vec<_> = files
+        .into_par_iter()
+        .map(|(path, stamp)| (probe.read(&path, stamp), path, stamp))
+        .collect();
     let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
     let mut params = AssembleParams::new(root, expected);
     params.instead = instead.to_vec();
@@ -62,15 +65,15 @@ pub fn discover(
 /// Broken files last: whose they are shows by what lies beside them.
 pub(super) fn assemble(
     mut machine: Assembler,
-    found: Vec<(Result<FileFacts, ProbeError>, PathBuf)>,
+    found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)>,
 ) -> Vec<Outcome> {
-    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, _)| f.is_ok());
+    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, ..)| f.is_ok());
     let mut outcomes = Vec::new();
-    for (found, path) in whole.into_iter().chain(broken) {
+    for (found, path, stamp) in whole.into_iter().chain(broken) {
         let event = match found {
-            Ok(facts) => Event::Settled { path, facts },
+            Ok(facts) => Event::Settled { path, facts, changed_ns: stamp.changed_ns() },
             Err(ProbeError::Broken(broken)) => Event::Rejected { path, broken },
-            Err(ProbeError::Foreign | ProbeError::Changed) => continue,
+            Err(ProbeError::Foreign(_) | ProbeError::Changed) => continue,
         };
         outcomes.extend(machine.apply(event, Millis(0)));
     }
@@ -80,7 +83,8 @@ pub(super) fn assemble(
 
 pub(super) fn look(input: &Path) -> std::io::Result<Snapshot> {
     if input.is_dir() {
-        return list(&WatchParams::new(input), false);
+        // Who points at a folder means what its links lead to as well.
+        return list(&WatchParams { follow_links: true, ..WatchParams::new(input) }, false);
     }
     let stamp = Stamp::of(&std::fs::metadata(input)?, false);
     Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
@@ -92,6 +96,9 @@ fn sort(outcomes: Vec<Outcome>) -> Result<Discovered, Refusal> {
         match outcome {
             Outcome::Complete { study, .. } => found.studies.push(study),
             Outcome::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
+            Outcome::PassedOver { key, counts, .. } => {
+                found.refused.push((key, passed_over(&counts)))
+            }
             Outcome::Received { .. } | Outcome::Duplicate { .. } => {}
         }
     }
@@ -101,4 +108,12 @@ fn sort(outcomes: Vec<Outcome>) -> Result<Discovered, Refusal> {
     let nothing = || Refusal::new(RejectCode::NoCtSeries, "no CT was found", 0);
     let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
     Err(refusals.max_by_key(|refusal| refusal.file_count).unwrap_or_else(nothing))
+}
+
+/// Files that are of no study: the reason of most of them.
+fn passed_over(counts: &Counts) -> Refusal {
+    let most = counts.iter().max_by_key(|(_, count)| **count).map(|(kind, _)| *kind);
+    let code = most.and_then(RejectCode::from_name).unwrap_or(RejectCode::UnknownFormat);
+    let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    Refusal::new(code, format!("passed over: {}", words.join(", ")), counts.values().sum())
 }

@@ -10,6 +10,7 @@ use super::gate::Refusal;
 use super::markers::Marker;
 use super::phases::PhaseRules;
 use super::reasons::RejectCode;
+use super::strangers::Counts;
 use hepalert_study::study::{Phase, StudyKey};
 
 /// Milliseconds on any clock; best one that never jumps. A jump back is caught, a jump
@@ -103,6 +104,8 @@ pub enum Event {
         path: PathBuf,
         /// What it is.
         facts: FileFacts,
+        /// When it was last changed or put there, in ns on the clock of its file system.
+        changed_ns: i128,
     },
     /// A file was given up.
     Rejected {
@@ -111,6 +114,13 @@ pub enum Event {
         /// What was found.
         broken: Broken,
     },
+    /// Something that is not looked into.
+    PassedOver {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        stranger: Stranger,
+    },
     /// A file went away.
     Gone {
         /// Which.
@@ -118,6 +128,34 @@ pub enum Event {
     },
     /// A `.done` file appeared or changed.
     Marker(Marker),
+}
+
+/// Something in the folder that is no image, or is not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its kind, as messages call it.
+    pub kind: &'static str,
+    /// Stands for what is there: of its stamp, or of what is in it.
+    pub content: Digest,
+    /// Under which key it is told, with all others below the same folder.
+    pub alone: StudyKey,
+}
+
+impl Stranger {
+    /// By its name no image: notes, programs, pictures.
+    pub const FOREIGN: &'static str = "foreign";
+    /// A link, and links are not followed.
+    pub const LINK: &'static str = "link";
+    /// A file that holds others.
+    pub const ARCHIVE: &'static str = "archive";
+    /// By its name not finished, and nobody writes on.
+    pub const UNFINISHED: &'static str = "unfinished";
+    /// Its name begins with a dot.
+    pub const HIDDEN: &'static str = "hidden";
+    /// It is written to without end.
+    pub const NEVER_STILL: &'static str = "never_still";
+    /// A folder that may not be read.
+    pub const CLOSED_FOLDER: &'static str = "closed_folder";
 }
 
 /// A file that cannot be used.
@@ -129,10 +167,11 @@ pub struct Broken {
     pub content: Digest,
     /// Whose study, if that much could be read.
     pub study: Option<StudyKey>,
-    /// Under which key the file is refused if it belongs to no study.
+    /// Which series of it, if that could be read.
+    pub series: Option<Digest>,
+    /// Under which key it is told if it belongs to no study, with all others below the same
+    /// folder.
     pub alone: StudyKey,
-    /// It claims to be DICOM: in a folder with one study it belongs to that.
-    pub claims_dicom: bool,
 }
 
 /// Why a study counts as complete.
@@ -174,6 +213,8 @@ pub enum Outcome {
         study: StudyFiles,
         /// By which rule.
         why: Why,
+        /// What was passed over, by kind: other series, what lies beside.
+        passed_over: Counts,
     },
     /// A study or a single file ends here.
     Refused {
@@ -192,5 +233,18 @@ pub enum Outcome {
         key: StudyKey,
         /// What it is a copy of.
         fingerprint: Digest,
+        /// It was sent again after it had been taken in: one that failed may be tried again.
+        resent: bool,
+    },
+    /// What belongs to no study, all below one folder of the export together.
+    PassedOver {
+        /// Names the folder.
+        key: StudyKey,
+        /// 1, and one more each time something is added.
+        revision: u32,
+        /// Of all of it.
+        fingerprint: Digest,
+        /// By kind.
+        counts: Counts,
     },
 }

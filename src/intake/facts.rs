@@ -7,7 +7,7 @@
 use super::fingerprint::Digest;
 use super::names::NiftiName;
 use super::reasons::RejectCode;
-pub use hepalert_study::files::{Format, PhaseFiles, StudyFiles};
+pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, StudyFiles};
 pub use hepalert_study::series::{Candidate, Recon};
 use hepalert_study::study::StudyKey;
 
@@ -55,11 +55,23 @@ pub struct SliceFacts {
 }
 
 impl FileFacts {
-    /// Who this file is within its study: the instance, or the tag of a NIfTI file.
-    pub fn identity(&self) -> Digest {
+    /// What this file is a copy of: the instance, or the tag of a NIfTI file.
+    pub fn instance(&self) -> Digest {
         match &self.part {
             Part::Slice(slice) => slice.instance,
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
+        }
+    }
+
+    /// Who this file is within its study: the instance and, since several slices may share
+    /// one, where it lies.
+    pub fn identity(&self) -> Digest {
+        match &self.part {
+            Part::Slice(SliceFacts { position_mm: Some(mm), instance, .. }) => {
+                // In hundredths of a millimetre: nearer, two slices are one.
+                Digest::of(format!("{} at {:.0}", instance.hex(), mm * 100.0).as_bytes())
+            }
+            Part::Slice(_) | Part::Nifti(_) => self.instance(),
         }
     }
 }

@@ -68,6 +68,15 @@ pub fn fingerprint(phases: &[(Option<Phase>, Vec<Item>)]) -> Digest {
     Digest::from(<[u8; 32]>::from(hash.finalize()))
 }
 
+/// The fingerprint of input that was there before and came back as a later revision: what
+/// was said of another input in between no longer holds.
+pub fn again(input: Digest, revision: u32) -> Digest {
+    let mut hash = Sha256::new_with_prefix(b"hepalert input again 1");
+    hash.update(input.as_bytes());
+    hash.update(revision.to_le_bytes());
+    Digest::from(<[u8; 32]>::from(hash.finalize()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

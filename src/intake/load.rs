@@ -4,13 +4,14 @@
 //! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
 //! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::accepted::{self, Glance};
 use super::facts::{Format, PhaseFiles, StudyFiles};
-use super::fingerprint::{Item, digest_of, fingerprint};
+use super::fingerprint::{Digest, Item, digest_of, fingerprint};
 use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, sample};
 use super::phases::{Confidence, PhaseSource};
 use super::probe::open_regular;
@@ -50,6 +51,8 @@ pub struct LoadedPhase {
     pub kvp: Option<f64>,
     /// The header leaves open which side is the patient's left.
     pub side_uncertain: bool,
+    /// Another series of the same scan comes first and could not be read.
+    pub is_second: bool,
 }
 
 /// Loads the phases that an engine takes.
@@ -64,17 +67,28 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
         found.ok_or_else(|| Refusal::new(RejectCode::MissingPhase, phase.code(), count))
     };
     let wanted: Vec<&PhaseFiles> = expected.iter().map(find).collect::<Result<_, _>>()?;
-    check_sizes(&wanted, gate).map_err(all)?;
-    let mut study = Study { key: files.key.clone(), phases: Default::default() };
+    load_wanted(&files.key, &wanted, gate).map_err(|refusal| {
+        // What is wrong with other bytes is not wrong with this study.
+        all(accepted::verify(&wanted, gate.max_file_bytes).err().unwrap_or(refusal))
+    })
+}
+
+fn load_wanted(
+    key: &StudyKey,
+    wanted: &[&PhaseFiles],
+    gate: &GateParams,
+) -> Result<Loaded, Refusal> {
+    check_sizes(wanted, gate)?;
+    let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
     let read = |files: &&PhaseFiles| {
         let (volume, kvp, side_uncertain) = match files.format {
             Format::Nifti => {
-                let (volume, side_uncertain) = load_nifti(&files.files, gate)?;
+                let (volume, side_uncertain) = load_nifti(files, gate)?;
                 (volume, None, side_uncertain)
             }
             Format::Dicom => {
-                let (volume, kvp) = load_dicom(&files.files, gate)?;
+                let (volume, kvp) = load_dicom(files, gate)?;
                 (volume, kvp, false)
             }
         };
@@ -82,9 +96,10 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
         Ok((volume, kvp, side_uncertain))
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
-    let loaded: Vec<Result<_, Refusal>> = wanted.par_iter().map(read).collect();
-    for (files, loaded) in wanted.into_iter().zip(loaded) {
-        let (volume, kvp, side_uncertain) = loaded.map_err(all)?;
+    let loaded: Vec<Result<_, Refusal>> =
+        wanted.par_iter().map(|files| first_readable(files, &read)).collect();
+    for (first, loaded) in wanted.iter().zip(loaded) {
+        let (files, (volume, kvp, side_uncertain)) = loaded?;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -93,6 +108,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
             side_uncertain,
+            is_second: files.is_second || files != *first,
         });
         study.phases.insert(files.phase, volume);
     }
@@ -111,41 +127,62 @@ pub fn thinned(
 ) -> Result<Volume<f32>, Refusal> {
     check_sizes(&[files], gate)?;
     let volume = match files.format {
-        Format::Nifti => load_nifti(&files.files, gate)?.0,
-        Format::Dicom => {
-            let few = few(&files.files, gate, step_mm)?;
-            load_dicom(&few, gate)?.0
-        }
+        Format::Nifti => load_nifti(files, gate)?.0,
+        Format::Dicom => load_dicom(&few(files, gate, step_mm)?, gate)?.0,
     };
     check_values(&sample_of(&volume), gate)?;
     Ok(volume)
 }
 
 /// Every so many slices along the body.
-fn few(files: &[PathBuf], gate: &GateParams, step_mm: f64) -> Result<Vec<PathBuf>, Refusal> {
-    let headers: Vec<SliceHeader> =
-        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
+fn few(phase: &PhaseFiles, gate: &GateParams, step_mm: f64) -> Result<PhaseFiles, Refusal> {
+    let headers: Vec<SliceHeader> = phase
+        .files
+        .par_iter()
+        .map(|path| header(path, gate).map(|(header, _)| header))
+        .collect::<Result<_, _>>()?;
     check_voxels(&headers)?;
     for header in &headers {
         header.require_ct()?;
     }
     let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
     let every = ((step_mm / step).floor() as usize).max(1);
-    let mut along: Vec<(f64, &PathBuf)> = headers
-        .iter()
-        .zip(files)
-        .map(|(header, path)| (super::probe::position_mm(header).unwrap_or_default(), path))
-        .collect();
-    along.sort_by(|a, b| a.0.total_cmp(&b.0));
-    Ok(along.into_iter().step_by(every).map(|(_, path)| path.clone()).collect())
+    let place = |at: usize| super::probe::position_mm(&headers[at]).unwrap_or_default();
+    let mut along: Vec<usize> = (0..headers.len()).collect();
+    along.sort_by(|&a, &b| place(a).total_cmp(&place(b)));
+    let few: Vec<usize> = along.into_iter().step_by(every).collect();
+    Ok(PhaseFiles {
+        files: few.iter().map(|&at| phase.files[at].clone()).collect(),
+        contents: few.iter().filter_map(|&at| phase.contents.get(at).copied()).collect(),
+        ..phase.clone()
+    })
+}
+
+/// The first series of a phase that can be read, and what was read; the reason of the first if
+/// none can. Files that are no longer what was accepted are no reason to take others.
+fn first_readable<'a, T>(
+    first: &'a PhaseFiles,
+    read: &impl Fn(&&'a PhaseFiles) -> Result<T, Refusal>,
+) -> Result<(&'a PhaseFiles, T), Refusal> {
+    let refusal = match read(&first) {
+        Ok(found) => return Ok((first, found)),
+        Err(refusal) => refusal,
+    };
+    if matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable) {
+        return Err(refusal);
+    }
+    let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
+    other.ok_or(refusal)
 }
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
 /// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
-/// the file is gone.
+/// the file is no longer the one that was accepted.
 pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
     let phase = files.phases.iter().find(|phase| phase.format == Format::Dicom)?;
-    let header = header(phase.files.first()?, &GateParams::default()).ok()?;
+    phase.files.first()?;
+    let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes).ok()?;
+    let header = read_header(&bytes).ok()?;
     Some((header.study_uid, header.identifiers.accession_number))
 }
 
@@ -158,7 +195,7 @@ pub fn files_of_paths(
     phase_paths: &[(Phase, PathBuf)],
 ) -> Result<StudyFiles, Refusal> {
     let mut phases = Vec::new();
-    let mut items = Vec::new();
+    let mut items: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
     for (phase, path) in phase_paths {
         let (format, mut files) = if path.is_dir() {
             let params = super::watch::WatchParams::new(path);
@@ -170,10 +207,21 @@ pub fn files_of_paths(
             (Format::Nifti, vec![path.clone()])
         };
         files.sort();
-        let digests: Result<Vec<Item>, Refusal> = files.par_iter().map(|path| item(path)).collect();
-        items.push((Some(*phase), digests?));
+        let contents: Vec<Digest> =
+            files.par_iter().map(|path| content(path)).collect::<Result<_, Refusal>>()?;
+        items.push((Some(*phase), contents.iter().map(|content| (*content, *content)).collect()));
         let (source, confidence) = (PhaseSource::Given, Confidence::High);
-        phases.push(PhaseFiles { phase: *phase, source, confidence, format, files });
+        let (phase, is_second, others) = (*phase, false, Vec::new());
+        phases.push(PhaseFiles {
+            phase,
+            source,
+            confidence,
+            format,
+            files,
+            contents,
+            is_second,
+            others,
+        });
     }
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
@@ -204,13 +252,12 @@ pub fn load_paths(
     load(&files, &phases, gate)
 }
 
-fn item(path: &Path) -> Result<Item, Refusal> {
-    let content = open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))?;
-    Ok((content, content))
+fn content(path: &Path) -> Result<Digest, Refusal> {
+    open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
 }
 
 /// Of the kind alone: the text of an error may hold a path.
-fn unreadable(error: &io::Error) -> Refusal {
+pub(super) fn unreadable(error: &io::Error) -> Refusal {
     Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
 }
 
@@ -234,20 +281,13 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-/// A whole file, never more than `most` bytes: it may have grown since it was measured.
-fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
-    let file = open_regular(path).map_err(|e| unreadable(&e))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
-    Ok(bytes)
-}
-
 /// The volume, and whether its header leaves the patient's left open.
-fn load_nifti(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
-    let [path] = files else {
-        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", files.len()));
+fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
+    let [_] = phase.files[..] else {
+        let count = phase.files.len();
+        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
     };
-    let bytes = read_file(path, gate.max_file_bytes)?;
+    let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
     let facts = peek(&bytes)?;
     check_nifti_grid(&facts.grid, gate)?;
     Ok((read(&bytes)?, facts.side_uncertain))
@@ -270,9 +310,14 @@ fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
 }
 
-fn load_dicom(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, Option<f64>), Refusal> {
-    let headers: Vec<SliceHeader> =
+fn load_dicom(
+    phase: &PhaseFiles,
+    gate: &GateParams,
+) -> Result<(Volume<f32>, Option<f64>), Refusal> {
+    let files = &phase.files;
+    let seen: Vec<(SliceHeader, Glance)> =
         files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
+    let (headers, glances): (Vec<SliceHeader>, Vec<Glance>) = seen.into_iter().unzip();
     for header in &headers {
         header.require_ct()?;
         if !header.modality.is_empty() && header.modality != "CT" {
@@ -288,7 +333,9 @@ fn load_dicom(files: &[PathBuf], gate: &GateParams) -> Result<(Volume<f32>, Opti
     let plan = plan(&headers)?;
     check_extent(headers.len(), plan.coverage_mm(), gate)?;
     let slice = |at: usize| -> Result<Slice, Refusal> {
-        Ok(read_slice(&read_file(&files[at], gate.max_file_bytes)?)?)
+        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
+        glances[at].check(&bytes)?;
+        Ok(read_slice(&bytes)?)
     };
     Ok((plan.fill(slice)?, kvp.first().copied()))
 }
@@ -307,11 +354,16 @@ fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
 }
 
-fn header(path: &Path, gate: &GateParams) -> Result<SliceHeader, Refusal> {
-    match read_header(&read_file(path, HEADER_BYTES)?) {
-        Err(DicomError::Truncated) => Ok(read_header(&read_file(path, gate.max_file_bytes)?)?),
-        header => Ok(header?),
-    }
+fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
+    let mut bytes = accepted::read_prefix(path, HEADER_BYTES)?;
+    let header = match read_header(&bytes) {
+        Err(DicomError::Truncated) => {
+            bytes = accepted::read_prefix(path, gate.max_file_bytes)?;
+            read_header(&bytes)
+        }
+        header => header,
+    };
+    Ok((header?, Glance::of(&bytes)))
 }
 
 fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
@@ -348,6 +400,9 @@ mod tests {
             confidence: Confidence::High,
             format: Format::Dicom,
             files: vec![path.clone(), path],
+            contents: Vec::new(),
+            is_second: false,
+            others: Vec::new(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {
             let gate =

@@ -1,10 +1,13 @@
 //! Which files a `.done` marker speaks for.
 //!
-//! Owns the rules; knows paths alone.
+//! Owns the rules; knows paths alone. Looks near the marker only: thousands of them may wait.
 
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::names::text_of;
+use hepalert_study::study::StudyKey;
 
 /// A `.done` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,12 @@ pub enum Range {
 }
 
 impl Marker {
+    /// True for files and folders beside it whose names begin with its own.
+    fn begins(&self, path: &Path) -> bool {
+        let beside = path.strip_prefix(&self.folder).ok().and_then(|below| below.iter().next());
+        beside.is_some_and(|name| text_of(name).starts_with(&self.stem))
+    }
+
     /// What it speaks for among these paths. The more exact reading wins.
     pub fn range<'a>(&self, paths: impl Iterator<Item = &'a PathBuf>, root: &Path) -> Range {
         let named = Range::Below(self.folder.join(&self.stem));
@@ -46,6 +55,66 @@ impl Marker {
             (false, true) => Range::Directly(self.folder.clone()),
             (false, false) => Range::Below(self.folder.clone()),
         }
+    }
+}
+
+/// A path, and whose study it is; `None` while it is not read yet.
+type Place<'a> = (&'a PathBuf, Option<&'a StudyKey>);
+
+/// Where files lie, by path.
+pub struct Places<'a> {
+    root: &'a Path,
+    owners: &'a BTreeMap<PathBuf, StudyKey>,
+    waiting: BTreeSet<&'a PathBuf>,
+    /// Directly in the export folder: looked for once, however many markers ask.
+    direct: OnceCell<Vec<Place<'a>>>,
+}
+
+impl<'a> Places<'a> {
+    /// Files of studies, and files that wait to be read.
+    pub fn new(
+        root: &'a Path,
+        owners: &'a BTreeMap<PathBuf, StudyKey>,
+        waiting: BTreeSet<&'a PathBuf>,
+    ) -> Places<'a> {
+        Places { root, owners, waiting, direct: OnceCell::new() }
+    }
+
+    /// The studies that a marker speaks for; `None` while it speaks for nothing, or for
+    /// something that is not read yet.
+    pub fn covered(&self, marker: &Marker) -> Option<BTreeSet<&'a StudyKey>> {
+        let stem = marker.folder.join(&marker.stem);
+        let named = match marker.stem.is_empty() {
+            true => Vec::new(),
+            false => self.from(&stem, |path| marker.begins(path)),
+        };
+        let range = marker.range(named.iter().map(|(path, _)| *path), self.root);
+        let below: Vec<Place<'a>>;
+        let places = match &range {
+            Range::Case(..) => &named,
+            Range::Directly(_) => self.direct.get_or_init(|| {
+                let all = self.from(self.root, |path| path.starts_with(self.root));
+                all.into_iter().filter(|(path, _)| range.covers(path)).collect()
+            }),
+            Range::Below(folder) => {
+                below = self.from(folder, |path| path.starts_with(folder));
+                &below
+            }
+        };
+        let mut covered = BTreeSet::new();
+        for (_, owner) in places.iter().filter(|(path, _)| range.covers(path)) {
+            covered.insert((*owner)?);
+        }
+        (!covered.is_empty()).then_some(covered)
+    }
+
+    /// Paths from one on, as long as they are near.
+    fn from(&self, first: &Path, is_near: impl Fn(&Path) -> bool) -> Vec<Place<'a>> {
+        let first = first.to_path_buf();
+        let waiting = self.waiting.range::<PathBuf, _>(&first..).map(|path| (*path, None));
+        let owned = self.owners.range::<PathBuf, _>(&first..).map(|(path, key)| (path, Some(key)));
+        let near = |place: &Place<'a>| is_near(place.0);
+        waiting.take_while(near).chain(owned.take_while(near)).collect()
     }
 }
 

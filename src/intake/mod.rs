@@ -7,12 +7,15 @@
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
+pub mod accepted;
 pub mod assemble;
+mod course;
 pub mod decide;
 pub mod desk;
 pub mod discover;
 pub mod events;
 pub mod facts;
+pub mod filesystem;
 pub mod fingerprint;
 pub mod gate;
 mod gathered;
@@ -24,7 +27,11 @@ pub mod probe;
 pub mod reasons;
 mod refusals;
 pub mod settle;
+mod stacks;
+pub mod strangers;
+mod suited;
 pub mod survey;
+mod versions;
 pub mod watch;
 
 pub use assemble::Assembler;
@@ -33,13 +40,14 @@ pub use desk::{Desk, DeskParams, Step};
 pub use discover::{Discovered, discover};
 pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
 pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
+pub use filesystem::FileSystem;
 pub use fingerprint::{Digest, study_key};
 pub use gate::{GateParams, Refusal};
 pub use load::{Loaded, LoadedPhase, files_of_paths, load, load_paths};
 pub use phases::{Confidence, PhaseRules, PhaseSource};
 pub use reasons::RejectCode;
 pub use settle::SettleParams;
-pub use watch::{Degraded, FileSystem, WatchParams};
+pub use watch::{Degraded, WatchParams};
 
 #[cfg(test)]
 mod scenarios;

@@ -8,26 +8,73 @@ use std::path::Path;
 
 use hepalert_study::study::Phase;
 
-/// Endings of files that somebody is still writing or that only guard others.
-const UNFINISHED: [&str; 11] = [
-    ".tmp",
-    ".temp",
-    ".part",
-    ".partial",
-    ".crdownload",
-    ".filepart",
-    ".download",
-    ".swp",
-    ".lock",
-    ".lck",
-    "~",
+/// Endings of files that somebody is still writing.
+const UNFINISHED: [&str; 9] =
+    [".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".download", ".swp", "~"];
+
+/// What systems leave in every folder, by the beginning of the name: nobody sent it.
+const LEFT_BY_SYSTEMS: [&str; 12] = [
+    ".ds_store",
+    "._",
+    ".nfs",
+    ".fuse_hidden",
+    ".trash",
+    ".spotlight",
+    ".fseventsd",
+    "thumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "lost+found",
+    "system volume information",
 ];
 
+/// Endings of files that hold others.
+const ARCHIVES: [&str; 10] =
+    [".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".iso"];
+
 /// Endings that no image has: beside an export lie viewers, reports and check sums.
-const FOREIGN: [&str; 25] = [
-    ".txt", ".xml", ".json", ".csv", ".tsv", ".md", ".html", ".htm", ".pdf", ".doc", ".docx",
-    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".log", ".exe", ".dll", ".inf", ".ini", ".zip",
-    ".md5", ".sha256", ".yaml",
+const FOREIGN: [&str; 41] = [
+    ".txt",
+    ".xml",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".md",
+    ".html",
+    ".htm",
+    ".pdf",
+    ".doc",
+    ".docx",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".ico",
+    ".tif",
+    ".log",
+    ".exe",
+    ".dll",
+    ".so",
+    ".inf",
+    ".ini",
+    ".md5",
+    ".sha1",
+    ".sha256",
+    ".yaml",
+    ".jar",
+    ".class",
+    ".js",
+    ".css",
+    ".properties",
+    ".bat",
+    ".sh",
+    ".db",
+    ".lock",
+    ".lck",
+    ".done",
+    ".ttf",
+    ".cfg",
 ];
 
 /// Endings that promise DICOM; most exports have none of them.
@@ -53,18 +100,46 @@ pub struct NiftiName {
     pub tag: Tag,
 }
 
-/// True for names that are never read: hidden, temporary, locks.
-pub fn ignored(name: &OsStr) -> bool {
-    let name = text_of(name).to_lowercase();
-    (name.starts_with('.') && marker_stem_of(&name).is_none())
-        || name.starts_with("~$")
-        || UNFINISHED.iter().any(|end| name.ends_with(end))
+/// Names that are not looked behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// Left by an operating system: not even told of.
+    Junk,
+    /// Begins with a dot.
+    Hidden,
+    /// Somebody is still writing, or was.
+    Unfinished,
 }
 
-/// True for names that are clearly no image. Not an error: exports carry viewers and notes.
+/// Whether a file or folder of this name is left alone.
+pub fn aside(name: &OsStr) -> Option<Aside> {
+    let name = text_of(name).to_lowercase();
+    if LEFT_BY_SYSTEMS.iter().any(|begin| name.starts_with(begin)) || name.starts_with("~$") {
+        return Some(Aside::Junk);
+    }
+    if UNFINISHED.iter().any(|end| name.ends_with(end)) {
+        return Some(Aside::Unfinished);
+    }
+    (name.starts_with('.') && marker_stem_of(&name).is_none()).then_some(Aside::Hidden)
+}
+
+/// True for names that are clearly no image, unless what is in them says so. Not an error:
+/// exports carry viewers and notes.
 pub fn foreign(name: &OsStr) -> bool {
     let name = text_of(name).to_lowercase();
-    name == "dicomdir" || FOREIGN.iter().any(|end| name.ends_with(end))
+    ["dicomdir", "dirfile"].contains(&name.as_str())
+        || FOREIGN.iter().any(|end| name.ends_with(end))
+}
+
+/// True for the index that a DICOM medium has: it begins as an image does.
+pub fn directory(name: &OsStr) -> bool {
+    ["dicomdir", "dirfile"].contains(&text_of(name).to_lowercase().as_str())
+}
+
+/// True for names of files that hold others.
+pub fn archive(name: &OsStr) -> bool {
+    let name = text_of(name).to_lowercase();
+    ARCHIVES.iter().any(|end| name.ends_with(end))
 }
 
 /// True for names that promise a DICOM file.
@@ -133,11 +208,12 @@ mod tests {
     fn sort(names: &[&str]) -> String {
         let kind = |name: &str| {
             let name = OsStr::new(name);
-            match (ignored(name), marker_stem(name), nifti_name(name), foreign(name)) {
-                (true, ..) => "ignored".to_owned(),
+            match (aside(name), marker_stem(name), nifti_name(name), foreign(name)) {
+                (Some(aside), ..) => format!("{aside:?}").to_lowercase(),
                 (_, Some(stem), ..) => format!("marker {stem:?}"),
                 (_, _, Some(nifti), _) => format!("{:?} {:?}", nifti.case, nifti.tag),
                 (.., true) => "foreign".to_owned(),
+                _ if archive(name) => "archive".to_owned(),
                 _ => "perhaps DICOM".to_owned(),
             }
         };
@@ -170,6 +246,9 @@ mod tests {
             "~$x",
             "a.lock",
             "ürgh_nc.nii.gz",
+            "study.zip",
+            "IM1.dcm.gz",
+            ".DS_Store",
         ];
         expect![[r#"
             a.nii.gz: "a" Sole
@@ -179,22 +258,25 @@ mod tests {
             vp.nii.gz: "" Phase(Vp)
             x_00001.nii: "x_00001" Sole
             x_0999.nii: "x_0999" Sole
-            .hidden: ignored
+            .hidden: hidden
             .done: marker ""
             p7.done: marker "p7"
             I.DONE: marker "I"
-            s.dcm.part: ignored
-            s.tmp: ignored
-            s~: ignored
-            a.nii.gz.crdownload: ignored
+            s.dcm.part: unfinished
+            s.tmp: unfinished
+            s~: unfinished
+            a.nii.gz.crdownload: unfinished
             DICOMDIR: foreign
             notes.TXT: foreign
             1.2.840.1: perhaps DICOM
             IM-0001: perhaps DICOM
             lit_2020.nii: "lit_2020" Sole
-            ~$x: ignored
-            a.lock: ignored
+            ~$x: junk
+            a.lock: foreign
             ürgh_nc.nii.gz: "ürgh" Phase(Nc)
+            study.zip: archive
+            IM1.dcm.gz: archive
+            .DS_Store: junk
         "#]]
         .assert_eq(&sort(&names));
     }

@@ -10,13 +10,15 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::events::Broken;
+use super::events::{Broken, Stranger};
 use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::names::{self, NiftiName};
 use super::phases::recon;
 use super::reasons::RejectCode;
 use super::refusals::{of_dicom, of_nifti};
+use super::strangers::top_folder;
+use super::suited::is_map;
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
@@ -60,8 +62,8 @@ pub struct Probe<'a> {
 pub enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
-    /// Not an image, and no promise of one.
-    Foreign,
+    /// Not an image, and no promise of one: which kind of stranger.
+    Foreign(&'static str),
     /// It should be an image and cannot be used.
     Broken(Broken),
 }
@@ -71,6 +73,14 @@ impl Probe<'_> {
     pub fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
         let name = names::nifti_name(path.file_name()?)?;
         Some(self.nifti_key(path, &name))
+    }
+
+    /// Under which key a path is told that belongs to no study: that of the folder of the
+    /// export that it lies in, so that all strangers there are one event.
+    pub fn alone(&self, path: &Path) -> StudyKey {
+        let folder = top_folder(self.root, path);
+        let below = folder.strip_prefix(self.root).unwrap_or(&folder);
+        (self.key_of)(&format!("folder/{}", names::text_of(below.as_os_str())))
     }
 
     fn nifti_key(&self, path: &Path, name: &NiftiName) -> StudyKey {
@@ -90,7 +100,7 @@ impl Probe<'_> {
             // What is there is unknown: the stamp stands for it.
             Err(_) => {
                 let content = Digest::of(format!("{stamp:?}").as_bytes());
-                Err(self.broken(path, RejectCode::Unreadable, content, None, false))
+                Err(self.broken(path, RejectCode::Unreadable, content, None))
             }
         }
     }
@@ -105,11 +115,14 @@ impl Probe<'_> {
         }
         let name = path.file_name().unwrap_or_default();
         let found = if stamp.bytes > self.max_file_bytes {
-            Err(self.broken(path, RejectCode::AbsurdSize, size_digest(stamp), None, false))
+            Err(self.broken(path, RejectCode::AbsurdSize, size_digest(stamp), None))
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
-        } else if names::foreign(name) {
-            Err(ProbeError::Foreign)
+        } else if let Some(kind) = stranger_by_name(name)
+            && (names::directory(name) || !begins_as_dicom(&file))
+        {
+            // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
+            Err(ProbeError::Foreign(kind))
         } else if stamp.bytes > MAX_SLICE_BYTES {
             self.large_dicom(path, &mut file)?
         } else {
@@ -125,12 +138,10 @@ impl Probe<'_> {
         path: &Path,
         code: RejectCode,
         content: Digest,
-        study: Option<StudyKey>,
-        claims_dicom: bool,
+        of: Option<(StudyKey, Option<Digest>)>,
     ) -> ProbeError {
-        let below = path.strip_prefix(self.root).unwrap_or(path);
-        let alone = (self.key_of)(&format!("file/{}", names::text_of(below.as_os_str())));
-        ProbeError::Broken(Broken { code, content, study, alone, claims_dicom })
+        let (study, series) = of.map_or((None, None), |(study, series)| (Some(study), series));
+        ProbeError::Broken(Broken { code, content, study, series, alone: self.alone(path) })
     }
 
     fn nifti(
@@ -145,7 +156,7 @@ impl Probe<'_> {
         file.rewind()?;
         let content = digest_of(&mut *file)?;
         let study = self.nifti_key(path, &name);
-        let refuse = |code| Err(self.broken(path, code, content, Some(study.clone()), false));
+        let refuse = |code| Err(self.broken(path, code, content, Some((study.clone(), None))));
         let facts = match peek(&prefix) {
             Ok(facts) => facts,
             Err(error) => return Ok(refuse(of_nifti(&error))),
@@ -159,20 +170,18 @@ impl Probe<'_> {
 
     fn dicom(&self, path: &Path, bytes: &[u8]) -> Result<FileFacts, ProbeError> {
         let content = Digest::of(bytes);
-        let claims = names::promises_dicom(path.file_name().unwrap_or_default())
-            || bytes.get(128..132) == Some(b"DICM");
         let code = |error: &DicomError| match error {
             DicomError::NotDicom if bytes.is_empty() => RejectCode::TruncatedFile,
             error => of_dicom(error),
         };
-        let header = read_header(bytes)
-            .map_err(|error| self.broken(path, code(&error), content, None, claims))?;
+        let header =
+            read_header(bytes).map_err(|error| self.broken(path, code(&error), content, None))?;
         let facts = self.slice(path, content, &header)?;
-        let is_image = matches!(&facts.part, Part::Slice(slice) if slice.set_aside.is_none());
+        let Part::Slice(slice) = &facts.part else { return Ok(facts) };
         // Decoded once here to know that it is whole; other faults are named when loading.
-        if is_image && matches!(read_slice(bytes), Err(DicomError::Truncated)) {
-            let code = RejectCode::TruncatedFile;
-            return Err(self.broken(path, code, content, Some(facts.study), true));
+        if slice.set_aside.is_none() && matches!(read_slice(bytes), Err(DicomError::Truncated)) {
+            let of = Some((facts.study, Some(slice.series)));
+            return Err(self.broken(path, RejectCode::TruncatedFile, content, of));
         }
         Ok(facts)
     }
@@ -187,7 +196,7 @@ impl Probe<'_> {
         (&mut *file).take(HEADER_BYTES).read_to_end(&mut prefix)?;
         file.rewind()?;
         let content = digest_of(&mut *file)?;
-        let refuse = |code, study| Err(self.broken(path, code, content, study, false));
+        let refuse = |code, of| Err(self.broken(path, code, content, of));
         Ok(match read_header(&prefix) {
             Err(DicomError::NotDicom) => refuse(RejectCode::UnknownFormat, None),
             Err(_) => refuse(RejectCode::AbsurdSize, None),
@@ -195,7 +204,7 @@ impl Probe<'_> {
                 Ok(FileFacts { study, part: Part::Slice(slice), .. })
                     if slice.set_aside.is_none() =>
                 {
-                    refuse(RejectCode::AbsurdSize, Some(study))
+                    refuse(RejectCode::AbsurdSize, Some((study, Some(slice.series))))
                 }
                 facts => facts,
             },
@@ -209,15 +218,30 @@ impl Probe<'_> {
         header: &SliceHeader,
     ) -> Result<FileFacts, ProbeError> {
         if header.sop_class == MEDIA_DIRECTORY {
-            return Err(ProbeError::Foreign);
+            return Err(ProbeError::Foreign(Stranger::FOREIGN));
         }
         if header.study_uid.is_empty() {
-            return Err(self.broken(path, RejectCode::CorruptFile, content, None, true));
+            return Err(self.broken(path, RejectCode::CorruptFile, content, None));
         }
         let study = (self.key_of)(&header.study_uid);
         let part = Part::Slice(slice_facts(header, content));
         Ok(FileFacts { study, content, part })
     }
+}
+
+fn stranger_by_name(name: &std::ffi::OsStr) -> Option<&'static str> {
+    if names::archive(name) {
+        return Some(Stranger::ARCHIVE);
+    }
+    names::foreign(name).then_some(Stranger::FOREIGN)
+}
+
+/// The mark behind the preamble. A DICOMDIR has it too, and is known by its class.
+fn begins_as_dicom(mut file: &File) -> bool {
+    let mut begin = [0; 132];
+    let read = file.read_exact(&mut begin).is_ok();
+    let rewound = file.rewind().is_ok();
+    read && rewound && begin.ends_with(b"DICM")
 }
 
 fn size_digest(stamp: Stamp) -> Digest {
@@ -299,7 +323,7 @@ fn set_aside(header: &SliceHeader) -> Option<RejectCode> {
     if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
         return Some(RejectCode::Reformatted);
     }
-    if recon::is_map(header) {
+    if is_map(header) {
         return Some(RejectCode::DerivedMap);
     }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.

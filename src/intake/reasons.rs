@@ -24,6 +24,8 @@ pub enum RejectCode {
     TooManyFiles,
     /// The files went away before the study was complete.
     Vanished,
+    /// The files are no longer those that were accepted.
+    FilesChanged,
     /// A slice without position, orientation or pixel spacing.
     MissingGeometry,
     /// Slices are missing between others.
@@ -70,7 +72,7 @@ pub enum RejectCode {
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 29] = [
+    pub const ALL: [RejectCode; 30] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -79,6 +81,7 @@ impl RejectCode {
         RejectCode::AbsurdSize,
         RejectCode::TooManyFiles,
         RejectCode::Vanished,
+        RejectCode::FilesChanged,
         RejectCode::MissingGeometry,
         RejectCode::MissingSlices,
         RejectCode::DuplicateSlicePositions,
@@ -113,6 +116,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "absurd_size",
             RejectCode::TooManyFiles => "too_many_files",
             RejectCode::Vanished => "vanished",
+            RejectCode::FilesChanged => "files_changed",
             RejectCode::MissingGeometry => "missing_geometry",
             RejectCode::MissingSlices => "missing_slices",
             RejectCode::DuplicateSlicePositions => "duplicate_slice_positions",
@@ -148,6 +152,7 @@ impl RejectCode {
             RejectCode::AbsurdSize => "the header promises more voxels or bytes than any CT has",
             RejectCode::TooManyFiles => "more files than any study has carry one study UID",
             RejectCode::Vanished => "the files were removed before the study was complete",
+            RejectCode::FilesChanged => "the files are no longer those that were accepted",
             RejectCode::MissingGeometry => "a slice lacks position, orientation or pixel spacing",
             RejectCode::MissingSlices => "slices are missing between others",
             RejectCode::DuplicateSlicePositions => "two slices lie at one position",
@@ -201,6 +206,9 @@ impl RejectCode {
                 "look for several exports of the study; raise gate.max_files if it is real"
             }
             RejectCode::Vanished => "let the exporting side keep files until a result is published",
+            RejectCode::FilesChanged => {
+                "send the study again; let the exporting side use each file name only once"
+            }
             RejectCode::MissingGeometry => "export original images, not secondary captures",
             RejectCode::MissingSlices => "send the series again, whole",
             RejectCode::DuplicateSlicePositions => "export each phase as a series of its own",

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::assemble::Assembler;
-use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Why};
+use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Stranger, Why};
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::{Digest, study_key};
 use super::markers::Marker;
@@ -74,7 +74,8 @@ impl Story {
     }
 
     fn file(&mut self, path: &str, facts: FileFacts) -> &mut Story {
-        self.event(Event::Settled { path: path.into(), facts })
+        let changed_ns = i128::from(self.now) * 1_000_000_000;
+        self.event(Event::Settled { path: path.into(), facts, changed_ns })
     }
 
     fn marker(&mut self, folder: &str, stem: &str) -> &mut Story {
@@ -116,7 +117,7 @@ impl Story {
 fn words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Received { .. } => "received".into(),
-        Outcome::Complete { study, why } => {
+        Outcome::Complete { study, why, .. } => {
             let count = |p: &super::PhaseFiles| format!("{} {}", p.phase, p.files.len());
             let phases: Vec<String> = study.phases.iter().map(count).collect();
             format!("complete {} ({}): {}", study.revision, why.as_str(), phases.join(", "))
@@ -125,6 +126,11 @@ fn words(outcome: &Outcome) -> String {
             format!("refused {revision}: {} of {} files", refusal.code, refusal.file_count)
         }
         Outcome::Duplicate { .. } => "duplicate".into(),
+        Outcome::PassedOver { revision, counts, .. } => {
+            let kinds: Vec<String> =
+                counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            format!("passed over {revision}: {}", kinds.join(", "))
+        }
     }
 }
 
@@ -219,20 +225,288 @@ fn the_same_study_exported_twice_runs_once() {
     assert_eq!(story.told(), NOTHING);
 }
 
+/// Slice `n` as it was sent anew: other pixels or headers, the same instance.
+fn corrected(n: usize, word: &str) -> FileFacts {
+    FileFacts { content: digest(&format!("{word} {n}")), ..slice("a", "venous", n) }
+}
+
+fn newest(story: &Story) -> StudyFiles {
+    (*story.studies().last().unwrap()).clone()
+}
+
 #[test]
-fn a_copy_with_other_headers_is_still_a_copy() {
+fn a_corrected_study_is_taken_in_anew_wherever_it_lies() {
     let mut story = Story::new(&VENOUS);
-    story.series("/e/x", "a", "venous", 20).wait(30);
-    let copy = |n| FileFacts { content: digest(&format!("copy {n}")), ..slice("a", "venous", n) };
+    story.series("/e/x", "a", "venous", 20).wait(200);
     for n in 0..20 {
-        story.file(&format!("/e/y/{n}"), copy(n));
-        if n == 9 {
-            story.wait(200);
-        }
+        story.file(&format!("/e/y/{n}"), corrected(n, "better"));
     }
     story.wait(200);
-    let first = "complete 1 (all_phases): vp 20";
-    assert_eq!(story.told(), ["received", first, "duplicate", "duplicate"]);
+    assert!(newest(&story).files().all(|path| path.starts_with("/e/y")), "the newest content");
+    let first = ["received", "complete 1 (all_phases): vp 20"];
+    assert_eq!(story.told(), [&first[..], &["complete 2 (all_phases): vp 20"]].concat());
+    // Over these in place, and then some slices elsewhere.
+    for n in 0..20 {
+        story.file(&format!("/e/y/{n}"), corrected(n, "best"));
+    }
+    story.wait(200);
+    assert_eq!(story.told(), ["complete 3 (all_phases): vp 20"]);
+    for n in 5..8 {
+        story.file(&format!("/e/z/{n}"), corrected(n, "three"));
+    }
+    story.wait(200);
+    let study = newest(&story);
+    assert_eq!(study.files().filter(|path| path.starts_with("/e/z")).count(), 3);
+    assert_eq!(study.files().filter(|path| path.starts_with("/e/y")).count(), 17);
+    assert_eq!(story.told(), ["complete 4 (all_phases): vp 20"]);
+    // The first sent again as it was, elsewhere: it is the newest now.
+    story.series("/e/w", "a", "venous", 20).wait(200);
+    assert!(newest(&story).files().all(|path| path.starts_with("/e/w")));
+    assert_eq!(story.told(), ["complete 5 (all_phases): vp 20"]);
+    // A position put right is no further slice.
+    for n in 0..20 {
+        let mut facts = corrected(n, "moved");
+        if let Part::Slice(slice) = &mut facts.part {
+            slice.position_mm = slice.position_mm.map(|mm| mm + 1.0);
+        }
+        story.file(&format!("/e/v/{n}"), facts);
+    }
+    story.wait(200);
+    assert_eq!(story.told(), ["complete 6 (all_phases): vp 20"]);
+}
+
+#[test]
+fn what_was_there_first_and_comes_back_in_place_is_news() {
+    let mut story = Story::new(&VENOUS);
+    let a = |story: &mut Story| {
+        story.series("/e/x", "a", "venous", 20).wait(200);
+    };
+    a(&mut story);
+    let first = newest(&story).fingerprint;
+    for n in 0..20 {
+        story.file(&format!("/e/x/venous{n}"), corrected(n, "b"));
+    }
+    story.wait(200);
+    story.told();
+    a(&mut story);
+    let back = newest(&story).fingerprint;
+    assert_ne!(back, first, "the store takes each fingerprint once");
+    assert_eq!(story.told(), ["complete 3 (all_phases): vp 20"]);
+    a(&mut story);
+    assert_eq!(story.told(), ["duplicate"]);
+    // A later process knows it too.
+    let known = |fingerprint, revision| Known { key: key("a"), fingerprint, revision };
+    let known = vec![known(first, 1), known(digest("b"), 2), known(back, 3)];
+    let mut story = Story::after(&VENOUS, known);
+    a(&mut story);
+    assert_eq!(story.told(), NOTHING);
+}
+
+#[test]
+fn an_older_copy_beside_the_newest_does_not_come_back_with_a_restart() {
+    let mut before = Story::new(&VENOUS);
+    before.series("/e/x", "a", "venous", 20).wait(200);
+    let copy = |story: &mut Story| {
+        for n in 0..20 {
+            story.file(&format!("/e/y/{n}"), corrected(n, "better"));
+        }
+    };
+    copy(&mut before);
+    before.wait(200);
+    let known: Vec<Known> = before
+        .studies()
+        .into_iter()
+        .map(|study| {
+            let StudyFiles { key, fingerprint, revision, .. } = study.clone();
+            Known { key, fingerprint, revision }
+        })
+        .collect();
+    assert_eq!(known.len(), 2);
+    // As if somebody had touched the older folder since.
+    let mut after = Story::after(&VENOUS, known);
+    copy(&mut after);
+    after.now += 10;
+    after.series("/e/x", "a", "venous", 20).wait(500);
+    assert!(!after.told().iter().any(|told| told.starts_with("complete")));
+}
+
+#[test]
+fn a_later_revision_that_goes_away_is_heard_of() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).wait(200).told();
+    story.file("/e/late", slice("a", "venous", 20)).wait(5);
+    story.event(Event::Gone { path: "/e/late".into() }).wait(500);
+    assert_eq!(story.told(), ["refused 2: vanished of 20 files"]);
+    story.file("/e/late", slice("a", "venous", 20)).wait(500);
+    assert_eq!(story.told(), ["complete 3 (all_phases): vp 21"], "and comes again");
+    for n in 0..20 {
+        story.file(&format!("/e/venous{n}"), corrected(n, "c"));
+    }
+    for path in (0..20).map(|n| format!("/e/venous{n}")).chain(["/e/late".into()]) {
+        story.event(Event::Gone { path: path.into() });
+    }
+    story.wait(500);
+    assert_eq!(story.told(), ["refused 4: vanished of 0 files"]);
+}
+
+#[test]
+fn a_study_that_failed_and_is_sent_again_is_tried_again() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/x", "a", "venous", 20).wait(200).told();
+    story.series("/e/y", "a", "venous", 20).wait(200);
+    let resent = matches!(story.told[..], [Outcome::Duplicate { resent: true, .. }]);
+    assert!(resent, "the store is asked whether it failed: {:?}", story.told());
+    story.told();
+    story.machine.try_again(&key("a"), Millis(story.now * 1000));
+    story.wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"]);
+}
+
+#[test]
+fn slices_that_share_an_instance_are_told_apart_by_position() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..20 {
+        let mut facts = slice("a", "venous", n);
+        if let Part::Slice(slice) = &mut facts.part {
+            slice.instance = digest("one for all");
+        }
+        story.file(&format!("/e/s/{n}"), facts);
+    }
+    story.wait(200);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
+}
+
+/// Slice `n` of a finer series, named as another is.
+fn fine(n: usize) -> FileFacts {
+    let mut facts = slice("a", "venous fine", n);
+    if let Part::Slice(slice) = &mut facts.part {
+        slice.position_mm = Some(2.5 * n as f64);
+    }
+    facts
+}
+
+#[test]
+fn a_broken_or_torn_series_leaves_its_place_to_a_whole_one() {
+    let broken = |series: &str| {
+        let series = Some(digest(&format!("a/{series}")));
+        rejected_of("/e/cut", Some("a"), series)
+    };
+    // The finer series is read, the other stands by.
+    let run = |torn: bool, cut: Option<&str>| {
+        let mut story = Story::new(&VENOUS);
+        story.series("/e", "a", "venous", 20);
+        for n in (0..40).filter(|n| !torn || *n != 17) {
+            story.file(&format!("/e/fine{n}"), fine(n));
+        }
+        cut.into_iter().for_each(|series| {
+            story.event(broken(series));
+        });
+        story.wait(500);
+        let study = newest(&story);
+        let [phase] = &study.phases[..] else { panic!("one phase") };
+        (phase.files.len(), phase.is_second, phase.others.len())
+    };
+    assert_eq!(run(false, None), (40, false, 1));
+    assert_eq!(run(true, None), (20, true, 1), "a slice is missing");
+    assert_eq!(run(false, Some("venous fine")), (20, true, 0), "a slice is cut");
+    assert_eq!(run(false, Some("venous")), (40, false, 0));
+    assert_eq!(run(false, Some("lung")), (40, false, 1), "of a series that nobody reads");
+
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).event(broken("venous")).wait(500);
+    assert_eq!(story.told(), ["received", "refused 1: truncated_file of 21 files"]);
+    // Another phase is no second choice.
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).series("/e", "a", "abdomen", 20);
+    story.event(broken("venous")).wait(500);
+    assert_eq!(story.told(), ["received", "refused 1: truncated_file of 41 files"]);
+}
+
+#[test]
+fn a_sharp_kernel_is_read_where_there_is_no_other() {
+    let run = |with_soft: bool| {
+        let mut story = Story::new(&VENOUS);
+        for n in 0..40 {
+            let mut facts = fine(n);
+            if let Part::Slice(slice) = &mut facts.part {
+                slice.recon.fitness = super::phases::Fitness::Sharp;
+            }
+            story.file(&format!("/e/sharp{n}"), facts);
+        }
+        if with_soft {
+            story.series("/e", "a", "venous", 20);
+        }
+        story.wait(500);
+        newest(&story).phases[0].files.len()
+    };
+    assert_eq!((run(true), run(false)), (20, 40));
+}
+
+#[test]
+fn strangers_are_told_by_folder_and_overturn_nothing() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/cd", "a", "venous", 20).wait(200).told();
+    for n in 0..16 {
+        story.event(rejected(&format!("/e/cd/other{n}.dcm"), None)).wait(1);
+    }
+    story.event(stranger("/e/cd/README.txt", "/e/cd", Stranger::FOREIGN)).wait(200);
+    assert_eq!(story.told(), ["passed over 1: 1 foreign, 16 truncated_file"]);
+    story.event(rejected("/e/cd/other3.dcm", None)).wait(500);
+    assert_eq!(story.told(), NOTHING, "told once");
+    story.event(stranger("/e/cd/link", "/e/cd", Stranger::LINK)).wait(500);
+    assert_eq!(story.told(), ["passed over 2: 1 foreign, 1 link, 16 truncated_file"]);
+    // Notes beside a study belong to it; a folder of nothing else is heard of.
+    story.series("/e/b", "b", "venous", 20);
+    story.event(stranger("/e/b/README.txt", "/e/b", Stranger::FOREIGN)).wait(500);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
+    story.event(stranger("/e/c/README.txt", "/e/c", Stranger::FOREIGN)).wait(500);
+    assert_eq!(story.told(), ["passed over 1: 1 foreign"]);
+    for n in 0..20_000 {
+        story.event(stranger(&format!("/e/junk/{n}"), "/e/junk", "unknown_format"));
+    }
+    story.wait(500);
+    assert_eq!(story.told(), ["passed over 1: 15904 more, 4096 unknown_format"]);
+}
+
+#[test]
+fn a_study_tells_what_lies_beside_it() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/cd/s", "a", "venous", 20).series("/e/cd/s", "a", "scout", 2);
+    story.event(stranger("/e/cd/viewer.exe", "/e/cd", Stranger::FOREIGN)).wait(30);
+    let Some(Outcome::Complete { passed_over, .. }) = story.told.last() else { panic!() };
+    let words: Vec<String> = passed_over.iter().map(|(k, n)| format!("{n} {k}")).collect();
+    assert_eq!(words, ["1 foreign", "2 localiser"]);
+}
+
+#[test]
+fn thousands_of_markers_that_speak_for_nothing_cost_little() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..200 {
+        story.series(&format!("/e/s{n}"), &format!("{n}"), "venous", 10);
+    }
+    for n in 0..5000 {
+        story.marker("/e", &format!("none{n}"));
+    }
+    let began = std::time::Instant::now();
+    story.wait(60);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    assert_eq!(story.studies().len(), 200);
+}
+
+#[test]
+fn what_went_away_is_forgotten_but_for_its_fingerprint() {
+    let mut story = Story::new(&VENOUS);
+    for n in 0..1100 {
+        let study = n.to_string();
+        story.series("/e", &study, "venous", 8).wait(31);
+        for at in 0..8 {
+            story.event(Event::Gone { path: format!("/e/venous{at}").into() });
+        }
+    }
+    story.wait(1).told();
+    assert!(story.machine.remembered_slices() <= 1024 * 8);
+    story.series("/e", "0", "venous", 8).wait(200);
+    assert_eq!(story.told(), NOTHING, "the same study is still known");
 }
 
 #[test]
@@ -345,40 +619,51 @@ fn a_half_written_neighbour_holds_a_study_until_it_is_given_up() {
     story.series("/e/s", "a", "abdomen", 20).series("/e/t", "b", "abdomen", 20);
     story.event(Event::Unreadable { path: "/e/s/x".into() }).wait(200);
     assert_eq!(story.told(), ["received", "received", "complete 1 (quiet_period): vp 20"]);
-    story.event(rejected("/e/s/x", None, true)).wait(200);
-    assert_eq!(story.told(), ["refused 1: truncated_file of 21 files"]);
+    story.event(rejected("/e/s/x", None)).wait(200);
+    let told = ["complete 1 (quiet_period): vp 20", "passed over 1: 1 truncated_file"];
+    assert_eq!(story.told(), told, "whose it is, nobody can say");
     story.file("/e/s/x", slice("a", "abdomen", 20)).wait(200);
     assert_eq!(story.told(), ["complete 2 (quiet_period): vp 21"], "sent again, whole");
 }
 
-fn rejected(path: &str, study: Option<&str>, claims_dicom: bool) -> Event {
+fn rejected(path: &str, study: Option<&str>) -> Event {
+    rejected_of(path, study, None)
+}
+
+fn rejected_of(path: &str, study: Option<&str>, series: Option<Digest>) -> Event {
+    let folder = super::strangers::top_folder(Path::new("/e"), Path::new(path));
     let broken = Broken {
         code: RejectCode::TruncatedFile,
         content: digest(path),
         study: study.map(key),
-        alone: key(&format!("file {path}")),
-        claims_dicom,
+        series,
+        alone: key(folder.to_str().unwrap()),
     };
     Event::Rejected { path: path.into(), broken }
+}
+
+fn stranger(path: &str, folder: &str, kind: &'static str) -> Event {
+    let stranger = Stranger { kind, content: digest(path), alone: key(folder) };
+    Event::PassedOver { path: path.into(), stranger }
 }
 
 #[test]
 fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
     let mut story = Story::new(&VENOUS);
     story.series("/e", "a", "venous", 20).series("/e", "b", "portal", 20);
-    story.event(rejected("/e/junk", None, true)).event(rejected("/e/x", Some("b"), true));
+    story.event(rejected("/e/junk", None)).event(rejected("/e/x", Some("b")));
     story.wait(200);
     assert_eq!(
         story.told(),
         [
             "received",
             "received",
-            "refused 1: truncated_file of 1 files",
             "complete 1 (all_phases): vp 20",
-            "refused 1: truncated_file of 21 files"
+            "refused 1: truncated_file of 21 files",
+            "passed over 1: 1 truncated_file"
         ]
     );
-    story.event(rejected("/e/junk", None, true)).wait(10);
+    story.event(rejected("/e/junk", None)).wait(500);
     assert_eq!(story.told(), NOTHING, "told once");
     story.event(Event::Gone { path: "/e/x".into() }).wait(200);
     assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"], "cleared away by a person");

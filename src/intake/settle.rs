@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::events::{Broken, Event, Millis};
+use super::events::{Broken, Event, Millis, Stranger};
 use super::facts::FileFacts;
+use super::fingerprint::Digest;
 use super::markers::Marker;
 use super::names;
 use super::probe::ProbeError;
@@ -48,10 +49,26 @@ enum State {
     Done,
 }
 
+/// A file that is written to for so many times as long as one that lies still and cannot be
+/// read is given, is told of: half an hour by default.
+const RESTLESS: u64 = 6;
+
+/// What is not looked into.
+#[derive(Debug)]
+struct Passed {
+    stamp: Stamp,
+    since: Millis,
+    told: bool,
+}
+
 #[derive(Debug, Clone)]
 struct Tracked {
     stamp: Stamp,
     since: Millis,
+    /// Written to since, without rest.
+    moving: Millis,
+    /// That was told.
+    restless: bool,
     /// Its writer closed it since it has this stamp.
     closed: bool,
     state: State,
@@ -62,6 +79,7 @@ struct Tracked {
 pub struct Settle {
     params: SettleParams,
     files: BTreeMap<PathBuf, Tracked>,
+    aside: BTreeMap<PathBuf, Passed>,
     markers: BTreeMap<PathBuf, Stamp>,
 }
 
@@ -83,6 +101,8 @@ pub trait Reader: Sync {
     fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError>;
     /// Whose study, by name alone.
     fn study_by_name(&self, path: &Path) -> Option<StudyKey>;
+    /// Under which key a path is told that belongs to no study.
+    fn alone(&self, path: &Path) -> StudyKey;
 }
 
 impl Reader for super::probe::Probe<'_> {
@@ -93,12 +113,16 @@ impl Reader for super::probe::Probe<'_> {
     fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
         super::probe::Probe::study_by_name(self, path)
     }
+
+    fn alone(&self, path: &Path) -> StudyKey {
+        super::probe::Probe::alone(self, path)
+    }
 }
 
 impl Settle {
     /// Knows no file yet.
     pub fn new(params: SettleParams) -> Settle {
-        Settle { params, files: BTreeMap::new(), markers: BTreeMap::new() }
+        Settle { params, files: BTreeMap::new(), aside: BTreeMap::new(), markers: BTreeMap::new() }
     }
 
     /// Files that are not yet whole.
@@ -106,11 +130,21 @@ impl Settle {
         self.files.values().filter(|file| file.state == State::Moving).count()
     }
 
+    /// These files are to be read again though they look the same.
+    pub fn doubt(&mut self, paths: &[PathBuf], now: Millis) {
+        for path in paths {
+            if let Some(file) = self.files.get_mut(path) {
+                (file.since, file.closed, file.state) = (now, false, State::Moving);
+            }
+        }
+    }
+
     /// Compares a look with the one before, and reads what lies still.
     pub fn step(&mut self, seen: &Snapshot, now: Millis, reader: &dyn Reader) -> Settled {
         let mut settled = Settled::default();
         self.forget(seen, &mut settled.events);
         self.notice(seen, now, reader, &mut settled.events);
+        self.pass_over(seen, now, reader, &mut settled.events);
         let (due, more) = self.due(now);
         settled.more = more;
         let read: Vec<_> = due
@@ -121,7 +155,7 @@ impl Settle {
             })
             .collect();
         for (path, found) in read {
-            settled.events.extend(self.conclude(path, found, now));
+            settled.events.extend(self.conclude(path, found, now, reader));
         }
         self.mark(seen, &mut settled.events);
         settled
@@ -132,6 +166,16 @@ impl Settle {
             self.files.keys().filter(|path| seen.is_gone(path)).cloned().collect();
         for path in gone {
             self.files.remove(&path);
+            events.push(Event::Gone { path });
+        }
+        let gone: Vec<PathBuf> = self
+            .aside
+            .keys()
+            .filter(|path| seen.is_gone(path) && !seen.blind.contains(path))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.aside.remove(&path);
             events.push(Event::Gone { path });
         }
         self.markers.retain(|path, _| !seen.is_gone(path));
@@ -154,10 +198,54 @@ impl Settle {
                 file.since = file.since.min(now);
                 continue;
             }
-            let file = Tracked { stamp, since: now, closed, state: State::Moving };
+            let before = self.files.get(path).filter(|file| file.state == State::Moving);
+            let (moving, restless) =
+                before.map_or((now, false), |file| (file.moving, file.restless));
+            let state = State::Moving;
+            let mut file = Tracked { stamp, since: now, moving, restless, closed, state };
+            let patience = Millis::from_s(self.params.give_up_s);
+            let patience = Millis(patience.0.saturating_mul(RESTLESS));
+            if !restless && now.is_past(moving, patience) {
+                file.restless = true;
+                let content = Digest::of(path.as_os_str().as_encoded_bytes());
+                let (kind, alone) = (Stranger::NEVER_STILL, reader.alone(path));
+                let stranger = Stranger { kind, content, alone };
+                events.push(Event::PassedOver { path: path.clone(), stranger });
+            }
             self.files.insert(path.clone(), file);
             let study = reader.study_by_name(path);
             events.push(Event::Pending { path: path.clone(), study });
+        }
+    }
+
+    /// What is not looked into is told once it lies still: a link or a closed folder soon, what
+    /// may be somebody's unfinished work when it is given up.
+    fn pass_over(
+        &mut self,
+        seen: &Snapshot,
+        now: Millis,
+        reader: &dyn Reader,
+        events: &mut Vec<Event>,
+    ) {
+        let closed = Stamp { bytes: 0, mtime_ns: 0, ctime_ns: 0, inode: 0 };
+        let folders = seen.blind.iter().filter(|folder| seen.folders.contains(*folder));
+        let folders = folders.map(|folder| (folder, (closed, Stranger::CLOSED_FOLDER)));
+        let aside = seen.aside.iter().map(|(path, what)| (path, *what));
+        for (path, (stamp, kind)) in aside.chain(folders) {
+            let passed =
+                self.aside.entry(path.clone()).or_insert(Passed { stamp, since: now, told: false });
+            if passed.stamp != stamp {
+                *passed = Passed { stamp, since: now, told: false };
+            }
+            passed.since = passed.since.min(now);
+            let soon = [Stranger::LINK, Stranger::CLOSED_FOLDER].contains(&kind);
+            let wait = if soon { self.params.settle_s } else { self.params.give_up_s };
+            if !passed.told && now.is_past(passed.since, Millis::from_s(wait)) {
+                passed.told = true;
+                let content = Digest::of(format!("{kind} {stamp:?}").as_bytes());
+                let stranger = Stranger { kind, content, alone: reader.alone(path) };
+                events.push(Event::PassedOver { path: path.clone(), stranger });
+            }
         }
     }
 
@@ -185,16 +273,19 @@ impl Settle {
         path: PathBuf,
         found: Result<FileFacts, ProbeError>,
         now: Millis,
+        reader: &dyn Reader,
     ) -> Option<Event> {
         let file = self.files.get_mut(&path)?;
         match found {
             Ok(facts) => {
                 file.state = State::Done;
-                Some(Event::Settled { path, facts })
+                Some(Event::Settled { path, facts, changed_ns: file.stamp.changed_ns() })
             }
-            Err(ProbeError::Foreign) => {
+            Err(ProbeError::Foreign(kind)) => {
                 file.state = State::Done;
-                Some(Event::Gone { path })
+                let content = Digest::of(format!("{:?}", file.stamp).as_bytes());
+                let stranger = Stranger { kind, content, alone: reader.alone(&path) };
+                Some(Event::PassedOver { path, stranger })
             }
             Err(ProbeError::Changed) => {
                 (file.since, file.closed) = (now, false);
@@ -261,7 +352,7 @@ mod tests {
             let content = Digest::of(path.to_str().unwrap().as_bytes());
             let broken = |code| {
                 let alone = study_key(b"", "alone");
-                Broken { code, content, study: None, alone, claims_dicom: false }
+                Broken { code, content, study: None, series: None, alone }
             };
             match self.files.lock().unwrap().get(path).copied() {
                 Some("ok") => Ok(FileFacts {
@@ -271,13 +362,17 @@ mod tests {
                 }),
                 Some("half") => Err(ProbeError::Broken(broken(RejectCode::TruncatedFile))),
                 Some("shut") => Err(ProbeError::Broken(broken(RejectCode::Unreadable))),
-                Some("note") => Err(ProbeError::Foreign),
+                Some("note") => Err(ProbeError::Foreign(Stranger::FOREIGN)),
                 _ => Err(ProbeError::Changed),
             }
         }
 
         fn study_by_name(&self, _: &Path) -> Option<StudyKey> {
             None
+        }
+
+        fn alone(&self, _: &Path) -> StudyKey {
+            study_key(b"", "alone")
         }
     }
 
@@ -296,7 +391,8 @@ mod tests {
         }
 
         fn write(&mut self, name: &str, bytes: u64, what: &'static str) -> &mut Story {
-            let stamp = Stamp { bytes, mtime_ns: i128::from(self.now), inode: 1 };
+            let at = i128::from(self.now);
+            let stamp = Stamp { bytes, mtime_ns: at, ctime_ns: at, inode: 1 };
             self.seen.files.insert(name.into(), stamp);
             self.disk.files.lock().unwrap().insert(name.into(), what);
             self
@@ -317,11 +413,65 @@ mod tests {
             Event::Settled { path, .. } => format!("settled {}", path.display()),
             Event::Rejected { path, broken } => format!("{} {}", broken.code, path.display()),
             Event::Gone { path } => format!("gone {}", path.display()),
+            Event::PassedOver { path, stranger } => {
+                format!("{}: {}", stranger.kind, path.display())
+            }
             Event::Marker(marker) => format!("marker {:?}", marker.stem),
         }
     }
 
     const NOTHING: [&str; 0] = [];
+    const STILL: Stamp = Stamp { bytes: 0, mtime_ns: 0, ctime_ns: 0, inode: 0 };
+
+    #[test]
+    fn a_change_that_keeps_size_and_time_is_seen() {
+        let mut story = Story::new();
+        story.write("a", 1, "ok").look(0);
+        assert_eq!(story.look(5), ["settled a"]);
+        story.seen.files.get_mut(Path::new("a")).unwrap().ctime_ns += 1;
+        assert_eq!(story.look(1), ["pending a"]);
+        assert_eq!(story.look(5), ["settled a"]);
+    }
+
+    #[test]
+    fn what_is_not_looked_into_is_told_when_it_is_given_up() {
+        let mut story = Story::new();
+        story.seen.aside.insert("/e/x.part".into(), (STILL, Stranger::UNFINISHED));
+        story.seen.aside.insert("/e/link".into(), (STILL, Stranger::LINK));
+        story.seen.blind.push("/e/shut".into());
+        story.seen.folders.insert("/e/shut".into());
+        assert_eq!(story.look(0), NOTHING);
+        assert_eq!(story.look(5), ["link: /e/link", "closed_folder: /e/shut"]);
+        assert_eq!(story.look(294), NOTHING);
+        assert_eq!(story.look(1), ["unfinished: /e/x.part"]);
+        assert_eq!(story.look(9000), NOTHING, "told once");
+        story.seen.aside.clear();
+        story.seen.blind.clear();
+        assert_eq!(story.look(1), ["gone /e/link", "gone /e/shut", "gone /e/x.part"]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_without_end_is_told() {
+        let mut story = Story::new();
+        let mut told = Vec::new();
+        for n in 0..1000 {
+            told.extend(story.write("a", n, "ok").look(4));
+        }
+        told.retain(|word| word != "pending a");
+        assert_eq!(told, ["never_still: a"]);
+        assert_eq!(story.look(5), ["settled a"], "and is read once it lies still");
+    }
+
+    #[test]
+    fn a_doubted_file_is_read_again() {
+        let mut story = Story::new();
+        story.write("a", 1, "ok").look(0);
+        assert_eq!(story.look(6), ["settled a"]);
+        assert_eq!(story.look(6), NOTHING);
+        story.settle.doubt(&["a".into(), "elsewhere".into()], Millis(story.now * 1000));
+        assert_eq!(story.look(3), NOTHING);
+        assert_eq!(story.look(3), ["settled a"]);
+    }
 
     #[test]
     fn a_file_counts_once_it_lies_still() {
@@ -378,7 +528,7 @@ mod tests {
     fn what_is_no_image_and_what_goes_away_is_let_go() {
         let mut story = Story::new();
         story.write("note", 1, "note").look(0);
-        assert_eq!(story.look(5), ["gone note"]);
+        assert_eq!(story.look(5), ["foreign: note"]);
         assert_eq!(story.look(500), NOTHING);
         story.write("a", 1, "gone").look(0);
         assert_eq!(story.look(5), NOTHING, "changed while it was read");
@@ -406,7 +556,7 @@ mod tests {
         for name in ["a", "b", "c", "d", "e"] {
             story.write(name, 1, "ok");
         }
-        story.seen.markers.insert("/e/x.done".into(), Stamp { bytes: 0, mtime_ns: 0, inode: 0 });
+        story.seen.markers.insert("/e/x.done".into(), STILL);
         assert_eq!(story.look(0).last().unwrap(), "marker \"x\"", "after the files");
         assert_eq!(story.look(5), ["settled a", "settled b", "settled c"]);
         assert_eq!(story.look(0), ["settled d", "settled e"]);

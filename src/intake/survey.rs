@@ -16,6 +16,7 @@ use super::gate::{GateParams, Refusal};
 use super::phases::{Fitness, PhaseRules};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RejectCode;
+use super::watch::Stamp;
 use super::{Assembler, phases};
 use hepalert_study::study::{Phase, StudyKey};
 
@@ -73,11 +74,14 @@ pub fn survey(
     let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
     let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
-    let found: Vec<(Result<FileFacts, ProbeError>, PathBuf)> =
-        files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path)).collect();
-    let passed_over = found.iter().filter(|(f, _)| matches!(f, Err(ProbeError::Foreign))).count();
+    let found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)> = files
+        .into_par_iter()
+        .map(|(path, stamp)| (probe.read(&path, stamp), path, stamp))
+        .collect();
+    let passed_over =
+        found.iter().filter(|(f, ..)| matches!(f, Err(ProbeError::Foreign(_)))).count();
     let facts: Vec<(PathBuf, FileFacts)> =
-        found.iter().filter_map(|(f, path)| Some((path.clone(), f.clone().ok()?))).collect();
+        found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
     let mut params = AssembleParams::new(root, expected);
     params.rules = rules.clone();
     params.max_files = gate.max_files;
@@ -87,7 +91,7 @@ pub fn survey(
         match outcome {
             Outcome::Complete { study, .. } => studies.push(study),
             Outcome::Refused { key, refusal, .. } => refused.push((key, refusal)),
-            Outcome::Received { .. } | Outcome::Duplicate { .. } => {}
+            Outcome::Received { .. } | Outcome::Duplicate { .. } | Outcome::PassedOver { .. } => {}
         }
     }
     let aside = aside(&facts, &studies, rules);

@@ -2,7 +2,7 @@
 //!
 //! Owns the listing of files and what the file system is. Refuses to conclude anything from
 //! a folder it cannot see: a lost mount is degraded, never an empty folder. Reads names and
-//! sizes only, follows no link, writes nothing.
+//! sizes only, follows links where it is told to and never twice to one folder, writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::names;
+use super::events::Stranger;
+use super::filesystem::{FileSystem, file_system};
+use super::names::{self, Aside};
 
 /// How and where to look.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,12 +29,27 @@ pub struct WatchParams {
     pub max_files: usize,
     /// Do not ask for hints even on a local file system.
     pub poll_only: bool,
+    /// Look behind links, also out of the folder.
+    pub follow_links: bool,
 }
+
+/// Folders that are watched for hints; further ones are found by rescans. A tenth of what
+/// Linux gives one user, and more than studies that come at once.
+const MAX_WATCHES: usize = 4096;
+
+/// A marker is empty or a line of text; a slice of that name has more bytes.
+const MAX_MARKER_BYTES: u64 = 1024;
 
 impl WatchParams {
     /// The usual bounds: 8 levels, 200 000 files.
     pub fn new(folder: impl Into<PathBuf>) -> WatchParams {
-        WatchParams { folder: folder.into(), max_depth: 8, max_files: 200_000, poll_only: false }
+        WatchParams {
+            folder: folder.into(),
+            max_depth: 8,
+            max_files: 200_000,
+            poll_only: false,
+            follow_links: false,
+        }
     }
 }
 
@@ -43,6 +60,9 @@ pub struct Stamp {
     pub bytes: u64,
     /// Time of the last change of content, in ns; compared, never read as a time.
     pub mtime_ns: i128,
+    /// The same of anything about the file, on its own file system's clock: it shows a change
+    /// that keeps size and time, and when a copy came. Zero on network file systems.
+    pub ctime_ns: i128,
     /// Zero on network file systems, where it may not be stable.
     pub inode: u64,
 }
@@ -50,9 +70,18 @@ pub struct Stamp {
 impl Stamp {
     /// Of a file on a local or a network file system.
     pub fn of(meta: &Metadata, is_network: bool) -> Stamp {
-        let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        let inode = if is_network { 0 } else { meta.ino() };
-        Stamp { bytes: meta.len(), mtime_ns, inode }
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        let mtime_ns = ns(meta.mtime(), meta.mtime_nsec());
+        let (inode, ctime_ns) = match is_network {
+            true => (0, 0),
+            false => (meta.ino(), ns(meta.ctime(), meta.ctime_nsec())),
+        };
+        Stamp { bytes: meta.len(), mtime_ns, ctime_ns, inode }
+    }
+
+    /// When the file was last changed or put there, in ns.
+    pub fn changed_ns(&self) -> i128 {
+        if self.ctime_ns == 0 { self.mtime_ns } else { self.ctime_ns }
     }
 }
 
@@ -115,6 +144,10 @@ pub struct Snapshot {
     pub files: BTreeMap<PathBuf, Stamp>,
     /// `.done` files.
     pub markers: BTreeMap<PathBuf, Stamp>,
+    /// What is not looked into, by its name or kind.
+    pub aside: BTreeMap<PathBuf, (Stamp, &'static str)>,
+    /// Folders that were listed.
+    pub folders: BTreeSet<PathBuf>,
     /// Why this is not everything.
     pub degraded: Vec<Degraded>,
     /// Folders of which nothing is known now.
@@ -124,54 +157,23 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A file: a marker by its name, if it is small enough for one.
+    fn take(&mut self, path: PathBuf, stamp: Stamp) {
+        let name = path.file_name().and_then(names::marker_stem);
+        if name.is_some() && stamp.bytes <= MAX_MARKER_BYTES {
+            self.markers.insert(path, stamp);
+        } else {
+            self.files.insert(path, stamp);
+        }
+    }
+
     /// True when a file that is not listed is really gone.
     pub fn is_gone(&self, path: &Path) -> bool {
         !self.files.contains_key(path)
             && !self.markers.contains_key(path)
+            && !self.aside.contains_key(path)
             && !self.blind.iter().any(|folder| path.starts_with(folder))
     }
-}
-
-/// What kind of file system a folder lies on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileSystem {
-    /// Inotify tells of every change.
-    Local,
-    /// Others change it too, and inotify does not tell.
-    Network(&'static str),
-}
-
-/// Magic numbers (statfs(2), and the kernel's `magic.h`) of file systems without notices.
-const NETWORK: [(u64, &str); 13] = [
-    (0x6969, "nfs"),
-    (0x517b, "smb"),
-    (0xff53_4d42, "cifs"),
-    (0xfe53_4d42, "smb2"),
-    (0x6573_5546, "fuse"),
-    (0x0102_1997, "9p"),
-    (0x5346_414f, "afs"),
-    (0x00c3_6400, "ceph"),
-    (0x7375_7245, "coda"),
-    (0x564c, "ncp"),
-    (0x0bd0_0bd0, "lustre"),
-    (0x786f_4256, "vboxsf"),
-    (0x6a65_6a63, "virtiofs"),
-];
-
-/// The kind of a file system by its magic number.
-pub fn file_system_of_magic(magic: u64) -> FileSystem {
-    let magic = magic & 0xffff_ffff;
-    let found = NETWORK.iter().find(|(number, _)| *number == magic);
-    found.map_or(FileSystem::Local, |(_, name)| FileSystem::Network(name))
-}
-
-/// The kind of file system that a folder lies on.
-///
-/// # Errors
-/// What statfs(2) says.
-pub fn file_system(folder: &Path) -> io::Result<FileSystem> {
-    let found = rustix::fs::statfs(folder)?;
-    Ok(file_system_of_magic(found.f_type as u64))
 }
 
 /// More hints than this at once are dropped: the rescan finds the files anyway.
@@ -190,6 +192,8 @@ pub struct FolderWatch {
     wake: Arc<dyn Fn() + Send + Sync>,
     hints: Arc<Mutex<Hints>>,
     watcher: Option<RecommendedWatcher>,
+    /// Folders that the watcher tells of.
+    watched: BTreeSet<PathBuf>,
     no_hints: Option<String>,
     /// Device and inode of the folder that is watched.
     armed: Option<(u64, u64)>,
@@ -207,6 +211,7 @@ impl FolderWatch {
             wake,
             hints: Arc::default(),
             watcher: None,
+            watched: BTreeSet::new(),
             no_hints: None,
             armed: None,
             file_system: FileSystem::Local,
@@ -251,6 +256,7 @@ impl FolderWatch {
         if moved || self.armed.is_none() {
             self.arm(place);
         }
+        self.watch_folders(&snapshot.folders);
         snapshot.closed = closed;
         snapshot.degraded.extend(self.no_hints.clone().map(Degraded::NoHints));
         self.last_count = found;
@@ -274,20 +280,53 @@ impl FolderWatch {
 
     fn arm(&mut self, place: (u64, u64)) {
         self.watcher = None;
+        self.watched.clear();
         self.no_hints = None;
         self.armed = Some(place);
         if self.params.poll_only || self.file_system != FileSystem::Local {
             return;
         }
         let (hints, wake) = (self.hints.clone(), self.wake.clone());
-        let started = notify::recommended_watcher(move |event| notice(event, &hints, &*wake))
-            .and_then(|mut watcher| {
-                watcher.watch(&self.params.folder, RecursiveMode::Recursive)?;
-                Ok(watcher)
-            });
-        match started {
+        // Links are followed by the listing, which knows where it has been.
+        let config = Config::default().with_follow_symlinks(false);
+        let handler = move |event| notice(event, &hints, &*wake);
+        match RecommendedWatcher::new(handler, config) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(e) => self.no_hints = Some(reason(&e)),
+        }
+    }
+
+    /// Watches the folders that were listed, each by itself: a deep or wide tree, or one with
+    /// loops of links, costs no more than its listing. What came into a new folder before it
+    /// was watched is found by the look that follows.
+    fn watch_folders(&mut self, folders: &BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.watched.difference(folders) {
+            // The kernel let go of it with the folder.
+            let _ = watcher.unwatch(gone);
+        }
+        self.watched.retain(|folder| folders.contains(folder));
+        let mut is_new = false;
+        for folder in folders {
+            if self.watched.len() >= MAX_WATCHES {
+                break;
+            }
+            if self.watched.contains(folder) {
+                continue;
+            }
+            match watcher.watch(folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    is_new = self.watched.insert(folder.clone());
+                }
+                Err(e) if folder.exists() => {
+                    self.no_hints = Some(reason(&e));
+                    break;
+                }
+                Err(_) => {}
+            }
+        }
+        if is_new {
+            (self.wake)();
         }
     }
 }
@@ -344,8 +383,15 @@ pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
     let mut folders = vec![(params.folder.clone(), 0)];
     let mut too_deep = false;
     let mut full = false;
+    let mut visited = BTreeSet::new();
     while let Some((folder, depth)) = folders.pop() {
-        let listed = list_one(&folder, is_network, params.max_files, &mut found);
+        let meta = fs::metadata(&folder);
+        if meta.is_ok_and(|meta| !visited.insert((meta.dev(), meta.ino()))) {
+            // A link back into the tree, or two links to one folder.
+            continue;
+        }
+        found.folders.insert(folder.clone());
+        let listed = list_one(&folder, is_network, params, &mut found);
         match listed {
             Ok(Listed { inner, all }) => {
                 full |= !all;
@@ -378,37 +424,62 @@ struct Listed {
 fn list_one(
     folder: &Path,
     is_network: bool,
-    max_files: usize,
+    params: &WatchParams,
     found: &mut Snapshot,
 ) -> io::Result<Listed> {
     let mut inner = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        if names::ignored(&name) {
+        let left = names::aside(&name);
+        if left == Some(Aside::Junk) {
             continue;
         }
-        // Of the entry itself: links are neither files nor folders here.
+        if found.files.len() + found.markers.len() + found.aside.len() >= params.max_files {
+            return Ok(Listed { inner, all: false });
+        }
+        // Of the entry itself, not of what a link leads to.
         let meta = match entry.metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
-        if meta.is_dir() {
+        let stamp = Stamp::of(&meta, is_network);
+        let kind = match left {
+            Some(Aside::Unfinished) => Some(Stranger::UNFINISHED),
+            Some(Aside::Hidden | Aside::Junk) => Some(Stranger::HIDDEN),
+            None => None,
+        };
+        if let Some(kind) = kind {
+            found.aside.insert(entry.path(), (stamp, kind));
+        } else if meta.is_symlink() {
+            match followed(&entry.path(), params) {
+                Some((path, meta)) if meta.is_dir() => inner.push(path),
+                Some((path, meta)) if meta.is_file() => {
+                    found.take(path, Stamp::of(&meta, is_network));
+                }
+                _ => {
+                    found.aside.insert(entry.path(), (stamp, Stranger::LINK));
+                }
+            }
+        } else if meta.is_dir() {
             inner.push(entry.path());
         } else if meta.is_file() {
-            if found.files.len() + found.markers.len() >= max_files {
-                return Ok(Listed { inner, all: false });
-            }
-            let stamp = Stamp::of(&meta, is_network);
-            if names::marker_stem(&name).is_some() {
-                found.markers.insert(entry.path(), stamp);
-            } else {
-                found.files.insert(entry.path(), stamp);
-            }
+            found.take(entry.path(), stamp);
         }
     }
     Ok(Listed { inner, all: true })
+}
+
+/// What a link leads to, if links are followed: folders under the link's own name, files under
+/// theirs, because files are opened without following links.
+fn followed(link: &Path, params: &WatchParams) -> Option<(PathBuf, Metadata)> {
+    if !params.follow_links {
+        return None;
+    }
+    let meta = fs::metadata(link).ok()?;
+    let path = if meta.is_file() { fs::canonicalize(link).ok()? } else { link.to_owned() };
+    Some((path, meta))
 }
 
 #[cfg(test)]
@@ -441,10 +512,30 @@ mod tests {
         symlink(&outside, root.join("link")).unwrap();
         symlink(outside.join("secret.dcm"), root.join("file-link")).unwrap();
         symlink(&root, root.join("a/loop")).unwrap();
+        fs::write(root.join("slice.done"), [0; 2000]).unwrap();
         let seen = silent(WatchParams::new(&root)).look();
-        assert_eq!(names_of(&seen, &root), ["a/b/1", "x.dcm"]);
+        assert_eq!(names_of(&seen, &root), ["a/b/1", "slice.done", "x.dcm"]);
         assert_eq!(seen.markers.len(), 2);
         assert_eq!(seen.degraded, []);
+        let mut aside: Vec<(String, &str)> = Vec::new();
+        for (path, (_, kind)) in &seen.aside {
+            aside.push((path.strip_prefix(&root).unwrap().display().to_string(), *kind));
+        }
+        let named = |name: &str, kind| (name.to_owned(), kind);
+        let expected = [
+            named(".hidden", "hidden"),
+            named("a/loop", "link"),
+            named("file-link", "link"),
+            named("link", "link"),
+            named("x.part", "unfinished"),
+        ];
+        assert_eq!(aside, expected, "each is seen, none is opened");
+        let follow = WatchParams { follow_links: true, ..WatchParams::new(&root) };
+        let seen = silent(follow).look();
+        let found: Vec<&PathBuf> = seen.files.keys().collect();
+        let linked = fs::canonicalize(outside.join("secret.dcm")).unwrap();
+        assert!(found.contains(&&linked) && found.contains(&&root.join("link/secret.dcm")));
+        assert_eq!(seen.files.len(), 5, "the loop ends where it began");
     }
 
     #[test]
@@ -525,7 +616,8 @@ mod tests {
         assert!(watch.has_hints());
         fs::create_dir(dir.path().join("s")).unwrap();
         woken.recv_timeout(Duration::from_secs(5)).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        // The look after the notice watches the new folder too.
+        watch.look();
         let path = dir.path().join("s/1.dcm");
         fs::write(&path, "abc").unwrap();
         let mut closed = BTreeSet::new();
@@ -541,12 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn network_file_systems_are_known_by_their_numbers() {
-        assert_eq!(file_system_of_magic(0x6969), FileSystem::Network("nfs"));
-        assert_eq!(file_system_of_magic(0xff53_4d42), FileSystem::Network("cifs"));
-        // As a signed 32-bit f_type is widened on some machines.
-        assert_eq!(file_system_of_magic(0xffff_ffff_ff53_4d42), FileSystem::Network("cifs"));
-        assert_eq!(file_system_of_magic(0xef53), FileSystem::Local);
+    fn hints_are_asked_for_only_where_wanted() {
         let polled = WatchParams { poll_only: true, ..WatchParams::new("/") };
         assert!(!silent(polled).has_hints());
     }

@@ -196,6 +196,7 @@ fn every_other_message_keeps_its_schema() {
         code: Some(Code::fixed("no-liver")),
         setting: None,
         attempts: 0,
+        passed_over: [("localiser".to_owned(), 2)].into(),
     };
     valid("study", &body(&study.draft(&identity(), at(0)).unwrap()));
     let engine = findings(0).engines.remove(0);

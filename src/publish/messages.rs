@@ -62,6 +62,9 @@ pub struct StudyEvent {
     pub setting: Option<Setting>,
     /// How often it was begun.
     pub attempts: u32,
+    /// Files that were not read, by kind: other series, notes, links, archives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passed_over: BTreeMap<String, usize>,
 }
 
 impl StudyEvent {

@@ -67,6 +67,14 @@ pub enum Reply {
         /// A sentence without identifiers.
         detail: String,
     },
+    /// The files are not, or not to be read, as they were accepted: nothing is known of the
+    /// study yet.
+    NotAsAccepted {
+        /// The gate's reason code.
+        code: String,
+        /// A sentence without identifiers.
+        detail: String,
+    },
     /// The engine cannot be loaded or fails its self-test: no study can be analysed.
     EngineUnusable {
         /// `self_test_failed` or `engine_unusable`.
@@ -93,6 +101,8 @@ pub enum Outcome {
     Finished(PathBuf),
     /// The input was refused with this code and sentence.
     Refused(String, String),
+    /// The files are not as they were accepted: a code and a sentence.
+    NotAsAccepted(String, String),
     /// The engine cannot be used: a code and a sentence.
     EngineUnusable(String, String),
     /// The engine has passed its self-test; what was seen.
@@ -107,6 +117,24 @@ pub enum Outcome {
     TooLong,
     /// The daemon is stopping; the study stays queued.
     Stopped,
+}
+
+impl Outcome {
+    /// True if the child has said so itself and is ready for the next request.
+    const fn is_answer(&self) -> bool {
+        match self {
+            Outcome::Finished(_)
+            | Outcome::Refused(..)
+            | Outcome::NotAsAccepted(..)
+            | Outcome::Failed(_)
+            | Outcome::Tested(_) => true,
+            Outcome::EngineUnusable(..)
+            | Outcome::Died(_)
+            | Outcome::Stalled
+            | Outcome::TooLong
+            | Outcome::Stopped => false,
+        }
+    }
 }
 
 /// When the child is killed.
@@ -163,10 +191,7 @@ impl Worker {
             return Outcome::Died(format!("the inference process does not start: {error}"));
         }
         let outcome = self.wait(started, step);
-        if !matches!(
-            outcome,
-            Outcome::Finished(_) | Outcome::Refused(..) | Outcome::Failed(_) | Outcome::Tested(_)
-        ) {
+        if !outcome.is_answer() {
             self.kill();
         }
         outcome
@@ -256,6 +281,7 @@ fn settle(
         Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
         Reply::Finished { report } => Some(Outcome::Finished(report)),
         Reply::Refused { code, detail } => Some(Outcome::Refused(code, detail)),
+        Reply::NotAsAccepted { code, detail } => Some(Outcome::NotAsAccepted(code, detail)),
         Reply::EngineUnusable { code, reason } => Some(Outcome::EngineUnusable(code, reason)),
         Reply::Tested { words } => Some(Outcome::Tested(words)),
         Reply::Failed { reason } => Some(Outcome::Failed(reason)),

@@ -279,12 +279,13 @@ impl Daemon {
 fn words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Received { .. } => "received".into(),
-        Outcome::Complete { study, why } => {
+        Outcome::Complete { study, why, .. } => {
             let files = study.files().count();
             format!("complete {} of {files} files: {}", study.revision, why.as_str())
         }
         Outcome::Refused { refusal, .. } => format!("refused: {}", refusal.code),
         Outcome::Duplicate { .. } => "duplicate".into(),
+        Outcome::PassedOver { counts, .. } => format!("passed over: {counts:?}"),
     }
 }
 
@@ -315,6 +316,60 @@ fn a_study_slice_by_slice_then_again_then_a_late_slice() {
     assert_eq!(daemon.pass(200), NOTHING);
     fs::write(folder.join("late"), slice(20)).unwrap();
     assert_eq!(daemon.pass(60), ["complete 2 of 21 files: all_phases"]);
+}
+
+#[test]
+fn every_input_is_heard_of_once_by_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    write_series(elsewhere.path(), "1.9", |_, slice| Some(slice));
+    let put = |path: &str, bytes: &[u8]| {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    // A CD: a study, and what lies beside it.
+    write_series(&dir.path().join("cd/DICOM"), "1.2", |_, slice| Some(slice));
+    for n in 0..30 {
+        put(&format!("cd/jre/{n}.dat"), &[n; 500]);
+        put(&format!("cd/jre/{n}.class"), &[n; 500]);
+    }
+    put("gz/IM1.dcm.gz", &[0x1f, 0x8b]);
+    put("zip/study.zip", b"PK");
+    put("empty/a.dcm", b"");
+    put("empty/b.dcm", b"");
+    put("part/IM1.dcm.part", b"half");
+    put(".x/IM1", b"hidden");
+    put("y/.DS_Store", b"nobody sent this");
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("link")).unwrap();
+    // Slices under names that images do not have.
+    fs::create_dir(dir.path().join("odd")).unwrap();
+    let endings = ["txt", "lock", "done", "zip", "log", "tif"];
+    for n in 0..20 {
+        let name = format!("odd/I{n}.{}", endings[n % endings.len()]);
+        fs::write(dir.path().join(name), made("1.3", "1", n).bytes()).unwrap();
+    }
+    let mut daemon = Daemon::at(dir.path(), &VENOUS, Vec::new());
+    let mut told = daemon.pass(1500);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "complete 1 of 20 files: all_phases",
+            "complete 1 of 20 files: all_phases",
+            "passed over: {\"archive\": 1}",
+            "passed over: {\"archive\": 1}",
+            "passed over: {\"foreign\": 30, \"unknown_format\": 30}",
+            "passed over: {\"hidden\": 1, \"link\": 1}",
+            "passed over: {\"link\": 1}",
+            "passed over: {\"truncated_file\": 2}",
+            "passed over: {\"unfinished\": 1}",
+            "received",
+            "received",
+        ],
+        "the link and the hidden folder lie in the export folder itself, and came one by one"
+    );
+    assert_eq!(daemon.pass(1500), NOTHING);
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn write(store: &Store, n: usize) -> String {
         code: None,
         setting: None,
         attempts: 0,
+        passed_over: [("localiser".to_owned(), 2)].into(),
     };
     let draft = event.draft(&identity, Timestamp::now()).unwrap();
     let id = draft.id.to_string();

@@ -96,7 +96,26 @@ pub struct StudyFiles {
     pub set_aside: usize,
 }
 
+/// Most series of one scan that are tried one after the other.
+pub const MAX_CHOICES: usize = 4;
+
 impl StudyFiles {
+    /// The study with the next series of each phase that has one, for a study that cannot be
+    /// computed with the first. `None` if there is no other.
+    pub fn next_choice(&self) -> Option<StudyFiles> {
+        let next = |phase: &PhaseFiles| {
+            let mut others = phase.others.clone();
+            if others.is_empty() {
+                return phase.clone();
+            }
+            let first = others.remove(0);
+            PhaseFiles { is_second: true, others, ..first }
+        };
+        let has_other = self.phases.iter().any(|phase| !phase.others.is_empty());
+        let phases = self.phases.iter().map(next).collect();
+        has_other.then(|| StudyFiles { phases, ..self.clone() })
+    }
+
     /// All files of all phases, and of series that may be one.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let candidates = self.candidates.iter().map(|candidate| &candidate.files);
@@ -119,6 +138,32 @@ pub struct PhaseFiles {
     /// One NIfTI file or the slices, in no particular order of space.
     #[serde(with = "paths")]
     pub files: Vec<PathBuf>,
+    /// What was in each of them when the study was accepted. A study queued by a program that
+    /// did not keep this yet has none, and is then not as accepted.
+    #[serde(default)]
+    pub contents: Vec<Digest>,
+    /// Another series of the same scan would be read first, were it whole.
+    #[serde(default)]
+    pub is_second: bool,
+    /// Further series of the same scan, to be read if this one cannot be; best first.
+    #[serde(default)]
+    pub others: Vec<PhaseFiles>,
+}
+
+impl PhaseFiles {
+    /// The file with this index as it was accepted.
+    pub fn accepted(&self, at: usize) -> Accepted<'_> {
+        Accepted { path: &self.files[at], content: self.contents.get(at).copied() }
+    }
+}
+
+/// A file, and what was in it when its study was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// Its SHA-256, if it was kept.
+    pub content: Option<Digest>,
 }
 
 /// How the files of a phase are read.
@@ -186,6 +231,9 @@ mod tests {
                 confidence: Confidence::Low,
                 format: Format::Dicom,
                 files: vec!["/e/ä.dcm".into(), odd, "bytes:zz".into()],
+                contents: [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes)).to_vec(),
+                is_second: true,
+                others: Vec::new(),
             }],
             candidates: Vec::new(),
             acquired: None,

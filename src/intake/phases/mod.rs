@@ -31,8 +31,8 @@ pub struct PhaseRules {
 /// The images of one series that belong together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stack {
-    /// Digest of the series UID.
-    pub series: Digest,
+    /// Digest of what is in its images, not of any UID.
+    pub content: Digest,
     /// Why these images cannot be a phase, if they cannot.
     pub set_aside: Option<RejectCode>,
     /// SeriesDescription.

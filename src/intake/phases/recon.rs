@@ -6,6 +6,7 @@
 use hepalert_study::series::{Fitness, Recon, Scan};
 use hepalert_voxels::volume::dicom::SliceHeader;
 
+use super::super::suited::{is_mono, is_sharp};
 use super::words;
 
 /// Reads a header.
@@ -14,8 +15,7 @@ pub fn of(header: &SliceHeader) -> Recon {
     let says = |list: &[&str]| kinds.iter().any(|word| list.contains(&word.as_str()));
     let text = header.series_description.as_deref().unwrap_or_default();
     let sharp = header.convolution_kernel.as_deref().is_some_and(is_sharp);
-    let mono = says(&["MONO", "MONOENERGETIC", "MONOE", "KEV", "VMI"])
-        || kinds.iter().any(|word| word.ends_with("KEV"));
+    let mono = is_mono(header);
     let fitness = if sharp || words::unsuited(text) && !mono {
         Fitness::Sharp
     } else if mono {
@@ -37,63 +37,6 @@ pub fn of(header: &SliceHeader) -> Recon {
 pub fn image_words(header: &SliceHeader) -> Vec<String> {
     let parts = header.image_type.iter().flat_map(|part| part.split([' ', '_']));
     parts.map(str::to_uppercase).collect()
-}
-
-/// True for maps that are no HU of a scan: virtual non-contrast, iodine, atomic number,
-/// electron density.
-pub fn is_map(header: &SliceHeader) -> bool {
-    const MAPS: [&str; 16] = [
-        "VNC",
-        "VUE",
-        "IODINE",
-        "IOD",
-        "WATER",
-        "FAT",
-        "ZEFF",
-        "EFFECTIVE",
-        "ED",
-        "DENSITY",
-        "RHO",
-        "OVERLAY",
-        "URIC",
-        "CALCIUM",
-        "VIRTUAL",
-        "PERFUSION",
-    ];
-    let kinds = image_words(header);
-    let z_eff = header.image_type.iter().any(|part| part.to_uppercase().contains("Z_EFF"));
-    let text = header.series_description.as_deref().unwrap_or_default();
-    let named =
-        words::words(text).iter().any(|word| matches!(word.as_str(), "vnc" | "iodine" | "zeff"));
-    z_eff || named || kinds.iter().any(|word| MAPS.contains(&word.as_str()))
-}
-
-/// True for kernels that sharpen: names of the makers, and Siemens' letter and number.
-fn is_sharp(kernel: &str) -> bool {
-    let upper = kernel.to_uppercase();
-    const NAMES: [&str; 9] =
-        ["LUNG", "BONE", "EDGE", "SHARP", "DETAIL", "ULTRA", "CHST", "HRES", "HI-RES"];
-    if NAMES.iter().any(|name| upper.contains(name)) {
-        return true;
-    }
-    // Philips: YA, YB, YC, D, E, L are sharp; A, B, C are smooth.
-    let first = upper.split(['\\', ' ', '_']).next().unwrap_or_default();
-    if matches!(first, "YA" | "YB" | "YC" | "YD" | "D" | "E" | "L" | "LA") {
-        return true;
-    }
-    // Canon: FC50 and above; Siemens: B60, Br57, Bl57, I70, Hr64 and above.
-    let letters = first.chars().take_while(|c| c.is_ascii_alphabetic()).collect::<String>();
-    let digits: String =
-        first.chars().skip(letters.len()).take_while(char::is_ascii_digit).collect();
-    let Ok(number) = digits.parse::<u32>() else { return false };
-    match letters.as_str() {
-        "FC" => (30..40).contains(&number) || number >= 50,
-        "BL" => number >= 50,
-        "B" | "BR" | "BV" | "I" | "HR" | "HV" | "H" | "QR" | "U" | "UR" | "BF" => {
-            (55..100).contains(&number)
-        }
-        _ => false,
-    }
 }
 
 /// What a choice among reconstructions goes by; the greater is read. No digest of a UID ever
@@ -150,18 +93,6 @@ pub fn reason(chosen: Rank, other: Rank) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kernels_of_all_makers_are_told_apart() {
-        let sharp =
-            ["Bl57", "B70f", "Br64", "I70f", "YA", "LUNG", "BONEPLUS", "FC51", "B60s", "Hr60f"];
-        assert!(sharp.iter().all(|kernel| is_sharp(kernel)), "{sharp:?}");
-        let soft = [
-            "Br40", "B30f", "B31s", "I31f", "STANDARD", "SOFT", "B", "C", "FC08", "FC18", "Qr40",
-            "Bv40",
-        ];
-        assert!(!soft.iter().any(|kernel| is_sharp(kernel)), "{soft:?}");
-    }
 
     #[test]
     fn the_soft_whole_original_of_usual_thickness_is_read() {

@@ -6,7 +6,7 @@ use hepalert_phases::Organs;
 
 fn stack(description: &str, contrast: bool, acquired: &str, slices: usize) -> Stack {
     Stack {
-        series: Digest::of(format!("{description}{acquired}{slices}").as_bytes()),
+        content: Digest::of(format!("{description}{acquired}{slices}").as_bytes()),
         set_aside: None,
         description: description.into(),
         protocol: String::new(),

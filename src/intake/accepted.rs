@@ -1,0 +1,149 @@
+//! Reads a study's files once more, and only as they were accepted.
+//!
+//! Between acceptance and analysis lies a queue. An exporter that reuses its file names puts
+//! another patient's slices where a waiting study's were: whatever is computed on a study is
+//! computed on bytes that have the digests of its acceptance. Owns that comparison.
+
+use std::io::Read;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::facts::{Accepted, PhaseFiles};
+use super::fingerprint::{Digest, digest_of};
+use super::gate::Refusal;
+use super::load::unreadable;
+use super::probe::open_regular;
+use super::reasons::RejectCode;
+
+/// A whole file, never more than `most` bytes: it may have grown since it was measured.
+///
+/// # Errors
+/// [`RejectCode::Unreadable`] or [`RejectCode::FilesChanged`].
+pub fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
+    let bytes = read_prefix(file.path, most)?;
+    if Some(Digest::of(&bytes)) == file.content { Ok(bytes) } else { Err(changed()) }
+}
+
+/// The first bytes of a file, at most `most`, whatever they are.
+///
+/// # Errors
+/// [`RejectCode::Unreadable`].
+pub fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
+    let file = open_regular(path).map_err(|e| unreadable(&e))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
+    Ok(bytes)
+}
+
+/// Whether every file is as it was accepted. A reason that was found in other bytes is no
+/// reason of this study.
+///
+/// # Errors
+/// [`RejectCode::Unreadable`] or [`RejectCode::FilesChanged`] of the first file that is not.
+pub fn verify(phases: &[&PhaseFiles], most: u64) -> Result<(), Refusal> {
+    let files: Vec<Accepted<'_>> = phases
+        .iter()
+        .flat_map(|phase| (0..phase.files.len()).map(|at| phase.accepted(at)))
+        .collect();
+    let fault = files.into_par_iter().find_map_first(|file| {
+        let bytes = open_regular(file.path).map(|opened| opened.take(most));
+        match bytes.and_then(digest_of) {
+            Ok(content) => (Some(content) != file.content).then(changed),
+            Err(error) => Some(unreadable(&error)),
+        }
+    });
+    fault.map_or(Ok(()), Err)
+}
+
+/// What a file said when it was first looked at, to be found in it again.
+pub struct Glance {
+    bytes: usize,
+    digest: Digest,
+}
+
+impl Glance {
+    /// Remembers these first bytes of a file.
+    pub fn of(prefix: &[u8]) -> Glance {
+        Glance { bytes: prefix.len(), digest: Digest::of(prefix) }
+    }
+
+    /// Whether a file begins with them.
+    ///
+    /// # Errors
+    /// [`RejectCode::FilesChanged`].
+    pub fn check(&self, whole: &[u8]) -> Result<(), Refusal> {
+        let prefix = whole.get(..self.bytes).map(Digest::of);
+        if prefix == Some(self.digest) { Ok(()) } else { Err(changed()) }
+    }
+}
+
+fn changed() -> Refusal {
+    Refusal::new(RejectCode::FilesChanged, "other bytes than when the study was accepted", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::intake::gate::GateParams;
+    use crate::intake::load::{files_of_paths, identifiers, load};
+    use hepalert_lab::phantom::{Case, Size, generate};
+    use hepalert_study::study::{Phase, Setting, StudyKey};
+
+    fn series(seed: u64, folder: &Path) -> Vec<PathBuf> {
+        let size = Size { pixels: 64, slices: None };
+        let patient = generate(seed, Case::Normal, Setting::Venous, size);
+        crate::cli::phantom::write_series(&patient, folder).unwrap()
+    }
+
+    #[test]
+    fn names_that_were_used_again_are_another_study() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (dir.path().join("a"), dir.path().join("b"));
+        let (mine, others) = (series(1, &ours), series(2, &theirs));
+        let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
+        let files = files_of_paths(&key, &[(Phase::Vp, ours)]).unwrap();
+        let gate = GateParams::default();
+        let code = || load(&files, &[Phase::Vp], &gate).err().map(|refusal| refusal.code);
+        assert_eq!(code(), None);
+        assert!(identifiers(&files).is_some());
+
+        // All slices are another patient's: what would be computed is theirs.
+        let kept: Vec<Vec<u8>> = mine.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        for (path, other) in mine.iter().zip(&others) {
+            std::fs::copy(other, path).unwrap();
+        }
+        assert_eq!(code(), Some(RejectCode::FilesChanged));
+        assert_eq!(identifiers(&files), None, "nor is their number told as ours");
+        // One of them, or one that would be refused for a reason of its own.
+        for (path, bytes) in mine.iter().zip(&kept) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        assert_eq!(code(), None);
+        std::fs::write(&mine[3], &kept[3][..kept[3].len() / 2]).unwrap();
+        assert_eq!(code(), Some(RejectCode::FilesChanged));
+        std::fs::remove_file(&mine[3]).unwrap();
+        assert_eq!(code(), Some(RejectCode::Unreadable));
+    }
+
+    #[test]
+    fn a_study_without_digests_is_not_as_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "x").unwrap();
+        let old = Accepted { path: &path, content: None };
+        assert_eq!(read(old, 9).unwrap_err().code, RejectCode::FilesChanged);
+        let known = Accepted { content: Some(Digest::of(b"x")), ..old };
+        assert_eq!(read(known, 9).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_header_is_found_again_or_not() {
+        let glance = Glance::of(b"head");
+        assert!(glance.check(b"head and body").is_ok());
+        assert!(glance.check(b"haed and body").is_err());
+        assert!(glance.check(b"hea").is_err());
+    }
+}

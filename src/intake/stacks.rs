@@ -1,0 +1,184 @@
+//! The series of one study, and the order in which they are read as a phase.
+//!
+//! Owns the second choice: of several series of one scan the whole and suited come first, and
+//! the others stand by in case the first cannot be read. Refuses to take a series of another
+//! scan for one that is broken: that would be another phase.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::events::Millis;
+use super::facts::{FileFacts, Format, SliceFacts};
+use super::fingerprint::{Digest, fingerprint};
+use super::names::Tag;
+use super::phases::{
+    Choice, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named, scan,
+};
+use super::reasons::RejectCode;
+use super::versions::{Held, Picked};
+use hepalert_study::study::Phase;
+
+/// A step this many times the usual one is a hole.
+const HOLE: f64 = 1.5;
+
+/// A file that counts, and when it came.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// What it is.
+    pub facts: FileFacts,
+    /// When it settled.
+    pub at: Millis,
+    /// When it was last changed or put there, by its file system.
+    pub changed_ns: i128,
+}
+
+/// A slice with its path and its arrival.
+pub type SliceOf<'a> = (&'a PathBuf, &'a Arrived, &'a SliceFacts);
+
+/// The slices of one series.
+pub struct Slices<'a> {
+    stack: Stack,
+    held: Vec<SliceOf<'a>>,
+    /// Why a file of this series cannot be used, if one cannot.
+    broken: Option<RejectCode>,
+}
+
+impl<'a> Slices<'a> {
+    /// Of slices of one series.
+    pub fn new(held: Vec<SliceOf<'a>>, broken: Option<RejectCode>) -> Slices<'a> {
+        let slices = || held.iter().map(|(_, _, slice)| *slice);
+        let identities: BTreeSet<Digest> =
+            held.iter().map(|(_, arrived, _)| arrived.facts.identity()).collect();
+        let positions = || slices().filter_map(|slice| slice.position_mm);
+        let low = positions().fold(f64::INFINITY, f64::min);
+        let high = positions().fold(f64::NEG_INFINITY, f64::max);
+        // Of the pixels alone: a UID decides nothing.
+        let contents: BTreeSet<Digest> =
+            held.iter().map(|(_, arrived, _)| arrived.facts.content).collect();
+        let items = contents.into_iter().map(|content| (content, content)).collect();
+        let stack = Stack {
+            content: fingerprint(&[(None, items)]),
+            set_aside: held[0].2.set_aside,
+            description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
+            contrast: slices().any(|slice| slice.contrast),
+            acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
+            slices: identities.len(),
+            coverage_mm: (high - low).max(0.0),
+            protocol: slices().map(|s| s.protocol.clone()).min().unwrap_or_default(),
+            recon: held[0].2.recon.clone(),
+        };
+        Slices { stack, held, broken }
+    }
+
+    /// Why these images cannot be a phase, if they cannot.
+    pub fn set_aside(&self) -> Option<RejectCode> {
+        self.stack.set_aside
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        self.held.len()
+    }
+
+    /// A slice is missing between others.
+    pub fn has_hole(&self) -> bool {
+        let mut mm: Vec<f64> = self.held.iter().filter_map(|(_, _, s)| s.position_mm).collect();
+        mm.sort_by(f64::total_cmp);
+        let mut steps: Vec<f64> =
+            mm.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.01).collect();
+        steps.sort_by(f64::total_cmp);
+        let usual = steps.get(steps.len() / 2);
+        usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
+    }
+
+    fn picked(&self, choice: Option<Choice>, scan: Scan) -> Picked {
+        let held = self.held.iter().map(|(path, arrived, _)| held(path, arrived));
+        Picked {
+            choice,
+            scan: Some(scan),
+            format: Format::Dicom,
+            acquired_ms: self.stack.acquired_ms,
+            held: held.collect(),
+            newest: self.held.iter().map(|(_, held, _)| held.at).max().unwrap_or_default(),
+            has_hole: self.has_hole(),
+        }
+    }
+}
+
+fn held(path: &Path, arrived: &Arrived) -> Held {
+    let Arrived { facts, changed_ns, .. } = arrived;
+    Held {
+        path: path.to_owned(),
+        content: facts.content,
+        instance: facts.instance(),
+        identity: facts.identity(),
+        changed_ns: *changed_ns,
+    }
+}
+
+/// Every series that may be a phase, with the phase that its header proposes. What names leave
+/// open, images may tell.
+///
+/// # Errors
+/// Why everything was set aside; the reason of a broken file where no whole series is left;
+/// [`RejectCode::MissingPhase`] for fewer series than phases.
+pub fn pick_slices(
+    slices: &[Slices<'_>],
+    expected: &[Phase],
+    rules: &PhaseRules,
+) -> Result<Vec<Vec<Picked>>, RejectCode> {
+    let stacks: Vec<Stack> = slices.iter().map(|slices| slices.stack.clone()).collect();
+    let mut at = candidates(&stacks, rules)?;
+    // Neither order of arrival nor a UID shows.
+    at.sort_by(|&a, &b| by_name(&stacks[a]).cmp(&by_name(&stacks[b])));
+    // Slices that cannot be read leave a series short, and nothing may show it.
+    let broken = at.iter().find_map(|&at| slices[at].broken);
+    at.retain(|&at| slices[at].broken.is_none());
+    let is_sharp = |at: &usize| stacks[*at].recon.fitness == Fitness::Sharp;
+    if at.iter().any(|at| !is_sharp(at) && !slices[*at].has_hole()) {
+        // A kernel for lung or bone is read only if there is no other.
+        at.retain(|at| !is_sharp(at));
+    }
+    if at.len() < expected.len() {
+        return Err(broken.unwrap_or(RejectCode::MissingPhase));
+    }
+    let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
+    let unseen = vec![None; scans.len()];
+    let choices = choose(&scans, &unseen, expected).choices.unwrap_or_default();
+    let choice = |n: usize| choices.iter().find(|choice| choice.at == n).copied();
+    let numbered = at.iter().zip(scans).enumerate();
+    Ok(numbered.map(|(n, (&at, scan))| vec![slices[at].picked(choice(n), scan)]).collect())
+}
+
+/// What orders series that are equal otherwise.
+fn by_name(stack: &Stack) -> (Option<i64>, &str, Digest) {
+    (stack.recon.series_number, &stack.description, stack.content)
+}
+
+/// NIfTI files of one case; two files with one tag (`.nii` and `.nii.gz`) are copies.
+///
+/// # Errors
+/// As [`choose_named`].
+pub fn pick_named(
+    names: Vec<(Tag, &PathBuf, &Arrived)>,
+    expected: &[Phase],
+) -> Result<Vec<Vec<Picked>>, RejectCode> {
+    let mut by_tag: BTreeMap<Tag, Vec<(&PathBuf, &Arrived)>> = BTreeMap::new();
+    for (tag, path, arrived) in names {
+        by_tag.entry(tag).or_default().push((path, arrived));
+    }
+    let tags: Vec<Tag> = by_tag.keys().copied().collect();
+    let picked = |choice: Choice| {
+        let files = &by_tag[&tags[choice.at]];
+        vec![Picked {
+            choice: Some(choice),
+            scan: None,
+            format: Format::Nifti,
+            acquired_ms: None,
+            held: files.iter().map(|(path, arrived)| held(path, arrived)).collect(),
+            newest: files.iter().map(|(_, arrived)| arrived.at).max().unwrap_or_default(),
+            has_hole: false,
+        }]
+    };
+    Ok(choose_named(&tags, expected)?.into_iter().map(picked).collect())
+}

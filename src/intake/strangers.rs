@@ -1,0 +1,148 @@
+//! What lies in the export folder and belongs to no study.
+//!
+//! Owns the heaps: all strangers below one folder of the export are told once, together, by
+//! kind and number, when nothing came for the quiet period. Refuses to read them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::events::Millis;
+use super::fingerprint::{Digest, fingerprint};
+use hepalert_study::study::StudyKey;
+
+/// Strangers of one heap that are told apart; of more only the number is kept, so that a
+/// folder full of junk costs no memory.
+const MAX_TOLD_APART: usize = 4096;
+
+/// Kinds and numbers, for messages.
+pub type Counts = BTreeMap<&'static str, usize>;
+
+/// All strangers.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    heaps: BTreeMap<StudyKey, Heap>,
+    whose: BTreeMap<PathBuf, StudyKey>,
+}
+
+#[derive(Debug, Default)]
+struct Heap {
+    /// The folder of the export whose strangers these are.
+    folder: PathBuf,
+    files: BTreeMap<PathBuf, (&'static str, Digest)>,
+    beyond: usize,
+    changed: Millis,
+    news: bool,
+}
+
+/// A heap that is to be told.
+#[derive(Debug)]
+pub struct Told {
+    /// Names the heap.
+    pub key: StudyKey,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// Of what is in it.
+    pub fingerprint: Digest,
+    /// What is in it.
+    pub counts: Counts,
+}
+
+/// The folder below the export folder that a path lies in; the export folder itself for a
+/// file directly in it.
+pub fn top_folder(root: &Path, path: &Path) -> PathBuf {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let mut parts = below.components();
+    match (parts.next(), parts.next()) {
+        (Some(first), Some(_)) => root.join(first),
+        _ => root.to_owned(),
+    }
+}
+
+impl Strangers {
+    /// Takes a stranger in.
+    pub fn add(
+        &mut self,
+        key: StudyKey,
+        folder: PathBuf,
+        path: PathBuf,
+        what: (&'static str, Digest),
+        now: Millis,
+    ) {
+        let heap = self.heaps.entry(key.clone()).or_default();
+        heap.folder = folder;
+        heap.changed = now;
+        if heap.files.get(&path) == Some(&what) {
+            return;
+        }
+        heap.news = true;
+        if heap.files.len() < MAX_TOLD_APART || heap.files.contains_key(&path) {
+            self.whose.insert(path.clone(), key);
+            heap.files.insert(path, what);
+        } else {
+            heap.beyond += 1;
+        }
+    }
+
+    /// A path that went away, or turned out to be an image.
+    pub fn remove(&mut self, path: &Path) {
+        let Some(key) = self.whose.remove(path) else { return };
+        let Some(heap) = self.heaps.get_mut(&key) else { return };
+        heap.files.remove(path);
+        if heap.files.is_empty() {
+            self.heaps.remove(&key);
+        }
+    }
+
+    /// Heaps not yet told.
+    pub fn open(&self) -> usize {
+        self.heaps.values().filter(|heap| heap.news).count()
+    }
+
+    /// Heaps with news that have been quiet for so long.
+    pub fn due(&mut self, now: Millis, quiet: Millis) -> Vec<Told> {
+        let mut told = Vec::new();
+        for (key, heap) in &mut self.heaps {
+            if heap.news && now.is_past(heap.changed, quiet) {
+                heap.news = false;
+                let items = heap.files.iter().map(|(path, (_, content))| {
+                    (Digest::of(path.as_os_str().as_encoded_bytes()), *content)
+                });
+                let mut items: Vec<_> = items.collect();
+                items.push((Digest::of(&heap.beyond.to_le_bytes()), Digest::of(b"beyond")));
+                told.push(Told {
+                    key: key.clone(),
+                    folder: heap.folder.clone(),
+                    fingerprint: fingerprint(&[(None, items)]),
+                    counts: heap.counts(),
+                });
+            }
+        }
+        told
+    }
+
+    /// What lies beside files below these folders of the export.
+    pub fn beside<'a>(&self, folders: impl Iterator<Item = &'a Path>) -> Counts {
+        let mut counts = Counts::new();
+        for folder in folders {
+            for heap in self.heaps.values().filter(|heap| heap.folder == folder) {
+                for (kind, count) in heap.counts() {
+                    *counts.entry(kind).or_default() += count;
+                }
+            }
+        }
+        counts
+    }
+}
+
+impl Heap {
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (kind, _) in self.files.values() {
+            *counts.entry(kind).or_default() += 1;
+        }
+        if self.beyond > 0 {
+            counts.insert("more", self.beyond);
+        }
+        counts
+    }
+}
