@@ -1,6 +1,6 @@
 //! One study from files to a written report: what `analyze`, `worker` and `demo` share.
 //!
-//! Owns the loaded engines and the way from [`Loaded`] files through the pipeline to the
+//! Owns the loaded engines and the way from loaded files through the pipeline to the
 //! report's folder. Refuses to queue or to send.
 
 use std::ops::ControlFlow;
@@ -10,23 +10,22 @@ use std::time::Instant;
 use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
-use crate::report::types::{
-    AlignmentRecord, EngineChoice, EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord,
-    PipelineRecord, Report, SCHEMA, SeriesRecord, StageSeconds, TimingRecord,
-};
+use crate::report::types::{EngineChoice, Report, StageSeconds};
 use hepalert_bundles::{Bundle, Role};
-use hepalert_cascade::align::{self, AlignError, PhaseAlignment};
-use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError, situs};
+use hepalert_cascade::align::{self, AlignError};
+use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_phases::Recogniser;
-use hepalert_study::digest::{Digest, hex};
-use hepalert_study::files::Confidence;
-use hepalert_study::study::{AlignedStudy, Back, Phase, Setting};
-use hepalert_voxels::volume::Orientation;
+use hepalert_study::digest::Digest;
+use hepalert_study::study::{AlignedStudy, Phase, Setting};
+
+mod describe;
+
+use describe::{Origin, tell_alignment};
 
 mod phases;
 
@@ -278,7 +277,7 @@ impl Analyzer {
             Err(AnalyzeError::Refused(refusal)) => match files.next_choice() {
                 Some(next) => {
                     drop(aligned);
-                    return self.study(&next, out, watch);
+                    return self.whole_study(&next, found, out, watch);
                 }
                 None => return Err(AnalyzeError::Refused(refusal)),
             },
@@ -366,101 +365,6 @@ impl Analyzer {
         let mut step = |stage: pipeline::Stage, done, total| watch(stage.name(), done, total);
         pipeline::analyze(aligned, networks, &params, &mut step).map_err(AnalyzeError::from)
     }
-
-    fn report(
-        &self,
-        aligned: &AlignedStudy,
-        findings: &Findings,
-        (origin, back): (&Origin, &Back),
-    ) -> Report {
-        let stages = findings.times.iter().map(|(stage, time)| StageSeconds {
-            stage: stage.name().to_owned(),
-            seconds: record::rounded(time.as_secs_f64()),
-        });
-        Report {
-            schema: SCHEMA.to_owned(),
-            study_key: aligned.key().as_str().to_owned(),
-            revision: origin.revision,
-            setting: self.bundle.setting(),
-            phases: origin.phases.clone(),
-            series: origin.series.clone(),
-            verdict: findings.verdict.alert_level(),
-            paper_status: findings.verdict.paper_status().to_owned(),
-            patient_class: record::classes(&findings.verdict),
-            lesions: record::kept(findings, back),
-            discarded: record::discarded(findings, back),
-            liver_cm3: record::rounded(findings.liver_cm3),
-            quality: self.quality(aligned, findings, (origin, back)),
-            pipeline: PipelineRecord {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                fingerprint: self.fingerprint(),
-                lesion_gain: LesionGains {
-                    base: self.bundle.lesion_gain().base,
-                    high: high_gain(&self.settings, &self.bundle),
-                },
-            },
-            engines: self.engine_records(),
-            input: InputRecord {
-                fingerprint: origin.fingerprint.clone(),
-                content_sha256: hex(&origin.content),
-                shape: back.grid().shape(),
-                spacing_mm: back.grid().spacing_mm(),
-                acquired: origin.acquired.clone(),
-            },
-            timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
-            peak_memory_mib: 0.0,
-            artefacts: Vec::new(),
-            engine_choice: self.instead.clone(),
-            notice: NOTICE.to_owned(),
-        }
-    }
-
-    fn quality(
-        &self,
-        aligned: &AlignedStudy,
-        findings: &Findings,
-        (origin, back): (&Origin, &Back),
-    ) -> Vec<String> {
-        let (_, image) = &aligned.phases()[0];
-        let mut flags = Vec::new();
-        let mut flag = |raised: bool, name: &str| {
-            if raised {
-                flags.push(name.to_owned());
-            }
-        };
-        flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
-        flag(findings.liver_cut, "liver_cut_by_scan");
-        flag(self.reclassify.is_none(), "no_third_stage");
-        flag(self.instead.is_some(), "fewer_phases_than_configured");
-        flag(
-            origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
-            "phase_uncertain",
-        );
-        flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
-        flag(origin.side_uncertain, "side_uncertain");
-        flag(origin.is_second, "second_series_read");
-        // An engine that takes voxels as they are stored was trained on the usual order.
-        let stated = self.plan.network.reader.orientation().is_some();
-        let usual = Orientation::of(back.grid()) == Orientation::LPS;
-        flag(!stated && !usual, "orientation_untested");
-        flag(origin.contradicted, "phase_contradicted");
-        flag(self.recogniser.is_none(), "phases_by_names_alone");
-        flags
-    }
-
-    fn engine_records(&self) -> Vec<EngineRecord> {
-        self.bundle
-            .networks()
-            .map(|(role, _)| EngineRecord {
-                role,
-                id: self.bundle.id().to_owned(),
-                version: u64::from(self.bundle.version()),
-                sha256: self.bundle.fingerprint().to_owned(),
-                backend: self.settings.runtime.backend,
-                precision: role.precision(self.settings.runtime.precision),
-            })
-            .collect()
-    }
 }
 
 /// The sets of phases that bundles take, best first.
@@ -472,25 +376,6 @@ pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
     let mut sets: Vec<Vec<Phase>> = bundles.iter().map(phases).collect::<Result<_, _>>()?;
     sets.sort_by_key(|phases| std::cmp::Reverse(align::worth(phases)));
     Ok(sets)
-}
-
-/// What was done with each phase, and what of that lowers the trust in the result.
-fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment]) {
-    for alignment in alignments {
-        let code = alignment.phase.code();
-        let mut flag = |raised: bool, what: &str| {
-            if raised {
-                report.quality.push(format!("phase_{code}_{what}"));
-            }
-        };
-        flag(alignment.method() == "rigid", "aligned_rigidly");
-        flag(alignment.is_incomplete(), "incomplete");
-        if let Some(record) =
-            report.phases.iter_mut().find(|record| record.phase == alignment.phase)
-        {
-            record.alignment = Some(AlignmentRecord::of(alignment));
-        }
-    }
 }
 
 /// SHA-256 over everything that determines results besides the input: version, engine,
@@ -519,40 +404,6 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
 
 fn high_gain(settings: &Settings, bundle: &Bundle) -> f32 {
     settings.high_gain.unwrap_or(bundle.lesion_gain().high)
-}
-
-/// What the report says of the input; taken before the voxels are given away.
-struct Origin {
-    revision: u32,
-    fingerprint: String,
-    content: [u8; 32],
-    side_uncertain: bool,
-    is_second: bool,
-    acquired: Option<String>,
-    phases: Vec<PhaseRecord>,
-    series: Vec<SeriesRecord>,
-    contradicted: bool,
-    files: usize,
-    read_s: f64,
-}
-
-impl Origin {
-    fn of(files: &StudyFiles, read: &phases::Read, read_s: f64) -> Origin {
-        Origin {
-            revision: files.revision,
-            fingerprint: files.fingerprint.hex(),
-            // Known once the study is aligned.
-            content: [0; 32],
-            side_uncertain: read.loaded.phases.iter().any(|phase| phase.side_uncertain),
-            is_second: read.loaded.phases.iter().any(|phase| phase.is_second),
-            acquired: files.acquired.clone(),
-            phases: read.phase_records(),
-            series: read.series.iter().map(phases::record).collect(),
-            contradicted: read.contradicted,
-            files: files.files().count(),
-            read_s,
-        }
-    }
 }
 
 impl From<PipelineError> for AnalyzeError {

@@ -134,7 +134,7 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 7] = [
+const QUALITY: [Meaning; 13] = [
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -154,6 +154,36 @@ const QUALITY: [Meaning; 7] = [
         "phase_uncertain",
         "a phase was taken for what it is by weak signs only",
         "name the series by phase on the scanner",
+    ),
+    meaning(
+        "phase_contradicted",
+        "the images show another phase than the name or the person says",
+        "look at the phase before you trust the result",
+    ),
+    meaning(
+        "phases_by_names_alone",
+        "the bundle that tells contrast phases apart is not there",
+        "set phases.phase_bundle, or install the program's own bundle ct-phase",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the study was read with an engine that takes fewer phases than the configured one",
+        "send the missing phase; a later revision is read with all",
+    ),
+    meaning(
+        "second_series_read",
+        "the best series of a phase could not be used; another one was read",
+        "look for what is wrong with the first series",
+    ),
+    meaning(
+        "phase_*_aligned_rigidly",
+        "this phase could only be shifted and turned onto the others, not deformed",
+        "compare the phases by eye where a finding rests on more than one",
+    ),
+    meaning(
+        "phase_*_incomplete",
+        "this phase does not cover the whole liver",
+        "scan the whole liver in each phase",
     ),
     meaning(
         "liver_side_unusual",
