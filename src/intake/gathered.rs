@@ -152,7 +152,8 @@ impl Gathered {
             !picked.has_hole && picked.newest <= since && (named || picked.format == Format::Nifti)
         };
         self.pick(expected, rules).is_ok_and(|picked| {
-            let chosen = || picked.iter().flatten().filter(|one| one.choice.is_some());
+            let first = || picked.iter().filter_map(|choices| choices.first());
+            let chosen = || first().filter(|one| one.choice.is_some());
             chosen().count() == expected.len() && chosen().all(sure)
         })
     }

@@ -4,15 +4,17 @@
 //! the others stand by in case the first cannot be read. Refuses to take a series of another
 //! scan for one that is broken: that would be another phase.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{FileFacts, Format, SliceFacts};
+use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use super::fingerprint::{Digest, fingerprint};
 use super::names::Tag;
 use super::phases::{
-    Choice, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named, scan,
+    Choice, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named, named_surely,
+    recon, scan,
 };
 use super::reasons::RejectCode;
 use super::versions::{Held, Picked};
@@ -91,7 +93,7 @@ impl<'a> Slices<'a> {
         usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
     }
 
-    fn picked(&self, choice: Option<Choice>, scan: Scan) -> Picked {
+    fn picked(&self, choice: Option<Choice>, scan: Scan, is_second: bool) -> Picked {
         let held = self.held.iter().map(|(path, arrived, _)| held(path, arrived));
         Picked {
             choice,
@@ -101,6 +103,7 @@ impl<'a> Slices<'a> {
             held: held.collect(),
             newest: self.held.iter().map(|(_, held, _)| held.at).max().unwrap_or_default(),
             has_hole: self.has_hole(),
+            is_second,
         }
     }
 }
@@ -132,22 +135,69 @@ pub fn pick_slices(
     // Neither order of arrival nor a UID shows.
     at.sort_by(|&a, &b| by_name(&stacks[a]).cmp(&by_name(&stacks[b])));
     // Slices that cannot be read leave a series short, and nothing may show it.
+    let lost = lost(slices, &stacks, &at, expected, rules);
     let broken = at.iter().find_map(|&at| slices[at].broken);
+    let broken_ranks: Vec<_> = at
+        .iter()
+        .filter(|&&at| slices[at].broken.is_some())
+        .map(|&at| scan(&stacks[at], rules))
+        .map(|scan| (named_surely(&scan), recon::rank(&scan)))
+        .collect();
     at.retain(|&at| slices[at].broken.is_none());
     let is_sharp = |at: &usize| stacks[*at].recon.fitness == Fitness::Sharp;
     if at.iter().any(|at| !is_sharp(at) && !slices[*at].has_hole()) {
         // A kernel for lung or bone is read only if there is no other.
         at.retain(|at| !is_sharp(at));
     }
-    if at.len() < expected.len() {
-        return Err(broken.unwrap_or(RejectCode::MissingPhase));
+    if at.len() < expected.len() || lost.is_some() {
+        return Err(lost.or(broken).unwrap_or(RejectCode::MissingPhase));
     }
     let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
     let unseen = vec![None; scans.len()];
-    let choices = choose(&scans, &unseen, expected).choices.unwrap_or_default();
-    let choice = |n: usize| choices.iter().find(|choice| choice.at == n).copied();
-    let numbered = at.iter().zip(scans).enumerate();
-    Ok(numbered.map(|(n, (&at, scan))| vec![slices[at].picked(choice(n), scan)]).collect())
+    let weighed = choose(&scans, &unseen, expected);
+    let better_broken = |n: usize| {
+        let (named, best) = (named_surely(&scans[n]), recon::rank(&scans[n]));
+        broken_ranks.iter().any(|(phase, rank)| named.is_some() && *phase == named && *rank > best)
+    };
+    let mut left: BTreeSet<usize> = (0..at.len()).collect();
+    let mut picked = Vec::new();
+    for choice in weighed.choices.unwrap_or_default() {
+        // Whole series of the same acquisition first; otherwise in the order of rank.
+        let same = |n: &usize| weighed.acquisition[*n] == weighed.acquisition[choice.at];
+        let mut order: Vec<usize> = left.iter().copied().filter(same).collect();
+        let key = |&n: &usize| (slices[at[n]].has_hole(), Reverse(recon::rank(&scans[n])));
+        order.sort_by_key(key);
+        order.truncate(MAX_CHOICES);
+        left.retain(|n| !order.contains(n));
+        let is_second = order.first() != Some(&choice.at) || better_broken(choice.at);
+        let read = order.into_iter().map(|n| {
+            let choice = Choice { at: n, ..choice };
+            slices[at[n]].picked(Some(choice), scans[n].clone(), is_second)
+        });
+        picked.push(read.collect());
+    }
+    picked.extend(
+        left.into_iter().map(|n| vec![slices[at[n]].picked(None, scans[n].clone(), false)]),
+    );
+    Ok(picked)
+}
+
+/// The reason of a broken series that names a wanted phase, if no whole one names it: what is
+/// left is another phase.
+fn lost(
+    slices: &[Slices<'_>],
+    stacks: &[Stack],
+    at: &[usize],
+    expected: &[Phase],
+    rules: &PhaseRules,
+) -> Option<RejectCode> {
+    let named = |at: usize| named_surely(&scan(&stacks[at], rules));
+    let whole =
+        |phase: Phase| at.iter().any(|&at| slices[at].broken.is_none() && named(at) == Some(phase));
+    at.iter().find_map(|&at| {
+        let phase = named(at).filter(|phase| expected.contains(phase) && !whole(*phase))?;
+        slices[at].broken.filter(|_| named(at) == Some(phase))
+    })
 }
 
 /// What orders series that are equal otherwise.
@@ -178,6 +228,7 @@ pub fn pick_named(
             held: files.iter().map(|(path, arrived)| held(path, arrived)).collect(),
             newest: files.iter().map(|(_, arrived)| arrived.at).max().unwrap_or_default(),
             has_hole: false,
+            is_second: false,
         }]
     };
     Ok(choose_named(&tags, expected)?.into_iter().map(picked).collect())

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::events::Millis;
 use super::facts::{Candidate, Format, PhaseFiles};
 use super::fingerprint::{Digest, Item, fingerprint};
-use super::phases::{Choice, Confidence, PhaseSource, Scan};
+use super::phases::{Choice, Confidence, PhaseSource, Scan, named_surely};
 use hepalert_study::study::Phase;
 
 /// More folders than this with copies of one series are not weighed against each other.
@@ -49,6 +49,8 @@ pub struct Picked {
     pub newest: Millis,
     /// A slice is missing between others.
     pub has_hole: bool,
+    /// Another series would be read first, were it whole.
+    pub is_second: bool,
 }
 
 /// One way to pick a copy of every slice.
@@ -82,27 +84,43 @@ pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
 fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase]) -> Version {
     let (mut phases, mut candidates) = (Vec::new(), Vec::new());
     let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
-    for one in picked.iter().flatten() {
-        let chosen = chosen(&one.held, preferred);
-        let item = |file: &&Held| (file.instance, file.content);
-        let phase = one.choice.map(|choice| choice.phase);
-        parts.push((phase, chosen.iter().map(item).collect()));
-        let (files, contents) = chosen.iter().map(|file| (file.path.clone(), file.content)).unzip();
-        let files = PhaseFiles {
-            phase: phase.or(expected.first().copied()).unwrap_or(Phase::Nc),
-            source: one.choice.map_or(PhaseSource::Order, |choice| choice.source),
-            confidence: one.choice.map_or(Confidence::Low, |choice| choice.confidence),
-            format: one.format,
-            files,
-            contents,
-            is_second: false,
-            others: Vec::new(),
-        };
-        phases.extend(one.choice.map(|_| files.clone()));
-        candidates.extend(one.scan.clone().map(|scan| Candidate { scan, files }));
+    for choices in picked {
+        let mut read = choices.iter().map(|one| {
+            let chosen = chosen(&one.held, preferred);
+            let item = |file: &&Held| (file.instance, file.content);
+            let phase = one.choice.map(|choice| choice.phase);
+            if phase.is_some() || may_matter(one, expected) {
+                parts.push((phase, chosen.iter().map(item).collect()));
+            }
+            let (files, contents) =
+                chosen.iter().map(|file| (file.path.clone(), file.content)).unzip();
+            let files = PhaseFiles {
+                phase: phase.or(expected.first().copied()).unwrap_or(Phase::Nc),
+                source: one.choice.map_or(PhaseSource::Order, |choice| choice.source),
+                confidence: one.choice.map_or(Confidence::Low, |choice| choice.confidence),
+                format: one.format,
+                files,
+                contents,
+                is_second: false,
+                others: Vec::new(),
+            };
+            candidates
+                .extend(one.scan.clone().map(|scan| Candidate { scan, files: files.clone() }));
+            PhaseFiles { is_second: one.is_second, ..files }
+        });
+        let Some(first) = read.next() else { continue };
+        let others = read.collect();
+        phases.extend(choices[0].choice.map(|_| PhaseFiles { others, ..first }));
     }
     phases.sort_by_key(|files| files.phase);
     Version { fingerprint: fingerprint(&parts), phases, candidates, acquired_ms: acquired(picked) }
+}
+
+/// Whether a series that is no phase by its header could be one by its images: not where it is
+/// named as a phase that nobody wants. Such a series is looked at, and makes no revision.
+fn may_matter(one: &Picked, expected: &[Phase]) -> bool {
+    let named = one.scan.as_ref().and_then(named_surely);
+    named.is_none_or(|phase| expected.contains(&phase))
 }
 
 /// When the first phase began; of all series where headers tell no phase.

@@ -286,8 +286,21 @@ fn one_scan(scans: &[Scan], images: &[Option<&Seen>], a: usize, b: usize) -> boo
         // The clock of a series may be that of its study: what is seen stands above it.
         (Some(a), Some(b)) if a.abs_diff(b) <= ONE_SCAN_MS as u64 => alike != Some(Likeness::Other),
         (Some(_), Some(_)) => false,
-        _ => alike == Some(Likeness::Same),
+        _ => match alike {
+            Some(Likeness::Same) => true,
+            Some(Likeness::Other) => false,
+            // Two reconstructions with the same name, and nothing against it.
+            Some(Likeness::Open) | None => {
+                named_surely(&scans[a]).is_some_and(|p| named_surely(&scans[b]) == Some(p))
+            }
+        },
     }
+}
+
+/// The phase that a header names in a word, or that a rule says.
+pub fn named_surely(scan: &Scan) -> Option<Phase> {
+    let sure = scan.named.iter().find(|witness| witness.weight >= STRONG);
+    sure.map(|witness| witness.phase)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -80,7 +80,16 @@ fn four_phases_by_their_words() {
     ];
     let mut stacks = stacks;
     stacks[4].recon.fitness = Fitness::Sharp;
-    check(&stacks, &Phase::ALL, expect![[r#""#]]);
+    check(
+        &stacks,
+        &Phase::ALL,
+        expect![[r#"
+        nc = Abd nativ 5.0 (description, high)
+        ap = Abdomen arterial 5.0 (description, high)
+        vp = Leber portal-venös 5,0 (description, high)
+        dp = Abdomen delayed 3min (description, high)
+    "#]],
+    );
 }
 
 #[test]
@@ -98,15 +107,51 @@ fn the_site_has_the_first_word() {
 
 #[test]
 fn a_single_phase_engine_takes_what_fits() {
-    check(&[stack("Abdomen 5.0", true, "1", 40)], &[Phase::Vp], expect![[r#""#]]);
+    check(
+        &[stack("Abdomen 5.0", true, "1", 40)],
+        &[Phase::Vp],
+        expect![[r#"
+        vp = Abdomen 5.0 (only_series, low)
+    "#]],
+    );
     let recons = [stack("Abd 5.0", true, "1", 40), stack("Abd 1.0", true, "1", 200)];
-    check(&recons, &[Phase::Vp], expect![[r#""#]]);
+    check(
+        &recons,
+        &[Phase::Vp],
+        expect![[r#"
+        vp = Abd 1.0 (order, low)
+    "#]],
+    );
     let two = [stack("Abd", false, "1", 40), stack("Abd km", true, "2", 40)];
-    check(&two, &[Phase::Vp], expect![[r#""#]]);
-    check(&two, &[Phase::Nc], expect![[r#""#]]);
-    check(&[stack("arterial", true, "1", 40)], &[Phase::Vp], expect![[r#""#]]);
+    check(
+        &two,
+        &[Phase::Vp],
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
+    check(
+        &two,
+        &[Phase::Nc],
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
+    check(
+        &[stack("arterial", true, "1", 40)],
+        &[Phase::Vp],
+        expect![[r#"
+        missing_phase
+    "#]],
+    );
     let three = [stack("a", true, "1", 40), stack("b", true, "2", 40), stack("c", true, "3", 40)];
-    check(&three, &[Phase::Vp], expect![[r#""#]]);
+    check(
+        &three,
+        &[Phase::Vp],
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
 }
 
 #[test]
@@ -117,19 +162,52 @@ fn unnamed_phases_go_by_order_where_the_clock_leaves_one() {
         stack("s3", true, "20", 40),
         stack("s2", true, "10", 40),
     ];
-    check(&four, &Phase::ALL, expect![[r#""#]]);
+    check(
+        &four,
+        &Phase::ALL,
+        expect![[r#"
+        nc = s1 (order, medium)
+        ap = s2 (order, low)
+        vp = s3 (order, low)
+        dp = s4 (order, medium)
+    "#]],
+    );
     // The third of four is the portal one, whoever asks.
-    check(&four, &[Phase::Vp], expect![[r#""#]]);
-    check(&four[..3], &Phase::ALL, expect![[r#""#]]);
+    check(
+        &four,
+        &[Phase::Vp],
+        expect![[r#"
+        vp = s3 (order, low)
+    "#]],
+    );
+    check(
+        &four[..3],
+        &Phase::ALL,
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
     let timeless = four.clone().map(|s| Stack { acquired_ms: None, contrast: true, ..s });
-    check(&timeless, &[Phase::Vp], expect![[r#""#]]);
+    check(
+        &timeless,
+        &[Phase::Vp],
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
     let contradiction = [
         stack("x", true, "5", 40),
         stack("nativ", false, "4", 40),
         stack("y", true, "3", 40),
         stack("venous", true, "2", 40),
     ];
-    check(&contradiction, &Phase::ALL, expect![[r#""#]]);
+    check(
+        &contradiction,
+        &Phase::ALL,
+        expect![[r#"
+        phase_uncertain
+    "#]],
+    );
 }
 
 #[test]
@@ -141,19 +219,35 @@ fn images_decide_where_names_are_silent_or_wrong() {
         stack("LIVER 3 PHASE (AP)", false, "", 89),
     ];
     let images = [Some(native()), Some(arterial()), Some(portal())];
-    expect![[r#""#]].assert_eq(&told(&liver3, &images, &[Phase::Vp]));
+    expect![[r#"
+        vp = LIVER 3 PHASE (AP) (images, high)
+    "#]]
+    .assert_eq(&told(&liver3, &images, &[Phase::Vp]));
     // A native scan that is called venous: the images decide.
     let lying = [stack("Abdomen venous", true, "1", 40)];
-    expect![[r#""#]].assert_eq(&told(&lying, &[Some(native())], &[Phase::Vp]));
-    expect![[r#""#]].assert_eq(&told(&lying, &[Some(portal())], &[Phase::Vp]));
+    expect![[r#"
+        phase_uncertain
+    "#]]
+    .assert_eq(&told(&lying, &[Some(native())], &[Phase::Vp]));
+    expect![[r#"
+        vp = Abdomen venous (names_and_images, high)
+    "#]]
+    .assert_eq(&told(&lying, &[Some(portal())], &[Phase::Vp]));
     // Arterial and venous exchanged by the technician.
     let exchanged = [stack("arterial", true, "1", 40), stack("venous", true, "2", 40)];
     let images = [Some(portal()), Some(arterial())];
-    expect![[r#""#]].assert_eq(&told(&exchanged, &images, &[Phase::Vp]));
+    expect![[r#"
+        phase_uncertain
+    "#]]
+    .assert_eq(&told(&exchanged, &images, &[Phase::Vp]));
     // Two reconstructions of the portal phase without a clock are one acquisition.
     let twice = [stack("a", true, "", 40), stack("b", true, "", 200), stack("c", true, "", 40)];
     let images = [Some(portal()), Some(portal()), Some(delayed())];
-    expect![[r#""#]].assert_eq(&told(&twice, &images, &[Phase::Vp, Phase::Dp]));
+    expect![[r#"
+        vp = b (images, high)
+        dp = c (images, high)
+    "#]]
+    .assert_eq(&told(&twice, &images, &[Phase::Vp, Phase::Dp]));
 }
 
 #[test]
@@ -162,10 +256,34 @@ fn what_is_no_phase_is_set_aside_and_says_why_when_nothing_remains() {
     let scout = aside(RejectCode::Localiser);
     let both = [scout.clone(), stack("venous", true, "1", 40)];
     assert_eq!(candidates(&both, &PhaseRules::default()), Ok(vec![1]));
-    check(std::slice::from_ref(&scout), &[Phase::Vp], expect![[r#""#]]);
-    check(&[aside(RejectCode::NotCt), scout], &[Phase::Vp], expect![[r#""#]]);
-    check(&[aside(RejectCode::NotCt)], &[Phase::Vp], expect![[r#""#]]);
-    check(&[], &[Phase::Vp], expect![[r#""#]]);
+    check(
+        std::slice::from_ref(&scout),
+        &[Phase::Vp],
+        expect![[r#"
+        localiser
+    "#]],
+    );
+    check(
+        &[aside(RejectCode::NotCt), scout],
+        &[Phase::Vp],
+        expect![[r#"
+        localiser
+    "#]],
+    );
+    check(
+        &[aside(RejectCode::NotCt)],
+        &[Phase::Vp],
+        expect![[r#"
+        not_ct
+    "#]],
+    );
+    check(
+        &[],
+        &[Phase::Vp],
+        expect![[r#"
+        no_ct_series
+    "#]],
+    );
     let tracker = [stack("venous tracker", true, "1", 3), stack("venous", true, "2", 40)];
     assert_eq!(candidates(&tracker, &PhaseRules::default()), Ok(vec![1]));
 }
