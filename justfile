@@ -10,6 +10,11 @@ demo *ARGS:
 test:
     scripts/test
 
+# Studies flow in while daemon, inference process and broker are killed: nothing may be lost.
+campaign KILLS="1000" SEED="1":
+    HEPALERT_CAMPAIGN_KILLS={{KILLS}} HEPALERT_CAMPAIGN_SEED={{SEED}} \
+        cargo test --test it -- campaign:: --nocapture
+
 # Licences, advisories and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check

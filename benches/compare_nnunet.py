@@ -14,8 +14,8 @@ network, this does not say.
 Both run by turns, each in a process of its own. nnU-Net is timed by wrapping its functions;
 hepalert says its own. `study` is from reading to the written label map, without starting Python,
 importing torch or loading engines; `process` is all of it. `network` is the time the network is at
-work, `rest` is everything outside of it. hepalert's bundles are imported with merged upsampling, and
-those for f32 with Winograd's filters.
+work, `rest` is everything outside of it. Bundles for OpenVINO are imported with merged upsampling, those for
+f32 with Winograd's filters too; the built-in engine has such filters of its own and takes the plain network.
 """
 
 import argparse
@@ -41,6 +41,8 @@ FEATURES = [16, 32, 64, 128, 128]
 PHASES = {"nc": 0.0, "ap": 0.6, "vp": 1.0, "dp": 0.7}
 HU = {"mean": 60.0, "std": 60.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0}
 ROWS = [("native", "f32"), ("native", "bf16"), ("openvino", "f32"), ("openvino", "bf16")]
+# How the importer is asked to rewrite the network: for precisions of other backends, and for the built-in one.
+GRAPHS = {"f32": ["--merge-upsampling", "--winograd"], "bf16": ["--merge-upsampling"], "plain": []}
 STAGES = ["read", "preprocess", "network", "blend", "resample", "write"]
 
 
@@ -172,14 +174,18 @@ def make_models(results, bundles):
 
     for precision, bundle in bundles.items():
         shutil.rmtree(bundle, ignore_errors=True)
-        words = ["--merge-upsampling"] + (["--winograd"] if precision == "f32" else [])
+        words = GRAPHS[precision]
         with contextlib.redirect_stdout(sys.stderr):
             nnunet_import.main([str(results), "--bundle", str(bundle), "--id", "bench", "--phases", ",".join(PHASES),
                                 "--golden", str(golden), "--intended-use", "benchmark only", *words])
 
 
 def bundles_in(work):
-    return {precision: work / f"bundle-{precision}" for precision in ("f32", "bf16")}
+    return {name: work / f"bundle-{name}" for name in GRAPHS}
+
+
+def bundle_for(work, backend, precision):
+    return bundles_in(work)["plain" if backend == "native" else precision]
 
 
 class Clock:
@@ -283,7 +289,7 @@ def nnunet(args, files, work):
 
 def hepalert(args, files, work, backend, precision, skip_air):
     out = work / f"{backend}-{precision}{'-air' if skip_air else ''}.nii.gz"
-    words = [str(args.hepalert), "--json", "segment", "--engine", str(bundles_in(work)[precision]), "--out", str(out),
+    words = [str(args.hepalert), "--json", "segment", "--engine", str(bundle_for(work, backend, precision)), "--out", str(out),
              "--backend", backend, "--precision", precision, "--threads", str(args.threads), *args.extra.split()]
     for phase, file in zip(PHASES, files):
         words += ["--phase", f"{phase}={file}"]

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::intake::{GateParams, Refusal, RejectCode, StudyFiles};
+use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
 use crate::report::types::{EngineChoice, Report, StageSeconds};
@@ -24,16 +24,16 @@ use hepalert_study::digest::Digest;
 use hepalert_study::study::{AlignedStudy, Phase, Setting};
 
 mod describe;
+mod limits;
+mod quality;
 
-use describe::{Origin, tell_alignment};
+use describe::tell_alignment;
+use quality::Origin;
 
 mod phases;
 
 pub use phases::{beside as phases_beside, record as series_record};
 
-/// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
-/// and a third of one must not pass as a whole.
-const LEAST_LIVER_CM3: f64 = 250.0;
 /// Changes when the meaning of results changes without any parameter changing.
 /// 2: studies are brought into the engine's orientation, chance comes from the images alone.
 const CASCADE_VERSION: u32 = 2;
@@ -55,7 +55,7 @@ pub struct Settings {
     pub reclassify: reclassify::Params,
     /// What the first stage does with tiles of nothing but air; no result depends on it.
     pub air: segment::AirTiles,
-    /// Most memory the first stage may take, in bytes.
+    /// Most memory a study may take, the program included, in bytes.
     pub memory_budget_bytes: u64,
     /// What is refused.
     pub gate: GateParams,
@@ -258,10 +258,12 @@ impl Analyzer {
         if watch("read", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
         }
-        let gate = &self.settings.gate;
-        let read = phases::read(files, found, self.bundle.phases(), gate, self.recogniser.as_mut())
+        let gate = GateParams { memory: Some(self.memory()), ..self.settings.gate.clone() };
+        let recogniser = self.recogniser.as_mut();
+        let read = phases::read(files, found, self.bundle.phases(), &gate, recogniser)
             .map_err(AnalyzeError::Refused)?;
         let mut origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
+        origin.untrained = self.untrained(&read.loaded.study);
         let (study, stored) =
             read.loaded.study.brought_into(self.plan.network.reader.orientation());
         let aligning = Instant::now();
@@ -285,17 +287,7 @@ impl Analyzer {
         }
         origin.content = reclassify::content(&aligned);
         let findings = self.findings(&aligned, origin.content, watch)?;
-        if findings.liver_cm3 < LEAST_LIVER_CM3 {
-            let detail = format!(
-                "the first stage saw {:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed",
-                findings.liver_cm3
-            );
-            return Err(AnalyzeError::Refused(Refusal::new(
-                RejectCode::NoLiver,
-                detail,
-                origin.files,
-            )));
-        }
+        limits::require_liver(&findings, origin.files)?;
         let writing = Instant::now();
         let mut draft = Draft::begin(out)?;
         draft.add_findings(&aligned, &findings, &back, &mut |done, total| {
@@ -320,28 +312,6 @@ impl Analyzer {
         report.peak_memory_mib = record::rounded(peak_memory_mib());
         draft.finish(&mut report)?;
         Ok(report)
-    }
-
-    /// Loads the first network again if this study fits another number of patches per call;
-    /// refuses one that fits none.
-    fn fit_batch(&mut self, aligned: &AlignedStudy, files: usize) -> Result<(), AnalyzeError> {
-        let preferred = self.settings.runtime.batch;
-        let over = |error: SegmentError| match error {
-            SegmentError::OverBudget { .. } => AnalyzeError::Refused(Refusal::new(
-                RejectCode::OverMemoryBudget,
-                error.to_string(),
-                files,
-            )),
-            error => AnalyzeError::Pipeline(PipelineError::Segment(error)),
-        };
-        let batch = segment::largest_batch(aligned, &self.plan, preferred).map_err(over)?;
-        if batch != self.plan.batch {
-            let runtime = Runtime { batch, ..self.settings.runtime.clone() };
-            self.segment =
-                self.bundle.load(Role::Segment, &runtime).map_err(AnalyzeError::Engine)?;
-            self.plan.batch = batch;
-        }
-        Ok(())
     }
 
     fn findings(

@@ -5,7 +5,7 @@
 //! studies are intake's. `docs/codes.md` is written from here, and a test finds each code that
 //! the program can send. Refuses to send.
 
-use crate::intake::RejectCode;
+use crate::intake::{QualityFlag, RejectCode};
 
 /// A code, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,11 @@ pub fn chapters() -> Vec<Chapter> {
         sentence: code.sentence(),
         advice: code.advice(),
     });
+    let reading = QualityFlag::ALL.map(|flag| Meaning {
+        code: flag.as_str(),
+        sentence: flag.sentence(),
+        advice: flag.advice(),
+    });
     vec![
         Chapter {
             title: "Studies that are refused",
@@ -50,7 +55,7 @@ pub fn chapters() -> Vec<Chapter> {
         Chapter {
             title: "Quality of a report",
             seen: "`quality` in `report.json`, `event/result` and `event/alert`",
-            codes: QUALITY.to_vec(),
+            codes: QUALITY.into_iter().chain(reading).collect(),
         },
         Chapter {
             title: "A degraded device",
@@ -85,7 +90,18 @@ const REFUSED: [Meaning; 1] = [meaning(
     "export the phases as one reconstruction each, with equal field of view and increment",
 )];
 
-const FAILED: [Meaning; 9] = [
+const FAILED: [Meaning; 11] = [
+    meaning(
+        "daemon_died",
+        "the daemon ended each time this study was analysed",
+        "look into the log (`journalctl -u hepalert`, `journalctl -k`) for why, before \
+         `hepalert study requeue KEY`",
+    ),
+    meaning(
+        "worker_over_memory",
+        "the inference process took far more memory than a study may and was ended",
+        "export the study in thicker slices, or raise engine.memory_budget_mib",
+    ),
     meaning(
         "analysis_failed",
         "a stage of the analysis failed",
@@ -134,7 +150,17 @@ const FAILED: [Meaning; 9] = [
     ),
 ];
 
-const QUALITY: [Meaning; 13] = [
+const QUALITY: [Meaning; 18] = [
+    meaning(
+        "clock_stepped",
+        "the clock was set back while the study was under way: how long it took is not known",
+        "let the device keep its time by a time server (`timedatectl`)",
+    ),
+    meaning(
+        "shortened",
+        "the broker takes no longer message: lesions, artefacts or engines were left out",
+        "raise the broker's max_packet_size or message_size_limit; the whole report is on the device",
+    ),
     meaning(
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
@@ -166,16 +192,6 @@ const QUALITY: [Meaning; 13] = [
         "set phases.phase_bundle, or install the program's own bundle ct-phase",
     ),
     meaning(
-        "fewer_phases_than_configured",
-        "the study was read with an engine that takes fewer phases than the configured one",
-        "send the missing phase; a later revision is read with all",
-    ),
-    meaning(
-        "second_series_read",
-        "the best series of a phase could not be used; another one was read",
-        "look for what is wrong with the first series",
-    ),
-    meaning(
         "phase_*_aligned_rigidly",
         "this phase could only be shifted and turned onto the others, not deformed",
         "compare the phases by eye where a finding rests on more than one",
@@ -201,9 +217,55 @@ const QUALITY: [Meaning; 13] = [
         "export axial slices as the scanner makes them, or use an engine that states its \
          orientation",
     ),
+    meaning(
+        "second_series_read",
+        "another series of the same scan comes first and could not be read",
+        "send that series again, whole",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
+        "export all phases of the examination",
+    ),
+    meaning(
+        "slice_spacing_not_trained",
+        "slices lie closer or further apart than in the images that the engine was trained for",
+        "read the result with care; export slices of the spacing in the engine's manifest",
+    ),
+    meaning(
+        "pixel_spacing_not_trained",
+        "pixels are smaller or larger than in the images that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
+    meaning(
+        "field_of_view_not_trained",
+        "the slices are smaller or larger than those that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
 ];
 
-const DEGRADED: [Meaning; 14] = [
+const DEGRADED: [Meaning; 18] = [
+    meaning(
+        "clock_doubtful",
+        "the clock does not go on from where it was: nothing old is removed until it can be \
+         believed",
+        "set the clock (`timedatectl`); a time that is right is believed after a day",
+    ),
+    meaning(
+        "device_name_taken",
+        "another client came to the broker under this device's name",
+        "give each device its own device.name; look for a second daemon",
+    ),
+    meaning(
+        "message_too_large",
+        "the broker does not take a message for its size: it was shortened or stands aside",
+        "raise the broker's max_packet_size or message_size_limit",
+    ),
+    meaning(
+        "site_key_missing",
+        "the site key is gone or another one, and the store knows studies that are named with it",
+        "restore device.site_key_file from its copy, or move the store away to begin anew",
+    ),
     meaning(
         "disk_full",
         "less than store.min_free_mib is free; no study is begun",

@@ -213,7 +213,7 @@ def main():
         "created": args.created, "intended_use": "demonstration only",
         "licence": "CC BY-SA 4.0 (trained in part on CHAOS, CC BY-SA 4.0)",
         # Patients and phantoms are read as axial DICOM series store them: to the left, the back, the head.
-        "phases": ["vp"], "orientation": "LPS", "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
+        "phases": ["vp"], "orientation": "LPS", "trained_for": {"slice_mm": [2.0, 5.0]}, "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
         "networks": networks,
         "training": {"data": DATA, "iterations": sum(f["iterations"] for f in figures.values()),
                      "seed": figures["segment"]["seed"],

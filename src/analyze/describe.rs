@@ -1,56 +1,19 @@
-//! What a report says: of the input, of the engines, of what lowers the trust in it.
+//! What a report says of the study, the engines and the alignment; `quality` adds what lowers the
+//! trust in it.
 //!
 //! Owns the order of these facts in the [`Report`]. Refuses to compute and to write files.
 
-use super::phases::{Read, record as series_record};
+use super::quality::Origin;
 use super::{Analyzer, high_gain};
-use crate::intake::StudyFiles;
 use crate::report::record;
 use crate::report::types::{
-    AlignmentRecord, EngineRecord, InputRecord, LesionGains, NOTICE, PhaseRecord, PipelineRecord,
-    Report, SCHEMA, SeriesRecord, StageSeconds, TimingRecord,
+    AlignmentRecord, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord, Report,
+    SCHEMA, StageSeconds, TimingRecord,
 };
 use hepalert_cascade::align::PhaseAlignment;
-use hepalert_cascade::pipeline::{Findings, situs};
+use hepalert_cascade::pipeline::Findings;
 use hepalert_study::digest::hex;
-use hepalert_study::files::Confidence;
 use hepalert_study::study::{AlignedStudy, Back};
-use hepalert_voxels::volume::Orientation;
-
-/// What the report says of the input; taken before the voxels are given away.
-pub(super) struct Origin {
-    pub(super) revision: u32,
-    pub(super) fingerprint: String,
-    pub(super) content: [u8; 32],
-    pub(super) side_uncertain: bool,
-    pub(super) is_second: bool,
-    pub(super) acquired: Option<String>,
-    pub(super) phases: Vec<PhaseRecord>,
-    pub(super) series: Vec<SeriesRecord>,
-    pub(super) contradicted: bool,
-    pub(super) files: usize,
-    pub(super) read_s: f64,
-}
-
-impl Origin {
-    pub(super) fn of(files: &StudyFiles, read: &Read, read_s: f64) -> Origin {
-        let loaded = &read.loaded;
-        Origin {
-            revision: files.revision,
-            fingerprint: files.fingerprint.hex(),
-            // Known once the study is aligned.
-            content: [0; 32],
-            side_uncertain: loaded.phases.iter().any(|phase| phase.side_uncertain),
-            is_second: loaded.phases.iter().any(|phase| phase.is_second),
-            acquired: files.acquired.clone(),
-            phases: read.phase_records(),
-            series: read.series.iter().map(series_record).collect(),
-            contradicted: read.contradicted,
-            files: files.files().count(),
-            read_s,
-        }
-    }
-}
 
 impl Analyzer {
     pub(super) fn report(
@@ -99,39 +62,6 @@ impl Analyzer {
             engine_choice: self.instead.clone(),
             notice: NOTICE.to_owned(),
         }
-    }
-
-    fn quality(
-        &self,
-        aligned: &AlignedStudy,
-        findings: &Findings,
-        (origin, back): (&Origin, &Back),
-    ) -> Vec<String> {
-        let (_, image) = &aligned.phases()[0];
-        let mut flags = Vec::new();
-        let mut flag = |raised: bool, name: &str| {
-            if raised {
-                flags.push(name.to_owned());
-            }
-        };
-        flag(self.bundle.intended_use().contains("demonstration"), "demonstration_engine");
-        flag(findings.liver_cut, "liver_cut_by_scan");
-        flag(self.reclassify.is_none(), "no_third_stage");
-        flag(self.instead.is_some(), "fewer_phases_than_configured");
-        flag(
-            origin.phases.iter().any(|phase| phase.confidence == Confidence::Low),
-            "phase_uncertain",
-        );
-        flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
-        flag(origin.contradicted, "phase_contradicted");
-        flag(self.recogniser.is_none(), "phases_by_names_alone");
-        flag(origin.side_uncertain, "side_uncertain");
-        flag(origin.is_second, "second_series_read");
-        // An engine that takes voxels as they are stored was trained on the usual order.
-        let stated = self.plan.network.reader.orientation().is_some();
-        let usual = Orientation::of(back.grid()) == Orientation::LPS;
-        flag(!stated && !usual, "orientation_untested");
-        flags
     }
 
     fn engine_records(&self) -> Vec<EngineRecord> {

@@ -12,6 +12,8 @@ use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::discover::discover;
 use crate::intake::phases::PhaseRules;
 use crate::intake::{GateParams, StudyFiles, load, study_key};
+use crate::report::files::WriteError;
+use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
 use hepalert_study::study::{Phase, Setting};
 
@@ -21,7 +23,7 @@ pub struct Args {
     /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files.
     #[arg(required_unless_present = "phase")]
     pub input: Option<PathBuf>,
-    /// Folder for the report; replaced if it is there.
+    /// Folder for the report; an earlier report there is replaced, anything else is refused.
     #[arg(long)]
     pub out: PathBuf,
     /// A phase and its file or folder, as `vp=PATH`; instead of INPUT, once per phase.
@@ -60,6 +62,8 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
+    let inputs = args.phase.iter().map(|(_, path)| path.as_path()).chain(args.input.as_deref());
+    output::check_folder(&args.out, &inputs.collect::<Vec<_>>())?;
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(settings.clone()).map_err(engines::unusable)?;
     if let Some(wanted) = args.setting
@@ -104,6 +108,7 @@ pub fn failure(error: AnalyzeError) -> Failure {
         AnalyzeError::Refused(refusal) => engines::refused(refusal),
         AnalyzeError::Align(error) => Failure::refused(error.code(), error),
         AnalyzeError::Engine(error) => engines::unusable(error),
+        AnalyzeError::Write(WriteError::Output(error)) => error.into(),
         error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
             Failure::failed(error)
         }

@@ -1,12 +1,13 @@
 //! `detect`: single lesions out of a label map, as JSON and as a map of their numbers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::{Context, measure};
 use hepalert_cascade::detect::seg2det::{Params, instance_map};
@@ -68,6 +69,11 @@ struct Lesion {
 /// # Errors
 /// If the label map is refused or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let inputs = [args.labels.as_path()];
+    output::check_json(&args.out, &["spacing_mm", "lesions"], &inputs)?;
+    if let Some(out) = &args.instances {
+        output::check_file(out, &inputs)?;
+    }
     let labels = label_file::read(&args.labels)?;
     let in_plane = match args.in_plane {
         InPlane::Four => components::InPlane::Four,
@@ -81,13 +87,15 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             return Err(Failure::refused("too_large", error));
         }
         let map = instance_map(&found, labels.grid()).map_err(Failure::failed)?;
-        label_file::write(path, &write_u16(&map))?;
+        output::put(path, &write_u16(&map), &inputs)?;
     }
     let document = Document {
         spacing_mm: labels.grid().spacing_mm(),
         lesions: found.iter().map(|lesion| Lesion::new(lesion, labels.grid())).collect(),
     };
-    label_file::write_json(&args.out, &document)?;
+    let instances = args.instances.as_deref();
+    let inputs: Vec<&Path> = inputs.into_iter().chain(instances).collect();
+    label_file::write_json(&args.out, &document, &inputs)?;
     ui.result(&document, &document)
 }
 

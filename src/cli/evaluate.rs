@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
+use crate::report::output;
 use hepalert_lab::evaluate::cohort::{find, judge};
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
@@ -48,6 +49,9 @@ fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
     clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
 }
 
+/// By this a later run knows its own files: [`output`].
+const MARK: &str = "<!-- made by hepalert -->";
+
 /// `tables.json`.
 #[derive(Debug, Serialize)]
 struct Document {
@@ -78,11 +82,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let text = markdown(&tables);
     for (name, svg) in charts(&tables) {
-        label_file::write(&args.out.join(name), svg.as_bytes())?;
+        output::put(&args.out.join(name), format!("{svg}{MARK}\n").as_bytes(), &[])?;
     }
-    label_file::write(&args.out.join("tables.md"), text.as_bytes())?;
+    let marked = format!("{MARK}\n{text}");
+    output::put(&args.out.join("tables.md"), marked.as_bytes(), &[])?;
     let names = cases.into_iter().map(|case| case.name).collect();
     let document = Document { names, tables };
-    label_file::write_json(&args.out.join("tables.json"), &document)?;
+    label_file::write_json(&args.out.join("tables.json"), &document, &[])?;
     ui.result(&document, text.trim_end())
 }

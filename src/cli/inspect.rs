@@ -11,8 +11,10 @@ use super::{Failure, Ui};
 use crate::analyze::series_record;
 use crate::intake::decide::{Decided, decide};
 use crate::intake::survey::{Survey, survey};
-use crate::intake::{GateParams, Refusal, StudyFiles, load, study_key};
+use crate::intake::thinned::thinned;
+use crate::intake::{GateParams, Refusal, StudyFiles, study_key};
 use crate::report::contact::{Strip, sheet};
+use crate::report::output;
 use crate::report::types::SeriesRecord;
 use hepalert_bundles::Bundle;
 use hepalert_phases::Recogniser;
@@ -104,7 +106,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .collect();
     let document = document(&found, &decided, &expected);
     if let Some(picture) = &args.picture {
-        draw(picture, &found, &decided, &settings.gate)?;
+        draw(picture, &args.input, &found, &decided, &settings.gate)?;
     }
     ui.result(&document, text(&document))
 }
@@ -204,6 +206,7 @@ fn text(document: &Document) -> String {
 /// The contact sheet.
 fn draw(
     picture: &Path,
+    input: &Path,
     found: &Survey,
     decided: &[(&StudyFiles, Decided)],
     gate: &GateParams,
@@ -211,7 +214,7 @@ fn draw(
     let mut strips = Vec::new();
     for (study, decided) in decided {
         for (candidate, line) in study.candidates.iter().zip(&decided.series) {
-            let coarse = load::thinned(&candidate.files, gate, THUMBNAIL_MM).ok();
+            let coarse = thinned(&candidate.files, gate, THUMBNAIL_MM).ok();
             let number = line.scan.recon.series_number.map_or("-".to_owned(), |n| n.to_string());
             let phase = line.phase.map_or("none", Phase::code);
             let chosen = line.chosen.map_or(String::new(), |p| format!(", read as {p}"));
@@ -227,5 +230,6 @@ fn draw(
         }
     }
     let png = sheet(&strips).map_err(Failure::failed)?;
-    super::study_files::write_file(picture, &png)
+    output::put(picture, &png, &[input])?;
+    Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::Failure;
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
@@ -57,22 +58,10 @@ pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Fai
     ))
 }
 
-/// Writes bytes to a file.
+/// Writes a JSON document. `inputs` are never written to.
 ///
 /// # Errors
 /// If the file cannot be written; the failure names it.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes)
-        .with_context(|| format!("{}: cannot be written", path.display()))
-        .map_err(Failure::failed)
-}
-
-/// Writes a JSON document.
-///
-/// # Errors
-/// As [`write`].
-pub fn write_json(path: &Path, document: &impl Serialize) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(document).map_err(Failure::failed)?;
-    bytes.push(b'\n');
-    write(path, &bytes)
+pub fn write_json(path: &Path, document: &impl Serialize, inputs: &[&Path]) -> Result<(), Failure> {
+    Ok(output::put_json(path, document, inputs)?)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use super::{Failure, Ui, label_file};
+use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_strict};
 use hepalert_cascade::detect::seg2det::Params;
@@ -79,13 +80,15 @@ struct Event {
 /// # Errors
 /// If a label map is refused, the two lie on different grids, or the file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let inputs = [args.truth.as_path(), &args.predicted];
+    output::check_json(&args.out, &["paper", "strict", "pairs"], &inputs)?;
     let truth = label_file::read(&args.truth)?;
     let predicted = label_file::read(&args.predicted)?;
     label_file::same_grid((&args.truth, &truth), (&args.predicted, &predicted))?;
     let truth = label_file::lesions(&args.truth, &truth, &Params::default())?;
     let predicted = label_file::lesions(&args.predicted, &predicted, &Params::default())?;
     let document = Document::new(&truth, &predicted);
-    label_file::write_json(&args.out, &document)?;
+    label_file::write_json(&args.out, &document, &inputs)?;
     ui.result(&document, &document)
 }
 

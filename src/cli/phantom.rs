@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
+use crate::report::output;
 use hepalert_lab::phantom::{Case, Patient, Size, generate};
 use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
@@ -115,8 +116,9 @@ pub fn write_patient(patient: &Patient, dir: &Path) -> anyhow::Result<Vec<PathBu
     files.push(put(dir.join("truth.nii.gz"), &nifti::write::write_u8(&patient.truth))?);
     let phases: Vec<Phase> = patient.phases.iter().map(|(phase, _)| *phase).collect();
     let setting = Setting::of_phases(&phases).context("a patient has the phases of a setting")?;
-    let json = serde_json::to_vec_pretty(&summary(patient, setting))?;
-    files.push(put(dir.join("phantom.json"), &json)?);
+    let summary_file = dir.join("phantom.json");
+    output::put_json(&summary_file, &summary(patient, setting), &[])?;
+    files.push(summary_file);
     Ok(files)
 }
 
@@ -143,7 +145,7 @@ pub fn write_series(patient: &Patient, dir: &Path) -> anyhow::Result<Vec<PathBuf
 }
 
 fn put(path: PathBuf, bytes: &[u8]) -> anyhow::Result<PathBuf> {
-    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    output::put(&path, bytes, &[])?;
     Ok(path)
 }
 

@@ -3,7 +3,7 @@
 //! Writes `reclassified.json` and `labels_after.nii.gz`.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -11,10 +11,11 @@ use ndarray::{ArrayView5, ArrayViewMut5, s};
 use serde_json::{Map, Value, json};
 
 use super::engines::RuntimeArgs;
-use super::label_file::lesions;
+use super::label_file::{lesions, write_json};
 use super::segment::{engine_failure, open_bundle, study_for};
-use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file, write_file};
+use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
 use super::{Exit, Failure, Ui};
+use crate::report::output;
 use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
@@ -96,6 +97,11 @@ struct Outcome {
 /// # Errors
 /// Refused inputs, an unusable engine, results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let files = ["labels_after.nii.gz", "reclassified.json"].map(|name| args.out.join(name));
+    let phases = args.phases.iter().map(|file| file.path.as_path());
+    let inputs: Vec<&Path> = phases.chain([args.labels.as_path()]).collect();
+    output::check_file(&files[0], &inputs)?;
+    output::check_json(&files[1], &["engine", "parameters", "seconds", "lesions"], &inputs)?;
     let bundle = open_bundle(&args.engine)?;
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let study = study_for(&bundle, &args.phases)?;
@@ -106,10 +112,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
     make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);
-    write_file(&args.out.join("labels_after.nii.gz"), &write_u8(&back.volume(after)))?;
+    output::put(&files[0], &write_u8(&back.volume(after)), &inputs)?;
     let document = document(args, &bundle, &found, &outcome);
-    let bytes = serde_json::to_vec_pretty(&document).map_err(anyhow::Error::new)?;
-    write_file(&args.out.join("reclassified.json"), &bytes)?;
+    write_json(&files[1], &document, &inputs)?;
     ui.result(&document, sentences(&outcome))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::engines::RuntimeArgs;
 use super::stage_timer::StageTimer;
-use super::study_files::{PhaseFile, read_study, write_file};
+use super::study_files::{PhaseFile, read_study};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::intake::reasons::RejectCode;
+use crate::report::output;
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
@@ -65,6 +66,10 @@ pub struct Args {
 /// Refused inputs, an unusable engine, and results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
+    let inputs: Vec<&Path> = args.phases.iter().map(|file| file.path.as_path()).collect();
+    for out in [Some(&args.out), args.margin.as_ref()].into_iter().flatten() {
+        output::check_file(out, &inputs)?;
+    }
     let bundle = open_bundle(&args.engine)?;
     let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
     if !(gain.0.is_finite() && gain.0 > 0.0) {
@@ -103,9 +108,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     for KeepLargest(kept) in &plan.network.postprocessing {
         keep_largest(labels.voxels_mut(), kept);
     }
-    write_file(&args.out, &write_u8(&labels))?;
+    output::put(&args.out, &write_u8(&labels), &inputs)?;
     laps.lap("write");
-    write_margin(args, scores)?;
+    write_margin(args, scores, &inputs)?;
     let counts = voxels_per_class(&labels, &plan.network);
     let document = json!({
         "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
@@ -139,7 +144,7 @@ fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
 }
 
 /// Opens a bundle; exit code 4 if it cannot be used.
-pub(super) fn open_bundle(dir: &std::path::Path) -> Result<Bundle, Failure> {
+pub(super) fn open_bundle(dir: &Path) -> Result<Bundle, Failure> {
     Bundle::open(dir).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("engine {}", dir.display()));
         Failure::new(Exit::Engine, error)
@@ -178,11 +183,13 @@ fn segment_failure(error: SegmentError) -> Failure {
 
 /// Infinite margins (no lesion class competes there) are written as [`MOST_MARGIN`]: readers
 /// of images refuse infinity.
-fn write_margin(args: &Args, scores: Scores) -> Result<(), Failure> {
+fn write_margin(args: &Args, scores: Scores, inputs: &[&Path]) -> Result<(), Failure> {
     let Some(path) = &args.margin else { return Ok(()) };
     let mut voxels = scores.margin;
     voxels.par_mapv_inplace(|margin| margin.clamp(-MOST_MARGIN, MOST_MARGIN));
-    write_file(path, &write_f32(&Volume::new(Arc::clone(&scores.grid), voxels)))
+    let bytes = write_f32(&Volume::new(Arc::clone(&scores.grid), voxels));
+    let taken: Vec<&Path> = inputs.iter().copied().chain([args.out.as_path()]).collect();
+    Ok(output::put(path, &bytes, &taken)?)
 }
 
 /// Voxels per class name, as a JSON object in the order of labels.

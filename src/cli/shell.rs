@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::{Arguments, Failure, Ui};
+use crate::report::output;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,13 @@ pub fn completions(args: &Completions) {
 /// If the folder cannot be written.
 pub fn man(args: &Man, ui: &Ui) -> Result<(), Failure> {
     fs::create_dir_all(&args.out).map_err(Failure::failed)?;
-    clap_mangen::generate_to(Arguments::command(), &args.out).map_err(Failure::failed)?;
+    let drafts = tempfile::tempdir().map_err(Failure::failed)?;
+    clap_mangen::generate_to(Arguments::command(), drafts.path()).map_err(Failure::failed)?;
+    for page in fs::read_dir(drafts.path()).map_err(Failure::failed)? {
+        let page = page.map_err(Failure::failed)?;
+        let text = fs::read(page.path()).map_err(Failure::failed)?;
+        output::put(&args.out.join(page.file_name()), &text, &[])?;
+    }
     let text = format!("manual pages in {}", args.out.display());
     ui.result(&serde_json::json!({ "folder": args.out }), text)
 }

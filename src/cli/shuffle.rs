@@ -3,15 +3,16 @@
 //! Writes an nnU-Net raw data set and, if asked, a contact sheet of what was written.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::anyhow;
 use serde::Serialize;
 
 use super::segment::open_bundle;
-use super::study_files::{PhaseFile, Relabel, read_label_file, read_study, write_file};
+use super::study_files::{PhaseFile, Relabel, read_label_file, read_study};
 use super::{Exit, Failure, Ui, label_file};
+use crate::report::output;
 use hepalert_bundles::Role;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
@@ -129,6 +130,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let reason = "--case takes letters, digits, hyphens, dots and underscores";
         return Err(Failure::new(Exit::Usage, anyhow!(reason)));
     }
+    let phases = args.phases.iter().map(|file| file.path.as_path());
+    let labels = [Some(&args.labels), args.predicted.as_ref()];
+    let inputs: Vec<&Path> =
+        phases.chain(labels.into_iter().flatten().map(PathBuf::as_path)).collect();
+    if let Some(path) = &args.contact_sheet {
+        output::check_file(path, &inputs)?;
+    }
     let study = read_study(&args.phases)?;
     let sampling = sampling(args, study.phases().len())?;
     // Patches lie as the engine will see them.
@@ -142,12 +150,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut groups = groups(args, &lesions);
     groups.extend(hard_groups(args, &wrong, &missed));
     let phases: Vec<_> = study.phases().iter().map(|(phase, _)| *phase).collect();
-    let dataset = Dataset::open(&args.out, args.values, &phases, &sampling)?;
+    let dataset = Dataset::open(&args.out, &inputs, args.values, &phases, &sampling)?;
     let (rows, patches_written) = write(args, ui, &study, &prepared, &groups, &dataset)?;
     if let Some(path) = &args.contact_sheet {
         let title = format!("{}: liver cyan, shuffled lesion yellow, other lesions red", args.case);
         let png = contact_sheet(&title, &rows).png().map_err(anyhow::Error::new)?;
-        write_file(path, &png)?;
+        output::put(path, &png, &inputs)?;
     }
     let summary = Summary {
         lesions: lesions.len(),
@@ -273,7 +281,7 @@ fn write(
     study: &AlignedStudy,
     prepared: &Prepared,
     groups: &[Group<'_>],
-    dataset: &Dataset,
+    dataset: &Dataset<'_>,
 ) -> Result<(Vec<Row>, usize), Failure> {
     // An engine's fingerprint is part of the seed in the field; patches for training come
     // before there is an engine.

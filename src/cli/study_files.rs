@@ -123,16 +123,6 @@ pub fn read_label_file(
     Ok(labels)
 }
 
-/// Writes a file, naming it if that fails.
-///
-/// # Errors
-/// Failed, with the path.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes)
-        .with_context(|| format!("{}: cannot be written", path.display()))
-        .map_err(Failure::failed)
-}
-
 /// Makes a folder and those above it.
 ///
 /// # Errors

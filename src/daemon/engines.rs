@@ -269,6 +269,7 @@ impl Keeper {
             Outcome::Failed(_) => "analysis_failed",
             Outcome::Died(_) => "worker_died",
             Outcome::Stalled => "worker_stalled",
+            Outcome::OverMemory => "worker_over_memory",
             Outcome::TooLong => "deadline_passed",
         };
         self.blame(&which, Fault::Process, code);
@@ -303,6 +304,7 @@ fn run_test(
         Outcome::Died(how) | Outcome::Failed(how) => crashed(how),
         Outcome::Stalled => crashed("no sign of life for too long".to_owned()),
         Outcome::TooLong => crashed("it took too long".to_owned()),
+        Outcome::OverMemory => crashed("it took too much memory".to_owned()),
         Outcome::Stopped => crashed("the daemon is stopping".to_owned()),
         Outcome::Finished(_) | Outcome::Refused(..) | Outcome::NotAsAccepted(..) => {
             crashed("the inference process answered something else".to_owned())

@@ -129,6 +129,13 @@ fn findings(
     moments: Moments,
 ) -> Result<Findings, ContractError> {
     let Moments { received, complete, notified } = moments;
+    let waited_s = notified.duration_since(complete).as_secs_f64();
+    let mut quality: Vec<Code> =
+        report.quality.iter().map(|code| Code::new(code)).collect::<Result<_, _>>()?;
+    if waited_s < 0.0 || received > complete {
+        // How long it took is not known: the clock was set back in between.
+        quality.push(Code::fixed("clock_stepped"));
+    }
     let engine = |engine: &crate::report::types::EngineRecord| {
         Ok(EngineUsed {
             role: Code::new(engine.role.name())?,
@@ -151,7 +158,7 @@ fn findings(
         },
         lesions: report.lesions.iter().map(lesion).collect(),
         lesions_total: 0,
-        quality: report.quality.iter().map(|code| Code::new(code)).collect::<Result<_, _>>()?,
+        quality,
         pipeline: Pipeline {
             version: report.pipeline.version.clone(),
             fingerprint: report.pipeline.fingerprint.clone(),
@@ -162,7 +169,7 @@ fn findings(
             received: Time(received),
             complete: Time(complete),
             notified: Time(notified),
-            time_to_notification_s: notified.duration_since(complete).as_secs_f64(),
+            time_to_notification_s: waited_s.max(0.0),
         },
         artefacts: report.artefacts.iter().map(artefact).collect(),
         notice: String::new(),

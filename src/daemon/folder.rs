@@ -21,6 +21,7 @@ use crate::intake::{
 use crate::publish::contract::ContractError;
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, JobState, NewEvent, NewJob, StoreError};
+use hepalert_failpoint::failpoint;
 use hepalert_study::study::{Phase, Setting, StudyKey};
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
@@ -32,14 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub fn watch(shared: &Shared, site_key: &[u8]) {
     let Some(engine) = shared.engine() else { return };
     let setting = engine.setting;
-    let known = match known(shared) {
-        Ok(known) => known,
-        Err(error) => {
-            error!("the folder is not watched: {error}");
-            shared.set_wrong("store_failing", true);
-            return;
-        }
-    };
+    let Some(known) = known_at_last(shared) else { return };
     info!("{} studies are known already", known.len());
     let (ring, bell) = sync_channel(1);
     let key = site_key.to_vec();
@@ -134,6 +128,22 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
     }
 }
 
+/// What is known already, as soon as the store tells it; nothing if the daemon is to stop.
+fn known_at_last(shared: &Shared) -> Option<Vec<Known>> {
+    while !shared.stopping() {
+        match known(shared) {
+            Ok(known) => return Some(known),
+            Err(error) => {
+                error!("the folder is not watched yet: {error}");
+                shared.set_wrong("store_failing", true);
+                shared.alive(Part::Intake);
+                std::thread::sleep(Duration::from_secs(2));
+            }
+        }
+    }
+    None
+}
+
 /// The phases of the other engines. One that cannot be opened is no reason not to watch: studies
 /// for it are refused as they would be without it.
 fn others(shared: &Shared) -> Vec<Vec<Phase>> {
@@ -196,7 +206,9 @@ fn keep(shared: &Shared, setting: Setting, outcome: &Outcome) -> Result<(), Stor
             shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
         }
         Outcome::Complete { study, why, passed_over } => {
+            failpoint("study_complete");
             complete(shared, setting, study, (*why, passed_over), now)?;
+            failpoint("study_queued");
         }
         Outcome::Refused { key, revision, fingerprint, refusal } => {
             let nothing = Counts::new();

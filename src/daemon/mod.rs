@@ -4,10 +4,8 @@
 //! through the queue by way of the inference process, `publish` sends what is in the outbox.
 //! They meet only in the store. Start-up is the same code as recovery.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +14,21 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
+use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
 use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
 use crate::intake::{GateParams, PhaseRules};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::worker::{Limits, Worker};
 use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
-use hepalert_study::digest::{Digest, hex};
 
 pub mod bridge;
+mod clock;
 mod engines;
 mod events;
 mod folder;
@@ -37,23 +36,28 @@ pub mod installing;
 mod quarantine;
 mod sending;
 mod shared;
+mod start;
 mod studies;
 mod telling;
 mod updates;
 
 pub use sending::params as broker_params;
 use shared::{Part, Shared};
+pub use start::exposed;
+use start::{Begun, CLOCK};
 
+/// The threads beside the main one and the publisher's.
+const THREADS: [&str; 2] = ["folder", "studies"];
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);
 /// How often an unusable engine bundle is tried again.
 const ENGINE_RETRY: Duration = Duration::from_secs(30);
 /// How often old results are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// So long after another device came under this one's name the status says so.
+const NAME_TAKEN: Duration = Duration::from_secs(600);
 /// Time to send the last events when stopping.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// Bytes of a site key.
-const SITE_KEY_BYTES: usize = 32;
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +70,26 @@ pub enum DaemonError {
         /// The system's words.
         reason: std::io::Error,
     },
+    /// Another daemon is at work here.
+    #[error("{}: another daemon works with this store; stop it first (systemctl stop hepalert), or give this one a store.folder of its own", folder.display())]
+    Taken {
+        /// The store.
+        folder: PathBuf,
+    },
     /// The database.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The site key is not the one that the studies are named with.
+    #[error("{}: the site key {what}, and the store knows studies that are named with it; restore it from its copy, or move the store away to begin anew", path.display())]
+    SiteKey {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A thread has ended before its time.
+    #[error("the thread {0} has ended: a fault of this program; the log has its words")]
+    Thread(&'static str),
     /// The system refuses a thread or the signals.
     #[error("the system refuses: {0}")]
     System(std::io::Error),
@@ -138,13 +159,18 @@ pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
 /// # Errors
 /// [`DaemonError`] if it cannot start; afterwards it keeps going.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    // Whatever is made from here on is for the daemon's own account alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let stop = stop_on_signals().map_err(DaemonError::System)?;
-    let shared = Arc::new(begin(config)?);
+    let Some(Begun { shared, site_key }) = start::begin_or_wait(&config, &stop)? else {
+        return Ok(());
+    };
+    let shared = Arc::new(shared);
     shared.set_publisher(sending::start(&shared).map_err(DaemonError::System)?);
-    let threads = start_threads(&shared)?;
+    let threads = start_threads(&shared, site_key)?;
     notify(&[NotifyState::Ready]);
     info!("ready, boot {}", shared.boot);
-    look_after(&shared, &stop);
+    let died = look_after(&shared, &threads, &stop);
     notify(&[NotifyState::Stopping]);
     info!("stopping");
     shared.stop();
@@ -156,43 +182,14 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     if let Some(publisher) = shared.take_publisher() {
         publisher.stop(FAREWELL);
     }
-    Ok(())
+    // The service manager starts it again; until then the broker says that it is offline.
+    died.map_or(Ok(()), |name| Err(DaemonError::Thread(name)))
 }
 
-/// Opens the store and takes back what a dead process left.
-fn begin(config: Config) -> Result<Shared, DaemonError> {
-    let folder = config.store.folder.clone();
-    let failed = |reason| DaemonError::File { path: folder.clone(), reason };
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let opened = Store::open(&config.store.database(), Timestamp::now())?;
-    if let Some(aside) = &opened.set_aside {
-        error!("the store was damaged and set aside: {}", aside.display());
-    }
-    let started = opened.store.begin(Timestamp::now())?;
-    if !started.requeued.is_empty() {
-        warn!("{} studies were under way when the last run ended", started.requeued.len());
-    }
-    sweep_drafts(&config.store.results());
-    let merged = toml::to_string(&config).unwrap_or_default();
-    let config_sha256 = Digest::of(merged.as_bytes()).hex();
-    let shared = Shared::new(config, opened.store, started.boot, config_sha256);
-    shared.set_wrong("store_replaced", opened.set_aside.is_some());
-    Ok(shared)
-}
-
-/// Removes half-written reports of a process that was killed.
-fn sweep_drafts(results: &Path) {
-    let Ok(entries) = fs::read_dir(results) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".report-") {
-            // A draft that stays only wastes space.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, DaemonError> {
-    let site_key = site_key(&shared.config.device.site_key_file)?;
+fn start_threads(
+    shared: &Arc<Shared>,
+    site_key: Vec<u8>,
+) -> Result<Vec<JoinHandle<()>>, DaemonError> {
     let worker = worker(&shared.config)?;
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(DaemonError::System)
@@ -200,14 +197,14 @@ fn start_threads(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, DaemonErro
     let (for_folder, for_studies) = (Arc::clone(shared), Arc::clone(shared));
     Ok(vec![
         spawn(
-            "folder",
+            THREADS[0],
             Box::new(move || {
                 if wait_for_engine(&for_folder) {
                     folder::watch(&for_folder, &site_key);
                 }
             }),
         )?,
-        spawn("studies", Box::new(move || studies::work(&for_studies, worker)))?,
+        spawn(THREADS[1], Box::new(move || studies::work(&for_studies, worker)))?,
     ])
 }
 
@@ -219,9 +216,13 @@ fn worker(config: &Config) -> Result<Worker, DaemonError> {
         command.arg("worker");
         command
     };
+    // The study itself and the engines come on top of the budget; what is far above both is
+    // not to take the daemon down.
+    let budget = config.engine.memory_budget_mib.saturating_mul(1 << 20);
     let limits = Limits {
         stall: Duration::from_secs(config.worker.stall_s),
         deadline: Duration::from_secs(config.worker.deadline_s),
+        memory_bytes: budget.saturating_mul(2).saturating_add(2 << 30),
     };
     let worker = Worker::new(command, limits).with_settings(config);
     worker.map_err(|error| DaemonError::System(error.into()))
@@ -240,14 +241,20 @@ fn wait_for_engine(shared: &Shared) -> bool {
 }
 
 /// Feeds the watchdog while all threads live, tells systemd what is going on, and removes
-/// what is old.
-fn look_after(shared: &Shared, stop: &AtomicBool) {
+/// what is old. Returns the name of a thread that has ended before its time, which nobody outside would see: the
+/// line to the broker would stay.
+fn look_after(
+    shared: &Shared,
+    threads: &[JoinHandle<()>],
+    stop: &AtomicBool,
+) -> Option<&'static str> {
     let watchdog = sd_notify::watchdog_enabled();
     // A thread may be silent as long as the inference process may, and a little longer.
     let patience = Duration::from_secs(shared.config.worker.stall_s + 30);
     let mut fed = Instant::now();
     let mut pruned: Option<Instant> = None;
     let mut told = String::new();
+    let mut clock = shared.clock();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(ROUND);
         if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && shared.all_alive(patience) {
@@ -259,17 +266,44 @@ fn look_after(shared: &Shared, stop: &AtomicBool) {
             notify(&[NotifyState::Status(&activity)]);
             told = activity;
         }
-        if pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
-            prune(shared);
+        let good = clock.look(Timestamp::now(), shared.ran());
+        shared.set_wrong("clock_doubtful", !good);
+        if good && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+            prune(shared, clock.believed());
             pruned = Some(Instant::now());
         }
+        tell_line(shared);
+        if let Some(name) = dead(shared, threads) {
+            error!("the thread {name} has ended, and the daemon with it");
+            return Some(name);
+        }
+    }
+    None
+}
+
+fn dead(shared: &Shared, threads: &[JoinHandle<()>]) -> Option<&'static str> {
+    let ended = threads.iter().position(JoinHandle::is_finished);
+    match ended {
+        Some(at) => Some(THREADS[at]),
+        None => (!shared.is_publishing()).then_some("publish"),
     }
 }
 
-/// Removes results and sent messages older than the configured days.
-fn prune(shared: &Shared) {
+/// What the publisher knows of the line to the broker, as status reasons.
+fn tell_line(shared: &Shared) {
+    let Some(line) = shared.line() else { return };
+    shared.set_wrong("message_too_large", line.too_large.is_some());
+    let taken = line.usurped.is_some_and(|at| at.elapsed() < NAME_TAKEN);
+    shared.set_wrong("device_name_taken", taken);
+}
+
+/// Removes results and sent messages older than the configured days; `now` can be believed.
+fn prune(shared: &Shared, now: Timestamp) {
+    if let Err(error) = shared.store.set_fact(CLOCK, &now.to_string()) {
+        error!("the time cannot be noted: {error}");
+    }
     let Some(days) = shared.config.store.keep_days.map(i64::from) else { return };
-    let Ok(before) = Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)) else {
+    let Ok(before) = now.checked_sub(SignedDuration::from_hours(24 * days)) else {
         return;
     };
     if let Err(error) = shared.store.prune(before) {
@@ -290,34 +324,6 @@ fn prune(shared: &Shared) {
             }
         }
     }
-}
-
-/// Reads the site key, making it at the first start.
-fn site_key(path: &Path) -> Result<Vec<u8>, DaemonError> {
-    let failed = |reason| DaemonError::File { path: path.to_owned(), reason };
-    match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= 2 * SITE_KEY_BYTES => {
-            return Ok(text.trim().as_bytes().to_vec());
-        }
-        Ok(_) => {
-            let reason = std::io::Error::other("too short for a site key; restore the right one");
-            return Err(failed(reason));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let mut bytes = [0; SITE_KEY_BYTES];
-    let random = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    random.map_err(failed)?;
-    let text = hex(&bytes);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let mut file =
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    info!("a new site key was made: {}", path.display());
-    Ok(text.into_bytes())
 }
 
 /// Tells systemd; elsewhere nobody listens and nothing happens.

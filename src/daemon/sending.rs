@@ -6,7 +6,7 @@ use super::bridge::{self, StoreOutbox};
 use super::shared::Shared;
 use crate::config::Config;
 use crate::publish::contract::Time;
-use crate::publish::messages::{Info, InfoParts, Vitals, Worklist};
+use crate::publish::messages::{Info, InfoParts, Vitals};
 use crate::publish::{Params, Publisher, PublisherHandle, Snapshot, Tls};
 
 /// Starts the publishing thread.
@@ -38,7 +38,7 @@ pub fn params(config: &Config) -> Params {
 }
 
 fn snapshot(shared: &Shared) -> Snapshot {
-    // A store that fails has said so elsewhere; what is not known is sent as nothing.
+    // A store that fails has said so elsewhere; what is not known is not told.
     let backlog = shared.store.backlog().ok();
     let counts = shared.store.job_counts().unwrap_or_default();
     let info = InfoParts {
@@ -49,10 +49,9 @@ fn snapshot(shared: &Shared) -> Snapshot {
         clock_synced: None,
     };
     Snapshot {
-        info: Info::from(info),
+        info: Some(Info::from(info)),
         status: shared.status(),
-        worklist: bridge::worklist(&shared.store)
-            .unwrap_or_else(|_| Worklist::new(0, 0, Vec::new())),
+        worklist: bridge::worklist(&shared.store).ok(),
         vitals: Vitals {
             queued: counts.queued,
             running: counts.running,

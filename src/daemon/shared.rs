@@ -2,20 +2,22 @@
 //! and what is wrong at the moment.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
+use super::clock::Clock;
 use crate::config::Config;
 use crate::intake::{StudyFiles, load};
-use crate::publish::PublisherHandle;
 use crate::publish::contract::{Code, Time};
 use crate::publish::findings::{EngineUsed, Link};
 use crate::publish::messages::{SelfTest, State, Status};
+use crate::publish::{LinkState, PublisherHandle};
 use crate::store::{Job, Store};
 use hepalert_bundles::Bundle;
 use hepalert_study::study::{Privacy, Setting};
@@ -70,6 +72,9 @@ pub struct Shared {
     pulses: [AtomicU64; 2],
     condition: Mutex<Condition>,
     doubted: Mutex<Vec<PathBuf>>,
+    believed: Timestamp,
+    /// Held for as long as the daemon lives.
+    _lock: File,
 }
 
 /// How the device is, and since when.
@@ -87,7 +92,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Nothing is wrong yet.
-    pub fn new(config: Config, store: Store, boot: u64, config_sha256: String) -> Shared {
+    pub fn new(
+        config: Config,
+        store: Store,
+        boot: u64,
+        config_sha256: String,
+        believed: Timestamp,
+        lock: File,
+    ) -> Shared {
         let condition = Condition {
             reasons: BTreeMap::new(),
             since: Timestamp::now(),
@@ -108,6 +120,8 @@ impl Shared {
             pulses: [AtomicU64::new(0), AtomicU64::new(0)],
             condition: Mutex::new(condition),
             doubted: Mutex::new(Vec::new()),
+            believed,
+            _lock: lock,
         }
     }
 
@@ -141,6 +155,11 @@ impl Shared {
     /// Takes the publisher out, to stop it at the very end.
     pub fn take_publisher(&self) -> Option<PublisherHandle> {
         lock(&self.publisher).take()
+    }
+
+    /// False once the publishing thread has ended.
+    pub fn is_publishing(&self) -> bool {
+        lock(&self.publisher).as_ref().is_none_or(PublisherHandle::is_alive)
     }
 
     /// True once the daemon shall end.
@@ -188,6 +207,24 @@ impl Shared {
         if let Some(publisher) = lock(&self.publisher).as_ref() {
             publisher.wake();
         }
+    }
+
+    /// How the line to the broker is, once there is a publisher.
+    pub fn line(&self) -> Option<LinkState> {
+        lock(&self.publisher).as_ref().map(PublisherHandle::state)
+    }
+
+    /// How long this run lasts.
+    pub fn ran(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The clock, to be looked at from now on.
+    pub fn clock(&self) -> Clock {
+        // Where nothing is removed nothing hangs on it, and a year is as good as any.
+        let days = self.config.store.keep_days.map_or(365, i64::from);
+        let kept = SignedDuration::from_hours(24 * days);
+        Clock::new(self.believed, kept, Timestamp::now(), self.ran())
     }
 
     /// A sign of life of a thread's work.

@@ -6,18 +6,20 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use log::{error, info, warn};
 
 use super::engines::Keeper;
 use super::events::{self, Moments};
 use super::shared::{Part, Shared};
+use super::start::sweep_drafts;
 use crate::intake::StudyFiles;
 use crate::publish::findings::Earlier;
 use crate::publish::messages::StudyState;
 use crate::report;
-use crate::store::{Finished, Job, NewEvent, OpenAlert, StoreError};
+use crate::store::{Finished, Job, MOST_WAIT, NewEvent, OpenAlert, StoreError};
 use crate::worker::{Outcome, Reply, Request, Worker};
+use hepalert_failpoint::failpoint;
 
 /// Longest nap between two looks at the queue; a new job ends it sooner.
 const NAP: Duration = Duration::from_secs(1);
@@ -50,12 +52,23 @@ fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool
         return Ok(false);
     }
     let now = Timestamp::now();
-    let started = |job: &Job| step(shared, job, StudyState::Started, None, now);
-    let Some(job) = shared.store.next_job(now, started)? else {
+    // Attempts are counted before they begin: one that took the daemon with it was one.
+    let most = shared.config.worker.attempts;
+    let started = |job: &Job| match job.attempts <= most {
+        true => step(shared, job, StudyState::Started, None, now),
+        false => Vec::new(),
+    };
+    let Some(mut job) = shared.store.next_job(now, started)? else {
         return Ok(false);
     };
     shared.wake_publisher();
+    if job.attempts > most {
+        job.attempts = most;
+        put_aside(shared, &job, "daemon_died")?;
+        return Ok(true);
+    }
     info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
+    failpoint("study_begun");
     let outcome = match keeper.bundle().and_then(|bundle| request(shared, &job, bundle)) {
         Some(request) => infer(shared, worker, &job, &request),
         None => Outcome::Refused(
@@ -64,6 +77,10 @@ fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool
         ),
     };
     keeper.hears(shared, &outcome);
+    if !outcome.is_answer() {
+        // What the process was writing when it was killed.
+        sweep_drafts(&shared.results());
+    }
     conclude(shared, &job, outcome)?;
     shared.wake_publisher();
     Ok(true)
@@ -101,13 +118,15 @@ fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreErr
         Outcome::Finished(report) => finish(shared, job, &report),
         Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
         Outcome::NotAsAccepted(code, detail) => doubt(shared, job, &code, &detail),
-        // The next start finds the job running and puts it back. A study is never answered
-        // by a self-test.
-        Outcome::Stopped | Outcome::Tested(_) => Ok(()),
+        // A study is never answered by a self-test.
+        Outcome::Stopped | Outcome::Tested(_) => {
+            shared.store.put_back(job.id, Timestamp::now(), None)
+        }
         Outcome::EngineUnusable(_, reason) => hold(shared, job, &reason),
         Outcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
         Outcome::Died(reason) => again(shared, job, "worker_died", &reason),
         Outcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),
+        Outcome::OverMemory => again(shared, job, "worker_over_memory", "it took too much memory"),
         Outcome::TooLong => again(shared, job, "deadline_passed", "the study took too long"),
     }
 }
@@ -137,6 +156,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         Err(error) => return again(shared, job, "report_unsayable", &error.to_string()),
     };
     let alert = made.iter().find(|event| event.topic == "event/alert");
+    failpoint("report_read");
     let finished = Finished {
         pipeline_fingerprint: report.pipeline.fingerprint.clone(),
         report_json: serde_json::to_string(&report).unwrap_or_default(),
@@ -148,6 +168,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         }),
     };
     shared.store.finish(job.id, &finished, &made, notified)?;
+    failpoint("study_finished");
     info!(
         STUDY_KEY = key, JOB_ID = job.id.0;
         "{}: {} lesions kept, {} discarded, {:.1} s",
@@ -190,22 +211,20 @@ fn hold(shared: &Shared, job: &Job, reason: &str) -> Result<(), StoreError> {
         STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0;
         "the study waits for an engine that can be used: {reason}"
     );
-    shared.store.retry(job.id, later(shared, job.attempts), "engine_unusable")
+    shared.store.put_back(job.id, later(shared, 1), Some("engine_unusable"))
 }
 
 /// When a study is tried again: the configured wait, doubled for each further attempt, an
 /// hour at most.
 fn later(shared: &Shared, attempts: u32) -> Timestamp {
     let doublings = attempts.saturating_sub(1).min(12);
-    let wait = shared.config.worker.retry_s.saturating_mul(1 << doublings).min(3600);
-    let wait = SignedDuration::from_secs(i64::try_from(wait).unwrap_or(3600));
+    let wait = Duration::from_secs(shared.config.worker.retry_s.saturating_mul(1 << doublings));
     let now = Timestamp::now();
-    now.checked_add(wait).unwrap_or(now)
+    now.checked_add(wait.min(MOST_WAIT)).unwrap_or(now)
 }
 
 /// Another try later, or the end if there were enough.
 fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), StoreError> {
-    let now = Timestamp::now();
     let limits = &shared.config.worker;
     warn!(
         STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0;
@@ -214,6 +233,12 @@ fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), Sto
     if job.attempts < limits.attempts {
         return shared.store.retry(job.id, later(shared, job.attempts), code);
     }
+    put_aside(shared, job, code)
+}
+
+/// It was tried often enough: it is told as failed, and the queue goes on.
+fn put_aside(shared: &Shared, job: &Job, code: &str) -> Result<(), StoreError> {
+    let now = Timestamp::now();
     error!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study put aside ({code})");
     let events = step(shared, job, StudyState::Failed, Some(code), now);
     shared.store.dead_letter(job.id, code, &events, now)

@@ -274,14 +274,14 @@ impl Assembler {
     fn rejected(&mut self, path: PathBuf, broken: Broken) -> Vec<Outcome> {
         self.release(&path);
         self.let_go(&path);
-        let Broken { code, content, study, series, alone } = broken;
+        let Broken { code, said, content, study, series, alone } = broken;
         let Some(key) = study else {
             self.pass_over(path, Stranger { kind: code.as_str(), content, alone });
             return Vec::new();
         };
         let first = !self.courses.contains_key(&key);
         let course = self.courses.entry(key.clone()).or_default();
-        course.gathered.broken.insert(path.clone(), Unusable { code, content, series });
+        course.gathered.broken.insert(path.clone(), Unusable { code, said, content, series });
         let news = !course.accounted.contains(&(content, content));
         course.touch(self.now, news);
         self.owners.insert(path, key.clone());

@@ -9,9 +9,9 @@ use hepalert_phases::{Recogniser, Seen};
 
 use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
-use super::load;
 use super::phases::{Choice, Scan, Weighed, choose, recon};
 use super::reasons::RejectCode;
+use super::thinned::thinned;
 use hepalert_study::study::Phase;
 use hepalert_voxels::volume::Volume;
 
@@ -140,7 +140,7 @@ fn look(
     gate: &GateParams,
     recogniser: &mut Recogniser,
 ) -> Result<Seen, Refusal> {
-    let volume = load::thinned(&candidate.files, gate, LOOK_MM)?;
+    let volume = thinned(&candidate.files, gate, LOOK_MM)?;
     recogniser
         .look(&volume)
         .map_err(|error| Refusal::new(RejectCode::PhaseUncertain, error.to_string(), 1))

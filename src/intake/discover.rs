@@ -59,7 +59,25 @@ pub fn discover(
     params.max_files = gate.max_files;
     // Nothing more will come: whatever is there is complete now.
     params.force_complete_s = 0.0;
-    sort(assemble(Assembler::new(params, Vec::new()), found))
+    let loose = loose(&found);
+    sort(assemble(Assembler::new(params, Vec::new()), found)).map_err(|refusal| {
+        let said = loose.into_iter().find(|(code, _)| *code == refusal.code);
+        match said.filter(|_| refusal.file_count == 1) {
+            Some((_, detail)) => Refusal { detail, ..refusal },
+            None => refusal,
+        }
+    })
+}
+
+/// Why files of no study cannot be used, in the reader's own sentences.
+fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(RejectCode, String)> {
+    let of_none = |found: &Result<FileFacts, ProbeError>| match found {
+        Err(ProbeError::Broken(broken)) if broken.study.is_none() => {
+            Some((broken.code, broken.said.clone()))
+        }
+        Ok(_) | Err(_) => None,
+    };
+    found.iter().filter_map(|(found, ..)| of_none(found)).collect()
 }
 
 /// Broken files last: whose they are shows by what lies beside them.

@@ -163,6 +163,8 @@ impl Stranger {
 pub struct Broken {
     /// Why.
     pub code: RejectCode,
+    /// The reader's own sentence.
+    pub said: String,
     /// SHA-256 of what is there.
     pub content: Digest,
     /// Whose study, if that much could be read.

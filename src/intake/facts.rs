@@ -7,9 +7,10 @@
 use super::fingerprint::Digest;
 use super::names::NiftiName;
 use super::reasons::RejectCode;
-pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, StudyFiles};
+pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles};
 pub use hepalert_study::series::{Candidate, Recon};
 use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 /// What one whole file is.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +28,21 @@ pub struct FileFacts {
 pub enum Part {
     /// A DICOM object.
     Slice(SliceFacts),
+    /// A DICOM object with a whole series in frames.
+    Frames(Vec<SliceFacts>),
     /// A whole volume.
     Nifti(NiftiName),
+}
+
+impl Part {
+    /// The images in a DICOM object; none of a NIfTI file.
+    pub fn slices(&self) -> &[SliceFacts] {
+        match self {
+            Part::Slice(slice) => std::slice::from_ref(slice),
+            Part::Frames(frames) => frames,
+            Part::Nifti(_) => &[],
+        }
+    }
 }
 
 /// What a DICOM header says that decides where the object belongs.
@@ -52,6 +66,24 @@ pub struct SliceFacts {
     pub position_mm: Option<f64>,
     /// How the series was made.
     pub recon: Recon,
+    /// What tells its acquisition.
+    pub marks: Marks,
+    /// Why it was set aside, in the reader's own sentence.
+    pub said: Option<String>,
+}
+
+impl SliceFacts {
+    /// Who this slice is within its study: the instance and, since several slices may share
+    /// one, where it lies.
+    pub fn identity(&self) -> Digest {
+        match self.position_mm {
+            // In hundredths of a millimetre: nearer, two slices are one.
+            Some(mm) => {
+                Digest::of(format!("{} at {:.0}", self.instance.hex(), mm * 100.0).as_bytes())
+            }
+            None => self.instance,
+        }
+    }
 }
 
 impl FileFacts {
@@ -59,6 +91,7 @@ impl FileFacts {
     pub fn instance(&self) -> Digest {
         match &self.part {
             Part::Slice(slice) => slice.instance,
+            Part::Frames(frames) => frames.first().map_or(self.content, |frame| frame.instance),
             Part::Nifti(name) => Digest::of(format!("nifti {:?}", name.tag).as_bytes()),
         }
     }
@@ -67,11 +100,8 @@ impl FileFacts {
     /// one, where it lies.
     pub fn identity(&self) -> Digest {
         match &self.part {
-            Part::Slice(SliceFacts { position_mm: Some(mm), instance, .. }) => {
-                // In hundredths of a millimetre: nearer, two slices are one.
-                Digest::of(format!("{} at {:.0}", instance.hex(), mm * 100.0).as_bytes())
-            }
-            Part::Slice(_) | Part::Nifti(_) => self.instance(),
+            Part::Slice(slice) => slice.identity(),
+            Part::Frames(_) | Part::Nifti(_) => self.instance(),
         }
     }
 }

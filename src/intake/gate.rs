@@ -3,7 +3,12 @@
 //! Owns [`GateParams`] and the pure checks on headers and voxels. Refuses
 //! to guess: what a header does not say is not held against it.
 
+use super::probe::normal;
 use super::reasons::RejectCode;
+use super::suited::is_map;
+use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
+use hepalert_voxels::volume::Volume;
+use hepalert_voxels::volume::dicom::SliceHeader;
 
 /// A study, series or file that is not computed on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -48,6 +53,32 @@ pub struct GateParams {
     pub min_fraction_tissue: f64,
     /// Fewest different values in whole HU: label maps and normalised images have few.
     pub min_values: usize,
+    /// What a study may take of memory, if that is bounded.
+    pub memory: Option<MemoryLimit>,
+}
+
+/// Memory for a study's voxels and all that is computed on their grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Bytes that one voxel of the grid takes at the peak, all phases together.
+    pub bytes_per_voxel: u64,
+}
+
+impl MemoryLimit {
+    /// Voxels that the grid of a study may have.
+    pub fn voxels(&self) -> u64 {
+        self.bytes / self.bytes_per_voxel.max(1)
+    }
+
+    /// A refusal of so many voxels on one grid.
+    pub fn refusal(&self, voxels: u64) -> Refusal {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let needed = mib(voxels.saturating_mul(self.bytes_per_voxel));
+        let detail = format!("{voxels} voxels need {needed} MiB, {} are left", mib(self.bytes));
+        Refusal::new(RejectCode::OverMemoryBudget, detail, 1)
+    }
 }
 
 impl Default for GateParams {
@@ -62,6 +93,7 @@ impl Default for GateParams {
             min_fraction_air_fat: 0.01,
             min_fraction_tissue: 0.02,
             min_values: 16,
+            memory: None,
         }
     }
 }
@@ -84,6 +116,43 @@ pub fn elsewhere(body_part: &str) -> bool {
     let part = body_part.to_uppercase();
     !TRUNK.iter().any(|word| part.contains(word))
         && ELSEWHERE.iter().any(|word| part.contains(word))
+}
+
+/// Why an object can never be part of a phase, if it cannot: the same for every way in.
+pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
+    if let Err(error) = header.require_ct() {
+        return Some(error.into());
+    }
+    let refuse = |code, detail: &str| Some(Refusal::new(code, detail, 1));
+    if !header.modality.is_empty() && header.modality != "CT" {
+        return refuse(RejectCode::NotCt, "the modality is not CT");
+    }
+    let words: Vec<String> = header
+        .image_type
+        .iter()
+        .flat_map(|part| part.split([' ', '_']))
+        .map(str::to_uppercase)
+        .collect();
+    let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    if says(&["LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"]) {
+        return refuse(RejectCode::Localiser, "ImageType names a scout");
+    }
+    if says(&["SCREEN", "DOSE", "PASTED"]) {
+        return refuse(RejectCode::NotCt, "ImageType names a screenshot");
+    }
+    if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
+        return refuse(RejectCode::Reformatted, "ImageType names a reformat");
+    }
+    if is_map(header) {
+        return refuse(RejectCode::DerivedMap, "an image computed of two energies");
+    }
+    // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
+    let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
+    if is_axial {
+        None
+    } else {
+        refuse(RejectCode::NotAxial, "the slices do not lie across the body")
+    }
 }
 
 /// The header checks that are not geometry: body part, where it is named, and the tube
@@ -121,12 +190,72 @@ pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Resul
     Err(Refusal::new(RejectCode::TooShort, detail, slices))
 }
 
-/// Whether voxels can be Hounsfield units of a body. Looks at `voxels` as they come: pass a
-/// fair sample (see [`sample`]).
+/// How the slices of a volume are called in messages, from the first along z.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SliceNames {
+    /// InstanceNumbers, as a viewer shows them.
+    Instances(Vec<i64>),
+    /// Their place, from 1.
+    Places,
+}
+
+impl SliceNames {
+    /// `slices 3, 7 to 12 (InstanceNumber)`.
+    fn tell(&self, slices: &[usize]) -> String {
+        let (mut numbers, what): (Vec<i64>, _) = match self {
+            SliceNames::Instances(names) => {
+                (slices.iter().filter_map(|z| names.get(*z)).copied().collect(), "InstanceNumber")
+            }
+            SliceNames::Places => {
+                (slices.iter().map(|z| *z as i64 + 1).collect(), "counted from the first")
+            }
+        };
+        numbers.sort_unstable();
+        let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+        let run = |run: &[i64]| match run {
+            [first, .., last] => format!("{first} to {last}"),
+            one => one.iter().map(i64::to_string).collect(),
+        };
+        let shown: Vec<String> = runs.take(MAX_RUNS_TOLD).map(run).collect();
+        let count = slices.len();
+        format!("{count} of them: {} ({what})", shown.join(", "))
+    }
+}
+
+/// More runs of slices than this are counted and not told one by one.
+const MAX_RUNS_TOLD: usize = 12;
+
+/// The one look at voxels, of DICOM and NIfTI alike: every slice, then all values. What can
+/// be mended by rule is, and told.
 ///
 /// # Errors
-/// [`RejectCode::NotCtValues`], with the numbers.
-pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
+/// The first fault, with the slices that have it.
+pub fn check_voxels(
+    volume: &mut Volume<f32>,
+    names: &SliceNames,
+    padding_hu: &[Option<[f32; 2]>],
+    gate: &GateParams,
+) -> Result<Repaired, Refusal> {
+    let sample_of = |volume: &Volume<f32>| volume.voxels().as_slice().map(sample);
+    check_distinct(&sample_of(volume).unwrap_or_default(), gate)?;
+    let count = volume.grid().shape()[0];
+    let repaired = inspect(volume, padding_hu).map_err(|fault| {
+        let (code, detail) = match fault {
+            VoxelFault::NotFinite | VoxelFault::Implausible(_) => {
+                (RejectCode::NotCtValues, fault.to_string())
+            }
+            VoxelFault::Unfilled(slices) => (RejectCode::SlicesWithoutImage, names.tell(&slices)),
+            VoxelFault::Repeated(slices) => (RejectCode::RepeatedSlices, names.tell(&slices)),
+            VoxelFault::Rescaled(slices) => (RejectCode::RescaleJump, names.tell(&slices)),
+        };
+        Refusal::new(code, detail, count)
+    })?;
+    check_values(&sample_of(volume).unwrap_or_default(), gate)?;
+    Ok(repaired)
+}
+
+/// Whether there are numbers, and as many different ones as an image has.
+fn check_distinct(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
     let refuse = |detail: String| Err(Refusal::new(RejectCode::NotCtValues, detail, 1));
     if voxels.is_empty() || voxels.iter().any(|v| !v.is_finite()) {
         return refuse("voxels that are no numbers".into());
@@ -137,6 +266,17 @@ pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
     if values.len() < gate.min_values {
         return refuse(format!("only {} different values", values.len()));
     }
+    Ok(())
+}
+
+/// Whether voxels can be Hounsfield units of a body. Looks at `voxels` as they come: pass a
+/// fair sample (see [`sample`]).
+///
+/// # Errors
+/// [`RejectCode::NotCtValues`], with the numbers.
+pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
+    check_distinct(voxels, gate)?;
+    let refuse = |detail: String| Err(Refusal::new(RejectCode::NotCtValues, detail, 1));
     let part = |low: f32, high: f32| {
         let inside = voxels.iter().filter(|v| (low..high).contains(*v)).count();
         inside as f64 / voxels.len() as f64

@@ -7,22 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::{AssembleParams, Millis};
-use super::facts::{Format, Part};
+use super::facts::{Format, Part, SliceFacts};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{Confidence, PhaseRules};
 use super::reasons::RejectCode;
-use super::stacks::{Arrived, Slices, pick_named, pick_slices};
+use super::stacks::{Arrived, SliceOf, Slices, acquisitions, pick_named, pick_slices};
 use super::strangers::Counts;
 use super::versions::{Picked, Version, versions};
 use hepalert_study::study::Phase;
 
 /// A file that belongs to a study and cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unusable {
     /// Why.
     pub code: RejectCode,
+    /// The reader's own sentence.
+    pub said: String,
     /// What is in it.
     pub content: Digest,
     /// Of which series it is, if that could be read.
@@ -111,12 +113,11 @@ impl Gathered {
             let refusal = Refusal::new(code, detail, self.files.len() + self.broken.len());
             Judgement::Refused { fingerprint: self.whole_fingerprint(), refusal }
         };
-        let unusable = "a file of the study cannot be used";
         // A file that is of no series known might be of any.
         let loose =
             self.broken.values().filter(|one| one.series.is_none() || self.files.is_empty());
         if let Some(broken) = loose.min() {
-            return refused(broken.code, unusable);
+            return refused(broken.code, &broken.said);
         }
         if self.too_many {
             return refused(RejectCode::TooManyFiles, "more files than max_files");
@@ -124,15 +125,26 @@ impl Gathered {
         if self.files.is_empty() {
             return refused(RejectCode::Vanished, "no file is left");
         }
-        let is_broken = |code| self.broken.values().any(|broken| broken.code == code);
+        let broken = |code| self.broken.values().find(|broken| broken.code == code);
         match self.pick(expected, rules) {
             Ok(picked) => Judgement::Whole(versions(&picked, expected)),
-            Err(code) if is_broken(code) => refused(code, "a slice of the only series that fits"),
-            Err(RejectCode::MissingPhase) => {
-                let detail = "no choice of series fits the engine's phases";
-                refused(RejectCode::MissingPhase, detail)
+            Err(code) => match broken(code) {
+                Some(broken) => refused(code, &broken.said),
+                None => refused(code, &self.said_of(code)),
+            },
+        }
+    }
+
+    /// Why nothing could be picked, in the reader's own sentence if it has one.
+    fn said_of(&self, code: RejectCode) -> String {
+        let slices = || self.files.values().flat_map(|held| held.facts.part.slices());
+        let of_code = |slice: &&SliceFacts| slice.set_aside == Some(code);
+        match slices().filter(of_code).find_map(|slice| slice.said.clone()) {
+            Some(said) => said,
+            None if code == RejectCode::MissingPhase => {
+                "no choice of series fits the engine's phases".to_owned()
             }
-            Err(code) => refused(code, "every series of the study is set aside"),
+            None => "every series of the study is set aside".to_owned(),
         }
     }
 
@@ -140,8 +152,8 @@ impl Gathered {
     /// the study came after `since`.
     pub fn is_surely_whole(&self, expected: &[Phase], rules: &PhaseRules, since: Millis) -> bool {
         let images = self.files.values().filter(|held| match &held.facts.part {
-            Part::Slice(slice) => slice.set_aside.is_none(),
             Part::Nifti(_) => true,
+            part => part.slices().iter().any(|slice| slice.set_aside.is_none()),
         });
         let quiet = images.map(|held| held.at).max().is_some_and(|newest| newest <= since);
         if !quiet || !self.broken.is_empty() || self.too_many {
@@ -191,7 +203,7 @@ impl Gathered {
             .iter()
             .filter_map(|(path, held)| match &held.facts.part {
                 Part::Nifti(name) => Some((name.tag, path, held)),
-                Part::Slice(_) => None,
+                Part::Slice(_) | Part::Frames(_) => None,
             })
             .collect();
         if names.is_empty() {
@@ -201,19 +213,22 @@ impl Gathered {
         }
     }
 
-    /// The slices by series and fitness, in an order that does not depend on arrival.
+    /// The slices by series, fitness and acquisition, in an order that does not depend on arrival.
     fn stacks(&self) -> Vec<Slices<'_>> {
-        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (path, held) in &self.files {
-            if let Part::Slice(slice) = &held.facts.part {
+        let mut groups: BTreeMap<_, Vec<SliceOf<'_>>> = BTreeMap::new();
+        for (path, arrived) in &self.files {
+            let in_frames = matches!(arrived.facts.part, Part::Frames(_));
+            for (at, slice) in arrived.facts.part.slices().iter().enumerate() {
+                let frame = in_frames.then_some(at);
                 let group = groups.entry((slice.series, slice.set_aside)).or_default();
-                group.push((path, held, slice));
+                group.push(SliceOf { path, arrived, slice, frame });
             }
         }
         let broken = |series: Digest| {
             let of = self.broken.values().filter(|broken| broken.series == Some(series));
             of.map(|broken| broken.code).min()
         };
-        groups.into_iter().map(|((series, _), held)| Slices::new(held, broken(series))).collect()
+        let parts = |((series, _), held)| acquisitions(held, broken(series));
+        groups.into_iter().flat_map(parts).collect()
     }
 }

@@ -10,14 +10,21 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
-use super::facts::{Format, PhaseFiles, StudyFiles};
+use super::facts::{Accepted, Format, PhaseFiles, Pick, StudyFiles};
 use super::fingerprint::{Digest, Item, digest_of, fingerprint};
-use super::gate::{GateParams, Refusal, check_extent, check_said, check_values, sample};
+use super::gate::{
+    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
+};
+use super::memory::{BYTES_OF_HU, check_memory, fitted};
 use super::phases::{Confidence, PhaseSource};
-use super::probe::open_regular;
+use super::probe::{acquired_ms, marks, open_regular, position_mm, stranger_by_content};
+use super::quality::{self, QualityFlag};
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
-use hepalert_voxels::volume::dicom::read::{SliceHeader, plan, read_header, read_slice};
+use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
+use hepalert_voxels::volume::dicom::read::{
+    SliceHeader, plan, read_frame, read_header, read_headers, read_slice,
+};
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
@@ -53,6 +60,16 @@ pub struct LoadedPhase {
     pub side_uncertain: bool,
     /// Another series of the same scan comes first and could not be read.
     pub is_second: bool,
+    /// What was unusual, in order.
+    pub quality: Vec<QualityFlag>,
+}
+
+/// One phase's voxels, past the gate.
+pub(super) struct Scan {
+    pub(super) volume: Volume<f32>,
+    kvp: Option<f64>,
+    side_uncertain: bool,
+    quality: Vec<QualityFlag>,
 }
 
 /// Loads the phases that an engine takes.
@@ -81,25 +98,18 @@ fn load_wanted(
     check_sizes(wanted, gate)?;
     let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
-    let read = |files: &&PhaseFiles| {
-        let (volume, kvp, side_uncertain) = match files.format {
-            Format::Nifti => {
-                let (volume, side_uncertain) = load_nifti(files, gate)?;
-                (volume, None, side_uncertain)
-            }
-            Format::Dicom => {
-                let (volume, kvp) = load_dicom(files, gate)?;
-                (volume, kvp, false)
-            }
-        };
-        check_values(&sample_of(&volume), gate)?;
-        Ok((volume, kvp, side_uncertain))
+    let read = |files: &&PhaseFiles| match files.format {
+        Format::Nifti => load_nifti(files, gate),
+        Format::Dicom => load_dicom(files, gate),
     };
     // All phases, then the first refusal: the same study is always refused for the same reason.
-    let loaded: Vec<Result<_, Refusal>> =
-        wanted.par_iter().map(|files| first_readable(files, &read)).collect();
+    let loaded: Vec<Result<_, Refusal>> = match fits_at_once(wanted, gate) {
+        true => wanted.par_iter().map(|files| first_readable(files, &read)).collect(),
+        false => wanted.iter().map(|files| first_readable(files, &read)).collect(),
+    };
     for (first, loaded) in wanted.iter().zip(loaded) {
-        let (files, (volume, kvp, side_uncertain)) = loaded?;
+        let (files, scan) = loaded?;
+        let Scan { volume, kvp, side_uncertain, quality } = scan;
         phases.push(LoadedPhase {
             phase: files.phase,
             source: files.source,
@@ -109,53 +119,11 @@ fn load_wanted(
             kvp,
             side_uncertain,
             is_second: files.is_second || files != *first,
+            quality,
         });
         study.phases.insert(files.phase, volume);
     }
     Ok(Loaded { study, phases })
-}
-
-/// One series with slices at least `step_mm` apart, as far as it has so many: enough to see its
-/// contrast. The geometry of the whole series is checked.
-///
-/// # Errors
-/// [`Refusal`] of the first thing that is wrong.
-pub fn thinned(
-    files: &PhaseFiles,
-    gate: &GateParams,
-    step_mm: f64,
-) -> Result<Volume<f32>, Refusal> {
-    check_sizes(&[files], gate)?;
-    let volume = match files.format {
-        Format::Nifti => load_nifti(files, gate)?.0,
-        Format::Dicom => load_dicom(&few(files, gate, step_mm)?, gate)?.0,
-    };
-    check_values(&sample_of(&volume), gate)?;
-    Ok(volume)
-}
-
-/// Every so many slices along the body.
-fn few(phase: &PhaseFiles, gate: &GateParams, step_mm: f64) -> Result<PhaseFiles, Refusal> {
-    let headers: Vec<SliceHeader> = phase
-        .files
-        .par_iter()
-        .map(|path| header(path, gate).map(|(header, _)| header))
-        .collect::<Result<_, _>>()?;
-    check_voxels(&headers)?;
-    for header in &headers {
-        header.require_ct()?;
-    }
-    let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
-    let every = ((step_mm / step).floor() as usize).max(1);
-    let place = |at: usize| super::probe::position_mm(&headers[at]).unwrap_or_default();
-    let mut along: Vec<usize> = (0..headers.len()).collect();
-    along.sort_by(|&a, &b| place(a).total_cmp(&place(b)));
-    let few: Vec<usize> = along.into_iter().step_by(every).collect();
-    Ok(PhaseFiles {
-        files: few.iter().map(|&at| phase.files[at].clone()).collect(),
-        contents: few.iter().filter_map(|&at| phase.contents.get(at).copied()).collect(),
-        ..phase.clone()
-    })
 }
 
 /// The first series of a phase that can be read, and what was read; the reason of the first if
@@ -173,6 +141,30 @@ fn first_readable<'a, T>(
     }
     let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
     other.ok_or(refusal)
+}
+
+/// Whether all phases may be in memory as they were stored. If not, they are read one after
+/// the other, and thin ones averaged in between.
+fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
+    let Some(limit) = gate.memory else { return true };
+    let bytes_of = |files: &&PhaseFiles| -> Option<u64> {
+        let first = files.files.first()?;
+        let voxels = match files.format {
+            Format::Nifti => {
+                peek(&accepted::read_prefix(first, HEADER_BYTES).ok()?).ok()?.grid.voxels() as u64
+            }
+            Format::Dicom => {
+                let (header, _) = header(first, gate).ok()?;
+                let frames = u64::try_from(header.number_of_frames).unwrap_or(1);
+                let slices = frames.max(1) * files.files.len() as u64;
+                u64::from(header.rows?) * u64::from(header.columns?) * slices
+            }
+        };
+        Some(voxels.saturating_mul(BYTES_OF_HU))
+    };
+    // What cannot be told is refused when it is read.
+    let bytes: u64 = wanted.iter().filter_map(bytes_of).fold(0, u64::saturating_add);
+    bytes <= limit.bytes
 }
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
@@ -200,11 +192,13 @@ pub fn files_of_paths(
         let (format, mut files) = if path.is_dir() {
             let params = super::watch::WatchParams::new(path);
             let found = super::watch::list(&params, false).map_err(|e| unreadable(&e))?;
-            let named = |path: &PathBuf| path.file_name().is_some_and(super::names::foreign);
-            let files = found.files.into_keys().filter(|path| !named(path));
-            (Format::Dicom, files.collect())
+            let files: Vec<PathBuf> = found.files.into_keys().collect();
+            (Format::Dicom, files.into_par_iter().filter(|path| !is_stranger(path)).collect())
         } else {
-            (Format::Nifti, vec![path.clone()])
+            let name = path.file_name().unwrap_or_default();
+            let is_nifti = super::names::nifti_name(name).is_some();
+            let format = if is_nifti { Format::Nifti } else { Format::Dicom };
+            (format, vec![path.clone()])
         };
         files.sort();
         let contents: Vec<Digest> =
@@ -221,6 +215,7 @@ pub fn files_of_paths(
             contents,
             is_second,
             others,
+            pick: Pick::default(),
         });
     }
     phases.sort_by_key(|files| files.phase);
@@ -252,6 +247,20 @@ pub fn load_paths(
     load(&files, &phases, gate)
 }
 
+/// Whether a file in a folder of slices is none: by its name, what it begins with, or its SOP
+/// class. What cannot be read is none of these and is refused by name later.
+fn is_stranger(path: &Path) -> bool {
+    if path.file_name().is_some_and(super::names::foreign) {
+        return true;
+    }
+    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return false };
+    match read_header(&start) {
+        Ok(header) => matches!(header.require_ct(), Err(DicomError::NotCt(_))),
+        Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
+        Err(_) => false,
+    }
+}
+
 fn content(path: &Path) -> Result<Digest, Refusal> {
     open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
 }
@@ -262,7 +271,7 @@ pub(super) fn unreadable(error: &io::Error) -> Refusal {
 }
 
 /// Before anything is read.
-fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
+pub(super) fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
     let files = || wanted.iter().flat_map(|phase| &phase.files);
     let count = files().count();
     if count > gate.max_files {
@@ -281,8 +290,7 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The volume, and whether its header leaves the patient's left open.
-fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, bool), Refusal> {
+pub(super) fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let [_] = phase.files[..] else {
         let count = phase.files.len();
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
@@ -290,7 +298,41 @@ fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<(Volume<f32>, boo
     let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
     let facts = peek(&bytes)?;
     check_nifti_grid(&facts.grid, gate)?;
-    Ok((read(&bytes)?, facts.side_uncertain))
+    check_memory(facts.grid.voxels(), gate)?;
+    let volume = read(&bytes)?;
+    drop(bytes);
+    // Slices are looked at across the body, in whatever order the file has its axes.
+    let axes = Axes::ras(volume.grid());
+    let axes = if axes.from[0] == 0 { Axes::STORED } else { axes };
+    let turned = axes.turn_volume(volume);
+    let scan = checked(turned, None, &SliceNames::Places, &[], gate)?;
+    let volume = axes.inverse().turn_volume(scan.volume);
+    Ok(Scan { volume, side_uncertain: facts.side_uncertain, ..scan })
+}
+
+/// Past the look at voxels, with what is told of it.
+fn checked(
+    mut volume: Volume<f32>,
+    kvp: Option<f64>,
+    names: &SliceNames,
+    padding_hu: &[Option<[f32; 2]>],
+    gate: &GateParams,
+) -> Result<Scan, Refusal> {
+    let repaired = check_voxels(&mut volume, names, padding_hu, gate)?;
+    let mut quality: Vec<QualityFlag> =
+        quality::of_step(volume.grid().spacing_mm()[0]).into_iter().collect();
+    if repaired.padded_slices > 0 {
+        quality.push(QualityFlag::PaddingReplaced);
+    }
+    if repaired.interpolated {
+        quality.push(QualityFlag::SlicesInterpolated);
+    }
+    let (volume, averaged) = fitted(volume, gate)?;
+    if averaged {
+        quality.push(QualityFlag::SlicesAveraged);
+    }
+    quality.sort_unstable();
+    Ok(Scan { volume, kvp, side_uncertain: false, quality })
 }
 
 /// Slices must lie across the patient, in whatever order the file has its axes.
@@ -310,38 +352,120 @@ fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
 }
 
-fn load_dicom(
-    phase: &PhaseFiles,
-    gate: &GateParams,
-) -> Result<(Volume<f32>, Option<f64>), Refusal> {
-    let files = &phase.files;
-    let seen: Vec<(SliceHeader, Glance)> =
-        files.par_iter().map(|path| header(path, gate)).collect::<Result<_, _>>()?;
-    let (headers, glances): (Vec<SliceHeader>, Vec<Glance>) = seen.into_iter().unzip();
-    for header in &headers {
-        header.require_ct()?;
-        if !header.modality.is_empty() && header.modality != "CT" {
-            return Err(Refusal::new(RejectCode::NotCt, "the modality is not CT", files.len()));
+/// An image of a series, and the place of its file in the list.
+struct Image {
+    file: usize,
+    header: SliceHeader,
+}
+
+/// What was seen of a file, and all of it if it holds many images.
+struct Source {
+    glance: Glance,
+    whole: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn slice(
+        &self,
+        file: Accepted<'_>,
+        image: &Image,
+        gate: &GateParams,
+    ) -> Result<Slice, Refusal> {
+        if let Some(bytes) = &self.whole {
+            return Ok(read_frame(bytes, &image.header)?);
         }
+        let bytes = accepted::read(file, gate.max_file_bytes)?;
+        self.glance.check(&bytes)?;
+        Ok(read_slice(&bytes)?)
     }
-    check_voxels(&headers)?;
+}
+
+/// The headers of all images that are read, in the order of files and frames.
+fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Image>), Refusal> {
+    let read = |at: usize| -> Result<(Source, Vec<SliceHeader>), Refusal> {
+        let (header, glance) = header(&phase.files[at], gate)?;
+        if !header.is_enhanced() {
+            return Ok((Source { glance, whole: None }, vec![header]));
+        }
+        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
+        let headers = read_headers(&bytes)?;
+        Ok((Source { glance, whole: Some(bytes) }, headers))
+    };
+    let found: Vec<(Source, Vec<SliceHeader>)> =
+        (0..phase.files.len()).into_par_iter().map(read).collect::<Result<_, _>>()?;
+    let (mut sources, mut images) = (Vec::new(), Vec::new());
+    for (file, (source, headers)) in found.into_iter().enumerate() {
+        let wanted = phase.pick.frames.get(file).filter(|frames| !frames.is_empty());
+        let is_wanted = |frame: usize| wanted.is_none_or(|frames| frames.contains(&frame));
+        let kept = headers.into_iter().enumerate().filter(|(frame, _)| is_wanted(*frame));
+        images.extend(kept.map(|(_, header)| Image { file, header }));
+        sources.push(source);
+    }
+    Ok((sources, images))
+}
+
+pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+    let (sources, images) = images(phase, gate)?;
+    let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
+    if let Some(refusal) = headers.iter().find_map(set_aside) {
+        return Err(refusal);
+    }
+    check_size(&headers)?;
     let kvp: Vec<f64> = headers.iter().filter_map(|header| header.kvp).collect();
     for header in &headers {
         check_said(header.body_part.as_deref().unwrap_or_default(), &[], gate)?;
     }
     check_said("", &kvp, gate)?;
+    if !phase.pick.is_split {
+        check_acquisitions(&headers)?;
+    }
     let plan = plan(&headers)?;
     check_extent(headers.len(), plan.coverage_mm(), gate)?;
-    let slice = |at: usize| -> Result<Slice, Refusal> {
-        let bytes = accepted::read(phase.accepted(at), gate.max_file_bytes)?;
-        glances[at].check(&bytes)?;
-        Ok(read_slice(&bytes)?)
-    };
-    Ok((plan.fill(slice)?, kvp.first().copied()))
+    check_memory(plan.grid().voxels(), gate)?;
+    let volume = plan.fill(|at| {
+        let image = &images[at];
+        sources[image.file].slice(phase.accepted(image.file), image, gate)
+    })?;
+    drop(sources);
+    let ordered = || plan.order().iter().map(|at| &headers[*at]);
+    let padding_hu: Vec<Option<[f32; 2]>> = ordered().map(SliceHeader::padding_hu).collect();
+    let instances: Option<Vec<i64>> = ordered().map(|header| header.instance_number).collect();
+    let names = instances.map_or(SliceNames::Places, SliceNames::Instances);
+    let mut scan = checked(volume, kvp.first().copied(), &names, &padding_hu, gate)?;
+    if headers.iter().any(|header| header.lossy) {
+        scan.quality.push(QualityFlag::LossyCompression);
+    }
+    if phase.pick.is_split {
+        scan.quality.push(QualityFlag::SeriesSplit);
+    }
+    scan.quality.sort_unstable();
+    Ok(scan)
+}
+
+/// A folder that a person named as one phase may hold several acquisitions: which is meant
+/// nobody knows, and never are they one volume.
+fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
+    let marks: Vec<Marks> = headers.iter().map(marks).collect();
+    let members: Vec<Member<'_>> = headers
+        .iter()
+        .zip(&marks)
+        .map(|(header, marks)| Member {
+            marks,
+            acquired_ms: acquired_ms(header),
+            position_mm: position_mm(header),
+        })
+        .collect();
+    let parts = split(&members);
+    if parts.len() < 2 {
+        return Ok(());
+    }
+    let sizes: Vec<String> = parts.iter().map(|part| part.len().to_string()).collect();
+    let detail = format!("{} acquisitions of {} slices", parts.len(), sizes.join(" and "));
+    Err(Refusal::new(RejectCode::DuplicateSlicePositions, detail, headers.len()))
 }
 
 /// Before the volume is allocated.
-fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
+pub(super) fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
     let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
     if voxels > MAX_VOXELS as u128 {
@@ -354,7 +478,7 @@ fn check_voxels(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
 }
 
-fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
+pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
     let mut bytes = accepted::read_prefix(path, HEADER_BYTES)?;
     let header = match read_header(&bytes) {
         Err(DicomError::Truncated) => {
@@ -364,11 +488,6 @@ fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refus
         header => header,
     };
     Ok((header?, Glance::of(&bytes)))
-}
-
-fn sample_of(volume: &Volume<f32>) -> Vec<f32> {
-    // C order is checked when a volume is made: the slice is always there.
-    volume.voxels().as_slice().map(sample).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -403,6 +522,7 @@ mod tests {
             contents: Vec::new(),
             is_second: false,
             others: Vec::new(),
+            pick: Pick::default(),
         };
         let check = |max_files, max_file_bytes, max_study_bytes| {
             let gate =

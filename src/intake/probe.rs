@@ -4,26 +4,25 @@
 //! more than the limits allow. Free text of a header stays within intake.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-use flate2::read::MultiGzDecoder;
 
 use super::events::{Broken, Stranger};
 use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
+use super::gate::{Refusal, set_aside};
 use super::names::{self, NiftiName};
 use super::phases::recon;
 use super::reasons::RejectCode;
-use super::refusals::{of_dicom, of_nifti};
 use super::strangers::top_folder;
-use super::suited::is_map;
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
-use hepalert_voxels::volume::dicom::read::{SliceHeader, read_header, read_slice};
-use hepalert_voxels::volume::nifti::read::{Facts, peek};
+use hepalert_voxels::volume::dicom::acquisitions::Marks;
+use hepalert_voxels::volume::dicom::read::{SliceHeader, check_whole, read_header, read_headers};
+use hepalert_voxels::volume::nifti::NiftiError;
+use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
 /// Makes a key of a study UID.
 pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
@@ -31,9 +30,6 @@ pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
 /// A DICOM object larger than this is not held in memory to look at it: a CT slice of
 /// 4096 x 4096 has 32 MiB.
 const MAX_SLICE_BYTES: u64 = 64 << 20;
-
-/// Enough for any header, if no icon or private block comes first.
-const HEADER_BYTES: u64 = 1 << 20;
 
 /// Enough for the header of a NIfTI file, gzipped or not.
 const NIFTI_PREFIX_BYTES: u64 = 64 << 10;
@@ -100,7 +96,8 @@ impl Probe<'_> {
             // What is there is unknown: the stamp stands for it.
             Err(_) => {
                 let content = Digest::of(format!("{stamp:?}").as_bytes());
-                Err(self.broken(path, RejectCode::Unreadable, content, None))
+                let refusal = Refusal::new(RejectCode::Unreadable, "it cannot be read", 1);
+                Err(self.broken(path, refusal, content, None))
             }
         }
     }
@@ -115,7 +112,9 @@ impl Probe<'_> {
         }
         let name = path.file_name().unwrap_or_default();
         let found = if stamp.bytes > self.max_file_bytes {
-            Err(self.broken(path, RejectCode::AbsurdSize, size_digest(stamp), None))
+            let detail = format!("a file of {} bytes", stamp.bytes);
+            let refusal = Refusal::new(RejectCode::AbsurdSize, detail, 1);
+            Err(self.broken(path, refusal, size_digest(stamp), None))
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
         } else if let Some(kind) = stranger_by_name(name)
@@ -136,12 +135,14 @@ impl Probe<'_> {
     fn broken(
         &self,
         path: &Path,
-        code: RejectCode,
+        refusal: Refusal,
         content: Digest,
         of: Option<(StudyKey, Option<Digest>)>,
     ) -> ProbeError {
+        let Refusal { code, detail: said, .. } = refusal;
         let (study, series) = of.map_or((None, None), |(study, series)| (Some(study), series));
-        ProbeError::Broken(Broken { code, content, study, series, alone: self.alone(path) })
+        let alone = self.alone(path);
+        ProbeError::Broken(Broken { code, said, content, study, series, alone })
     }
 
     fn nifti(
@@ -156,75 +157,106 @@ impl Probe<'_> {
         file.rewind()?;
         let content = digest_of(&mut *file)?;
         let study = self.nifti_key(path, &name);
-        let refuse = |code| Err(self.broken(path, code, content, Some((study.clone(), None))));
+        let refuse = |error: NiftiError| {
+            Err(self.broken(path, error.into(), content, Some((study.clone(), None))))
+        };
         let facts = match peek(&prefix) {
             Ok(facts) => facts,
-            Err(error) => return Ok(refuse(of_nifti(&error))),
+            Err(error) => return Ok(refuse(error)),
         };
         file.rewind()?;
         Ok(match whole_nifti(file, &facts, stamp.bytes)? {
             None => Ok(FileFacts { study, content, part: Part::Nifti(name) }),
-            Some(code) => refuse(code),
+            Some(error) => refuse(error),
         })
     }
 
     fn dicom(&self, path: &Path, bytes: &[u8]) -> Result<FileFacts, ProbeError> {
         let content = Digest::of(bytes);
-        let code = |error: &DicomError| match error {
-            DicomError::NotDicom if bytes.is_empty() => RejectCode::TruncatedFile,
-            error => of_dicom(error),
+        let header = match read_header(bytes) {
+            Ok(header) => header,
+            Err(DicomError::NotDicom) => return Err(self.no_dicom(path, bytes, content)),
+            Err(error) => return Err(self.broken(path, error.into(), content, None)),
         };
-        let header =
-            read_header(bytes).map_err(|error| self.broken(path, code(&error), content, None))?;
-        let facts = self.slice(path, content, &header)?;
-        let Part::Slice(slice) = &facts.part else { return Ok(facts) };
-        // Decoded once here to know that it is whole; other faults are named when loading.
-        if slice.set_aside.is_none() && matches!(read_slice(bytes), Err(DicomError::Truncated)) {
-            let of = Some((facts.study, Some(slice.series)));
-            return Err(self.broken(path, RejectCode::TruncatedFile, content, of));
+        let facts = self.object(path, content, &header, bytes)?;
+        let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
+        // Not decoded here: other faults are named when loading.
+        match check_whole(bytes) {
+            Err(error @ DicomError::Truncated) if is_image => {
+                let series = facts.part.slices().first().map(|slice| slice.series);
+                Err(self.broken(path, error.into(), content, Some((facts.study, series))))
+            }
+            Ok(()) | Err(_) => Ok(facts),
         }
-        Ok(facts)
     }
 
-    /// Too large for a slice: perhaps a multi-frame object, which is set aside by its class.
+    /// Neither DICOM nor NIfTI: a stranger, or something that was meant as an image.
+    fn no_dicom(&self, path: &Path, bytes: &[u8], content: Digest) -> ProbeError {
+        if let Some(kind) = stranger_by_content(path, bytes) {
+            return ProbeError::Foreign(kind);
+        }
+        let refusal = if bytes.is_empty() {
+            Refusal::new(RejectCode::TruncatedFile, "the file is empty", 1)
+        } else if is_nifti_pair(path, bytes) {
+            NiftiError::HeaderPair.into()
+        } else {
+            DicomError::NotDicom.into()
+        };
+        self.broken(path, refusal, content, None)
+    }
+
+    /// Too large for a slice: a series in frames, or an object that is set aside by its class.
     fn large_dicom(
         &self,
         path: &Path,
         file: &mut File,
     ) -> io::Result<Result<FileFacts, ProbeError>> {
         let mut prefix = Vec::new();
-        (&mut *file).take(HEADER_BYTES).read_to_end(&mut prefix)?;
+        (&mut *file).take(MAX_SLICE_BYTES).read_to_end(&mut prefix)?;
         file.rewind()?;
         let content = digest_of(&mut *file)?;
-        let refuse = |code, of| Err(self.broken(path, code, content, of));
-        Ok(match read_header(&prefix) {
-            Err(DicomError::NotDicom) => refuse(RejectCode::UnknownFormat, None),
-            Err(_) => refuse(RejectCode::AbsurdSize, None),
-            Ok(header) => match self.slice(path, content, &header) {
-                Ok(FileFacts { study, part: Part::Slice(slice), .. })
-                    if slice.set_aside.is_none() =>
-                {
-                    refuse(RejectCode::AbsurdSize, Some((study, Some(slice.series))))
-                }
-                facts => facts,
-            },
+        let absurd = || Refusal::new(RejectCode::AbsurdSize, "a slice of over 64 MiB", 1);
+        let header = match read_header(&prefix) {
+            Ok(header) => header,
+            Err(DicomError::NotDicom) => {
+                return Ok(Err(self.no_dicom(path, &prefix, content)));
+            }
+            Err(_) => return Ok(Err(self.broken(path, absurd(), content, None))),
+        };
+        let facts = match self.object(path, content, &header, &prefix) {
+            Ok(facts) => facts,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match &facts.part {
+            Part::Slice(slice) if slice.set_aside.is_none() => {
+                Err(self.broken(path, absurd(), content, Some((facts.study, Some(slice.series)))))
+            }
+            Part::Slice(_) | Part::Frames(_) | Part::Nifti(_) => Ok(facts),
         })
     }
 
-    fn slice(
+    fn object(
         &self,
         path: &Path,
         content: Digest,
         header: &SliceHeader,
+        bytes: &[u8],
     ) -> Result<FileFacts, ProbeError> {
         if header.sop_class == MEDIA_DIRECTORY {
             return Err(ProbeError::Foreign(Stranger::FOREIGN));
         }
         if header.study_uid.is_empty() {
-            return Err(self.broken(path, RejectCode::CorruptFile, content, None));
+            let refusal = DicomError::MissingAttribute("StudyInstanceUID").into();
+            return Err(self.broken(path, refusal, content, None));
         }
         let study = (self.key_of)(&header.study_uid);
-        let part = Part::Slice(slice_facts(header, content));
+        let frames = if header.is_enhanced() { read_headers(bytes).ok() } else { None };
+        let part = match frames {
+            Some(frames) => {
+                Part::Frames(frames.iter().map(|frame| slice_facts(frame, content)).collect())
+            }
+            None => Part::Slice(slice_facts(header, content)),
+        };
         Ok(FileFacts { study, content, part })
     }
 }
@@ -234,6 +266,34 @@ fn stranger_by_name(name: &std::ffi::OsStr) -> Option<&'static str> {
         return Some(Stranger::ARCHIVE);
     }
     names::foreign(name).then_some(Stranger::FOREIGN)
+}
+
+/// What a file is that is no image, by what it begins with; `None` if it may have been meant
+/// as one.
+pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<&'static str> {
+    const PICTURES: [&[u8]; 6] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
+    const ARCHIVES: [&[u8]; 6] =
+        [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
+    const OTHERS: [&[u8]; 5] = [b"MZ", b"\x7fELF", b"\xca\xfe\xba\xbe", b"%PDF", b"<?xml"];
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
+    if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
+        return Some(Stranger::ARCHIVE);
+    }
+    let checksums = [".md5", ".sha1", ".sha256", ".sfv", ".crc", "sums"];
+    let is_known = name == "thumbs.db"
+        || begins(&PICTURES)
+        || begins(&OTHERS)
+        || checksums.iter().any(|end| name.ends_with(end));
+    is_known.then_some(Stranger::FOREIGN)
+}
+
+/// One half of a NIfTI or Analyze pair: the header says so, the other half has its name.
+fn is_nifti_pair(path: &Path, bytes: &[u8]) -> bool {
+    let ends = |end: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(end));
+    let begins =
+        bytes.starts_with(&348_i32.to_le_bytes()) || bytes.starts_with(&348_i32.to_be_bytes());
+    begins || ends("hdr") || (ends("img") && path.with_extension("hdr").exists())
 }
 
 /// The mark behind the preamble. A DICOMDIR has it too, and is known by its class.
@@ -260,23 +320,16 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// `None` if all bytes are there, and as many as the header says.
-fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<RejectCode>> {
+fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<NiftiError>> {
     if !facts.gzipped {
-        return Ok((bytes < facts.unpacked_bytes).then_some(RejectCode::TruncatedFile));
+        return Ok((bytes < facts.unpacked_bytes).then_some(NiftiError::Truncated));
     }
     let most = facts.unpacked_bytes.saturating_add(NIFTI_PADDING_BYTES + 1);
-    let mut inflated = MultiGzDecoder::new(file).take(most);
-    Ok(match io::copy(&mut inflated, &mut io::sink()) {
-        Ok(count) if count == most => Some(RejectCode::CorruptFile),
-        Ok(count) if count < facts.unpacked_bytes => Some(RejectCode::TruncatedFile),
+    Ok(match unpacked_bytes(BufReader::new(file), most) {
+        Ok(count) if count == most => Some(NiftiError::TrailingData),
+        Ok(count) if count < facts.unpacked_bytes => Some(NiftiError::Truncated),
         Ok(_) => None,
-        Err(e) => match e.kind() {
-            io::ErrorKind::UnexpectedEof => Some(RejectCode::TruncatedFile),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                Some(RejectCode::CorruptFile)
-            }
-            _ => return Err(e),
-        },
+        Err(error) => Some(error),
     })
 }
 
@@ -286,49 +339,33 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let text = |text: &Option<String>| -> String {
         text.as_deref().unwrap_or_default().trim_end().chars().take(256).collect()
     };
+    let set_aside = set_aside(header);
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
-        instance,
-        set_aside: set_aside(header),
+        instance: match header.frame {
+            Some(frame) => Digest::of(format!("{} frame {frame}", header.sop_uid).as_bytes()),
+            None => instance,
+        },
+        set_aside: set_aside.as_ref().map(|refusal| refusal.code),
         description: text(&header.series_description),
         protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
+        marks: marks(header),
         recon: recon::of(header),
+        said: set_aside.map(|refusal| refusal.detail),
     }
 }
 
-/// Why an object can never be part of a phase.
-fn set_aside(header: &SliceHeader) -> Option<RejectCode> {
-    if let Err(error) = header.require_ct() {
-        return Some(of_dicom(&error));
+/// What tells the acquisition of an image.
+pub(super) fn marks(header: &SliceHeader) -> Marks {
+    Marks {
+        acquisition: header.acquisition_number,
+        stack: header.stack.clone(),
+        temporal: header.temporal_position,
+        instance: header.instance_number,
     }
-    if !header.modality.is_empty() && header.modality != "CT" {
-        return Some(RejectCode::NotCt);
-    }
-    let words: Vec<String> = header
-        .image_type
-        .iter()
-        .flat_map(|part| part.split([' ', '_']))
-        .map(str::to_uppercase)
-        .collect();
-    let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    if says(&["LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"]) {
-        return Some(RejectCode::Localiser);
-    }
-    if says(&["SCREEN", "DOSE", "PASTED"]) {
-        return Some(RejectCode::NotCt);
-    }
-    if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
-        return Some(RejectCode::Reformatted);
-    }
-    if is_map(header) {
-        return Some(RejectCode::DerivedMap);
-    }
-    // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
-    let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
-    (!is_axial).then_some(RejectCode::NotAxial)
 }
 
 fn has_contrast(agent: Option<&str>) -> bool {
@@ -337,19 +374,18 @@ fn has_contrast(agent: Option<&str>) -> bool {
     !none.contains(&agent.as_str())
 }
 
-fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
+pub(super) fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
     let [ax, ay, az, bx, by, bz] = header.image_orientation?;
     Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 }
 
-/// Where a slice lies along its normal.
-pub fn position_mm(header: &SliceHeader) -> Option<f64> {
+pub(super) fn position_mm(header: &SliceHeader) -> Option<f64> {
     let ([x, y, z], [p, q, r]) = (header.image_position_mm?, normal(header)?);
     Some(x * p + y * q + z * r)
 }
 
 /// The time of the exposure where it is said, else of the image, else of the series.
-fn acquired_ms(header: &SliceHeader) -> Option<i64> {
+pub(super) fn acquired_ms(header: &SliceHeader) -> Option<i64> {
     let pair = |date: &Option<String>, time: &Option<String>| {
         Some(format!("{}{}", date.as_deref()?, time.as_deref()?))
     };

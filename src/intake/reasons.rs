@@ -60,6 +60,12 @@ pub enum RejectCode {
     KvpOutOfRange,
     /// The voxels are not Hounsfield units of a body.
     NotCtValues,
+    /// Slices without an image, or with half of one.
+    SlicesWithoutImage,
+    /// Slices that repeat the pixels of another.
+    RepeatedSlices,
+    /// Slices rescaled otherwise than their neighbours.
+    RescaleJump,
     /// The first stage saw no liver, or too little of one.
     NoLiver,
     /// A phase that the engine needs is not there.
@@ -72,7 +78,7 @@ pub enum RejectCode {
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 30] = [
+    pub const ALL: [RejectCode; 33] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -99,6 +105,9 @@ impl RejectCode {
         RejectCode::TooShort,
         RejectCode::KvpOutOfRange,
         RejectCode::NotCtValues,
+        RejectCode::SlicesWithoutImage,
+        RejectCode::RepeatedSlices,
+        RejectCode::RescaleJump,
         RejectCode::NoLiver,
         RejectCode::MissingPhase,
         RejectCode::PhaseUncertain,
@@ -134,6 +143,9 @@ impl RejectCode {
             RejectCode::TooShort => "too_short",
             RejectCode::KvpOutOfRange => "kvp_out_of_range",
             RejectCode::NotCtValues => "not_ct_values",
+            RejectCode::SlicesWithoutImage => "slices_without_image",
+            RejectCode::RepeatedSlices => "repeated_slices",
+            RejectCode::RescaleJump => "rescale_jump",
             RejectCode::NoLiver => "no_liver",
             RejectCode::MissingPhase => "missing_phase",
             RejectCode::PhaseUncertain => "phase_uncertain",
@@ -176,6 +188,11 @@ impl RejectCode {
             RejectCode::TooShort => "the scan is too short to hold a liver",
             RejectCode::KvpOutOfRange => "the tube voltage lies outside the limits",
             RejectCode::NotCtValues => "the voxels are not Hounsfield units of a body",
+            RejectCode::SlicesWithoutImage => "slices hold no image, or only part of one",
+            RejectCode::RepeatedSlices => "slices repeat the pixels of another slice",
+            RejectCode::RescaleJump => {
+                "slices are shifted or stretched in HU against their neighbours"
+            }
             RejectCode::NoLiver => "the scan does not show enough of a liver",
             RejectCode::MissingPhase => "a phase that the engine needs was not found",
             RejectCode::PhaseUncertain => {
@@ -198,7 +215,9 @@ impl RejectCode {
             RejectCode::Unreadable => {
                 "check that the service's user may read the export folder, and the disk's health"
             }
-            RejectCode::UnsupportedFormat => "export uncompressed (Explicit VR Little Endian)",
+            RejectCode::UnsupportedFormat => {
+                "export classic CT images without compression, or one 3-D volume as NIfTI"
+            }
             RejectCode::AbsurdSize => {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }
@@ -229,6 +248,15 @@ impl RejectCode {
             }
             RejectCode::NotCtValues => {
                 "check rescale slope and intercept, and that the file is no mask"
+            }
+            RejectCode::SlicesWithoutImage => {
+                "the transfer was cut: send the series again, and compare it with the archive"
+            }
+            RejectCode::RepeatedSlices => {
+                "send the original series again; an interpolated copy is no scan"
+            }
+            RejectCode::RescaleJump => {
+                "look at rescale slope and intercept of the slices named; send the series again"
             }
             RejectCode::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"

@@ -13,6 +13,7 @@ use super::markers::Marker;
 use super::names::nifti_name;
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, StudyKey};
+use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
@@ -38,6 +39,8 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             acquired_ms: None,
             position_mm: Some(5.0 * n as f64),
             recon: super::phases::Recon::default(),
+            marks: Marks::default(),
+            said: None,
         }),
     }
 }
@@ -634,6 +637,7 @@ fn rejected_of(path: &str, study: Option<&str>, series: Option<Digest>) -> Event
     let folder = super::strangers::top_folder(Path::new("/e"), Path::new(path));
     let broken = Broken {
         code: RejectCode::TruncatedFile,
+        said: "it ends too early".into(),
         content: digest(path),
         study: study.map(key),
         series,

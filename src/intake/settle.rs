@@ -352,7 +352,8 @@ mod tests {
             let content = Digest::of(path.to_str().unwrap().as_bytes());
             let broken = |code| {
                 let alone = study_key(b"", "alone");
-                Broken { code, content, study: None, series: None, alone }
+                let (said, study, series) = (String::new(), None, None);
+                Broken { code, said, content, study, series, alone }
             };
             match self.files.lock().unwrap().get(path).copied() {
                 Some("ok") => Ok(FileFacts {

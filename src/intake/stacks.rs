@@ -19,6 +19,7 @@ use super::phases::{
 use super::reasons::RejectCode;
 use super::versions::{Held, Picked};
 use hepalert_study::study::Phase;
+use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
 
 /// A step this many times the usual one is a hole.
 const HOLE: f64 = 1.5;
@@ -35,41 +36,78 @@ pub struct Arrived {
 }
 
 /// A slice with its path and its arrival.
-pub type SliceOf<'a> = (&'a PathBuf, &'a Arrived, &'a SliceFacts);
+#[derive(Clone, Copy)]
+pub struct SliceOf<'a> {
+    /// Where it lies.
+    pub path: &'a PathBuf,
+    /// When its file came.
+    pub arrived: &'a Arrived,
+    /// What it is.
+    pub slice: &'a SliceFacts,
+    /// Which of several images in its file.
+    pub frame: Option<usize>,
+}
 
-/// The slices of one series.
+/// The slices of one acquisition of a series.
 pub struct Slices<'a> {
     stack: Stack,
     held: Vec<SliceOf<'a>>,
     /// Why a file of this series cannot be used, if one cannot.
     broken: Option<RejectCode>,
+    /// The series holds further acquisitions.
+    is_split: bool,
+}
+
+/// The acquisitions of one series. Copies of a slice go where the slice goes.
+pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RejectCode>) -> Vec<Slices<'_>> {
+    if held[0].slice.set_aside.is_some() {
+        return vec![Slices::new(held, broken, false)];
+    }
+    let firsts: BTreeMap<Digest, &SliceFacts> =
+        held.iter().rev().map(|one| (one.slice.identity(), one.slice)).collect();
+    let member = |slice: &&'_ SliceFacts| (slice.acquired_ms, slice.position_mm);
+    let members: Vec<Member<'_>> = firsts
+        .values()
+        .map(|slice| {
+            let (acquired_ms, position_mm) = member(slice);
+            Member { marks: &slice.marks, acquired_ms, position_mm }
+        })
+        .collect();
+    let parts = split(&members);
+    if parts.len() < 2 {
+        return vec![Slices::new(held, broken, false)];
+    }
+    let identities: Vec<Digest> = firsts.keys().copied().collect();
+    let of_part = |part: &Vec<usize>| {
+        let here: BTreeSet<Digest> = part.iter().map(|place| identities[*place]).collect();
+        let is_here = |one: &SliceOf<'_>| here.contains(&one.slice.identity());
+        Slices::new(held.iter().copied().filter(is_here).collect(), broken, true)
+    };
+    parts.iter().map(of_part).collect()
 }
 
 impl<'a> Slices<'a> {
-    /// Of slices of one series.
-    pub fn new(held: Vec<SliceOf<'a>>, broken: Option<RejectCode>) -> Slices<'a> {
-        let slices = || held.iter().map(|(_, _, slice)| *slice);
-        let identities: BTreeSet<Digest> =
-            held.iter().map(|(_, arrived, _)| arrived.facts.identity()).collect();
+    fn new(held: Vec<SliceOf<'a>>, broken: Option<RejectCode>, is_split: bool) -> Slices<'a> {
+        let slices = || held.iter().map(|one| one.slice);
+        let identities: BTreeSet<Digest> = slices().map(SliceFacts::identity).collect();
         let positions = || slices().filter_map(|slice| slice.position_mm);
         let low = positions().fold(f64::INFINITY, f64::min);
         let high = positions().fold(f64::NEG_INFINITY, f64::max);
         // Of the pixels alone: a UID decides nothing.
-        let contents: BTreeSet<Digest> =
-            held.iter().map(|(_, arrived, _)| arrived.facts.content).collect();
+        let contents: BTreeSet<Digest> = held.iter().map(|one| one.arrived.facts.content).collect();
         let items = contents.into_iter().map(|content| (content, content)).collect();
         let stack = Stack {
             content: fingerprint(&[(None, items)]),
-            set_aside: held[0].2.set_aside,
+            set_aside: held[0].slice.set_aside,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
             contrast: slices().any(|slice| slice.contrast),
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
             slices: identities.len(),
             coverage_mm: (high - low).max(0.0),
             protocol: slices().map(|s| s.protocol.clone()).min().unwrap_or_default(),
-            recon: held[0].2.recon.clone(),
+            recon: held[0].slice.recon.clone(),
         };
-        Slices { stack, held, broken }
+        Slices { stack, held, broken, is_split }
     }
 
     /// Why these images cannot be a phase, if they cannot.
@@ -79,12 +117,12 @@ impl<'a> Slices<'a> {
 
     /// How many files there are.
     pub fn files(&self) -> usize {
-        self.held.len()
+        self.held.iter().map(|one| one.path).collect::<BTreeSet<_>>().len()
     }
 
     /// A slice is missing between others.
     pub fn has_hole(&self) -> bool {
-        let mut mm: Vec<f64> = self.held.iter().filter_map(|(_, _, s)| s.position_mm).collect();
+        let mut mm: Vec<f64> = self.held.iter().filter_map(|one| one.slice.position_mm).collect();
         mm.sort_by(f64::total_cmp);
         let mut steps: Vec<f64> =
             mm.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.01).collect();
@@ -94,16 +132,22 @@ impl<'a> Slices<'a> {
     }
 
     fn picked(&self, choice: Option<Choice>, scan: Scan, is_second: bool) -> Picked {
-        let held = self.held.iter().map(|(path, arrived, _)| held(path, arrived));
+        let of = |one: &SliceOf<'_>| Held {
+            instance: one.slice.instance,
+            identity: one.slice.identity(),
+            frame: one.frame,
+            ..held(one.path, one.arrived)
+        };
         Picked {
             choice,
             scan: Some(scan),
             format: Format::Dicom,
             acquired_ms: self.stack.acquired_ms,
-            held: held.collect(),
-            newest: self.held.iter().map(|(_, held, _)| held.at).max().unwrap_or_default(),
+            held: self.held.iter().map(of).collect(),
+            newest: self.held.iter().map(|one| one.arrived.at).max().unwrap_or_default(),
             has_hole: self.has_hole(),
             is_second,
+            is_split: self.is_split,
         }
     }
 }
@@ -115,6 +159,7 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
         content: facts.content,
         instance: facts.instance(),
         identity: facts.identity(),
+        frame: None,
         changed_ns: *changed_ns,
     }
 }
@@ -229,6 +274,7 @@ pub fn pick_named(
             newest: files.iter().map(|(_, arrived)| arrived.at).max().unwrap_or_default(),
             has_hole: false,
             is_second: false,
+            is_split: false,
         }]
     };
     Ok(choose_named(&tags, expected)?.into_iter().map(picked).collect())

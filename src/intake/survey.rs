@@ -96,8 +96,8 @@ pub fn survey(
     }
     let aside = aside(&facts, &studies, rules);
     let text = |facts: &FileFacts| match &facts.part {
-        Part::Slice(slice) => slice.description.clone(),
         Part::Nifti(name) => name.case.clone(),
+        part => part.slices().first().map_or(String::new(), |s| s.description.clone()),
     };
     let descriptions = facts.iter().map(|(path, facts)| (path.clone(), text(facts))).collect();
     Ok(Survey { studies, refused, aside, passed_over, descriptions })
@@ -109,7 +109,7 @@ fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRu
     let mut groups: BTreeMap<(&str, Digest, Option<RejectCode>), Vec<(&Path, &SliceFacts)>> =
         BTreeMap::new();
     for (path, facts) in facts {
-        if let Part::Slice(slice) = &facts.part {
+        if let Some(slice) = facts.part.slices().first() {
             let group = (facts.study.as_str(), slice.series, slice.set_aside);
             groups.entry(group).or_default().push((path, slice));
         }

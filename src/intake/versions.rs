@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{Candidate, Format, PhaseFiles};
+use super::facts::{Candidate, Format, PhaseFiles, Pick};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::phases::{Choice, Confidence, PhaseSource, Scan, named_surely};
 use hepalert_study::study::Phase;
@@ -28,6 +28,8 @@ pub struct Held {
     pub instance: Digest,
     /// Instance and position.
     pub identity: Digest,
+    /// Which of several images in the file.
+    pub frame: Option<usize>,
     /// When the file was last changed or put there, in ns.
     pub changed_ns: i128,
 }
@@ -51,6 +53,8 @@ pub struct Picked {
     pub has_hole: bool,
     /// Another series would be read first, were it whole.
     pub is_second: bool,
+    /// The series holds further acquisitions.
+    pub is_split: bool,
 }
 
 /// One way to pick a copy of every slice.
@@ -92,8 +96,7 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
             if phase.is_some() || may_matter(one, expected) {
                 parts.push((phase, chosen.iter().map(item).collect()));
             }
-            let (files, contents) =
-                chosen.iter().map(|file| (file.path.clone(), file.content)).unzip();
+            let (files, contents, pick) = files(&chosen, one.is_split);
             let files = PhaseFiles {
                 phase: phase.or(expected.first().copied()).unwrap_or(Phase::Nc),
                 source: one.choice.map_or(PhaseSource::Order, |choice| choice.source),
@@ -103,6 +106,7 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
                 contents,
                 is_second: false,
                 others: Vec::new(),
+                pick,
             };
             candidates
                 .extend(one.scan.clone().map(|scan| Candidate { scan, files: files.clone() }));
@@ -128,6 +132,20 @@ fn acquired(picked: &[Vec<Picked>]) -> Option<i64> {
     let all = || picked.iter().flatten();
     let chosen = all().filter(|one| one.choice.is_some()).filter_map(|one| one.acquired_ms).min();
     chosen.or(all().filter_map(|one| one.acquired_ms).min())
+}
+
+/// Each file once, and which of its images are read. `chosen` is in order of paths.
+fn files(chosen: &[&Held], is_split: bool) -> (Vec<PathBuf>, Vec<Digest>, Pick) {
+    let by_file = || chosen.chunk_by(|a, b| a.path == b.path);
+    let mut frames: Vec<Vec<usize>> =
+        by_file().map(|images| images.iter().filter_map(|image| image.frame).collect()).collect();
+    frames.iter_mut().for_each(|frames| frames.sort_unstable());
+    if frames.iter().all(Vec::is_empty) {
+        frames.clear();
+    }
+    let (files, contents) =
+        by_file().map(|images| (images[0].path.clone(), images[0].content)).unzip();
+    (files, contents, Pick { is_split, frames })
 }
 
 /// How much a folder's copies count: preferred, newest, then by what is in them.

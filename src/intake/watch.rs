@@ -385,9 +385,7 @@ pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
     let mut full = false;
     let mut visited = BTreeSet::new();
     while let Some((folder, depth)) = folders.pop() {
-        let meta = fs::metadata(&folder);
-        if meta.is_ok_and(|meta| !visited.insert((meta.dev(), meta.ino()))) {
-            // A link back into the tree, or two links to one folder.
+        if params.follow_links && has_been_seen(&folder, &mut visited) {
             continue;
         }
         found.folders.insert(folder.clone());
@@ -414,6 +412,13 @@ pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
         found.blind = vec![params.folder.clone()];
     }
     Ok(found)
+}
+
+/// True for a folder that another way led to: a link back into the tree, or two links to one.
+fn has_been_seen(folder: &Path, visited: &mut BTreeSet<(u64, u64)>) -> bool {
+    let Ok(meta) = fs::metadata(folder) else { return false };
+    // Without a number a folder cannot be told from others.
+    meta.ino() != 0 && !visited.insert((meta.dev(), meta.ino()))
 }
 
 struct Listed {

@@ -1,4 +1,4 @@
-//! The line to a broker, as the sender sees it: five methods, so that tests can play a
+//! The line to a broker, as the sender sees it: six methods, so that tests can play a
 //! broker and the MQTT client behind it can be exchanged.
 
 use std::sync::Arc;
@@ -45,6 +45,10 @@ pub enum LinkEvent {
     Up,
     /// The connection is lost, or could not be made; the words are for the log.
     Down(String),
+    /// The connection is lost: another client came under this one's name.
+    Usurped,
+    /// The connection is lost over a message that the broker found too large.
+    TooLarge,
     /// The broker took the message with this ticket, or refused it with these words.
     Settled(u64, Result<(), String>),
     /// A command.
@@ -69,6 +73,10 @@ pub trait Link: Send {
     /// Ends the connection: politely within the time given, which keeps the broker from
     /// publishing the last will; abruptly with `None`.
     fn close(&mut self, polite: Option<Duration>);
+    /// Most bytes of a packet that the broker takes on this connection, if it said so.
+    fn most_bytes(&self) -> Option<u64> {
+        None
+    }
     /// Ends a wait.
     fn waker(&self) -> Waker;
 }

@@ -20,4 +20,6 @@ pub use contract::{Code, ContractError, Draft, EventKind, Row};
 pub use findings::Findings;
 pub use ids::Identity;
 pub use mqtt::{Params, Tls, probe};
-pub use publisher::{LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot};
+pub use publisher::{
+    LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot, TooLarge,
+};

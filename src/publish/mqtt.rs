@@ -10,6 +10,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rumqttc::{
@@ -25,6 +26,8 @@ use super::link::{Link, LinkEvent, Message, Request, Waker};
 
 /// Longest wait for TCP, TLS and the broker's greeting together.
 const CONNECT: Duration = Duration::from_secs(10);
+/// MQTT's reason code.
+const PACKET_TOO_LARGE: u8 = 149;
 /// Largest packet taken from the broker: commands are short.
 const MOST_INCOMING: u32 = 16 * 1024;
 
@@ -152,6 +155,8 @@ pub struct MqttLink {
     connection: Option<Connection>,
     /// What the broker says for this device when the line breaks.
     will: LastWill,
+    /// What the broker of this connection takes; 0 is everything.
+    most_bytes: Arc<AtomicU32>,
     /// Counts connections: what an earlier one still has to say is not listened to.
     generation: u64,
 }
@@ -168,8 +173,17 @@ impl MqttLink {
         let wake = Arc::new(Notify::new());
         let topic = format!("{}/availability", params.root());
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
-        let (connection, generation) = (None, 0);
-        Ok(MqttLink { params, runtime, events, report, wake, connection, will, generation })
+        Ok(MqttLink {
+            params,
+            runtime,
+            events,
+            report,
+            wake,
+            connection: None,
+            will,
+            most_bytes: Arc::default(),
+            generation: 0,
+        })
     }
 
     fn tell(&self, event: LinkEvent) {
@@ -196,6 +210,7 @@ impl Link for MqttLink {
             report: self.report.clone(),
             client: client.clone(),
             commands,
+            most_bytes: Arc::clone(&self.most_bytes),
         };
         let driver = self.runtime.spawn(driver.drive(event_loop));
         self.connection = Some(Connection { client, driver });
@@ -265,6 +280,13 @@ impl Link for MqttLink {
         });
     }
 
+    fn most_bytes(&self) -> Option<u64> {
+        match self.most_bytes.load(Ordering::Relaxed) {
+            0 => None,
+            most => Some(u64::from(most)),
+        }
+    }
+
     fn waker(&self) -> Waker {
         let wake = Arc::clone(&self.wake);
         Arc::new(move || wake.notify_one())
@@ -288,13 +310,16 @@ struct Driver {
     report: mpsc::UnboundedSender<(u64, LinkEvent)>,
     client: AsyncClient,
     commands: Option<String>,
+    most_bytes: Arc<AtomicU32>,
 }
 
 impl Driver {
     async fn drive(self, mut event_loop: EventLoop) {
         loop {
             match event_loop.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                Ok(Event::Incoming(Packet::ConnAck(greeting))) => {
+                    let said = greeting.properties.and_then(|said| said.max_packet_size);
+                    self.most_bytes.store(said.unwrap_or(0), Ordering::Relaxed);
                     self.listen();
                     self.tell(LinkEvent::Up);
                 }
@@ -305,7 +330,7 @@ impl Driver {
                 Err(ConnectionError::RequestsDone) => return,
                 // The first error ends the connection; whether and when there is another
                 // one is decided elsewhere.
-                Err(error) => return self.tell(LinkEvent::Down(error.to_string())),
+                Err(error) => return self.tell(loss(&error)),
             }
         }
     }
@@ -321,6 +346,26 @@ impl Driver {
 
     fn tell(&self, event: LinkEvent) {
         let _ = self.report.send((self.generation, event));
+    }
+}
+
+/// Why a connection ended, as far as it matters what to do.
+fn loss(error: &ConnectionError) -> LinkEvent {
+    use rumqttc::mqttbytes::v5::DisconnectReasonCode as Reason;
+    match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            match reason_code {
+                Reason::SessionTakenOver => LinkEvent::Usurped,
+                Reason::PacketTooLarge => LinkEvent::TooLarge,
+                _ => LinkEvent::Down(error.to_string()),
+            }
+        }
+        // mosquitto answers a message over its message_size_limit with a code that only a
+        // disconnect may carry; the client takes it for nonsense.
+        ConnectionError::MqttState(StateError::Deserialization(
+            mqttbytes::Error::InvalidConnectReturnCode(PACKET_TOO_LARGE),
+        )) => LinkEvent::TooLarge,
+        error => LinkEvent::Down(error.to_string()),
     }
 }
 

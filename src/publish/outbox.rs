@@ -279,6 +279,16 @@ impl Schedule {
             .collect()
     }
 
+    /// The name of this client is somebody else's too: whoever comes back at once is thrown out
+    /// at once, so it takes its time.
+    pub fn shared_name(&mut self, now: u64) -> Vec<u64> {
+        let under_way = self.lost(now);
+        self.failures = 20;
+        let wait = self.backoff(self.failures);
+        self.line = Line::Down { retry_at: now + wait };
+        under_way
+    }
+
     /// There may be new events.
     pub fn woken(&mut self) {
         self.dry = false;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -14,6 +14,36 @@ use super::messages::{Info, Status, Vitals, Worklist};
 use super::mqtt::{MqttLink, Params};
 use super::outbox::{Limits, Schedule};
 use super::sender::Sender;
+
+/// How the line to the broker is, for a status page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether the broker holds the connection.
+    pub connected: bool,
+    /// How often a connection was made.
+    pub connections: u64,
+    /// Events that the broker took.
+    pub accepted: u64,
+    /// Events that it refused.
+    pub refused: u64,
+    /// What the last failure was.
+    pub last_error: Option<String>,
+    /// The last message that this broker does not take for its size.
+    pub too_large: Option<TooLarge>,
+    /// When another client last came under this one's name.
+    pub usurped: Option<Instant>,
+}
+
+/// A message that is larger than the broker takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLarge {
+    /// Below the device's root.
+    pub topic: String,
+    /// Its size as a packet.
+    pub bytes: u64,
+    /// What the broker takes; where it does not say so, what it did not take before.
+    pub most: u64,
+}
 
 /// What is kept until the broker has it. The daemon ties it to the store.
 pub trait Outbox: Send {
@@ -52,29 +82,14 @@ pub struct OutboxError(pub String);
 /// What is true of the device now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// The birth message.
-    pub info: Info,
+    /// The birth message, once it can be told.
+    pub info: Option<Info>,
     /// How the device is.
     pub status: Status,
-    /// The open alerts.
-    pub worklist: Worklist,
+    /// The open alerts; what is not known is not told, and what was told before stands.
+    pub worklist: Option<Worklist>,
     /// The vital signs.
     pub vitals: Vitals,
-}
-
-/// How the line to the broker is, for a status page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LinkState {
-    /// Whether the broker holds the connection.
-    pub connected: bool,
-    /// How often a connection was made.
-    pub connections: u64,
-    /// Events that the broker took.
-    pub accepted: u64,
-    /// Events that it refused.
-    pub refused: u64,
-    /// What the last failure was.
-    pub last_error: Option<String>,
 }
 
 /// Starts the publishing thread.
@@ -157,6 +172,11 @@ impl PublisherHandle {
     /// How the line to the broker is.
     pub fn state(&self) -> LinkState {
         lock(&self.shared.state).clone()
+    }
+
+    /// False once the thread has ended.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
     }
 
     /// Publishes `offline`, sends what it can within `deadline`, and ends the thread. What is

@@ -16,8 +16,11 @@ use super::messages::{Health, State, Vitals};
 use super::mqtt::Params;
 use super::outbox::{Item, Retained, Schedule, Step};
 use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
+use hepalert_failpoint::failpoint;
+use size::Room;
 
 mod command;
+mod size;
 
 /// How long the polite end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,6 +31,13 @@ const HEALTH_PAUSE_MS: u64 = 5_000;
 /// Most events of the line handled before the schedule is asked again.
 const MOST_HEARD: usize = 64;
 
+/// A message under way, and its size.
+struct Way {
+    item: Item,
+    topic: String,
+    bytes: u64,
+}
+
 pub(super) struct Sender<L> {
     params: Params,
     root: String,
@@ -37,7 +47,9 @@ pub(super) struct Sender<L> {
     snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     shared: Arc<Shared>,
     began: Instant,
-    tickets: BTreeMap<u64, Item>,
+    tickets: BTreeMap<u64, Way>,
+    /// What this broker takes.
+    room: Room,
     next_ticket: u64,
     /// What each document said when it was last sent, to see what is new.
     last_sent: BTreeMap<Retained, Vec<u8>>,
@@ -65,6 +77,7 @@ impl<L: Link> Sender<L> {
             shared,
             began: Instant::now(),
             tickets: BTreeMap::new(),
+            room: Room::default(),
             next_ticket: 0,
             last_sent: BTreeMap::new(),
             last_health: 0,
@@ -138,7 +151,9 @@ impl<L: Link> Sender<L> {
         let said = match document {
             Retained::Availability => return Vec::new(),
             Retained::Info => {
-                snapshot.info.next_seq = 0;
+                if let Some(info) = &mut snapshot.info {
+                    info.next_seq = 0;
+                }
                 serde_json::to_vec(&snapshot.info)
             }
             Retained::Status => serde_json::to_vec(&snapshot.status),
@@ -160,7 +175,8 @@ impl<L: Link> Sender<L> {
         }
         self.schedule.sent(Item::Retained(document), now);
         match self.document(document) {
-            Ok(body) => {
+            Ok(None) => self.schedule.settled(Item::Retained(document), false, now),
+            Ok(Some(body)) => {
                 let json = document != Retained::Availability;
                 let properties = if json {
                     vec![("schema".to_owned(), schema_id(document.topic()))]
@@ -176,25 +192,26 @@ impl<L: Link> Sender<L> {
         }
     }
 
-    fn document(&self, document: Retained) -> Result<Vec<u8>, ContractError> {
+    /// Nothing if nothing is known of it.
+    fn document(&self, document: Retained) -> Result<Option<Vec<u8>>, ContractError> {
         let stopping = self.schedule.is_stopping();
         let Snapshot { info, mut status, worklist, vitals } = (self.snapshot)();
         match document {
             Retained::Availability => {
-                Ok(if stopping { b"offline".to_vec() } else { b"online".to_vec() })
+                Ok(Some(if stopping { b"offline".to_vec() } else { b"online".to_vec() }))
             }
-            Retained::Info => bounded("info", &info),
+            Retained::Info => info.map(|info| bounded("info", &info)).transpose(),
             Retained::Status => {
                 if stopping {
                     status.state = State::Stopped;
                 }
-                bounded("status", &status)
+                bounded("status", &status).map(Some)
             }
-            Retained::Worklist => bounded("worklist", &worklist),
+            Retained::Worklist => worklist.map(|open| bounded("worklist", &open)).transpose(),
             Retained::Health => {
                 let health = Health::new(vitals, self.params.health_s, Timestamp::now());
                 finite("health", &serde_json::to_value(&health).unwrap_or_default())?;
-                bounded("health", &health)
+                bounded("health", &health).map(Some)
             }
         }
     }
@@ -260,17 +277,20 @@ impl<L: Link> Sender<L> {
     fn post(&mut self, item: Item, topic: &str, body: Vec<u8>, properties: Vec<(String, String)>) {
         let retained = matches!(item, Item::Retained(_));
         let plain = item == Item::Retained(Retained::Availability);
-        let ticket = self.ticket();
-        self.tickets.insert(ticket, item);
-        self.link.send(Message {
-            ticket,
+        let message = Message {
+            ticket: self.ticket(),
             topic: format!("{}/{topic}", self.root),
             retain: retained,
             body,
             content_type: (!plain).then_some("application/json"),
             properties,
             correlation: None,
-        });
+        };
+        let Some(message) = self.fit(item, topic, message) else { return };
+        let way = Way { item, topic: topic.to_owned(), bytes: size::packet(&message) };
+        self.tickets.insert(message.ticket, way);
+        self.link.send(message);
+        failpoint("message_sent");
     }
 
     fn ticket(&mut self) -> u64 {
@@ -299,13 +319,16 @@ impl<L: Link> Sender<L> {
                 log::info!("connected to the broker");
                 self.tickets.clear();
                 self.schedule.connected(self.now());
+                self.greeted();
                 let mut state = lock(&self.shared.state);
                 state.connected = true;
                 state.connections += 1;
             }
             LinkEvent::Down(words) => self.lost(&words),
+            LinkEvent::Usurped => self.usurped(),
+            LinkEvent::TooLarge => self.found_too_large(),
             LinkEvent::Settled(ticket, outcome) => {
-                let Some(item) = self.tickets.remove(&ticket) else { return };
+                let Some(Way { item, .. }) = self.tickets.remove(&ticket) else { return };
                 if let Err(words) = &outcome {
                     log::warn!("the broker refused a message: {words}");
                     lock(&self.shared.state).last_error = Some(words.clone());
@@ -355,6 +378,7 @@ impl<L: Link> Sender<L> {
         if self.unmarked.is_empty() {
             return;
         }
+        failpoint("events_accepted");
         match self.outbox.accepted(&self.unmarked) {
             Ok(()) => self.unmarked.clear(),
             Err(error) => log::error!("sent events cannot be marked: {error}"),

@@ -125,15 +125,15 @@ impl Bench {
         let vitals = Arc::new(Mutex::new(Vitals::default()));
         let seen = Arc::clone(&vitals);
         let snapshot = move || Snapshot {
-            info: Info::from(InfoParts {
+            info: Some(Info::from(InfoParts {
                 engines: Vec::new(),
                 config_sha256: String::new(),
                 boot: 1,
                 next_seq: 1,
                 clock_synced: None,
-            }),
+            })),
             status: Status::new(State::Online, Vec::new(), Timestamp::UNIX_EPOCH, 1),
-            worklist: Worklist::new(0, 0, Vec::new()),
+            worklist: Some(Worklist::new(0, 0, Vec::new())),
             vitals: lock(&seen).clone(),
         };
         let link = FakeLink { events, wake: say.clone(), done };

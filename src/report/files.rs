@@ -3,14 +3,16 @@
 //! Owns the names of the files and that the folder is there whole or not at all: everything
 //! is written into a folder beside it, which then takes its place.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::Array3;
 
 use super::canvas::Canvas;
+use super::output::{self, OutputError};
 use super::pictures::{self, Marked, Scene};
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
@@ -20,6 +22,8 @@ use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
 /// Pictures of single lesions; the overview marks all.
 const MAX_LESION_PICTURES: usize = 20;
+/// What the name of a folder begins with that is not whole yet.
+pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
 pub const REPORT: &str = "report.json";
 
@@ -34,6 +38,9 @@ pub enum WriteError {
         /// The system's words.
         reason: io::Error,
     },
+    /// The place is taken, or cannot be written.
+    #[error("{0}")]
+    Output(#[from] OutputError),
     /// A picture.
     #[error("a picture could not be encoded: {0}")]
     Picture(#[from] png::EncodingError),
@@ -53,14 +60,18 @@ impl Draft {
     /// Begins the folder `target`; its parent is made if it is missing.
     ///
     /// # Errors
-    /// [`WriteError::File`] if no folder can be made there.
+    /// [`WriteError::Output`] if no folder may be made there, [`WriteError::File`] if none can.
     pub fn begin(target: &Path) -> Result<Draft, WriteError> {
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        output::check_folder(target, &[])?;
+        let parent = output::folder_of(target);
         let failed = |reason| WriteError::File { path: parent.to_owned(), reason };
         fs::create_dir_all(parent).map_err(failed)?;
-        let folder =
-            tempfile::Builder::new().prefix(".report-").tempdir_in(parent).map_err(failed)?;
+        // Images of a patient: for their owner alone, whatever the umask.
+        let folder = tempfile::Builder::new()
+            .prefix(DRAFT)
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(failed)?;
         Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new() })
     }
 
@@ -137,7 +148,9 @@ impl Draft {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        let mut file = File::create(&path).map_err(failed)?;
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = opened.map_err(failed)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
     }
 
@@ -151,16 +164,8 @@ impl Draft {
         let mut bytes = serde_json::to_vec_pretty(report)?;
         bytes.push(b'\n');
         self.put(REPORT, &bytes)?;
-        let target = self.target.clone();
-        let failed = |reason| WriteError::File { path: target.clone(), reason };
-        let folder = self.folder.keep();
-        if target.exists() {
-            fs::remove_dir_all(&target).map_err(failed)?;
-        }
-        fs::rename(&folder, &target).map_err(failed)?;
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        // The name must be on disk before the store says that the report exists.
-        File::open(parent.unwrap_or(Path::new("."))).and_then(|d| d.sync_all()).map_err(failed)?;
+        let Draft { folder, target, .. } = self;
+        output::put_folder(folder, &target)?;
         Ok(target.join(REPORT))
     }
 }

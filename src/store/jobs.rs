@@ -9,6 +9,8 @@
 //!
 //! Every step takes its events with it: they commit together or not at all.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::json;
@@ -19,6 +21,12 @@ use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
 };
 use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, word, worklist};
+
+/// The longest that a study waits for its next try.
+pub const MOST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A machine that goes down this often over one study goes down because of it.
+const MOST_EXCUSES: u32 = 5;
 
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, priority, received_at, started_at, finished_at, reason_code";
@@ -63,11 +71,14 @@ impl Store {
         announce: impl FnOnce(&Job) -> Vec<NewEvent>,
     ) -> Result<Option<Job>, StoreError> {
         self.write(|tx| {
+            // What waits longer than any wait is waits for a clock that was set back.
             let sql = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?1
-                WHERE id = (SELECT id FROM jobs WHERE state = 'queued' AND not_before <= ?1
+                WHERE id = (SELECT id FROM jobs WHERE state = 'queued'
+                            AND (not_before <= ?1 OR not_before > ?1 + ?2)
                             ORDER BY priority DESC, id LIMIT 1)
                 RETURNING id";
-            let id: Option<i64> = tx.query_row(sql, [millis(now)], |row| row.get(0)).optional()?;
+            let values = params![millis(now), MOST_WAIT.as_millis() as i64];
+            let id: Option<i64> = tx.query_row(sql, values, |row| row.get(0)).optional()?;
             let Some(id) = id else { return Ok(None) };
             let job = job(tx, JobId(id))?;
             outbox::append(tx, &announce(&job), now)?;
@@ -106,6 +117,42 @@ impl Store {
         })
     }
 
+    /// Puts a running job back as if it had not been begun: it was not its fault. `reason_code`
+    /// says what it waits for.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
+    pub fn put_back(
+        &self,
+        job: JobId,
+        not_before: Timestamp,
+        reason_code: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.write(|tx| {
+            must_be(tx, job, &[JobState::Running], "running")?;
+            let sql = "UPDATE jobs SET state = 'queued', not_before = ?2, attempts = attempts - 1,
+                       reason_code = coalesce(?3, reason_code) WHERE id = ?1";
+            tx.execute(sql, params![job.0, millis(not_before), reason_code])?;
+            Ok(())
+        })
+    }
+
+    /// The machine went down while these jobs ran: their attempts do not count, unless it does
+    /// so again and again.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn excuse(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        let sql = "UPDATE jobs SET interrupted = interrupted + 1,
+                   attempts = max(0, attempts - (interrupted < ?2)) WHERE id = ?1";
+        self.write(|tx| {
+            for job in jobs {
+                tx.execute(sql, params![job.0, MOST_EXCUSES])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Puts a failed or refused job back to the queue by hand, with its attempts forgotten and
     /// as the study's next revision: the ids of events hang on the revision, and what happens
     /// to it from now on is news, also if it fails in the same way again. Returns the
@@ -116,7 +163,8 @@ impl Store {
     pub fn requeue(&self, job: JobId, now: Timestamp) -> Result<u32, StoreError> {
         self.write(|tx| {
             must_be(tx, job, &[JobState::Dead, JobState::Rejected], "dead or rejected")?;
-            let sql = "UPDATE jobs SET state = 'queued', attempts = 0, not_before = 0,
+            let sql =
+                "UPDATE jobs SET state = 'queued', attempts = 0, interrupted = 0, not_before = 0,
                        finished_at = NULL, reason_code = NULL,
                        revision = (SELECT max(other.revision) + 1 FROM jobs AS other
                                    WHERE other.study_key = jobs.study_key)

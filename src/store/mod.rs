@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use hepalert_failpoint::failpoint;
 
@@ -36,6 +36,7 @@ pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,
 };
+pub use jobs::MOST_WAIT;
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
 pub use worklist::{WorklistEntry, WorklistState};
@@ -223,6 +224,18 @@ impl Store {
     /// Whatever SQLite refuses.
     pub fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.write(|tx| open::set_fact(tx, &format!("device.{name}"), value))
+    }
+
+    /// When the newest row was written, by the clock of that moment.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn newest_row_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT at FROM audit ORDER BY n DESC LIMIT 1";
+            let at: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+            Ok(at.map(instant).transpose()?)
+        })
     }
 
     /// The database file.

@@ -18,7 +18,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
 /// are only ever added.
-const MIGRATIONS: [&str; 1] = [include_str!("layout1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("layout1.sql"), include_str!("layout2.sql")];
 
 /// An open store, and what became of a damaged one.
 #[derive(Debug)]

@@ -179,6 +179,19 @@ fn the_queue_goes_by_time_then_priority_then_age() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_holds_no_study_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    let day = 86_400_000;
+    store.retry(job.id, at(day), "engine-hung").unwrap();
+    assert_eq!(store.next_job(at(day - 60_000), |_| Vec::new()).unwrap(), None, "in a minute");
+    let again = store.next_job(at(0), |_| Vec::new()).unwrap();
+    assert_eq!(again.map(|job| job.attempts), Some(2), "not in a day");
+}
+
+#[test]
 fn what_was_running_waits_again_with_its_attempts() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path());
@@ -189,6 +202,31 @@ fn what_was_running_waits_again_with_its_attempts() {
     let store = open_at(folder.path());
     assert_eq!(store.begin(at(0)).unwrap(), Started { boot: 2, requeued: vec![job.id] });
     assert_eq!(begin_next(&store).attempts, 2);
+}
+
+#[test]
+fn a_power_cut_is_no_attempt_and_a_stop_neither() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    store.begin(at(0)).unwrap();
+    enqueue(&store, 1, "a");
+    for _ in 0..5 {
+        assert_eq!(begin_next(&store).attempts, 1);
+        let requeued = store.begin(at(0)).unwrap().requeued;
+        store.excuse(&requeued).unwrap();
+    }
+    // A machine that goes down over and over goes down because of the study.
+    assert_eq!(begin_next(&store).attempts, 1);
+    let requeued = store.begin(at(0)).unwrap().requeued;
+    store.excuse(&requeued).unwrap();
+    let job = begin_next(&store);
+    assert_eq!(job.attempts, 2);
+    store.put_back(job.id, at(0), None).unwrap();
+    let again = begin_next(&store);
+    assert_eq!((again.attempts, again.reason_code), (2, None));
+    store.put_back(again.id, at(0), Some("engine_unusable")).unwrap();
+    assert_eq!(store.job(again.id).unwrap().reason_code.as_deref(), Some("engine_unusable"));
+    assert!(store.put_back(again.id, at(0), None).is_err(), "it does not run");
 }
 
 #[test]

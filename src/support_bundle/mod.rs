@@ -5,9 +5,8 @@
 //! of the journal. Refuses passwords, keys, results, images, and anything that names a
 //! patient: studies appear by their keyed hash only, audit details not at all.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use flate2::Compression;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::doctor::{self, Machine};
+use crate::report::output;
 use crate::store::{Store, StoreError};
 use crate::ui::{Exit, Failure, Ui};
 use hepalert_engines::backend::Backend;
@@ -59,8 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     for (name, value) in rows {
         parts.push((name, pretty(&value)?));
     }
-    write(&args.out, &parts)
-        .map_err(|error| Failure::failed(anyhow::anyhow!("{}: {error}", args.out.display())))?;
+    output::put_with(&args.out, &[&args.config], |file| write(file, &parts))?;
     let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
     let missing = wrong.map_or(String::new(), |error| format!("; without the store: {error}"));
     let text = format!("{}: {}{missing}", args.out.display(), names.join(", "));
@@ -124,8 +123,7 @@ fn from_store(config: &Config) -> Result<Vec<(&'static str, Value)>, StoreError>
 }
 
 /// Readable by its maker alone until it is sent.
-fn write(out: &PathBuf, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(out)?;
+fn write(file: &mut File, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
     for (name, text) in parts {

@@ -5,12 +5,14 @@
 //! a line) and the supervision: stall, deadline, death. Refuses to know what a study is:
 //! requests carry it as JSON that only the child's command reads.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use hepalert_study::files::StudyFiles;
@@ -19,8 +21,13 @@ use hepalert_study::files::StudyFiles;
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 /// Replies waiting to be read; the child blocks when the daemon is that far behind.
 const MAX_WAITING: usize = 256;
+/// How long to leave a full pipe alone.
+const WRITE_PAUSE: Duration = Duration::from_millis(20);
 /// How often a waiting supervisor looks whether it shall stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Hears every progress line, and `None` while there is none; says whether to go on.
+pub type Step<'a> = &'a mut dyn FnMut(Option<&Reply>) -> ControlFlow<()>;
 
 /// What the daemon asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +120,8 @@ pub enum Outcome {
     Died(String),
     /// The child was killed: no progress for too long.
     Stalled,
+    /// The child was killed: it took more memory than it may.
+    OverMemory,
     /// The child was killed: the study took too long.
     TooLong,
     /// The daemon is stopping; the study stays queued.
@@ -121,7 +130,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// True if the child has said so itself and is ready for the next request.
-    const fn is_answer(&self) -> bool {
+    pub const fn is_answer(&self) -> bool {
         match self {
             Outcome::Finished(_)
             | Outcome::Refused(..)
@@ -131,6 +140,7 @@ impl Outcome {
             Outcome::EngineUnusable(..)
             | Outcome::Died(_)
             | Outcome::Stalled
+            | Outcome::OverMemory
             | Outcome::TooLong
             | Outcome::Stopped => false,
         }
@@ -144,6 +154,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Longest time for one request.
     pub deadline: Duration,
+    /// Most resident memory.
+    pub memory_bytes: u64,
 }
 
 /// The daemon's handle on the child process; started when first needed.
@@ -180,57 +192,57 @@ impl Worker {
     /// go on; it is also asked a few times a second while the child is silent (with
     /// `None`). After anything but an answer the child is gone, and the next request
     /// starts a new one.
-    pub fn run(
-        &mut self,
-        request: &Request,
-        step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
-    ) -> Outcome {
+    pub fn run(&mut self, request: &Request, step: Step<'_>) -> Outcome {
         let started = Instant::now();
-        if let Err(error) = self.send(request) {
-            self.kill();
-            return Outcome::Died(format!("the inference process does not start: {error}"));
-        }
-        let outcome = self.wait(started, step);
+        let outcome = match self.send(request, step) {
+            Ok(()) => self.wait(started, step),
+            Err(outcome) => outcome,
+        };
         if !outcome.is_answer() {
             self.kill();
         }
         outcome
     }
 
-    fn send(&mut self, request: &Request) -> std::io::Result<()> {
+    fn send(&mut self, request: &Request, step: Step<'_>) -> Result<(), Outcome> {
+        let died = |error| Outcome::Died(format!("the inference process does not start: {error}"));
+        let line = serde_json::to_string(request).map_err(|error| died(error.into()))?;
+        let stall = self.limits.stall;
+        let settings = self.settings.clone().unwrap_or_default();
+        let (running, is_fresh) = self.running().map_err(died)?;
+        let first = if is_fresh { settings.as_str() } else { "" };
+        write_within(&mut running.input, format!("{first}{line}\n").as_bytes(), stall, step)
+    }
+
+    /// The child, and whether it was started for this.
+    fn running(&mut self) -> std::io::Result<(&mut Running, bool)> {
         if let Some(running) = &mut self.running
             && running.child.try_wait()?.is_some()
         {
             self.running = None;
         }
-        let running = match &mut self.running {
-            Some(running) => running,
-            None => {
-                let fresh = self.running.insert(Running::start((self.command)())?);
-                if let Some(settings) = &self.settings {
-                    fresh.input.write_all(settings.as_bytes())?;
-                }
-                fresh
-            }
+        let (running, is_fresh) = match self.running.take() {
+            Some(running) => (running, false),
+            None => (Running::start((self.command)())?, true),
         };
-        let mut line = serde_json::to_string(request)?;
-        line.push('\n');
-        running.input.write_all(line.as_bytes())?;
-        running.input.flush()
+        Ok((self.running.insert(running), is_fresh))
     }
 
-    fn wait(
-        &mut self,
-        started: Instant,
-        step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
-    ) -> Outcome {
+    fn wait(&mut self, started: Instant, step: Step<'_>) -> Outcome {
         let Some(running) = &mut self.running else {
             return Outcome::Died("the inference process is not there".to_owned());
         };
         let mut heard = Instant::now();
+        let mut weighed = Instant::now();
         loop {
             if started.elapsed() > self.limits.deadline {
                 return Outcome::TooLong;
+            }
+            if weighed.elapsed() >= LOOK_EVERY {
+                weighed = Instant::now();
+                if running.resident_bytes() > self.limits.memory_bytes {
+                    return Outcome::OverMemory;
+                }
             }
             match running.replies.recv_timeout(LOOK_EVERY) {
                 Ok(line) => {
@@ -272,11 +284,41 @@ impl Drop for Worker {
     }
 }
 
+/// Writes to a child that may have stopped reading: it has as long as between two lines of its
+/// own.
+fn write_within(
+    input: &mut ChildStdin,
+    mut bytes: &[u8],
+    stall: Duration,
+    step: Step<'_>,
+) -> Result<(), Outcome> {
+    let mut taken = Instant::now();
+    while !bytes.is_empty() {
+        match input.write(bytes) {
+            Ok(count) => {
+                bytes = &bytes[count..];
+                taken = Instant::now();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if taken.elapsed() > stall {
+                    return Err(Outcome::Stalled);
+                }
+                if step(None).is_break() {
+                    return Err(Outcome::Stopped);
+                }
+                std::thread::sleep(WRITE_PAUSE);
+            }
+            Err(error) => {
+                return Err(Outcome::Died(format!("the inference process is gone: {error}")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Passes progress on; anything else is the end of the request.
-fn settle(
-    reply: Reply,
-    step: &mut dyn FnMut(Option<&Reply>) -> std::ops::ControlFlow<()>,
-) -> Option<Outcome> {
+fn settle(reply: Reply, step: Step<'_>) -> Option<Outcome> {
     match reply {
         Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
         Reply::Finished { report } => Some(Outcome::Finished(report)),
@@ -298,7 +340,19 @@ impl Running {
         std::thread::Builder::new()
             .name("worker-replies".to_owned())
             .spawn(move || forward_lines(output, &sender))?;
+        // A child that does not read must not hold up whoever writes.
+        let flags = fcntl_getfl(&input)?;
+        fcntl_setfl(&input, flags | OFlags::NONBLOCK)?;
         Ok(Running { child, input, replies })
+    }
+
+    /// What it holds in memory now; 0 where the system does not say.
+    fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or(0).saturating_mul(1024)
     }
 
     fn obituary(&mut self) -> Outcome {
@@ -330,8 +384,6 @@ fn forward_lines(output: impl Read, sender: &SyncSender<String>) {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use hepalert_study::digest::Digest;
     use hepalert_study::study::StudyKey;
 
@@ -344,7 +396,10 @@ mod tests {
             command
         };
         let stall = Duration::from_millis(stall_ms);
-        Worker::new(command, Limits { stall, deadline: Duration::from_secs(5) })
+        Worker::new(
+            command,
+            Limits { stall, deadline: Duration::from_secs(5), memory_bytes: 1 << 30 },
+        )
     }
 
     fn request() -> Request {
@@ -397,6 +452,31 @@ mod tests {
         let started = Instant::now();
         assert_eq!(run(&mut worker), Outcome::Stalled);
         assert!(started.elapsed() < Duration::from_secs(4));
+    }
+
+    fn large() -> Request {
+        Request::SelfTest { bundle: "x".repeat(1 << 20).into() }
+    }
+
+    #[test]
+    fn a_child_that_does_not_read_holds_nobody_up() {
+        let started = Instant::now();
+        let mut idle = shell("sleep 60", 300);
+        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Continue(())), Outcome::Stalled);
+        let mut idle = shell("sleep 60", 60_000);
+        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Break(())), Outcome::Stopped);
+        assert!(started.elapsed() < Duration::from_secs(4));
+        let mut reads = shell(r#"read line; echo '{"kind":"finished","report":"r"}'"#, 4000);
+        let outcome = reads.run(&large(), &mut |_| ControlFlow::Continue(()));
+        assert_eq!(outcome, Outcome::Finished("r".into()));
+    }
+
+    #[test]
+    fn a_child_that_takes_too_much_memory_is_killed() {
+        let mut greedy =
+            shell("read line; x=$(head -c 60000000 /dev/zero | tr '\\0' x); sleep 60", 9000);
+        greedy.limits.memory_bytes = 40 << 20;
+        assert_eq!(run(&mut greedy), Outcome::OverMemory);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Kind {
     /// Certificates: the broker's authority, certificate and key, in this folder as
     /// `ca.pem`, `broker.pem`, `broker.key`; clients must show one signed by the same.
     pub tls: Option<PathBuf>,
+    /// Further lines of its configuration.
+    pub more: &'static str,
 }
 
 /// A broker; it ends with the value.
@@ -148,7 +150,7 @@ fn config(kind: &Kind, folder: &Path, port: u16) -> String {
         text += "user root\n";
     }
     writeln!(text, "log_dest file {}\nlog_type all", at("log")).unwrap();
-    writeln!(text, "max_queued_messages 10000").unwrap();
+    writeln!(text, "max_queued_messages 10000\n{}", kind.more).unwrap();
     if kind.persistent {
         writeln!(text, "persistence true\npersistence_location {}/", folder.display()).unwrap();
         writeln!(text, "autosave_on_changes true\nautosave_interval 1").unwrap();

@@ -27,7 +27,7 @@ pub struct House {
 }
 
 impl House {
-    fn new(port: u16, attempts: u32) -> House {
+    pub fn new(port: u16, attempts: u32) -> House {
         House::with_engine(port, attempts, "")
     }
 
@@ -68,10 +68,16 @@ impl House {
     }
 
     pub fn start(&self) -> Daemon {
+        self.start_with("")
+    }
+
+    /// A daemon that dies at this place.
+    pub fn start_with(&self, failpoint: &str) -> Daemon {
         let mut append = fs::OpenOptions::new();
         let log = append.create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = hepalert();
         command.arg("run").arg("--config").arg(self.config());
+        command.env("HEPALERT_FAILPOINT", failpoint);
         Daemon(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
@@ -97,9 +103,19 @@ impl House {
 pub struct Daemon(Child);
 
 impl Daemon {
-    fn kill(mut self) {
+    /// Kills it as a power cut would; it may be dead already.
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Its children that ended and were not waited for.
+    pub fn zombies(&self) -> usize {
+        self.children().into_iter().filter(|(_, state)| state == "Z").count()
     }
 
     /// Asks it to stop; it must end well.
@@ -110,13 +126,21 @@ impl Daemon {
 
     /// The inference process, if there is one.
     pub fn worker(&self) -> Option<u32> {
+        let children = self.children();
+        children.into_iter().find(|(_, state)| state != "Z").map(|(pid, _)| pid)
+    }
+
+    /// Its child processes and their states.
+    fn children(&self) -> Vec<(u32, String)> {
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.into_iter().find(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after_name = stat.rsplit(')').next().unwrap_or_default();
-            after_name.split_whitespace().nth(1) == Some(&self.0.id().to_string())
+        pids.filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let mut after_name = stat.rsplit(')').next()?.split_whitespace();
+            let state = after_name.next()?.to_owned();
+            (after_name.next()? == self.0.id().to_string()).then_some((pid, state))
         })
+        .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::broker::installed;
 use crate::support::hepalert;
 
 /// Command lines of processes that name a folder.
-fn running_in(folder: &Path) -> Vec<String> {
+pub fn running_in(folder: &Path) -> Vec<String> {
     let name = folder.to_str().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());

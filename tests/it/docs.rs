@@ -120,7 +120,7 @@ fn every_code_that_can_be_sent_is_explained() {
         }
     }
     // The quality of a report: the name is the last argument.
-    let analyze = std::fs::read_to_string(root().join("src/analyze/describe.rs")).unwrap();
+    let analyze = std::fs::read_to_string(root().join("src/analyze/quality.rs")).unwrap();
     let flags = analyze.split(" flag(").skip(1).filter_map(|rest| rest.split(");").next());
     let flags = flags.filter_map(|call| call.rsplit('"').nth(1)).collect::<Vec<_>>();
     assert!(flags.len() > 3, "{flags:?}");

@@ -146,7 +146,11 @@ fn the_configured_budget_reaches_the_inference_process() {
             command.arg("worker");
             command
         };
-        let limits = Limits { stall: Duration::from_secs(60), deadline: Duration::from_secs(120) };
+        let limits = Limits {
+            stall: Duration::from_secs(60),
+            deadline: Duration::from_secs(120),
+            memory_bytes: 8 << 30,
+        };
         let request = Request::Study {
             bundle: bundle.clone(),
             files: files.clone(),

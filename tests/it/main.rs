@@ -3,20 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
 mod broker;
+mod campaign;
+mod commands;
 mod daemon;
 mod demo;
 mod docs;
 mod doctor;
 mod engines;
+mod faults;
 mod intake;
 mod lesions;
 mod limits;
+mod mutations;
 mod openvino;
 mod phantom;
 mod phases;
 mod publish;
+mod reading;
 mod reclassify;
 mod register;
+mod requirements;
 mod segment;
 mod store;
 mod support;

@@ -19,7 +19,7 @@ use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudySta
 use hepalert::publish::mqtt::ProbeError;
 use hepalert::publish::schemas::schemas;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
-use hepalert::store::{Enqueued, Finished, NewJob, OpenAlert, Store};
+use hepalert::store::{Enqueued, Finished, NewEvent, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::study::{Setting, StudyKey};
 use jiff::Timestamp;
@@ -42,16 +42,18 @@ fn start(params: Params, store: &Store) -> PublisherHandle {
     let since = Timestamp::now();
     let seen = store.clone();
     let snapshot = move || Snapshot {
-        info: InfoParts {
-            engines: Vec::new(),
-            config_sha256: "0".repeat(64),
-            boot,
-            next_seq: seen.backlog().unwrap().next_seq,
-            clock_synced: None,
-        }
-        .into(),
+        info: Some(
+            InfoParts {
+                engines: Vec::new(),
+                config_sha256: "0".repeat(64),
+                boot,
+                next_seq: seen.backlog().unwrap().next_seq,
+                clock_synced: None,
+            }
+            .into(),
+        ),
         status: Status::new(State::Online, Vec::new(), since, boot),
-        worklist: worklist(&seen).unwrap(),
+        worklist: Some(worklist(&seen).unwrap()),
         vitals: Vitals::default(),
     };
     Publisher::start(params, Box::new(StoreOutbox(store.clone())), Arc::new(snapshot)).unwrap()
@@ -246,6 +248,53 @@ fn raise_alert(store: &Store, n: usize) -> String {
     };
     store.finish(job.id, &finished, &[], now).unwrap();
     id
+}
+
+#[test]
+fn a_message_that_is_too_large_holds_back_no_other() {
+    for limit in ["max_packet_size 1500", "message_size_limit 1000"] {
+        let Some(broker) = Broker::start(&Kind { more: limit, ..Kind::default() }) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        let subscriber = Subscriber::join(&broker, "dashboard", &format!("{ROOT}/event/+"));
+        let publisher = start(params(broker.port), &store);
+        let before = write(&store, 1);
+        let (large, vast) = (uuid::Uuid::from_u128(7), uuid::Uuid::from_u128(8));
+        let lesions = vec!["x".repeat(300); 8];
+        let short = serde_json::json!({"verdict": "suspected", "quality": [], "lesions": lesions});
+        // Nothing can be left out of this one.
+        let never = serde_json::json!({"words": "x".repeat(3000)});
+        for (id, data) in [(large, short), (vast, never)] {
+            let event = NewEvent {
+                id: id.to_string(),
+                topic: "event/result".to_owned(),
+                kind: "result".to_owned(),
+                subject: None,
+                revision: 0,
+                supersedes: None,
+                time: Timestamp::now(),
+                data: data.to_string(),
+            };
+            store.record(&[event], Timestamp::now()).unwrap();
+        }
+        let after = write(&store, 2);
+        publisher.wake();
+        let mut heard = std::collections::BTreeMap::new();
+        while heard.len() < 3 {
+            let message = subscriber.next(PATIENCE).expect(limit).json();
+            heard.insert(message["id"].as_str().unwrap().to_owned(), message);
+        }
+        assert!(heard.contains_key(&before) && heard.contains_key(&after), "{limit}: {heard:#?}");
+        let short = &heard[&large.to_string()];
+        assert_eq!(short["data"]["verdict"], "suspected");
+        assert_eq!(short["data"]["quality"], serde_json::json!(["shortened"]));
+        let too_large = publisher.state().too_large.expect(limit);
+        assert_eq!(too_large.topic, "event/result");
+        assert!(too_large.most <= 1600 && too_large.bytes > too_large.most, "{too_large:?}");
+        assert_eq!(store.backlog().unwrap().unsent, 1, "{limit}: the one that cannot be sent");
+        assert!(publisher.state().connections < 8, "{limit}: {:?}", publisher.state());
+        publisher.stop(Duration::from_secs(1));
+    }
 }
 
 #[test]

@@ -319,7 +319,11 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
         command.env("HEPALERT_STAND_IN", "hang");
         command
     };
-    let limits = Limits { stall: Duration::from_secs(4), deadline: Duration::from_secs(60) };
+    let limits = Limits {
+        stall: Duration::from_secs(4),
+        deadline: Duration::from_secs(60),
+        memory_bytes: 8 << 30,
+    };
     let settings = Config::read(&config).unwrap();
     let mut worker = Worker::new(command, limits).with_settings(&settings).unwrap();
     let out = house.path().join("out");

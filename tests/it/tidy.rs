@@ -27,7 +27,17 @@ const LAYERS: [&[&str]; 16] = [
     &["daemon"],
     &["analyze", "codes"],
     &["intake", "store", "publish", "report", "worker", "web", "config", "pipeline", "study"],
-    &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
+    &[
+        "segment",
+        "detect",
+        "reclassify",
+        "verdict",
+        "phantom",
+        "evaluate",
+        "anatomy",
+        "image",
+        "ct",
+    ],
     &["volume", "system", "ui"],
     // `register`
     &["align"],
@@ -61,7 +71,7 @@ fn homes() -> Vec<PathBuf> {
     homes
 }
 
-fn all_sources() -> Vec<(PathBuf, String)> {
+pub fn all_sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for home in homes() {
         sources(&home, &mut found);

@@ -26,11 +26,13 @@ pub mod signature;
 pub mod signing;
 pub mod slots;
 pub mod terms;
+mod trained;
 
 pub use files::BundleFile;
 pub use plan::{
     Decision, Fusion, GainPair, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums,
 };
+pub use trained::{TrainedFor, Untrained};
 
 /// Name of the manifest in a bundle folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -181,6 +183,11 @@ impl Bundle {
     /// Under which terms it may be put into a device.
     pub fn terms(&self) -> &terms::Terms {
         &self.parts.update
+    }
+
+    /// The images that the networks were trained for.
+    pub fn trained_for(&self) -> &TrainedFor {
+        &self.parts.trained_for
     }
 
     /// What the maker says of the training, as it stands in the manifest.

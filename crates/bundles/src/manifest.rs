@@ -9,11 +9,12 @@ use hepalert_voxels::volume::Orientation;
 use super::network::{Network, ensure};
 use super::plan::{Fusion, GainPair, NetworkPlan};
 use super::terms::Terms;
+use super::trained::TrainedFor;
 use super::{MANIFEST, Role};
 
 /// The newest manifest format this program reads. Version 2 added what an imported nnU-Net
 /// may need: readers, regions, postprocessing, golden logits per fold. Version 3 added the
-/// orientation that the networks were trained in.
+/// orientation that the networks were trained in, and what images they were trained for.
 const FORMAT_VERSION: u64 = 3;
 
 /// A checked manifest in plain types.
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub lesion_gain: GainPair,
     pub networks: Vec<(Role, NetworkPlan)>,
     pub update: Terms,
+    pub trained_for: TrainedFor,
     pub training: serde_json::Value,
 }
 
@@ -51,6 +53,8 @@ struct Manifest {
     networks: Networks,
     // Format version 3.
     orientation: Option<String>,
+    // Format version 3.
+    trained_for: Option<TrainedFor>,
     #[serde(default)]
     update: Terms,
     #[serde(default)]
@@ -108,6 +112,9 @@ fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
     if manifest.orientation.is_some() && header.format_version < 3 {
         return Err("orientation needs format_version 3; write the bundle again".to_owned());
     }
+    if manifest.trained_for.is_some() && header.format_version < 3 {
+        return Err("trained_for needs format_version 3; write the bundle again".to_owned());
+    }
     let Networks { segment, reclassify, phases } = &manifest.networks;
     let networks = [segment, reclassify, phases].into_iter().flatten();
     let newer = networks.filter_map(Network::newer_field).next();
@@ -124,6 +131,7 @@ fn refused(reason: &str) -> EngineError {
 fn check(manifest: Manifest) -> Result<Parts, String> {
     check_id(&manifest.id)?;
     manifest.update.check()?;
+    manifest.trained_for.unwrap_or_default().check()?;
     let setting = setting_of(&manifest.phases)?;
     let lesion_gain = check_gains(&manifest.lesion_gain)?;
     let fusion = match manifest.fusion {
@@ -162,6 +170,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         lesion_gain,
         networks,
         update: manifest.update,
+        trained_for: manifest.trained_for.unwrap_or_default(),
         training: manifest.training,
     })
 }

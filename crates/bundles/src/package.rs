@@ -155,13 +155,20 @@ impl Package<BufReader<File>> {
     /// # Errors
     /// [`PackageError`].
     pub fn open(file: &Path, trust: &Trust) -> Result<Package<BufReader<File>>, PackageError> {
-        let opened = File::open(file).map_err(PackageError::Unreadable)?;
+        let opened = open_at_once(file).map_err(PackageError::Unreadable)?;
         let facts = opened.metadata().map_err(PackageError::Unreadable)?;
         if !facts.is_file() {
             return Err(PackageError::Malformed { reason: "it is not a regular file".to_owned() });
         }
         Package::read(BufReader::new(opened), facts.len(), trust)
     }
+}
+
+/// Opens without waiting: a pipe without a writer would be waited for, for ever.
+fn open_at_once(file: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(file)
 }
 
 impl<R: Read> Package<R> {
@@ -376,7 +383,7 @@ pub fn pack(dir: &Path, out: &Path) -> Result<Bundle, PackageError> {
 /// [`PackageError`] if the file does not begin as a packed bundle does.
 pub(super) fn front(file: &Path) -> Result<(Vec<u8>, Vec<u8>), PackageError> {
     let mut reader =
-        Reader::new(BufReader::new(File::open(file).map_err(PackageError::Unreadable)?));
+        Reader::new(BufReader::new(open_at_once(file).map_err(PackageError::Unreadable)?));
     let manifest = small(&mut reader, MANIFEST, files::MAX_MANIFEST_BYTES)?;
     let signatures = small(&mut reader, SIGNATURES, MAX_SIGNATURES_BYTES)?;
     Ok((manifest, signatures))

@@ -15,7 +15,8 @@ pub use hepalert_native::Precision;
 pub struct NativeEngine {
     spec: EngineSpec,
     network: Network,
-    scratch: Scratch,
+    /// One for all threads, or with a batch one for each.
+    scratches: Vec<Scratch>,
 }
 
 impl NativeEngine {
@@ -36,8 +37,19 @@ impl NativeEngine {
         let network =
             Network::load(bytes, &options).map_err(|error| backend(&format!("{name}: {error}")))?;
         check_shape(&network, name, spec)?;
-        let scratch = network.scratch();
-        Ok(NativeEngine { spec: spec.clone(), network, scratch })
+        let scratches = match spec.batch {
+            0 | 1 => vec![network.scratch()],
+            patches => network.scratches(patches),
+        };
+        Ok(NativeEngine { spec: spec.clone(), network, scratches })
+    }
+
+    /// One patch on all threads, or of several each on a thread of its own.
+    fn run(&mut self, patches: &[f32], logits: &mut [f32]) {
+        match &mut self.scratches[..] {
+            [scratch] if self.spec.batch == 1 => self.network.run(patches, logits, scratch),
+            scratches => self.network.run_many(patches, logits, scratches),
+        }
     }
 }
 
@@ -54,16 +66,13 @@ impl Engine for NativeEngine {
         assert_eq!(patches.shape(), self.spec.input_shape(), "patches as the spec says");
         assert_eq!(logits.shape(), self.spec.output_shape(), "logits as the spec says");
         let patches = patches.as_standard_layout();
-        for (patch, mut out) in patches.outer_iter().zip(logits.outer_iter_mut()) {
-            let Some(patch) = patch.to_slice() else { unreachable!("made standard above") };
-            match out.as_slice_mut() {
-                Some(out) => self.network.run(patch, out, &mut self.scratch),
-                None => {
-                    let mut own = out.to_owned().into_raw_vec_and_offset().0;
-                    self.network.run(patch, &mut own, &mut self.scratch);
-                    out.iter_mut().zip(own).for_each(|(to, from)| *to = from);
-                }
-            }
+        let Some(patches) = patches.as_slice() else { unreachable!("made standard above") };
+        if let Some(logits) = logits.as_slice_mut() {
+            self.run(patches, logits);
+        } else {
+            let mut own = vec![0.0; logits.len()];
+            self.run(patches, &mut own);
+            logits.iter_mut().zip(own).for_each(|(to, from)| *to = from);
         }
         Ok(())
     }

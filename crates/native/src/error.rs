@@ -2,6 +2,9 @@
 
 use crate::wire::Broken;
 
+/// Of a name or a reason; names of nnU-Net's nodes have some hundred.
+const MOST_CHARACTERS: usize = 400;
+
 /// Why a file was refused, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -36,12 +39,18 @@ pub enum LoadError {
 
 impl LoadError {
     pub(crate) fn graph(reason: impl Into<String>) -> LoadError {
-        LoadError::Graph { reason: reason.into() }
+        LoadError::Graph { reason: plain(&reason.into()) }
     }
 
     pub(crate) fn node(node: &str, reason: impl Into<String>) -> LoadError {
-        LoadError::Node { node: node.to_owned(), reason: reason.into() }
+        LoadError::Node { node: plain(node), reason: plain(&reason.into()) }
     }
+}
+
+/// A file's own words in a sentence of ours: on one line, and not endless.
+fn plain(text: &str) -> String {
+    let plain = text.chars().take(MOST_CHARACTERS);
+    plain.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 impl From<Broken> for LoadError {

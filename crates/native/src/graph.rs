@@ -12,6 +12,8 @@ mod simplify;
 
 /// Most numbers of one value: four gigabytes of `f32`.
 const MAX_NUMBERS: usize = 1 << 30;
+/// Most voxels along one axis; nnU-Net plans patches of some hundred.
+const MAX_SIZE: usize = 1 << 12;
 /// nnU-Net's kernels are 3, merged upsampling makes them 4; a pooled skip may take 8.
 const MAX_KERNEL: usize = 16;
 
@@ -25,7 +27,9 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn numbers(self) -> Option<usize> {
         let product = self.size.iter().try_fold(self.channels, |n, &size| n.checked_mul(size))?;
-        (1..=MAX_NUMBERS).contains(&product).then_some(product)
+        let sound =
+            (1..=MAX_NUMBERS).contains(&product) && self.size.iter().all(|&size| size <= MAX_SIZE);
+        sound.then_some(product)
     }
 }
 

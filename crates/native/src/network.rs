@@ -7,6 +7,7 @@ use crate::graph::Graph;
 use crate::level::Level;
 use crate::plan::Plan;
 use crate::run::Memory;
+use crate::workers::spread;
 
 /// The numbers that are kept between operations and multiplied; sums are `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,9 +103,19 @@ impl Network {
         [shape.channels, z, y, x]
     }
 
-    /// Memory for one patch at a time.
+    /// Memory for one patch at a time, shared by all threads.
     pub fn scratch(&self) -> Scratch {
-        let threads = self.pool.current_num_threads();
+        self.scratch_of(self.pool.current_num_threads())
+    }
+
+    /// Memory for as many patches at a time as there are threads, `patches` at most: each thread
+    /// has a patch of its own, which no other waits for.
+    pub fn scratches(&self, patches: usize) -> Vec<Scratch> {
+        let count = self.pool.current_num_threads().min(patches);
+        (0..count).map(|_| self.scratch_of(1)).collect()
+    }
+
+    fn scratch_of(&self, threads: usize) -> Scratch {
         Scratch(match &self.plan {
             Plans::F32(plan) => Memories::F32(plan.memory(threads)),
             Plans::Bf16(plan) => Memories::Bf16(plan.memory(threads)),
@@ -117,13 +128,40 @@ impl Network {
     /// If `input` or `output` have another length than the shapes say, or `scratch` is another
     /// network's.
     pub fn run(&self, input: &[f32], output: &mut [f32], scratch: &mut Scratch) {
-        assert_eq!(input.len(), self.input_shape().iter().product(), "a patch as the shape says");
-        assert_eq!(output.len(), self.output_shape().iter().product(), "logits as the shape says");
-        self.pool.install(|| match (&self.plan, &mut scratch.0) {
+        let [patch, logits] = self.lengths();
+        assert_eq!(input.len(), patch, "a patch as the shape says");
+        assert_eq!(output.len(), logits, "logits as the shape says");
+        self.pool.install(|| self.run_here(input, output, scratch));
+    }
+
+    /// Runs some patches, one after the other in `inputs`, on the threads that have `scratches`:
+    /// the same bits as [`Network::run`] gives for each. All of `outputs` is written.
+    ///
+    /// # Panics
+    /// As [`Network::run`]; also if there are not as many patches as logits, or no memory.
+    pub fn run_many(&self, inputs: &[f32], outputs: &mut [f32], scratches: &mut [Scratch]) {
+        let [patch, logits] = self.lengths();
+        assert_eq!(inputs.len() % patch, 0, "whole patches");
+        assert_eq!(inputs.len() / patch * logits, outputs.len(), "logits for each patch");
+        let tasks = inputs.chunks_exact(patch).zip(outputs.chunks_exact_mut(logits));
+        self.pool.install(|| {
+            spread(scratches, tasks, |scratch, (input, output)| {
+                self.run_here(input, output, scratch);
+            });
+        });
+    }
+
+    /// Numbers of a patch and of its logits.
+    fn lengths(&self) -> [usize; 2] {
+        [self.input_shape(), self.output_shape()].map(|shape| shape.iter().product())
+    }
+
+    fn run_here(&self, input: &[f32], output: &mut [f32], scratch: &mut Scratch) {
+        match (&self.plan, &mut scratch.0) {
             (Plans::F32(plan), Memories::F32(memory)) => plan.run(input, output, memory),
             (Plans::Bf16(plan), Memories::Bf16(memory)) => plan.run(input, output, memory),
             _ => unreachable!("scratch is made by the network that uses it"),
-        });
+        }
     }
 }
 

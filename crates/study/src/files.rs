@@ -148,6 +148,26 @@ pub struct PhaseFiles {
     /// Further series of the same scan, to be read if this one cannot be; best first.
     #[serde(default)]
     pub others: Vec<PhaseFiles>,
+    /// What is read of the files, if not all.
+    #[serde(default, skip_serializing_if = "Pick::is_all")]
+    pub pick: Pick,
+}
+
+/// What of the files of a series makes a phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pick {
+    /// The series holds further acquisitions.
+    #[serde(default)]
+    pub is_split: bool,
+    /// For each file that holds several images, which of them; empty if no file does.
+    #[serde(default)]
+    pub frames: Vec<Vec<usize>>,
+}
+
+impl Pick {
+    fn is_all(&self) -> bool {
+        *self == Pick::default()
+    }
 }
 
 impl PhaseFiles {
@@ -234,6 +254,7 @@ mod tests {
                 contents: [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes)).to_vec(),
                 is_second: true,
                 others: Vec::new(),
+                pick: Pick { is_split: true, frames: vec![vec![], vec![3, 1], vec![]] },
             }],
             candidates: Vec::new(),
             acquired: None,

@@ -1,7 +1,8 @@
 //! Voxels: volumes on a grid, the formats they come in, and the algorithms that know voxels only.
 //!
-//! Owns [`volume`] (grid, axes, NIfTI, DICOM) and [`image`] (resampling, filters, components,
-//! distances). Refuses to know anatomy, phases and networks.
+//! Owns [`volume`] (grid, axes, NIfTI, DICOM), [`image`] (resampling, filters, components,
+//! distances) and [`ct`] (what a CT must look like). Refuses to know anatomy, phases and networks.
 
+pub mod ct;
 pub mod image;
 pub mod volume;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Exit, Failure, Ui, engines, phantom};
 use crate::daemon::stop_on_signals;
+use crate::report::output::{self, OutputError};
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate};
 use hepalert_study::study::Setting;
 
@@ -23,6 +24,8 @@ use stage::{Broker, Daemon, Subscriber};
 
 /// Slices arrive one by one, as from a scanner, this far apart.
 const SLICE_PAUSE: Duration = Duration::from_millis(25);
+/// The folder of a demonstration holds a file of this name.
+const MARK: &str = "made-by-hepalert-demo";
 /// Longest wait for the result of a study.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -66,6 +69,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(engine) => engine.clone(),
         None => engines::default_bundle()?,
     };
+    check_out(&args.out, args.study.as_deref())?;
     let stop = Stop::on_signals()?;
     let places = prepare(&args.out)?;
     let truth = match &args.study {
@@ -125,8 +129,39 @@ fn verdict(message: &Value) -> Option<&str> {
     message["data"]["verdict"].as_str()
 }
 
+/// A demonstration takes place in a folder of its own: a new or an empty one, or that of an
+/// earlier one. One's own study is not in it.
+fn check_out(out: &Path, study: Option<&Path>) -> Result<(), Failure> {
+    let refuse = |what| Err(OutputError::InTheWay { path: out.to_owned(), what }.into());
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries.count(),
+        Err(_) if out.symlink_metadata().is_err() => 0,
+        Err(_) => return refuse("there is something else than a folder"),
+    };
+    if study.is_some_and(|study| {
+        output::is_same(out, study) || output::is_within(study, out) || lies_in(out, study)
+    }) {
+        return refuse("the folder and the study lie in each other");
+    }
+    if entries > 0 && !out.join(MARK).is_file() {
+        return refuse("the folder is not that of an earlier demo");
+    }
+    Ok(())
+}
+
+/// Also a folder that is not there yet.
+fn lies_in(out: &Path, study: &Path) -> bool {
+    let parent = output::folder_of(out);
+    output::is_within(out, study)
+        || output::is_within(parent, study)
+        || output::is_same(parent, study)
+}
+
 fn prepare(out: &Path) -> Result<Places, Failure> {
     let at = |name: &str| out.join(name);
+    fs::create_dir_all(out).map_err(Failure::failed)?;
+    fs::write(at(MARK), "The next `hepalert demo` replaces what is here.\n")
+        .map_err(Failure::failed)?;
     for name in ["study", "export", "state", "broker"] {
         if at(name).exists() {
             fs::remove_dir_all(at(name)).map_err(Failure::failed)?;

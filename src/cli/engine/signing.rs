@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::cli::{Exit, Failure, Ui};
+use crate::report::output::OutputError;
 use hepalert_bundles::package::{self, EXTENSION, PackageError};
 use hepalert_bundles::signing::{self, SigningError};
 
@@ -77,6 +78,11 @@ pub fn keygen(args: &Keygen, ui: &Ui) -> Result<(), Failure> {
 /// # Errors
 /// Exit 4 if the bundle is not whole, 1 if the file cannot be written.
 pub fn pack(args: &Pack, ui: &Ui) -> Result<(), Failure> {
+    // What was packed before may be signed, and is on no other disk: it is never replaced.
+    if args.out.symlink_metadata().is_ok() {
+        let what = "there is a file already";
+        return Err(OutputError::InTheWay { path: args.out.clone(), what }.into());
+    }
     let bundle = package::pack(&args.bundle, &args.out).map_err(|error| match error {
         PackageError::Manifest(_) | PackageError::Malformed { .. } => {
             Failure::new(Exit::Engine, error)

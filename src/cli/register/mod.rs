@@ -6,10 +6,11 @@ use std::time::Instant;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::study_files::{read_file, write_file};
+use super::study_files::read_file;
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::report::checkerboard::{Pair, checkerboard};
+use crate::report::output;
 use hepalert_register::align::{Alignment, Kind, RegisterError, Settings, align};
 use hepalert_register::deform::Params;
 use hepalert_register::map::Map;
@@ -69,6 +70,19 @@ pub struct Args {
     spacing: f64,
 }
 
+impl Args {
+    fn inputs(&self) -> Vec<&Path> {
+        let optional = [&self.from_field, &self.points, &self.labels, &self.fixed_labels];
+        let optional = optional.into_iter().flatten();
+        [&self.fixed, &self.moving].into_iter().chain(optional).map(PathBuf::as_path).collect()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &Path> {
+        let optional = [&self.field, &self.points_out, &self.labels_out, &self.picture];
+        [&self.out].into_iter().chain(optional.into_iter().flatten()).map(PathBuf::as_path)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -77,6 +91,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if !(0.5..=8.0).contains(&args.spacing) {
         return Err(Failure::new(Exit::Usage, anyhow!("--spacing must be from 0.5 to 8 mm")));
     }
+    let inputs = args.inputs();
+    args.outputs().try_for_each(|out| output::check_file(out, &inputs))?;
     let started = Instant::now();
     let (fixed, moving) = (image(&args.fixed)?, image(&args.moving)?);
     let labels = args.labels.as_ref().map(|path| label_map(path, &moving)).transpose()?;
@@ -91,14 +107,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let registered_s = started.elapsed().as_secs_f64() - read_s;
     let still = Map::identity(fixed.grid());
     let warped = map.warp(&moving, fixed.grid());
-    write_file(&args.out, &write_i16(&whole_numbers(&warped.volume)))?;
+    output::put(&args.out, &write_i16(&whole_numbers(&warped.volume)), &inputs)?;
     let seen = warped.seen.iter().filter(|seen| **seen).count() as f64;
     document["seen_share"] = json!(seen / warped.seen.len() as f64);
     if let Some(path) = &args.field {
-        write_file(
-            path,
-            &write_displacements(fixed.grid(), |z| map.displacements(fixed.grid(), z)),
-        )?;
+        let field = write_displacements(fixed.grid(), |z| map.displacements(fixed.grid(), z));
+        output::put(path, &field, &inputs)?;
     }
     if let (Some(labels), Some(path)) = (&labels, &args.labels_out) {
         let moved = map.warp_labels(labels, fixed.grid());
@@ -106,7 +120,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             let before = still.warp_labels(labels, fixed.grid());
             document["dice"] = overlaps(own, [&before, &moved]);
         }
-        write_file(path, &write_u8(&moved))?;
+        output::put(path, &write_u8(&moved), &inputs)?;
     }
     if let (Some(from), Some(to)) = (&args.points, &args.points_out) {
         document["points"] = json!(points::carry(from, to, &map)?);
@@ -115,7 +129,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         let before = still.warp(&moving, fixed.grid()).volume;
         let pair = Pair { fixed: &fixed, before: &before, after: &warped.volume };
         let picture = checkerboard(&pair, &caption(&document));
-        write_file(path, &picture.png().map_err(Failure::failed)?)?;
+        output::put(path, &picture.png().map_err(Failure::failed)?, &inputs)?;
     }
     document["out"] = json!(args.out);
     document["seconds"] = json!({"read": rounded(read_s), "register": rounded(registered_s),

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::super::Failure;
-use super::super::study_files::{read_file, write_file};
+use super::super::study_files::read_file;
+use crate::report::output;
 use hepalert_register::map::Map;
 
 /// More points than this are no landmarks.
@@ -22,7 +23,7 @@ pub fn carry(from: &Path, to: &Path, map: &Map) -> Result<usize, Failure> {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{x:.4},{y:.4},{z:.4}");
     }
-    write_file(to, out.as_bytes())?;
+    output::put(to, out.as_bytes(), &[from])?;
     Ok(points.len())
 }
 

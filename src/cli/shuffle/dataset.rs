@@ -11,7 +11,8 @@ use ndarray::Axis;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use crate::cli::study_files::{make_folder, write_file};
+use crate::cli::study_files::make_folder;
+use crate::report::output;
 use hepalert_cascade::reclassify::{LIVER_CLASS, Patch, Prepared, Sampling};
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::study::Phase;
@@ -39,33 +40,32 @@ impl Values {
 
 /// A raw data set being written.
 #[derive(Debug)]
-pub struct Dataset {
+pub struct Dataset<'a> {
     folder: PathBuf,
+    inputs: &'a [&'a Path],
     values: Values,
     channels: Vec<Normalisation>,
 }
 
-impl Dataset {
+impl<'a> Dataset<'a> {
     /// Makes the folders and `dataset.json`, or checks the one that is there.
     ///
     /// # Errors
     /// If the folder cannot be written or holds patches of another kind.
     pub fn open(
         folder: &Path,
+        inputs: &'a [&'a Path],
         values: Values,
         phases: &[Phase],
         sampling: &Sampling,
-    ) -> Result<Dataset, Failure> {
+    ) -> Result<Dataset<'a>, Failure> {
         let channels = sampling.channels.clone();
         let plain = |scheme: &Normalisation| !matches!(scheme, Normalisation::Ct { .. });
         if values == Values::Hu && channels.iter().any(plain) {
             let reason = "Hounsfield units cannot be restored; take --values normalised";
             return Err(Failure::failed(anyhow!("{reason}")));
         }
-        for part in ["imagesTr", "labelsTr"] {
-            make_folder(&folder.join(part))?;
-        }
-        let dataset = Dataset { folder: folder.to_owned(), values, channels };
+        let dataset = Dataset { folder: folder.to_owned(), inputs, values, channels };
         let described = dataset.describe(phases, sampling);
         let earlier = dataset.read_description()?;
         if earlier.as_ref().is_some_and(|earlier| earlier["hepalert"] != described["hepalert"]) {
@@ -73,7 +73,10 @@ impl Dataset {
                           write into another folder";
             return Err(Failure::failed(anyhow!("{}: {reason}", dataset.json().display())));
         }
-        write_json(&dataset.json(), &described)?;
+        dataset.write_json(&described)?;
+        for part in ["imagesTr", "labelsTr"] {
+            make_folder(&folder.join(part))?;
+        }
         Ok(dataset)
     }
 
@@ -91,10 +94,12 @@ impl Dataset {
                 voxels.mapv_inplace(|value| value * std as f32 + mean as f32);
             }
             let path = self.folder.join(format!("imagesTr/{name}_{channel:04}.nii.gz"));
-            write_file(&path, &write_f32(&Volume::new(Arc::clone(&grid), voxels)))?;
+            let bytes = write_f32(&Volume::new(Arc::clone(&grid), voxels));
+            output::put(&path, &bytes, self.inputs)?;
         }
         let path = self.folder.join(format!("labelsTr/{name}.nii.gz"));
-        write_file(&path, &write_u8(&Volume::new(grid, patch.truth.clone())))
+        let bytes = write_u8(&Volume::new(grid, patch.truth.clone()));
+        Ok(output::put(&path, &bytes, self.inputs)?)
     }
 
     /// Counts the cases of the folder, enters the number and returns it.
@@ -110,8 +115,13 @@ impl Dataset {
             .count();
         let mut described = self.read_description()?.unwrap_or_else(|| json!({}));
         described["numTraining"] = json!(count);
-        write_json(&self.json(), &described)?;
+        self.write_json(&described)?;
         Ok(count)
+    }
+
+    fn write_json(&self, value: &Value) -> Result<(), Failure> {
+        make_folder(&self.folder)?;
+        Ok(output::put_json(&self.json(), value, self.inputs)?)
     }
 
     fn json(&self) -> PathBuf {
@@ -181,10 +191,4 @@ fn placed(grid: &Grid, patch: &Patch) -> Grid {
         row[3] = first;
     }
     Grid::new([d, h, w], grid.spacing_mm(), affine)
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(anyhow::Error::new)?;
-    bytes.push(b'\n');
-    write_file(path, &bytes)
 }

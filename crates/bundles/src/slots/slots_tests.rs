@@ -41,12 +41,18 @@ impl House {
 
     /// A signed, packed engine.
     pub(super) fn packed(&self, version: u32, update: Value) -> PathBuf {
+        self.packed_as("venous-demo", version, update)
+    }
+
+    /// A signed, packed engine of this name.
+    fn packed_as(&self, id: &str, version: u32, update: Value) -> PathBuf {
         let source = self.path().join(format!("source-{version}"));
         let _ = fs::remove_dir_all(&source);
         fs::create_dir(&source).unwrap();
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/venous-demo");
         let mut manifest: Value =
             serde_json::from_slice(&fs::read(demo.join(MANIFEST)).unwrap()).unwrap();
+        manifest["id"] = json!(id);
         manifest["version"] = json!(version);
         manifest["update"] = update;
         for network in ["segment", "reclassify"] {
@@ -244,6 +250,29 @@ fn older_versions_are_refused_unless_signed_to_go_back() {
     assert_eq!(other.code(), "older", "a version is given once");
     install(&house, &house.packed(4, json!({"downgrade_from": 5})), true);
     assert_eq!(house.slots().state().unwrap().in_use().unwrap().which.version, 4);
+}
+
+#[test]
+fn another_name_is_no_way_back() {
+    let house = House::new();
+    install(&house, &house.packed(6, json!({})), true);
+    prove_itself(&house);
+    let older = stage(&house, &house.packed_as("other", 1, json!({}))).unwrap_err();
+    assert_eq!(older.code(), "older", "{older}");
+    // Its maker may sign that it is meant, or count on.
+    install(&house, &house.packed_as("other", 1, json!({"downgrade_from": 6})), true);
+    prove_itself(&house);
+    install(&house, &house.packed_as("third", 7, json!({})), true);
+    assert_eq!(house.slots().state().unwrap().in_use().unwrap().which.id, "third");
+}
+
+#[test]
+fn a_pipe_is_no_engine() {
+    let house = House::new();
+    let pipe = house.path().join("pipe.hepengine");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    assert_eq!(stage(&house, &pipe).unwrap_err().code(), "malformed");
 }
 
 #[test]

@@ -128,12 +128,14 @@ impl State {
             return Err(Objection::FailedBefore { id, version });
         }
         let known = self.known.get(&id).copied();
-        let known = known.max(running.filter(|known| known.id == id).map(|known| known.version));
+        let own = known.max(running.filter(|known| known.id == id).map(|known| known.version));
+        // Another name is no way back to what is older than the engine in use.
+        let known = own.max(running.map(|known| known.version));
         let held = Slot::ALL.iter().filter_map(|slot| self.slot(*slot));
         let same = held.into_iter().any(|held| held.which.sha256 == sha256);
         match known {
             // The very engine that has proved itself may come back; it is no older one.
-            Some(known) if version == known && same => Ok(()),
+            Some(_) if own == Some(version) && same => Ok(()),
             Some(known) if version <= known && downgrade_from.is_none_or(|from| from < known) => {
                 Err(Objection::Older { id, found: version, known })
             }

@@ -42,7 +42,7 @@ fn a_batch_gives_what_its_patches_give_alone() {
         logits.index_axis_move(ndarray::Axis(0), 0)
     });
     let two = EngineSpec { batch: 2, ..spec() };
-    let mut engine = NativeEngine::load(TINY, "tiny.onnx", &two, 1, Precision::F32).unwrap();
+    let mut engine = NativeEngine::load(TINY, "tiny.onnx", &two, 2, Precision::F32).unwrap();
     let mut logits = Array5::zeros(two.output_shape());
     let patches = ndarray::stack![ndarray::Axis(0), first, second];
     engine.infer(patches.view(), logits.view_mut()).unwrap();

@@ -10,5 +10,6 @@ pub mod fill;
 pub mod largest;
 pub mod normalise;
 pub mod resample;
+pub mod thin;
 pub mod vector;
 pub mod window;

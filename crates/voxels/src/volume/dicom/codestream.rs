@@ -5,6 +5,32 @@
 
 use super::DicomError;
 
+/// What a stream is coded in, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coding {
+    Jpeg,
+    JpegLs,
+    Jpeg2000,
+}
+
+impl Coding {
+    /// `None` for anything else.
+    pub(super) fn of(stream: &[u8]) -> Option<Coding> {
+        const JP2: [u8; 8] = [0, 0, 0, 12, b'j', b'P', b' ', b' '];
+        if stream.starts_with(&[0xff, 0x4f, 0xff, 0x51]) || stream.starts_with(&JP2) {
+            Some(Coding::Jpeg2000)
+        } else if stream.starts_with(&[0xff, 0xd8, 0xff]) {
+            let is_ls = start_of_frame(stream).is_ok_and(|(kind, _)| kind == JPEG_LS);
+            Some(if is_ls { Coding::JpegLs } else { Coding::Jpeg })
+        } else {
+            None
+        }
+    }
+}
+
+/// The start of frame of JPEG-LS.
+const JPEG_LS: u8 = 0xf7;
+
 /// The image in a compressed frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
@@ -15,8 +41,8 @@ pub(super) struct Frame {
     pub(super) precision: u32,
 }
 
-/// The start-of-frame segment of JPEG (ISO 10918-1 B.2.2) and JPEG-LS (ISO 14495-1 C.2.2).
-pub(super) fn jpeg(stream: &[u8]) -> Result<Frame, DicomError> {
+/// The kind of the start-of-frame segment, and where its contents begin.
+fn start_of_frame(stream: &[u8]) -> Result<(u8, usize), DicomError> {
     let bad = || DicomError::CodecFailed("no JPEG frame header".into());
     if !stream.starts_with(&[0xff, 0xd8]) {
         return Err(bad());
@@ -31,20 +57,32 @@ pub(super) fn jpeg(stream: &[u8]) -> Result<Frame, DicomError> {
         match kind {
             0xff => at += 1,
             // Tables and arithmetic conditioning carry numbers of the same range.
-            0xc0..=0xcf if !matches!(kind, 0xc4 | 0xc8 | 0xcc) => break,
-            0xf7 => break,
+            0xc0..=0xcf if !matches!(kind, 0xc4 | 0xc8 | 0xcc) => return Ok((kind, at + 4)),
+            JPEG_LS => return Ok((kind, at + 4)),
             0xda | 0xd9 => return Err(bad()),
             _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
         }
     }
+}
+
+/// The start-of-frame segment of JPEG (ISO 10918-1 B.2.2) and JPEG-LS (ISO 14495-1 C.2.2).
+pub(super) fn jpeg(stream: &[u8]) -> Result<Frame, DicomError> {
+    let (_, at) = start_of_frame(stream)?;
+    let bad = || DicomError::CodecFailed("no JPEG frame header".into());
     let &[precision, r1, r0, c1, c0, components] =
-        stream.get(at + 4..).and_then(|rest| rest.first_chunk()).ok_or_else(bad)?;
+        stream.get(at..).and_then(|rest| rest.first_chunk()).ok_or_else(bad)?;
     Ok(Frame {
         rows: u32::from(u16::from_be_bytes([r1, r0])),
         columns: u32::from(u16::from_be_bytes([c1, c0])),
         components: u32::from(components),
         precision: u32::from(precision),
     })
+}
+
+/// JPEG with cosine transform (baseline, extended, progressive) and samples of 12 bits.
+pub(super) fn is_lossy_12_bit(stream: &[u8]) -> bool {
+    let kind = start_of_frame(stream).map(|(kind, _)| kind);
+    matches!(kind, Ok(0xc0..=0xc2)) && jpeg(stream).is_ok_and(|frame| frame.precision == 12)
 }
 
 /// The SIZ segment of JPEG 2000 (ISO 15444-1 A.5.1), in a bare codestream or a JP2 file.

@@ -52,8 +52,8 @@ pub(super) struct Element<'a> {
 pub(super) enum Value<'a> {
     /// Bytes of a length that was said.
     Plain(&'a [u8]),
-    /// Items up to a delimiter.
-    Nested,
+    /// Items up to a delimiter, with it.
+    Nested(&'a [u8]),
     /// Compressed pixels: the offset table first, then the fragments.
     Fragments(Vec<&'a [u8]>),
 }
@@ -102,12 +102,60 @@ impl<'a> Elements<'a> {
             let (fragments, end) = fragments(self.bytes, head.value_at, self.encoding)?;
             (Value::Fragments(fragments), end)
         } else {
-            (Value::Nested, skip_items(self.bytes, &head, self.encoding, 0)?)
+            let end = skip_items(self.bytes, &head, self.encoding, 0)?;
+            (Value::Nested(&self.bytes[head.value_at..end]), end)
         };
         let written = &self.bytes[self.at..end];
         self.at = end;
         Ok(Some(Element { tag: head.tag, vr: head.vr, written, value }))
     }
+}
+
+/// The items of a sequence: of known length, or up to a delimiter.
+pub(super) fn items(bytes: &[u8], encoding: Encoding) -> Result<Vec<Elements<'_>>, DicomError> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let tag = tag_at(bytes, at, encoding)?;
+        let length = u32_at(bytes, at + 4, encoding)?;
+        at += 8;
+        let (inside, end) = match (tag, length) {
+            (SEQUENCE_END, _) => break,
+            (ITEM, UNDEFINED) => {
+                let end = skip_item(bytes, at, encoding, 0)?;
+                (&bytes[at..end - 8], end)
+            }
+            (ITEM, length) => {
+                let end = advance(bytes, at, length)?;
+                (&bytes[at..end], end)
+            }
+            _ => return Err(DicomError::Corrupt("a sequence without items".into())),
+        };
+        found.push(Elements::new(inside, encoding));
+        at = end;
+    }
+    Ok(found)
+}
+
+/// Compressed pixels that were written with a length of their own, as an unknown VR has it.
+pub(super) fn fragments_of(bytes: &[u8], encoding: Encoding) -> Result<Vec<&[u8]>, DicomError> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let tag = tag_at(bytes, at, encoding)?;
+        let length = u32_at(bytes, at + 4, encoding)?;
+        at += 8;
+        match (tag, length) {
+            (SEQUENCE_END, _) => break,
+            (ITEM, length) if length != UNDEFINED => {
+                let end = advance(bytes, at, length)?;
+                found.push(&bytes[at..end]);
+                at = end;
+            }
+            _ => return Err(DicomError::Corrupt("pixel data without fragments".into())),
+        }
+    }
+    Ok(found)
 }
 
 fn advance(bytes: &[u8], at: usize, length: u32) -> Result<usize, DicomError> {

@@ -18,6 +18,8 @@ const MAX_INFLATED: u64 = 64 << 20;
 pub(super) struct Envelope<'a> {
     /// The UID that was declared, or what the bytes look like if none was.
     pub(super) syntax_uid: String,
+    /// The SOP class in the file meta group, or nothing.
+    pub(super) media_class: String,
     pub(super) encoding: Encoding,
     pub(super) dataset: Cow<'a, [u8]>,
 }
@@ -33,7 +35,7 @@ impl<'a> Envelope<'a> {
             bytes
         };
         let bare = body.len() == bytes.len();
-        let (declared, dataset) = file_meta(body)?;
+        let Meta { syntax: declared, media_class, dataset } = file_meta(body)?;
         if bare && declared.is_none() && !begins_like_a_dataset(dataset) {
             return Err(if bytes.len() < 132 && bytes.iter().all(|byte| *byte == 0) {
                 DicomError::Truncated
@@ -44,27 +46,37 @@ impl<'a> Envelope<'a> {
         if declared.as_deref() == Some(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN) {
             let dataset = Cow::Owned(inflate(dataset)?);
             let encoding = Encoding::EXPLICIT;
-            return Ok(Envelope { syntax_uid: declared.unwrap_or_default(), encoding, dataset });
+            let syntax_uid = declared.unwrap_or_default();
+            return Ok(Envelope { syntax_uid, media_class, encoding, dataset });
         }
         let (syntax_uid, encoding) = encoding_of(declared, dataset);
-        Ok(Envelope { syntax_uid, encoding, dataset: Cow::Borrowed(dataset) })
+        let dataset = Cow::Borrowed(dataset);
+        Ok(Envelope { syntax_uid, media_class, encoding, dataset })
     }
 }
 
-/// The transfer syntax in the file meta group, if there is one, and what follows the group.
-fn file_meta(body: &[u8]) -> Result<(Option<String>, &[u8]), DicomError> {
-    let mut syntax = None;
+/// What the file meta group says, and what follows it.
+struct Meta<'a> {
+    syntax: Option<String>,
+    media_class: String,
+    dataset: &'a [u8],
+}
+
+fn file_meta(body: &[u8]) -> Result<Meta<'_>, DicomError> {
+    let (mut syntax, mut media_class) = (None, String::new());
     let mut meta = Elements::new(body, Encoding::EXPLICIT);
     while meta.next_tag().is_some_and(|tag| tag.group() == 0x0002) {
         let Some(element) = meta.next()? else { break };
-        if element.tag == tags::TRANSFER_SYNTAX_UID
-            && let Value::Plain(uid) = element.value
-        {
-            let uid = String::from_utf8_lossy(uid);
-            syntax = Some(uid.trim_matches(['\0', ' ']).to_owned());
+        let Value::Plain(value) = element.value else { continue };
+        let uid = || String::from_utf8_lossy(value).trim_matches(['\0', ' ']).to_owned();
+        if element.tag == tags::TRANSFER_SYNTAX_UID {
+            syntax = Some(uid());
+        } else if element.tag == tags::MEDIA_STORAGE_SOP_CLASS_UID {
+            media_class = uid();
         }
     }
-    Ok((syntax.filter(|uid| !uid.is_empty()), &body[meta.position()..]))
+    let syntax = syntax.filter(|uid| !uid.is_empty());
+    Ok(Meta { syntax, media_class, dataset: &body[meta.position()..] })
 }
 
 /// Bare data sets begin with group 8, in either byte order: that is all there is to tell

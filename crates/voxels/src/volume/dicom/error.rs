@@ -16,8 +16,11 @@ pub enum DicomError {
     /// Another kind of object than a CT image.
     #[error("objects of SOP class {0} are not CT images: route only CT here")]
     NotCt(String),
-    /// An enhanced multi-frame CT object.
-    #[error("enhanced multi-frame CT is not supported: export classic CT images, one per slice")]
+    /// An enhanced multi-frame CT object that does not say where its frames lie.
+    #[error(
+        "enhanced multi-frame CT without functional groups for every frame: export classic CT \
+         images, one per slice"
+    )]
     EnhancedCt,
     /// A CT image of several frames.
     #[error("a CT image of {0} frames is not supported: export one image per slice")]

@@ -11,7 +11,7 @@ use super::{GeometryError, SliceHeader};
 use crate::volume::{Grid, MAX_VOXELS};
 
 /// Fewer slices than this hold no liver, even in 10 mm steps.
-const MIN_SLICES: usize = 8;
+pub(super) const MIN_SLICES: usize = 8;
 
 /// Error of a direction cosine, and between those of two slices: over 500 mm it moves a
 /// voxel by half a millimetre.
@@ -180,7 +180,7 @@ fn check_axes(first: &Frame<'_>) -> Result<(), GeometryError> {
 }
 
 /// `sorted` holds the positions along the normal, lowest first.
-fn check_steps(sorted: &[f64]) -> Result<(), GeometryError> {
+pub(super) fn check_steps(sorted: &[f64]) -> Result<(), GeometryError> {
     let steps: Vec<f64> = sorted.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let median_mm = median(&steps);
     let duplicate = |step: f64| step < (DUPLICATE_STEP * median_mm).max(*SPACING_MM.start());

@@ -3,6 +3,7 @@
 //! Any DICOM object has one: what is absent or unreadable is `None`, and only reading pixels
 //! insists on a CT image. The text of values is decoded by `dicom-object`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use dicom_core::Tag;
@@ -73,6 +74,12 @@ pub struct SliceHeader {
     pub instance_number: Option<i64>,
     pub series_number: Option<i64>,
     pub acquisition_number: Option<i64>,
+    /// TemporalPositionIdentifier, or the index of an enhanced object.
+    pub temporal_position: Option<i64>,
+    /// StackID of an enhanced object.
+    pub stack: Option<String>,
+    /// Which frame of an enhanced object this is, from 0.
+    pub frame: Option<usize>,
     pub kvp: Option<f64>,
     /// As said; the geometry is checked by positions.
     pub gantry_tilt_degrees: Option<f64>,
@@ -110,6 +117,12 @@ pub struct SliceHeader {
     pub rescale_intercept: Option<f64>,
     /// `HU` for Hounsfield units, often absent.
     pub rescale_type: Option<String>,
+    /// PixelPaddingValue, as stored.
+    pub padding_value: Option<i64>,
+    /// PixelPaddingRangeLimit: padding reaches from the value to here.
+    pub padding_limit: Option<i64>,
+    /// LossyImageCompression says that pixels are not what was measured.
+    pub lossy: bool,
     /// Values go through a table instead of slope and intercept.
     pub has_modality_lut: bool,
 }
@@ -130,17 +143,24 @@ impl fmt::Debug for SliceHeader {
 }
 
 impl SliceHeader {
-    /// Passes a CT image of one frame.
+    /// Whether the object holds a whole series in frames.
+    pub fn is_enhanced(&self) -> bool {
+        matches!(
+            self.sop_class.as_str(),
+            uids::ENHANCED_CT_IMAGE_STORAGE | uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE
+        )
+    }
+
+    /// Passes a CT image of one frame, or one frame of an enhanced object.
     ///
     /// # Errors
     /// [`DicomError::NotCt`], [`DicomError::EnhancedCt`] or [`DicomError::MultiFrame`].
     pub fn require_ct(&self) -> Result<(), DicomError> {
-        match self.sop_class.as_str() {
-            uids::CT_IMAGE_STORAGE => {}
-            uids::ENHANCED_CT_IMAGE_STORAGE | uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE => {
-                return Err(DicomError::EnhancedCt);
-            }
-            other => return Err(DicomError::NotCt(other.to_owned())),
+        if self.is_enhanced() {
+            return if self.frame.is_some() { Ok(()) } else { Err(DicomError::EnhancedCt) };
+        }
+        if self.sop_class != uids::CT_IMAGE_STORAGE {
+            return Err(DicomError::NotCt(self.sop_class.clone()));
         }
         match self.number_of_frames {
             1 => Ok(()),
@@ -152,38 +172,88 @@ impl SliceHeader {
     pub(super) fn parse<'a>(
         envelope: &'a Envelope<'_>,
     ) -> Result<(SliceHeader, Elements<'a>), DicomError> {
-        let mut elements = Elements::new(&envelope.dataset, envelope.encoding);
-        let mut wanted = Vec::new();
-        let mut has_modality_lut = false;
-        while elements.next_tag().is_none_or(|tag| tag.group() <= LAST_GROUP) {
-            let Some(element) = elements.next()? else { break };
-            has_modality_lut |= element.tag == tags::MODALITY_LUT_SEQUENCE;
-            if is_wanted(element.tag) && is_leaf(&element, envelope.encoding) {
-                wanted.extend_from_slice(element.written);
-            }
+        let Leaves { written, has_modality_lut, rest } = Leaves::of(envelope)?;
+        let header = SliceHeader::of_leaves(written.into_values(), has_modality_lut, envelope)?;
+        Ok((header, rest))
+    }
+
+    /// The header that these elements make.
+    pub(super) fn of_leaves<'a>(
+        written: impl Iterator<Item = &'a [u8]>,
+        has_modality_lut: bool,
+        envelope: &Envelope<'_>,
+    ) -> Result<SliceHeader, DicomError> {
+        let elements = written.fold(Vec::new(), |mut all, one| {
+            all.extend_from_slice(one);
+            all
+        });
+        let values = Values::decode(&elements, envelope.encoding)?;
+        let mut header = values.header(envelope.syntax_uid.clone(), has_modality_lut);
+        if header.sop_class.is_empty() {
+            // A DICOMDIR says what it is in the group before the data set alone.
+            header.sop_class.clone_from(&envelope.media_class);
         }
-        let values = Values::decode(&wanted, envelope.encoding)?;
-        let header = values.header(envelope.syntax_uid.clone(), has_modality_lut);
+        header.lossy |= is_lossy(&header.transfer_syntax);
         // A file cut between two elements.
         if header.sop_class.is_empty()
             || (header.sop_class == uids::CT_IMAGE_STORAGE && header.rows.is_none())
         {
             return Err(DicomError::Truncated);
         }
-        Ok((header, elements))
+        Ok(header)
     }
+}
+
+/// The elements of interest before the pixels, as written.
+pub(super) struct Leaves<'a> {
+    pub(super) written: BTreeMap<Tag, &'a [u8]>,
+    pub(super) has_modality_lut: bool,
+    /// What follows.
+    pub(super) rest: Elements<'a>,
+}
+
+impl<'a> Leaves<'a> {
+    pub(super) fn of(envelope: &'a Envelope<'_>) -> Result<Leaves<'a>, DicomError> {
+        let mut rest = Elements::new(&envelope.dataset, envelope.encoding);
+        let mut written = BTreeMap::new();
+        let mut has_modality_lut = false;
+        while rest.next_tag().is_none_or(|tag| tag.group() <= LAST_GROUP) {
+            let Some(element) = rest.next()? else { break };
+            has_modality_lut |= element.tag == tags::MODALITY_LUT_SEQUENCE;
+            if is_wanted(element.tag) && is_leaf(&element, envelope.encoding) {
+                written.insert(element.tag, element.written);
+            }
+        }
+        Ok(Leaves { written, has_modality_lut, rest })
+    }
+}
+
+/// Transfer syntaxes that never give back what was measured. JPEG 2000 (and its fast variant)
+/// may or may not: there the header's own word counts.
+fn is_lossy(uid: &str) -> bool {
+    const SPECTRAL_SELECTION: &str = "1.2.840.10008.1.2.4.53";
+    const FULL_PROGRESSION: &str = "1.2.840.10008.1.2.4.55";
+    [
+        uids::JPEG_BASELINE8_BIT,
+        uids::JPEG_EXTENDED12_BIT,
+        SPECTRAL_SELECTION,
+        FULL_PROGRESSION,
+        uids::JPEGLS_NEAR_LOSSLESS,
+    ]
+    .contains(&uid)
 }
 
 /// Text, or whole 16-bit numbers. `dicom-object` descends into whatever calls itself a
 /// sequence, and loses its place where numbers do not fill their bytes, to take the next
 /// bytes for a length.
-fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
+pub(super) fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
     let Value::Plain(value) = element.value else { return false };
     let numbers_fit = value.len() % 2 == 0;
     let fits = match &element.vr {
         b"AS" | b"CS" | b"DA" | b"DS" | b"DT" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH" | b"ST"
         | b"TM" | b"UI" => true,
         b"US" | b"SS" => numbers_fit,
+        b"UL" => value.len() == 4,
         // In implicit VR the dictionary decides; all numbers read here are in this group.
         _ => !encoding.explicit_vr && (numbers_fit || element.tag.group() != LAST_GROUP),
     };
@@ -191,8 +261,8 @@ fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
 }
 
 /// Leaf attributes that [`Values::header`] asks for, and the character set of the text.
-fn is_wanted(tag: Tag) -> bool {
-    const WANTED: [Tag; 53] = [
+pub(super) fn is_wanted(tag: Tag) -> bool {
+    const WANTED: [Tag; 62] = [
         tags::SPECIFIC_CHARACTER_SET,
         tags::IMAGE_TYPE,
         tags::SOP_CLASS_UID,
@@ -246,6 +316,15 @@ fn is_wanted(tag: Tag) -> bool {
         tags::RESCALE_INTERCEPT,
         tags::RESCALE_SLOPE,
         tags::RESCALE_TYPE,
+        tags::TEMPORAL_POSITION_IDENTIFIER,
+        tags::PIXEL_PADDING_VALUE,
+        tags::PIXEL_PADDING_RANGE_LIMIT,
+        tags::LOSSY_IMAGE_COMPRESSION,
+        tags::FRAME_TYPE,
+        tags::FRAME_ACQUISITION_DATE_TIME,
+        tags::FRAME_ACQUISITION_NUMBER,
+        tags::STACK_ID,
+        tags::TEMPORAL_POSITION_INDEX,
     ];
     WANTED.contains(&tag)
 }
@@ -306,7 +385,9 @@ impl Values {
     }
 
     fn header(&self, transfer_syntax: String, has_modality_lut: bool) -> SliceHeader {
-        let types = self.text(tags::IMAGE_TYPE).unwrap_or_default();
+        let either = |frame: Tag, image: Tag| self.text(frame).or_else(|| self.text(image));
+        let number = |frame: Tag, image: Tag| self.integer(frame).or_else(|| self.integer(image));
+        let types = either(tags::FRAME_TYPE, tags::IMAGE_TYPE).unwrap_or_default();
         SliceHeader {
             identifiers: self.identifiers(),
             study_uid: self.text(tags::STUDY_INSTANCE_UID).unwrap_or_default(),
@@ -325,7 +406,13 @@ impl Values {
             slice_thickness_mm: self.number(tags::SLICE_THICKNESS),
             instance_number: self.integer(tags::INSTANCE_NUMBER),
             series_number: self.integer(tags::SERIES_NUMBER),
-            acquisition_number: self.integer(tags::ACQUISITION_NUMBER),
+            acquisition_number: number(tags::FRAME_ACQUISITION_NUMBER, tags::ACQUISITION_NUMBER),
+            temporal_position: number(
+                tags::TEMPORAL_POSITION_INDEX,
+                tags::TEMPORAL_POSITION_IDENTIFIER,
+            ),
+            stack: self.text(tags::STACK_ID),
+            frame: None,
             kvp: self.number(tags::KVP),
             gantry_tilt_degrees: self.number(tags::GANTRY_DETECTOR_TILT),
             body_part: self.text(tags::BODY_PART_EXAMINED),
@@ -345,7 +432,10 @@ impl Values {
             series_time: self.text(tags::SERIES_TIME),
             acquisition_time: self.text(tags::ACQUISITION_TIME),
             content_time: self.text(tags::CONTENT_TIME),
-            acquisition_date_time: self.text(tags::ACQUISITION_DATE_TIME),
+            acquisition_date_time: either(
+                tags::FRAME_ACQUISITION_DATE_TIME,
+                tags::ACQUISITION_DATE_TIME,
+            ),
             number_of_frames: self.integer(tags::NUMBER_OF_FRAMES).unwrap_or(1),
             samples_per_pixel: self.short(tags::SAMPLES_PER_PIXEL),
             photometric: self.text(tags::PHOTOMETRIC_INTERPRETATION),
@@ -356,6 +446,9 @@ impl Values {
             rescale_slope: self.number(tags::RESCALE_SLOPE),
             rescale_intercept: self.number(tags::RESCALE_INTERCEPT),
             rescale_type: self.text(tags::RESCALE_TYPE),
+            padding_value: self.integer(tags::PIXEL_PADDING_VALUE),
+            padding_limit: self.integer(tags::PIXEL_PADDING_RANGE_LIMIT),
+            lossy: self.text(tags::LOSSY_IMAGE_COMPRESSION).as_deref() == Some("01"),
             has_modality_lut,
         }
     }

@@ -3,12 +3,16 @@
 //! Takes and gives bytes; opening files is the caller's. Every size is bounded before
 //! allocation. Refuses to judge a study: that is `intake`'s gate.
 
+pub mod acquisitions;
 mod codestream;
+mod compressed;
 mod elements;
 mod envelope;
 mod error;
+mod frames;
 mod geometry;
 mod header;
+mod jpeg12;
 mod pixels;
 pub mod read;
 mod rle;

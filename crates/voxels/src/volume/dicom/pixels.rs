@@ -1,21 +1,12 @@
 //! Stored pixels to Hounsfield units.
 //!
 //! The values equal those of GDCM, which SimpleITK reads with: bits above BitsStored are
-//! dropped, the sign is extended from there, padding values are rescaled like any other.
-//! Compressed frames go through `dicom-pixeldata`, RLE through this crate.
+//! dropped, the sign is extended from there, padding values are rescaled like any other (what
+//! is no air among them is made so by `ct`).
+//! What is compressed is unpacked by `compressed`.
 
-use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use dicom_core::value::PixelFragmentSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR};
-use dicom_dictionary_std::{tags, uids};
-use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
-use dicom_pixeldata::PixelDecoder;
-use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
-
-use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Encoding, Value};
-use super::{DicomError, SliceHeader, codestream, rle};
+use super::elements::{Encoding, Value};
+use super::{DicomError, SliceHeader, compressed};
 
 /// CT images have up to 2048 rows; four times the pixels are refused before they are read.
 const MAX_SIDE: u16 = 4096;
@@ -63,19 +54,33 @@ impl Pixels {
     }
 }
 
+/// Which of the images in one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// From 0.
+    pub(super) at: usize,
+    /// How many there are.
+    pub(super) of: usize,
+}
+
+impl Frame {
+    /// A classic image.
+    pub(super) const ONLY: Frame = Frame { at: 0, of: 1 };
+}
+
 /// How pixels are stored, checked.
-struct Layout {
-    rows: u16,
-    columns: u16,
-    bytes_per_sample: usize,
+pub(super) struct Layout {
+    pub(super) rows: u16,
+    pub(super) columns: u16,
+    pub(super) bytes_per_sample: usize,
     bits_stored: u32,
     /// Unused bits below the sample.
     shift: u32,
-    signed: bool,
+    pub(super) signed: bool,
 }
 
 impl Layout {
-    fn of(header: &SliceHeader) -> Result<Layout, DicomError> {
+    pub(super) fn of(header: &SliceHeader) -> Result<Layout, DicomError> {
         let present = |value: Option<u16>, name| value.ok_or(DicomError::MissingAttribute(name));
         let rows = present(header.rows, "Rows")?;
         let columns = present(header.columns, "Columns")?;
@@ -111,8 +116,13 @@ impl Layout {
         })
     }
 
-    fn pixels(&self) -> usize {
+    pub(super) fn pixels(&self) -> usize {
         usize::from(self.rows) * usize::from(self.columns)
+    }
+
+    /// Bytes of one image, uncompressed.
+    pub(super) fn bytes(&self) -> usize {
+        self.pixels() * self.bytes_per_sample
     }
 
     /// The number that the stored bits mean.
@@ -126,17 +136,33 @@ impl Layout {
     }
 }
 
+impl SliceHeader {
+    /// The lowest and the highest value that the header calls padding, in Hounsfield units.
+    pub fn padding_hu(&self) -> Option<[f32; 2]> {
+        let layout = Layout::of(self).ok()?;
+        let (slope, intercept) = rescale(self).ok()?;
+        // Signed data with an unsigned attribute, and the reverse: the bits count.
+        let hu = |stored: i64| {
+            let sample = layout.sample((stored & 0xffff) as u16);
+            (f64::from(sample) * slope + intercept) as f32
+        };
+        let value = hu(self.padding_value?);
+        let limit = self.padding_limit.map_or(value, hu);
+        Some([value.min(limit), value.max(limit)])
+    }
+}
+
 /// Decodes, unpacks and rescales the pixel data of a CT image.
 pub(super) fn decode(
     header: &SliceHeader,
     encoding: Encoding,
     value: &Value<'_>,
+    frame: Frame,
 ) -> Result<Pixels, DicomError> {
     let layout = Layout::of(header)?;
     let scale = rescale(header)?;
-    let bytes = stored_bytes(header, &layout, value)?;
-    let needed = layout.pixels() * layout.bytes_per_sample;
-    let bytes = bytes.get(..needed).ok_or(DicomError::Truncated)?;
+    let bytes = compressed::stored_bytes(header, encoding, &layout, value, frame)?;
+    let bytes = bytes.get(..layout.bytes()).ok_or(DicomError::Truncated)?;
     if layout.bytes_per_sample == 1 {
         return to_hounsfield(bytes.iter().map(|byte| layout.sample(u16::from(*byte))), scale);
     }
@@ -145,6 +171,20 @@ pub(super) fn decode(
         to_hounsfield(words.map(|word| layout.sample(u16::from_be_bytes(*word))), scale)
     } else {
         to_hounsfield(words.map(|word| layout.sample(u16::from_le_bytes(*word))), scale)
+    }
+}
+
+/// Whether as many bytes are there as the header says; compressed pixels are whole if they
+/// were closed.
+pub(super) fn check_whole(header: &SliceHeader, value: &Value<'_>) -> Result<(), DicomError> {
+    // What cannot be laid out has another fault, which shows when it is decoded.
+    let Ok(layout) = Layout::of(header) else { return Ok(()) };
+    let frames = usize::try_from(header.number_of_frames).unwrap_or(1).max(1);
+    match compressed::native(header, &layout, value, frames) {
+        Some(bytes) if bytes.len() < layout.bytes().saturating_mul(frames) => {
+            Err(DicomError::Truncated)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -185,136 +225,6 @@ fn to_hounsfield(
     } else {
         Err(DicomError::Corrupt("rescaled values are not finite".into()))
     }
-}
-
-/// Native pixel data as it is, compressed pixel data decoded.
-fn stored_bytes<'a>(
-    header: &SliceHeader,
-    layout: &Layout,
-    value: &Value<'a>,
-) -> Result<Cow<'a, [u8]>, DicomError> {
-    let uid = header.transfer_syntax.as_str();
-    match (family(uid), value) {
-        (Family::Native, Value::Plain(bytes)) => Ok(Cow::Borrowed(*bytes)),
-        (Family::Native, _) | (_, Value::Plain(_) | Value::Nested) => {
-            Err(DicomError::Corrupt("pixel data contradict the transfer syntax".into()))
-        }
-        // The first item is the offset table; all others are this one frame.
-        (family, Value::Fragments(items)) => {
-            let frame = items.get(1..).unwrap_or_default().concat();
-            Ok(Cow::Owned(match family {
-                Family::Wrapped => frame,
-                Family::Rle => rle::decode(&frame, layout.pixels(), layout.bytes_per_sample)?,
-                Family::Jpeg => through_registry(header, layout, codestream::jpeg, frame)?,
-                Family::Jpeg2000 => through_registry(header, layout, codestream::jpeg2000, frame)?,
-                Family::Native | Family::Other => return Err(no_codec(uid)),
-            }))
-        }
-    }
-}
-
-/// Transfer syntaxes, as far as they are treated alike.
-enum Family {
-    Native,
-    /// Uncompressed, in a fragment.
-    Wrapped,
-    Rle,
-    /// JPEG and JPEG-LS.
-    Jpeg,
-    Jpeg2000,
-    Other,
-}
-
-fn family(uid: &str) -> Family {
-    match uid {
-        uids::IMPLICIT_VR_LITTLE_ENDIAN
-        | uids::EXPLICIT_VR_LITTLE_ENDIAN
-        | EXPLICIT_VR_BIG_ENDIAN
-        | uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => Family::Native,
-        uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => Family::Wrapped,
-        uids::RLE_LOSSLESS => Family::Rle,
-        uids::JPEG_BASELINE8_BIT
-        | uids::JPEG_EXTENDED12_BIT
-        | uids::JPEG_LOSSLESS
-        | uids::JPEG_LOSSLESS_SV1
-        | uids::JPEGLS_LOSSLESS
-        | uids::JPEGLS_NEAR_LOSSLESS => Family::Jpeg,
-        uids::JPEG2000_LOSSLESS
-        | uids::JPEG2000
-        | uids::HTJ2K_LOSSLESS
-        | uids::HTJ2K_LOSSLESS_RPCL
-        | uids::HTJ2K => Family::Jpeg2000,
-        _ => Family::Other,
-    }
-}
-
-fn no_codec(uid: &str) -> DicomError {
-    let name = TransferSyntaxRegistry.get(uid).map_or("unknown", |syntax| syntax.name());
-    DicomError::NoCodec { uid: uid.to_owned(), name: name.to_owned() }
-}
-
-/// A frame through the codec that `dicom-pixeldata` has for it.
-fn through_registry(
-    header: &SliceHeader,
-    layout: &Layout,
-    look: fn(&[u8]) -> Result<codestream::Frame, DicomError>,
-    frame: Vec<u8>,
-) -> Result<Vec<u8>, DicomError> {
-    let uid = header.transfer_syntax.as_str();
-    if !TransferSyntaxRegistry.get(uid).is_some_and(|syntax| syntax.can_decode_all()) {
-        return Err(no_codec(uid));
-    }
-    let said = look(&frame)?;
-    let same_size =
-        said.rows == u32::from(layout.rows) && said.columns == u32::from(layout.columns);
-    // Samples of up to 8 bits come out as bytes, all others as two.
-    let same_width = said.precision.div_ceil(8) as usize == layout.bytes_per_sample
-        || matches!(family(uid), Family::Jpeg2000);
-    if !same_size || !same_width || said.components != 1 || said.precision > 16 {
-        return Err(DicomError::Corrupt("the compressed frame is another image".into()));
-    }
-    let failed = |why: String| DicomError::CodecFailed(why);
-    let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(uid)
-        .media_storage_sop_class_uid(&header.sop_class)
-        .media_storage_sop_instance_uid(&header.sop_uid)
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    let object = codec_input(header, layout, frame).with_exact_meta(meta);
-    // Decoders of others have been seen to panic on damaged streams; that must not take the
-    // series, or the process, with it.
-    let decoded = catch_unwind(AssertUnwindSafe(|| object.decode_pixel_data_frame(0)))
-        .map_err(|_| failed("the decoder gave up".into()))?
-        .map_err(|error| failed(error.to_string()))?
-        .into_data();
-    if decoded.len() == layout.pixels() * layout.bytes_per_sample {
-        Ok(decoded)
-    } else {
-        Err(failed("another number of pixels came out".into()))
-    }
-}
-
-/// The few attributes that codecs ask for, and one fragment.
-fn codec_input(header: &SliceHeader, layout: &Layout, frame: Vec<u8>) -> InMemDicomObject {
-    let allocated = layout.bytes_per_sample as u16 * 8;
-    let stored = header.bits_stored.unwrap_or(allocated);
-    let short = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
-    let photometric = PrimitiveValue::from("MONOCHROME2");
-    InMemDicomObject::from_element_iter([
-        short(tags::SAMPLES_PER_PIXEL, 1),
-        DataElement::new(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, photometric),
-        short(tags::ROWS, layout.rows),
-        short(tags::COLUMNS, layout.columns),
-        short(tags::BITS_ALLOCATED, allocated),
-        short(tags::BITS_STORED, stored),
-        short(tags::HIGH_BIT, header.high_bit.unwrap_or(stored - 1)),
-        short(tags::PIXEL_REPRESENTATION, layout.signed.into()),
-        DataElement::new(
-            tags::PIXEL_DATA,
-            VR::OB,
-            PixelFragmentSequence::new_fragments(vec![frame]),
-        ),
-    ])
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! Bytes of a DICOM file to a header, or to a slice in Hounsfield units.
 //!
 //! Files may have any name, a preamble or none, a file meta group or none. Refuses whatever
-//! is not a classic CT image as soon as pixels are asked for.
+//! is not a CT image as soon as pixels are asked for.
 
 use dicom_dictionary_std::tags;
 
+use super::elements::{Elements, Value};
 use super::envelope::Envelope;
-use super::pixels;
 pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
 };
+use super::{frames, pixels};
 
 /// Reads the attributes before the pixels, of a whole file or of its beginning. 64 KiB hold
 /// the header of nearly every CT image.
@@ -24,19 +25,61 @@ pub fn read_header(bytes: &[u8]) -> Result<SliceHeader, DicomError> {
     Ok(SliceHeader::parse(&envelope)?.0)
 }
 
-/// Reads one CT image: uncompressed, deflated, RLE, JPEG, JPEG 2000, and JPEG-LS where the
-/// feature `jpeg-ls` is built in.
+/// Reads the header of every image in a file: one of a classic image, one per frame of an
+/// enhanced object. Any other object has one too: see [`SliceHeader::require_ct`].
+///
+/// # Errors
+/// As [`read_header`], and [`DicomError::EnhancedCt`] for an enhanced object that does not say
+/// where its frames lie.
+pub fn read_headers(bytes: &[u8]) -> Result<Vec<SliceHeader>, DicomError> {
+    let envelope = Envelope::open(bytes)?;
+    let (header, _) = SliceHeader::parse(&envelope)?;
+    if header.is_enhanced() { frames::headers(&envelope) } else { Ok(vec![header]) }
+}
+
+/// Whether the pixels of an image are all there, without decoding any.
+///
+/// # Errors
+/// [`DicomError::Truncated`] if they are not; other faults show when they are decoded.
+pub fn check_whole(bytes: &[u8]) -> Result<(), DicomError> {
+    let envelope = Envelope::open(bytes)?;
+    let (header, elements) = SliceHeader::parse(&envelope)?;
+    let value = pixel_data(elements)?;
+    pixels::check_whole(&header, &value)
+}
+
+/// Reads one CT image: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
 ///
 /// # Errors
 /// [`DicomError`] says what is wrong and what to do.
 pub fn read_slice(bytes: &[u8]) -> Result<Slice, DicomError> {
     let envelope = Envelope::open(bytes)?;
-    let (header, mut elements) = SliceHeader::parse(&envelope)?;
+    let (header, elements) = SliceHeader::parse(&envelope)?;
     header.require_ct()?;
+    let value = pixel_data(elements)?;
+    let pixels = pixels::decode(&header, envelope.encoding, &value, pixels::Frame::ONLY)?;
+    Ok(Slice { header, pixels })
+}
+
+/// Reads one frame of an enhanced object, by its header of [`read_headers`].
+///
+/// # Errors
+/// As [`read_slice`].
+pub fn read_frame(bytes: &[u8], header: &SliceHeader) -> Result<Slice, DicomError> {
+    header.require_ct()?;
+    let envelope = Envelope::open(bytes)?;
+    let (whole, elements) = SliceHeader::parse(&envelope)?;
+    let value = pixel_data(elements)?;
+    let of = usize::try_from(whole.number_of_frames).unwrap_or(1).max(1);
+    let frame = pixels::Frame { at: header.frame.unwrap_or(0), of };
+    let pixels = pixels::decode(header, envelope.encoding, &value, frame)?;
+    Ok(Slice { header: header.clone(), pixels })
+}
+
+fn pixel_data<'a>(mut elements: Elements<'a>) -> Result<Value<'a>, DicomError> {
     while let Some(element) = elements.next()? {
         if element.tag == tags::PIXEL_DATA {
-            let pixels = pixels::decode(&header, envelope.encoding, &element.value)?;
-            return Ok(Slice { header, pixels });
+            return Ok(element.value);
         }
     }
     // A CT image without pixels was cut between two elements.

@@ -3,7 +3,7 @@
 //! Owns members, checksums and padding. Bounds nothing by itself but the number of members:
 //! whoever reads stops at what the header promised.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
@@ -84,6 +84,35 @@ impl Read for Gunzip<'_> {
         }
         Ok(0)
     }
+}
+
+/// How many bytes a gzipped file unpacks to, counted no further than `most`: members and
+/// padding as in [`Gunzip`], without holding the file.
+pub fn unpacked_bytes(mut packed: impl BufRead, most: u64) -> Result<u64, NiftiError> {
+    let mut count = 0;
+    for _ in 0..MAX_MEMBERS {
+        let mut member = GzDecoder::new(packed);
+        count += io::copy(&mut (&mut member).take(most - count), &mut io::sink())?;
+        if count == most {
+            return Ok(count);
+        }
+        packed = member.into_inner();
+        match packed.fill_buf()?.first() {
+            None => return Ok(count),
+            Some(first) if *first == MAGIC[0] => {}
+            Some(_) => {
+                while let Some(rest) = Some(packed.fill_buf()?).filter(|rest| !rest.is_empty()) {
+                    if rest.iter().any(|byte| *byte != 0) {
+                        return Err(NiftiError::CorruptGzip("bytes after the end".into()));
+                    }
+                    let length = rest.len();
+                    packed.consume(length);
+                }
+                return Ok(count);
+            }
+        }
+    }
+    Err(NiftiError::CorruptGzip("members without end".into()))
 }
 
 impl From<io::Error> for NiftiError {

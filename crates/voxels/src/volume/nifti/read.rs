@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ndarray::Array3;
 
 pub use super::error::NiftiError;
+pub use super::gzip::unpacked_bytes;
 use super::gzip::{Source, fill};
 pub use super::header::Datatype;
 use super::header::{HEADER_BYTES, Layout};

@@ -1,0 +1,145 @@
+//! Files that cannot be run: each is refused in one sentence, which names the node. And files
+//! that are no files: nothing panics.
+
+#![allow(clippy::unwrap_used, reason = "tests only")]
+
+mod written;
+
+use hepalert_native::{LoadError, Network, Options};
+use written::{Layer, Message, constant, described, file, integer, integers, node};
+
+fn load(bytes: &[u8]) -> Result<Network, LoadError> {
+    Network::load(bytes, &Options::default())
+}
+
+/// What is said of a graph of one node `n`, on a patch of two channels.
+fn said(node: &Message, constants: &[Message], output: &[usize]) -> String {
+    let ends = [described("patch", &[1, 2, 4, 6, 8]), described("n", output)];
+    let bytes = file(std::slice::from_ref(node), constants, &ends[0], &ends[1]);
+    load(&bytes).unwrap_err().to_string()
+}
+
+fn weights(shape: &[usize]) -> Message {
+    constant("w", shape, &vec![0.5; shape.iter().product()])
+}
+
+const SAME: [usize; 5] = [1, 2, 4, 6, 8];
+
+#[test]
+fn a_sound_layer_is_run() {
+    let layer = Layer {
+        inputs: 2,
+        outputs: 3,
+        size: [4, 6, 8],
+        kernel: [3, 3, 3],
+        stride: [1, 2, 2],
+        transposed: false,
+    };
+    let network = load(&layer.file()).unwrap();
+    assert_eq!(network.input_shape(), [2, 4, 6, 8]);
+    assert_eq!(network.output_shape(), [3, 4, 3, 4]);
+    let mut logits = vec![f32::NAN; 3 * 4 * 3 * 4];
+    network.run(&[1.0; 2 * 4 * 6 * 8], &mut logits, &mut network.scratch());
+    assert!(logits.iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn what_cannot_be_run_names_its_node_and_why() {
+    let conv = |inputs: &[&str]| node("Conv", inputs, "n");
+    let sound = [2, 2, 1, 1, 1];
+    let grouped = conv(&["patch", "w"]).inner(5, &integer("group", 2));
+    let dilated = conv(&["patch", "w"]).inner(5, &integers("dilations", &[1, 2, 2]));
+    let strided = conv(&["patch", "w"]).inner(5, &integers("strides", &[0, 1, 1]));
+    let huge = conv(&["patch", "w"]).inner(5, &integers("pads", &[i64::MAX; 6]));
+    let domain = conv(&["patch", "w"]).text(7, "com.example");
+    let nan = constant("w", &sound, &[0.0, f32::NAN, 0.0, 0.0]);
+    let cut = constant("w", &sound, &[0.0; 3]);
+    let of_integers = Message::default().integer(1, 2).integer(2, 7).text(8, "w");
+    let endless = Message::default().integer(1, -1).integer(2, 1).text(8, "w");
+    let plain = conv(&["patch", "w"]);
+    for (node, constants, words) in [
+        (&node("Softmax", &["patch"], "n"), vec![], "node `n`: operator Softmax"),
+        (&domain, vec![weights(&sound)], "`com.example`"),
+        (&conv(&["patch"]), vec![], "node `n`: input 1 is missing"),
+        (&conv(&["patch", "patch"]), vec![], "input 1 is computed"),
+        (&conv(&["other", "w"]), vec![weights(&sound)], "nothing makes `other`"),
+        (&plain, vec![weights(&[2, 3, 1, 1, 1])], "an input of 2 channels"),
+        (&plain, vec![weights(&[2, 2, 1, 1])], "expected five axes"),
+        (&plain, vec![weights(&[2, 2, 1, 1, 17])], "kernel [1, 1, 17]"),
+        (&plain, vec![nan], "node `n`: weight 1 is NaN"),
+        (&plain, vec![cut], "has 3 numbers, its shape is"),
+        (&plain, vec![of_integers], "expected five axes"),
+        (&plain, vec![endless], "`w` has the shape [-1]"),
+        (&plain, vec![weights(&sound), weights(&sound)], "two constants `w`"),
+        (&grouped, vec![weights(&sound)], "groups and dilations"),
+        (&dilated, vec![weights(&sound)], "groups and dilations"),
+        (&strided, vec![weights(&sound)], "node `n`: kernel"),
+        (&huge, vec![weights(&sound)], "pads is"),
+    ] {
+        let said = said(node, &constants, &SAME);
+        assert!(said.contains(words), "{words} in: {said}");
+    }
+}
+
+#[test]
+fn shapes_must_be_fixed_and_kept() {
+    let leak = node("LeakyRelu", &["patch"], "n");
+    assert!(said(&leak, &[], &[1, 2, 4, 6, 9]).contains("the file says"));
+    assert!(said(&leak, &[], &[2, 2, 4, 6, 8]).contains("expected [1, c, z, y, x]"));
+    let open = file(
+        std::slice::from_ref(&leak),
+        &[],
+        &described("patch", &[0, 2, 4, 6, 8]),
+        &described("n", &SAME),
+    );
+    assert!(load(&open).unwrap_err().to_string().contains("without a size"));
+    let large = [1, 1 << 20, 1 << 20, 1 << 20, 1 << 20];
+    let large = file(&[leak], &[], &described("patch", &large), &described("n", &large));
+    assert!(load(&large).unwrap_err().to_string().contains("too large"));
+}
+
+/// Bytes changed, cut and doubled, always the same: loading ends, in a network or a sentence.
+#[test]
+fn spoiled_files_never_panic() {
+    let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/segment");
+    let tiny = std::fs::read(tiny.join("tiny.onnx")).unwrap();
+    let layer = Layer {
+        inputs: 2,
+        outputs: 3,
+        size: [2, 3, 4],
+        kernel: [1, 3, 3],
+        stride: [1, 1, 1],
+        transposed: false,
+    };
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut loaded) = (0, 0);
+    for round in 0..3000 {
+        let mut bytes = if round % 20 == 0 { tiny.clone() } else { layer.file() };
+        for _ in 0..1 + random(3) {
+            // Weights are most of a file; what stands before and after them is what is read.
+            let near = bytes.len().min(1500);
+            let at = match random(2) {
+                0 => random(near),
+                _ => bytes.len() - 1 - random(near),
+            };
+            match random(4) {
+                0 => bytes[at] ^= 1 << random(8),
+                1 => bytes[at] = random(256) as u8,
+                2 => bytes.truncate(at + 1),
+                _ => bytes.insert(at, random(256) as u8),
+            }
+        }
+        match load(&bytes) {
+            Ok(_) => loaded += 1,
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().lines().count() == 1, "{error}");
+            }
+        }
+    }
+    assert!(refused > 1000 && loaded > 100, "{refused} refused, {loaded} loaded");
+}

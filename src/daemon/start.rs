@@ -1,0 +1,386 @@
+//! The start, which is the same code as recovery, and what the daemon does while it cannot
+//! begin: a full disk or a missing site key is told to the broker, not to a log alone.
+//!
+//! Owns the lock on the store, the site key, and what a dead process left. Refuses to make a new
+//! site key beside a store whose studies are named with another.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use log::{error, info, warn};
+use sd_notify::NotifyState;
+use uuid::Uuid;
+
+use super::shared::Shared;
+use super::{DaemonError, ROUND, notify, sending};
+use crate::config::Config;
+use crate::publish::contract::Code;
+use crate::publish::messages::{State, Status, Vitals};
+use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Row, Snapshot};
+use crate::report::files::DRAFT;
+use crate::store::{Store, StoreError};
+use hepalert_study::digest::{Digest, hex};
+
+/// How often a start that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Time to tell the broker that the waiting is over.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes of a site key.
+const SITE_KEY_BYTES: usize = 32;
+/// Facts in the store: the last time that could be believed, the machine's own boot, and which
+/// site key the studies are named with.
+pub(super) const CLOCK: &str = "clock";
+const MACHINE: &str = "machine_boot";
+const SITE_KEY: &str = "site_key";
+
+/// What the threads begin with.
+pub(super) struct Begun {
+    pub(super) shared: Shared,
+    pub(super) site_key: Vec<u8>,
+}
+
+/// Begins, however long it takes. Nothing if the daemon is to stop before it could.
+///
+/// # Errors
+/// Only what no waiting mends.
+pub(super) fn begin_or_wait(
+    config: &Config,
+    stop: &AtomicBool,
+) -> Result<Option<Begun>, DaemonError> {
+    let mut waiting: Option<Waiting> = None;
+    loop {
+        let error = match begin(config.clone()) {
+            Ok(begun) => {
+                waiting.into_iter().for_each(Waiting::end);
+                return Ok(Some(begun));
+            }
+            Err(error) => error,
+        };
+        let Some(reason) = reason(&error, config) else { return Err(error) };
+        error!("not begun ({reason}), tried again every {} s: {error}", AGAIN.as_secs());
+        match &waiting {
+            Some(waiting) => waiting.tell(reason),
+            None => waiting = Some(Waiting::begin(config, reason)?),
+        }
+        for _ in 0..AGAIN.as_millis() / ROUND.as_millis() {
+            thread::sleep(ROUND);
+            notify(&[NotifyState::Watchdog]);
+            if stop.load(Ordering::Relaxed) {
+                waiting.into_iter().for_each(Waiting::end);
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// The status reason of an error that may mend itself; nothing for the others.
+fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
+    let free = rustix::fs::statvfs(&config.store.folder).map(|s| s.f_bavail * s.f_frsize);
+    let full = free.is_ok_and(|free| free < 1 << 20);
+    match error {
+        DaemonError::Taken { .. } | DaemonError::System(_) | DaemonError::Thread(_) => None,
+        DaemonError::SiteKey { .. } => Some("site_key_missing"),
+        DaemonError::Store(StoreError::Full) => Some("disk_full"),
+        DaemonError::File { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
+            Some("disk_full")
+        }
+        DaemonError::File { .. } | DaemonError::Store(_) if full => Some("disk_full"),
+        DaemonError::File { .. } | DaemonError::Store(_) => Some("store_failing"),
+    }
+}
+
+/// A daemon that waits: the broker hears of it, and nothing else happens.
+struct Waiting {
+    publisher: PublisherHandle,
+    reason: Arc<Mutex<&'static str>>,
+}
+
+impl Waiting {
+    fn begin(config: &Config, reason: &'static str) -> Result<Waiting, DaemonError> {
+        let reason = Arc::new(Mutex::new(reason));
+        let (said, since) = (Arc::clone(&reason), Timestamp::now());
+        let snapshot = move || {
+            let reason = *said.lock().unwrap_or_else(PoisonError::into_inner);
+            // What is in the store is not known: what was told of it before still stands.
+            Snapshot {
+                info: None,
+                status: Status::new(State::Degraded, vec![Code::fixed(reason)], since, 0),
+                worklist: None,
+                vitals: Vitals::default(),
+            }
+        };
+        let publisher =
+            Publisher::start(sending::params(config), Box::new(Nothing), Arc::new(snapshot))
+                .map_err(DaemonError::System)?;
+        notify(&[NotifyState::Ready]);
+        Ok(Waiting { publisher, reason })
+    }
+
+    fn tell(&self, reason: &'static str) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        notify(&[NotifyState::Status(&format!("cannot begin: {reason}"))]);
+        self.publisher.wake();
+    }
+
+    fn end(self) {
+        self.publisher.stop(FAREWELL);
+    }
+}
+
+/// The outbox of a daemon that has none.
+struct Nothing;
+
+impl Outbox for Nothing {
+    fn unsent(&mut self, _: u64, _: usize) -> Result<Vec<Row>, OutboxError> {
+        Ok(Vec::new())
+    }
+
+    fn row(&mut self, _: u64) -> Result<Option<Row>, OutboxError> {
+        Ok(None)
+    }
+
+    fn accepted(&mut self, _: &[u64]) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    fn refused(&mut self, _: &[u64]) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, _: Uuid, _: &str) -> Result<bool, OutboxError> {
+        Err(OutboxError("the store is not open".to_owned()))
+    }
+}
+
+/// Opens the store and takes back what a dead process left.
+fn begin(config: Config) -> Result<Begun, DaemonError> {
+    let folder = config.store.folder.clone();
+    let failed = |reason| DaemonError::File { path: folder.clone(), reason };
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let lock = occupy(&folder)?;
+    let opened = Store::open(&config.store.database(), Timestamp::now())?;
+    if let Some(aside) = &opened.set_aside {
+        error!("the store was damaged and set aside: {}", aside.display());
+    }
+    let site_key = site_key(&config.device.site_key_file, &opened.store)?;
+    let believed = believed(&opened.store)?;
+    let boot = take_back(&opened.store)?;
+    sweep_drafts(&config.store.results());
+    let merged = toml::to_string(&config).unwrap_or_default();
+    let config_sha256 = Digest::of(merged.as_bytes()).hex();
+    warn_of_secrets(&config);
+    let shared = Shared::new(config, opened.store, boot, config_sha256, believed, lock);
+    shared.set_wrong("store_replaced", opened.set_aside.is_some());
+    Ok(Begun { shared, site_key })
+}
+
+/// Puts what was running back into the queue and counts the boot. An attempt that the machine
+/// itself ended (a power cut) is not the study's fault; one that ended with the daemon alone is.
+fn take_back(store: &Store) -> Result<u64, StoreError> {
+    let machine = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let machine = machine.trim();
+    let went_down = store.fact(MACHINE)?.is_some_and(|before| before != machine);
+    let started = store.begin(Timestamp::now())?;
+    if went_down {
+        store.excuse(&started.requeued)?;
+    }
+    store.set_fact(MACHINE, machine)?;
+    if !started.requeued.is_empty() {
+        let count = started.requeued.len();
+        let how = if went_down { "the machine went down" } else { "the last run ended" };
+        warn!("{count} studies were under way when {how}");
+    }
+    Ok(started.boot)
+}
+
+/// Two daemons on one store would take each other's line to the broker away without end, and
+/// each other's studies. The system ends the lock with the process, however that ends.
+fn occupy(folder: &Path) -> Result<fs::File, DaemonError> {
+    let path = folder.join("daemon.lock");
+    let failed = |reason| DaemonError::File { path: path.clone(), reason };
+    let mut options = OpenOptions::new();
+    let lock = options.create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(DaemonError::Taken { folder: folder.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The last time that could be believed: what a run before this one noted, else that of the
+/// newest row, else that of the program's own file.
+fn believed(store: &Store) -> Result<Timestamp, StoreError> {
+    let noted = store.fact(CLOCK)?.and_then(|text| text.parse().ok());
+    let built = || {
+        let program = std::env::current_exe().and_then(fs::metadata);
+        program.and_then(|facts| facts.modified()).ok().and_then(|at| Timestamp::try_from(at).ok())
+    };
+    let found = match noted {
+        Some(noted) => Some(noted),
+        None => store.newest_row_at()?.or_else(built),
+    };
+    Ok(found.unwrap_or_else(Timestamp::now))
+}
+
+/// Removes half-written reports of a process that was killed.
+pub(super) fn sweep_drafts(results: &Path) {
+    let Ok(entries) = fs::read_dir(results) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(DRAFT) {
+            // A draft that stays only wastes space.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Reads the site key, making it at the first start.
+fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
+    let failed = |reason| DaemonError::File { path: path.to_owned(), reason };
+    let wrong = |what| DaemonError::SiteKey { path: path.to_owned(), what };
+    let used = store.fact(SITE_KEY)?;
+    let is_new = used.is_none() && store.known()?.is_empty();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let key = match text {
+        Some(text) if text.len() >= 2 * SITE_KEY_BYTES => text,
+        // An empty file is what a first start on a full disk left.
+        None | Some(_) if is_new && text.as_deref().is_none_or(str::is_empty) => make_key(path)?,
+        None => return Err(wrong("is gone")),
+        Some(_) => return Err(wrong("is too short")),
+    };
+    let print = hex(&Digest::of(format!("hepalert site key {key}").as_bytes()).as_bytes()[..8]);
+    match used {
+        Some(used) if used != print => Err(wrong("is another one")),
+        Some(_) => Ok(key.into_bytes()),
+        None => {
+            store.set_fact(SITE_KEY, &print)?;
+            Ok(key.into_bytes())
+        }
+    }
+}
+
+/// Appears whole or not at all.
+fn make_key(path: &Path) -> Result<String, DaemonError> {
+    let failed = |reason| DaemonError::File { path: path.to_owned(), reason };
+    let mut bytes = [0; SITE_KEY_BYTES];
+    let random = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    random.map_err(failed)?;
+    let text = hex(&bytes);
+    let folder = crate::report::output::folder_of(path);
+    fs::create_dir_all(folder).map_err(failed)?;
+    // Readable by its owner alone: so temporary files are.
+    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let written = draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all());
+    written.map_err(failed)?;
+    draft.persist(path).map_err(|error| failed(error.error))?;
+    info!("a new site key was made: {}", path.display());
+    Ok(text)
+}
+
+/// A password that goes over the network as it is, or that anybody on this machine may read.
+fn warn_of_secrets(config: &Config) {
+    for words in exposed(config) {
+        warn!("{words}");
+    }
+}
+
+/// What is known of the broker's password by others; for the log and for `doctor`.
+pub fn exposed(config: &Config) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mqtt = &config.mqtt;
+    let mut found = Vec::new();
+    let Some(file) = &mqtt.password_file else { return found };
+    let local = ["127.0.0.1", "::1", "localhost"].contains(&mqtt.host.as_str());
+    if !mqtt.tls && !local {
+        found.push(format!(
+            "mqtt.password_file: the password goes to {} in plain text, for everybody on the \
+             network to read; set mqtt.tls",
+            mqtt.host
+        ));
+    }
+    let mode = fs::metadata(file).map_or(0, |facts| facts.permissions().mode());
+    if mode & 0o004 != 0 {
+        found.push(format!(
+            "{}: every user of this machine may read the broker's password; `sudo chmod 640` it",
+            file.display()
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn store(folder: &Path) -> Store {
+        Store::open(&folder.join("hepalert.sqlite"), Timestamp::now()).unwrap().store
+    }
+
+    fn key_file(folder: &Path) -> PathBuf {
+        folder.join("site.key")
+    }
+
+    #[test]
+    fn a_site_key_is_made_once_and_never_instead_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, store) = (key_file(dir.path()), store(dir.path()));
+        // What a first start on a full disk once left.
+        fs::write(&file, "").unwrap();
+        let key = site_key(&file, &store).unwrap();
+        assert_eq!((key.len(), site_key(&file, &store).unwrap() == key), (64, true));
+        fs::rename(&file, dir.path().join("kept")).unwrap();
+        assert!(matches!(site_key(&file, &store), Err(DaemonError::SiteKey { .. })));
+        assert!(!file.exists(), "no other one is made");
+        fs::write(&file, "0".repeat(64)).unwrap();
+        assert!(matches!(site_key(&file, &store), Err(DaemonError::SiteKey { .. })));
+        fs::write(&file, "short").unwrap();
+        assert!(matches!(site_key(&file, &store), Err(DaemonError::SiteKey { .. })));
+        fs::rename(dir.path().join("kept"), &file).unwrap();
+        assert_eq!(site_key(&file, &store).unwrap(), key);
+    }
+
+    #[test]
+    fn one_daemon_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = occupy(dir.path()).unwrap();
+        let second = occupy(dir.path()).unwrap_err();
+        assert!(second.to_string().contains("another daemon"), "{second}");
+        drop(first);
+        occupy(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_password_in_the_open_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        fs::write(&file, "x").unwrap();
+        let mode = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(&file, mode).unwrap();
+        };
+        let mut config = Config::default();
+        assert_eq!(exposed(&config), [""; 0]);
+        config.mqtt.password_file = Some(file.clone());
+        config.mqtt.host = "broker.hospital".to_owned();
+        mode(0o644);
+        assert_eq!(exposed(&config).len(), 2);
+        mode(0o640);
+        assert_eq!(exposed(&config).len(), 1);
+        config.mqtt.tls = true;
+        assert_eq!(exposed(&config), [""; 0]);
+        config.mqtt.tls = false;
+        config.mqtt.host = "127.0.0.1".to_owned();
+        assert_eq!(exposed(&config), [""; 0], "what stays on the machine is on no network");
+    }
+}

@@ -1,0 +1,178 @@
+//! Messages that are larger than the broker takes.
+//!
+//! Owns what is known of the broker's limit, from its greeting or from what it did not take, and
+//! what becomes of a message above it: a shorter form of it where there is one, with the flag
+//! `shortened`; else it stands aside. Either is logged with topic and limit, and the status says
+//! so. What comes after it is not held back.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::super::contract::Code;
+use super::super::link::{Link, Message};
+use super::super::outbox::{Item, Retained};
+use super::super::publisher::{TooLarge, lock};
+use super::Sender;
+
+/// What a broker takes.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// As it said when it took the connection.
+    said: Option<u64>,
+    /// Less than what it did not take on the last connection.
+    found: Option<u64>,
+    /// The connection ended over a message's size: what was found is still true.
+    keep: bool,
+}
+
+impl Room {
+    fn most(&self) -> Option<u64> {
+        [self.said, self.found].into_iter().flatten().min()
+    }
+}
+
+/// Bytes of a message as an MQTT 5 packet, at most: lengths are counted at their longest.
+pub(super) fn packet(message: &Message) -> u64 {
+    let fixed = 5 + 2 + 2 + 4 + 2;
+    let content_type = message.content_type.map_or(0, |text| 3 + text.len());
+    let properties: usize =
+        message.properties.iter().map(|(name, text)| 5 + name.len() + text.len()).sum();
+    let correlation = message.correlation.as_ref().map_or(0, |data| 3 + data.len());
+    let all = fixed + message.topic.len() + content_type + properties + correlation;
+    (all + message.body.len()) as u64
+}
+
+impl<L: Link> Sender<L> {
+    /// A connection is made; what is known of the one before does not hold for it, but for
+    /// what ended it.
+    pub(super) fn greeted(&mut self) {
+        let keep = std::mem::take(&mut self.room.keep);
+        let found = self.room.found.filter(|_| keep);
+        self.room = Room { said: self.link.most_bytes(), found, keep: false };
+        let most = self.room.most();
+        let mut state = lock(&self.shared.state);
+        let fits = |large: &TooLarge| most.is_none_or(|most| large.bytes <= most);
+        if state.too_large.as_ref().is_some_and(fits) {
+            state.too_large = None;
+        }
+    }
+
+    /// The broker ended the connection over a message's size and did not say which: the largest
+    /// under way, since one was too large.
+    pub(super) fn found_too_large(&mut self) {
+        let largest = self.tickets.values().max_by_key(|way| way.bytes);
+        let words = match largest {
+            Some(way) => {
+                self.room.found = Some(way.bytes - 1);
+                format!("{}: {} bytes are more than it takes", way.topic, way.bytes)
+            }
+            None => "a message was more than it takes".to_owned(),
+        };
+        self.room.keep = true;
+        self.lost(&words);
+    }
+
+    /// The message as it can be sent here; `None` if it cannot, and stands aside.
+    pub(super) fn fit(&mut self, item: Item, topic: &str, mut message: Message) -> Option<Message> {
+        let bytes = packet(&message);
+        let Some(most) = self.room.most().filter(|most| bytes > *most) else {
+            return Some(message);
+        };
+        let known = TooLarge { topic: topic.to_owned(), bytes, most };
+        let news = lock(&self.shared.state).too_large.replace(known.clone()) != Some(known);
+        let spare = most.saturating_sub(bytes - message.body.len() as u64);
+        let shorter = shorter(item, &message.body, usize::try_from(spare).unwrap_or(usize::MAX));
+        if news {
+            let what = if shorter.is_some() { "a short form is sent" } else { "it stands aside" };
+            log::error!(
+                "{topic}: a message of {bytes} bytes is more than the broker's {most}: {what}; \
+                 raise the broker's max_packet_size or message_size_limit"
+            );
+        }
+        match shorter {
+            Some(body) => {
+                message.body = body;
+                Some(message)
+            }
+            None => {
+                self.settle(item, false);
+                None
+            }
+        }
+    }
+
+    /// Another client came under this one's name.
+    pub(super) fn usurped(&mut self) {
+        log::error!(
+            "another client has taken this device's name at the broker: two devices called {:?}, \
+             or two daemons; give each its own device.name",
+            self.params.device
+        );
+        self.tickets.clear();
+        let under_way = self.schedule.shared_name(self.now());
+        self.note_refused(&under_way);
+        let mut state = lock(&self.shared.state);
+        state.connected = false;
+        state.usurped = Some(Instant::now());
+        state.last_error = Some("another client has this device's name".to_owned());
+    }
+}
+
+/// The same message without what can be looked up on the device, as much as must go. Says so.
+fn shorter(item: Item, body: &[u8], most: usize) -> Option<Vec<u8>> {
+    let mut whole: Value = serde_json::from_slice(body).ok()?;
+    let fits = |whole: &Value| serde_json::to_vec(whole).ok().filter(|body| body.len() <= most);
+    match item {
+        Item::Event(_) | Item::Replay(_) => {
+            let data = whole.get_mut("data")?;
+            let flag = Value::from(Code::fixed("shortened").as_str());
+            data.get_mut("quality")?.as_array_mut()?.push(flag);
+            for list in ["lesions", "artefacts", "engines"] {
+                // The most urgent lesions stay as long as they can.
+                while whole["data"][list].as_array_mut()?.pop().is_some() {
+                    if let Some(body) = fits(&whole) {
+                        return Some(body);
+                    }
+                }
+            }
+            None
+        }
+        // How many are open is told beside the list.
+        Item::Retained(Retained::Worklist) => {
+            while whole.get_mut("open")?.as_array_mut()?.pop().is_some() {
+                if let Some(body) = fits(&whole) {
+                    return Some(body);
+                }
+            }
+            None
+        }
+        Item::Retained(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_short_form_keeps_the_verdict_and_the_most_urgent() {
+        let lesion = |id: u32| json!({"id": id, "words": "x".repeat(100)});
+        let whole = json!({"id": "e", "data": {"verdict": "suspected", "lesions_total": 3,
+            "lesions": [lesion(1), lesion(2), lesion(3)], "quality": [], "engines": [],
+            "artefacts": ["a"]}});
+        let body = serde_json::to_vec(&whole).unwrap();
+        let short = shorter(Item::Event(1), &body, body.len() - 100).unwrap();
+        assert!(short.len() <= body.len() - 100);
+        let short: Value = serde_json::from_slice(&short).unwrap();
+        assert_eq!(short["data"]["lesions"].as_array().unwrap().len(), 2);
+        assert_eq!(short["data"]["lesions"][0]["id"], 1);
+        assert_eq!(short["data"]["quality"], json!(["shortened"]));
+        assert_eq!((&short["id"], &short["data"]["lesions_total"]), (&json!("e"), &json!(3)));
+        assert!(shorter(Item::Event(1), &body, 40).is_none());
+        assert!(shorter(Item::Retained(Retained::Info), &body, 300).is_none());
+        assert!(shorter(Item::Event(1), b"{}", 300).is_none());
+    }
+}

@@ -1,0 +1,409 @@
+//! Where results go, and what may be replaced there.
+//!
+//! Owns the one rule for every command that writes: a name that is free is taken; a file or a
+//! folder is replaced only if this program made it, by rename, once the new one is whole; what
+//! was read is never written to; everything else is refused, and no option changes that. A file
+//! of ours says so itself, a report's folder by its `report.json`, which lists what belongs there.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+use super::files::{DRAFT, REPORT};
+use super::types::{Report, SCHEMA};
+use crate::ui::{Exit, Failure};
+use hepalert_failpoint::failpoint;
+
+/// What tells our files from others', anywhere in their first bytes.
+const MARKS: [&[u8]; 5] = [
+    b"<!-- made by hepalert -->",
+    b"Software\0hepalert",
+    b"hepalert phantom",
+    b".TH hepalert",
+    b"hepalert-support/",
+];
+const STRANGER: &str = "there is a file that this program did not make";
+/// Marks stand within this; compressed files are unpacked so far.
+const HEAD_BYTES: u64 = 4096;
+/// In a NIfTI header: its magic and the description that we write.
+const NIFTI_MAGIC: (usize, &[u8]) = (344, b"n+1\0");
+const NIFTI_MARK: (usize, &[u8]) = (148, b"hepalert\0");
+/// A report with more than this is none of ours.
+const MOST_REPORT_BYTES: u64 = 16 << 20;
+/// A report's folder has one level below it.
+const MOST_DEPTH: usize = 2;
+
+/// Why a result has no place.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Something is there that is not ours.
+    #[error("{}: {what}; it is left as it is: name another place, or move it away", path.display())]
+    InTheWay {
+        /// Where the result was to go.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// The system refuses.
+    #[error("{}: {reason}; check space and rights", path.display())]
+    File {
+        /// Which file or folder.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+}
+
+impl OutputError {
+    /// A name for scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            OutputError::InTheWay { .. } => "output_in_the_way",
+            OutputError::File { .. } => "output_failed",
+        }
+    }
+}
+
+impl From<OutputError> for Failure {
+    /// Naming a place that is taken is wrong usage; a disk that is full is not.
+    fn from(error: OutputError) -> Failure {
+        let exit = match error {
+            OutputError::InTheWay { .. } => Exit::Usage,
+            OutputError::File { .. } => Exit::Failed,
+        };
+        Failure { exit, code: Some(error.code()), error: error.into() }
+    }
+}
+
+fn in_the_way(path: &Path, what: &'static str) -> OutputError {
+    OutputError::InTheWay { path: path.to_owned(), what }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> OutputError + '_ {
+    |reason| OutputError::File { path: path.to_owned(), reason }
+}
+
+/// Whether a file may be written here.
+///
+/// # Errors
+/// [`OutputError::InTheWay`].
+pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+    if inputs.iter().any(|input| is_same(path, input)) {
+        return Err(in_the_way(path, "this file is the input"));
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(path)(error)),
+        Ok(facts) if !facts.is_file() => {
+            Err(in_the_way(path, "there is something else than a file"))
+        }
+        Ok(_) if is_ours(path) => Ok(()),
+        Ok(_) => Err(in_the_way(path, STRANGER)),
+    }
+}
+
+/// Puts a file in its place, whole or not at all.
+///
+/// # Errors
+/// [`OutputError`]; then what was there is as it was.
+pub fn put(path: &Path, bytes: &[u8], inputs: &[&Path]) -> Result<(), OutputError> {
+    put_with(path, inputs, |file| file.write_all(bytes))
+}
+
+/// As [`put`], for what is written piece by piece.
+///
+/// # Errors
+/// [`OutputError`]; then what was there is as it was.
+pub fn put_with(
+    path: &Path,
+    inputs: &[&Path],
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), OutputError> {
+    check_file(path, inputs)?;
+    place(path, write)
+}
+
+fn place(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), OutputError> {
+    let mut draft = tempfile::Builder::new()
+        .prefix(".hepalert-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder_of(path))
+        .map_err(failed(path))?;
+    write(draft.as_file_mut()).and_then(|()| draft.as_file().sync_all()).map_err(failed(path))?;
+    draft.persist(path).map_err(|error| failed(path)(error.error))?;
+    Ok(())
+}
+
+/// Whether a JSON document with these keys may be written here: a document of ours is known by
+/// its keys.
+///
+/// # Errors
+/// [`OutputError::InTheWay`].
+pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
+    match check_file(path, inputs) {
+        Err(OutputError::InTheWay { what: STRANGER, .. }) if has_keys(path, keys) => Ok(()),
+        checked => checked,
+    }
+}
+
+fn has_keys(path: &Path, keys: &[&str]) -> bool {
+    let mut bytes = Vec::new();
+    let read = open(path).and_then(|file| file.take(MOST_REPORT_BYTES).read_to_end(&mut bytes));
+    let found = read.ok().and_then(|_| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
+    found.is_some_and(|found| {
+        found.len() == keys.len() && keys.iter().all(|key| found.contains_key(*key))
+    })
+}
+
+/// Writes a JSON document in the place of an older one of its kind, or of nothing.
+///
+/// # Errors
+/// [`OutputError`]; then what was there is as it was.
+pub fn put_json(
+    path: &Path,
+    document: &impl Serialize,
+    inputs: &[&Path],
+) -> Result<(), OutputError> {
+    let unsayable = |error: serde_json::Error| failed(path)(error.into());
+    let value = serde_json::to_value(document).map_err(unsayable)?;
+    let keys: Vec<&str> = value.as_object().into_iter().flatten().map(|(key, _)| &**key).collect();
+    check_json(path, &keys, inputs)?;
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(unsayable)?;
+    bytes.push(b'\n');
+    place(path, |file| file.write_all(&bytes))
+}
+
+/// Whether a report's folder may be made here.
+///
+/// # Errors
+/// [`OutputError::InTheWay`].
+pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+    if target.file_name().is_none() {
+        return Err(in_the_way(target, "this names no folder of its own"));
+    }
+    let held = |input: &&&Path| is_same(target, input) || is_within(input, target);
+    if inputs.iter().any(|input| held(&input)) {
+        return Err(in_the_way(target, "this folder holds the input"));
+    }
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(target)(error)),
+        Ok(facts) if !facts.is_dir() => {
+            Err(in_the_way(target, "there is something else than a folder"))
+        }
+        Ok(_) => check_content(target),
+    }
+}
+
+/// An empty folder, or one with a report of ours and what that lists.
+fn check_content(target: &Path) -> Result<(), OutputError> {
+    let mut found = BTreeSet::new();
+    list(target, target, 0, &mut found).map_err(failed(target))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let Some(report) = report_of(target) else {
+        return Err(in_the_way(target, "the folder holds no report of this program"));
+    };
+    let ours: BTreeSet<PathBuf> = report
+        .artefacts
+        .iter()
+        .map(|one| PathBuf::from(&one.path))
+        .chain([REPORT.into()])
+        .collect();
+    match found.is_subset(&ours) {
+        true => Ok(()),
+        false => Err(in_the_way(target, "the folder holds files beside this program's report")),
+    }
+}
+
+fn report_of(folder: &Path) -> Option<Report> {
+    let file = File::open(folder.join(REPORT)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MOST_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
+    let report: Report = serde_json::from_slice(&bytes).ok()?;
+    (report.schema == SCHEMA).then_some(report)
+}
+
+/// Everything that is no folder, relative; a folder deeper than a report's counts as a file.
+fn list(root: &Path, folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() && depth + 1 < MOST_DEPTH {
+            list(root, &path, depth + 1, found)?;
+        } else {
+            found.insert(path.strip_prefix(root).unwrap_or(&path).to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Puts a whole folder in its place; what it replaces goes after that.
+///
+/// # Errors
+/// [`OutputError`]; then what was there is as it was.
+pub fn put_folder(draft: TempDir, target: &Path) -> Result<(), OutputError> {
+    check_folder(target, &[])?;
+    let parent = folder_of(target);
+    failpoint("report_drafted");
+    let placed = File::open(draft.path())
+        .and_then(|folder| folder.sync_all())
+        .and_then(|()| take_place(draft, target));
+    // The name must be on disk before anybody is told that it exists.
+    placed.and_then(|()| File::open(parent)?.sync_all()).map_err(failed(target))?;
+    failpoint("report_placed");
+    Ok(())
+}
+
+fn take_place(draft: TempDir, target: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if fs::symlink_metadata(target).is_err() {
+        fs::rename(draft.path(), target)?;
+        // Its name is the target's now: there is nothing to remove.
+        let _ = draft.keep();
+        return Ok(());
+    }
+    match renameat_with(CWD, draft.path(), CWD, target, RenameFlags::EXCHANGE) {
+        // The draft's name is the old folder's now, and goes with the draft.
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            let aside = tempfile::Builder::new().prefix(DRAFT).tempdir_in(folder_of(target))?;
+            let old = aside.path().join("old");
+            fs::rename(target, &old)?;
+            if let Err(error) = fs::rename(draft.path(), target) {
+                fs::rename(&old, target)?;
+                return Err(error);
+            }
+            let _ = draft.keep();
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The folder that a name is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// One file under two names counts as one.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Whether a path lies below a folder, links followed.
+pub fn is_within(path: &Path, folder: &Path) -> bool {
+    match (fs::canonicalize(path), fs::canonicalize(folder)) {
+        (Ok(path), Ok(folder)) => path != folder && path.starts_with(folder),
+        _ => false,
+    }
+}
+
+fn is_ours(path: &Path) -> bool {
+    let head = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        // What cannot be read bears no mark.
+        let _ = reader.take(HEAD_BYTES).read_to_end(&mut bytes);
+        bytes
+    };
+    let Ok(mut file) = open(path) else { return false };
+    let packed = head(&mut file);
+    let unpacked = match packed.starts_with(&[0x1f, 0x8b]) {
+        true => head(&mut MultiGzDecoder::new(&packed[..])),
+        false => packed,
+    };
+    let stands = |(at, mark): (usize, &[u8])| unpacked.get(at..at + mark.len()) == Some(mark);
+    let holds = |mark: &[u8]| unpacked.windows(mark.len()).any(|part| part == mark);
+    (stands(NIFTI_MAGIC) && stands(NIFTI_MARK)) || MARKS.into_iter().any(holds)
+}
+
+/// Never waits: a pipe is no file of ours.
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hepalert_voxels::volume::{Grid, Volume, nifti};
+
+    fn scratch() -> TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn only_our_own_files_are_replaced() {
+        let dir = scratch();
+        let at = |name: &str| dir.path().join(name);
+        let labels = Volume::new(
+            Grid::axial([1, 2, 2], [1.0; 3], [0.0; 3]).into(),
+            ndarray::Array3::<u8>::ones((1, 2, 2)),
+        );
+        let ours = nifti::write::write_u8(&labels);
+        for _ in 0..2 {
+            put(&at("a.nii.gz"), &ours, &[]).unwrap();
+            put_json(&at("a.json"), &serde_json::json!({"lesions": [], "x": 1}), &[]).unwrap();
+        }
+        for name in ["a.nii.gz", "a.json"] {
+            assert_eq!(fs::metadata(at(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let another = serde_json::json!({"lesions": []});
+        assert!(put_json(&at("a.json"), &another, &[]).is_err(), "a document of another kind");
+        assert!(put_json(&at("a.nii.gz"), &another, &[&at("a.nii.gz")]).is_err());
+        for foreign in [&b"notes"[..], b"", b"\x1f\x8bxx", b"{\"hepalert\": 1}"] {
+            fs::write(at("theirs"), foreign).unwrap();
+            let refused = put(&at("theirs"), &ours, &[]).unwrap_err();
+            assert_eq!(refused.code(), "output_in_the_way");
+            assert_eq!(fs::read(at("theirs")).unwrap(), foreign);
+        }
+        // The input is never written to, whatever name it goes by, ours or not.
+        std::os::unix::fs::symlink(at("a.nii.gz"), at("link")).unwrap();
+        assert!(put(&at("a.nii.gz"), &ours, &[&at("link")]).is_err());
+        assert!(put(&at("link"), &ours, &[]).is_err(), "a link is not followed");
+        assert!(put(dir.path(), &ours, &[]).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "no draft stays behind");
+    }
+
+    fn draft(parent: &Path, word: &str) -> TempDir {
+        let draft = tempfile::Builder::new().prefix(".report-").tempdir_in(parent).unwrap();
+        fs::write(draft.path().join("word"), word).unwrap();
+        draft
+    }
+
+    #[test]
+    fn a_folder_is_replaced_only_if_all_of_it_is_ours() {
+        let dir = scratch();
+        let out = dir.path().join("out");
+        let word = || fs::read_to_string(out.join("word")).ok();
+        put_folder(draft(dir.path(), "1"), &out).unwrap();
+        assert_eq!(word().as_deref(), Some("1"));
+        // Without a report it is anybody's.
+        assert!(put_folder(draft(dir.path(), "2"), &out).is_err());
+        fs::write(out.join(REPORT), "{}").unwrap();
+        assert!(put_folder(draft(dir.path(), "2"), &out).is_err());
+        assert_eq!(word().as_deref(), Some("1"));
+        assert!(check_folder(Path::new("."), &[]).is_err());
+        assert!(check_folder(Path::new(".."), &[]).is_err());
+        assert!(check_folder(&dir.path().join("new"), &[]).is_ok());
+        assert!(check_folder(dir.path(), &[&out]).is_err(), "it holds the input");
+        assert!(check_folder(&out, &[&out]).is_err(), "it is the input");
+        fs::create_dir(dir.path().join("empty")).unwrap();
+        put_folder(draft(dir.path(), "3"), &dir.path().join("empty")).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no draft stays behind");
+    }
+}

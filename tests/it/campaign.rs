@@ -1,0 +1,238 @@
+//! The campaign: cheap studies flow in while daemon, inference process and broker are killed at
+//! random and at every named place, and an independent subscriber checks that nothing was lost,
+//! doubled or changed.
+//!
+//! `just campaign KILLS` runs a long one; the usual test run makes sixty kills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hepalert::store::Store;
+use hepalert_voxels::volume::{Grid, Volume, nifti};
+use jiff::Timestamp;
+use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use crate::broker::{Broker, Kind, Subscriber};
+use crate::daemon::{Daemon, House, kill_pid};
+
+/// Where the program lets itself be killed on the way of a study.
+const PLACES: [&str; 11] = [
+    "before_commit",
+    "after_commit",
+    "study_complete",
+    "study_queued",
+    "study_begun",
+    "report_drafted",
+    "report_placed",
+    "report_read",
+    "study_finished",
+    "message_sent",
+    "events_accepted",
+];
+/// Longest wait for the last study once nobody is killed any more.
+const DRAIN: Duration = Duration::from_secs(300);
+/// Longest wait for a named place to be passed.
+const AMBUSH: Duration = Duration::from_secs(6);
+
+struct Campaign {
+    broker: Broker,
+    subscriber: Subscriber,
+    house: House,
+    daemon: Option<Daemon>,
+    rng: ChaCha8Rng,
+    fed: usize,
+    heard: Vec<(String, Vec<u8>)>,
+    kills: BTreeMap<&'static str, usize>,
+}
+
+/// A block of liver with air around it, different from every other in one voxel.
+fn study(number: usize) -> Vec<u8> {
+    let grid = Grid::axial([40, 40, 40], [5.0, 3.0, 3.0], [0.0; 3]);
+    let mut voxels = Array3::<i16>::from_elem((40, 40, 40), -1000);
+    let inner = ndarray::s![4..36, 6..34, 6..34];
+    voxels.slice_mut(inner).indexed_iter_mut().for_each(|((z, y, x), voxel)| {
+        *voxel = 80 + ((z * 7 + y * 3 + x * 5) % 60) as i16;
+    });
+    voxels[[0, 0, 0]] = -1000 + i16::try_from(number % 900).unwrap();
+    voxels[[0, 0, 1]] = -1000 + i16::try_from(number / 900).unwrap();
+    nifti::write::write_i16(&Volume::new(grid.into(), voxels))
+}
+
+impl Campaign {
+    fn start(seed: u64) -> Option<Campaign> {
+        let broker = Broker::start(&Kind { persistent: true, ..Kind::default() })?;
+        let subscriber = Subscriber::join(&broker, "judge", "hepalert/v1/test/event/#");
+        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
+        let house = House::new(broker.port, 20);
+        let config = fs::read_to_string(house.config()).unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
+        let config = config.replace(&format!("{shipped:?}"), &format!("{engine:?}"));
+        let config =
+            config.replace("quiet_s = 2\nphase_quiet_s = 2", "quiet_s = 1\nphase_quiet_s = 1");
+        fs::write(house.config(), config).unwrap();
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let (heard, kills) = (Vec::new(), BTreeMap::new());
+        let mut campaign =
+            Campaign { broker, subscriber, house, daemon: None, rng, fed: 0, heard, kills };
+        campaign.daemon = Some(campaign.house.start());
+        Some(campaign)
+    }
+
+    fn feed(&mut self, count: usize) {
+        for _ in 0..count {
+            let folder = self.house.export().join(format!("s{}", self.fed));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("ct.nii.gz.part"), study(self.fed)).unwrap();
+            fs::rename(folder.join("ct.nii.gz.part"), folder.join("ct.nii.gz")).unwrap();
+            self.fed += 1;
+        }
+    }
+
+    fn listen(&mut self, patience: Duration) {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.subscriber.next(left) {
+                Some(heard) => self.heard.push((heard.topic, heard.body)),
+                None => return,
+            }
+        }
+    }
+
+    fn kill_one(&mut self) {
+        let what = match self.rng.random_range(0..10) {
+            0..3 => "daemon",
+            3..5 => "worker",
+            5..6 => "broker",
+            _ => PLACES[self.rng.random_range(0..PLACES.len())],
+        };
+        match what {
+            "daemon" => {
+                self.daemon.take().unwrap().kill();
+                self.daemon = Some(self.house.start());
+            }
+            "worker" => {
+                if let Some(pid) = self.daemon.as_ref().unwrap().worker() {
+                    kill_pid(pid);
+                }
+            }
+            "broker" => {
+                self.broker.kill();
+                let pause = self.rng.random_range(0..800);
+                std::thread::sleep(Duration::from_millis(pause));
+                self.broker.restart();
+            }
+            place => self.ambush(place),
+        }
+        *self.kills.entry(what).or_default() += 1;
+    }
+
+    /// The daemon is started anew, to die at this place; the inference process may be the one.
+    fn ambush(&mut self, place: &str) {
+        self.daemon.take().unwrap().kill();
+        let time = self.rng.random_range(1..4);
+        let mut daemon = self.house.start_with(&format!("{place}:{time}"));
+        self.feed(1);
+        let began = Instant::now();
+        while began.elapsed() < AMBUSH && !daemon.has_ended() {
+            self.listen(Duration::from_millis(100));
+        }
+        daemon.kill();
+        self.daemon = Some(self.house.start());
+    }
+
+    fn outcomes(&self) -> BTreeSet<String> {
+        let ended = |(topic, body): &(String, Vec<u8>)| {
+            let message: Value = serde_json::from_slice(body).unwrap();
+            let rejected = message["data"]["state"] == "rejected";
+            (topic.ends_with("/result") || rejected)
+                .then(|| message["subject"].as_str().unwrap().to_owned())
+        };
+        self.heard.iter().filter_map(ended).collect()
+    }
+
+    fn drain(&mut self) {
+        let began = Instant::now();
+        while self.outcomes().len() < self.fed {
+            assert!(
+                began.elapsed() < DRAIN,
+                "{} of {} studies were heard of\n{}",
+                self.outcomes().len(),
+                self.fed,
+                self.house.log().lines().rev().take(40).collect::<Vec<_>>().join("\n")
+            );
+            self.listen(Duration::from_secs(1));
+        }
+    }
+
+    /// What must be true whatever was killed.
+    fn judge(mut self) {
+        let zombies = self.daemon.as_ref().unwrap().zombies();
+        assert_eq!(zombies, 0, "children that nobody waits for");
+        self.daemon.take().unwrap().stop();
+        self.listen(Duration::from_secs(1));
+        let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
+        let mut results: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut seqs = BTreeSet::new();
+        for (topic, body) in &self.heard {
+            let message: Value = serde_json::from_slice(body).unwrap();
+            let id = message["id"].as_str().unwrap().to_owned();
+            seqs.insert(message["seq"].as_u64().unwrap());
+            if topic.ends_with("/result") {
+                let subject = message["subject"].as_str().unwrap().to_owned();
+                results.entry(subject).or_default().insert(id.clone());
+            }
+            let known = bodies.entry(id).or_insert_with(|| message.clone());
+            assert_eq!(*known, message, "one id, two bodies");
+        }
+        let doubled = results.values().filter(|ids| ids.len() != 1).count();
+        assert_eq!((doubled, results.len()), (0, self.fed), "one result per study");
+        let last = *seqs.last().unwrap();
+        let gaps: Vec<u64> = (1..=last).filter(|seq| !seqs.contains(seq)).collect();
+        assert!(gaps.is_empty(), "events never heard: {gaps:?}");
+        let opened = Store::open(&self.house.state().join("hepalert.sqlite"), Timestamp::now());
+        let opened = opened.unwrap();
+        assert!(opened.set_aside.is_none(), "the store was whole");
+        opened.store.verify_audit().unwrap();
+        let counts = opened.store.job_counts().unwrap();
+        assert_eq!((counts.done as usize, counts.queued + counts.running), (self.fed, 0));
+        assert_eq!(opened.store.backlog().unwrap().unsent, 0);
+        let left: Vec<PathBuf> = fs::read_dir(self.house.state().join("results"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| !path.join("report.json").is_file())
+            .collect();
+        assert!(left.is_empty(), "half a report: {left:?}");
+        let orphans = crate::demo::running_in(self.house.config().parent().unwrap());
+        assert_eq!(orphans, Vec::<String>::new(), "somebody was left running");
+        println!(
+            "{} kills over {} studies, {} messages heard, {last} events: {:?}",
+            self.kills.values().sum::<usize>(),
+            self.fed,
+            self.heard.len(),
+            self.kills
+        );
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_whoever_dies() {
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+    };
+    let kills = number("HEPALERT_CAMPAIGN_KILLS", 60);
+    let Some(mut campaign) = Campaign::start(number("HEPALERT_CAMPAIGN_SEED", 1)) else { return };
+    for _ in 0..kills {
+        campaign.feed(1);
+        let pause = campaign.rng.random_range(100..900);
+        campaign.listen(Duration::from_millis(pause));
+        campaign.kill_one();
+    }
+    campaign.drain();
+    campaign.judge();
+}

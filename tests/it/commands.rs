@@ -1,0 +1,119 @@
+//! Commands that write replace only what this program made: never an input, never a stranger's
+//! file, whatever the names are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use hepalert_lab::phantom::{Case, Size, generate};
+use hepalert_study::study::Setting;
+
+use crate::support::hepalert;
+
+/// A folder with a synthetic patient and a file of somebody's own.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        let size = Size { pixels: 64, slices: None };
+        let patient = generate(2, Case::Malignant, Setting::Venous, size);
+        hepalert::cli::phantom::write_patient(&patient, &desk.at("patient")).unwrap();
+        fs::write(desk.at("notes.txt"), "mine").unwrap();
+        desk
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, words: &str) -> Output {
+        let words = words.split_whitespace().map(|word| {
+            let name = word.replace('@', &format!("{}/", self.0.path().display()));
+            name.replace("ENGINE", &engine().display().to_string())
+        });
+        hepalert().args(words).current_dir(self.0.path()).output().unwrap()
+    }
+
+    /// Every file and what is in it.
+    fn all(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.0.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push((path.clone(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+fn engine() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo")
+}
+
+#[test]
+fn nothing_is_destroyed() {
+    let desk = Desk::new();
+    fs::create_dir(desk.at("full")).unwrap();
+    fs::write(desk.at("full/thesis.txt"), "mine").unwrap();
+    fs::create_dir_all(desk.at("d")).unwrap();
+    fs::rename(desk.at("patient/dicom"), desk.at("d/study")).unwrap();
+    fs::copy(desk.at("patient/truth.nii.gz"), desk.at("labels.nii.gz")).unwrap();
+    std::os::unix::fs::symlink(desk.at("full"), desk.at("link")).unwrap();
+    let before = desk.all();
+    for words in [
+        "analyze @patient/ct.nii.gz --out @full",
+        "analyze @patient/ct.nii.gz --out @patient",
+        "analyze @d/study --out @d",
+        "analyze @d/study --out @d/study",
+        "analyze @patient/ct.nii.gz --out .",
+        "analyze @patient/ct.nii.gz --out @link",
+        "analyze @patient/ct.nii.gz --out @notes.txt",
+        "demo --study @d/study --out @d",
+        "demo --study @d --out @d/new",
+        "demo --out @full",
+        "detect @labels.nii.gz --out @labels.nii.gz",
+        "detect @labels.nii.gz --out @notes.txt",
+        "detect @labels.nii.gz --out @new.json --instances @labels.nii.gz",
+        "match --truth @labels.nii.gz --predicted @patient/truth.nii.gz --out @labels.nii.gz",
+        "segment --engine ENGINE --phase vp=@patient/ct.nii.gz --out @patient/ct.nii.gz",
+        "segment --engine ENGINE --phase vp=@patient/ct.nii.gz --out @notes.txt",
+        "shuffle --phase vp=@patient/ct.nii.gz --labels @labels.nii.gz --out @new \
+         --contact-sheet @notes.txt",
+        "engine pack ENGINE --out @notes.txt",
+        "support-bundle --config @notes.txt --out @notes.txt",
+    ] {
+        let ended = desk.run(words);
+        assert!(!ended.status.success(), "{words}: {ended:?}");
+        assert!(desk.all() == before, "{words} changed something");
+    }
+}
+
+#[test]
+fn what_a_command_made_it_may_make_again() {
+    let desk = Desk::new();
+    for words in [
+        "detect @patient/truth.nii.gz --out @lesions.json --instances @numbers.nii.gz",
+        "match --truth @patient/truth.nii.gz --predicted @patient/truth.nii.gz --out @match.json",
+        "shuffle --phase vp=@patient/ct.nii.gz --labels @patient/truth.nii.gz --count 1 --out @new \
+         --contact-sheet @sheet.png",
+        "phantom --seed 3 --out @phantom",
+        "man --out @man",
+        "evaluate --truth @truths --predicted @truths --out @tables",
+    ] {
+        fs::create_dir_all(desk.at("truths")).unwrap();
+        fs::copy(desk.at("patient/truth.nii.gz"), desk.at("truths/a.nii.gz")).unwrap();
+        for _ in 0..2 {
+            let ended = desk.run(words);
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert!(ended.status.success(), "{words}: {said}");
+        }
+    }
+}
