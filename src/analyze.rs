@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::intake::load;
 use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::files::{Draft, WriteError};
 use crate::report::record;
@@ -20,6 +19,7 @@ use hepalert_cascade::segment::{self, LesionGain, SegmentError};
 use hepalert_engines::backend::Runtime;
 use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
+use hepalert_phases::Recogniser;
 use hepalert_study::digest::Digest;
 use hepalert_study::study::{AlignedStudy, Phase, Setting};
 
@@ -29,6 +29,10 @@ mod quality;
 
 use describe::tell_alignment;
 use quality::Origin;
+
+mod phases;
+
+pub use phases::{beside as phases_beside, record as series_record};
 
 /// Changes when the meaning of results changes without any parameter changing.
 /// 2: studies are brought into the engine's orientation, chance comes from the images alone.
@@ -57,6 +61,8 @@ pub struct Settings {
     pub gate: GateParams,
     /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
     pub keep_margin: bool,
+    /// Folder of the bundle that tells phases apart; `None` trusts names alone.
+    pub phase_bundle: Option<PathBuf>,
 }
 
 /// Engines loaded and tested, ready for one study after the other.
@@ -66,6 +72,7 @@ pub struct Analyzer {
     plan: segment::Plan,
     segment: Vec<Box<dyn Engine>>,
     reclassify: Option<Box<dyn Engine>>,
+    recogniser: Option<Recogniser>,
     /// Why this engine runs and not the one that was asked for.
     instead: Option<EngineChoice>,
 }
@@ -116,7 +123,9 @@ impl Analyzer {
             air: settings.air,
             memory_budget_bytes: settings.memory_budget_bytes,
         };
-        Ok(Analyzer { settings, bundle, plan, segment, reclassify, instead: None })
+        let recogniser = settings.recogniser()?;
+        let instead = None;
+        Ok(Analyzer { settings, bundle, plan, segment, reclassify, recogniser, instead })
     }
 
     /// The phases the engine takes.
@@ -184,19 +193,26 @@ impl Analyzer {
         out: &Path,
         watch: Watch<'_>,
     ) -> Result<Report, AnalyzeError> {
-        let there: Vec<Phase> = files.phases.iter().map(|files| files.phase).collect();
+        let (told, found) = self.decided(files);
+        let there: Vec<Phase> = told.phases.iter().map(|files| files.phase).collect();
         let missing = self.phases().iter().find(|phase| !there.contains(phase)).copied();
         let failed = match missing {
             Some(phase) => AlignError::Missing(phase),
-            None => match self.whole_study(files, out, watch) {
+            None => match self.whole_study(&told, &found, out, watch) {
                 Err(AnalyzeError::Align(error)) => error,
                 ended => return ended,
             },
         };
         match self.other_engine(&there, &failed)? {
-            Some(mut other) => other.whole_study(files, out, watch),
-            None => Err(AnalyzeError::Align(failed)),
+            Some(mut other) => other.whole_study(&told, &found, out, watch),
+            None => Err(found.refusal.map_or(AnalyzeError::Align(failed), AnalyzeError::Refused)),
         }
+    }
+
+    /// The study with every phase that its images or names tell.
+    fn decided(&mut self, files: &StudyFiles) -> (StudyFiles, phases::Found) {
+        let (expected, gate) = (self.bundle.phases(), &self.settings.gate);
+        phases::found(files, expected, gate, self.recogniser.as_mut())
     }
 
     /// The best of the other engines for what is there and could be aligned.
@@ -233,6 +249,7 @@ impl Analyzer {
     fn whole_study(
         &mut self,
         files: &StudyFiles,
+        found: &phases::Found,
         out: &Path,
         watch: Watch<'_>,
     ) -> Result<Report, AnalyzeError> {
@@ -242,11 +259,13 @@ impl Analyzer {
             return Err(AnalyzeError::Stopped);
         }
         let gate = GateParams { memory: Some(self.memory()), ..self.settings.gate.clone() };
-        let loaded =
-            load::load(files, self.bundle.phases(), &gate).map_err(AnalyzeError::Refused)?;
-        let mut origin = Origin::of(files, &loaded, started.elapsed().as_secs_f64());
-        origin.untrained = self.untrained(&loaded.study);
-        let (study, stored) = loaded.study.brought_into(self.plan.network.reader.orientation());
+        let recogniser = self.recogniser.as_mut();
+        let read = phases::read(files, found, self.bundle.phases(), &gate, recogniser)
+            .map_err(AnalyzeError::Refused)?;
+        let mut origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
+        origin.untrained = self.untrained(&read.loaded.study);
+        let (study, stored) =
+            read.loaded.study.brought_into(self.plan.network.reader.orientation());
         let aligning = Instant::now();
         if self.phases().len() > 1 && watch("register", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
@@ -260,7 +279,7 @@ impl Analyzer {
             Err(AnalyzeError::Refused(refusal)) => match files.next_choice() {
                 Some(next) => {
                     drop(aligned);
-                    return self.study(&next, out, watch);
+                    return self.whole_study(&next, found, out, watch);
                 }
                 None => return Err(AnalyzeError::Refused(refusal)),
             },
@@ -406,6 +425,7 @@ mod tests {
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,
+                phase_bundle: None,
                 air: segment::AirTiles::default(),
             };
             pipeline_fingerprint(&settings, &bundle)

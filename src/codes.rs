@@ -150,7 +150,7 @@ const FAILED: [Meaning; 11] = [
     ),
 ];
 
-const QUALITY: [Meaning; 16] = [
+const QUALITY: [Meaning; 18] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -180,6 +180,16 @@ const QUALITY: [Meaning; 16] = [
         "phase_uncertain",
         "a phase was taken for what it is by weak signs only",
         "name the series by phase on the scanner",
+    ),
+    meaning(
+        "phase_contradicted",
+        "the images show another phase than the name or the person says",
+        "look at the phase before you trust the result",
+    ),
+    meaning(
+        "phases_by_names_alone",
+        "the bundle that tells contrast phases apart is not there",
+        "set phases.phase_bundle, or install the program's own bundle ct-phase",
     ),
     meaning(
         "phase_*_aligned_rigidly",

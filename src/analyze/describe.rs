@@ -32,6 +32,7 @@ impl Analyzer {
             revision: origin.revision,
             setting: self.bundle.setting(),
             phases: origin.phases.clone(),
+            series: origin.series.clone(),
             verdict: findings.verdict.alert_level(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Analyzer;
-use crate::intake::load::{Loaded, LoadedPhase};
+use super::phases::{Read, record as series_record};
 use crate::intake::{QualityFlag, StudyFiles};
-use crate::report::types::PhaseRecord;
+use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_bundles::Untrained;
 use hepalert_cascade::pipeline::{Findings, situs};
 use hepalert_study::files::Confidence;
@@ -21,6 +21,8 @@ pub(super) struct Origin {
     pub(super) is_second: bool,
     pub(super) acquired: Option<String>,
     pub(super) phases: Vec<PhaseRecord>,
+    pub(super) series: Vec<SeriesRecord>,
+    pub(super) contradicted: bool,
     pub(super) files: usize,
     /// Of all phases, each once, in order.
     pub(super) quality: BTreeSet<QualityFlag>,
@@ -30,13 +32,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn of(files: &StudyFiles, loaded: &Loaded, read_s: f64) -> Origin {
-        let phase = |phase: &LoadedPhase| PhaseRecord {
-            phase: phase.phase,
-            source: phase.source,
-            confidence: phase.confidence,
-            alignment: None,
-        };
+    pub(super) fn of(files: &StudyFiles, read: &Read, read_s: f64) -> Origin {
+        let loaded = &read.loaded;
         Origin {
             revision: files.revision,
             fingerprint: files.fingerprint.hex(),
@@ -45,7 +42,9 @@ impl Origin {
             side_uncertain: loaded.phases.iter().any(|phase| phase.side_uncertain),
             is_second: loaded.phases.iter().any(|phase| phase.is_second),
             acquired: files.acquired.clone(),
-            phases: loaded.phases.iter().map(phase).collect(),
+            phases: read.phase_records(),
+            series: read.series.iter().map(series_record).collect(),
+            contradicted: read.contradicted,
             files: files.files().count(),
             quality: loaded.phases.iter().flat_map(|phase| phase.quality.clone()).collect(),
             untrained: BTreeSet::new(),
@@ -77,6 +76,8 @@ impl Analyzer {
             "phase_uncertain",
         );
         flag(situs::liver_side_unusual(&findings.labels_base, image), "liver_side_unusual");
+        flag(origin.contradicted, "phase_contradicted");
+        flag(self.recogniser.is_none(), "phases_by_names_alone");
         flag(origin.side_uncertain, "side_uncertain");
         flag(origin.is_second, "second_series_read");
         // An engine that takes voxels as they are stored was trained on the usual order.

@@ -35,6 +35,9 @@ pub struct Args {
     /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
     #[arg(long)]
     pub margin: bool,
+    /// Take the site's rules for phases from this configuration.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -112,6 +115,17 @@ pub fn failure(error: AnalyzeError) -> Failure {
     }
 }
 
+/// The rules of a configuration, or none.
+///
+/// # Errors
+/// Exit 6 for a configuration that cannot be used.
+pub fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
+    match config {
+        Some(file) => Ok(crate::daemon::phase_rules(&super::run::read(file)?)),
+        None => Ok(PhaseRules::default()),
+    }
+}
+
 /// The one study that the arguments name.
 fn study_files(
     args: &Args,
@@ -125,8 +139,8 @@ fn study_files(
             load::files_of_paths(&key_of("--phase"), phases).map_err(engines::refused)
         }
         (Some(input), []) => {
-            let found = discover(input, wanted, &PhaseRules::default(), gate, &key_of)
-                .map_err(engines::refused)?;
+            let rules = rules(args.config.as_deref())?;
+            let found = discover(input, wanted, &rules, gate, &key_of).map_err(engines::refused)?;
             let count = found.studies.len();
             let mut studies = found.studies.into_iter();
             match (studies.next(), studies.next()) {

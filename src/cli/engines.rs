@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, Failure};
-use crate::analyze::Settings;
+use crate::analyze::{Settings, phases_beside};
 use crate::intake::{GateParams, Refusal};
 use hepalert_cascade::align;
 use hepalert_cascade::reclassify::{self, Schemes};
@@ -80,6 +80,9 @@ pub struct EngineArgs {
     /// tiles: the same labels, sooner where there is much air.
     #[arg(long)]
     pub skip_air: bool,
+    /// Folder of the bundle that tells contrast phases apart [default: ct-phase beside the engine].
+    #[arg(long)]
+    pub phase_engine: Option<PathBuf>,
     /// Memory that the first stage may take, in MiB.
     #[arg(long, default_value_t = memory_mib())]
     pub memory_mib: u64,
@@ -100,7 +103,6 @@ impl EngineArgs {
             return Err(Failure::new(Exit::Usage, error));
         }
         Ok(Settings {
-            bundle,
             others: self.other_engine.clone(),
             alignment: align::Rules::default(),
             runtime: self.runtime.runtime(),
@@ -117,6 +119,8 @@ impl EngineArgs {
             memory_budget_bytes: self.memory_mib << 20,
             gate: GateParams::default(),
             keep_margin: false,
+            phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
+            bundle,
         })
     }
 }

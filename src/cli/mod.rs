@@ -11,6 +11,7 @@ pub mod detect;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
+pub mod inspect;
 pub mod label_file;
 pub mod logger;
 pub mod match_lesions;
@@ -62,6 +63,8 @@ pub enum Command {
     Engine(engine::Args),
     /// Tables and plots over a cohort.
     Evaluate(evaluate::Args),
+    /// Tell what every series in a folder is, which would be read, and why.
+    Inspect(inspect::Args),
     /// Compare predicted with true lesions.
     Match(match_lesions::Args),
     /// Make a synthetic patient with exact truth.
@@ -110,6 +113,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
+        Command::Inspect(args) => inspect::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
         Command::Man(args) => shell::man(&args, &ui),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_study::study::Privacy;
+use hepalert_phases::rules::{Field, Rule, Ruled};
+use hepalert_study::study::{Phase, Privacy};
 
 mod fragments;
 mod unset;
@@ -25,6 +26,8 @@ pub struct Config {
     pub intake: Intake,
     /// What is refused.
     pub gate: Gate,
+    /// How contrast phases are told.
+    pub phases: Phases,
     /// The networks.
     pub engine: Engine,
     /// The inference process.
@@ -81,6 +84,94 @@ pub struct Gate {
     pub min_extent_mm: f64,
     /// Most files of one study.
     pub max_files: usize,
+}
+
+/// Section `[phases]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Phases {
+    /// Folder of the bundle that tells contrast phases apart; empty means `ct-phase` beside the
+    /// engine, or the installed one.
+    pub phase_bundle: PathBuf,
+    /// The site's own rules, first match wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<PhaseRule>,
+}
+
+/// One `[[phases.rule]]`: all expressions that it has must match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseRule {
+    /// What a matching series is.
+    pub phase: RuledPhase,
+    /// Expression over SeriesDescription.
+    pub series_description: Option<String>,
+    /// Expression over ProtocolName.
+    pub protocol_name: Option<String>,
+    /// Expression over AcquisitionNumber.
+    pub acquisition_number: Option<String>,
+    /// Expression over SeriesNumber.
+    pub series_number: Option<String>,
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuledPhase {
+    /// Native.
+    Nc,
+    /// Arterial.
+    Ap,
+    /// Portal venous.
+    Vp,
+    /// Delayed.
+    Dp,
+    /// Such a series is never read.
+    Never,
+}
+
+impl PhaseRule {
+    /// The rule, compiled.
+    ///
+    /// # Errors
+    /// Which expression is bad, and where.
+    pub fn compiled(&self) -> Result<Rule, String> {
+        let ruled = match self.phase {
+            RuledPhase::Nc => Ruled::Phase(Phase::Nc),
+            RuledPhase::Ap => Ruled::Phase(Phase::Ap),
+            RuledPhase::Vp => Ruled::Phase(Phase::Vp),
+            RuledPhase::Dp => Ruled::Phase(Phase::Dp),
+            RuledPhase::Never => Ruled::Never,
+        };
+        let fields = [
+            (Field::SeriesDescription, &self.series_description),
+            (Field::ProtocolName, &self.protocol_name),
+            (Field::AcquisitionNumber, &self.acquisition_number),
+            (Field::SeriesNumber, &self.series_number),
+        ];
+        let given: Vec<(Field, &str)> =
+            fields.iter().filter_map(|(field, text)| Some((*field, text.as_deref()?))).collect();
+        Rule::new(ruled, &given)
+    }
+}
+
+impl Phases {
+    /// All rules, compiled.
+    ///
+    /// # Errors
+    /// The number of the bad rule, which expression, and where in it.
+    pub fn rules(&self) -> Result<Vec<Rule>, String> {
+        let numbered = (1..).zip(&self.rule);
+        numbered
+            .map(|(n, rule)| rule.compiled().map_err(|reason| format!("rule {n}, {reason}")))
+            .collect()
+    }
+}
+
+impl Default for Phases {
+    fn default() -> Phases {
+        Phases { phase_bundle: PathBuf::new(), rule: Vec::new() }
+    }
 }
 
 /// Section `[engine]`.
@@ -370,7 +461,7 @@ impl Config {
         let must = |holds: bool, key, reason: &str| {
             if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
         };
-        let Config { device, intake, gate, engine, worker, store: _, mqtt } = self;
+        let Config { device, intake, gate, phases, engine, worker, store: _, mqtt } = self;
         must(topic_part(&device.name, 32), "device.name", "1 to 32 of a-z, 0-9 and -")?;
         let base_good = mqtt.base.split('/').all(|part| topic_part(part, 64));
         must(base_good, "mqtt.base", "parts of a-z, 0-9 and -, separated by /")?;
@@ -381,6 +472,9 @@ impl Config {
         must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
         let ordered = intake.quiet_s <= intake.force_complete_s;
         must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
+        if let Err(reason) = phases.rules() {
+            return Err(Fault { key: "phases.rule", reason });
+        }
         must(gate.kvp_min <= gate.kvp_max, "gate.kvp_max", "not less than gate.kvp_min")?;
         must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")?;
         must(

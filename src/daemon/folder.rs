@@ -120,6 +120,7 @@ fn params(shared: &Shared, setting: Setting) -> DeskParams {
             phase_quiet_s: intake.phase_quiet_s as f64,
             force_complete_s: intake.force_complete_s as f64,
             max_files: gate.max_files,
+            rules: super::phase_rules(&shared.config),
             instead: others(shared),
             ..AssembleParams::new(&intake.folder, setting.phases())
         },

@@ -17,9 +17,9 @@ use log::{error, info, warn};
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
-use crate::analyze::Settings;
+use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
-use crate::intake::GateParams;
+use crate::intake::{GateParams, PhaseRules};
 use crate::store::StoreError;
 use crate::worker::{Limits, Worker};
 use hepalert_cascade::align;
@@ -120,7 +120,16 @@ pub fn analysis_settings(config: &Config) -> Settings {
         memory_budget_bytes: engine.memory_budget_mib.saturating_mul(1 << 20),
         gate: gate_params(config),
         keep_margin: false,
+        phase_bundle: match &config.phases.phase_bundle {
+            unset if unset.as_os_str().is_empty() => phases_beside(&engine.bundle),
+            folder => Some(folder.clone()),
+        },
     }
+}
+
+/// The site's rules for phases; a configuration that was read has none that cannot be compiled.
+pub fn phase_rules(config: &Config) -> PhaseRules {
+    PhaseRules { rules: config.phases.rules().unwrap_or_default() }
 }
 
 /// The limits of the gate as configured.

@@ -108,9 +108,9 @@ impl Course {
 
     /// The study as it is handed on.
     pub fn study(&mut self, key: &StudyKey, version: &Version, fingerprint: Digest) -> StudyFiles {
-        let Version { phases, acquired_ms, .. } = version.clone();
+        let Version { phases, candidates, acquired_ms, .. } = version.clone();
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
-        let read = phases.iter().flat_map(|phase| phase.others.iter().chain([phase]));
+        let read = candidates.iter().map(|candidate| &candidate.files).chain(&phases);
         let read: BTreeSet<Digest> = read.flat_map(|phase| phase.contents.clone()).collect();
         let counts = |item: &&Item| read.contains(&item.1);
         let slices: BTreeSet<Digest> =
@@ -122,6 +122,7 @@ impl Course {
             revision: self.revision,
             fingerprint,
             phases,
+            candidates,
             acquired: acquired_ms.and_then(civil),
             set_aside: self.gathered.files.len() - used,
         }

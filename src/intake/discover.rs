@@ -81,7 +81,7 @@ fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(Reje
 }
 
 /// Broken files last: whose they are shows by what lies beside them.
-fn assemble(
+pub(super) fn assemble(
     mut machine: Assembler,
     found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)>,
 ) -> Vec<Outcome> {
@@ -99,7 +99,7 @@ fn assemble(
     outcomes
 }
 
-fn look(input: &Path) -> std::io::Result<Snapshot> {
+pub(super) fn look(input: &Path) -> std::io::Result<Snapshot> {
     if input.is_dir() {
         // Who points at a folder means what its links lead to as well.
         return list(&WatchParams { follow_links: true, ..WatchParams::new(input) }, false);

@@ -8,6 +8,7 @@ use super::fingerprint::Digest;
 use super::names::NiftiName;
 use super::reasons::RejectCode;
 pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles};
+pub use hepalert_study::series::{Candidate, Recon};
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
@@ -53,18 +54,18 @@ pub struct SliceFacts {
     pub instance: Digest,
     /// Why it can never be part of a phase, if it cannot.
     pub set_aside: Option<RejectCode>,
-    /// Series description and protocol name, at most 256 characters.
+    /// SeriesDescription, at most 256 characters.
     pub description: String,
+    /// ProtocolName, at most 256 characters: often the whole examination's.
+    pub protocol: String,
     /// A contrast agent is named.
     pub contrast: bool,
     /// Milliseconds since 1970 on the scanner's clock (no time zone is known).
     pub acquired_ms: Option<i64>,
     /// Along the slice normal.
     pub position_mm: Option<f64>,
-    /// SeriesNumber.
-    pub series_number: Option<i64>,
-    /// A sharp kernel or a single energy: read where the scan has no other reconstruction.
-    pub last_resort: bool,
+    /// How the series was made.
+    pub recon: Recon,
     /// What tells its acquisition.
     pub marks: Marks,
     /// Why it was set aside, in the reader's own sentence.

@@ -144,7 +144,7 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
         return refuse(RejectCode::Reformatted, "ImageType names a reformat");
     }
     if is_map(header) {
-        return refuse(RejectCode::NotCtValues, "an image computed of two energies");
+        return refuse(RejectCode::DerivedMap, "an image computed of two energies");
     }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
     let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);

@@ -127,7 +127,7 @@ impl Gathered {
         }
         let broken = |code| self.broken.values().find(|broken| broken.code == code);
         match self.pick(expected, rules) {
-            Ok(picked) => Judgement::Whole(versions(&picked)),
+            Ok(picked) => Judgement::Whole(versions(&picked, expected)),
             Err(code) => match broken(code) {
                 Some(broken) => refused(code, &broken.said),
                 None => refused(code, &self.said_of(code)),
@@ -160,11 +160,14 @@ impl Gathered {
             return false;
         }
         let sure = |picked: &Picked| {
-            let named = picked.choice.confidence == Confidence::High;
+            let named = picked.choice.is_some_and(|c| c.confidence == Confidence::High);
             !picked.has_hole && picked.newest <= since && (named || picked.format == Format::Nifti)
         };
-        self.pick(expected, rules)
-            .is_ok_and(|picked| picked.iter().all(|choices| choices.first().is_some_and(sure)))
+        self.pick(expected, rules).is_ok_and(|picked| {
+            let first = || picked.iter().filter_map(|choices| choices.first());
+            let chosen = || first().filter(|one| one.choice.is_some());
+            chosen().count() == expected.len() && chosen().all(sure)
+        })
     }
 
     /// True when a series has a hole that a slice may still fill; a slice that was given up

@@ -65,8 +65,8 @@ pub struct LoadedPhase {
 }
 
 /// One phase's voxels, past the gate.
-struct Scan {
-    volume: Volume<f32>,
+pub(super) struct Scan {
+    pub(super) volume: Volume<f32>,
     kvp: Option<f64>,
     side_uncertain: bool,
     quality: Vec<QualityFlag>,
@@ -221,7 +221,16 @@ pub fn files_of_paths(
     phases.sort_by_key(|files| files.phase);
     let fingerprint = fingerprint(&items);
     let key = key.clone();
-    Ok(StudyFiles { key, revision: 1, fingerprint, phases, acquired: None, set_aside: 0 })
+    let candidates = Vec::new();
+    Ok(StudyFiles {
+        key,
+        revision: 1,
+        fingerprint,
+        phases,
+        candidates,
+        acquired: None,
+        set_aside: 0,
+    })
 }
 
 /// Loads phases that a person named. See [`files_of_paths`].
@@ -262,7 +271,7 @@ pub(super) fn unreadable(error: &io::Error) -> Refusal {
 }
 
 /// Before anything is read.
-fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
+pub(super) fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
     let files = || wanted.iter().flat_map(|phase| &phase.files);
     let count = files().count();
     if count > gate.max_files {
@@ -281,7 +290,7 @@ fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal>
     Ok(())
 }
 
-fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+pub(super) fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let [_] = phase.files[..] else {
         let count = phase.files.len();
         return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
@@ -395,7 +404,7 @@ fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Ima
     Ok((sources, images))
 }
 
-fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
+pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let (sources, images) = images(phase, gate)?;
     let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
     if let Some(refusal) = headers.iter().find_map(set_aside) {
@@ -456,7 +465,7 @@ fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
 }
 
 /// Before the volume is allocated.
-fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
+pub(super) fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
     let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
     if voxels > MAX_VOXELS as u128 {
@@ -469,7 +478,7 @@ fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
 }
 
-fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
+pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
     let mut bytes = accepted::read_prefix(path, HEADER_BYTES)?;
     let header = match read_header(&bytes) {
         Err(DicomError::Truncated) => {

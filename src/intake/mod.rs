@@ -10,6 +10,7 @@
 pub mod accepted;
 pub mod assemble;
 mod course;
+pub mod decide;
 pub mod desk;
 pub mod discover;
 pub mod events;
@@ -31,14 +32,17 @@ pub mod settle;
 mod stacks;
 pub mod strangers;
 mod suited;
+pub mod survey;
+pub mod thinned;
 mod versions;
 pub mod watch;
 
 pub use assemble::Assembler;
+pub use decide::{Decided, SeriesLine};
 pub use desk::{Desk, DeskParams, Step};
 pub use discover::{Discovered, discover};
 pub use events::{AssembleParams, Event, Known, Millis, Outcome, Why};
-pub use facts::{Format, PhaseFiles, StudyFiles};
+pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
 pub use filesystem::FileSystem;
 pub use fingerprint::{Digest, study_key};
 pub use gate::{GateParams, MemoryLimit, Refusal};

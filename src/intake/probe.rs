@@ -13,9 +13,9 @@ use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::{Refusal, set_aside};
 use super::names::{self, NiftiName};
+use super::phases::recon;
 use super::reasons::RejectCode;
 use super::strangers::top_folder;
-use super::suited::is_last_resort;
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
@@ -336,9 +336,9 @@ fn whole_nifti(file: &mut File, facts: &Facts, bytes: u64) -> io::Result<Option<
 fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let instance =
         if header.sop_uid.is_empty() { content } else { Digest::of(header.sop_uid.as_bytes()) };
-    let text = [&header.series_description, &header.protocol_name];
-    let description: String =
-        text.into_iter().flatten().flat_map(|text| text.chars().chain([' '])).take(256).collect();
+    let text = |text: &Option<String>| -> String {
+        text.as_deref().unwrap_or_default().trim_end().chars().take(256).collect()
+    };
     let set_aside = set_aside(header);
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
@@ -347,13 +347,13 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
             None => instance,
         },
         set_aside: set_aside.as_ref().map(|refusal| refusal.code),
-        description: description.trim_end().to_owned(),
+        description: text(&header.series_description),
+        protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
         position_mm: position_mm(header),
         marks: marks(header),
-        series_number: header.series_number,
-        last_resort: is_last_resort(header),
+        recon: recon::of(header),
         said: set_aside.map(|refusal| refusal.detail),
     }
 }

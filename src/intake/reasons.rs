@@ -48,6 +48,8 @@ pub enum RejectCode {
     NoCtSeries,
     /// Only reformatted or projected images.
     Reformatted,
+    /// Only maps computed from several energies: virtual non-contrast, iodine, atomic number.
+    DerivedMap,
     /// Only coronal or sagittal images.
     NotAxial,
     /// The body part is named, and it is not the trunk.
@@ -68,13 +70,15 @@ pub enum RejectCode {
     NoLiver,
     /// A phase that the engine needs is not there.
     MissingPhase,
+    /// A phase that the engine needs may be there; what names and images say leaves it open.
+    PhaseUncertain,
     /// The first stage would need more memory than it may have.
     OverMemoryBudget,
 }
 
 impl RejectCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 31] = [
+    pub const ALL: [RejectCode; 33] = [
         RejectCode::UnknownFormat,
         RejectCode::TruncatedFile,
         RejectCode::CorruptFile,
@@ -95,6 +99,7 @@ impl RejectCode {
         RejectCode::NotCt,
         RejectCode::NoCtSeries,
         RejectCode::Reformatted,
+        RejectCode::DerivedMap,
         RejectCode::NotAxial,
         RejectCode::WrongBodyRegion,
         RejectCode::TooShort,
@@ -105,6 +110,7 @@ impl RejectCode {
         RejectCode::RescaleJump,
         RejectCode::NoLiver,
         RejectCode::MissingPhase,
+        RejectCode::PhaseUncertain,
         RejectCode::OverMemoryBudget,
     ];
 
@@ -131,6 +137,7 @@ impl RejectCode {
             RejectCode::NotCt => "not_ct",
             RejectCode::NoCtSeries => "no_ct_series",
             RejectCode::Reformatted => "reformatted",
+            RejectCode::DerivedMap => "derived_map",
             RejectCode::NotAxial => "not_axial",
             RejectCode::WrongBodyRegion => "wrong_body_region",
             RejectCode::TooShort => "too_short",
@@ -141,6 +148,7 @@ impl RejectCode {
             RejectCode::RescaleJump => "rescale_jump",
             RejectCode::NoLiver => "no_liver",
             RejectCode::MissingPhase => "missing_phase",
+            RejectCode::PhaseUncertain => "phase_uncertain",
             RejectCode::OverMemoryBudget => "over_memory_budget",
         }
     }
@@ -172,6 +180,9 @@ impl RejectCode {
             RejectCode::NotCt => "the images are not CT",
             RejectCode::NoCtSeries => "there is no series that could be read",
             RejectCode::Reformatted => "there are only reformatted or projected images",
+            RejectCode::DerivedMap => {
+                "there are only maps: virtual non-contrast, iodine or the like"
+            }
             RejectCode::NotAxial => "there are only coronal or sagittal images",
             RejectCode::WrongBodyRegion => "the body part is named and it is not the trunk",
             RejectCode::TooShort => "the scan is too short to hold a liver",
@@ -184,6 +195,9 @@ impl RejectCode {
             }
             RejectCode::NoLiver => "the scan does not show enough of a liver",
             RejectCode::MissingPhase => "a phase that the engine needs was not found",
+            RejectCode::PhaseUncertain => {
+                "which series is the phase that the engine needs cannot be told"
+            }
             RejectCode::OverMemoryBudget => "the study needs more memory than it may have",
         }
     }
@@ -225,6 +239,7 @@ impl RejectCode {
             RejectCode::NotCt => "route only CT to this folder",
             RejectCode::NoCtSeries => "export at least one axial CT series",
             RejectCode::Reformatted => "export the original axial series",
+            RejectCode::DerivedMap => "export the series of the scan itself too",
             RejectCode::NotAxial => "export the original axial series",
             RejectCode::WrongBodyRegion => "route only examinations of the abdomen to this folder",
             RejectCode::TooShort => "check that the whole series was exported",
@@ -246,7 +261,13 @@ impl RejectCode {
             RejectCode::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
-            RejectCode::MissingPhase => "name the series by phase on the scanner",
+            RejectCode::MissingPhase => {
+                "export the phase; `hepalert inspect` shows what every series was taken for"
+            }
+            RejectCode::PhaseUncertain => {
+                "name the series by phase, or add a [[phases.rule]] to the configuration; \
+                 `hepalert inspect` shows what every series was taken for"
+            }
             RejectCode::OverMemoryBudget => {
                 "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }

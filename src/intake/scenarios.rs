@@ -34,11 +34,11 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             instance: digest(&instance),
             set_aside: (series == "scout").then_some(RejectCode::Localiser),
             description: series.into(),
+            protocol: String::new(),
             contrast: false,
             acquired_ms: None,
             position_mm: Some(5.0 * n as f64),
-            series_number: None,
-            last_resort: false,
+            recon: super::phases::Recon::default(),
             marks: Marks::default(),
             said: None,
         }),
@@ -432,7 +432,7 @@ fn a_sharp_kernel_is_read_where_there_is_no_other() {
         for n in 0..40 {
             let mut facts = fine(n);
             if let Part::Slice(slice) = &mut facts.part {
-                slice.last_resort = true;
+                slice.recon.fitness = super::phases::Fitness::Sharp;
             }
             story.file(&format!("/e/sharp{n}"), facts);
         }

@@ -4,6 +4,7 @@
 //! the others stand by in case the first cannot be read. Refuses to take a series of another
 //! scan for one that is broken: that would be another phase.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,10 @@ use super::events::Millis;
 use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use super::fingerprint::{Digest, fingerprint};
 use super::names::Tag;
-use super::phases::{Choice, PhaseRules, PhaseSource, Stack, choose, choose_named};
+use super::phases::{
+    Choice, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named, named_surely,
+    recon, scan,
+};
 use super::reasons::RejectCode;
 use super::versions::{Held, Picked};
 use hepalert_study::study::Phase;
@@ -19,9 +23,6 @@ use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
 
 /// A step this many times the usual one is a hole.
 const HOLE: f64 = 1.5;
-
-/// Series that begin within this time are reconstructions of one scan.
-const ONE_SCAN_MS: u64 = 5_000;
 
 /// A file that counts, and when it came.
 #[derive(Debug, Clone)]
@@ -96,7 +97,6 @@ impl<'a> Slices<'a> {
         let contents: BTreeSet<Digest> = held.iter().map(|one| one.arrived.facts.content).collect();
         let items = contents.into_iter().map(|content| (content, content)).collect();
         let stack = Stack {
-            number: slices().filter_map(|slice| slice.series_number).min(),
             content: fingerprint(&[(None, items)]),
             set_aside: held[0].slice.set_aside,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
@@ -104,7 +104,8 @@ impl<'a> Slices<'a> {
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
             slices: identities.len(),
             coverage_mm: (high - low).max(0.0),
-            last_resort: slices().any(|slice| slice.last_resort),
+            protocol: slices().map(|s| s.protocol.clone()).min().unwrap_or_default(),
+            recon: held[0].slice.recon.clone(),
         };
         Slices { stack, held, broken, is_split }
     }
@@ -130,7 +131,7 @@ impl<'a> Slices<'a> {
         usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
     }
 
-    fn picked(&self, choice: Choice, is_second: bool) -> Picked {
+    fn picked(&self, choice: Option<Choice>, scan: Scan, is_second: bool) -> Picked {
         let of = |one: &SliceOf<'_>| Held {
             instance: one.slice.instance,
             identity: one.slice.identity(),
@@ -139,6 +140,7 @@ impl<'a> Slices<'a> {
         };
         Picked {
             choice,
+            scan: Some(scan),
             format: Format::Dicom,
             acquired_ms: self.stack.acquired_ms,
             held: self.held.iter().map(of).collect(),
@@ -162,65 +164,90 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
     }
 }
 
-/// The series of every expected phase, best first.
+/// Every series that may be a phase, with the phase that its header proposes. What names leave
+/// open, images may tell.
 ///
 /// # Errors
-/// As [`choose`]; the reason of the broken file where no whole series is left.
+/// Why everything was set aside; the reason of a broken file where no whole series is left;
+/// [`RejectCode::MissingPhase`] for fewer series than phases.
 pub fn pick_slices(
     slices: &[Slices<'_>],
     expected: &[Phase],
     rules: &PhaseRules,
 ) -> Result<Vec<Vec<Picked>>, RejectCode> {
     let stacks: Vec<Stack> = slices.iter().map(|slices| slices.stack.clone()).collect();
-    let first = choose(&stacks, expected, rules)?;
-    first
-        .into_iter()
-        .map(|choice| {
-            let order = same_scan(&stacks, choice, expected, rules);
-            let best = choice.at;
-            // Slices that cannot be read leave a series short, and nothing may show it.
-            let mut whole: Vec<Choice> =
-                order.into_iter().filter(|one| slices[one.at].broken.is_none()).collect();
-            // Stable: otherwise in the order of choice.
-            whole.sort_by_key(|one| (stacks[one.at].last_resort, slices[one.at].has_hole()));
-            if whole.is_empty() {
-                return Err(slices[best].broken.unwrap_or(RejectCode::MissingPhase));
-            }
-            let is_second = whole[0].at != best;
-            Ok(whole.into_iter().map(|one| slices[one.at].picked(one, is_second)).collect())
-        })
-        .collect()
+    let mut at = candidates(&stacks, rules)?;
+    // Neither order of arrival nor a UID shows.
+    at.sort_by(|&a, &b| by_name(&stacks[a]).cmp(&by_name(&stacks[b])));
+    // Slices that cannot be read leave a series short, and nothing may show it.
+    let lost = lost(slices, &stacks, &at, expected, rules);
+    let broken = at.iter().find_map(|&at| slices[at].broken);
+    let broken_ranks: Vec<_> = at
+        .iter()
+        .filter(|&&at| slices[at].broken.is_some())
+        .map(|&at| scan(&stacks[at], rules))
+        .map(|scan| (named_surely(&scan), recon::rank(&scan)))
+        .collect();
+    at.retain(|&at| slices[at].broken.is_none());
+    let is_sharp = |at: &usize| stacks[*at].recon.fitness == Fitness::Sharp;
+    if at.iter().any(|at| !is_sharp(at) && !slices[*at].has_hole()) {
+        // A kernel for lung or bone is read only if there is no other.
+        at.retain(|at| !is_sharp(at));
+    }
+    if at.len() < expected.len() || lost.is_some() {
+        return Err(lost.or(broken).unwrap_or(RejectCode::MissingPhase));
+    }
+    let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
+    let unseen = vec![None; scans.len()];
+    let weighed = choose(&scans, &unseen, expected);
+    let better_broken = |n: usize| {
+        let (named, best) = (named_surely(&scans[n]), recon::rank(&scans[n]));
+        broken_ranks.iter().any(|(phase, rank)| named.is_some() && *phase == named && *rank > best)
+    };
+    let mut left: BTreeSet<usize> = (0..at.len()).collect();
+    let mut picked = Vec::new();
+    for choice in weighed.choices.unwrap_or_default() {
+        // Whole series of the same acquisition first; otherwise in the order of rank.
+        let same = |n: &usize| weighed.acquisition[*n] == weighed.acquisition[choice.at];
+        let mut order: Vec<usize> = left.iter().copied().filter(same).collect();
+        let key = |&n: &usize| (slices[at[n]].has_hole(), Reverse(recon::rank(&scans[n])));
+        order.sort_by_key(key);
+        order.truncate(MAX_CHOICES);
+        left.retain(|n| !order.contains(n));
+        let is_second = order.first() != Some(&choice.at) || better_broken(choice.at);
+        let read = order.into_iter().map(|n| {
+            let choice = Choice { at: n, ..choice };
+            slices[at[n]].picked(Some(choice), scans[n].clone(), is_second)
+        });
+        picked.push(read.collect());
+    }
+    picked.extend(
+        left.into_iter().map(|n| vec![slices[at[n]].picked(None, scans[n].clone(), false)]),
+    );
+    Ok(picked)
 }
 
-/// The choice, and what would be chosen for its phase without it: only series that are named
-/// as this phase as well, or that were scanned with it.
-fn same_scan(
+/// The reason of a broken series that names a wanted phase, if no whole one names it: what is
+/// left is another phase.
+fn lost(
+    slices: &[Slices<'_>],
     stacks: &[Stack],
-    first: Choice,
+    at: &[usize],
     expected: &[Phase],
     rules: &PhaseRules,
-) -> Vec<Choice> {
-    let mut left = stacks.to_vec();
-    let mut order = vec![first];
-    let named = |choice: &Choice| {
-        matches!(choice.source, PhaseSource::Configured | PhaseSource::Description)
-    };
-    let time = |choice: &Choice| stacks[choice.at].acquired_ms;
-    while order.len() < MAX_CHOICES {
-        left[order[order.len() - 1].at].set_aside = Some(RejectCode::NotCtValues);
-        let Ok(choices) = choose(&left, expected, rules) else { break };
-        let Some(next) = choices.into_iter().find(|one| one.phase == first.phase) else { break };
-        let together = match (time(&first), time(&next)) {
-            (Some(a), Some(b)) => a.abs_diff(b) <= ONE_SCAN_MS,
-            _ => false,
-        };
-        let one_phase = together || (named(&first) && named(&next));
-        if !one_phase {
-            break;
-        }
-        order.push(next);
-    }
-    order
+) -> Option<RejectCode> {
+    let named = |at: usize| named_surely(&scan(&stacks[at], rules));
+    let whole =
+        |phase: Phase| at.iter().any(|&at| slices[at].broken.is_none() && named(at) == Some(phase));
+    at.iter().find_map(|&at| {
+        let phase = named(at).filter(|phase| expected.contains(phase) && !whole(*phase))?;
+        slices[at].broken.filter(|_| named(at) == Some(phase))
+    })
+}
+
+/// What orders series that are equal otherwise.
+fn by_name(stack: &Stack) -> (Option<i64>, &str, Digest) {
+    (stack.recon.series_number, &stack.description, stack.content)
 }
 
 /// NIfTI files of one case; two files with one tag (`.nii` and `.nii.gz`) are copies.
@@ -239,7 +266,8 @@ pub fn pick_named(
     let picked = |choice: Choice| {
         let files = &by_tag[&tags[choice.at]];
         vec![Picked {
-            choice,
+            choice: Some(choice),
+            scan: None,
             format: Format::Nifti,
             acquired_ms: None,
             held: files.iter().map(|(path, arrived)| held(path, arrived)).collect(),

@@ -52,10 +52,9 @@ pub fn is_map(header: &SliceHeader) -> bool {
     other_unit || says(header, &MAPS)
 }
 
-/// Whether another reconstruction of the same scan is to be read where there is one: a sharp
-/// kernel, a single energy.
-pub fn is_last_resort(header: &SliceHeader) -> bool {
-    header.convolution_kernel.as_deref().is_some_and(is_sharp) || says(header, &MONO)
+/// Whether the image is as of one X-ray energy.
+pub fn is_mono(header: &SliceHeader) -> bool {
+    says(header, &MONO)
 }
 
 /// Words as they stand, and parts of ImageType whole: `Z_EFF` is one.
@@ -74,7 +73,7 @@ fn says(header: &SliceHeader, list: &[&str]) -> bool {
 }
 
 /// `Bl57f\3`, `B70f`, `FC51`, `LUNG`, `YA`.
-fn is_sharp(kernel: &str) -> bool {
+pub fn is_sharp(kernel: &str) -> bool {
     let kernel = kernel.split('\\').next().unwrap_or_default().trim().to_uppercase();
     let letters: String = kernel.chars().take_while(char::is_ascii_alphabetic).collect();
     let digits: String = kernel[letters.len()..].chars().take_while(char::is_ascii_digit).collect();

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
-use super::facts::{Format, PhaseFiles, Pick};
+use super::facts::{Candidate, Format, PhaseFiles, Pick};
 use super::fingerprint::{Digest, Item, fingerprint};
-use super::phases::Choice;
+use super::phases::{Choice, Confidence, PhaseSource, Scan, named_surely};
 use hepalert_study::study::Phase;
 
 /// More folders than this with copies of one series are not weighed against each other.
@@ -37,8 +37,10 @@ pub struct Held {
 /// One series that can be read as a phase, with all copies of its slices.
 #[derive(Debug, Clone)]
 pub struct Picked {
-    /// As which phase, and why.
-    pub choice: Choice,
+    /// The phase that its header proposes, and why.
+    pub choice: Option<Choice>,
+    /// What its header says; `None` for NIfTI.
+    pub scan: Option<Scan>,
     /// How it is read.
     pub format: Format,
     /// When it was scanned.
@@ -60,15 +62,17 @@ pub struct Picked {
 pub struct Version {
     /// Of the picked files.
     pub fingerprint: Digest,
-    /// The picked files.
+    /// The picked files, as far as headers tell phases.
     pub phases: Vec<PhaseFiles>,
+    /// The files of every series that may be a phase.
+    pub candidates: Vec<Candidate>,
     /// When the first phase was scanned.
     pub acquired_ms: Option<i64>,
 }
 
 /// The version that counts, first; then, where several folders hold copies, one per folder
 /// with its copies preferred. `picked` holds the choices of each phase, best first.
-pub fn versions(picked: &[Vec<Picked>]) -> Vec<Version> {
+pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
     let held = || picked.iter().flatten().flat_map(|one| &one.held);
     let mut copies: BTreeMap<Digest, BTreeSet<Option<&Path>>> = BTreeMap::new();
     for file in held() {
@@ -76,41 +80,58 @@ pub fn versions(picked: &[Vec<Picked>]) -> Vec<Version> {
     }
     let several = copies.into_values().filter(|folders| folders.len() > 1);
     let folders: BTreeSet<Option<&Path>> = several.flatten().take(MAX_COPIES).collect();
-    let mut versions = vec![version(picked, None)];
-    versions.extend(folders.into_iter().map(|folder| version(picked, folder)));
+    let mut versions = vec![version(picked, None, expected)];
+    versions.extend(folders.into_iter().map(|folder| version(picked, folder, expected)));
     versions
 }
 
-fn version(picked: &[Vec<Picked>], preferred: Option<&Path>) -> Version {
-    let mut phases = Vec::new();
+fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase]) -> Version {
+    let (mut phases, mut candidates) = (Vec::new(), Vec::new());
     let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
     for choices in picked {
         let mut read = choices.iter().map(|one| {
             let chosen = chosen(&one.held, preferred);
             let item = |file: &&Held| (file.instance, file.content);
-            parts.push((Some(one.choice.phase), chosen.iter().map(item).collect()));
-            let Choice { phase, source, confidence, .. } = one.choice;
+            let phase = one.choice.map(|choice| choice.phase);
+            if phase.is_some() || may_matter(one, expected) {
+                parts.push((phase, chosen.iter().map(item).collect()));
+            }
             let (files, contents, pick) = files(&chosen, one.is_split);
-            PhaseFiles {
-                phase,
-                source,
-                confidence,
+            let files = PhaseFiles {
+                phase: phase.or(expected.first().copied()).unwrap_or(Phase::Nc),
+                source: one.choice.map_or(PhaseSource::Order, |choice| choice.source),
+                confidence: one.choice.map_or(Confidence::Low, |choice| choice.confidence),
                 format: one.format,
                 files,
                 contents,
-                is_second: one.is_second,
+                is_second: false,
                 others: Vec::new(),
                 pick,
-            }
+            };
+            candidates
+                .extend(one.scan.clone().map(|scan| Candidate { scan, files: files.clone() }));
+            PhaseFiles { is_second: one.is_second, ..files }
         });
         let Some(first) = read.next() else { continue };
-        phases.push(PhaseFiles { others: read.collect(), ..first });
+        let others = read.collect();
+        phases.extend(choices[0].choice.map(|_| PhaseFiles { others, ..first }));
     }
-    Version {
-        fingerprint: fingerprint(&parts),
-        phases,
-        acquired_ms: picked.iter().filter_map(|choices| choices.first()?.acquired_ms).min(),
-    }
+    phases.sort_by_key(|files| files.phase);
+    Version { fingerprint: fingerprint(&parts), phases, candidates, acquired_ms: acquired(picked) }
+}
+
+/// Whether a series that is no phase by its header could be one by its images: not where it is
+/// named as a phase that nobody wants. Such a series is looked at, and makes no revision.
+fn may_matter(one: &Picked, expected: &[Phase]) -> bool {
+    let named = one.scan.as_ref().and_then(named_surely);
+    named.is_none_or(|phase| expected.contains(&phase))
+}
+
+/// When the first phase began; of all series where headers tell no phase.
+fn acquired(picked: &[Vec<Picked>]) -> Option<i64> {
+    let all = || picked.iter().flatten();
+    let chosen = all().filter(|one| one.choice.is_some()).filter_map(|one| one.acquired_ms).min();
+    chosen.or(all().filter_map(|one| one.acquired_ms).min())
 }
 
 /// Each file once, and which of its images are read. `chosen` is in order of paths.

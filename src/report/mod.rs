@@ -4,6 +4,7 @@
 
 pub mod canvas;
 pub mod checkerboard;
+pub mod contact;
 pub mod files;
 pub mod output;
 pub mod pictures;

@@ -30,6 +30,9 @@ pub struct Report {
     pub setting: Setting,
     /// The phases read, in channel order.
     pub phases: Vec<PhaseRecord>,
+    /// Every series that may have been a phase, and what was made of it.
+    #[serde(default)]
+    pub series: Vec<SeriesRecord>,
     /// Whether malignancy is suspected.
     pub verdict: AlertLevel,
     /// The paper's joint decision: `decided` if both views give one class, else `uncertain`.
@@ -72,9 +75,38 @@ pub struct PhaseRecord {
     pub source: PhaseSource,
     /// How sure that is.
     pub confidence: Confidence,
+    /// What its images show, and what was measured; absent where nothing was looked at.
+    #[serde(default)]
+    pub images: Option<String>,
     /// How it came onto the grid of the reference; none where one phase is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alignment: Option<AlignmentRecord>,
+}
+
+/// One series of the study: what it is, and why it was read or not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeriesRecord {
+    /// SeriesNumber, where said.
+    pub series_number: Option<i64>,
+    /// Series of one acquisition carry one number, from 1; 0 where it cannot be read.
+    pub acquisition: usize,
+    /// Slices.
+    pub slices: usize,
+    /// SliceThickness, where said.
+    pub thickness_mm: Option<f64>,
+    /// The most probable phase with names, times and images weighed together, or `none`.
+    pub phase: String,
+    /// How probable.
+    pub probability: f64,
+    /// What the images alone show, or nothing: `native`, `early_arterial`, `late_arterial`,
+    /// `portal_venous`, `delayed`, `none`.
+    pub images: Option<String>,
+    /// How probable by the images alone.
+    pub images_probability: Option<f64>,
+    /// The phase it was read as.
+    pub chosen: Option<String>,
+    /// Why it was read, or why not.
+    pub why: String,
 }
 
 /// How a phase came onto the grid of the reference phase, and how good that is.

@@ -408,6 +408,7 @@ mod tests {
             revision: 1,
             fingerprint: Digest::of(b""),
             phases: Vec::new(),
+            candidates: Vec::new(),
             acquired: None,
             set_aside: 0,
         };

@@ -17,6 +17,7 @@ mod limits;
 mod mutations;
 mod openvino;
 mod phantom;
+mod phases;
 mod publish;
 mod reading;
 mod reclassify;

@@ -5,13 +5,14 @@
 //! [`solid`] find aorta, cava, kidneys, liver and spleen by their shape and place, whatever
 //! their density; [`features`] measures them; [`recognise`] asks the bundle's network what the
 //! densities mean; [`joint`] weighs all acquisitions of an examination and what their names
-//! say. Refuses files and headers.
+//! say; [`rules`] are a site's own. Refuses files.
 
 pub mod coarse;
 mod discs;
 pub mod features;
 pub mod joint;
 pub mod recognise;
+pub mod rules;
 mod solid;
 mod spine;
 mod track;

@@ -140,7 +140,8 @@ fn measure(
     for (z, c) in (top..).zip(best).filter_map(|(z, c)| c.map(|c| (z, c))) {
         let slice = coarse.hu.index_axis(ndarray::Axis(0), z);
         if let Some(inside) = discs[c.size].inside(&slice, c.y, c.x) {
-            peaks.push(inside[inside.len() * 98 / 100]);
+            // Not the very brightest: a voxel may reach into bone.
+            peaks.push(inside[inside.len().saturating_sub(3)]);
             all.extend(inside);
         }
     }

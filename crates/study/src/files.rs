@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
 use crate::digest::Digest;
+use crate::series::Candidate;
 use crate::study::{Phase, StudyKey};
 
 /// Which rule named a phase.
@@ -30,6 +31,10 @@ pub enum PhaseSource {
     FileName,
     /// A person said so on the command line.
     Given,
+    /// What the images show.
+    Images,
+    /// What the images show, and names agree.
+    NamesAndImages,
 }
 
 impl PhaseSource {
@@ -72,7 +77,7 @@ impl Confidence {
 }
 
 /// A study that is whole: the files of each phase, ready to load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyFiles {
     /// Who this is, without saying who.
     pub key: StudyKey,
@@ -80,8 +85,11 @@ pub struct StudyFiles {
     pub revision: u32,
     /// Of the files below: equal input, equal fingerprint, wherever the files lie.
     pub fingerprint: Digest,
-    /// In channel order.
+    /// In channel order, as far as headers say: empty where only images can tell.
     pub phases: Vec<PhaseFiles>,
+    /// Every series that may be a phase; what its images show decides. None for NIfTI.
+    #[serde(default)]
+    pub candidates: Vec<Candidate>,
     /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
     pub acquired: Option<String>,
     /// Files of the study that are no part of a phase: scouts, reports, other series.
@@ -108,9 +116,11 @@ impl StudyFiles {
         has_other.then(|| StudyFiles { phases, ..self.clone() })
     }
 
-    /// All files of all phases.
+    /// All files of all phases, and of series that may be one.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.phases.iter().flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
+        let candidates = self.candidates.iter().map(|candidate| &candidate.files);
+        let phases = self.phases.iter().filter(|_| self.candidates.is_empty());
+        candidates.chain(phases).flat_map(|phase| phase.files.iter().map(PathBuf::as_path))
     }
 }
 
@@ -246,6 +256,7 @@ mod tests {
                 others: Vec::new(),
                 pick: Pick { is_split: true, frames: vec![vec![], vec![3, 1], vec![]] },
             }],
+            candidates: Vec::new(),
             acquired: None,
             set_aside: 2,
         };

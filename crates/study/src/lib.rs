@@ -10,6 +10,7 @@ pub mod anatomy;
 pub mod digest;
 pub mod files;
 pub mod outcome;
+pub mod series;
 pub mod study;
 
 /// The variants of a closed enum as an array.

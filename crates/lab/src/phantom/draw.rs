@@ -15,6 +15,8 @@ pub enum Stream {
     Lesions,
     /// The random fields that deform and texture the anatomy.
     Texture,
+    /// The heart, the injection, and when each scan began.
+    Contrast,
     /// Scanner noise of one slice of one phase.
     Noise {
         /// Phase number in channel order.
@@ -31,6 +33,7 @@ impl Stream {
             Stream::Anatomy => 1,
             Stream::Lesions => 2,
             Stream::Texture => 3,
+            Stream::Contrast => 4,
             Stream::Noise { phase, slice } => (phase + 1) << 32 | slice,
         }
     }

@@ -15,6 +15,7 @@ use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 
 mod body;
 mod canvas;
+mod contrast;
 mod draw;
 mod field;
 mod lesions;
@@ -126,6 +127,17 @@ pub fn generate(seed: u64, case: Case, setting: Setting, size: Size) -> Patient 
     let Some((truth, owner)) = truth else { unreachable!("every setting has a phase") };
     let lesions = measure(&scene.lesions, &owner, truth.grid());
     Patient { seed, case, phases, truth, lesions }
+}
+
+/// The patient of this seed scanned once, so many seconds after an injection began: any moment,
+/// with a heart, dose, liver and kidneys of the seed. 0 s is native. The looks that
+/// [`generate`] gives to the four phases are others: they are the same in every patient.
+///
+/// # Panics
+/// If the size has no pixel or no slice.
+pub fn scan_after(seed: u64, case: Case, seconds: f32, size: Size) -> Volume<i16> {
+    let circulation = contrast::Circulation::draw(&mut Draw::new(seed, Stream::Contrast));
+    Scene::new(seed, case, size).scan_after(seed, circulation.after(seconds), seconds)
 }
 
 fn measure(planted: &[Planted], owner: &Array3<u8>, grid: &Grid) -> Vec<LesionTruth> {

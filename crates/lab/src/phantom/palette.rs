@@ -1,5 +1,6 @@
 //! Hounsfield units of tissues per phase: a native value and what contrast adds to it.
 
+use super::contrast::Enhancement;
 use super::draw::Draw;
 use hepalert_study::study::Phase;
 
@@ -55,8 +56,10 @@ pub struct Palette {
     pub hepatic_vein: f32,
     /// Portal, splenic and mesenteric veins.
     pub portal_vein: f32,
-    /// Inferior vena cava at and below the liver.
+    /// Inferior vena cava from the renal veins up.
     pub cava: f32,
+    /// Inferior vena cava below the renal veins.
+    pub lower_cava: f32,
     /// Aorta and arteries.
     pub aorta: f32,
     /// Blood in the heart.
@@ -99,6 +102,7 @@ impl Palette {
             hepatic_vein: p.blood + add([0.0, 6.0, 112.0, 74.0], p.venous),
             portal_vein: p.blood + add([0.0, 55.0, 122.0, 76.0], 1.0),
             cava: p.blood + add([0.0, 30.0, 92.0, 72.0], p.venous),
+            lower_cava: p.blood + add([0.0, 30.0, 92.0, 72.0], p.venous),
             aorta: p.blood + add([0.0, 265.0, 116.0, 80.0], 1.0),
             heart: p.blood + add([0.0, 220.0, 106.0, 76.0], 1.0),
             myocardium: 42.0 + add([0.0, 65.0, 68.0, 48.0], 1.0),
@@ -113,6 +117,36 @@ impl Palette {
             fat: p.fat,
             marrow: p.marrow,
             water: 8.0,
+        }
+    }
+
+    /// The patient with this much contrast, so many seconds after the injection began.
+    pub fn after(physiology: &Physiology, added: Enhancement, seconds: f32) -> Palette {
+        let p = physiology;
+        let phase = match seconds {
+            s if s < 5.0 => Phase::Nc,
+            s if s < 50.0 => Phase::Ap,
+            s if s < 110.0 => Phase::Vp,
+            _ => Phase::Dp,
+        };
+        Palette {
+            phase,
+            liver: p.liver + added.liver,
+            hepatic_vein: p.blood + added.hepatic_vein,
+            portal_vein: p.blood + added.portal_vein,
+            cava: p.blood + added.cava,
+            lower_cava: p.blood + added.lower_cava,
+            aorta: p.blood + added.aorta,
+            heart: p.blood + 0.95 * added.aorta,
+            myocardium: 42.0 + added.gut,
+            spleen: p.spleen + added.spleen,
+            pancreas: p.pancreas + added.gut,
+            cortex: p.kidney + added.cortex,
+            medulla: p.kidney + added.medulla,
+            pelvis: 6.0 + added.pelvis,
+            muscle: p.muscle + added.muscle,
+            wall: 38.0 + added.gut,
+            ..Palette::of(p, Phase::Nc)
         }
     }
 }

@@ -8,6 +8,7 @@ use ndarray::parallel::prelude::*;
 
 use super::body::{Body, Build};
 use super::canvas::{Canvas, Fields, Frame};
+use super::contrast::Enhancement;
 use super::draw::{Draw, Stream};
 use super::lesions::{self, Planted, Site};
 use super::organs::Organs;
@@ -71,7 +72,15 @@ impl Scene {
 
     /// One phase: Hounsfield units, labels, and for every voxel the number of its lesion.
     pub fn scan(&self, seed: u64, phase: Phase) -> (Volume<i16>, LabelMap, Array3<u8>) {
-        let palette = Palette::of(&self.physiology, phase);
+        self.scan_in(seed, &Palette::of(&self.physiology, phase))
+    }
+
+    /// One scan with this enhancement.
+    pub fn scan_after(&self, seed: u64, added: Enhancement, seconds: f32) -> Volume<i16> {
+        self.scan_in(seed, &Palette::after(&self.physiology, added, seconds)).0
+    }
+
+    fn scan_in(&self, seed: u64, palette: &Palette) -> (Volume<i16>, LabelMap, Array3<u8>) {
         let [slices, rows, columns] = self.grid.shape();
         let mut hu = Array3::<i16>::zeros((slices, rows, columns));
         let mut labels = Array3::<u8>::zeros((slices, rows, columns));
@@ -81,7 +90,7 @@ impl Scene {
             .and(owner.outer_iter_mut())
             .into_par_iter()
             .for_each(|(z, mut hu, mut labels, mut owner)| {
-                let slice = self.slice(z, seed, &palette);
+                let slice = self.slice(z, seed, palette);
                 hu.iter_mut().zip(&slice.hu).for_each(|(to, v)| *to = quantise(*v));
                 labels.iter_mut().zip(&slice.label).for_each(|(to, v)| *to = *v);
                 owner.iter_mut().zip(&slice.lesion).for_each(|(to, v)| *to = *v);

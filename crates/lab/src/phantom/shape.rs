@@ -161,6 +161,11 @@ impl Segment {
         Segment { from, to }
     }
 
+    /// Height of its higher end.
+    pub fn top(&self) -> f32 {
+        self.from.at[2].max(self.to.at[2])
+    }
+
     /// The larger of the two radii.
     pub fn radius(&self) -> f32 {
         self.from.radius.max(self.to.radius)

@@ -20,6 +20,8 @@ enum Blood {
     HepaticVein,
     PortalVein,
     Cava,
+    /// Cava below the renal veins.
+    LowerCava,
     Artery,
     /// Mesenteric veins: portal blood that the truth does not label.
     Mesenteric,
@@ -72,6 +74,7 @@ impl Vessel {
             Blood::HepaticVein => (palette.hepatic_vein, Some(Organ::HepaticVessels)),
             Blood::PortalVein => (palette.portal_vein, Some(Organ::PortalVein)),
             Blood::Cava => (palette.cava, None),
+            Blood::LowerCava => (palette.lower_cava, None),
             Blood::Artery => (palette.aorta, None),
             Blood::Mesenteric => (palette.portal_vein, None),
         };
@@ -144,6 +147,14 @@ impl Grower<'_> {
             ([-0.16, deep, -300.0], wide * 0.9),
         ];
         self.run(Blood::Cava, false, &cava);
+        // Below the lower renal vein no kidney's blood has come in.
+        let [right, left] = organs.renal_hila();
+        let mouth = right[2].min(left[2]) + 2.0;
+        for vessel in self.all.iter_mut().filter(|vessel| vessel.blood == Blood::Cava) {
+            if vessel.segment.top() < mouth {
+                vessel.blood = Blood::LowerCava;
+            }
+        }
         for (hilum, x) in organs.renal_hila().into_iter().zip([-0.16, 0.02]) {
             let root = self.build.at(x, deep - 0.02, 0.0);
             let start = Bead { at: [root[0], root[1], hilum[2] + 6.0], radius: 4.2 };

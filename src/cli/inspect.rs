@@ -1,0 +1,235 @@
+//! `inspect`: what every series in a folder is, which would be read, and why.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::engines::{self, EngineArgs};
+use super::{Failure, Ui};
+use crate::analyze::series_record;
+use crate::intake::decide::{Decided, decide};
+use crate::intake::survey::{Survey, survey};
+use crate::intake::thinned::thinned;
+use crate::intake::{GateParams, Refusal, StudyFiles, study_key};
+use crate::report::contact::{Strip, sheet};
+use crate::report::output;
+use crate::report::types::SeriesRecord;
+use hepalert_bundles::Bundle;
+use hepalert_phases::Recogniser;
+use hepalert_phases::coarse::Coarse;
+use hepalert_study::study::Phase;
+
+/// Slices of a thumbnail are at least this far apart.
+const THUMBNAIL_MM: f64 = 4.0;
+
+/// Arguments.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// A folder of DICOM slices or NIfTI files, or one file.
+    pub input: PathBuf,
+    /// Write a picture with four slices of every series to this PNG file.
+    #[arg(long)]
+    pub picture: Option<PathBuf>,
+    /// Take the site's rules for phases from this configuration.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    phases: Vec<&'static str>,
+    studies: Vec<StudyDocument>,
+    passed_over: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct StudyDocument {
+    study: String,
+    refused: Option<RefusalDocument>,
+    series: Vec<SeriesDocument>,
+    set_aside: Vec<AsideDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalDocument {
+    code: &'static str,
+    detail: String,
+    advice: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct SeriesDocument {
+    description: String,
+    #[serde(flatten)]
+    record: SeriesRecord,
+}
+
+#[derive(Debug, Serialize)]
+struct AsideDocument {
+    series_number: Option<i64>,
+    description: String,
+    files: usize,
+    why: String,
+}
+
+impl From<&Refusal> for RefusalDocument {
+    fn from(refusal: &Refusal) -> RefusalDocument {
+        RefusalDocument {
+            code: refusal.code.as_str(),
+            detail: refusal.detail.clone(),
+            advice: refusal.code.advice(),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 3 if nothing can be read, 4 without an engine.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let settings = args.engine.settings()?;
+    let bundle = Bundle::open(&settings.bundle).map_err(engines::unusable)?;
+    let expected = bundle.phases().to_vec();
+    let rules = super::analyze::rules(args.config.as_deref())?;
+    let mut recogniser = settings.recogniser().map_err(engines::unusable)?;
+    let key_of = |uid: &str| study_key(b"analyze", uid);
+    let found = survey(&args.input, &expected, &rules, &settings.gate, &key_of)
+        .map_err(engines::refused)?;
+    let decided: Vec<(&StudyFiles, Decided)> = found
+        .studies
+        .iter()
+        .map(|study| (study, one(study, &expected, &settings.gate, recogniser.as_mut())))
+        .collect();
+    let document = document(&found, &decided, &expected);
+    if let Some(picture) = &args.picture {
+        draw(picture, &args.input, &found, &decided, &settings.gate)?;
+    }
+    ui.result(&document, text(&document))
+}
+
+/// A DICOM study's series, decided. NIfTI studies have no series to choose among.
+fn one(
+    study: &StudyFiles,
+    expected: &[Phase],
+    gate: &GateParams,
+    recogniser: Option<&mut Recogniser>,
+) -> Decided {
+    decide(study, expected, gate, recogniser)
+}
+
+fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phase]) -> Document {
+    let aside = |key: &str| -> Vec<AsideDocument> {
+        let of = found.aside.iter().filter(|aside| aside.study.as_str() == key);
+        of.map(|aside| AsideDocument {
+            series_number: aside.series_number,
+            description: aside.description.clone(),
+            files: aside.files,
+            why: aside.why.clone(),
+        })
+        .collect()
+    };
+    let mut studies: Vec<StudyDocument> = decided
+        .iter()
+        .map(|(study, decided)| StudyDocument {
+            study: study.key.to_string(),
+            refused: decided.refusal.as_ref().map(RefusalDocument::from),
+            series: study
+                .candidates
+                .iter()
+                .zip(&decided.series)
+                .map(|(candidate, line)| SeriesDocument {
+                    description: described(found, &candidate.files.files),
+                    record: series_record(line),
+                })
+                .collect(),
+            set_aside: aside(study.key.as_str()),
+        })
+        .collect();
+    studies.extend(found.refused.iter().map(|(key, refusal)| StudyDocument {
+        study: key.to_string(),
+        refused: Some(RefusalDocument::from(refusal)),
+        series: Vec::new(),
+        set_aside: aside(key.as_str()),
+    }));
+    let phases = expected.iter().map(|phase| phase.code()).collect();
+    Document { phases, studies, passed_over: found.passed_over }
+}
+
+fn described(found: &Survey, files: &[PathBuf]) -> String {
+    files.first().map_or(String::new(), |path| found.description(path).to_owned())
+}
+
+fn text(document: &Document) -> String {
+    let mut text = String::new();
+    let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
+    for study in &document.studies {
+        let _ = writeln!(text, "study {}", study.study);
+        for SeriesDocument { description, record } in &study.series {
+            let thick = record.thickness_mm.map_or(String::new(), |mm| format!(" x {mm:.1} mm"));
+            let mark = record.chosen.as_deref().map_or("  ", |_| "->");
+            let _ = writeln!(
+                text,
+                "{mark} series {:>4}  {:<30}  {}{thick}, acquisition {}: {} {:.2}\n      {}",
+                number(record.series_number),
+                description,
+                record.slices,
+                record.acquisition,
+                record.phase,
+                record.probability,
+                record.why
+            );
+        }
+        for aside in &study.set_aside {
+            let n = number(aside.series_number);
+            let (description, files, why) = (&aside.description, aside.files, &aside.why);
+            let _ = writeln!(text, "   series {n:>4}  {description:<30}  {files} files: {why}");
+        }
+        match &study.refused {
+            Some(refusal) => {
+                let RefusalDocument { code, detail, advice } = refusal;
+                let _ = writeln!(text, "   refused: {code} ({detail}); {advice}");
+            }
+            None => text.push_str("   would be analysed\n"),
+        }
+    }
+    if document.studies.is_empty() {
+        text.push_str("no CT was found\n");
+    }
+    let _ = write!(text, "{} other files passed over", document.passed_over);
+    text
+}
+
+/// The contact sheet.
+fn draw(
+    picture: &Path,
+    input: &Path,
+    found: &Survey,
+    decided: &[(&StudyFiles, Decided)],
+    gate: &GateParams,
+) -> Result<(), Failure> {
+    let mut strips = Vec::new();
+    for (study, decided) in decided {
+        for (candidate, line) in study.candidates.iter().zip(&decided.series) {
+            let coarse = thinned(&candidate.files, gate, THUMBNAIL_MM).ok();
+            let number = line.scan.recon.series_number.map_or("-".to_owned(), |n| n.to_string());
+            let phase = line.phase.map_or("none", Phase::code);
+            let chosen = line.chosen.map_or(String::new(), |p| format!(", read as {p}"));
+            strips.push(Strip {
+                title: format!(
+                    "{number} {}: {phase} {:.2}{chosen}",
+                    described(found, &candidate.files.files),
+                    line.probability
+                ),
+                volume: coarse.map(|volume| Coarse::of(&volume)),
+                chosen: line.chosen.is_some(),
+            });
+        }
+    }
+    let png = sheet(&strips).map_err(Failure::failed)?;
+    output::put(picture, &png, &[input])?;
+    Ok(())
+}

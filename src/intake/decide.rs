@@ -1,0 +1,337 @@
+//! The phases of a study by what its images show.
+//!
+//! Owns the look at every series that may be a phase: a part of its slices is read, enough for
+//! a coarse volume. Refuses a series alone when it cannot be read; the study is refused when no
+//! choice is left. What was chosen, and why not the others, is told in lines without any text
+//! of a header.
+
+use hepalert_phases::{Recogniser, Seen};
+
+use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
+use super::gate::{GateParams, Refusal};
+use super::phases::{Choice, Scan, Weighed, choose, recon};
+use super::reasons::RejectCode;
+use super::thinned::thinned;
+use hepalert_study::study::Phase;
+use hepalert_voxels::volume::Volume;
+
+/// No more series than this are looked at, the best reconstructions first.
+const MOST_SERIES: usize = 16;
+/// Slices closer than this are passed over: the coarse volume has one every 5 mm.
+const LOOK_MM: f64 = 2.4;
+/// A look less probable than this is not told as what a series shows.
+const CLEAR: f64 = 0.5;
+/// Images that give a named phase less than this contradict its name.
+const CONTRADICTS: f64 = 0.1;
+
+/// One series of a study, told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesLine {
+    /// What its header says.
+    pub scan: Scan,
+    /// Series of one acquisition carry one number, from 1.
+    pub acquisition: usize,
+    /// What its images show.
+    pub seen: Option<Seen>,
+    /// Why nothing was seen.
+    pub fault: Option<RejectCode>,
+    /// The most probable phase, all witnesses weighed; `None` for none of these.
+    pub phase: Option<Phase>,
+    /// How probable.
+    pub probability: f64,
+    /// The phase it is read as.
+    pub chosen: Option<Phase>,
+    /// Why it is read, or why not, in a sentence.
+    pub why: String,
+}
+
+/// The outcome of looking.
+#[derive(Debug)]
+pub struct Decided {
+    /// The study with every phase that can be told.
+    pub told: StudyFiles,
+    /// Why the expected phases are not all there.
+    pub refusal: Option<Refusal>,
+    /// Every series, in the order of the candidates.
+    pub series: Vec<SeriesLine>,
+}
+
+/// Looks at every candidate and decides. Without a recogniser the headers decide alone.
+pub fn decide(
+    files: &StudyFiles,
+    expected: &[Phase],
+    gate: &GateParams,
+    mut recogniser: Option<&mut Recogniser>,
+) -> Decided {
+    let mut order: Vec<usize> = (0..files.candidates.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&files.candidates[at].scan)));
+    order.truncate(MOST_SERIES);
+    order.sort_unstable();
+    let candidates: Vec<&Candidate> = order.iter().map(|&at| &files.candidates[at]).collect();
+    let looks: Vec<Result<Option<Seen>, Refusal>> = candidates
+        .iter()
+        .map(|candidate| match recogniser.as_deref_mut() {
+            Some(recogniser) => look(candidate, gate, recogniser).map(Some),
+            None => Ok(None),
+        })
+        .collect();
+    let whole: Vec<usize> = (0..looks.len()).filter(|&at| looks[at].is_ok()).collect();
+    let scans: Vec<Scan> = whole.iter().map(|&at| candidates[at].scan.clone()).collect();
+    let images: Vec<Option<&Seen>> =
+        whole.iter().map(|&at| looks[at].as_ref().ok().and_then(Option::as_ref)).collect();
+    let weighed = choose(&scans, &images, expected);
+    let told = Told { candidates: &candidates, looks: &looks, whole: &whole, weighed: &weighed };
+    let series = (0..candidates.len()).map(|at| told.line(at)).collect();
+    let refusal = weighed.choices.as_ref().err();
+    let refusal = refusal.map(|code| told.refusal(*code, expected, files.files().count()));
+    // Another engine may take what this one does not.
+    let choices: Vec<Choice> = Phase::ALL
+        .iter()
+        .filter_map(|phase| choose(&scans, &images, &[*phase]).choices.ok()?.pop())
+        .collect();
+    Decided { told: chosen(files, &candidates, &whole, &choices, &weighed), refusal, series }
+}
+
+/// The study with the chosen series as its phases.
+fn chosen(
+    files: &StudyFiles,
+    candidates: &[&Candidate],
+    whole: &[usize],
+    choices: &[Choice],
+    weighed: &Weighed,
+) -> StudyFiles {
+    let mut phases: Vec<PhaseFiles> = choices
+        .iter()
+        .map(|choice| PhaseFiles {
+            phase: choice.phase,
+            source: choice.source,
+            confidence: choice.confidence,
+            others: others(candidates, whole, weighed, choice),
+            ..candidates[whole[choice.at]].files.clone()
+        })
+        .collect();
+    phases.sort_by_key(|files| files.phase);
+    StudyFiles { phases, ..files.clone() }
+}
+
+/// Other reconstructions of the chosen acquisition, best first, should it not be computable.
+fn others(
+    candidates: &[&Candidate],
+    whole: &[usize],
+    weighed: &Weighed,
+    choice: &Choice,
+) -> Vec<PhaseFiles> {
+    let mut same: Vec<usize> = (0..whole.len())
+        .filter(|&at| at != choice.at && weighed.acquisition[at] == weighed.acquisition[choice.at])
+        .collect();
+    same.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&candidates[whole[at]].scan)));
+    let files = same.into_iter().take(MAX_CHOICES - 1).map(|at| PhaseFiles {
+        phase: choice.phase,
+        source: choice.source,
+        confidence: choice.confidence,
+        ..candidates[whole[at]].files.clone()
+    });
+    files.collect()
+}
+
+/// Reads enough of a series to see its contrast.
+fn look(
+    candidate: &Candidate,
+    gate: &GateParams,
+    recogniser: &mut Recogniser,
+) -> Result<Seen, Refusal> {
+    let volume = thinned(&candidate.files, gate, LOOK_MM)?;
+    recogniser
+        .look(&volume)
+        .map_err(|error| Refusal::new(RejectCode::PhaseUncertain, error.to_string(), 1))
+}
+
+/// What a volume shows that a name or a person says is `phase`: the probability of that phase
+/// with the name weighed in, and whether the images contradict it.
+pub fn check_named(
+    volume: &Volume<f32>,
+    phase: Phase,
+    weight: f64,
+    recogniser: &mut Recogniser,
+) -> Option<Checked> {
+    use hepalert_phases::joint::{Acquisition, weigh};
+    let seen = recogniser.look(volume).ok().filter(Seen::has_evidence)?;
+    let images = seen.phases();
+    let alone = Acquisition {
+        images: Some(images),
+        named: vec![(phase, weight)],
+        enhanced: 1.0,
+        ..Acquisition::default()
+    };
+    let probability = weigh(&[alone])[0][phase as usize];
+    Some(Checked { contradicts: images[phase as usize] < CONTRADICTS, probability, seen })
+}
+
+/// See [`check_named`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// What the images show.
+    pub seen: Seen,
+    /// Of the phase, its name weighed in.
+    pub probability: f64,
+    /// The images speak against the name.
+    pub contradicts: bool,
+}
+
+struct Told<'a> {
+    candidates: &'a [&'a Candidate],
+    looks: &'a [Result<Option<Seen>, Refusal>],
+    whole: &'a [usize],
+    weighed: &'a Weighed,
+}
+
+impl Told<'_> {
+    fn line(&self, at: usize) -> SeriesLine {
+        let scan = self.candidates[at].scan.clone();
+        let Some(place) = self.whole.iter().position(|whole| *whole == at) else {
+            let refusal = self.looks[at].as_ref().err();
+            let why = refusal.map_or(String::new(), |r| format!("cannot be read: {r}"));
+            let fault = refusal.map(|refusal| refusal.code);
+            let none = (None, 0.0, None);
+            let (phase, probability, chosen) = none;
+            return SeriesLine {
+                scan,
+                acquisition: 0,
+                seen: None,
+                fault,
+                phase,
+                probability,
+                chosen,
+                why,
+            };
+        };
+        let p = self.weighed.probabilities[place];
+        let best = (0..p.len()).fold(0, |best, at| if p[at] > p[best] { at } else { best });
+        let chosen = self.weighed.choices.iter().flatten().find(|choice| choice.at == place);
+        let seen = self.looks[at].as_ref().ok().and_then(Clone::clone);
+        let why = self.why(place, Phase::ALL.get(best).copied(), chosen, seen.as_ref());
+        SeriesLine {
+            acquisition: self.weighed.acquisition[place] + 1,
+            fault: None,
+            phase: Phase::ALL.get(best).copied(),
+            probability: p[best],
+            chosen: chosen.map(|choice| choice.phase),
+            why,
+            seen,
+            scan,
+        }
+    }
+
+    fn why(
+        &self,
+        place: usize,
+        phase: Option<Phase>,
+        chosen: Option<&Choice>,
+        seen: Option<&Seen>,
+    ) -> String {
+        let scan = &self.candidates[self.whole[place]].scan;
+        let mut parts = Vec::new();
+        match chosen {
+            Some(choice) => parts.push(format!("read as {}", choice.phase)),
+            None => parts.push(self.why_not(place, phase)),
+        }
+        if let Some(seen) = seen {
+            parts.push(described(seen));
+        }
+        for witness in &scan.named {
+            parts.push(format!("{} says {}", namer(witness.by), witness.phase));
+        }
+        let lies = |seen: &Seen| {
+            let named = scan.named.iter().filter(|w| w.weight > 3.0);
+            seen.has_evidence()
+                && named.into_iter().any(|w| seen.phases()[w.phase as usize] < CONTRADICTS)
+        };
+        if seen.is_some_and(lies) {
+            parts.push("images and name contradict each other".to_owned());
+        }
+        parts.join("; ")
+    }
+
+    /// Why a series that could be read is not.
+    fn why_not(&self, place: usize, phase: Option<Phase>) -> String {
+        let Ok(choices) = &self.weighed.choices else { return "no phase is chosen".to_owned() };
+        let Some(phase) = phase else { return "no phase of a liver".to_owned() };
+        match choices.iter().find(|choice| choice.phase == phase) {
+            None => "the engine does not take this phase".to_owned(),
+            Some(choice) => {
+                let rank = |place: usize| recon::rank(&self.candidates[self.whole[place]].scan);
+                let same = self.weighed.acquisition[choice.at] == self.weighed.acquisition[place];
+                let least = self.weighed.probabilities[place][phase as usize];
+                if same || least >= 0.6 {
+                    format!("not read: {}", recon::reason(rank(choice.at), rank(place)))
+                } else {
+                    "not read: another is more surely this phase".to_owned()
+                }
+            }
+        }
+    }
+
+    /// Numbers behind a refusal, or the fault of the only series.
+    fn refusal(&self, code: RejectCode, expected: &[Phase], count: usize) -> Refusal {
+        let mut faults = self.looks.iter().filter_map(|look| look.as_ref().err());
+        // What is no longer as it was accepted is no verdict on the study.
+        let changed = |refusal: &&Refusal| {
+            matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable)
+        };
+        let fault = faults
+            .clone()
+            .find(changed)
+            .or_else(|| faults.next().filter(|_| self.whole.is_empty()));
+        if let Some(refusal) = fault {
+            return Refusal { file_count: count, ..refusal.clone() };
+        }
+        let lines: Vec<String> = self
+            .whole
+            .iter()
+            .enumerate()
+            .map(|(place, &at)| {
+                let number = self.candidates[at].scan.recon.series_number;
+                let number = number.map_or("?".to_owned(), |number| number.to_string());
+                let p = self.weighed.probabilities[place];
+                let of = |phase: &Phase| format!("{phase} {:.2}", p[*phase as usize]);
+                let all: Vec<String> = expected.iter().map(of).collect();
+                let seen = self.looks[at].as_ref().ok().and_then(Option::as_ref);
+                let seen = seen.map_or("not looked at".to_owned(), described);
+                format!("series {number}: {}, {seen}", all.join(" "))
+            })
+            .collect();
+        Refusal::new(code, lines.join(" | "), count)
+    }
+}
+
+/// A look and the densities that it rests on.
+pub fn described(seen: &Seen) -> String {
+    let (look, p) = seen.best();
+    let name = if p < CLEAR { "unclear, perhaps " } else { "" };
+    let organs = &seen.organs;
+    let pairs = [
+        ("aorta", organs.aorta_hu),
+        ("liver", organs.liver_hu),
+        ("spleen", organs.spleen_hu),
+        ("kidney", organs.cortex_hu),
+        ("pelvis", organs.pelvis_hu),
+        ("cava", organs.upper_cava_hu),
+    ];
+    let told: Vec<String> =
+        pairs.iter().filter_map(|(name, hu)| Some(format!("{name} {:.0}", (*hu)?))).collect();
+    if !seen.has_evidence() {
+        let which = if organs.aorta_hu.is_none() { "no aorta" } else { "no liver" };
+        return format!("{which} was found");
+    }
+    format!("images show {name}{} {p:.2} ({} HU)", look.name().replace('_', " "), told.join(", "))
+}
+
+fn namer(by: super::phases::Namer) -> String {
+    use super::phases::Namer;
+    match by {
+        Namer::Rule(number) => format!("rule {number}"),
+        Namer::SeriesDescription => "SeriesDescription".to_owned(),
+        Namer::ProtocolName => "ProtocolName".to_owned(),
+        Namer::Region => "the region (chest and abdomen)".to_owned(),
+    }
+}

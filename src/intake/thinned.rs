@@ -1,0 +1,57 @@
+//! A series with fewer slices: enough to see its contrast, read in a part of the time.
+//!
+//! Owns the choice of slices. The geometry of the whole series is checked, the voxels of what
+//! is read.
+
+use rayon::prelude::*;
+
+use super::facts::{Format, PhaseFiles};
+use super::gate::{GateParams, Refusal};
+use super::load::{check_size, check_sizes, header, load_dicom, load_nifti};
+use super::probe::position_mm;
+use hepalert_voxels::volume::Volume;
+use hepalert_voxels::volume::dicom::read::{SliceHeader, plan};
+
+/// One series with slices at least `step_mm` apart, as far as it has so many.
+///
+/// # Errors
+/// [`Refusal`] of the first thing that is wrong.
+pub fn thinned(
+    files: &PhaseFiles,
+    gate: &GateParams,
+    step_mm: f64,
+) -> Result<Volume<f32>, Refusal> {
+    check_sizes(&[files], gate)?;
+    let scan = match files.format {
+        Format::Nifti => load_nifti(files, gate)?,
+        Format::Dicom => load_dicom(&few(files, gate, step_mm)?, gate)?,
+    };
+    Ok(scan.volume)
+}
+
+/// Every so many slices along the body; all of a file that holds many.
+fn few(phase: &PhaseFiles, gate: &GateParams, step_mm: f64) -> Result<PhaseFiles, Refusal> {
+    let headers: Vec<SliceHeader> = phase
+        .files
+        .par_iter()
+        .map(|path| header(path, gate).map(|(header, _)| header))
+        .collect::<Result<_, _>>()?;
+    if headers.iter().any(SliceHeader::is_enhanced) {
+        return Ok(phase.clone());
+    }
+    check_size(&headers)?;
+    for header in &headers {
+        header.require_ct()?;
+    }
+    let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
+    let every = ((step_mm / step).floor() as usize).max(1);
+    let place = |at: usize| position_mm(&headers[at]).unwrap_or_default();
+    let mut along: Vec<usize> = (0..headers.len()).collect();
+    along.sort_by(|&a, &b| place(a).total_cmp(&place(b)));
+    let few: Vec<usize> = along.into_iter().step_by(every).collect();
+    Ok(PhaseFiles {
+        files: few.iter().map(|&at| phase.files[at].clone()).collect(),
+        contents: few.iter().filter_map(|&at| phase.contents.get(at).copied()).collect(),
+        ..phase.clone()
+    })
+}
