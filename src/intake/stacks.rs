@@ -11,7 +11,7 @@ use super::events::Millis;
 use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use super::fingerprint::{Digest, fingerprint};
 use super::names::Tag;
-use super::phases::{Choice, PhaseRules, PhaseSource, Stack, choose, choose_named};
+use super::phases::{Choice, Confidence, PhaseRules, PhaseSource, Stack, choose, choose_named};
 use super::reasons::RejectCode;
 use super::versions::{Held, Picked};
 use hepalert_study::study::Phase;
@@ -131,6 +131,9 @@ impl<'a> Slices<'a> {
     }
 
     fn picked(&self, choice: Choice, is_second: bool) -> Picked {
+        // The series' name stands over all its acquisitions: it tells not which of them this is.
+        let confidence = if self.is_split { Confidence::Low } else { choice.confidence };
+        let choice = Choice { confidence, ..choice };
         let of = |one: &SliceOf<'_>| Held {
             instance: one.slice.instance,
             identity: one.slice.identity(),
