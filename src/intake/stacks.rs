@@ -13,8 +13,8 @@ use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use super::fingerprint::{Digest, fingerprint};
 use super::names::Tag;
 use super::phases::{
-    Choice, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named, named_surely,
-    recon, scan,
+    Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
+    named_surely, recon, scan,
 };
 use super::reasons::RejectCode;
 use super::versions::{Held, Picked};
@@ -132,6 +132,9 @@ impl<'a> Slices<'a> {
     }
 
     fn picked(&self, choice: Option<Choice>, scan: Scan, is_second: bool) -> Picked {
+        // The series' name stands over all its acquisitions: it tells not which of them this is.
+        let doubted = |choice| Choice { confidence: Confidence::Low, ..choice };
+        let choice = if self.is_split { choice.map(doubted) } else { choice };
         let of = |one: &SliceOf<'_>| Held {
             instance: one.slice.instance,
             identity: one.slice.identity(),
