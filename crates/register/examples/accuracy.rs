@@ -3,6 +3,7 @@
 //! `cargo run --release -p hepalert-register --example accuracy -- CASES [FOLDER]` prints a table;
 //! FOLDER holds `chaos-ct3` and `crlm-1004`. A third argument names a folder for the pairs as NIfTI
 //! with points and their truth as CSV, for other programs (`benches/compare_deeds.py`).
+#![allow(clippy::expect_used, reason = "a measurement ends where its input does")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -213,8 +213,8 @@ fn largest_eigenvector(mut m: [[f64; 4]; 4]) -> Option<[f64; 4]> {
                 let c = 1.0 / (t * t + 1.0).sqrt();
                 let s = t * c;
                 let turn = |a: f64, b: f64| (c * a - s * b, s * a + c * b);
-                for k in 0..4 {
-                    (m[k][p], m[k][q]) = turn(m[k][p], m[k][q]);
+                for row in &mut m {
+                    (row[p], row[q]) = turn(row[p], row[q]);
                 }
                 for k in 0..4 {
                     (m[p][k], m[q][k]) = turn(m[p][k], m[q][k]);

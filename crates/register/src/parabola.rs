@@ -196,7 +196,7 @@ impl Transform {
 /// A cost as the parent hears it.
 #[inline(always)]
 pub fn scaled(cost: u16, share: u16) -> u16 {
-    (u32::from(cost) * u32::from(share) >> 16) as u16
+    ((u32::from(cost) * u32::from(share)) >> 16) as u16
 }
 
 #[inline(always)]
