@@ -82,7 +82,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let text = markdown(&tables);
     for (name, svg) in charts(&tables) {
-        output::put(&args.out.join(name), format!("{svg}{MARK}\n").as_bytes(), &[])?;
+        output::put(&args.out.join(name), format!("{MARK}\n{svg}").as_bytes(), &[])?;
     }
     let marked = format!("{MARK}\n{text}");
     output::put(&args.out.join("tables.md"), marked.as_bytes(), &[])?;

@@ -17,9 +17,11 @@ use super::mqtt::Params;
 use super::outbox::{Item, Retained, Schedule, Step};
 use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
 use hepalert_failpoint::failpoint;
+use name::Lines;
 use size::Room;
 
 mod command;
+mod name;
 mod size;
 
 /// How long the polite end of a connection may take.
@@ -50,6 +52,7 @@ pub(super) struct Sender<L> {
     tickets: BTreeMap<u64, Way>,
     /// What this broker takes.
     room: Room,
+    lines: Lines,
     next_ticket: u64,
     /// What each document said when it was last sent, to see what is new.
     last_sent: BTreeMap<Retained, Vec<u8>>,
@@ -78,6 +81,7 @@ impl<L: Link> Sender<L> {
             began: Instant::now(),
             tickets: BTreeMap::new(),
             room: Room::default(),
+            lines: Lines::default(),
             next_ticket: 0,
             last_sent: BTreeMap::new(),
             last_health: 0,
@@ -320,12 +324,13 @@ impl<L: Link> Sender<L> {
                 self.tickets.clear();
                 self.schedule.connected(self.now());
                 self.greeted();
+                self.lines.up(Instant::now());
                 let mut state = lock(&self.shared.state);
                 state.connected = true;
                 state.connections += 1;
             }
-            LinkEvent::Down(words) => self.lost(&words),
-            LinkEvent::Usurped => self.usurped(),
+            LinkEvent::Down(words) => self.down(&words),
+            LinkEvent::Usurped => self.usurped("the broker says so"),
             LinkEvent::TooLarge => self.found_too_large(),
             LinkEvent::Settled(ticket, outcome) => {
                 let Some(Way { item, .. }) = self.tickets.remove(&ticket) else { return };

@@ -54,7 +54,7 @@ struct Campaign {
 fn study(number: usize) -> Vec<u8> {
     let grid = Grid::axial([40, 40, 40], [5.0, 3.0, 3.0], [0.0; 3]);
     let mut voxels = Array3::<i16>::from_elem((40, 40, 40), -1000);
-    let inner = ndarray::s![4..36, 6..34, 6..34];
+    let inner = ndarray::s![.., 6..34, 6..34];
     voxels.slice_mut(inner).indexed_iter_mut().for_each(|((z, y, x), voxel)| {
         *voxel = 80 + ((z * 7 + y * 3 + x * 5) % 60) as i16;
     });

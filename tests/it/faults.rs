@@ -117,6 +117,10 @@ fn two_devices_of_one_name_are_told() {
     let (one, two) = (House::new(broker.port, 1), House::new(broker.port, 1));
     let (first, second) = (one.start(), two.start());
     let mut heart = Heart::default();
+    wait_until(|| {
+        let said = format!("{}{}", one.log(), two.log());
+        said.contains("another client has taken this device's name").then_some(())
+    });
     heart.listen(&subscriber, |topic, message| has_reason(topic, message, "device_name_taken"));
     let said = format!("{}{}", one.log(), two.log());
     assert!(said.contains("another client has taken this device's name"), "{said}");

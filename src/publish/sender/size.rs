@@ -5,8 +5,6 @@
 //! `shortened`; else it stands aside. Either is logged with topic and limit, and the status says
 //! so. What comes after it is not held back.
 
-use std::time::Instant;
-
 use serde_json::Value;
 
 use super::super::contract::Code;
@@ -100,22 +98,6 @@ impl<L: Link> Sender<L> {
                 None
             }
         }
-    }
-
-    /// Another client came under this one's name.
-    pub(super) fn usurped(&mut self) {
-        log::error!(
-            "another client has taken this device's name at the broker: two devices called {:?}, \
-             or two daemons; give each its own device.name",
-            self.params.device
-        );
-        self.tickets.clear();
-        let under_way = self.schedule.shared_name(self.now());
-        self.note_refused(&under_way);
-        let mut state = lock(&self.shared.state);
-        state.connected = false;
-        state.usurped = Some(Instant::now());
-        state.last_error = Some("another client has this device's name".to_owned());
     }
 }
 
