@@ -166,7 +166,7 @@ def export(net, folder):
         if i < last:
             nodes.append(helper.make_node("LeakyRelu", [x], [f"act{i}.out"], name=f"act{i}.out", alpha=0.01))
             x = f"act{i}.out"
-    shape = lambda name, channels: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, 1, 1, 1])
+    shape = lambda name, channels: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, 1, 1, 1])
     graph = helper.make_graph(nodes, "ct-phase", [shape("organs", FEATURES)], [shape("logits", len(CLASSES))], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)

@@ -50,6 +50,10 @@ fn keys() -> BTreeSet<String> {
         keys.extend(values.as_table().unwrap().keys().map(|key| format!("{section}.{key}")));
         keys.insert(section);
     }
+    // Rules are a list, and the default has none.
+    let rule = "[[phases.rule]]\nphase = \"vp\"\nseries_description = \"^portal\"";
+    assert!(toml::from_str::<Config>(rule).is_ok());
+    keys.insert("phases.rule".to_owned());
     keys
 }
 
