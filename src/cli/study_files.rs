@@ -97,7 +97,16 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let hex = hex(&hash.finalize()[..16]);
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
-    let aligned = align(Study { key, phases }, &wanted, &Rules::default());
+    let study = Study { key, phases };
+    // Phases on one grid were aligned by whoever made them, as nnU-Net takes them.
+    let mut grids = study.phases.values().map(|volume| volume.grid());
+    if let Some(first) = grids.next()
+        && grids.all(|grid| first.matches(grid))
+    {
+        return AlignedStudy::from_study(study, &wanted)
+            .map_err(|error| Failure::refused("alignment_failed", error));
+    }
+    let aligned = align(study, &wanted, &Rules::default());
     aligned.map(|aligned| aligned.study).map_err(|error| Failure::refused(error.code(), error))
 }
 

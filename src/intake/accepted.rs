@@ -4,7 +4,7 @@
 //! another patient's slices where a waiting study's were: whatever is computed on a study is
 //! computed on bytes that have the digests of its acceptance. Owns that comparison.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -12,9 +12,18 @@ use rayon::prelude::*;
 use super::facts::{Accepted, PhaseFiles};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::Refusal;
-use super::load::unreadable;
 use super::probe::open_regular;
 use super::reasons::RejectCode;
+
+/// What is in a file now.
+pub(super) fn content(path: &Path) -> Result<Digest, Refusal> {
+    open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
+}
+
+/// Of the kind alone: the text of an error may hold a path.
+pub(super) fn unreadable(error: &io::Error) -> Refusal {
+    Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
+}
 
 /// A whole file, never more than `most` bytes: it may have grown since it was measured.
 ///

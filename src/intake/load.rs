@@ -4,20 +4,19 @@
 //! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
 //! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::accepted::{self, Glance};
+use super::accepted::{self, Glance, content, unreadable};
 use super::facts::{Accepted, Format, PhaseFiles, Pick, StudyFiles};
-use super::fingerprint::{Digest, Item, digest_of, fingerprint};
+use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
 use super::memory::{BYTES_OF_HU, check_memory, fitted};
 use super::phases::{Confidence, PhaseSource};
-use super::probe::{acquired_ms, marks, open_regular, position_mm, stranger_by_content};
+use super::probe::{acquired_ms, marks, position_mm, stranger_by_content};
 use super::quality::{self, QualityFlag};
 use super::reasons::RejectCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
@@ -259,15 +258,6 @@ fn is_stranger(path: &Path) -> bool {
         Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
         Err(_) => false,
     }
-}
-
-fn content(path: &Path) -> Result<Digest, Refusal> {
-    open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
-}
-
-/// Of the kind alone: the text of an error may hold a path.
-pub(super) fn unreadable(error: &io::Error) -> Refusal {
-    Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
 }
 
 /// Before anything is read.
