@@ -103,11 +103,13 @@ pub fn survey(
     Ok(Survey { studies, refused, aside, passed_over, descriptions })
 }
 
+/// Study, series and why it is set aside.
+type Group<'a> = (&'a str, Digest, Option<RejectCode>);
+
 /// Series of which no file is in a study.
 fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRules) -> Vec<Aside> {
     let used: BTreeSet<&Path> = studies.iter().flat_map(StudyFiles::files).collect();
-    let mut groups: BTreeMap<(&str, Digest, Option<RejectCode>), Vec<(&Path, &SliceFacts)>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<(&Path, &SliceFacts)>> = BTreeMap::new();
     for (path, facts) in facts {
         if let Some(slice) = facts.part.slices().first() {
             let group = (facts.study.as_str(), slice.series, slice.set_aside);

@@ -104,7 +104,7 @@ impl Made {
             Some(value) => value,
             // Air around, fat, soft tissue and a little bone within.
             None if at % side < 8 => 24,
-            None if at % 61 == 0 => 1500,
+            None if at.is_multiple_of(61) => 1500,
             None => 900 + ((at + 37 * self.n) % 200) as i16,
         };
         let pixels = (0..side * side).flat_map(|at| pixel(at).to_le_bytes()).collect();
