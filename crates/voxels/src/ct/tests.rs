@@ -194,7 +194,8 @@ fn padding_that_is_no_air_is_made_air() {
 
 #[test]
 fn values_that_no_body_has_are_refused() {
-    let changes: [(fn(f32) -> f32, &str); 8] = [
+    type Change = fn(f32) -> f32;
+    let changes: [(Change, &str); 8] = [
         (|v| 10.0 * v, "times ten"),
         (|v| v / 10.0, "a tenth"),
         (|v| -v, "negated"),
@@ -202,7 +203,7 @@ fn values_that_no_body_has_are_refused() {
         (|v| v - 1024.0, "rescaled twice"),
         (|v| v + 200.0, "too high"),
         (|v| v - 200.0, "too low"),
-        (|v| v.max(-160.0).min(240.0), "windowed"),
+        (|v| v.clamp(-160.0, 240.0), "windowed"),
     ];
     for (change, what) in changes {
         for air_noise in [0.0, 20.0] {
