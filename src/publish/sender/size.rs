@@ -5,6 +5,8 @@
 //! `shortened`; else it stands aside. Either is logged with topic and limit, and the status says
 //! so. What comes after it is not held back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use super::super::contract::Code;
@@ -18,15 +20,22 @@ use super::Sender;
 pub(super) struct Room {
     /// As it said when it took the connection.
     said: Option<u64>,
-    /// Less than what it did not take on the last connection.
-    found: Option<u64>,
-    /// The connection ended over a message's size: what was found is still true.
-    keep: bool,
+    /// Less than what it did not take, and when that was found. A connection that ends without a
+    /// reason does not make it untrue: the reason is lost where the line breaks first.
+    found: Option<(u64, Instant)>,
 }
 
+/// How long what was found holds. After that the broker is tried anew: its limit may be raised.
+const FOUND_HOLDS: Duration = Duration::from_secs(3600);
+
 impl Room {
-    fn most(&self) -> Option<u64> {
-        [self.said, self.found].into_iter().flatten().min()
+    /// What a message may have, and what a short form of it is made to have. Of a limit that was
+    /// only found to be lower than something, the short form takes half: taking off a lesion at a
+    /// time would cost a connection each.
+    fn most(&self) -> Option<(u64, u64)> {
+        let found = self.found.filter(|(_, at)| at.elapsed() < FOUND_HOLDS).map(|(most, _)| most);
+        let most = [self.said, found].into_iter().flatten().min()?;
+        Some((most, if self.said.is_some_and(|said| said <= most) { most } else { most / 2 }))
     }
 }
 
@@ -42,15 +51,12 @@ pub(super) fn packet(message: &Message) -> u64 {
 }
 
 impl<L: Link> Sender<L> {
-    /// A connection is made; what is known of the one before does not hold for it, but for
-    /// what ended it.
+    /// A connection is made; the broker says anew what it takes.
     pub(super) fn greeted(&mut self) {
-        let keep = std::mem::take(&mut self.room.keep);
-        let found = self.room.found.filter(|_| keep);
-        self.room = Room { said: self.link.most_bytes(), found, keep: false };
+        self.room.said = self.link.most_bytes();
         let most = self.room.most();
         let mut state = lock(&self.shared.state);
-        let fits = |large: &TooLarge| most.is_none_or(|most| large.bytes <= most);
+        let fits = |large: &TooLarge| most.is_none_or(|(most, _)| large.bytes <= most);
         if state.too_large.as_ref().is_some_and(fits) {
             state.too_large = None;
         }
@@ -62,24 +68,23 @@ impl<L: Link> Sender<L> {
         let largest = self.tickets.values().max_by_key(|way| way.bytes);
         let words = match largest {
             Some(way) => {
-                self.room.found = Some(way.bytes - 1);
+                self.room.found = Some((way.bytes - 1, Instant::now()));
                 format!("{}: {} bytes are more than it takes", way.topic, way.bytes)
             }
             None => "a message was more than it takes".to_owned(),
         };
-        self.room.keep = true;
         self.lost(&words);
     }
 
     /// The message as it can be sent here; `None` if it cannot, and stands aside.
     pub(super) fn fit(&mut self, item: Item, topic: &str, mut message: Message) -> Option<Message> {
         let bytes = packet(&message);
-        let Some(most) = self.room.most().filter(|most| bytes > *most) else {
+        let Some((most, short)) = self.room.most().filter(|(most, _)| bytes > *most) else {
             return Some(message);
         };
         let known = TooLarge { topic: topic.to_owned(), bytes, most };
         let news = lock(&self.shared.state).too_large.replace(known.clone()) != Some(known);
-        let spare = most.saturating_sub(bytes - message.body.len() as u64);
+        let spare = short.saturating_sub(bytes - message.body.len() as u64);
         let shorter = shorter(item, &message.body, usize::try_from(spare).unwrap_or(usize::MAX));
         if news {
             let what = if shorter.is_some() { "a short form is sent" } else { "it stands aside" };
