@@ -268,6 +268,17 @@ fn a_corrected_study_is_taken_in_anew_wherever_it_lies() {
     story.series("/e/w", "a", "venous", 20).wait(200);
     assert!(newest(&story).files().all(|path| path.starts_with("/e/w")));
     assert_eq!(story.told(), ["complete 5 (all_phases): vp 20"]);
+    // A position put right is no further slice.
+    for n in 0..20 {
+        let mut facts = corrected(n, "moved");
+        if let Part::Slice(slice) = &mut facts.part {
+            slice.position_mm = slice.position_mm.map(|mm| mm + 1.0);
+        }
+        story.file(&format!("/e/v/{n}"), facts);
+    }
+    // Old and new positions lie side by side, as if slices were missing: not before all is quiet.
+    story.wait(1000);
+    assert_eq!(story.told(), ["complete 6 (quiet_period): vp 20"]);
 }
 
 #[test]
