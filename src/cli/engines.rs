@@ -76,8 +76,8 @@ pub struct EngineArgs {
     /// for `evaluate --predicted-no-shuffle`.
     #[arg(long)]
     pub no_shuffle: bool,
-    /// Run the first network on one tile of nothing but air and use its answer for all such
-    /// tiles: the same labels, sooner where there is much air.
+    /// Run the first network once on a tile of air and reuse the result for every tile that is
+    /// all air: the same labels, faster where the image holds much air.
     #[arg(long)]
     pub skip_air: bool,
     /// Folder of the bundle that tells contrast phases apart [default: ct-phase beside the engine].
@@ -156,7 +156,10 @@ pub fn unusable(error: EngineError) -> Failure {
 /// An input that the gate refused.
 pub fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
-    let error =
-        anyhow::anyhow!("{} ({detail}; {file_count} files); {}", code.sentence(), code.advice());
+    let files = match file_count {
+        1 => "1 file".to_owned(),
+        n => format!("{n} files"),
+    };
+    let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
     Failure::refused(code.as_str(), error)
 }

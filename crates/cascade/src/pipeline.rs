@@ -146,14 +146,15 @@ pub fn analyze(
     let high = seg2det::seg2det_within(&labels_high, &rules, &limits)?;
     clock.lap(Stage::Detect);
 
-    let judged = judge(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
+    let judged =
+        reclassify_views(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
     clock.lap(Stage::Reclassify);
 
     let [judged_base, judged_high] = match &judged {
         Some([base, high]) => [Some(base.as_slice()), Some(high.as_slice())],
         None => [None, None],
     };
-    let (base, high) = (settle(&base, judged_base), settle(&high, judged_high));
+    let (base, high) = (split_kept(&base, judged_base), split_kept(&high, judged_high));
     let verdict = Verdict::joint(base.class(), high.class());
     let liver = labels_base.voxels().mapv(is_liver);
     let lesions = Measuring::new(study, &scores, &liver).merge(base, high);
@@ -170,7 +171,7 @@ pub fn analyze(
         liver_cut,
         labels_base,
         labels_high,
-        times: clock.laps,
+        times: clock.stages,
         scores,
     })
 }
@@ -193,7 +194,7 @@ fn run_segment(
 }
 
 /// The third stage on the lesions of both views; identical masks are judged once.
-fn judge(
+fn reclassify_views(
     study: &AlignedStudy,
     labels_high: &LabelMap,
     views: [&[Detection]; 2],
@@ -239,12 +240,12 @@ pub fn candidate(detection: &Detection) -> Candidate<'_> {
 }
 
 /// One view after the third stage.
-struct Settled {
+struct DecidedView {
     kept: Vec<(Detection, Option<Reclassified>)>,
     discarded: Vec<(Detection, Option<Reclassified>)>,
 }
 
-impl Settled {
+impl DecidedView {
     fn class(&self) -> PatientClass {
         classify_patient(self.kept.iter().map(|(detection, _)| detection.kind))
     }
@@ -254,8 +255,8 @@ impl Settled {
     }
 }
 
-fn settle(view: &[Detection], judged: Option<&[Reclassified]>) -> Settled {
-    let mut settled = Settled { kept: Vec::new(), discarded: Vec::new() };
+fn split_kept(view: &[Detection], judged: Option<&[Reclassified]>) -> DecidedView {
+    let mut settled = DecidedView { kept: Vec::new(), discarded: Vec::new() };
     for (place, detection) in view.iter().enumerate() {
         let judged = judged.map(|judged| judged[place].clone());
         let kind = judged.as_ref().map_or(detection.kind, |judged| judged.label_after);
@@ -298,7 +299,7 @@ impl<'a> Measuring<'a> {
     /// Base lesions first, then those that only the high view has; each place in the liver
     /// is listed once. A discarded lesion is listed unless the base view discarded the very
     /// same voxels.
-    fn merge(&self, base: Settled, high: Settled) -> Merged {
+    fn merge(&self, base: DecidedView, high: DecidedView) -> Merged {
         let joint = matching::common(&base.kept_detections(), &high.kept_detections());
         let mut kept = Vec::new();
         for (place, found) in base.kept.into_iter().enumerate() {
@@ -339,20 +340,20 @@ fn number(findings: &mut [Finding]) {
     }
 }
 
-/// Laps of the stages.
+/// Time taken by each stage.
 struct Clock {
     last: Instant,
-    laps: Vec<(Stage, Duration)>,
+    stages: Vec<(Stage, Duration)>,
 }
 
 impl Clock {
     fn start() -> Clock {
-        Clock { last: Instant::now(), laps: Vec::new() }
+        Clock { last: Instant::now(), stages: Vec::new() }
     }
 
     fn lap(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.laps.push((stage, now - self.last));
+        self.stages.push((stage, now - self.last));
         self.last = now;
     }
 }

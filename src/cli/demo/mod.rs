@@ -35,7 +35,7 @@ pub struct Args {
     /// Makes the synthetic patient: every seed is another one.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// A patient without any lesion, to see that silence is not what health looks like.
+    /// Use a patient without lesions: the report says so, and no alert is sent.
     #[arg(long)]
     normal: bool,
     /// One's own CT instead: a folder of DICOM slices or a NIfTI file, portal venous.
