@@ -60,15 +60,15 @@ impl Params {
     pub fn wide() -> Params {
         let levels = [(8, 8, 5), (7, 7, 4), (6, 6, 3), (5, 5, 2), (4, 4, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.2 }
+        Params { levels, alpha: 1.6, stiffness: 0.6 }
     }
 
     /// For phases of one examination: the patient has breathed, not moved elsewhere. 60 mm on a
-    /// grid of 2 mm, and fewer labels to be wrong about.
+    /// grid of 2 mm, and fewer labels to be wrong about; a sixth level of small blocks.
     pub fn phases() -> Params {
-        let levels = [(8, 6, 5), (7, 5, 4), (6, 4, 3), (5, 3, 2), (4, 2, 1)];
+        let levels = [(8, 6, 5), (7, 5, 4), (6, 4, 3), (5, 3, 2), (4, 2, 1), (3, 2, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.2 }
+        Params { levels, alpha: 1.6, stiffness: 0.6 }
     }
 }
 
