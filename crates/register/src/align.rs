@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::affine::{Affine, Freedom};
 use crate::deform::{Level, Params, deform, described};
+use crate::descriptor::COMPARED;
 use crate::field::Field;
 use crate::isotropic::{Isotropic, affordable_mm, body_box, isotropic};
 use crate::lattice::Lattice;
@@ -232,7 +233,7 @@ pub fn align(
     let within = body_box(fixed);
     let spacing_mm = affordable_mm(fixed.grid(), &within, settings.spacing_mm);
     let target = isotropic(fixed, &within, spacing_mm);
-    let codes = described(&target.image, quality::STEP);
+    let codes = described(&target.image, COMPARED);
     let mut cases = Vec::with_capacity(moving.len());
     for (n, volume) in moving.iter().enumerate() {
         cases.push(Case::new(
@@ -254,7 +255,7 @@ pub fn align(
         cases[n].field = Some(field);
     }
     let same = |n: usize| fixed.grid().matches(moving[n].grid());
-    let codes = described(&target.image, quality::STEP);
+    let codes = described(&target.image, COMPARED);
     let target = Target { isotropic: &target, codes: &codes };
     // One after the other: each uses all threads, and memory for one.
     let judged = cases.into_iter().enumerate();

@@ -118,28 +118,35 @@ pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &Params) -> Ve
             codes: described(fixed, step_of(level.search.quant)),
             tree: spanning_tree(fixed.voxels.view(), &lattice),
         };
-        courses.par_iter_mut().for_each(|course| course.advance(&side, lattice, level, params));
+        courses
+            .par_iter_mut()
+            .for_each(|course| course.search_there(&side, lattice, level, params));
+        // Its descriptors are not needed on the way back.
+        drop(side);
+        courses.par_iter_mut().for_each(|course| course.search_back(fixed, level, params));
     }
     courses.into_iter().map(|course| course.there).collect()
 }
 
 impl Course<'_> {
-    fn advance(&mut self, fixed: &Side<'_>, lattice: Lattice, level: &Level, params: &Params) {
-        let step = step_of(level.search.quant);
+    fn search_there(&mut self, fixed: &Side<'_>, lattice: Lattice, level: &Level, params: &Params) {
         self.there = self.there.on(lattice);
         self.back = self.back.on(lattice);
         let warped = self.moving.warped(&self.map, &self.there);
-        let codes = described(&warped, step);
+        let codes = described(&warped, step_of(level.search.quant));
         drop(warped);
-        let there = fixed.search(codes, &self.there, level, params);
+        self.there = fixed.search(codes, &self.there, level, params);
+    }
+
+    fn search_back(&mut self, fixed: &Image, level: &Level, params: &Params) {
+        let step = step_of(level.search.quant);
         let moved = Side {
             image: &self.moved,
             codes: described(&self.moved, step),
-            tree: spanning_tree(self.moved.voxels.view(), &lattice),
+            tree: spanning_tree(self.moved.voxels.view(), self.back.lattice()),
         };
-        let codes = described(&fixed.image.warped(&Affine::IDENTITY, &self.back), step);
-        let back = moved.search(codes, &self.back, level, params);
-        (self.there, self.back) = (there, back);
+        let codes = described(&fixed.warped(&Affine::IDENTITY, &self.back), step);
+        self.back = moved.search(codes, &self.back, level, params);
         self.there.make_consistent(&mut self.back, CONSISTENCY_ROUNDS);
     }
 }

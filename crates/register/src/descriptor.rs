@@ -31,6 +31,9 @@ pub const UNSEEN: u64 = 0b00011_00011_00011_00011_00011_00011_00011_00011_00011_
 const THRESHOLDS: [f32; BITS as usize] =
     [1.386_294_4, 0.875_468_7, 0.538_996_5, 0.287_682_07, 0.087_011_38];
 
+/// How far apart neighbours lie where whole images are compared.
+pub const COMPARED: usize = 2;
+
 /// How far apart neighbours lie when displacements are searched in steps of `quant` voxels.
 pub fn step_of(quant: usize) -> usize {
     (quant / 2 + 1).clamp(1, 3)

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::affine::Affine;
 use crate::deform::described;
+use crate::descriptor::COMPARED;
 use crate::field::Field;
 use crate::warp::Image;
 
@@ -61,14 +62,11 @@ pub fn jacobian(field: &Field) -> Jacobian {
     Jacobian { folding: folded / count, deviation: (squares / count - mean * mean).max(0.0).sqrt() }
 }
 
-/// How far apart neighbours lie in the descriptors that are compared.
-pub const STEP: usize = 2;
-
 /// How far descriptors of two images on one grid are apart: mean bits of 60 where the first
 /// shows tissue and the second was scanned. `None` if that is nowhere. `a` are the descriptors of
-/// the first, with neighbours [`STEP`] voxels away: it is compared with several.
+/// the first, with neighbours [`COMPARED`] voxels away: it is compared with several.
 pub fn descriptor_distance(fixed: &Image, a: &Array3<u64>, warped: &Image) -> Option<f64> {
-    let b = described(warped, STEP);
+    let b = described(warped, COMPARED);
     let planes = (0..fixed.shape()[0]).into_par_iter().map(|z| {
         let (mut bits, mut voxels) = (0_u64, 0_u64);
         let planes = [a.index_axis(Axis(0), z), b.index_axis(Axis(0), z)];
