@@ -125,7 +125,7 @@ def marginal_loss(logits, codes, table, weight):
     known = (codes != data.UNKNOWN).float()
     share = known * weight / (known * weight).sum().clamp_min(1)
     if not bool(((codes >= 14) & (codes != data.UNKNOWN)).any()):  # no sets: the common formula is faster
-        picked = log_prob.gather(1, codes.clamp_max(13)[:, None])[:, 0]
+        picked = log_prob.gather(1, codes.clamp_max(log_prob.shape[1] - 1)[:, None])[:, 0]
         return -(picked * share).sum(), log_prob, known
     # No clamp on the probability: a class that has sunk to nothing must still feel its voxels.
     outside = (1 - table[codes].movedim(-1, 1)) * -1e4
