@@ -8,9 +8,6 @@ Lesion types come to patches by turns, not by their number of voxels: of a patie
 """
 
 import argparse
-import json
-import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +17,9 @@ from torch.utils.data import DataLoader, IterableDataset
 import data
 import phantom_cases
 import shuffle
+from loop import Loop
 from net import PHANTOM_PHASES, UNet, plans_of
-from train import WARM_UP, Average, save, total_loss
+from train import total_loss
 
 SOURCE = (20, 96, 96)  # lesion shuffle plays inside one patch of this size
 
@@ -73,57 +71,18 @@ def arguments():
     return parser.parse_args()
 
 
-def rate_at(args, step):
-    return args.rate * min(1, (step + 1) / WARM_UP) * max(0.01, 1 - step / args.steps) ** 0.9
-
-
 def main():
     args = arguments()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.out / f"{args.network}.pt"
     model = UNet(plans_of(args.engine)[args.network]).train().to(args.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    average, step, spent = Average(model), 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False, map_location=args.device)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.weights, average.steps = state["average"], state["step"]
-        step, spent = state["step"], state["spent"]
+    loop = Loop(model, optimiser, args.out / f"{args.network}.pt", args.seed, args.rate,
+                lambda step, _: step / args.steps, every=50, device=args.device)
     table = torch.from_numpy(data.CODES[:, : len(model.head.bias)].copy()).to(args.device)
-    loader = iter(DataLoader(Patches(args, step), args.batch, num_workers=args.workers, prefetch_factor=4))
-    log = open(args.out / f"{args.network}.log.jsonl", "a", buffering=1)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, from step {step}", flush=True)
-    last, saved, losses = time.monotonic(), time.monotonic(), []
-    while step < args.steps:
-        image, codes = (part.to(args.device) for part in next(loader))
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(args, step)
-        with torch.autocast(args.device.split(":")[0], torch.bfloat16):
-            outputs = model(image)
-        loss = total_loss(outputs, codes.long(), table, lesion=args.lesion)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.update(model)
-        step += 1
-        losses.append(float(loss.detach()))
-        now = time.monotonic()
-        spent, last = spent + min(now - last, 10.0), now  # a paused process does not age
-        if not math.isfinite(losses[-1]):
-            raise SystemExit(f"loss is not finite at step {step}")
-        if step % 50 == 0:
-            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(float(np.mean(losses)), 4)}
-            log.write(json.dumps(line) + "\n")
-            print(line, flush=True)
-            losses = []
-        if now - saved > 120 or step == args.steps:
-            save(checkpoint, model=model.state_dict(), optimiser=optimiser.state_dict(), average=average.weights,
-                 step=step, spent=spent, seed=args.seed)
-            saved = now
+    batches = iter(DataLoader(Patches(args, loop.step), args.batch, num_workers=args.workers, prefetch_factor=4))
+    loop.run(batches, lambda outputs, codes, _: total_loss(outputs, codes, table, lesion=args.lesion))
 
 
 if __name__ == "__main__":

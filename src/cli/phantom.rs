@@ -89,7 +89,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.result(&summary, text)
 }
 
-fn settings() -> impl clap::builder::TypedValueParser {
+/// The settings that phantoms are made in, by name.
+pub(super) fn settings() -> impl clap::builder::TypedValueParser<Value = Setting> {
     clap::builder::PossibleValuesParser::new(["venous", "screening", "diagnosis"])
         .try_map(|name| name.parse::<Setting>())
 }
