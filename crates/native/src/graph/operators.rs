@@ -1,7 +1,7 @@
 //! The operators, one by one: what each takes and what shape it makes.
 
 use super::build::{Known, finite, keep};
-use super::{Filter, Graph, MAX_KERNEL, Shape, Sum, Value, Work};
+use super::{Filter, Graph, MAX_KERNEL, MAX_SIZE, Shape, Sum, Value, Work};
 use crate::model;
 
 /// A node and what its inputs are.
@@ -182,6 +182,10 @@ impl Call<'_> {
                 if shapes.iter().any(|shape| plane(shape) != plane(&first)) {
                     return unequal();
                 }
+                // Before the list is made: the same long value may be named any number of times.
+                let depth = |sum: usize, shape: &Shape| sum.checked_add(shape.size[0]);
+                let depth = shapes.iter().try_fold(0, depth).filter(|&depth| depth <= MAX_SIZE);
+                depth.ok_or("it joins too many slices")?;
                 let planes: Vec<(usize, usize)> = (0..)
                     .zip(&shapes)
                     .flat_map(|(at, shape)| (0..shape.size[0]).map(move |z| (at, z)))
@@ -249,11 +253,11 @@ impl Call<'_> {
             size[axis] = match (a.size[axis], b.size[axis]) {
                 (a, b) if a == b => a,
                 (1, more) | (more, 1) => more,
-                _ => return Err(format!("{a:?} with {b:?}")),
+                _ => return Err(format!("its inputs are {a:?} and {b:?}")),
             };
         }
         if a.channels != b.channels {
-            return Err(format!("{a:?} with {b:?}"));
+            return Err(format!("its inputs are {a:?} and {b:?}"));
         }
         Ok(Some((Work::Combine(sum), values.to_vec(), Shape { size, ..a })))
     }
