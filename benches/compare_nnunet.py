@@ -392,10 +392,10 @@ def compare(args, work, slices):
             runs[-1].append(nnunet(args, files, work))
     found = [median_of(one) for one in runs]
     peer = None if alone else found[-1]
-    reference = peer or found[0]
+    reference = (peer or found[0])["labels"]
     add_speed(found, json.loads((work / "results/operations.json").read_text()), peaks)
     for one in found:
-        one["agreement"], one["least_dice"] = agreement(one["labels"], reference["labels"])
+        one["agreement"], one["least_dice"] = agreement(one["labels"], reference)
         one["labels"] = one["labels"].name
         if peer:
             one["times_faster"] = {part: peer[part] / one[part] for part in ("study", "rest", "process") if part in one}

@@ -158,6 +158,29 @@ fn a_shape_that_cannot_be_names_its_node() {
     assert_eq!(said, "node `n`: it makes 2 x [49, 49, 6385], which is too large or empty");
 }
 
+/// `--winograd` joins what lies before and after, also where nothing does.
+#[test]
+fn slices_may_be_none_where_they_are_joined() {
+    let whole = |name: &str, value: i64| {
+        Message::default().integer(1, 1).integer(2, 7).text(8, name).integer(7, value)
+    };
+    let constants = [whole("from", 4), whole("to", 9), whole("axis", 2)];
+    let slice = node("Slice", &["patch", "from", "to", "axis"], "none");
+    let join = |axis: i64| node("Concat", &["none", "patch"], "n").inner(5, &integer("axis", axis));
+    let ends = [described("patch", &SAME), described("n", &SAME)];
+    let sound = file(&[slice.clone(), join(2)], &constants, &ends[0], &ends[1]);
+    let network = load(&sound).unwrap();
+    let patch: Vec<f32> = (0..2 * 4 * 6 * 8).map(|at| at as f32).collect();
+    let mut found = vec![f32::NAN; patch.len()];
+    network.run(&patch, &mut found, &mut network.scratch());
+    assert_eq!(found, patch);
+    let read = node("LeakyRelu", &["none"], "n");
+    for node in [join(1), read] {
+        let file = file(&[slice.clone(), node], &constants, &ends[0], &ends[1]);
+        assert_eq!(load(&file).unwrap_err().to_string(), "node `n`: input 0 has no slices");
+    }
+}
+
 /// Bytes changed, cut and doubled, always the same: loading ends, in a network or a sentence.
 #[test]
 fn spoiled_files_never_panic() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::operators::Call;
-use super::{Fixed, Graph, Node, Shape, Value};
+use super::{Fixed, Graph, Node, Shape, Value, Work};
 use crate::error::LoadError;
 use crate::model::{self, Described, Model, Tensor};
 
@@ -12,6 +12,9 @@ use crate::model::{self, Described, Model, Tensor};
 pub(super) enum Known<'a> {
     Value(Value),
     Constant(&'a Tensor<'a>),
+    /// A value without slices: the importer's filters across slices join one where a network is
+    /// only as deep as they are.
+    Empty,
 }
 
 /// At most so many weights are kept.
@@ -76,6 +79,9 @@ fn step<'a>(
     let Some((work, inputs, shape)) = made else {
         return call.value(graph, 0).map(Known::Value).map_err(refuse);
     };
+    if matches!(&work, Work::Slices(planes) if planes.is_empty()) {
+        return Ok(Known::Empty);
+    }
     graph.count(work.weights()).map_err(refuse)?;
     if shape.numbers().is_none() {
         return Err(refuse(format!("it makes {shape:?}, which is too large or empty")));

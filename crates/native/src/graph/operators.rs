@@ -43,6 +43,7 @@ impl Call<'_> {
         match self.known(at) {
             Some(Known::Value(value)) => Ok(value),
             Some(Known::Constant(tensor)) => keep(graph, tensor),
+            Some(Known::Empty) => Err(format!("input {at} has no slices")),
             None => Err(format!("input {at} is missing")),
         }
     }
@@ -50,7 +51,7 @@ impl Call<'_> {
     fn tensor(&self, at: usize) -> Result<&model::Tensor<'_>, String> {
         match self.known(at) {
             Some(Known::Constant(tensor)) => Ok(tensor),
-            Some(Known::Value(_)) => Err(format!("input {at} is computed, not a constant")),
+            Some(_) => Err(format!("input {at} is computed, not a constant")),
             None => Err(format!("input {at} is missing")),
         }
     }
@@ -162,7 +163,10 @@ impl Call<'_> {
     }
 
     fn concat(&self, graph: &mut Graph) -> Read {
+        // Of slices, nothing adds nothing.
+        let slices = matches!(self.integer("axis", 0), 2 | -3);
         let values = (0..self.inputs.len())
+            .filter(|&at| !(slices && matches!(self.known(at), Some(Known::Empty))))
             .map(|at| self.value(graph, at))
             .collect::<Result<Vec<_>, _>>()?;
         let shapes: Vec<Shape> = values.iter().map(|&value| graph.shape(value)).collect();

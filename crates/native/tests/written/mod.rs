@@ -126,12 +126,6 @@ impl Layer {
         2 * taps * self.inputs * self.outputs * voxels.iter().product::<usize>()
     }
 
-    /// Products and sums of a convolution that makes `shape`: even kernels make one voxel more.
-    pub fn operations_at(&self, shape: [usize; 4]) -> usize {
-        let taps = self.kernel.iter().product::<usize>();
-        2 * taps * self.inputs * shape.iter().product::<usize>()
-    }
-
     /// The layer alone, after a leak, so that its input lies as it does within a network.
     pub fn file(&self) -> Vec<u8> {
         let shape = |channels: usize, size: [usize; 3]| [1, channels, size[0], size[1], size[2]];
