@@ -42,15 +42,15 @@ fn one(slices: usize) -> anyhow::Result<()> {
     let files: Vec<Vec<u8>> =
         (0..4).into_par_iter().map(|phase| write_i16(&phantom(slices, phase))).collect();
     let packed: usize = files.iter().map(Vec::len).sum();
-    let mut laps = Laps::start();
+    let mut times = StageTimes::start();
     let volumes: Vec<Volume<f32>> =
         files.par_iter().map(|bytes| read(bytes)).collect::<Result<_, _>>()?;
-    laps.lap("read");
+    times.lap("read");
     let study = aligned(volumes);
     let plan = plan(4);
     let prepared = prepare(&study, &plan)?;
     drop(study);
-    laps.lap("preprocess");
+    times.lap("preprocess");
     let started = Instant::now();
     let clock = || started.elapsed().as_secs_f64();
     let mut tiles = 0;
@@ -60,14 +60,14 @@ fn one(slices: usize) -> anyhow::Result<()> {
             ControlFlow::Continue(())
         })?;
     drop(prepared);
-    laps.lap("blend_export");
+    times.lap("blend_export");
     let labels = scores.labels(LesionGain(1.0));
-    laps.lap("labels");
+    times.lap("labels");
     let written = write_u8(&labels);
-    laps.lap("write");
-    let total: f64 = laps.0.iter().map(|(_, wall, _)| wall).sum();
-    let cpu: f64 = laps.0.iter().map(|(_, _, cpu)| cpu).sum();
-    let parts: Vec<String> = laps
+    times.lap("write");
+    let total: f64 = times.0.iter().map(|(_, wall, _)| wall).sum();
+    let cpu: f64 = times.0.iter().map(|(_, _, cpu)| cpu).sum();
+    let parts: Vec<String> = times
         .0
         .iter()
         .map(|(name, wall, cpu)| format!(r#""{name}":{wall:.3},"{name}_cpu":{cpu:.3}"#))
@@ -84,11 +84,11 @@ fn one(slices: usize) -> anyhow::Result<()> {
 }
 
 /// Wall and processor seconds of the steps so far.
-struct Laps(Vec<(&'static str, f64, f64)>, Instant, f64);
+struct StageTimes(Vec<(&'static str, f64, f64)>, Instant, f64);
 
-impl Laps {
-    fn start() -> Laps {
-        Laps(Vec::new(), Instant::now(), cpu_seconds())
+impl StageTimes {
+    fn start() -> StageTimes {
+        StageTimes(Vec::new(), Instant::now(), cpu_seconds())
     }
 
     fn lap(&mut self, name: &'static str) {

@@ -53,7 +53,7 @@ pub struct Settings {
     pub high_gain: Option<f32>,
     /// The third stage.
     pub reclassify: reclassify::Params,
-    /// What the first stage does with tiles of nothing but air; no result depends on it.
+    /// What the first stage does with tiles that are all air; no result depends on it.
     pub air: segment::AirTiles,
     /// Most memory a study may take, the program included, in bytes.
     pub memory_budget_bytes: u64,
@@ -84,7 +84,7 @@ pub enum AnalyzeError {
     #[error("{}: {}", .0.code.sentence(), .0.detail)]
     Refused(Refusal),
     /// The phases cannot be brought onto one grid.
-    #[error("{0}")]
+    #[error(transparent)]
     Align(#[from] AlignError),
     /// The engine failed.
     #[error("{0}")]
@@ -93,7 +93,7 @@ pub enum AnalyzeError {
     #[error("{0}")]
     Pipeline(PipelineError),
     /// The report could not be written.
-    #[error("{0}")]
+    #[error(transparent)]
     Write(#[from] WriteError),
     /// The watcher asked to stop.
     #[error("stopped")]

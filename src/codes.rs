@@ -5,7 +5,7 @@
 //! studies are intake's. `docs/codes.md` is written from here, and a test finds each code that
 //! the program can send. Refuses to send.
 
-use crate::intake::{QualityFlag, RejectCode};
+use crate::intake::{QualityFlag, RefusalCode};
 
 /// A code, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Chapter {
 
 /// All codes there are.
 pub fn chapters() -> Vec<Chapter> {
-    let rejected = RejectCode::ALL.map(|code| Meaning {
+    let rejected = RefusalCode::ALL.map(|code| Meaning {
         code: code.as_str(),
         sentence: code.sentence(),
         advice: code.advice(),
@@ -150,7 +150,7 @@ const FAILED: [Meaning; 11] = [
     ),
 ];
 
-const QUALITY: [Meaning; 18] = [
+const QUALITY: [Meaning; 19] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -223,6 +223,11 @@ const QUALITY: [Meaning; 18] = [
         "send that series again, whole",
     ),
     meaning(
+        "unreadable_files_beside",
+        "files beside the images cannot be read and may be missing slices",
+        "look in the log or in `event/study` of that folder which they are; send them again",
+    ),
+    meaning(
         "fewer_phases_than_configured",
         "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
         "export all phases of the examination",
@@ -258,7 +263,7 @@ const DEGRADED: [Meaning; 18] = [
     ),
     meaning(
         "message_too_large",
-        "the broker does not take a message for its size: it was shortened or stands aside",
+        "the broker does not take a message for its size: it was shortened or is postponed",
         "raise the broker's max_packet_size or message_size_limit",
     ),
     meaning(
@@ -294,7 +299,7 @@ const DEGRADED: [Meaning; 18] = [
     ),
     meaning(
         "store_replaced",
-        "the database was damaged and set aside; a new one was begun",
+        "the database was damaged and moved away; a new one was begun",
         "keep the old file, and look for alerts in its time",
     ),
     meaning(
@@ -336,7 +341,7 @@ const DEGRADED: [Meaning; 18] = [
 
 const ENGINES: [Meaning; 28] = [
     meaning("unreadable", "the file cannot be read", "copy it again"),
-    meaning("key_unreadable", "a trusted key cannot be read", "mend engine.trusted_keys"),
+    meaning("key_unreadable", "a trusted key cannot be read", "correct engine.trusted_keys"),
     meaning("truncated", "the file ends early", "copy it again"),
     meaning("malformed", "the file is no packed engine", "ask its maker"),
     meaning("no_trusted_keys", "no key is trusted", "put the maker's key into engine.trusted_keys"),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{AnalyzeError, Analyzer};
-use crate::intake::{MemoryLimit, Refusal, RejectCode};
+use crate::intake::{MemoryLimit, Refusal, RefusalCode};
 use hepalert_bundles::{Role, Untrained};
 use hepalert_cascade::pipeline::{Findings, PipelineError};
 use hepalert_cascade::segment::{self, SegmentError};
@@ -63,7 +63,7 @@ impl Analyzer {
         let over = |error: SegmentError| match error {
             SegmentError::OverBudget { .. } => {
                 let detail = error.to_string();
-                refused(Refusal::new(RejectCode::OverMemoryBudget, detail, files))
+                refused(Refusal::new(RefusalCode::OverMemoryBudget, detail, files))
             }
             error => AnalyzeError::Pipeline(PipelineError::Segment(error)),
         };
@@ -87,5 +87,5 @@ pub(super) fn require_liver(findings: &Findings, files: usize) -> Result<(), Ana
     let detail = format!(
         "the first stage saw {seen:.0} cm3 of liver, at least {LEAST_LIVER_CM3:.0} are needed"
     );
-    Err(AnalyzeError::Refused(Refusal::new(RejectCode::NoLiver, detail, files)))
+    Err(AnalyzeError::Refused(Refusal::new(RefusalCode::NoLiver, detail, files)))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Settings;
 use crate::intake::decide::{Checked, SeriesLine, check_named, decide, described};
 use crate::intake::load::{self, Loaded};
-use crate::intake::{Confidence, GateParams, PhaseSource, Refusal, RejectCode, StudyFiles};
+use crate::intake::{Confidence, GateParams, PhaseSource, Refusal, RefusalCode, StudyFiles};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_engines::EngineError;
@@ -114,7 +114,7 @@ pub fn read(
             continue;
         }
         (phase.source, phase.confidence) = believed(phase.source, &checked).ok_or_else(|| {
-            Refusal::new(RejectCode::MissingPhase, against(phase.phase, &checked), count)
+            Refusal::new(RefusalCode::MissingPhase, against(phase.phase, &checked), count)
         })?;
     }
     Ok(Read { loaded, series: Vec::new(), images, contradicted })

@@ -1,6 +1,6 @@
 //! What commands that run the cascade share: engine arguments, refusals, exit codes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure};
 use crate::analyze::{Settings, phases_beside};
@@ -76,8 +76,8 @@ pub struct EngineArgs {
     /// for `evaluate --predicted-no-shuffle`.
     #[arg(long)]
     pub no_shuffle: bool,
-    /// Run the first network on one tile of nothing but air and use its answer for all such
-    /// tiles: the same labels, sooner where there is much air.
+    /// Run the first network once on a tile of air and reuse the result for every tile that is
+    /// all air: the same labels, faster where the image holds much air.
     #[arg(long)]
     pub skip_air: bool,
     /// Folder of the bundle that tells contrast phases apart [default: ct-phase beside the engine].
@@ -131,12 +131,20 @@ impl EngineArgs {
 /// # Errors
 /// Exit 4 with the places looked at.
 pub fn default_bundle() -> Result<PathBuf, Failure> {
-    let name = "engines/venous-demo";
-    let mut places = vec![PathBuf::from(name)];
+    shipped_bundle("venous-demo")
+}
+
+/// A bundle that comes with the program, by its name: looked for as [`default_bundle`].
+///
+/// # Errors
+/// Exit 4 with the places looked at.
+pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
+    let name = Path::new("engines").join(name);
+    let mut places = vec![name.clone()];
     if let Ok(program) = std::env::current_exe() {
-        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(name)));
+        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(&name)));
     }
-    places.push(PathBuf::from("/usr/share/hepalert").join(name));
+    places.push(Path::new("/usr/share/hepalert").join(&name));
     let found = places.iter().find(|place| place.join("manifest.json").is_file());
     found.cloned().ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
@@ -156,7 +164,10 @@ pub fn unusable(error: EngineError) -> Failure {
 /// An input that the gate refused.
 pub fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
-    let error =
-        anyhow::anyhow!("{} ({detail}; {file_count} files); {}", code.sentence(), code.advice());
+    let files = match file_count {
+        1 => "1 file".to_owned(),
+        n => format!("{n} files"),
+    };
+    let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
     Failure::refused(code.as_str(), error)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
 use crate::report::output;
-use hepalert_lab::evaluate::cohort::{find, judge};
+use hepalert_lab::evaluate::cohort::{evaluate_case, find};
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
 use hepalert_lab::evaluate::tables::Tables;
@@ -72,7 +72,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         progress.step(done, cases.len());
-        results.push(judge(case, args.sweep.then_some(args.gain_high)).map_err(refused)?);
+        results.push(evaluate_case(case, args.sweep.then_some(args.gain_high)).map_err(refused)?);
     }
     drop(progress);
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };

@@ -88,7 +88,7 @@ pub enum Command {
     /// Look at one study of the daemon, or put it back into the queue.
     #[command(subcommand)]
     Study(queue::Study),
-    /// Pack what those who made the program need to help; nothing in it names a patient.
+    /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
     /// The inference process, started by the daemon.
     #[command(hide = true)]

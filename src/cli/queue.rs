@@ -12,7 +12,7 @@ use crate::store::{Job, JobCounts, JobState, Store};
 use hepalert_study::study::StudyKey;
 
 /// Most jobs listed; older ones are in the store still.
-const MOST_JOBS: usize = 200;
+const MAX_JOBS: usize = 200;
 
 /// Arguments of `queue` and `status`.
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,7 @@ impl Line {
             revision: job.revision,
             state: job.state.name(),
             attempts: job.attempts,
-            received: format!("{:.0}", job.received_at),
+            received: format!("{:.0}", job.completed_at),
             reason: job.reason_code.clone(),
         }
     }
@@ -90,7 +90,7 @@ impl Line {
 /// Exit 6 for the configuration, 1 for the store.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
-    let jobs = store.jobs(MOST_JOBS).map_err(Failure::failed)?;
+    let jobs = store.jobs(MAX_JOBS).map_err(Failure::failed)?;
     let lines: Vec<Line> = jobs.iter().map(Line::of).collect();
     let text: Vec<String> = lines.iter().map(Line::text).collect();
     ui.result(&lines, if text.is_empty() { "no jobs".to_owned() } else { text.join("\n") })
@@ -175,7 +175,7 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
     let jobs = jobs_of(&store, &args.key)?;
-    let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Rejected);
+    let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Refused);
     let Some(job) = jobs.iter().rev().find(ended) else {
         let error = anyhow::anyhow!("the study has no refused or failed job to put back");
         return Err(Failure::failed(error));

@@ -21,7 +21,7 @@ use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
-    Cache, Candidate, Carried, LIVER_CLASS, MeanOfFolds, Params, Prepared, Reclassified,
+    Cache, Candidate, LIVER_CLASS, MeanOfFolds, Params, PatchLesion, Prepared, Reclassified,
     ReclassifyError, Sampling, Schemes, content, reclassify, study_seed,
 };
 use hepalert_engines::{Engine, EngineError, EngineSpec};
@@ -83,7 +83,7 @@ impl Args {
 }
 
 /// What the stage found and what it took.
-struct Outcome {
+struct StageRun {
     lesions: Vec<Reclassified>,
     /// The label that takes the place of each discarded lesion.
     instead: Vec<u8>,
@@ -109,7 +109,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let relabel = args.relabel.clone().unwrap_or_default();
     let labels = read_label_file(&args.labels, &relabel, &study)?;
     let found = lesions(&args.labels, &labels, &DetectParams::default())?;
-    let outcome = judge(args, ui, &bundle, &study, &labels, &found)?;
+    let outcome = reclassify_lesions(args, ui, &bundle, &study, &labels, &found)?;
     make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);
     output::put(&files[0], &write_u8(&back.volume(after)), &inputs)?;
@@ -119,14 +119,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Prepares the study and judges its lesions.
-fn judge(
+fn reclassify_lesions(
     args: &Args,
     ui: &Ui,
     bundle: &Bundle,
     study: &AlignedStudy,
     labels: &LabelMap,
     found: &[Detection],
-) -> Result<Outcome, Failure> {
+) -> Result<StageRun, Failure> {
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let sampling = Sampling::of_plan(plan).map_err(|error| Failure::new(Exit::Engine, error))?;
     let folds = bundle.load(Role::Reclassify, &args.runtime.runtime()).map_err(engine_failure)?;
@@ -148,17 +148,17 @@ fn judge(
         reclassify(&prepared, &candidates, &mut engine, &args.params(), seed, cache, watch)
             .map_err(stage_failure)?;
     let stage = started.elapsed();
-    let instead = |one| match Carried::of(one, &prepared).points.is_empty() {
+    let instead = |one| match PatchLesion::of(one, &prepared).points.is_empty() {
         true => 0,
         false => LIVER_CLASS,
     };
     let instead = candidates.iter().map(instead).collect();
-    Ok(Outcome { lesions, instead, prepare, stage, network: engine.network })
+    Ok(StageRun { lesions, instead, prepare, stage, network: engine.network })
 }
 
 /// The label map with discarded lesions as liver (background outside the liver region) and
 /// the others under their voted label.
-fn labels_after(labels: &LabelMap, found: &[Detection], outcome: &Outcome) -> LabelMap {
+fn labels_after(labels: &LabelMap, found: &[Detection], outcome: &StageRun) -> LabelMap {
     let mut voxels = labels.voxels().clone();
     for ((lesion, judged), &instead) in found.iter().zip(&outcome.lesions).zip(&outcome.instead) {
         let label = if judged.kept { judged.label_after.label() } else { instead };
@@ -170,7 +170,7 @@ fn labels_after(labels: &LabelMap, found: &[Detection], outcome: &Outcome) -> La
     Volume::new(labels.grid().clone(), voxels)
 }
 
-fn document(args: &Args, bundle: &Bundle, found: &[Detection], outcome: &Outcome) -> Value {
+fn document(args: &Args, bundle: &Bundle, found: &[Detection], outcome: &StageRun) -> Value {
     let lesions: Vec<Value> =
         found.iter().zip(&outcome.lesions).map(|(lesion, one)| lesion_json(lesion, one)).collect();
     json!({
@@ -204,7 +204,7 @@ fn lesion_json(lesion: &Detection, one: &Reclassified) -> Value {
     })
 }
 
-fn sentences(outcome: &Outcome) -> String {
+fn sentences(outcome: &StageRun) -> String {
     let kept = outcome.lesions.iter().filter(|one| one.kept).count();
     let renamed = outcome.lesions.iter().filter(|one| one.label_before != one.label_after).count();
     let patches: usize = outcome.lesions.iter().map(|one| one.patches_run).sum();

@@ -14,7 +14,7 @@ use super::stage_timer::StageTimer;
 use super::study_files::{PhaseFile, read_study};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
-use crate::intake::reasons::RejectCode;
+use crate::intake::reasons::RefusalCode;
 use crate::report::output;
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
@@ -26,7 +26,7 @@ use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// No `f32` gain reaches a margin of 89, so nothing is lost beyond.
-const MOST_MARGIN: f32 = 1000.0;
+const MAX_MARGIN: f32 = 1000.0;
 
 /// What the voxels of no region are called.
 const BACKGROUND: &str = "background";
@@ -49,8 +49,8 @@ pub struct Args {
     /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
     #[arg(long)]
     margin: Option<PathBuf>,
-    /// Run the network on one tile of nothing but air and use its answer for all such tiles:
-    /// the same labels, sooner where there is much air.
+    /// Run the network once on a tile of air and reuse the result for every tile that is all
+    /// air: the same labels, faster where the image holds much air.
     #[arg(long)]
     skip_air: bool,
     /// Memory that the first stage may take, in MiB; four phases of 512 x 512 x 200 need 4096.
@@ -78,9 +78,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
-    let mut laps = StageTimer::start();
+    let mut timer = StageTimer::start();
     let study = study_for(&bundle, &args.phases)?;
-    laps.lap("read");
+    timer.lap("read");
     let mut runtime = args.runtime.runtime();
     let air = super::engines::air_tiles(args.skip_air);
     let memory_budget_bytes = args.memory_mib.saturating_mul(1 << 20);
@@ -90,9 +90,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let prepared = prepare(&study, &plan).map_err(segment_failure)?;
     // A quarter of the memory, and not needed any more.
     drop(study);
-    laps.lap("preprocess");
+    timer.lap("preprocess");
     let mut engines = bundle.load(Role::Segment, &runtime).map_err(engine_failure)?;
-    laps.lap("load_engine");
+    timer.lap("load_engine");
     let mut progress = ui.progress("tiles");
     let mut tiles = 0;
     let clock = || started.elapsed().as_secs_f64();
@@ -103,13 +103,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     })
     .map_err(segment_failure)?;
     drop((progress, prepared, engines));
-    laps.lap("segment");
+    timer.lap("segment");
     let mut labels = scores.labels(gain);
     for KeepLargest(kept) in &plan.network.postprocessing {
         keep_largest(labels.voxels_mut(), kept);
     }
     output::put(&args.out, &write_u8(&labels), &inputs)?;
-    laps.lap("write");
+    timer.lap("write");
     write_margin(args, scores, &inputs)?;
     let counts = voxels_per_class(&labels, &plan.network);
     let document = json!({
@@ -117,13 +117,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             "backend": args.runtime.backend.name(), "precision": args.runtime.precision.name()},
         "alpha": gain.0, "labels": args.out, "margin": args.margin,
         "tiles": tiles, "tiles_run": busy.tiles_run, "batch": plan.batch, "voxels": counts,
-        "seconds": laps.document(&busy, started.elapsed()),
+        "seconds": timer.document(&busy, started.elapsed()),
         "peak_memory_mib": peak_memory_mib().round(),
     });
     let summary = format!(
         "{}: {tiles} tiles in {:.1} s by {} version {}",
         args.out.display(),
-        laps.seconds("segment"),
+        timer.seconds("segment"),
         bundle.id(),
         bundle.version()
     );
@@ -159,7 +159,7 @@ pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedS
             "engine {} needs phase {missing}; give it with --phase {missing}=FILE",
             bundle.id()
         );
-        return Err(Failure::refused(RejectCode::MissingPhase.as_str(), error));
+        return Err(Failure::refused(RefusalCode::MissingPhase.as_str(), error));
     }
     let taken = files.iter().filter(|file| wanted.contains(&file.phase));
     read_study(&taken.cloned().collect::<Vec<_>>())
@@ -171,7 +171,7 @@ pub(super) fn engine_failure(error: hepalert_engines::EngineError) -> Failure {
 
 fn segment_failure(error: SegmentError) -> Failure {
     let code = match &error {
-        SegmentError::OverBudget { .. } => RejectCode::OverMemoryBudget.as_str(),
+        SegmentError::OverBudget { .. } => RefusalCode::OverMemoryBudget.as_str(),
         SegmentError::TooSmall { .. } => "too_small",
         SegmentError::Engine(_) | SegmentError::EngineShape { .. } | SegmentError::NotFinite => {
             return Failure::new(Exit::Engine, error);
@@ -181,12 +181,12 @@ fn segment_failure(error: SegmentError) -> Failure {
     Failure::refused(code, error)
 }
 
-/// Infinite margins (no lesion class competes there) are written as [`MOST_MARGIN`]: readers
+/// Infinite margins (no lesion class competes there) are written as [`MAX_MARGIN`]: readers
 /// of images refuse infinity.
 fn write_margin(args: &Args, scores: Scores, inputs: &[&Path]) -> Result<(), Failure> {
     let Some(path) = &args.margin else { return Ok(()) };
     let mut voxels = scores.margin;
-    voxels.par_mapv_inplace(|margin| margin.clamp(-MOST_MARGIN, MOST_MARGIN));
+    voxels.par_mapv_inplace(|margin| margin.clamp(-MAX_MARGIN, MAX_MARGIN));
     let bytes = write_f32(&Volume::new(Arc::clone(&scores.grid), voxels));
     let taken: Vec<&Path> = inputs.iter().copied().chain([args.out.as_path()]).collect();
     Ok(output::put(path, &bytes, &taken)?)

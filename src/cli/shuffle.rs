@@ -18,7 +18,8 @@ use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
-    Carried, LIVER_CLASS, Prepared, Sampling, Scheme, content, draw, patch_generator, study_seed,
+    LIVER_CLASS, PatchLesion, Prepared, Sampling, Scheme, content, draw, patch_generator,
+    study_seed,
 };
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::normalise::Normalisation;
@@ -116,7 +117,7 @@ struct Source {
     id: u32,
     label: u8,
     caption: String,
-    carried: Carried,
+    carried: PatchLesion,
 }
 
 /// Runs the command.
@@ -205,7 +206,7 @@ fn sources(
             id: one.id,
             label: one.kind.label(),
             caption: format!("#{} {} {:.1} cm3", one.id, one.kind, one.volume_cm3),
-            carried: Carried::of(&candidate(one), prepared),
+            carried: PatchLesion::of(&candidate(one), prepared),
         })
         .filter(|source| !source.carried.points.is_empty())
         .collect()
@@ -287,7 +288,7 @@ fn write(
     // before there is an engine.
     let seed = study_seed(content(study), "training", args.seed);
     let nothing =
-        Source { id: 0, label: 0, caption: "no lesion".into(), carried: Carried::default() };
+        Source { id: 0, label: 0, caption: "no lesion".into(), carried: PatchLesion::default() };
     let jobs = |group: &Group<'_>| match group.scheme {
         Scheme::OriginalNegative => group.lesions.len().max(1),
         _ => group.lesions.len(),

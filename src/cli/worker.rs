@@ -11,7 +11,7 @@ use super::Failure;
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::intake::{Refusal, RejectCode, StudyFiles};
+use crate::intake::{Refusal, RefusalCode, StudyFiles};
 use crate::worker::{Reply, Request};
 use hepalert_bundles::slots::engine_code;
 use hepalert_engines::EngineError;
@@ -138,7 +138,7 @@ fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
     let reply = analyze(files, out, analyzer);
     reply.unwrap_or_else(|error| match error {
         AnalyzeError::Refused(Refusal {
-            code: code @ (RejectCode::FilesChanged | RejectCode::Unreadable),
+            code: code @ (RefusalCode::FilesChanged | RefusalCode::Unreadable),
             detail,
             ..
         }) => Reply::NotAsAccepted { code: code.as_str().to_owned(), detail },
@@ -149,7 +149,7 @@ fn study(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Reply {
             Reply::Refused { code: error.code().to_owned(), detail: error.to_string() }
         }
         // An engine that was loaded and tested fails on this study: the study is tried again
-        // and then put aside, the queue goes on.
+        // and then given up, the queue goes on.
         error @ (AnalyzeError::Engine(_)
         | AnalyzeError::Pipeline(_)
         | AnalyzeError::Write(_)

@@ -191,7 +191,7 @@ pub struct Engine {
     pub threads: Option<usize>,
     /// Patches per call of a network at most.
     pub batch: usize,
-    /// Run one tile of nothing but air and use its answer for all.
+    /// Run one tile of air and reuse its result for all of them.
     pub skip_air: bool,
     /// Lesion gain of the high-sensitivity view; the bundle's if unset.
     #[serde(with = "unset")]
@@ -230,7 +230,7 @@ pub struct Worker {
     pub stall_s: u64,
     /// Seconds a study may take altogether.
     pub deadline_s: u64,
-    /// Tries before a study is put aside.
+    /// Tries before a study is given up.
     pub attempts: u32,
     /// Seconds before the first new try; doubled each time.
     pub retry_s: u64,

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::publish::contract::MOST_OPEN;
+use crate::publish::contract::MAX_OPEN;
 use crate::publish::messages::{OpenAlert, Worklist};
 use crate::publish::{Draft, EventKind, Outbox, OutboxError, Row};
 use crate::store::{NewEvent, OutboxRow, Store, StoreError};
@@ -78,7 +78,7 @@ fn row(row: OutboxRow) -> Result<Row, OutboxError> {
 /// # Errors
 /// Whatever the store refuses.
 pub fn worklist(store: &Store) -> Result<Worklist, StoreError> {
-    let state = store.worklist(MOST_OPEN)?;
+    let state = store.worklist(MAX_OPEN)?;
     let open = state.entries.into_iter().map(|entry| OpenAlert {
         id: entry.event_id,
         study_key: entry.study_key,

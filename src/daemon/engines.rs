@@ -2,7 +2,7 @@
 //! one, engines are installed, switched, tested and rolled back here.
 //!
 //! Lives on the thread that works through the queue. The slots' state says what is to be; the
-//! keeper follows it, puts the inference process on the right bundle, and tells every change
+//! controller follows it, puts the inference process on the right bundle, and tells every change
 //! exactly once.
 
 use std::ops::ControlFlow;
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{error, info, warn};
 
-use super::installing::{self, Measure};
+use super::installing::{self, InstallPolicy};
 use super::shared::{EngineFacts, Part, Shared};
 use super::updates::Updates;
-use super::{ENGINE_RETRY, telling};
-use crate::worker::{Outcome, Reply, Request, Worker};
+use super::{ENGINE_RETRY, engine_events};
+use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_bundles::Bundle;
-use hepalert_bundles::slots::{self, Fault, Held, Slot, Slots, SlotsError, Test, Which};
+use hepalert_bundles::slots::{self, EngineId, Fault, Slot, SlotLock, Slots, SlotsError, Test};
 use hepalert_engines::EngineError;
 
 /// How often the update folder is looked at.
@@ -29,13 +29,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 struct InUse {
     slot: Option<Slot>,
     bundle: PathBuf,
-    which: Which,
+    which: EngineId,
 }
 
 /// Keeps the engine.
-pub struct Keeper {
+pub struct EngineController {
     slots: Slots,
-    place: Option<Held>,
+    place: Option<SlotLock>,
     in_use: Option<InUse>,
     /// When the engine in use last passed its self-test.
     passed: Option<Instant>,
@@ -47,10 +47,10 @@ pub struct Keeper {
     looked: Option<Instant>,
 }
 
-impl Keeper {
-    /// Knows nothing yet; the first [`Keeper::round`] finds out.
-    pub fn new(shared: &Shared) -> Keeper {
-        Keeper {
+impl EngineController {
+    /// Knows nothing yet; the first [`EngineController::round`] finds out.
+    pub fn new(shared: &Shared) -> EngineController {
+        EngineController {
             slots: installing::slots(&shared.config),
             place: None,
             in_use: None,
@@ -78,7 +78,7 @@ impl Keeper {
             self.follow(shared, worker, None);
         }
         self.test_if_due(shared, worker);
-        if let Err(error) = telling::tell(shared, &self.slots) {
+        if let Err(error) = engine_events::publish(shared, &self.slots) {
             error!("a change of engine cannot be told yet: {error}");
         }
         self.passed.is_some() && !self.failing
@@ -98,8 +98,8 @@ impl Keeper {
         }
         let now = Timestamp::now();
         let limits = installing::limits(&shared.config);
-        if let Some(slot) = self.slots.state()?.unproven() {
-            self.prove(slot, shared, worker)?;
+        if let Some(slot) = self.slots.state()?.untested() {
+            self.self_test(slot, shared, worker)?;
         }
         let state = self.slots.state()?;
         if state.wanted.is_some() {
@@ -119,8 +119,8 @@ impl Keeper {
         let folder = shared.config.engine.update_folder.as_ref().filter(|_| due);
         let Some(folder) = folder else { return Ok(()) };
         self.looked = Some(Instant::now());
-        match Measure::of(&shared.config, shared.engine().map(|engine| engine.setting)) {
-            Ok(measure) => self.updates.look(folder, &self.slots, &measure)?,
+        match InstallPolicy::of(&shared.config, shared.engine().map(|engine| engine.setting)) {
+            Ok(policy) => self.updates.look(folder, &self.slots, &policy)?,
             Err(error) => warn!("the update folder is not looked at: {error}"),
         }
         Ok(())
@@ -128,7 +128,7 @@ impl Keeper {
 
     /// The first self-test of a new engine, in the inference process. The engine in use is
     /// unloaded for it: a small device has no room for two.
-    fn prove(
+    fn self_test(
         &mut self,
         slot: Slot,
         shared: &Shared,
@@ -141,7 +141,7 @@ impl Keeper {
             // A daemon that stops has killed the test: that is not the engine's fault.
             (outcome.is_ok() || !shared.stopping()).then_some(outcome)
         };
-        let outcome = self.slots.prove(slot, &mut test, &Timestamp::now)?;
+        let outcome = self.slots.self_test(slot, &mut test, &Timestamp::now)?;
         worker.kill();
         match outcome {
             None => info!("slot {}: the self-test waits for the next start", slot.name()),
@@ -219,7 +219,7 @@ impl Keeper {
     }
 
     /// The engine is unfit: back to the one before, or the queue waits.
-    fn engine_fault(&mut self, shared: &Shared, which: &Which, code: &'static str) {
+    fn engine_fault(&mut self, shared: &Shared, which: &EngineId, code: &'static str) {
         if self.blame(which, Fault::Engine, code) {
             return;
         }
@@ -238,7 +238,7 @@ impl Keeper {
     }
 
     /// True if the engine before is in use again.
-    fn blame(&mut self, which: &Which, fault: Fault, code: &'static str) -> bool {
+    fn blame(&mut self, which: &EngineId, fault: Fault, code: &'static str) -> bool {
         let now = Timestamp::now();
         let back = self.record(|state| state.fault(&which.sha256, fault, code, now));
         if back == Some(true) {
@@ -249,28 +249,28 @@ impl Keeper {
     }
 
     /// How a study ended says something of the engine.
-    pub fn hears(&mut self, shared: &Shared, outcome: &Outcome) {
+    pub fn record_outcome(&mut self, shared: &Shared, outcome: &RequestOutcome) {
         let Some(which) = self.in_use.as_ref().map(|in_use| in_use.which.clone()) else { return };
         let code = match outcome {
-            Outcome::Finished(_) => {
+            RequestOutcome::Finished(_) => {
                 let limits = installing::limits(&shared.config);
                 let now = Timestamp::now();
                 self.record(|state| state.finished(&which.sha256, limits, now));
                 return;
             }
-            Outcome::EngineUnusable(code, _) => {
+            RequestOutcome::EngineUnusable(code, _) => {
                 self.passed = None;
                 return self.engine_fault(shared, &which, fixed(code));
             }
-            Outcome::Refused(..)
-            | Outcome::NotAsAccepted(..)
-            | Outcome::Stopped
-            | Outcome::Tested(_) => return,
-            Outcome::Failed(_) => "analysis_failed",
-            Outcome::Died(_) => "worker_died",
-            Outcome::Stalled => "worker_stalled",
-            Outcome::OverMemory => "worker_over_memory",
-            Outcome::TooLong => "deadline_passed",
+            RequestOutcome::Refused(..)
+            | RequestOutcome::NotAsAccepted(..)
+            | RequestOutcome::Stopped
+            | RequestOutcome::Tested(_) => return,
+            RequestOutcome::Failed(_) => "analysis_failed",
+            RequestOutcome::Died(_) => "worker_died",
+            RequestOutcome::Stalled => "worker_stalled",
+            RequestOutcome::OverMemory => "worker_over_memory",
+            RequestOutcome::TooLong => "deadline_passed",
         };
         self.blame(&which, Fault::Process, code);
     }
@@ -299,14 +299,16 @@ fn run_test(
     shared.idle();
     let crashed = |how: String| Err(("self_test_crashed", how));
     match outcome {
-        Outcome::Tested(words) => Ok(words),
-        Outcome::EngineUnusable(code, reason) => Err((fixed(&code), reason)),
-        Outcome::Died(how) | Outcome::Failed(how) => crashed(how),
-        Outcome::Stalled => crashed("no sign of life for too long".to_owned()),
-        Outcome::TooLong => crashed("it took too long".to_owned()),
-        Outcome::OverMemory => crashed("it took too much memory".to_owned()),
-        Outcome::Stopped => crashed("the daemon is stopping".to_owned()),
-        Outcome::Finished(_) | Outcome::Refused(..) | Outcome::NotAsAccepted(..) => {
+        RequestOutcome::Tested(words) => Ok(words),
+        RequestOutcome::EngineUnusable(code, reason) => Err((fixed(&code), reason)),
+        RequestOutcome::Died(how) | RequestOutcome::Failed(how) => crashed(how),
+        RequestOutcome::Stalled => crashed("no sign of life for too long".to_owned()),
+        RequestOutcome::TooLong => crashed("it took too long".to_owned()),
+        RequestOutcome::OverMemory => crashed("it took too much memory".to_owned()),
+        RequestOutcome::Stopped => crashed("the daemon is stopping".to_owned()),
+        RequestOutcome::Finished(_)
+        | RequestOutcome::Refused(..)
+        | RequestOutcome::NotAsAccepted(..) => {
             crashed("the inference process answered something else".to_owned())
         }
     }

@@ -11,12 +11,13 @@ use log::{error, info, warn};
 use super::events;
 use super::shared::{Part, Shared};
 use crate::analyze::phases_of;
-use crate::intake::desk::{Desk, DeskParams};
-use crate::intake::settle::SettleParams;
+use crate::intake::folder::{FolderIntake, FolderParams};
+use crate::intake::stability::StabilityParams;
 use crate::intake::strangers::Counts;
 use crate::intake::watch::{Degraded, WatchParams};
 use crate::intake::{
-    AssembleParams, Digest, Known, Millis, Outcome, RejectCode, StudyFiles, Why, study_key,
+    AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
+    study_key,
 };
 use crate::publish::contract::ContractError;
 use crate::publish::messages::StudyState;
@@ -37,7 +38,7 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     info!("{} studies are known already", known.len());
     let (ring, bell) = sync_channel(1);
     let key = site_key.to_vec();
-    let mut desk = Desk::new(
+    let mut intake = FolderIntake::new(
         params(shared, setting),
         known,
         Box::new(move |uid| study_key(&key, uid)),
@@ -47,16 +48,16 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     let rescan = Duration::from_secs(shared.config.intake.rescan_s);
     while !shared.stopping() {
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        desk.doubt(&shared.take_doubted(), Millis(millis));
-        let step = desk.step(Millis(millis));
+        intake.doubt(&shared.take_doubted(), Millis(millis));
+        let step = intake.step(Millis(millis));
         shared.alive(Part::Intake);
         tell_degraded(shared, &step.degraded);
         for outcome in step.outcomes {
-            if let Outcome::Duplicate { key, resent: true, .. } = &outcome
+            if let StudyEvent::Duplicate { key, resent: true, .. } = &outcome
                 && has_failed(shared, key)
             {
                 info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
-                desk.try_again(key, Millis(millis));
+                intake.try_again(key, Millis(millis));
             } else {
                 take(shared, setting, outcome);
             }
@@ -70,7 +71,7 @@ pub fn watch(shared: &Shared, site_key: &[u8]) {
     }
 }
 
-/// Whether the newest revision of a study was put aside after too many attempts.
+/// Whether the newest revision of a study was given up after too many attempts.
 fn has_failed(shared: &Shared, key: &StudyKey) -> bool {
     let jobs = shared.store.jobs_of(key).unwrap_or_default();
     jobs.last().is_some_and(|job| job.state == JobState::Dead)
@@ -102,18 +103,18 @@ fn wake(ring: SyncSender<()>) -> Arc<dyn Fn() + Send + Sync> {
     })
 }
 
-fn params(shared: &Shared, setting: Setting) -> DeskParams {
+fn params(shared: &Shared, setting: Setting) -> FolderParams {
     let intake = &shared.config.intake;
     let gate = super::gate_params(&shared.config);
-    DeskParams {
+    FolderParams {
         watch: WatchParams {
             follow_links: intake.follow_links,
             ..WatchParams::new(&intake.folder)
         },
-        settle: SettleParams {
+        stability: StabilityParams {
             settle_s: intake.settle_s as f64,
             give_up_s: intake.give_up_s as f64,
-            ..SettleParams::default()
+            ..StabilityParams::default()
         },
         assemble: AssembleParams {
             quiet_s: intake.quiet_s as f64,
@@ -180,7 +181,7 @@ fn tell_degraded(shared: &Shared, degraded: &[Degraded]) {
 
 /// Puts one outcome into the store, again and again until the store takes it: an outcome
 /// comes only once.
-fn take(shared: &Shared, setting: Setting, outcome: Outcome) {
+fn take(shared: &Shared, setting: Setting, outcome: StudyEvent) {
     while !shared.stopping() {
         match keep(shared, setting, &outcome) {
             Ok(()) => {
@@ -197,33 +198,33 @@ fn take(shared: &Shared, setting: Setting, outcome: Outcome) {
     }
 }
 
-fn keep(shared: &Shared, setting: Setting, outcome: &Outcome) -> Result<(), StoreError> {
+fn keep(shared: &Shared, setting: Setting, outcome: &StudyEvent) -> Result<(), StoreError> {
     let now = Timestamp::now();
     match outcome {
-        Outcome::Received { key } => {
+        StudyEvent::Received { key } => {
             info!(STUDY_KEY = key.as_str(); "first file of a study");
             let state = StudyState::Received;
             shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
         }
-        Outcome::Complete { study, why, passed_over } => {
+        StudyEvent::Complete { study, why, passed_over } => {
             failpoint("study_complete");
             complete(shared, setting, study, (*why, passed_over), now)?;
             failpoint("study_queued");
         }
-        Outcome::Refused { key, revision, fingerprint, refusal } => {
+        StudyEvent::Refused { key, revision, fingerprint, refusal } => {
             let nothing = Counts::new();
             let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
             refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
         }
-        Outcome::PassedOver { key, revision, fingerprint, counts } => {
+        StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
             // The kind of most of them stands for all; the numbers tell the rest.
             let most = counts.iter().max_by_key(|(_, count)| **count);
-            let code = most.map_or(RejectCode::UnknownFormat.as_str(), |(kind, _)| kind);
+            let code = most.map_or(RefusalCode::UnknownFormat.as_str(), |(kind, _)| kind);
             let detail = "files that belong to no study, by folder";
             let what = (code, detail, counts);
             refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
         }
-        Outcome::Duplicate { key, .. } => {
+        StudyEvent::Duplicate { key, .. } => {
             info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
         }
     }
@@ -235,7 +236,7 @@ fn complete(
     shared: &Shared,
     setting: Setting,
     study: &StudyFiles,
-    (why, passed_over): (Why, &Counts),
+    (why, passed_over): (CompletionRule, &Counts),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let fingerprint = study.fingerprint.hex();
@@ -245,7 +246,7 @@ fn complete(
         input_fingerprint: fingerprint.clone(),
         files_json: serde_json::to_string(study).unwrap_or_default(),
         priority: 0,
-        received_at: now,
+        completed_at: now,
     };
     let announce = |admission: &Admission| {
         let revision = admission.revision;
@@ -299,11 +300,11 @@ fn refuse(
         input_fingerprint: print.clone(),
         files_json: "[]".to_owned(),
         priority: 0,
-        received_at: now,
+        completed_at: now,
     };
     super::quarantine::put(shared, key.as_str(), revision, code, detail, "[]");
     let state = StudyState::Rejected;
-    shared.store.refuse(&new, code, now, |admission| {
+    shared.store.enqueue_refused(&new, code, now, |admission| {
         let device = &shared.config.device;
         let identity = events::identity(device, key.as_str(), &print, admission.revision);
         let setting = Some(setting);

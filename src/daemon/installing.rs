@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use hepalert_bundles::Bundle;
+use hepalert_bundles::constraints::Device;
 use hepalert_bundles::package::PackageError;
 use hepalert_bundles::signature::Trust;
-use hepalert_bundles::slots::{self, Admission, Limits, Slots, Which};
-use hepalert_bundles::terms::Device;
+use hepalert_bundles::slots::{self, Admission, EngineId, Limits, Slots};
 use hepalert_engines::backend::Presence;
 use hepalert_study::study::Setting;
 
@@ -24,24 +24,24 @@ pub fn limits(config: &Config) -> Limits {
 
 /// What a device measures packed engines by.
 #[derive(Debug, Clone)]
-pub struct Measure {
+pub struct InstallPolicy {
     trust: Trust,
     device: Device,
-    configured: Option<Which>,
+    configured: Option<EngineId>,
     keep_free_bytes: u64,
 }
 
-impl Measure {
+impl InstallPolicy {
     /// As configured. The device's setting is that of the configured bundle, `otherwise` the
     /// one in use: an installed engine may be better, but not for something else.
     ///
     /// # Errors
     /// [`PackageError::Key`].
-    pub fn of(config: &Config, otherwise: Option<Setting>) -> Result<Measure, PackageError> {
+    pub fn of(config: &Config, otherwise: Option<Setting>) -> Result<InstallPolicy, PackageError> {
         let engine = &config.engine;
         let configured = Bundle::open(&engine.bundle).ok();
         let setting = configured.as_ref().map(Bundle::setting).or(otherwise);
-        Ok(Measure {
+        Ok(InstallPolicy {
             trust: Trust::read(&engine.trusted_keys, engine.signatures_needed)?,
             device: device(config, setting),
             configured: configured.as_ref().map(slots::which),

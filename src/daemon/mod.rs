@@ -29,6 +29,7 @@ use hepalert_engines::backend::Runtime;
 
 pub mod bridge;
 mod clock;
+mod engine_events;
 mod engines;
 mod events;
 mod folder;
@@ -38,7 +39,6 @@ mod sending;
 mod shared;
 mod start;
 mod studies;
-mod telling;
 mod updates;
 
 pub use sending::params as broker_params;
@@ -77,7 +77,7 @@ pub enum DaemonError {
         folder: PathBuf,
     },
     /// The database.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The site key is not the one that the studies are named with.
     #[error("{}: the site key {what}, and the store knows studies that are named with it; restore it from its copy, or move the store away to begin anew", path.display())]
@@ -228,7 +228,7 @@ fn worker(config: &Config) -> Result<Worker, DaemonError> {
     worker.map_err(|error| DaemonError::System(error.into()))
 }
 
-/// Waits until the keeper knows what studies are read for. False if the daemon is to stop.
+/// Waits until the controller knows what studies are read for. False if the daemon is to stop.
 fn wait_for_engine(shared: &Shared) -> bool {
     while !shared.stopping() {
         if shared.engine().is_some() {

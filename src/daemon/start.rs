@@ -80,7 +80,7 @@ pub(super) fn begin_or_wait(
     }
 }
 
-/// The status reason of an error that may mend itself; nothing for the others.
+/// The status reason of an error that may pass by itself; nothing for the others.
 fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
     let free = rustix::fs::statvfs(&config.store.folder).map(|s| s.f_bavail * s.f_frsize);
     let full = free.is_ok_and(|free| free < 1 << 20);
@@ -166,8 +166,8 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     fs::create_dir_all(&folder).map_err(failed)?;
     let lock = occupy(&folder)?;
     let opened = Store::open(&config.store.database(), Timestamp::now())?;
-    if let Some(aside) = &opened.set_aside {
-        error!("the store was damaged and set aside: {}", aside.display());
+    if let Some(aside) = &opened.moved_away {
+        error!("the store was damaged and moved away: {}", aside.display());
     }
     let site_key = site_key(&config.device.site_key_file, &opened.store)?;
     let believed = believed(&opened.store)?;
@@ -177,7 +177,7 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);
     let shared = Shared::new(config, opened.store, boot, config_sha256, believed, lock);
-    shared.set_wrong("store_replaced", opened.set_aside.is_some());
+    shared.set_wrong("store_replaced", opened.moved_away.is_some());
     Ok(Begun { shared, site_key })
 }
 

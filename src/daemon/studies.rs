@@ -1,5 +1,5 @@
 //! The thread that works through the queue: one study at a time, each in the inference
-//! process, each ending as done, rejected, tried again or put aside. Whatever the end, it is
+//! process, each ending as done, refused, tried again or given up. Whatever the end, it is
 //! published.
 
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use log::{error, info, warn};
 
-use super::engines::Keeper;
+use super::engines::EngineController;
 use super::events::{self, Moments};
 use super::shared::{Part, Shared};
 use super::start::sweep_drafts;
@@ -17,8 +17,8 @@ use crate::intake::StudyFiles;
 use crate::publish::findings::Earlier;
 use crate::publish::messages::StudyState;
 use crate::report;
-use crate::store::{Finished, Job, MOST_WAIT, NewEvent, OpenAlert, StoreError};
-use crate::worker::{Outcome, Reply, Request, Worker};
+use crate::store::{Finished, Job, MAX_WAIT, NewEvent, OpenAlert, StoreError};
+use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_failpoint::failpoint;
 
 /// Longest nap between two looks at the queue; a new job ends it sooner.
@@ -26,14 +26,14 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// Works until the daemon stops.
 pub fn work(shared: &Shared, mut worker: Worker) {
-    let mut keeper = Keeper::new(shared);
+    let mut controller = EngineController::new(shared);
     while !shared.stopping() {
-        if !keeper.round(shared, &mut worker) {
+        if !controller.round(shared, &mut worker) {
             shared.alive(Part::Studies);
             shared.nap(NAP);
             continue;
         }
-        match one(shared, &mut worker, &mut keeper) {
+        match one(shared, &mut worker, &mut controller) {
             Ok(true) => shared.set_wrong("store_failing", false),
             Ok(false) => shared.nap(NAP),
             Err(error) => {
@@ -47,7 +47,11 @@ pub fn work(shared: &Shared, mut worker: Worker) {
 }
 
 /// Takes one job to its next state; false if none waits.
-fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool, StoreError> {
+fn one(
+    shared: &Shared,
+    worker: &mut Worker,
+    controller: &mut EngineController,
+) -> Result<bool, StoreError> {
     if !shared.room_on_disk() {
         return Ok(false);
     }
@@ -64,19 +68,19 @@ fn one(shared: &Shared, worker: &mut Worker, keeper: &mut Keeper) -> Result<bool
     shared.wake_publisher();
     if job.attempts > most {
         job.attempts = most;
-        put_aside(shared, &job, "daemon_died")?;
+        give_up(shared, &job, "daemon_died")?;
         return Ok(true);
     }
     info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
     failpoint("study_begun");
-    let outcome = match keeper.bundle().and_then(|bundle| request(shared, &job, bundle)) {
+    let outcome = match controller.bundle().and_then(|bundle| request(shared, &job, bundle)) {
         Some(request) => infer(shared, worker, &job, &request),
-        None => Outcome::Refused(
+        None => RequestOutcome::Refused(
             "vanished".to_owned(),
             "the study's files are no longer known".to_owned(),
         ),
     };
-    keeper.hears(shared, &outcome);
+    controller.record_outcome(shared, &outcome);
     if !outcome.is_answer() {
         // What the process was writing when it was killed.
         sweep_drafts(&shared.results());
@@ -96,7 +100,7 @@ fn result_folder(shared: &Shared, job: &Job) -> PathBuf {
     shared.config.store.result(job.study_key.as_str(), job.revision)
 }
 
-fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> Outcome {
+fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> RequestOutcome {
     let mut stage_shown = String::new();
     worker.run(request, &mut |reply| {
         if let Some(Reply::Progress { stage, done, total }) = reply {
@@ -112,22 +116,24 @@ fn infer(shared: &Shared, worker: &mut Worker, job: &Job, request: &Request) -> 
     })
 }
 
-fn conclude(shared: &Shared, job: &Job, outcome: Outcome) -> Result<(), StoreError> {
+fn conclude(shared: &Shared, job: &Job, outcome: RequestOutcome) -> Result<(), StoreError> {
     shared.idle();
     match outcome {
-        Outcome::Finished(report) => finish(shared, job, &report),
-        Outcome::Refused(code, detail) => reject(shared, job, &code, &detail),
-        Outcome::NotAsAccepted(code, detail) => doubt(shared, job, &code, &detail),
+        RequestOutcome::Finished(report) => finish(shared, job, &report),
+        RequestOutcome::Refused(code, detail) => refuse(shared, job, &code, &detail),
+        RequestOutcome::NotAsAccepted(code, detail) => doubt(shared, job, &code, &detail),
         // A study is never answered by a self-test.
-        Outcome::Stopped | Outcome::Tested(_) => {
+        RequestOutcome::Stopped | RequestOutcome::Tested(_) => {
             shared.store.put_back(job.id, Timestamp::now(), None)
         }
-        Outcome::EngineUnusable(_, reason) => hold(shared, job, &reason),
-        Outcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
-        Outcome::Died(reason) => again(shared, job, "worker_died", &reason),
-        Outcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),
-        Outcome::OverMemory => again(shared, job, "worker_over_memory", "it took too much memory"),
-        Outcome::TooLong => again(shared, job, "deadline_passed", "the study took too long"),
+        RequestOutcome::EngineUnusable(_, reason) => hold(shared, job, &reason),
+        RequestOutcome::Failed(reason) => again(shared, job, "analysis_failed", &reason),
+        RequestOutcome::Died(reason) => again(shared, job, "worker_died", &reason),
+        RequestOutcome::Stalled => again(shared, job, "worker_stalled", "no progress for too long"),
+        RequestOutcome::OverMemory => {
+            again(shared, job, "worker_over_memory", "it took too much memory")
+        }
+        RequestOutcome::TooLong => again(shared, job, "deadline_passed", "the study took too long"),
     }
 }
 
@@ -142,7 +148,7 @@ fn finish(shared: &Shared, job: &Job, path: &Path) -> Result<(), StoreError> {
         result: earlier(shared, "event/result", key)?,
         alert: earlier(shared, "event/alert", key)?,
     };
-    let complete = job.received_at;
+    let complete = job.completed_at;
     let received = match job.revision {
         1 => shared.store.first_event_at("event/study", key)?.unwrap_or(complete).min(complete),
         // When the first file of a late series came is not recorded.
@@ -181,7 +187,7 @@ fn earlier(shared: &Shared, topic: &str, key: &str) -> Result<Option<uuid::Uuid>
     Ok(shared.store.newest_event(topic, key)?.and_then(|(id, _)| id.parse().ok()))
 }
 
-fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
+fn refuse(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
     warn!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "refused ({code}): {detail}");
     let now = Timestamp::now();
     super::quarantine::put(
@@ -193,7 +199,7 @@ fn reject(shared: &Shared, job: &Job, code: &str, detail: &str) -> Result<(), St
         &job.files_json,
     );
     let events = step(shared, job, StudyState::Rejected, Some(code), now);
-    shared.store.reject(job.id, code, &events, now)
+    shared.store.refuse(job.id, code, &events, now)
 }
 
 /// What lies at the study's paths is looked at anew by the intake, whoever's it is; the study
@@ -220,7 +226,7 @@ fn later(shared: &Shared, attempts: u32) -> Timestamp {
     let doublings = attempts.saturating_sub(1).min(12);
     let wait = Duration::from_secs(shared.config.worker.retry_s.saturating_mul(1 << doublings));
     let now = Timestamp::now();
-    now.checked_add(wait.min(MOST_WAIT)).unwrap_or(now)
+    now.checked_add(wait.min(MAX_WAIT)).unwrap_or(now)
 }
 
 /// Another try later, or the end if there were enough.
@@ -233,13 +239,13 @@ fn again(shared: &Shared, job: &Job, code: &str, reason: &str) -> Result<(), Sto
     if job.attempts < limits.attempts {
         return shared.store.retry(job.id, later(shared, job.attempts), code);
     }
-    put_aside(shared, job, code)
+    give_up(shared, job, code)
 }
 
 /// It was tried often enough: it is told as failed, and the queue goes on.
-fn put_aside(shared: &Shared, job: &Job, code: &str) -> Result<(), StoreError> {
+fn give_up(shared: &Shared, job: &Job, code: &str) -> Result<(), StoreError> {
     let now = Timestamp::now();
-    error!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study put aside ({code})");
+    error!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study given up ({code})");
     let events = step(shared, job, StudyState::Failed, Some(code), now);
     shared.store.dead_letter(job.id, code, &events, now)
 }

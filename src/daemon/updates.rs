@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use log::{info, warn};
 use sha2::{Digest, Sha256};
 
-use super::installing::Measure;
+use super::installing::InstallPolicy;
 use hepalert_bundles::package::{EXTENSION, Package, PackageError};
 use hepalert_bundles::slots::{Objection, Refusal, Slots, SlotsError};
 use hepalert_study::digest::hex;
 
 /// Entries of the folder looked at: it is for updates, not an archive.
-const MOST_FILES: usize = 100;
+const MAX_FILES: usize = 100;
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Updates {
         &mut self,
         folder: &Path,
         slots: &Slots,
-        measure: &Measure,
+        policy: &InstallPolicy,
     ) -> Result<(), SlotsError> {
         let now = files(folder);
         let still = |(path, facts): (&PathBuf, &(u64, SystemTime))| {
@@ -45,12 +45,12 @@ impl Updates {
         let state = slots.state()?;
         let names: Vec<(PathBuf, String)> = settled
             .into_iter()
-            .map(|path| (path.clone(), name(&path, now[&path], measure)))
+            .map(|path| (path.clone(), name(&path, now[&path], policy)))
             .filter(|(_, name)| !state.seen.contains(name))
             .collect();
         self.before = now;
-        for (path, name) in newest_first(names, measure) {
-            if judge(&path, name, slots, measure)? {
+        for (path, name) in newest_first(names, policy) {
+            if stage_file(&path, name, slots, policy)? {
                 break;
             }
         }
@@ -65,7 +65,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         !hidden && path.extension().is_some_and(|extension| extension == EXTENSION)
     };
-    let paths = entries.flatten().map(|entry| entry.path()).filter(wanted).take(MOST_FILES);
+    let paths = entries.flatten().map(|entry| entry.path()).filter(wanted).take(MAX_FILES);
     paths
         .filter_map(|path| {
             let facts = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
@@ -76,7 +76,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 
 /// Names the file as it is, for the keys and the program as they are: when any of them
 /// changes, it is judged again.
-fn name(path: &Path, (bytes, changed): (u64, SystemTime), measure: &Measure) -> String {
+fn name(path: &Path, (bytes, changed): (u64, SystemTime), policy: &InstallPolicy) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_be_bytes());
@@ -86,25 +86,33 @@ fn name(path: &Path, (bytes, changed): (u64, SystemTime), measure: &Measure) -> 
     add(&bytes.to_be_bytes());
     let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     add(&since.as_nanos().to_be_bytes());
-    measure.trust().keys().for_each(|key| add(key.as_bytes()));
+    policy.trust().keys().for_each(|key| add(key.as_bytes()));
     add(env!("CARGO_PKG_VERSION").as_bytes());
     hex(&hash.finalize()[..16])
 }
 
 /// Files whose front cannot be believed come last: they are only refused.
-fn newest_first(mut files: Vec<(PathBuf, String)>, measure: &Measure) -> Vec<(PathBuf, String)> {
+fn newest_first(
+    mut files: Vec<(PathBuf, String)>,
+    policy: &InstallPolicy,
+) -> Vec<(PathBuf, String)> {
     let version = |path: &Path| {
-        Package::open(path, measure.trust()).map_or(0, |package| package.bundle().version())
+        Package::open(path, policy.trust()).map_or(0, |package| package.bundle().version())
     };
     files.sort_by_cached_key(|(path, _)| std::cmp::Reverse(version(path)));
     files
 }
 
 /// Stages one file; true if nothing else is to be looked at now.
-fn judge(path: &Path, name: String, slots: &Slots, measure: &Measure) -> Result<bool, SlotsError> {
+fn stage_file(
+    path: &Path,
+    name: String,
+    slots: &Slots,
+    policy: &InstallPolicy,
+) -> Result<bool, SlotsError> {
     let now = Timestamp::now();
     let shown = path.display();
-    match slots.stage(path, &measure.admission(false, now)) {
+    match slots.stage(path, &policy.admission(false, now)) {
         Ok(slot) => {
             info!("{shown}: staged in slot {}", slot.name());
             slots.change(|state| state.see(name))?;

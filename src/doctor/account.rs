@@ -34,11 +34,11 @@ impl Account {
     }
 
     /// The first folder on the way, or the file itself, that this account may not read.
-    pub fn barred(&self, path: &Path) -> Option<PathBuf> {
+    pub fn first_denied(&self, path: &Path) -> Option<PathBuf> {
         let whole = path.canonicalize().ok()?;
         let mut way: Vec<&Path> = whole.ancestors().collect();
         way.reverse();
-        let barred = way.into_iter().find(|at| {
+        let denied = way.into_iter().find(|at| {
             let Ok(meta) = at.metadata() else { return true };
             let wanted = match (meta.is_dir(), *at == whole) {
                 (true, true) => 0o5,
@@ -54,7 +54,7 @@ impl Account {
             };
             granted & wanted != wanted
         });
-        barred.map(Path::to_owned)
+        denied.map(Path::to_owned)
     }
 }
 

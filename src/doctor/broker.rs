@@ -49,7 +49,7 @@ pub fn broker(facts: &BrokerFacts) -> Finding {
             "set mqtt.tls and mqtt.ca_file",
         ),
         Ok(()) => Finding::ok(name, format!("{at}: takes the connection")),
-        Err(why @ ProbeError::Setup(_)) => fail(why, "mend the file or key that is named"),
+        Err(why @ ProbeError::Setup(_)) => fail(why, "correct the file or key named above"),
         Err(why @ ProbeError::Network(_)) => fail(
             why,
             "is mqtt.host right, does the broker run, does a firewall let mqtt.port through? \
@@ -67,7 +67,7 @@ pub fn broker(facts: &BrokerFacts) -> Finding {
         ),
         Err(why @ ProbeError::Credentials(_)) => fail(
             why,
-            "mend mqtt.username and the file mqtt.password_file, or the broker's password file",
+            "correct mqtt.username and the file mqtt.password_file, or the broker's password file",
         ),
         Err(why @ ProbeError::Protocol(_)) => {
             fail(why, "is this an MQTT 5 broker (mosquitto 2), and the right port?")

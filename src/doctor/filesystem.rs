@@ -89,7 +89,7 @@ fn words(why: &Degraded) -> String {
 const fn advice(why: &Degraded) -> &'static str {
     match why {
         Degraded::Missing | Degraded::MountLost => {
-            "mount the share (`findmnt`, /etc/fstab), or mend intake.folder"
+            "mount the share (`findmnt`, /etc/fstab), or correct intake.folder"
         }
         Degraded::Unreadable(_) | Degraded::BlindSpots(_) => {
             "let the group hepalert read it: `sudo chgrp -R hepalert FOLDER` and \
@@ -173,7 +173,7 @@ pub fn look_at_store(config: &Config) -> StoreFacts {
     if matches!(file.try_exists(), Ok(false)) {
         return StoreFacts::NotYet(file);
     }
-    let counted = Store::peek(&file).and_then(|store| {
+    let counted = Store::open_read_only(&file).and_then(|store| {
         let backlog = store.backlog()?;
         let (unsent, oldest_unsent) = (backlog.unsent, backlog.oldest_unsent);
         Ok(StoreCounts { jobs: store.job_counts()?, unsent, oldest_unsent })
@@ -267,8 +267,8 @@ pub fn site_key(facts: &KeyFacts) -> Finding {
 pub struct AccountFacts {
     /// Its name, if it exists and doctor may judge for it.
     pub name: Option<String>,
-    /// What it may not use: the path needed, and where the way there is barred.
-    pub barred: Vec<(PathBuf, PathBuf)>,
+    /// What it may not use: the path needed, and the first folder on the way it has no access to.
+    pub denied: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Follows the permission bits to all the daemon needs. What a server of a network share
@@ -291,14 +291,14 @@ pub fn look_at_account(
     let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
     needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());
-    let bar = |path: &PathBuf| account.barred(path).map(|at| (path.clone(), at));
-    let mut barred: Vec<_> = needed.iter().filter_map(bar).collect();
+    let denied_at = |path: &PathBuf| account.first_denied(path).map(|at| (path.clone(), at));
+    let mut denied: Vec<_> = needed.iter().filter_map(denied_at).collect();
     let state = std::fs::metadata(&config.store.folder);
     if state.is_ok_and(|meta| meta.uid() != account.uid && meta.mode() & 0o002 == 0) {
-        barred.push((config.store.folder.clone(), config.store.folder.clone()));
+        denied.push((config.store.folder.clone(), config.store.folder.clone()));
     }
-    barred.dedup();
-    AccountFacts { name: Some(account.name.clone()), barred }
+    denied.dedup();
+    AccountFacts { name: Some(account.name.clone()), denied }
 }
 
 /// Whether the daemon may use what doctor, run by root, can.
@@ -307,11 +307,11 @@ pub fn account(facts: &AccountFacts) -> Finding {
     let Some(user) = &facts.name else {
         return Finding::ok(name, "judged as the user who runs this");
     };
-    match facts.barred.first() {
+    match facts.denied.first() {
         None => Finding::ok(name, format!("{user} may use all it needs")),
         Some((needed, at)) => Finding::fail(
             name,
-            format!("{user} may not use {} (barred at {})", needed.display(), at.display()),
+            format!("{user} may not use {} (no access to {})", needed.display(), at.display()),
             &format!(
                 "give it to {user}: `sudo chown {user}` where it writes, `sudo chgrp {user}` and \
                  `sudo chmod g+rX` where it reads"

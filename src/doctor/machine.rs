@@ -15,7 +15,7 @@ use jiff::civil::Date;
 use super::finding::Finding;
 
 /// Most that is read of one file of the kernel or one command's answer.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 /// Longest wait for a system command.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where processors and GPUs of edge devices begin to slow down, if the kernel names no trip
@@ -49,7 +49,7 @@ impl Machine {
     pub fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut text = String::new();
         let file = File::open(self.root.join(path)).ok()?;
-        file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
+        file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
         Some(text)
     }
 
@@ -95,7 +95,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
         }
     };
     let mut text = String::new();
-    child.stdout?.take(MOST_BYTES).read_to_string(&mut text).ok()?;
+    child.stdout?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     ended.then_some(text)
 }
 

@@ -120,7 +120,7 @@ fn configuration(file: &Path, read: &Result<Config, ConfigError>) -> Finding {
             let advice = match error {
                 ConfigError::Unreadable { .. } => "run doctor with sudo, or give --config",
                 ConfigError::Syntax { .. } | ConfigError::Value { .. } => {
-                    "mend the key that is named; config/hepalert.toml explains every key"
+                    "correct the key named above; config/hepalert.toml explains every key"
                 }
             };
             Finding::fail(name, error.to_string().trim_end(), advice).ending(Exit::Config)

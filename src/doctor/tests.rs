@@ -162,19 +162,19 @@ fn root_sees_what_bars_the_daemons_account() {
     allow("", 0o755);
     allow("export", 0o755);
     allow("export/inner", 0o700);
-    assert_eq!(account.barred(&at("export")), None);
+    assert_eq!(account.first_denied(&at("export")), None);
     assert_eq!(
-        account.barred(&at("export/inner")),
+        account.first_denied(&at("export/inner")),
         Some(at("export/inner").canonicalize().unwrap())
     );
     allow("export", 0o744);
-    let inner = account.barred(&at("export/inner"));
+    let inner = account.first_denied(&at("export/inner"));
     assert_eq!(inner, Some(at("export").canonicalize().unwrap()));
 
     let name = Some("hepalert".to_owned());
-    let barred = vec![("/a/b".into(), "/a".into())];
-    level(&filesystem::account(&AccountFacts { name: name.clone(), barred }), Level::Fail, "/a/b");
-    level(&filesystem::account(&AccountFacts { name, barred: vec![] }), Level::Ok, "hepalert may");
+    let denied = vec![("/a/b".into(), "/a".into())];
+    level(&filesystem::account(&AccountFacts { name: name.clone(), denied }), Level::Fail, "/a/b");
+    level(&filesystem::account(&AccountFacts { name, denied: vec![] }), Level::Ok, "hepalert may");
 }
 
 fn broker(answer: Result<(), ProbeError>) -> Finding {
@@ -362,7 +362,7 @@ fn ten() -> Vec<Finding> {
         file: "/etc/hepalert/conf.d/site.toml".into(),
         reason: "unknown field `foldr`".to_owned(),
     };
-    let barred = vec![("/srv/ct-export".into(), "/srv/ct-export".into())];
+    let denied = vec![("/srv/ct-export".into(), "/srv/ct-export".into())];
     let damaged = EngineError::File {
         file: "segment.onnx".to_owned(),
         reason: "3145728 bytes, the manifest promises 5634012".to_owned(),
@@ -378,7 +378,7 @@ fn ten() -> Vec<Finding> {
     vec![
         configuration(Path::new("/etc/hepalert/hepalert.toml"), &Err(syntax)),
         export(vec![Degraded::Missing], FileSystem::Local),
-        filesystem::account(&AccountFacts { name: Some("hepalert".to_owned()), barred }),
+        filesystem::account(&AccountFacts { name: Some("hepalert".to_owned()), denied }),
         broker::broker(&refused),
         broker(Err(ProbeError::Credentials("NotAuthorized".to_owned()))),
         broker(Err(ProbeError::Tls("TLS: invalid peer certificate: UnknownIssuer".to_owned()))),

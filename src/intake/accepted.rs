@@ -13,7 +13,7 @@ use super::facts::{Accepted, PhaseFiles};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::Refusal;
 use super::probe::open_regular;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 
 /// What is in a file now.
 pub(super) fn content(path: &Path) -> Result<Digest, Refusal> {
@@ -22,13 +22,17 @@ pub(super) fn content(path: &Path) -> Result<Digest, Refusal> {
 
 /// Of the kind alone: the text of an error may hold a path.
 pub(super) fn unreadable(error: &io::Error) -> Refusal {
-    Refusal::new(RejectCode::Unreadable, error.kind().to_string(), 1)
+    let detail = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        kind => kind.to_string(),
+    };
+    Refusal::new(RefusalCode::Unreadable, detail, 1)
 }
 
 /// A whole file, never more than `most` bytes: it may have grown since it was measured.
 ///
 /// # Errors
-/// [`RejectCode::Unreadable`] or [`RejectCode::FilesChanged`].
+/// [`RefusalCode::Unreadable`] or [`RefusalCode::FilesChanged`].
 pub fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
     let bytes = read_prefix(file.path, most)?;
     if Some(Digest::of(&bytes)) == file.content { Ok(bytes) } else { Err(changed()) }
@@ -37,7 +41,7 @@ pub fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
 /// The first bytes of a file, at most `most`, whatever they are.
 ///
 /// # Errors
-/// [`RejectCode::Unreadable`].
+/// [`RefusalCode::Unreadable`].
 pub fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
     let file = open_regular(path).map_err(|e| unreadable(&e))?;
     let mut bytes = Vec::new();
@@ -49,7 +53,7 @@ pub fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
 /// reason of this study.
 ///
 /// # Errors
-/// [`RejectCode::Unreadable`] or [`RejectCode::FilesChanged`] of the first file that is not.
+/// [`RefusalCode::Unreadable`] or [`RefusalCode::FilesChanged`] of the first file that is not.
 pub fn verify(phases: &[&PhaseFiles], most: u64) -> Result<(), Refusal> {
     let files: Vec<Accepted<'_>> = phases
         .iter()
@@ -80,7 +84,7 @@ impl Glance {
     /// Whether a file begins with them.
     ///
     /// # Errors
-    /// [`RejectCode::FilesChanged`].
+    /// [`RefusalCode::FilesChanged`].
     pub fn check(&self, whole: &[u8]) -> Result<(), Refusal> {
         let prefix = whole.get(..self.bytes).map(Digest::of);
         if prefix == Some(self.digest) { Ok(()) } else { Err(changed()) }
@@ -88,7 +92,7 @@ impl Glance {
 }
 
 fn changed() -> Refusal {
-    Refusal::new(RejectCode::FilesChanged, "other bytes than when the study was accepted", 1)
+    Refusal::new(RefusalCode::FilesChanged, "other bytes than when the study was accepted", 1)
 }
 
 #[cfg(test)]
@@ -124,7 +128,7 @@ mod tests {
         for (path, other) in mine.iter().zip(&others) {
             std::fs::copy(other, path).unwrap();
         }
-        assert_eq!(code(), Some(RejectCode::FilesChanged));
+        assert_eq!(code(), Some(RefusalCode::FilesChanged));
         assert_eq!(identifiers(&files), None, "nor is their number told as ours");
         // One of them, or one that would be refused for a reason of its own.
         for (path, bytes) in mine.iter().zip(&kept) {
@@ -132,9 +136,9 @@ mod tests {
         }
         assert_eq!(code(), None);
         std::fs::write(&mine[3], &kept[3][..kept[3].len() / 2]).unwrap();
-        assert_eq!(code(), Some(RejectCode::FilesChanged));
+        assert_eq!(code(), Some(RefusalCode::FilesChanged));
         std::fs::remove_file(&mine[3]).unwrap();
-        assert_eq!(code(), Some(RejectCode::Unreadable));
+        assert_eq!(code(), Some(RefusalCode::Unreadable));
     }
 
     #[test]
@@ -143,7 +147,7 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "x").unwrap();
         let old = Accepted { path: &path, content: None };
-        assert_eq!(read(old, 9).unwrap_err().code, RejectCode::FilesChanged);
+        assert_eq!(read(old, 9).unwrap_err().code, RefusalCode::FilesChanged);
         let known = Accepted { content: Some(Digest::of(b"x")), ..old };
         assert_eq!(read(known, 9).unwrap(), b"x");
     }

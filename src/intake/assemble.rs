@@ -12,14 +12,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::course::Course;
-use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Stranger, Why};
+use super::events::{
+    AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
+};
 use super::facts::FileFacts;
+use super::file_set::{Assessment, Unusable};
 use super::fingerprint::{Digest, again};
 use super::gate::Refusal;
-use super::gathered::{Judgement, Unusable};
 use super::markers::{Marker, Places};
-use super::reasons::RejectCode;
+use super::progress::StudyProgress;
+use super::reasons::RefusalCode;
 use super::stacks::Arrived;
 use super::strangers::{Strangers, top_folder};
 use super::versions::Version;
@@ -38,7 +40,7 @@ struct Awaited {
 #[derive(Debug)]
 pub struct Assembler {
     params: AssembleParams,
-    courses: BTreeMap<StudyKey, Course>,
+    studies: BTreeMap<StudyKey, StudyProgress>,
     owners: BTreeMap<PathBuf, StudyKey>,
     pending: BTreeMap<PathBuf, Awaited>,
     unreadable: BTreeSet<PathBuf>,
@@ -68,7 +70,7 @@ impl Assembler {
     pub fn new(params: AssembleParams, known: Vec<Known>) -> Assembler {
         let mut machine = Assembler {
             params,
-            courses: BTreeMap::new(),
+            studies: BTreeMap::new(),
             owners: BTreeMap::new(),
             pending: BTreeMap::new(),
             unreadable: BTreeSet::new(),
@@ -80,11 +82,11 @@ impl Assembler {
             now: Millis(0),
         };
         for Known { key, fingerprint, revision } in known {
-            let course = machine.courses.entry(key.clone()).or_default();
-            if revision >= course.revision {
-                (course.account, course.remembered) = (Some(fingerprint), true);
+            let progress = machine.studies.entry(key.clone()).or_default();
+            if revision >= progress.revision {
+                (progress.account, progress.remembered) = (Some(fingerprint), true);
             }
-            course.revision = course.revision.max(revision);
+            progress.revision = progress.revision.max(revision);
             machine.known.insert(fingerprint, (key, revision));
         }
         machine
@@ -92,34 +94,34 @@ impl Assembler {
 
     /// Studies with files not yet accounted for, and folders with strangers not yet told.
     pub fn open_studies(&self) -> usize {
-        let open = self.courses.values().filter(|course| course.opened.is_some()).count();
+        let open = self.studies.values().filter(|progress| progress.opened.is_some()).count();
         open + self.strangers.open()
     }
 
     /// A study failed for no fault of its own, and was sent again: it is taken in anew.
     pub fn try_again(&mut self, key: &StudyKey, at: Millis) {
         self.advance(at);
-        if let Some(course) = self.courses.get_mut(key) {
-            course.failed = true;
-            course.touch(self.now, true);
+        if let Some(progress) = self.studies.get_mut(key) {
+            progress.failed = true;
+            progress.touch(self.now, true);
         }
     }
 
     /// Slices remembered of studies whose files are gone.
     #[cfg(test)]
     pub fn remembered_slices(&self) -> usize {
-        let gone = self.courses.values().filter(|course| course.gathered.is_empty());
-        gone.map(|course| course.accounted.len()).sum()
+        let gone = self.studies.values().filter(|progress| progress.file_set.is_empty());
+        gone.map(|progress| progress.accounted.len()).sum()
     }
 
     /// Takes what happened at a moment.
-    pub fn apply(&mut self, event: Event, at: Millis) -> Vec<Outcome> {
+    pub fn apply(&mut self, event: Event, at: Millis) -> Vec<StudyEvent> {
         self.advance(at);
         self.stirred = true;
         match event {
             Event::Pending { path, study } => {
-                if let Some(course) = study.as_ref().and_then(|key| self.courses.get_mut(key)) {
-                    course.changed = self.now;
+                if let Some(progress) = study.as_ref().and_then(|key| self.studies.get_mut(key)) {
+                    progress.changed = self.now;
                 }
                 self.pending.insert(path, Awaited { study, since: self.now });
                 Vec::new()
@@ -128,8 +130,8 @@ impl Assembler {
                 self.unreadable.insert(path);
                 Vec::new()
             }
-            Event::Settled { path, facts, changed_ns } => self.settled(path, facts, changed_ns),
-            Event::Rejected { path, broken } => self.rejected(path, broken),
+            Event::Stable { path, facts, changed_ns } => self.stable_file(path, facts, changed_ns),
+            Event::Refused { path, broken } => self.refused_file(path, broken),
             Event::PassedOver { path, stranger } => {
                 self.pass_over(path, stranger);
                 Vec::new()
@@ -152,18 +154,18 @@ impl Assembler {
     }
 
     /// Closes what is due.
-    pub fn tick(&mut self, now: Millis) -> Vec<Outcome> {
+    pub fn tick(&mut self, now: Millis) -> Vec<StudyEvent> {
         self.advance(now);
         let marked = self.marked();
-        let due: Vec<(StudyKey, Why)> = self
-            .courses
+        let due: Vec<(StudyKey, CompletionRule)> = self
+            .studies
             .iter()
-            .filter_map(|(key, course)| {
-                let why = if marked.contains(key) { Some(Why::Marker) } else { None };
-                why.or_else(|| self.due(key, course)).map(|why| (key.clone(), why))
+            .filter_map(|(key, progress)| {
+                let why = if marked.contains(key) { Some(CompletionRule::Marker) } else { None };
+                why.or_else(|| self.due(key, progress)).map(|why| (key.clone(), why))
             })
             .collect();
-        let mut outcomes: Vec<Outcome> =
+        let mut outcomes: Vec<StudyEvent> =
             due.into_iter().filter_map(|(key, why)| self.close(&key, why)).collect();
         outcomes.extend(self.tell_strangers());
         self.forget();
@@ -172,21 +174,23 @@ impl Assembler {
 
     /// Lets go of the slices of studies that went away long ago.
     fn forget(&mut self) {
-        let idle = |course: &&mut Course| {
-            course.opened.is_none() && course.gathered.is_empty() && !course.accounted.is_empty()
+        let idle = |progress: &&mut StudyProgress| {
+            progress.opened.is_none()
+                && progress.file_set.is_empty()
+                && !progress.accounted.is_empty()
         };
-        let mut gone: Vec<&mut Course> = self.courses.values_mut().filter(idle).collect();
+        let mut gone: Vec<&mut StudyProgress> = self.studies.values_mut().filter(idle).collect();
         if gone.len() > MAX_REMEMBERED {
-            gone.sort_by_key(|course| std::cmp::Reverse(course.changed));
-            for course in gone.into_iter().skip(MAX_REMEMBERED) {
-                (course.accounted, course.outdated) = (BTreeSet::new(), BTreeSet::new());
+            gone.sort_by_key(|progress| std::cmp::Reverse(progress.changed));
+            for progress in gone.into_iter().skip(MAX_REMEMBERED) {
+                (progress.accounted, progress.outdated) = (BTreeSet::new(), BTreeSet::new());
             }
         }
     }
 
     /// Folders with strangers that are quiet now. What only lies beside a study, by its name no
     /// image, is told with that study.
-    fn tell_strangers(&mut self) -> Vec<Outcome> {
+    fn tell_strangers(&mut self) -> Vec<StudyEvent> {
         let AssembleParams { quiet_s, force_complete_s, .. } = self.params;
         let quiet = Millis::from_s(quiet_s.min(force_complete_s));
         let mut outcomes = Vec::new();
@@ -198,11 +202,16 @@ impl Assembler {
             if (is_beside && is_plain) || owner == Some(&told.key) {
                 continue;
             }
-            let course = self.courses.entry(told.key.clone()).or_default();
-            course.revision += 1;
-            let (key, revision, fingerprint) = (told.key, course.revision, told.fingerprint);
+            let progress = self.studies.entry(told.key.clone()).or_default();
+            progress.revision += 1;
+            let (key, revision, fingerprint) = (told.key, progress.revision, told.fingerprint);
             self.known.insert(fingerprint, (key.clone(), revision));
-            outcomes.push(Outcome::PassedOver { key, revision, fingerprint, counts: told.counts });
+            outcomes.push(StudyEvent::PassedOver {
+                key,
+                revision,
+                fingerprint,
+                counts: told.counts,
+            });
         }
         outcomes
     }
@@ -225,53 +234,58 @@ impl Assembler {
 
     /// The path no longer belongs to its study.
     fn let_go(&mut self, path: &PathBuf) {
-        let Some(course) = self.owners.remove(path).and_then(|key| self.courses.get_mut(&key))
+        let Some(progress) = self.owners.remove(path).and_then(|key| self.studies.get_mut(&key))
         else {
             return;
         };
-        course.let_go(path);
-        if course.gathered.broken.remove(path).is_some() {
+        progress.let_go(path);
+        if progress.file_set.broken.remove(path).is_some() {
             // What stood in the way is gone: judge again.
-            course.touch(self.now, true);
+            progress.touch(self.now, true);
         }
     }
 
-    fn settled(&mut self, path: PathBuf, facts: FileFacts, changed_ns: i128) -> Vec<Outcome> {
+    fn stable_file(
+        &mut self,
+        path: PathBuf,
+        facts: FileFacts,
+        changed_ns: i128,
+    ) -> Vec<StudyEvent> {
         self.release(&path);
         self.strangers.remove(&path);
         let key = facts.study.clone();
         if self.owners.get(&path).is_some_and(|owner| *owner != key) {
             self.let_go(&path);
         }
-        let first = !self.courses.contains_key(&key);
-        let course = self.courses.entry(key.clone()).or_default();
+        let first = !self.studies.contains_key(&key);
+        let progress = self.studies.entry(key.clone()).or_default();
         let item = (facts.identity(), facts.content);
-        course.copied |= course.gathered.holds(item.0);
-        course.gathered.broken.remove(&path);
+        progress.copied |= progress.file_set.holds(item.0);
+        progress.file_set.broken.remove(&path);
         // The same file in its place, perhaps touched: it is as old as it was.
-        let here = course
-            .gathered
+        let here = progress
+            .file_set
             .files
             .get(&path)
             .filter(|held| (held.facts.identity(), held.facts.content) == item);
         let changed_ns = here.map_or(changed_ns, |held| held.changed_ns);
-        let news = course.is_news(&item, here.is_some());
-        course.resent |= !news;
-        if course.gathered.files.len() >= self.params.max_files
-            && !course.gathered.files.contains_key(&path)
+        let news = progress.is_news(&item, here.is_some());
+        progress.resent |= !news;
+        if progress.file_set.files.len() >= self.params.max_files
+            && !progress.file_set.files.contains_key(&path)
         {
-            course.gathered.too_many = true;
+            progress.file_set.too_many = true;
         } else {
-            course.gathered.insert(path.clone(), Arrived { facts, at: self.now, changed_ns });
+            progress.file_set.insert(path.clone(), Arrived { facts, at: self.now, changed_ns });
             self.owners.insert(path, key.clone());
         }
-        course.touch(self.now, news);
-        if first { vec![Outcome::Received { key }] } else { Vec::new() }
+        progress.touch(self.now, news);
+        if first { vec![StudyEvent::Received { key }] } else { Vec::new() }
     }
 
     /// A broken file counts with the study that it says it is of. One that does not say is a
     /// stranger, whatever lies beside it.
-    fn rejected(&mut self, path: PathBuf, broken: Broken) -> Vec<Outcome> {
+    fn refused_file(&mut self, path: PathBuf, broken: Broken) -> Vec<StudyEvent> {
         self.release(&path);
         self.let_go(&path);
         let Broken { code, said, content, study, series, alone } = broken;
@@ -279,13 +293,13 @@ impl Assembler {
             self.pass_over(path, Stranger { kind: code.as_str(), content, alone });
             return Vec::new();
         };
-        let first = !self.courses.contains_key(&key);
-        let course = self.courses.entry(key.clone()).or_default();
-        course.gathered.broken.insert(path.clone(), Unusable { code, said, content, series });
-        let news = !course.accounted.contains(&(content, content));
-        course.touch(self.now, news);
+        let first = !self.studies.contains_key(&key);
+        let progress = self.studies.entry(key.clone()).or_default();
+        progress.file_set.broken.insert(path.clone(), Unusable { code, said, content, series });
+        let news = !progress.accounted.contains(&(content, content));
+        progress.touch(self.now, news);
         self.owners.insert(path, key.clone());
-        if first { vec![Outcome::Received { key }] } else { Vec::new() }
+        if first { vec![StudyEvent::Received { key }] } else { Vec::new() }
     }
 
     fn pass_over(&mut self, path: PathBuf, stranger: Stranger) {
@@ -297,37 +311,40 @@ impl Assembler {
     }
 
     /// Which rule completes this study now, if one does.
-    fn due(&self, key: &StudyKey, course: &Course) -> Option<Why> {
-        let opened = course.opened?;
+    fn due(&self, key: &StudyKey, progress: &StudyProgress) -> Option<CompletionRule> {
+        let opened = progress.opened?;
         let AssembleParams { quiet_s, phase_quiet_s, force_complete_s, .. } = self.params;
         if self.now.is_past(opened, Millis::from_s(force_complete_s)) {
-            return Some(Why::Forced);
+            return Some(CompletionRule::Forced);
         }
         let quiet = Millis::from_s(quiet_s);
         let patient = Millis(quiet.0.saturating_mul(HOLE_PATIENCE));
-        let why = if self.now.is_past(course.changed, quiet) {
-            let long = self.now.is_past(course.changed, patient);
-            (long || !course.gathered.awaits_slices()).then_some(Why::QuietPeriod)
+        let why = if self.now.is_past(progress.changed, quiet) {
+            let long = self.now.is_past(progress.changed, patient);
+            (long || !progress.file_set.awaits_slices()).then_some(CompletionRule::QuietPeriod)
         } else {
             let AssembleParams { expected, rules, .. } = &self.params;
             let since = self.now.less(Millis::from_s(phase_quiet_s))?;
-            course.gathered.is_surely_whole(expected, rules, since).then_some(Why::AllPhases)
+            progress
+                .file_set
+                .is_surely_whole(expected, rules, since)
+                .then_some(CompletionRule::AllPhases)
         };
-        why.filter(|why| !self.is_waited_for(key, course, *why))
+        why.filter(|why| !self.is_waited_for(key, progress, *why))
     }
 
     /// True while a file may still be part of this study: it says so by name, or it lies
     /// beside the study's files and is half there, or was seen before the last of them was
     /// read. Files seen later are of other studies as likely as not; only a study that need
     /// not wait for its quiet period waits for them too.
-    fn is_waited_for(&self, key: &StudyKey, course: &Course, why: Why) -> bool {
+    fn is_waited_for(&self, key: &StudyKey, progress: &StudyProgress, why: CompletionRule) -> bool {
         let folders: BTreeSet<Option<&Path>> =
-            course.gathered.files.keys().map(|path| path.parent()).collect();
+            progress.file_set.files.keys().map(|path| path.parent()).collect();
         let beside = |path: &PathBuf| folders.contains(&path.parent());
-        let early = why == Why::AllPhases;
+        let early = why == CompletionRule::AllPhases;
         let holds = |(path, awaited): (&PathBuf, &Awaited)| match &awaited.study {
             Some(study) => study == key,
-            None => (early || awaited.since <= course.changed) && beside(path),
+            None => (early || awaited.since <= progress.changed) && beside(path),
         };
         self.pending.iter().any(holds) || self.unreadable.iter().any(beside)
     }
@@ -347,7 +364,7 @@ impl Assembler {
         for (marker, at) in std::mem::take(&mut self.markers) {
             match places.covered(&marker) {
                 Some(covered) => {
-                    let open = |key: &&StudyKey| self.courses[*key].opened.is_some();
+                    let open = |key: &&StudyKey| self.studies[*key].opened.is_some();
                     marked.extend(covered.into_iter().filter(open).cloned());
                 }
                 None if now.is_past(at, keep) => {}
@@ -358,36 +375,36 @@ impl Assembler {
         marked
     }
 
-    fn close(&mut self, key: &StudyKey, why: Why) -> Option<Outcome> {
-        let course = self.courses.get_mut(key)?;
-        course.opened = None;
-        let copied = std::mem::take(&mut course.copied);
-        let resent = std::mem::take(&mut course.resent);
-        let news = std::mem::take(&mut course.news);
-        let lost = std::mem::take(&mut course.lost);
-        if course.gathered.is_empty() && course.revision > 0 {
+    fn close(&mut self, key: &StudyKey, why: CompletionRule) -> Option<StudyEvent> {
+        let progress = self.studies.get_mut(key)?;
+        progress.opened = None;
+        let copied = std::mem::take(&mut progress.copied);
+        let resent = std::mem::take(&mut progress.resent);
+        let news = std::mem::take(&mut progress.news);
+        let lost = std::mem::take(&mut progress.lost);
+        if progress.file_set.is_empty() && progress.revision > 0 {
             return if lost && news { self.vanished(key) } else { None };
         }
-        if !news && let Some(fingerprint) = course.account {
+        if !news && let Some(fingerprint) = progress.account {
             let told = copied || resent;
-            return told.then(|| Outcome::Duplicate { key: key.clone(), fingerprint, resent });
+            return told.then(|| StudyEvent::Duplicate { key: key.clone(), fingerprint, resent });
         }
         // What was there before and is no longer, is news if it comes back.
-        course.accounted = course.gathered.items().collect();
-        let vanished = course.gathered.is_empty();
-        let same = match course.gathered.judge_any(&self.params) {
-            Judgement::Refused { fingerprint, refusal } => {
-                course.remembered = false;
-                if course.account == Some(fingerprint)
+        progress.accounted = progress.file_set.items().collect();
+        let vanished = progress.file_set.is_empty();
+        let same = match progress.file_set.assess_any(&self.params) {
+            Assessment::Refused { fingerprint, refusal } => {
+                progress.remembered = false;
+                if progress.account == Some(fingerprint)
                     || (self.known.contains_key(&fingerprint) && !vanished)
                 {
-                    course.account = Some(fingerprint);
+                    progress.account = Some(fingerprint);
                     copied.then_some((fingerprint, false))
                 } else {
                     return Some(self.refuse(key, fingerprint, refusal));
                 }
             }
-            Judgement::Whole(versions) => match self.complete(key, &versions, why) {
+            Assessment::Whole(versions) => match self.complete(key, &versions, why) {
                 Ok(outcome) => return Some(outcome),
                 Err((fingerprint, elsewhere)) => {
                     (copied || elsewhere).then_some((fingerprint, resent))
@@ -398,32 +415,32 @@ impl Assembler {
             // Of what came last nothing is left, and what is left is known.
             _ if lost => self.vanished(key),
             Some((fingerprint, resent)) => {
-                Some(Outcome::Duplicate { key: key.clone(), fingerprint, resent })
+                Some(StudyEvent::Duplicate { key: key.clone(), fingerprint, resent })
             }
             None => None,
         }
     }
 
     /// A later revision whose files went away before they were taken in.
-    fn vanished(&mut self, key: &StudyKey) -> Option<Outcome> {
-        let course = self.courses.get_mut(key)?;
-        let fingerprint = again(course.gathered.whole_fingerprint(), course.revision + 1);
+    fn vanished(&mut self, key: &StudyKey) -> Option<StudyEvent> {
+        let progress = self.studies.get_mut(key)?;
+        let fingerprint = again(progress.file_set.whole_fingerprint(), progress.revision + 1);
         let detail = "files that came after the study was taken in went away again";
-        let refusal = Refusal::new(RejectCode::Vanished, detail, course.gathered.files.len());
-        let account = course.account;
+        let refusal = Refusal::new(RefusalCode::Vanished, detail, progress.file_set.files.len());
+        let account = progress.account;
         let outcome = self.refuse(key, fingerprint, refusal);
         // What is left is what was taken in.
-        self.courses.get_mut(key)?.account = account;
+        self.studies.get_mut(key)?.account = account;
         Some(outcome)
     }
 
-    fn refuse(&mut self, key: &StudyKey, fingerprint: Digest, refusal: Refusal) -> Outcome {
-        let course = self.courses.entry(key.clone()).or_default();
-        course.account = Some(fingerprint);
-        course.revision += 1;
-        let revision = course.revision;
+    fn refuse(&mut self, key: &StudyKey, fingerprint: Digest, refusal: Refusal) -> StudyEvent {
+        let progress = self.studies.entry(key.clone()).or_default();
+        progress.account = Some(fingerprint);
+        progress.revision += 1;
+        let revision = progress.revision;
         self.known.insert(fingerprint, (key.clone(), revision));
-        Outcome::Refused { key: key.clone(), revision, fingerprint, refusal }
+        StudyEvent::Refused { key: key.clone(), revision, fingerprint, refusal }
     }
 
     /// The newest content of every slice as a new revision; or the fingerprint that it has
@@ -432,19 +449,22 @@ impl Assembler {
         &mut self,
         key: &StudyKey,
         versions: &[Version],
-        why: Why,
-    ) -> Result<Outcome, (Digest, bool)> {
-        let course = self.courses.entry(key.clone()).or_default();
-        let (newest, fingerprint) = course.next(key, versions, &self.known)?;
+        why: CompletionRule,
+    ) -> Result<StudyEvent, (Digest, bool)> {
+        let progress = self.studies.entry(key.clone()).or_default();
+        let (newest, fingerprint) = progress.next(key, versions, &self.known)?;
         let root = &self.params.root;
         let folders: BTreeSet<PathBuf> =
-            course.gathered.files.keys().map(|path| top_folder(root, path)).collect();
-        let mut passed_over = course.gathered.passed_over();
+            progress.file_set.files.keys().map(|path| top_folder(root, path)).collect();
+        let mut passed_over = progress.file_set.passed_over();
         for (kind, count) in self.strangers.beside(folders.iter().map(PathBuf::as_path)) {
             *passed_over.entry(kind).or_default() += count;
         }
-        let study = course.study(key, newest, fingerprint);
+        let parents = progress.file_set.files.keys().filter_map(|path| path.parent()).collect();
+        let unreadable_beside = self.strangers.unreadable_in(&parents);
+        let study = progress.study(key, newest, fingerprint);
+        let study = hepalert_study::files::StudyFiles { unreadable_beside, ..study };
         self.known.insert(fingerprint, (key.clone(), study.revision));
-        Ok(Outcome::Complete { study, why, passed_over })
+        Ok(StudyEvent::Complete { study, why, passed_over })
     }
 }

@@ -10,13 +10,13 @@ use hepalert_phases::{Recogniser, Seen};
 use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::phases::{Choice, Scan, Weighed, choose, recon};
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::thinned::thinned;
 use hepalert_study::study::Phase;
 use hepalert_voxels::volume::Volume;
 
 /// No more series than this are looked at, the best reconstructions first.
-const MOST_SERIES: usize = 16;
+const MAX_SERIES: usize = 16;
 /// Slices closer than this are passed over: the coarse volume has one every 5 mm.
 const LOOK_MM: f64 = 2.4;
 /// A look less probable than this is not told as what a series shows.
@@ -34,7 +34,7 @@ pub struct SeriesLine {
     /// What its images show.
     pub seen: Option<Seen>,
     /// Why nothing was seen.
-    pub fault: Option<RejectCode>,
+    pub fault: Option<RefusalCode>,
     /// The most probable phase, all witnesses weighed; `None` for none of these.
     pub phase: Option<Phase>,
     /// How probable.
@@ -65,7 +65,7 @@ pub fn decide(
 ) -> Decided {
     let mut order: Vec<usize> = (0..files.candidates.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&files.candidates[at].scan)));
-    order.truncate(MOST_SERIES);
+    order.truncate(MAX_SERIES);
     order.sort_unstable();
     let candidates: Vec<&Candidate> = order.iter().map(|&at| &files.candidates[at]).collect();
     let looks: Vec<Result<Option<Seen>, Refusal>> = candidates
@@ -143,7 +143,7 @@ fn look(
     let volume = thinned(&candidate.files, gate, LOOK_MM)?;
     recogniser
         .look(&volume)
-        .map_err(|error| Refusal::new(RejectCode::PhaseUncertain, error.to_string(), 1))
+        .map_err(|error| Refusal::new(RefusalCode::PhaseUncertain, error.to_string(), 1))
 }
 
 /// What a volume shows that a name or a person says is `phase`: the probability of that phase
@@ -272,11 +272,11 @@ impl Told<'_> {
     }
 
     /// Numbers behind a refusal, or the fault of the only series.
-    fn refusal(&self, code: RejectCode, expected: &[Phase], count: usize) -> Refusal {
+    fn refusal(&self, code: RefusalCode, expected: &[Phase], count: usize) -> Refusal {
         let mut faults = self.looks.iter().filter_map(|look| look.as_ref().err());
         // What is no longer as it was accepted is no verdict on the study.
         let changed = |refusal: &&Refusal| {
-            matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable)
+            matches!(refusal.code, RefusalCode::FilesChanged | RefusalCode::Unreadable)
         };
         let fault = faults
             .clone()

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::events::{AssembleParams, Event, Millis, Outcome};
+use super::accepted::unreadable;
+use super::events::{AssembleParams, Event, Millis, StudyEvent};
 use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::probe::{KeyOf, Probe, ProbeError};
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::strangers::Counts;
 use super::watch::{Snapshot, Stamp, WatchParams, list};
 use super::{Assembler, PhaseRules};
@@ -31,7 +32,7 @@ pub struct Discovered {
 ///
 /// # Errors
 /// If nothing can be computed: the reason of the study with the most files, or
-/// [`RejectCode::NoCtSeries`].
+/// [`RefusalCode::NoCtSeries`].
 pub fn discover(
     input: &Path,
     wanted: &[Vec<Phase>],
@@ -39,9 +40,7 @@ pub fn discover(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Discovered, Refusal> {
-    let unreadable =
-        |e: std::io::Error| Refusal::new(RejectCode::Unreadable, e.kind().to_string(), 1);
-    let seen = look(input).map_err(unreadable)?;
+    let seen = look(input).map_err(|error| unreadable(&error))?;
     let root = if input.is_dir() { Some(input) } else { input.parent() };
     // Below the folder above, so that `a/ct.nii.gz` and `b/ct.nii.gz` are two studies
     // whether `a` and `b` or the files are given.
@@ -70,7 +69,7 @@ pub fn discover(
 }
 
 /// Why files of no study cannot be used, in the reader's own sentences.
-fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(RejectCode, String)> {
+fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(RefusalCode, String)> {
     let of_none = |found: &Result<FileFacts, ProbeError>| match found {
         Err(ProbeError::Broken(broken)) if broken.study.is_none() => {
             Some((broken.code, broken.said.clone()))
@@ -84,13 +83,13 @@ fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(Reje
 pub(super) fn assemble(
     mut machine: Assembler,
     found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)>,
-) -> Vec<Outcome> {
+) -> Vec<StudyEvent> {
     let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, ..)| f.is_ok());
     let mut outcomes = Vec::new();
     for (found, path, stamp) in whole.into_iter().chain(broken) {
         let event = match found {
-            Ok(facts) => Event::Settled { path, facts, changed_ns: stamp.changed_ns() },
-            Err(ProbeError::Broken(broken)) => Event::Rejected { path, broken },
+            Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
+            Err(ProbeError::Broken(broken)) => Event::Refused { path, broken },
             Err(ProbeError::Foreign(_) | ProbeError::Changed) => continue,
         };
         outcomes.extend(machine.apply(event, Millis(0)));
@@ -108,22 +107,22 @@ pub(super) fn look(input: &Path) -> std::io::Result<Snapshot> {
     Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
 }
 
-fn sort(outcomes: Vec<Outcome>) -> Result<Discovered, Refusal> {
+fn sort(outcomes: Vec<StudyEvent>) -> Result<Discovered, Refusal> {
     let mut found = Discovered { studies: Vec::new(), refused: Vec::new() };
     for outcome in outcomes {
         match outcome {
-            Outcome::Complete { study, .. } => found.studies.push(study),
-            Outcome::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
-            Outcome::PassedOver { key, counts, .. } => {
+            StudyEvent::Complete { study, .. } => found.studies.push(study),
+            StudyEvent::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
+            StudyEvent::PassedOver { key, counts, .. } => {
                 found.refused.push((key, passed_over(&counts)))
             }
-            Outcome::Received { .. } | Outcome::Duplicate { .. } => {}
+            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
         }
     }
     if !found.studies.is_empty() {
         return Ok(found);
     }
-    let nothing = || Refusal::new(RejectCode::NoCtSeries, "no CT was found", 0);
+    let nothing = || Refusal::new(RefusalCode::NoCtSeries, "no CT was found", 0);
     let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
     Err(refusals.max_by_key(|refusal| refusal.file_count).unwrap_or_else(nothing))
 }
@@ -131,7 +130,7 @@ fn sort(outcomes: Vec<Outcome>) -> Result<Discovered, Refusal> {
 /// Files that are of no study: the reason of most of them.
 fn passed_over(counts: &Counts) -> Refusal {
     let most = counts.iter().max_by_key(|(_, count)| **count).map(|(kind, _)| *kind);
-    let code = most.and_then(RejectCode::from_name).unwrap_or(RejectCode::UnknownFormat);
+    let code = most.and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
     let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     Refusal::new(code, format!("passed over: {}", words.join(", ")), counts.values().sum())
 }

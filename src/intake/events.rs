@@ -9,7 +9,7 @@ use super::fingerprint::Digest;
 use super::gate::Refusal;
 use super::markers::Marker;
 use super::phases::PhaseRules;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::strangers::Counts;
 use hepalert_study::study::{Phase, StudyKey};
 
@@ -99,7 +99,7 @@ pub enum Event {
         path: PathBuf,
     },
     /// A file is whole.
-    Settled {
+    Stable {
         /// Which.
         path: PathBuf,
         /// What it is.
@@ -108,7 +108,7 @@ pub enum Event {
         changed_ns: i128,
     },
     /// A file was given up.
-    Rejected {
+    Refused {
         /// Which.
         path: PathBuf,
         /// What was found.
@@ -162,7 +162,7 @@ impl Stranger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// Why.
-    pub code: RejectCode,
+    pub code: RefusalCode,
     /// The reader's own sentence.
     pub said: String,
     /// SHA-256 of what is there.
@@ -178,7 +178,7 @@ pub struct Broken {
 
 /// Why a study counts as complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum CompletionRule {
     /// Nothing came for long enough.
     QuietPeriod,
     /// Every expected phase is there.
@@ -189,21 +189,21 @@ pub enum Why {
     Forced,
 }
 
-impl Why {
+impl CompletionRule {
     /// The name in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Why::QuietPeriod => "quiet_period",
-            Why::AllPhases => "all_phases",
-            Why::Marker => "marker",
-            Why::Forced => "forced",
+            CompletionRule::QuietPeriod => "quiet_period",
+            CompletionRule::AllPhases => "all_phases",
+            CompletionRule::Marker => "marker",
+            CompletionRule::Forced => "forced",
         }
     }
 }
 
 /// What follows.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum StudyEvent {
     /// The first file of a study never seen before.
     Received {
         /// Whose.
@@ -214,7 +214,7 @@ pub enum Outcome {
         /// Its files.
         study: StudyFiles,
         /// By which rule.
-        why: Why,
+        why: CompletionRule,
         /// What was passed over, by kind: other series, what lies beside.
         passed_over: Counts,
     },

@@ -6,7 +6,7 @@
 
 use super::fingerprint::Digest;
 use super::names::NiftiName;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles};
 pub use hepalert_study::series::{Candidate, Recon};
 use hepalert_study::study::StudyKey;
@@ -53,7 +53,7 @@ pub struct SliceFacts {
     /// Digest of SOPInstanceUID.
     pub instance: Digest,
     /// Why it can never be part of a phase, if it cannot.
-    pub set_aside: Option<RejectCode>,
+    pub set_aside: Option<RefusalCode>,
     /// SeriesDescription, at most 256 characters.
     pub description: String,
     /// ProtocolName, at most 256 characters: often the whole examination's.

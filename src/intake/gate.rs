@@ -4,7 +4,7 @@
 //! to guess: what a header does not say is not held against it.
 
 use super::probe::normal;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::suited::is_map;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;
@@ -15,7 +15,7 @@ use hepalert_voxels::volume::dicom::SliceHeader;
 #[error("{code}: {detail}")]
 pub struct Refusal {
     /// The reason.
-    pub code: RejectCode,
+    pub code: RefusalCode,
     /// Numbers behind it. Never an identifier, never free text of a header.
     pub detail: String,
     /// How many files it is about.
@@ -24,7 +24,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal of `file_count` files.
-    pub fn new(code: RejectCode, detail: impl Into<String>, file_count: usize) -> Refusal {
+    pub fn new(code: RefusalCode, detail: impl Into<String>, file_count: usize) -> Refusal {
         Refusal { code, detail: detail.into(), file_count }
     }
 }
@@ -77,7 +77,7 @@ impl MemoryLimit {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let needed = mib(voxels.saturating_mul(self.bytes_per_voxel));
         let detail = format!("{voxels} voxels need {needed} MiB, {} are left", mib(self.bytes));
-        Refusal::new(RejectCode::OverMemoryBudget, detail, 1)
+        Refusal::new(RefusalCode::OverMemoryBudget, detail, 1)
     }
 }
 
@@ -125,7 +125,7 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
     }
     let refuse = |code, detail: &str| Some(Refusal::new(code, detail, 1));
     if !header.modality.is_empty() && header.modality != "CT" {
-        return refuse(RejectCode::NotCt, "the modality is not CT");
+        return refuse(RefusalCode::NotCt, "the modality is not CT");
     }
     let words: Vec<String> = header
         .image_type
@@ -135,23 +135,23 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
         .collect();
     let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     if says(&["LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"]) {
-        return refuse(RejectCode::Localiser, "ImageType names a scout");
+        return refuse(RefusalCode::Localiser, "ImageType names a scout");
     }
     if says(&["SCREEN", "DOSE", "PASTED"]) {
-        return refuse(RejectCode::NotCt, "ImageType names a screenshot");
+        return refuse(RefusalCode::NotCt, "ImageType names a screenshot");
     }
     if says(&["REFORMATTED", "MPR", "MIP", "MINIP", "PROJECTION", "VRT", "SSD", "3D"]) {
-        return refuse(RejectCode::Reformatted, "ImageType names a reformat");
+        return refuse(RefusalCode::Reformatted, "ImageType names a reformat");
     }
     if is_map(header) {
-        return refuse(RejectCode::DerivedMap, "an image computed of two energies");
+        return refuse(RefusalCode::DerivedMap, "an image computed of two energies");
     }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
     let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
     if is_axial {
         None
     } else {
-        refuse(RejectCode::NotAxial, "the slices do not lie across the body")
+        refuse(RefusalCode::NotAxial, "the slices do not lie across the body")
     }
 }
 
@@ -163,13 +163,13 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
 pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(), Refusal> {
     if elsewhere(body_part) {
         let detail = "BodyPartExamined names another part";
-        return Err(Refusal::new(RejectCode::WrongBodyRegion, detail, 1));
+        return Err(Refusal::new(RefusalCode::WrongBodyRegion, detail, 1));
     }
     let [low, high] = gate.kvp;
     match kvp.iter().find(|kvp| !(low..=high).contains(*kvp)) {
         Some(kvp) => {
             let detail = format!("{kvp} kVp, not {low} to {high}");
-            Err(Refusal::new(RejectCode::KvpOutOfRange, detail, 1))
+            Err(Refusal::new(RefusalCode::KvpOutOfRange, detail, 1))
         }
         None => Ok(()),
     }
@@ -178,7 +178,7 @@ pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(),
 /// Whether a scan is long enough to hold a liver.
 ///
 /// # Errors
-/// [`RejectCode::TooShort`].
+/// [`RefusalCode::TooShort`].
 pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Result<(), Refusal> {
     if slices >= gate.min_slices && coverage_mm >= gate.min_coverage_mm {
         return Ok(());
@@ -187,7 +187,7 @@ pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Resul
         "{slices} slices over {coverage_mm:.0} mm, at least {} over {:.0} mm",
         gate.min_slices, gate.min_coverage_mm
     );
-    Err(Refusal::new(RejectCode::TooShort, detail, slices))
+    Err(Refusal::new(RefusalCode::TooShort, detail, slices))
 }
 
 /// How the slices of a volume are called in messages, from the first along z.
@@ -242,11 +242,11 @@ pub fn check_voxels(
     let repaired = inspect(volume, padding_hu).map_err(|fault| {
         let (code, detail) = match fault {
             VoxelFault::NotFinite | VoxelFault::Implausible(_) => {
-                (RejectCode::NotCtValues, fault.to_string())
+                (RefusalCode::NotCtValues, fault.to_string())
             }
-            VoxelFault::Unfilled(slices) => (RejectCode::SlicesWithoutImage, names.tell(&slices)),
-            VoxelFault::Repeated(slices) => (RejectCode::RepeatedSlices, names.tell(&slices)),
-            VoxelFault::Rescaled(slices) => (RejectCode::RescaleJump, names.tell(&slices)),
+            VoxelFault::Unfilled(slices) => (RefusalCode::SlicesWithoutImage, names.tell(&slices)),
+            VoxelFault::Repeated(slices) => (RefusalCode::RepeatedSlices, names.tell(&slices)),
+            VoxelFault::Rescaled(slices) => (RefusalCode::RescaleJump, names.tell(&slices)),
         };
         Refusal::new(code, detail, count)
     })?;
@@ -256,7 +256,7 @@ pub fn check_voxels(
 
 /// Whether there are numbers, and as many different ones as an image has.
 fn check_distinct(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
-    let refuse = |detail: String| Err(Refusal::new(RejectCode::NotCtValues, detail, 1));
+    let refuse = |detail: String| Err(Refusal::new(RefusalCode::NotCtValues, detail, 1));
     if voxels.is_empty() || voxels.iter().any(|v| !v.is_finite()) {
         return refuse("voxels that are no numbers".into());
     }
@@ -273,10 +273,10 @@ fn check_distinct(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
 /// fair sample (see [`sample`]).
 ///
 /// # Errors
-/// [`RejectCode::NotCtValues`], with the numbers.
+/// [`RefusalCode::NotCtValues`], with the numbers.
 pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
     check_distinct(voxels, gate)?;
-    let refuse = |detail: String| Err(Refusal::new(RejectCode::NotCtValues, detail, 1));
+    let refuse = |detail: String| Err(Refusal::new(RefusalCode::NotCtValues, detail, 1));
     let part = |low: f32, high: f32| {
         let inside = voxels.iter().filter(|v| (low..high).contains(*v)).count();
         inside as f64 / voxels.len() as f64
@@ -308,16 +308,16 @@ mod tests {
         let said = |part: &str, kvp: &[f64]| check_said(part, kvp, &gate).err().map(|r| r.code);
         assert_eq!(said("ABDOMEN", &[120.0]), None);
         assert_eq!(said("", &[]), None, "what is not said is not held against it");
-        assert_eq!(said("Knee", &[120.0]), Some(RejectCode::WrongBodyRegion));
+        assert_eq!(said("Knee", &[120.0]), Some(RefusalCode::WrongBodyRegion));
         for kvp in [80.0, 99.9, 140.1, f64::NAN] {
-            assert_eq!(said("", &[120.0, kvp]), Some(RejectCode::KvpOutOfRange), "{kvp}");
+            assert_eq!(said("", &[120.0, kvp]), Some(RefusalCode::KvpOutOfRange), "{kvp}");
         }
         assert_eq!(said("", &[100.0, 140.0]), None);
         let extent = |slices, mm| check_extent(slices, mm, &gate).err().map(|r| r.code);
         assert_eq!(extent(41, 205.0), None);
-        assert_eq!(extent(41, 59.0), Some(RejectCode::TooShort));
-        assert_eq!(extent(7, 205.0), Some(RejectCode::TooShort));
-        assert_eq!(extent(41, f64::NAN), Some(RejectCode::TooShort));
+        assert_eq!(extent(41, 59.0), Some(RefusalCode::TooShort));
+        assert_eq!(extent(7, 205.0), Some(RefusalCode::TooShort));
+        assert_eq!(extent(41, f64::NAN), Some(RefusalCode::TooShort));
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         assert!(fine.iter().all(|part| !elsewhere(part)));
     }
 
-    fn values(make: impl Fn(usize) -> f32) -> Option<RejectCode> {
+    fn values(make: impl Fn(usize) -> f32) -> Option<RefusalCode> {
         let voxels: Vec<f32> = (0..10_000).map(make).collect();
         check_values(&voxels, &GateParams::default()).err().map(|refusal| refusal.code)
     }
@@ -337,7 +337,7 @@ mod tests {
     fn only_hounsfield_units_of_a_body_pass() {
         let body = |i: usize| if i.is_multiple_of(2) { -1000.0 } else { (i % 90) as f32 };
         assert_eq!(values(body), None);
-        let refused = Some(RejectCode::NotCtValues);
+        let refused = Some(RefusalCode::NotCtValues);
         assert_eq!(values(|_| 40.0), refused, "constant");
         assert_eq!(values(|i| (i % 9) as f32), refused, "a mask");
         assert_eq!(values(|i| body(i) + 1024.0), refused, "no rescale");

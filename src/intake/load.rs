@@ -14,11 +14,11 @@ use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
-use super::memory::{BYTES_OF_HU, check_memory, fitted};
+use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::phases::{Confidence, PhaseSource};
 use super::probe::{acquired_ms, marks, position_mm, stranger_by_content};
 use super::quality::{self, QualityFlag};
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
 use hepalert_voxels::volume::dicom::read::{
@@ -26,7 +26,7 @@ use hepalert_voxels::volume::dicom::read::{
 };
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
-use hepalert_voxels::volume::{Axes, Grid, MAX_VOXELS, Volume};
+use hepalert_voxels::volume::{Axes, Grid, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
@@ -80,7 +80,7 @@ pub fn load(files: &StudyFiles, expected: &[Phase], gate: &GateParams) -> Result
     let all = |refusal: Refusal| Refusal { file_count: count, ..refusal };
     let find = |&phase: &Phase| {
         let found = files.phases.iter().find(|files| files.phase == phase);
-        found.ok_or_else(|| Refusal::new(RejectCode::MissingPhase, phase.code(), count))
+        found.ok_or_else(|| Refusal::new(RefusalCode::MissingPhase, phase.code(), count))
     };
     let wanted: Vec<&PhaseFiles> = expected.iter().map(find).collect::<Result<_, _>>()?;
     load_wanted(&files.key, &wanted, gate).map_err(|refusal| {
@@ -135,7 +135,7 @@ fn first_readable<'a, T>(
         Ok(found) => return Ok((first, found)),
         Err(refusal) => refusal,
     };
-    if matches!(refusal.code, RejectCode::FilesChanged | RejectCode::Unreadable) {
+    if matches!(refusal.code, RefusalCode::FilesChanged | RefusalCode::Unreadable) {
         return Err(refusal);
     }
     let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
@@ -180,7 +180,7 @@ pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
 /// The files of phases that a person named: each a NIfTI file or a folder with one series.
 ///
 /// # Errors
-/// [`RejectCode::Unreadable`] if a path cannot be read.
+/// [`RefusalCode::Unreadable`] if a path cannot be read.
 pub fn files_of_paths(
     key: &StudyKey,
     phase_paths: &[(Phase, PathBuf)],
@@ -229,6 +229,7 @@ pub fn files_of_paths(
         candidates,
         acquired: None,
         set_aside: 0,
+        unreadable_beside: 0,
     })
 }
 
@@ -260,30 +261,10 @@ fn is_stranger(path: &Path) -> bool {
     }
 }
 
-/// Before anything is read.
-pub(super) fn check_sizes(wanted: &[&PhaseFiles], gate: &GateParams) -> Result<(), Refusal> {
-    let files = || wanted.iter().flat_map(|phase| &phase.files);
-    let count = files().count();
-    if count > gate.max_files {
-        let detail = format!("{count} files, at most {}", gate.max_files);
-        return Err(Refusal::new(RejectCode::TooManyFiles, detail, count));
-    }
-    let mut total: u64 = 0;
-    for path in files() {
-        let bytes = std::fs::metadata(path).map_err(|e| unreadable(&e))?.len();
-        total = total.saturating_add(bytes);
-        if bytes > gate.max_file_bytes || total > gate.max_study_bytes {
-            let detail = format!("a file of {bytes} bytes, {total} bytes in all");
-            return Err(Refusal::new(RejectCode::AbsurdSize, detail, count));
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let [_] = phase.files[..] else {
         let count = phase.files.len();
-        return Err(Refusal::new(RejectCode::InconsistentSlices, "several files", count));
+        return Err(Refusal::new(RefusalCode::InconsistentSlices, "several files", count));
     };
     let bytes = accepted::read(phase.accepted(0), gate.max_file_bytes)?;
     let facts = peek(&bytes)?;
@@ -336,7 +317,11 @@ fn check_nifti_grid(stored: &Grid, gate: &GateParams) -> Result<(), Refusal> {
     let turned = axes.from[0] != 0;
     let oblong = row_mm.max(column_mm) > 1.5 * row_mm.min(column_mm);
     if along[2].abs() / slice_mm < 0.8 || (turned && oblong) {
-        return Err(Refusal::new(RejectCode::NotAxial, "the slices do not lie across the body", 1));
+        return Err(Refusal::new(
+            RefusalCode::NotAxial,
+            "the slices do not lie across the body",
+            1,
+        ));
     }
     let slices = grid.shape()[0];
     check_extent(slices, slices as f64 * grid.spacing_mm()[0], gate)
@@ -451,21 +436,7 @@ fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
     }
     let sizes: Vec<String> = parts.iter().map(|part| part.len().to_string()).collect();
     let detail = format!("{} acquisitions of {} slices", parts.len(), sizes.join(" and "));
-    Err(Refusal::new(RejectCode::DuplicateSlicePositions, detail, headers.len()))
-}
-
-/// Before the volume is allocated.
-pub(super) fn check_size(headers: &[SliceHeader]) -> Result<(), Refusal> {
-    let side = |n: Option<u16>| u128::from(n.unwrap_or(0));
-    let voxels: u128 = headers.iter().map(|h| side(h.rows) * side(h.columns)).sum();
-    if voxels > MAX_VOXELS as u128 {
-        let detail = format!("{voxels} voxels, at most {MAX_VOXELS}");
-        return Err(Refusal::new(RejectCode::AbsurdSize, detail, headers.len()));
-    }
-    match headers {
-        [] => Err(Refusal::new(RejectCode::NoCtSeries, "no slices", 0)),
-        _ => Ok(()),
-    }
+    Err(Refusal::new(RefusalCode::DuplicateSlicePositions, detail, headers.len()))
 }
 
 pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
@@ -491,37 +462,10 @@ mod tests {
         let axial = Grid::axial([40, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
         assert_eq!(code(&axial), None);
         let short = Grid::axial([10, 64, 64], [5.0, 0.8, 0.8], [0.0; 3]);
-        assert_eq!(code(&short), Some(RejectCode::TooShort));
+        assert_eq!(code(&short), Some(RefusalCode::TooShort));
         // Third index from front to back.
         let affine = [[0.8, 0.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0], [0.0, 0.8, 0.0, 0.0]];
         let coronal = Grid::new([40, 64, 64], [5.0, 0.8, 0.8], affine);
-        assert_eq!(code(&coronal), Some(RejectCode::NotAxial));
-    }
-
-    #[test]
-    fn sizes_are_bounded_before_anything_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, [0; 100]).unwrap();
-        let phase = PhaseFiles {
-            phase: Phase::Vp,
-            source: PhaseSource::Given,
-            confidence: Confidence::High,
-            format: Format::Dicom,
-            files: vec![path.clone(), path],
-            contents: Vec::new(),
-            is_second: false,
-            others: Vec::new(),
-            pick: Pick::default(),
-        };
-        let check = |max_files, max_file_bytes, max_study_bytes| {
-            let gate =
-                GateParams { max_files, max_file_bytes, max_study_bytes, ..GateParams::default() };
-            check_sizes(&[&phase], &gate).err().map(|refusal| refusal.code)
-        };
-        assert_eq!(check(2, 100, 200), None);
-        assert_eq!(check(1, 100, 200), Some(RejectCode::TooManyFiles));
-        assert_eq!(check(2, 99, 200), Some(RejectCode::AbsurdSize));
-        assert_eq!(check(2, 100, 199), Some(RejectCode::AbsurdSize));
+        assert_eq!(code(&coronal), Some(RefusalCode::NotAxial));
     }
 }

@@ -102,7 +102,7 @@ pub struct NiftiName {
 
 /// Names that are not looked behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aside {
+pub enum Ignored {
     /// Left by an operating system: not even told of.
     Junk,
     /// Begins with a dot.
@@ -112,15 +112,15 @@ pub enum Aside {
 }
 
 /// Whether a file or folder of this name is left alone.
-pub fn aside(name: &OsStr) -> Option<Aside> {
+pub fn ignored(name: &OsStr) -> Option<Ignored> {
     let name = text_of(name).to_lowercase();
     if LEFT_BY_SYSTEMS.iter().any(|begin| name.starts_with(begin)) || name.starts_with("~$") {
-        return Some(Aside::Junk);
+        return Some(Ignored::Junk);
     }
     if UNFINISHED.iter().any(|end| name.ends_with(end)) {
-        return Some(Aside::Unfinished);
+        return Some(Ignored::Unfinished);
     }
-    (name.starts_with('.') && marker_stem_of(&name).is_none()).then_some(Aside::Hidden)
+    (name.starts_with('.') && marker_stem_of(&name).is_none()).then_some(Ignored::Hidden)
 }
 
 /// True for names that are clearly no image, unless what is in them says so. Not an error:
@@ -208,8 +208,8 @@ mod tests {
     fn sort(names: &[&str]) -> String {
         let kind = |name: &str| {
             let name = OsStr::new(name);
-            match (aside(name), marker_stem(name), nifti_name(name), foreign(name)) {
-                (Some(aside), ..) => format!("{aside:?}").to_lowercase(),
+            match (ignored(name), marker_stem(name), nifti_name(name), foreign(name)) {
+                (Some(ignored), ..) => format!("{ignored:?}").to_lowercase(),
                 (_, Some(stem), ..) => format!("marker {stem:?}"),
                 (_, _, Some(nifti), _) => format!("{:?} {:?}", nifti.case, nifti.tag),
                 (.., true) => "foreign".to_owned(),

@@ -14,7 +14,7 @@ use super::fingerprint::{Digest, digest_of};
 use super::gate::{Refusal, set_aside};
 use super::names::{self, NiftiName};
 use super::phases::recon;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::strangers::top_folder;
 use super::watch::Stamp;
 use hepalert_study::study::StudyKey;
@@ -96,7 +96,7 @@ impl Probe<'_> {
             // What is there is unknown: the stamp stands for it.
             Err(_) => {
                 let content = Digest::of(format!("{stamp:?}").as_bytes());
-                let refusal = Refusal::new(RejectCode::Unreadable, "it cannot be read", 1);
+                let refusal = Refusal::new(RefusalCode::Unreadable, "it cannot be read", 1);
                 Err(self.broken(path, refusal, content, None))
             }
         }
@@ -113,7 +113,7 @@ impl Probe<'_> {
         let name = path.file_name().unwrap_or_default();
         let found = if stamp.bytes > self.max_file_bytes {
             let detail = format!("a file of {} bytes", stamp.bytes);
-            let refusal = Refusal::new(RejectCode::AbsurdSize, detail, 1);
+            let refusal = Refusal::new(RefusalCode::AbsurdSize, detail, 1);
             Err(self.broken(path, refusal, size_digest(stamp), None))
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
@@ -196,7 +196,7 @@ impl Probe<'_> {
             return ProbeError::Foreign(kind);
         }
         let refusal = if bytes.is_empty() {
-            Refusal::new(RejectCode::TruncatedFile, "the file is empty", 1)
+            Refusal::new(RefusalCode::TruncatedFile, "the file is empty", 1)
         } else if is_nifti_pair(path, bytes) {
             NiftiError::HeaderPair.into()
         } else {
@@ -215,7 +215,7 @@ impl Probe<'_> {
         (&mut *file).take(MAX_SLICE_BYTES).read_to_end(&mut prefix)?;
         file.rewind()?;
         let content = digest_of(&mut *file)?;
-        let absurd = || Refusal::new(RejectCode::AbsurdSize, "a slice of over 64 MiB", 1);
+        let absurd = || Refusal::new(RefusalCode::AbsurdSize, "a slice of over 64 MiB", 1);
         let header = match read_header(&prefix) {
             Ok(header) => header,
             Err(DicomError::NotDicom) => {

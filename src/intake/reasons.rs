@@ -7,7 +7,7 @@ use std::fmt;
 /// Why a study, a series or a file is refused. The names go into messages: never re-used
 /// for anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RejectCode {
+pub enum RefusalCode {
     /// Not DICOM and not NIfTI.
     UnknownFormat,
     /// The file ends too early.
@@ -76,211 +76,213 @@ pub enum RejectCode {
     OverMemoryBudget,
 }
 
-impl RejectCode {
+impl RefusalCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RejectCode; 33] = [
-        RejectCode::UnknownFormat,
-        RejectCode::TruncatedFile,
-        RejectCode::CorruptFile,
-        RejectCode::Unreadable,
-        RejectCode::UnsupportedFormat,
-        RejectCode::AbsurdSize,
-        RejectCode::TooManyFiles,
-        RejectCode::Vanished,
-        RejectCode::FilesChanged,
-        RejectCode::MissingGeometry,
-        RejectCode::MissingSlices,
-        RejectCode::DuplicateSlicePositions,
-        RejectCode::UnevenSpacing,
-        RejectCode::GantryTilt,
-        RejectCode::NonOrthonormalAxes,
-        RejectCode::InconsistentSlices,
-        RejectCode::Localiser,
-        RejectCode::NotCt,
-        RejectCode::NoCtSeries,
-        RejectCode::Reformatted,
-        RejectCode::DerivedMap,
-        RejectCode::NotAxial,
-        RejectCode::WrongBodyRegion,
-        RejectCode::TooShort,
-        RejectCode::KvpOutOfRange,
-        RejectCode::NotCtValues,
-        RejectCode::SlicesWithoutImage,
-        RejectCode::RepeatedSlices,
-        RejectCode::RescaleJump,
-        RejectCode::NoLiver,
-        RejectCode::MissingPhase,
-        RejectCode::PhaseUncertain,
-        RejectCode::OverMemoryBudget,
+    pub const ALL: [RefusalCode; 33] = [
+        RefusalCode::UnknownFormat,
+        RefusalCode::TruncatedFile,
+        RefusalCode::CorruptFile,
+        RefusalCode::Unreadable,
+        RefusalCode::UnsupportedFormat,
+        RefusalCode::AbsurdSize,
+        RefusalCode::TooManyFiles,
+        RefusalCode::Vanished,
+        RefusalCode::FilesChanged,
+        RefusalCode::MissingGeometry,
+        RefusalCode::MissingSlices,
+        RefusalCode::DuplicateSlicePositions,
+        RefusalCode::UnevenSpacing,
+        RefusalCode::GantryTilt,
+        RefusalCode::NonOrthonormalAxes,
+        RefusalCode::InconsistentSlices,
+        RefusalCode::Localiser,
+        RefusalCode::NotCt,
+        RefusalCode::NoCtSeries,
+        RefusalCode::Reformatted,
+        RefusalCode::DerivedMap,
+        RefusalCode::NotAxial,
+        RefusalCode::WrongBodyRegion,
+        RefusalCode::TooShort,
+        RefusalCode::KvpOutOfRange,
+        RefusalCode::NotCtValues,
+        RefusalCode::SlicesWithoutImage,
+        RefusalCode::RepeatedSlices,
+        RefusalCode::RescaleJump,
+        RefusalCode::NoLiver,
+        RefusalCode::MissingPhase,
+        RefusalCode::PhaseUncertain,
+        RefusalCode::OverMemoryBudget,
     ];
 
     /// The name in messages, tables and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
-            RejectCode::UnknownFormat => "unknown_format",
-            RejectCode::TruncatedFile => "truncated_file",
-            RejectCode::CorruptFile => "corrupt_file",
-            RejectCode::Unreadable => "unreadable",
-            RejectCode::UnsupportedFormat => "unsupported_format",
-            RejectCode::AbsurdSize => "absurd_size",
-            RejectCode::TooManyFiles => "too_many_files",
-            RejectCode::Vanished => "vanished",
-            RejectCode::FilesChanged => "files_changed",
-            RejectCode::MissingGeometry => "missing_geometry",
-            RejectCode::MissingSlices => "missing_slices",
-            RejectCode::DuplicateSlicePositions => "duplicate_slice_positions",
-            RejectCode::UnevenSpacing => "uneven_spacing",
-            RejectCode::GantryTilt => "gantry_tilt",
-            RejectCode::NonOrthonormalAxes => "non_orthonormal_axes",
-            RejectCode::InconsistentSlices => "inconsistent_slices",
-            RejectCode::Localiser => "localiser",
-            RejectCode::NotCt => "not_ct",
-            RejectCode::NoCtSeries => "no_ct_series",
-            RejectCode::Reformatted => "reformatted",
-            RejectCode::DerivedMap => "derived_map",
-            RejectCode::NotAxial => "not_axial",
-            RejectCode::WrongBodyRegion => "wrong_body_region",
-            RejectCode::TooShort => "too_short",
-            RejectCode::KvpOutOfRange => "kvp_out_of_range",
-            RejectCode::NotCtValues => "not_ct_values",
-            RejectCode::SlicesWithoutImage => "slices_without_image",
-            RejectCode::RepeatedSlices => "repeated_slices",
-            RejectCode::RescaleJump => "rescale_jump",
-            RejectCode::NoLiver => "no_liver",
-            RejectCode::MissingPhase => "missing_phase",
-            RejectCode::PhaseUncertain => "phase_uncertain",
-            RejectCode::OverMemoryBudget => "over_memory_budget",
+            RefusalCode::UnknownFormat => "unknown_format",
+            RefusalCode::TruncatedFile => "truncated_file",
+            RefusalCode::CorruptFile => "corrupt_file",
+            RefusalCode::Unreadable => "unreadable",
+            RefusalCode::UnsupportedFormat => "unsupported_format",
+            RefusalCode::AbsurdSize => "absurd_size",
+            RefusalCode::TooManyFiles => "too_many_files",
+            RefusalCode::Vanished => "vanished",
+            RefusalCode::FilesChanged => "files_changed",
+            RefusalCode::MissingGeometry => "missing_geometry",
+            RefusalCode::MissingSlices => "missing_slices",
+            RefusalCode::DuplicateSlicePositions => "duplicate_slice_positions",
+            RefusalCode::UnevenSpacing => "uneven_spacing",
+            RefusalCode::GantryTilt => "gantry_tilt",
+            RefusalCode::NonOrthonormalAxes => "non_orthonormal_axes",
+            RefusalCode::InconsistentSlices => "inconsistent_slices",
+            RefusalCode::Localiser => "localiser",
+            RefusalCode::NotCt => "not_ct",
+            RefusalCode::NoCtSeries => "no_ct_series",
+            RefusalCode::Reformatted => "reformatted",
+            RefusalCode::DerivedMap => "derived_map",
+            RefusalCode::NotAxial => "not_axial",
+            RefusalCode::WrongBodyRegion => "wrong_body_region",
+            RefusalCode::TooShort => "too_short",
+            RefusalCode::KvpOutOfRange => "kvp_out_of_range",
+            RefusalCode::NotCtValues => "not_ct_values",
+            RefusalCode::SlicesWithoutImage => "slices_without_image",
+            RefusalCode::RepeatedSlices => "repeated_slices",
+            RefusalCode::RescaleJump => "rescale_jump",
+            RefusalCode::NoLiver => "no_liver",
+            RefusalCode::MissingPhase => "missing_phase",
+            RefusalCode::PhaseUncertain => "phase_uncertain",
+            RefusalCode::OverMemoryBudget => "over_memory_budget",
         }
     }
 
     /// What it means, for a person.
     pub const fn sentence(self) -> &'static str {
         match self {
-            RejectCode::UnknownFormat => "the file is neither DICOM nor NIfTI",
-            RejectCode::TruncatedFile => "a file ends before its image does",
-            RejectCode::CorruptFile => "a file contradicts itself",
-            RejectCode::Unreadable => "a file cannot be opened or read",
-            RejectCode::UnsupportedFormat => "the compression or pixel format cannot be decoded",
-            RejectCode::AbsurdSize => "the header promises more voxels or bytes than any CT has",
-            RejectCode::TooManyFiles => "more files than any study has carry one study UID",
-            RejectCode::Vanished => "the files were removed before the study was complete",
-            RejectCode::FilesChanged => "the files are no longer those that were accepted",
-            RejectCode::MissingGeometry => "a slice lacks position, orientation or pixel spacing",
-            RejectCode::MissingSlices => "slices are missing between others",
-            RejectCode::DuplicateSlicePositions => "two slices lie at one position",
-            RejectCode::UnevenSpacing => "the steps between slices differ beyond tolerance",
-            RejectCode::GantryTilt => "the slices are sheared: the gantry was tilted",
-            RejectCode::NonOrthonormalAxes => {
+            RefusalCode::UnknownFormat => "the file is neither DICOM nor NIfTI",
+            RefusalCode::TruncatedFile => "a file ends before its image does",
+            RefusalCode::CorruptFile => "a file contradicts itself",
+            RefusalCode::Unreadable => "a file cannot be opened or read",
+            RefusalCode::UnsupportedFormat => "the compression or pixel format cannot be decoded",
+            RefusalCode::AbsurdSize => "the header promises more voxels or bytes than any CT has",
+            RefusalCode::TooManyFiles => "more files than any study has carry one study UID",
+            RefusalCode::Vanished => "the files were removed before the study was complete",
+            RefusalCode::FilesChanged => "the files are no longer those that were accepted",
+            RefusalCode::MissingGeometry => "a slice lacks position, orientation or pixel spacing",
+            RefusalCode::MissingSlices => "slices are missing between others",
+            RefusalCode::DuplicateSlicePositions => "two slices lie at one position",
+            RefusalCode::UnevenSpacing => "the steps between slices differ beyond tolerance",
+            RefusalCode::GantryTilt => "the slices are sheared: the gantry was tilted",
+            RefusalCode::NonOrthonormalAxes => {
                 "the image axes are not at right angles or not of unit length"
             }
-            RejectCode::InconsistentSlices => {
+            RefusalCode::InconsistentSlices => {
                 "slices of one series differ in size, spacing or orientation"
             }
-            RejectCode::Localiser => "there are only scout images",
-            RejectCode::NotCt => "the images are not CT",
-            RejectCode::NoCtSeries => "there is no series that could be read",
-            RejectCode::Reformatted => "there are only reformatted or projected images",
-            RejectCode::DerivedMap => {
+            RefusalCode::Localiser => "there are only scout images",
+            RefusalCode::NotCt => "the images are not CT",
+            RefusalCode::NoCtSeries => "there is no series that could be read",
+            RefusalCode::Reformatted => "there are only reformatted or projected images",
+            RefusalCode::DerivedMap => {
                 "there are only maps: virtual non-contrast, iodine or the like"
             }
-            RejectCode::NotAxial => "there are only coronal or sagittal images",
-            RejectCode::WrongBodyRegion => "the body part is named and it is not the trunk",
-            RejectCode::TooShort => "the scan is too short to hold a liver",
-            RejectCode::KvpOutOfRange => "the tube voltage lies outside the limits",
-            RejectCode::NotCtValues => "the voxels are not Hounsfield units of a body",
-            RejectCode::SlicesWithoutImage => "slices hold no image, or only part of one",
-            RejectCode::RepeatedSlices => "slices repeat the pixels of another slice",
-            RejectCode::RescaleJump => {
+            RefusalCode::NotAxial => "there are only coronal or sagittal images",
+            RefusalCode::WrongBodyRegion => "the body part is named and it is not the trunk",
+            RefusalCode::TooShort => "the scan is too short to hold a liver",
+            RefusalCode::KvpOutOfRange => "the tube voltage lies outside the limits",
+            RefusalCode::NotCtValues => "the voxels are not Hounsfield units of a body",
+            RefusalCode::SlicesWithoutImage => "slices hold no image, or only part of one",
+            RefusalCode::RepeatedSlices => "slices repeat the pixels of another slice",
+            RefusalCode::RescaleJump => {
                 "slices are shifted or stretched in HU against their neighbours"
             }
-            RejectCode::NoLiver => "the scan does not show enough of a liver",
-            RejectCode::MissingPhase => "a phase that the engine needs was not found",
-            RejectCode::PhaseUncertain => {
+            RefusalCode::NoLiver => "the scan does not show enough of a liver",
+            RefusalCode::MissingPhase => "a phase that the engine needs was not found",
+            RefusalCode::PhaseUncertain => {
                 "which series is the phase that the engine needs cannot be told"
             }
-            RejectCode::OverMemoryBudget => "the study needs more memory than it may have",
+            RefusalCode::OverMemoryBudget => "the study needs more memory than it may have",
         }
     }
 
     /// What to do next.
     pub const fn advice(self) -> &'static str {
         match self {
-            RejectCode::UnknownFormat => {
+            RefusalCode::UnknownFormat => {
                 "export CT as DICOM or NIfTI; keep other files out of the export folder"
             }
-            RejectCode::TruncatedFile => {
+            RefusalCode::TruncatedFile => {
                 "export the study again; if it happens often, check disk space and the network"
             }
-            RejectCode::CorruptFile => "export the study again",
-            RejectCode::Unreadable => {
-                "check that the service's user may read the export folder, and the disk's health"
+            RefusalCode::CorruptFile => "export the study again",
+            RefusalCode::Unreadable => {
+                "check that the path is right and that the service's user may read it; then check the disk"
             }
-            RejectCode::UnsupportedFormat => {
+            RefusalCode::UnsupportedFormat => {
                 "export classic CT images without compression, or one 3-D volume as NIfTI"
             }
-            RejectCode::AbsurdSize => {
+            RefusalCode::AbsurdSize => {
                 "the header is broken or the file is no CT: look at it in a viewer"
             }
-            RejectCode::TooManyFiles => {
+            RefusalCode::TooManyFiles => {
                 "look for several exports of the study; raise gate.max_files if it is real"
             }
-            RejectCode::Vanished => "let the exporting side keep files until a result is published",
-            RejectCode::FilesChanged => {
+            RefusalCode::Vanished => {
+                "let the exporting side keep files until a result is published"
+            }
+            RefusalCode::FilesChanged => {
                 "send the study again; let the exporting side use each file name only once"
             }
-            RejectCode::MissingGeometry => "export original images, not secondary captures",
-            RejectCode::MissingSlices => "send the series again, whole",
-            RejectCode::DuplicateSlicePositions => "export each phase as a series of its own",
-            RejectCode::UnevenSpacing => "export a reconstruction with constant increment",
-            RejectCode::GantryTilt => "export an untilted reconstruction",
-            RejectCode::NonOrthonormalAxes => "the header is broken: export the study again",
-            RejectCode::InconsistentSlices => "export each reconstruction as a series of its own",
-            RejectCode::Localiser => "export the axial series too",
-            RejectCode::NotCt => "route only CT to this folder",
-            RejectCode::NoCtSeries => "export at least one axial CT series",
-            RejectCode::Reformatted => "export the original axial series",
-            RejectCode::DerivedMap => "export the series of the scan itself too",
-            RejectCode::NotAxial => "export the original axial series",
-            RejectCode::WrongBodyRegion => "route only examinations of the abdomen to this folder",
-            RejectCode::TooShort => "check that the whole series was exported",
-            RejectCode::KvpOutOfRange => {
+            RefusalCode::MissingGeometry => "export original images, not secondary captures",
+            RefusalCode::MissingSlices => "send the series again, whole",
+            RefusalCode::DuplicateSlicePositions => "export each phase as a series of its own",
+            RefusalCode::UnevenSpacing => "export a reconstruction with constant increment",
+            RefusalCode::GantryTilt => "export an untilted reconstruction",
+            RefusalCode::NonOrthonormalAxes => "the header is broken: export the study again",
+            RefusalCode::InconsistentSlices => "export each reconstruction as a series of its own",
+            RefusalCode::Localiser => "export the axial series too",
+            RefusalCode::NotCt => "route only CT to this folder",
+            RefusalCode::NoCtSeries => "export at least one axial CT series",
+            RefusalCode::Reformatted => "export the original axial series",
+            RefusalCode::DerivedMap => "export the series of the scan itself too",
+            RefusalCode::NotAxial => "export the original axial series",
+            RefusalCode::WrongBodyRegion => "route only examinations of the abdomen to this folder",
+            RefusalCode::TooShort => "check that the whole series was exported",
+            RefusalCode::KvpOutOfRange => {
                 "read this study without the tool; the limits are in the configuration"
             }
-            RejectCode::NotCtValues => {
+            RefusalCode::NotCtValues => {
                 "check rescale slope and intercept, and that the file is no mask"
             }
-            RejectCode::SlicesWithoutImage => {
+            RefusalCode::SlicesWithoutImage => {
                 "the transfer was cut: send the series again, and compare it with the archive"
             }
-            RejectCode::RepeatedSlices => {
+            RefusalCode::RepeatedSlices => {
                 "send the original series again; an interpolated copy is no scan"
             }
-            RejectCode::RescaleJump => {
+            RefusalCode::RescaleJump => {
                 "look at rescale slope and intercept of the slices named; send the series again"
             }
-            RejectCode::NoLiver => {
+            RefusalCode::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
-            RejectCode::MissingPhase => {
+            RefusalCode::MissingPhase => {
                 "export the phase; `hepalert inspect` shows what every series was taken for"
             }
-            RejectCode::PhaseUncertain => {
+            RefusalCode::PhaseUncertain => {
                 "name the series by phase, or add a [[phases.rule]] to the configuration; \
                  `hepalert inspect` shows what every series was taken for"
             }
-            RejectCode::OverMemoryBudget => {
+            RefusalCode::OverMemoryBudget => {
                 "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }
         }
     }
 
-    /// The inverse of [`RejectCode::as_str`].
-    pub fn from_name(name: &str) -> Option<RejectCode> {
-        RejectCode::ALL.into_iter().find(|code| code.as_str() == name)
+    /// The inverse of [`RefusalCode::as_str`].
+    pub fn from_name(name: &str) -> Option<RefusalCode> {
+        RefusalCode::ALL.into_iter().find(|code| code.as_str() == name)
     }
 }
 
-impl fmt::Display for RejectCode {
+impl fmt::Display for RefusalCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -292,14 +294,14 @@ mod tests {
 
     #[test]
     fn every_code_has_a_name_of_its_own_a_meaning_and_a_next_step() {
-        for code in RejectCode::ALL {
-            assert_eq!(RejectCode::from_name(code.as_str()), Some(code));
+        for code in RefusalCode::ALL {
+            assert_eq!(RefusalCode::from_name(code.as_str()), Some(code));
             assert!(code.as_str().bytes().all(|b| b == b'_' || b.is_ascii_lowercase()));
             assert!(code.sentence().len() > 10 && code.advice().len() > 10);
         }
-        let mut names = RejectCode::ALL.map(RejectCode::as_str).to_vec();
+        let mut names = RefusalCode::ALL.map(RefusalCode::as_str).to_vec();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), RejectCode::ALL.len());
+        assert_eq!(names.len(), RefusalCode::ALL.len());
     }
 }

@@ -4,67 +4,67 @@
 //! name here before this compiles.
 
 use super::gate::Refusal;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use hepalert_voxels::volume::dicom::{DicomError, GeometryError};
 use hepalert_voxels::volume::nifti::NiftiError;
 
 /// The reason behind an error of one DICOM file.
-pub fn of_dicom(error: &DicomError) -> RejectCode {
+pub fn of_dicom(error: &DicomError) -> RefusalCode {
     match error {
-        DicomError::NotDicom => RejectCode::UnknownFormat,
-        DicomError::Truncated => RejectCode::TruncatedFile,
+        DicomError::NotDicom => RefusalCode::UnknownFormat,
+        DicomError::Truncated => RefusalCode::TruncatedFile,
         DicomError::Corrupt(_) | DicomError::MissingAttribute(_) | DicomError::CodecFailed(_) => {
-            RejectCode::CorruptFile
+            RefusalCode::CorruptFile
         }
-        DicomError::NotCt(_) => RejectCode::NotCt,
+        DicomError::NotCt(_) => RefusalCode::NotCt,
         DicomError::EnhancedCt
         | DicomError::MultiFrame(_)
         | DicomError::UnsupportedPixels(_)
-        | DicomError::NoCodec { .. } => RejectCode::UnsupportedFormat,
-        DicomError::NotHounsfield(_) => RejectCode::NotCtValues,
-        DicomError::TooLarge { .. } => RejectCode::AbsurdSize,
+        | DicomError::NoCodec { .. } => RefusalCode::UnsupportedFormat,
+        DicomError::NotHounsfield(_) => RefusalCode::NotCtValues,
+        DicomError::TooLarge { .. } => RefusalCode::AbsurdSize,
     }
 }
 
 /// The reason behind an error of a series of slices.
-pub fn of_geometry(error: &GeometryError) -> RejectCode {
+pub fn of_geometry(error: &GeometryError) -> RefusalCode {
     match error {
-        GeometryError::TooFewSlices { .. } => RejectCode::TooShort,
-        GeometryError::MissingGeometry(_) => RejectCode::MissingGeometry,
+        GeometryError::TooFewSlices { .. } => RefusalCode::TooShort,
+        GeometryError::MissingGeometry(_) => RefusalCode::MissingGeometry,
         GeometryError::MixedSeries
         | GeometryError::MixedSize
         | GeometryError::MixedSpacing
         | GeometryError::MixedOrientation
         | GeometryError::ForeignSlice
-        | GeometryError::Incomplete { .. } => RejectCode::InconsistentSlices,
-        GeometryError::BadSpacing(_) => RejectCode::CorruptFile,
-        GeometryError::NonOrthonormal => RejectCode::NonOrthonormalAxes,
-        GeometryError::DuplicatePosition { .. } => RejectCode::DuplicateSlicePositions,
-        GeometryError::MissingSlice { .. } => RejectCode::MissingSlices,
-        GeometryError::UnevenSpacing { .. } => RejectCode::UnevenSpacing,
-        GeometryError::GantryTilt { .. } => RejectCode::GantryTilt,
-        GeometryError::TooLarge(_) | GeometryError::OutOfMemory => RejectCode::AbsurdSize,
+        | GeometryError::Incomplete { .. } => RefusalCode::InconsistentSlices,
+        GeometryError::BadSpacing(_) => RefusalCode::CorruptFile,
+        GeometryError::NonOrthonormal => RefusalCode::NonOrthonormalAxes,
+        GeometryError::DuplicatePosition { .. } => RefusalCode::DuplicateSlicePositions,
+        GeometryError::MissingSlice { .. } => RefusalCode::MissingSlices,
+        GeometryError::UnevenSpacing { .. } => RefusalCode::UnevenSpacing,
+        GeometryError::GantryTilt { .. } => RefusalCode::GantryTilt,
+        GeometryError::TooLarge(_) | GeometryError::OutOfMemory => RefusalCode::AbsurdSize,
     }
 }
 
 /// The reason behind an error of a NIfTI file.
-pub fn of_nifti(error: &NiftiError) -> RejectCode {
+pub fn of_nifti(error: &NiftiError) -> RefusalCode {
     match error {
-        NiftiError::NotNifti => RejectCode::UnknownFormat,
-        NiftiError::Truncated => RejectCode::TruncatedFile,
+        NiftiError::NotNifti => RefusalCode::UnknownFormat,
+        NiftiError::Truncated => RefusalCode::TruncatedFile,
         NiftiError::CorruptGzip(_)
         | NiftiError::TrailingData
         | NiftiError::BadOffset(_)
         | NiftiError::BadScaling(_)
         | NiftiError::BadSpacing(_)
         | NiftiError::SpacingDisagrees { .. }
-        | NiftiError::BadAffine => RejectCode::CorruptFile,
+        | NiftiError::BadAffine => RefusalCode::CorruptFile,
         NiftiError::HeaderPair
         | NiftiError::BadDimensions(_)
-        | NiftiError::UnsupportedDatatype(_) => RejectCode::UnsupportedFormat,
-        NiftiError::TooLarge(_) | NiftiError::OutOfMemory => RejectCode::AbsurdSize,
-        NiftiError::NonOrthonormal(_) => RejectCode::NonOrthonormalAxes,
-        NiftiError::NotFinite | NiftiError::NotLabels(_) => RejectCode::NotCtValues,
+        | NiftiError::UnsupportedDatatype(_) => RefusalCode::UnsupportedFormat,
+        NiftiError::TooLarge(_) | NiftiError::OutOfMemory => RefusalCode::AbsurdSize,
+        NiftiError::NonOrthonormal(_) => RefusalCode::NonOrthonormalAxes,
+        NiftiError::NotFinite | NiftiError::NotLabels(_) => RefusalCode::NotCtValues,
     }
 }
 
@@ -134,8 +134,8 @@ mod tests {
             too_large -> absurd_size
         "#]]
         .assert_eq(&lines.collect::<String>());
-        assert_eq!(of_dicom(&DicomError::EnhancedCt), RejectCode::UnsupportedFormat);
-        assert_eq!(of_nifti(&NiftiError::Truncated), RejectCode::TruncatedFile);
+        assert_eq!(of_dicom(&DicomError::EnhancedCt), RefusalCode::UnsupportedFormat);
+        assert_eq!(of_nifti(&NiftiError::Truncated), RefusalCode::TruncatedFile);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::assemble::Assembler;
-use super::events::{AssembleParams, Broken, Event, Known, Millis, Outcome, Stranger, Why};
+use super::events::{
+    AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
+};
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::{Digest, study_key};
 use super::markers::Marker;
 use super::names::nifti_name;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use hepalert_study::study::{Phase, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
@@ -32,7 +34,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
         part: Part::Slice(SliceFacts {
             series: digest(&format!("{study}/{series}")),
             instance: digest(&instance),
-            set_aside: (series == "scout").then_some(RejectCode::Localiser),
+            set_aside: (series == "scout").then_some(RefusalCode::Localiser),
             description: series.into(),
             protocol: String::new(),
             contrast: false,
@@ -54,7 +56,7 @@ fn nifti(folder: &str, name: &str, content: &str) -> FileFacts {
 struct Story {
     machine: Assembler,
     now: u64,
-    told: Vec<Outcome>,
+    told: Vec<StudyEvent>,
 }
 
 fn params(expected: &[Phase]) -> AssembleParams {
@@ -78,7 +80,7 @@ impl Story {
 
     fn file(&mut self, path: &str, facts: FileFacts) -> &mut Story {
         let changed_ns = i128::from(self.now) * 1_000_000_000;
-        self.event(Event::Settled { path: path.into(), facts, changed_ns })
+        self.event(Event::Stable { path: path.into(), facts, changed_ns })
     }
 
     fn marker(&mut self, folder: &str, stem: &str) -> &mut Story {
@@ -109,7 +111,7 @@ impl Story {
     fn studies(&self) -> Vec<&StudyFiles> {
         let mut studies = Vec::new();
         for outcome in &self.told {
-            if let Outcome::Complete { study, .. } = outcome {
+            if let StudyEvent::Complete { study, .. } = outcome {
                 studies.push(study);
             }
         }
@@ -117,19 +119,19 @@ impl Story {
     }
 }
 
-fn words(outcome: &Outcome) -> String {
+fn words(outcome: &StudyEvent) -> String {
     match outcome {
-        Outcome::Received { .. } => "received".into(),
-        Outcome::Complete { study, why, .. } => {
+        StudyEvent::Received { .. } => "received".into(),
+        StudyEvent::Complete { study, why, .. } => {
             let count = |p: &super::PhaseFiles| format!("{} {}", p.phase, p.files.len());
             let phases: Vec<String> = study.phases.iter().map(count).collect();
             format!("complete {} ({}): {}", study.revision, why.as_str(), phases.join(", "))
         }
-        Outcome::Refused { revision, refusal, .. } => {
+        StudyEvent::Refused { revision, refusal, .. } => {
             format!("refused {revision}: {} of {} files", refusal.code, refusal.file_count)
         }
-        Outcome::Duplicate { .. } => "duplicate".into(),
-        Outcome::PassedOver { revision, counts, .. } => {
+        StudyEvent::Duplicate { .. } => "duplicate".into(),
+        StudyEvent::PassedOver { revision, counts, .. } => {
             let kinds: Vec<String> =
                 counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             format!("passed over {revision}: {}", kinds.join(", "))
@@ -266,6 +268,17 @@ fn a_corrected_study_is_taken_in_anew_wherever_it_lies() {
     story.series("/e/w", "a", "venous", 20).wait(200);
     assert!(newest(&story).files().all(|path| path.starts_with("/e/w")));
     assert_eq!(story.told(), ["complete 5 (all_phases): vp 20"]);
+    // A position put right is no further slice.
+    for n in 0..20 {
+        let mut facts = corrected(n, "moved");
+        if let Part::Slice(slice) = &mut facts.part {
+            slice.position_mm = slice.position_mm.map(|mm| mm + 1.0);
+        }
+        story.file(&format!("/e/v/{n}"), facts);
+    }
+    // Old and new positions lie side by side, as if slices were missing: not before all is quiet.
+    story.wait(1000);
+    assert_eq!(story.told(), ["complete 6 (quiet_period): vp 20"]);
 }
 
 #[test]
@@ -347,7 +360,7 @@ fn a_study_that_failed_and_is_sent_again_is_tried_again() {
     let mut story = Story::new(&VENOUS);
     story.series("/e/x", "a", "venous", 20).wait(200).told();
     story.series("/e/y", "a", "venous", 20).wait(200);
-    let resent = matches!(story.told[..], [Outcome::Duplicate { resent: true, .. }]);
+    let resent = matches!(story.told[..], [StudyEvent::Duplicate { resent: true, .. }]);
     assert!(resent, "the store is asked whether it failed: {:?}", story.told());
     story.told();
     story.machine.try_again(&key("a"), Millis(story.now * 1000));
@@ -466,7 +479,7 @@ fn a_study_tells_what_lies_beside_it() {
     let mut story = Story::new(&VENOUS);
     story.series("/e/cd/s", "a", "venous", 20).series("/e/cd/s", "a", "scout", 2);
     story.event(stranger("/e/cd/viewer.exe", "/e/cd", Stranger::FOREIGN)).wait(30);
-    let Some(Outcome::Complete { passed_over, .. }) = story.told.last() else { panic!() };
+    let Some(StudyEvent::Complete { passed_over, .. }) = story.told.last() else { panic!() };
     let words: Vec<String> = passed_over.iter().map(|(k, n)| format!("{n} {k}")).collect();
     assert_eq!(words, ["1 foreign", "2 localiser"]);
 }
@@ -626,14 +639,14 @@ fn rejected(path: &str, study: Option<&str>) -> Event {
 fn rejected_of(path: &str, study: Option<&str>, series: Option<Digest>) -> Event {
     let folder = super::strangers::top_folder(Path::new("/e"), Path::new(path));
     let broken = Broken {
-        code: RejectCode::TruncatedFile,
+        code: RefusalCode::TruncatedFile,
         said: "it ends too early".into(),
         content: digest(path),
         study: study.map(key),
         series,
         alone: key(folder.to_str().unwrap()),
     };
-    Event::Rejected { path: path.into(), broken }
+    Event::Refused { path: path.into(), broken }
 }
 
 fn stranger(path: &str, folder: &str, kind: &'static str) -> Event {
@@ -661,6 +674,29 @@ fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
     assert_eq!(story.told(), NOTHING, "told once");
     story.event(Event::Gone { path: "/e/x".into() }).wait(200);
     assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"], "cleared away by a person");
+}
+
+#[test]
+fn unreadable_files_beside_the_images_are_counted_with_the_study() {
+    let count = |paths: &[&str]| {
+        let mut story = Story::new(&VENOUS);
+        story.series("/e/s", "a", "venous", 20);
+        for path in paths {
+            story.event(rejected(path, None));
+        }
+        newest(story.wait(200)).unreadable_beside
+    };
+    assert_eq!(count(&["/e/s/021.dcm", "/e/s/22"]), 2);
+    assert_eq!(count(&["/e/other/021.dcm", "/e/021.dcm"]), 0, "in another folder");
+    assert_eq!(count(&[]), 0);
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "venous", 20);
+    for (name, kind) in
+        [("a.dcm", "unknown_format"), ("b.bak", "unknown_format"), ("c.txt", "foreign")]
+    {
+        story.event(stranger(&format!("/e/s/{name}"), "/e/s", kind));
+    }
+    assert_eq!(newest(story.wait(200)).unreadable_beside, 1, "a.dcm should have been an image");
 }
 
 #[test]
@@ -693,8 +729,10 @@ fn nothing_is_repeated_after_a_restart() {
     let mut before = Story::new(&VENOUS);
     first(&mut before);
     let known = before.told.iter().filter_map(|outcome| match outcome {
-        Outcome::Complete { study, .. } => Some((&study.key, study.fingerprint, study.revision)),
-        Outcome::Refused { key, fingerprint, revision, .. } => Some((key, *fingerprint, *revision)),
+        StudyEvent::Complete { study, .. } => Some((&study.key, study.fingerprint, study.revision)),
+        StudyEvent::Refused { key, fingerprint, revision, .. } => {
+            Some((key, *fingerprint, *revision))
+        }
         _ => None,
     });
     let known: Vec<Known> = known
@@ -807,9 +845,14 @@ proptest! {
 
 #[test]
 fn reasons_have_names() {
-    let names: Vec<&str> = [Why::QuietPeriod, Why::AllPhases, Why::Marker, Why::Forced]
-        .into_iter()
-        .map(Why::as_str)
-        .collect();
+    let names: Vec<&str> = [
+        CompletionRule::QuietPeriod,
+        CompletionRule::AllPhases,
+        CompletionRule::Marker,
+        CompletionRule::Forced,
+    ]
+    .into_iter()
+    .map(CompletionRule::as_str)
+    .collect();
     assert_eq!(names, ["quiet_period", "all_phases", "marker", "forced"]);
 }

@@ -16,7 +16,7 @@ use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
     named_surely, recon, scan,
 };
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::versions::{Held, Picked};
 use hepalert_study::study::Phase;
 use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
@@ -53,13 +53,13 @@ pub struct Slices<'a> {
     stack: Stack,
     held: Vec<SliceOf<'a>>,
     /// Why a file of this series cannot be used, if one cannot.
-    broken: Option<RejectCode>,
+    broken: Option<RefusalCode>,
     /// The series holds further acquisitions.
     is_split: bool,
 }
 
 /// The acquisitions of one series. Copies of a slice go where the slice goes.
-pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RejectCode>) -> Vec<Slices<'_>> {
+pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
     if held[0].slice.set_aside.is_some() {
         return vec![Slices::new(held, broken, false)];
     }
@@ -87,7 +87,7 @@ pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RejectCode>) -> Vec<S
 }
 
 impl<'a> Slices<'a> {
-    fn new(held: Vec<SliceOf<'a>>, broken: Option<RejectCode>, is_split: bool) -> Slices<'a> {
+    fn new(held: Vec<SliceOf<'a>>, broken: Option<RefusalCode>, is_split: bool) -> Slices<'a> {
         let slices = || held.iter().map(|one| one.slice);
         let identities: BTreeSet<Digest> = slices().map(SliceFacts::identity).collect();
         let positions = || slices().filter_map(|slice| slice.position_mm);
@@ -111,7 +111,7 @@ impl<'a> Slices<'a> {
     }
 
     /// Why these images cannot be a phase, if they cannot.
-    pub fn set_aside(&self) -> Option<RejectCode> {
+    pub fn set_aside(&self) -> Option<RefusalCode> {
         self.stack.set_aside
     }
 
@@ -172,12 +172,12 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
 ///
 /// # Errors
 /// Why everything was set aside; the reason of a broken file where no whole series is left;
-/// [`RejectCode::MissingPhase`] for fewer series than phases.
+/// [`RefusalCode::MissingPhase`] for fewer series than phases.
 pub fn pick_slices(
     slices: &[Slices<'_>],
     expected: &[Phase],
     rules: &PhaseRules,
-) -> Result<Vec<Vec<Picked>>, RejectCode> {
+) -> Result<Vec<Vec<Picked>>, RefusalCode> {
     let stacks: Vec<Stack> = slices.iter().map(|slices| slices.stack.clone()).collect();
     let mut at = candidates(&stacks, rules)?;
     // Neither order of arrival nor a UID shows.
@@ -198,7 +198,7 @@ pub fn pick_slices(
         at.retain(|at| !is_sharp(at));
     }
     if at.len() < expected.len() || lost.is_some() {
-        return Err(lost.or(broken).unwrap_or(RejectCode::MissingPhase));
+        return Err(lost.or(broken).unwrap_or(RefusalCode::MissingPhase));
     }
     let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
     let unseen = vec![None; scans.len()];
@@ -238,7 +238,7 @@ fn lost(
     at: &[usize],
     expected: &[Phase],
     rules: &PhaseRules,
-) -> Option<RejectCode> {
+) -> Option<RefusalCode> {
     let named = |at: usize| named_surely(&scan(&stacks[at], rules));
     let whole =
         |phase: Phase| at.iter().any(|&at| slices[at].broken.is_none() && named(at) == Some(phase));
@@ -260,7 +260,7 @@ fn by_name(stack: &Stack) -> (Option<i64>, &str, Digest) {
 pub fn pick_named(
     names: Vec<(Tag, &PathBuf, &Arrived)>,
     expected: &[Phase],
-) -> Result<Vec<Vec<Picked>>, RejectCode> {
+) -> Result<Vec<Vec<Picked>>, RefusalCode> {
     let mut by_tag: BTreeMap<Tag, Vec<(&PathBuf, &Arrived)>> = BTreeMap::new();
     for (tag, path, arrived) in names {
         by_tag.entry(tag).or_default().push((path, arrived));

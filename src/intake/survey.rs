@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::discover::{assemble, look};
-use super::events::{AssembleParams, Outcome};
+use super::events::{AssembleParams, StudyEvent};
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::Digest;
 use super::gate::{GateParams, Refusal};
 use super::phases::{Fitness, PhaseRules};
 use super::probe::{KeyOf, Probe, ProbeError};
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::watch::Stamp;
 use super::{Assembler, phases};
 use hepalert_study::study::{Phase, StudyKey};
@@ -59,7 +59,7 @@ impl Survey {
 /// Looks at everything in a folder or at one file.
 ///
 /// # Errors
-/// [`RejectCode::Unreadable`] if the place cannot be read.
+/// [`RefusalCode::Unreadable`] if the place cannot be read.
 pub fn survey(
     input: &Path,
     expected: &[Phase],
@@ -68,7 +68,7 @@ pub fn survey(
     key_of: KeyOf<'_>,
 ) -> Result<Survey, Refusal> {
     let unreadable =
-        |e: std::io::Error| Refusal::new(RejectCode::Unreadable, e.kind().to_string(), 1);
+        |e: std::io::Error| Refusal::new(RefusalCode::Unreadable, e.kind().to_string(), 1);
     let seen = look(input).map_err(unreadable)?;
     let root = if input.is_dir() { Some(input) } else { input.parent() };
     let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
@@ -89,9 +89,11 @@ pub fn survey(
     let (mut studies, mut refused) = (Vec::new(), Vec::new());
     for outcome in assemble(Assembler::new(params, Vec::new()), found) {
         match outcome {
-            Outcome::Complete { study, .. } => studies.push(study),
-            Outcome::Refused { key, refusal, .. } => refused.push((key, refusal)),
-            Outcome::Received { .. } | Outcome::Duplicate { .. } | Outcome::PassedOver { .. } => {}
+            StudyEvent::Complete { study, .. } => studies.push(study),
+            StudyEvent::Refused { key, refusal, .. } => refused.push((key, refusal)),
+            StudyEvent::Received { .. }
+            | StudyEvent::Duplicate { .. }
+            | StudyEvent::PassedOver { .. } => {}
         }
     }
     let aside = aside(&facts, &studies, rules);
@@ -104,7 +106,7 @@ pub fn survey(
 }
 
 /// Study, series and why it is set aside.
-type Group<'a> = (&'a str, Digest, Option<RejectCode>);
+type Group<'a> = (&'a str, Digest, Option<RefusalCode>);
 
 /// Series of which no file is in a study.
 fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRules) -> Vec<Aside> {
@@ -133,7 +135,7 @@ fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRu
 }
 
 fn reason(
-    code: Option<RejectCode>,
+    code: Option<RefusalCode>,
     slice: &SliceFacts,
     files: usize,
     rules: &PhaseRules,

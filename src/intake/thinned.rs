@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::facts::{Format, PhaseFiles};
 use super::gate::{GateParams, Refusal};
-use super::load::{check_size, check_sizes, header, load_dicom, load_nifti};
+use super::load::{header, load_dicom, load_nifti};
+use super::memory::{check_size, check_sizes};
 use super::probe::position_mm;
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::read::{SliceHeader, plan};

@@ -16,7 +16,7 @@ use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watche
 
 use super::events::Stranger;
 use super::filesystem::{FileSystem, file_system};
-use super::names::{self, Aside};
+use super::names::{self, Ignored};
 
 /// How and where to look.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,7 @@ impl Stamp {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Degraded {
     /// The folder is not there.
-    #[error("the export folder is missing: mount it, or mend the path in the configuration")]
+    #[error("the export folder is missing: mount it, or correct the path in the configuration")]
     Missing,
     /// The folder cannot be read.
     #[error("the export folder cannot be read ({0}): check mount and permissions")]
@@ -145,7 +145,7 @@ pub struct Snapshot {
     /// `.done` files.
     pub markers: BTreeMap<PathBuf, Stamp>,
     /// What is not looked into, by its name or kind.
-    pub aside: BTreeMap<PathBuf, (Stamp, &'static str)>,
+    pub ignored: BTreeMap<PathBuf, (Stamp, &'static str)>,
     /// Folders that were listed.
     pub folders: BTreeSet<PathBuf>,
     /// Why this is not everything.
@@ -171,7 +171,7 @@ impl Snapshot {
     pub fn is_gone(&self, path: &Path) -> bool {
         !self.files.contains_key(path)
             && !self.markers.contains_key(path)
-            && !self.aside.contains_key(path)
+            && !self.ignored.contains_key(path)
             && !self.blind.iter().any(|folder| path.starts_with(folder))
     }
 }
@@ -436,11 +436,11 @@ fn list_one(
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let left = names::aside(&name);
-        if left == Some(Aside::Junk) {
+        let left = names::ignored(&name);
+        if left == Some(Ignored::Junk) {
             continue;
         }
-        if found.files.len() + found.markers.len() + found.aside.len() >= params.max_files {
+        if found.files.len() + found.markers.len() + found.ignored.len() >= params.max_files {
             return Ok(Listed { inner, all: false });
         }
         // Of the entry itself, not of what a link leads to.
@@ -451,12 +451,12 @@ fn list_one(
         };
         let stamp = Stamp::of(&meta, is_network);
         let kind = match left {
-            Some(Aside::Unfinished) => Some(Stranger::UNFINISHED),
-            Some(Aside::Hidden | Aside::Junk) => Some(Stranger::HIDDEN),
+            Some(Ignored::Unfinished) => Some(Stranger::UNFINISHED),
+            Some(Ignored::Hidden | Ignored::Junk) => Some(Stranger::HIDDEN),
             None => None,
         };
         if let Some(kind) = kind {
-            found.aside.insert(entry.path(), (stamp, kind));
+            found.ignored.insert(entry.path(), (stamp, kind));
         } else if meta.is_symlink() {
             match followed(&entry.path(), params) {
                 Some((path, meta)) if meta.is_dir() => inner.push(path),
@@ -464,7 +464,7 @@ fn list_one(
                     found.take(path, Stamp::of(&meta, is_network));
                 }
                 _ => {
-                    found.aside.insert(entry.path(), (stamp, Stranger::LINK));
+                    found.ignored.insert(entry.path(), (stamp, Stranger::LINK));
                 }
             }
         } else if meta.is_dir() {
@@ -522,9 +522,9 @@ mod tests {
         assert_eq!(names_of(&seen, &root), ["a/b/1", "slice.done", "x.dcm"]);
         assert_eq!(seen.markers.len(), 2);
         assert_eq!(seen.degraded, []);
-        let mut aside: Vec<(String, &str)> = Vec::new();
-        for (path, (_, kind)) in &seen.aside {
-            aside.push((path.strip_prefix(&root).unwrap().display().to_string(), *kind));
+        let mut ignored: Vec<(String, &str)> = Vec::new();
+        for (path, (_, kind)) in &seen.ignored {
+            ignored.push((path.strip_prefix(&root).unwrap().display().to_string(), *kind));
         }
         let named = |name: &str, kind| (name.to_owned(), kind);
         let expected = [
@@ -534,7 +534,7 @@ mod tests {
             named("link", "link"),
             named("x.part", "unfinished"),
         ];
-        assert_eq!(aside, expected, "each is seen, none is opened");
+        assert_eq!(ignored, expected, "each is seen, none is opened");
         let follow = WatchParams { follow_links: true, ..WatchParams::new(&root) };
         let seen = silent(follow).look();
         let found: Vec<&PathBuf> = seen.files.keys().collect();

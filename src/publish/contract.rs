@@ -15,21 +15,21 @@ use uuid::Uuid;
 /// The version in every topic.
 pub const VERSION: &str = "v1";
 /// Most bytes of a message body: small enough for any broker's default.
-pub const MOST_BYTES: usize = 16 * 1024;
+pub const MAX_BYTES: usize = 16 * 1024;
 /// Most lesions in one message; `lesions_total` tells how many there are.
-pub const MOST_LESIONS: usize = 20;
+pub const MAX_LESIONS: usize = 20;
 /// Most open alerts in the worklist; `open_total` tells how many there are.
-pub const MOST_OPEN: usize = 50;
+pub const MAX_OPEN: usize = 50;
 /// Most characters of a [`Code`].
-pub const MOST_CODE: usize = 64;
+pub const MAX_CODE: usize = 64;
 /// Goes with every finding.
 pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
 
 /// Why something cannot be said in this contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
-    /// The message stays above [`MOST_BYTES`] even without its lesions.
-    #[error("{kind}: {bytes} bytes are more than the {MOST_BYTES} that a message may have")]
+    /// The message stays above [`MAX_BYTES`] even without its lesions.
+    #[error("{kind}: {bytes} bytes are more than the {MAX_BYTES} that a message may have")]
     TooLarge {
         /// Which message.
         kind: &'static str,
@@ -106,10 +106,10 @@ impl Code {
     /// [`ContractError::Name`].
     pub fn new(text: &str) -> Result<Code, ContractError> {
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
-        if (1..=MOST_CODE).contains(&text.len()) && text.bytes().all(good) {
+        if (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(good) {
             Ok(Code(text.to_owned()))
         } else {
-            Err(ContractError::Name { what: "code", text: text.to_owned(), most: MOST_CODE })
+            Err(ContractError::Name { what: "code", text: text.to_owned(), most: MAX_CODE })
         }
     }
 
@@ -316,7 +316,7 @@ impl Draft {
 pub fn bounded<T: Serialize>(kind: &'static str, message: &T) -> Result<Vec<u8>, ContractError> {
     // Our own types have string keys only: serialising them cannot fail.
     let body = serde_json::to_vec(message).unwrap_or_default();
-    if body.len() > MOST_BYTES {
+    if body.len() > MAX_BYTES {
         return Err(ContractError::TooLarge { kind, bytes: body.len() });
     }
     Ok(body)

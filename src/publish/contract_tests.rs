@@ -144,7 +144,7 @@ fn a_long_body_loses_lesions_and_never_text() {
     let events = long.clone().events(&identity(), Earlier::default(), at(0)).unwrap();
     for event in &events {
         let row = Row { seq: u64::MAX, boot: u64::MAX, draft: event.clone() };
-        assert!(row.body("ct-1", true).unwrap().len() <= MOST_BYTES);
+        assert!(row.body("ct-1", true).unwrap().len() <= MAX_BYTES);
         let kept = lesion_ids(event).len();
         assert!((1..20).contains(&kept), "{kept}");
         assert_eq!(body(event)["data"]["quality"].as_array().unwrap().len(), 200);
@@ -232,8 +232,8 @@ fn every_other_message_keeps_its_schema() {
         time: at(0).into(),
     };
     let worklist = Worklist::new(4, 60, vec![open; 60]);
-    assert_eq!(worklist.open.len(), MOST_OPEN);
-    assert!(bounded("worklist", &worklist).unwrap().len() < MOST_BYTES);
+    assert_eq!(worklist.open.len(), MAX_OPEN);
+    assert!(bounded("worklist", &worklist).unwrap().len() < MAX_BYTES);
     valid("worklist", &json!(worklist));
 }
 

@@ -15,7 +15,7 @@ use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
 use hepalert_study::study::{Phase, Privacy, Setting};
 
-use super::contract::{Code, ContractError, Draft, EventKind, MOST_LESIONS, NOTICE, Time};
+use super::contract::{Code, ContractError, Draft, EventKind, MAX_LESIONS, NOTICE, Time};
 use super::ids::Identity;
 
 /// The way back to the study in the archive, as far as the privacy profile allows.
@@ -230,7 +230,7 @@ impl Findings {
         time: Timestamp,
     ) -> Result<Vec<Draft>, ContractError> {
         self.lesions_total = self.lesions.len() as u32;
-        self.lesions.truncate(MOST_LESIONS);
+        self.lesions.truncate(MAX_LESIONS);
         NOTICE.clone_into(&mut self.notice);
         let result = self.draft(EventKind::Result, identity, earlier.result, time)?;
         match self.verdict {

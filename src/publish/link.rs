@@ -50,7 +50,7 @@ pub enum LinkEvent {
     /// The connection is lost over a message that the broker found too large.
     TooLarge,
     /// The broker took the message with this ticket, or refused it with these words.
-    Settled(u64, Result<(), String>),
+    Answered(u64, Result<(), String>),
     /// A command.
     Request(Request),
     /// Someone called the waker.
@@ -66,7 +66,7 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub trait Link: Send {
     /// Begins to connect, forgetting any connection before and what was under way on it.
     fn open(&mut self);
-    /// Hands over a message; the answer comes as [`LinkEvent::Settled`] if the line holds.
+    /// Hands over a message; the answer comes as [`LinkEvent::Answered`] if the line holds.
     fn send(&mut self, message: Message);
     /// The next thing that happens, at latest after `most`.
     fn wait(&mut self, most: Duration) -> LinkEvent;

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::contract::{Code, ContractError, Draft, EventKind, MOST_OPEN, Time, schema_id};
+use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, Time, schema_id};
 use super::findings::EngineUsed;
 use super::ids::{Identity, note_id};
 use hepalert_study::outcome::AlertLevel;
@@ -347,7 +347,7 @@ pub struct Worklist {
 impl Worklist {
     /// A worklist; more than 50 alerts are cut off at the old end.
     pub fn new(revision: u64, open_total: u64, mut open: Vec<OpenAlert>) -> Worklist {
-        open.truncate(MOST_OPEN);
+        open.truncate(MAX_OPEN);
         Worklist { schema: schema_id("worklist"), revision, open_total, open }
     }
 }

@@ -11,8 +11,8 @@ pub mod ids;
 pub mod link;
 pub mod messages;
 pub mod mqtt;
-pub mod outbox;
 mod publisher;
+pub mod schedule;
 pub mod schemas;
 mod sender;
 

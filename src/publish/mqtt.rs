@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// MQTT's reason code.
 const PACKET_TOO_LARGE: u8 = 149;
 /// Largest packet taken from the broker: commands are short.
-const MOST_INCOMING: u32 = 16 * 1024;
+const MAX_INCOMING: u32 = 16 * 1024;
 
 /// How to reach the broker and what to be called there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Params {
             .set_keep_alive(self.keep_alive_s)
             .set_clean_start(true)
             .set_connect_timeout(CONNECT)
-            .set_max_packet_size(Some(MOST_INCOMING))
+            .set_max_packet_size(Some(MAX_INCOMING))
             .set_outgoing_inflight_upper_limit(self.inflight.max(1));
         let password = match &self.password_file {
             Some(file) => Some(read(file, "the password")?.trim_ascii_end().to_vec()),
@@ -234,11 +234,11 @@ impl Link for MqttLink {
                 let (report, generation) = (self.report.clone(), self.generation);
                 tokio::spawn(async move {
                     if let Some(outcome) = answer(notice).await {
-                        let _ = report.send((generation, LinkEvent::Settled(ticket, outcome)));
+                        let _ = report.send((generation, LinkEvent::Answered(ticket, outcome)));
                     }
                 });
             }
-            Err(error) => self.tell(LinkEvent::Settled(ticket, Err(error.to_string()))),
+            Err(error) => self.tell(LinkEvent::Answered(ticket, Err(error.to_string()))),
         }
     }
 

@@ -12,7 +12,7 @@ use super::contract::{ContractError, Row};
 use super::link::{Link, Waker};
 use super::messages::{Info, Status, Vitals, Worklist};
 use super::mqtt::{MqttLink, Params};
-use super::outbox::{Limits, Schedule};
+use super::schedule::{Limits, Schedule};
 use super::sender::Sender;
 
 /// How the line to the broker is, for a status page.

@@ -2,7 +2,7 @@
 //!
 //! Owns the clock, the tickets of what is under way and the comparison of the retained
 //! documents with what was last sent. Holds no decision about order or patience: those are
-//! in [`super::outbox`].
+//! in [`super::schedule`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::contract::{ContractError, Row, bounded, finite, schema_id};
 use super::link::{Link, LinkEvent, Message, Request};
 use super::messages::{Health, State, Vitals};
 use super::mqtt::Params;
-use super::outbox::{Item, Retained, Schedule, Step};
 use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
+use super::schedule::{Item, Retained, Schedule, Step};
 use hepalert_failpoint::failpoint;
 use name::Lines;
 use size::Room;
@@ -31,7 +31,7 @@ const OUTBOX_PAUSE: Duration = Duration::from_secs(1);
 /// Least time between two health messages.
 const HEALTH_PAUSE_MS: u64 = 5_000;
 /// Most events of the line handled before the schedule is asked again.
-const MOST_HEARD: usize = 64;
+const MAX_HEARD: usize = 64;
 
 /// A message under way, and its size.
 struct Way {
@@ -138,7 +138,7 @@ impl<L: Link> Sender<L> {
         }
         for document in [Retained::Info, Retained::Status, Retained::Worklist, Retained::Health] {
             let Some(said) = self.last_sent.get(&document) else { continue };
-            if *said == self.gist(document) {
+            if *said == self.change_key(document) {
                 continue;
             }
             if document == Retained::Health {
@@ -150,7 +150,7 @@ impl<L: Link> Sender<L> {
     }
 
     /// A document without what changes all the time.
-    fn gist(&self, document: Retained) -> Vec<u8> {
+    fn change_key(&self, document: Retained) -> Vec<u8> {
         let mut snapshot = (self.snapshot)();
         let said = match document {
             Retained::Availability => return Vec::new(),
@@ -172,14 +172,14 @@ impl<L: Link> Sender<L> {
 
     fn send_retained(&mut self, document: Retained) {
         let now = self.now();
-        let gist = self.gist(document);
-        self.last_sent.insert(document, gist);
+        let change_key = self.change_key(document);
+        self.last_sent.insert(document, change_key);
         if document == Retained::Health {
             self.last_health = now;
         }
         self.schedule.sent(Item::Retained(document), now);
         match self.document(document) {
-            Ok(None) => self.schedule.settled(Item::Retained(document), false, now),
+            Ok(None) => self.schedule.answered(Item::Retained(document), false, now),
             Ok(Some(body)) => {
                 let json = document != Retained::Availability;
                 let properties = if json {
@@ -191,7 +191,7 @@ impl<L: Link> Sender<L> {
             }
             Err(error) => {
                 log::error!("{} cannot be published: {error}", document.topic());
-                self.schedule.settled(Item::Retained(document), false, now);
+                self.schedule.answered(Item::Retained(document), false, now);
             }
         }
     }
@@ -273,7 +273,7 @@ impl<L: Link> Sender<L> {
             }
             Err(error) => {
                 log::error!("event {} cannot be published: {error}", row.seq);
-                self.settle(item, false);
+                self.record_answer(item, false);
             }
         }
     }
@@ -306,7 +306,7 @@ impl<L: Link> Sender<L> {
     /// marked in one transaction.
     fn listen(&mut self, most: Duration) {
         let mut event = self.link.wait(most);
-        for _ in 0..MOST_HEARD {
+        for _ in 0..MAX_HEARD {
             if event == LinkEvent::Idle {
                 break;
             }
@@ -332,21 +332,21 @@ impl<L: Link> Sender<L> {
             LinkEvent::Down(words) => self.down(&words),
             LinkEvent::Usurped => self.usurped("the broker says so"),
             LinkEvent::TooLarge => self.found_too_large(),
-            LinkEvent::Settled(ticket, outcome) => {
+            LinkEvent::Answered(ticket, outcome) => {
                 let Some(Way { item, .. }) = self.tickets.remove(&ticket) else { return };
                 if let Err(words) = &outcome {
                     log::warn!("the broker refused a message: {words}");
                     lock(&self.shared.state).last_error = Some(words.clone());
                 }
-                self.settle(item, outcome.is_ok());
+                self.record_answer(item, outcome.is_ok());
             }
-            LinkEvent::Request(request) => self.obey(&request),
+            LinkEvent::Request(request) => self.handle_command(&request),
             LinkEvent::Woken | LinkEvent::Idle => {}
         }
     }
 
-    fn settle(&mut self, item: Item, accepted: bool) {
-        self.schedule.settled(item, accepted, self.now());
+    fn record_answer(&mut self, item: Item, accepted: bool) {
+        self.schedule.answered(item, accepted, self.now());
         let Item::Event(seq) = item else { return };
         let mut state = lock(&self.shared.state);
         if accepted {
@@ -390,8 +390,8 @@ impl<L: Link> Sender<L> {
         }
     }
 
-    fn obey(&mut self, request: &Request) {
-        command::obey(self, request);
+    fn handle_command(&mut self, request: &Request) {
+        command::handle_command(self, request);
     }
 }
 

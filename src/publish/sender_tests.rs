@@ -11,8 +11,8 @@ use super::*;
 use crate::publish::contract::{Draft, EventKind};
 use crate::publish::link::Waker;
 use crate::publish::messages::{Info, InfoParts, Status, Worklist};
-use crate::publish::outbox::Limits;
 use crate::publish::publisher::{OutboxError, PublisherHandle, start_on};
+use crate::publish::schedule::Limits;
 
 /// The publisher's end of a line whose other end the test holds.
 struct FakeLink {
@@ -158,7 +158,7 @@ impl Bench {
     }
 
     fn answer(&self, message: &Message, outcome: Result<(), String>) {
-        self.say.send(LinkEvent::Settled(message.ticket, outcome)).unwrap();
+        self.say.send(LinkEvent::Answered(message.ticket, outcome)).unwrap();
     }
 
     /// Takes the connection and the retained set; returns the topics in order.
@@ -258,7 +258,7 @@ fn a_stop_is_polite() {
     for body in ["offline", "stopped"] {
         let Did::Send(message) = did.recv_timeout(SOON).unwrap() else { panic!("no message") };
         assert!(String::from_utf8(message.body).unwrap().contains(body));
-        say.send(LinkEvent::Settled(message.ticket, Ok(()))).unwrap();
+        say.send(LinkEvent::Answered(message.ticket, Ok(()))).unwrap();
     }
     assert_eq!(did.recv_timeout(SOON).unwrap(), Did::Close { polite: true });
     assert!(stopping.join().unwrap(), "in good order");

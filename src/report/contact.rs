@@ -14,9 +14,9 @@ const EDGE_PX: usize = 160;
 /// HU that are black and white: liver and vessels with contrast in between.
 const WINDOW_HU: [f32; 2] = [-110.0, 290.0];
 /// More series than this do not fit on a sheet that a person looks at.
-const MOST_STRIPS: usize = 60;
+const MAX_STRIPS: usize = 60;
 /// Letters that fit over a strip.
-const MOST_LETTERS: usize = 70;
+const MAX_LETTERS: usize = 70;
 
 /// One series.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Strip {
 /// # Errors
 /// If the picture cannot be encoded.
 pub fn sheet(strips: &[Strip]) -> Result<Vec<u8>, png::EncodingError> {
-    let strips = &strips[..strips.len().min(MOST_STRIPS)];
+    let strips = &strips[..strips.len().min(MAX_STRIPS)];
     let tall = LINE_PX + EDGE_PX;
     let mut canvas = Canvas::new(SLICES * EDGE_PX, (tall * strips.len()).max(1));
     for (at, strip) in strips.iter().enumerate() {
@@ -47,7 +47,7 @@ pub fn sheet(strips: &[Strip]) -> Result<Vec<u8>, png::EncodingError> {
                 canvas.paste(&thumbnail(coarse, z), n * EDGE_PX, top + LINE_PX);
             }
         }
-        let title: String = strip.title.chars().take(MOST_LETTERS).collect();
+        let title: String = strip.title.chars().take(MAX_LETTERS).collect();
         let colour = if strip.chosen { [255, 220, 90] } else { [170, 170, 170] };
         canvas.text(2, top + 1, &title, colour);
     }

@@ -39,7 +39,7 @@ pub enum WriteError {
         reason: io::Error,
     },
     /// The place is taken, or cannot be written.
-    #[error("{0}")]
+    #[error(transparent)]
     Output(#[from] OutputError),
     /// A picture.
     #[error("a picture could not be encoded: {0}")]

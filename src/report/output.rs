@@ -36,9 +36,9 @@ const HEAD_BYTES: u64 = 4096;
 const NIFTI_MAGIC: (usize, &[u8]) = (344, b"n+1\0");
 const NIFTI_MARK: (usize, &[u8]) = (148, b"hepalert\0");
 /// A report with more than this is none of ours.
-const MOST_REPORT_BYTES: u64 = 16 << 20;
+const MAX_REPORT_BYTES: u64 = 16 << 20;
 /// A report's folder has one level below it.
-const MOST_DEPTH: usize = 2;
+const MAX_DEPTH: usize = 2;
 
 /// Why a result has no place.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +155,7 @@ pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), Ou
 
 fn has_keys(path: &Path, keys: &[&str]) -> bool {
     let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(MOST_REPORT_BYTES).read_to_end(&mut bytes));
+    let read = open(path).and_then(|file| file.take(MAX_REPORT_BYTES).read_to_end(&mut bytes));
     let found = read.ok().and_then(|_| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
     found.is_some_and(|found| {
         found.len() == keys.len() && keys.iter().all(|key| found.contains_key(*key))
@@ -227,7 +227,7 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
 fn report_of(folder: &Path) -> Option<Report> {
     let file = File::open(folder.join(REPORT)).ok()?;
     let mut bytes = Vec::new();
-    file.take(MOST_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
     let report: Report = serde_json::from_slice(&bytes).ok()?;
     (report.schema == SCHEMA).then_some(report)
 }
@@ -237,7 +237,7 @@ fn list(root: &Path, folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>)
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
-        if entry.file_type()?.is_dir() && depth + 1 < MOST_DEPTH {
+        if entry.file_type()?.is_dir() && depth + 1 < MAX_DEPTH {
             list(root, &path, depth + 1, found)?;
         } else {
             found.insert(path.strip_prefix(root).unwrap_or(&path).to_owned());

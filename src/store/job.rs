@@ -28,7 +28,8 @@ pub enum JobState {
     /// Has a report.
     Done,
     /// The input was refused; the reason code says why.
-    Rejected,
+    #[strum(serialize = "rejected")]
+    Refused,
     /// Failed too often; the reason code says how.
     Dead,
     /// A later revision of the same study came before its turn.
@@ -62,7 +63,7 @@ pub struct NewJob {
     /// Higher goes first.
     pub priority: i32,
     /// When the study was complete.
-    pub received_at: Timestamp,
+    pub completed_at: Timestamp,
 }
 
 /// What a newly admitted job is, known to the events that announce it.
@@ -109,7 +110,7 @@ pub struct Job {
     /// Higher goes first.
     pub priority: i32,
     /// When the study was complete.
-    pub received_at: Timestamp,
+    pub completed_at: Timestamp,
     /// When it was last begun.
     pub started_at: Option<Timestamp>,
     /// When it ended.

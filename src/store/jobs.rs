@@ -23,10 +23,10 @@ use super::job::{
 use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, word, worklist};
 
 /// The longest that a study waits for its next try.
-pub const MOST_WAIT: Duration = Duration::from_secs(3600);
+pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// A machine that goes down this often over one study goes down because of it.
-const MOST_EXCUSES: u32 = 5;
+const MAX_EXCUSES: u32 = 5;
 
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, priority, received_at, started_at, finished_at, reason_code";
@@ -50,14 +50,14 @@ impl Store {
     ///
     /// # Errors
     /// Whatever SQLite refuses.
-    pub fn refuse(
+    pub fn enqueue_refused(
         &self,
         new: &NewJob,
         code: &str,
         now: Timestamp,
         announce: impl FnOnce(&Admission) -> Vec<NewEvent>,
     ) -> Result<Enqueued, StoreError> {
-        self.write(|tx| admit(tx, new, JobState::Rejected, Some(code), now, announce))
+        self.write(|tx| admit(tx, new, JobState::Refused, Some(code), now, announce))
     }
 
     /// Takes the next job whose time has come: highest priority first, then the oldest. It
@@ -77,7 +77,7 @@ impl Store {
                             AND (not_before <= ?1 OR not_before > ?1 + ?2)
                             ORDER BY priority DESC, id LIMIT 1)
                 RETURNING id";
-            let values = params![millis(now), MOST_WAIT.as_millis() as i64];
+            let values = params![millis(now), MAX_WAIT.as_millis() as i64];
             let id: Option<i64> = tx.query_row(sql, values, |row| row.get(0)).optional()?;
             let Some(id) = id else { return Ok(None) };
             let job = job(tx, JobId(id))?;
@@ -147,7 +147,7 @@ impl Store {
                    attempts = max(0, attempts - (interrupted < ?2)) WHERE id = ?1";
         self.write(|tx| {
             for job in jobs {
-                tx.execute(sql, params![job.0, MOST_EXCUSES])?;
+                tx.execute(sql, params![job.0, MAX_EXCUSES])?;
             }
             Ok(())
         })
@@ -162,7 +162,7 @@ impl Store {
     /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
     pub fn requeue(&self, job: JobId, now: Timestamp) -> Result<u32, StoreError> {
         self.write(|tx| {
-            must_be(tx, job, &[JobState::Dead, JobState::Rejected], "dead or rejected")?;
+            must_be(tx, job, &[JobState::Dead, JobState::Refused], "dead or rejected")?;
             let sql =
                 "UPDATE jobs SET state = 'queued', attempts = 0, interrupted = 0, not_before = 0,
                        finished_at = NULL, reason_code = NULL,
@@ -176,7 +176,7 @@ impl Store {
         })
     }
 
-    /// Puts a job aside that failed too often.
+    /// Gives up a job that failed too often.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
@@ -194,14 +194,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
-    pub fn reject(
+    pub fn refuse(
         &self,
         job: JobId,
         code: &str,
         events: &[NewEvent],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(|tx| end(tx, job, JobState::Rejected, code, events, now))
+        self.write(|tx| end(tx, job, JobState::Refused, code, events, now))
     }
 
     /// Completes a study: report, events, job and worklist in one transaction. Finishing a
@@ -224,7 +224,7 @@ impl Store {
             must_be(tx, id, &[JobState::Running], "running")?;
             store_report(tx, &before, finished, now)?;
             outbox::append(tx, events, now)?;
-            worklist::settle(tx, &before, finished.alert.as_ref(), now)?;
+            worklist::update_alert(tx, &before, finished.alert.as_ref(), now)?;
             let sql = "UPDATE jobs SET state = 'done', finished_at = ?2, reason_code = NULL
                        WHERE id = ?1";
             tx.execute(sql, params![id.0, millis(now)])?;
@@ -279,7 +279,7 @@ impl Store {
                     JobState::Queued => counts.queued = count,
                     JobState::Running => counts.running = count,
                     JobState::Done => counts.done = count,
-                    JobState::Rejected => counts.rejected = count,
+                    JobState::Refused => counts.rejected = count,
                     JobState::Dead => counts.dead = count,
                     JobState::Superseded => counts.superseded = count,
                 }
@@ -393,7 +393,7 @@ fn insert(
             new.files_json,
             state.name(),
             new.priority,
-            millis(new.received_at),
+            millis(new.completed_at),
             finished_at,
             code,
         ],
@@ -509,7 +509,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts: row.get("attempts")?,
         not_before: instant(row.get("not_before")?)?,
         priority: row.get("priority")?,
-        received_at: instant(row.get("received_at")?)?,
+        completed_at: instant(row.get("received_at")?)?,
         started_at: at("started_at")?,
         finished_at: at("finished_at")?,
         reason_code: row.get("reason_code")?,

@@ -36,7 +36,7 @@ pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,
 };
-pub use jobs::MOST_WAIT;
+pub use jobs::MAX_WAIT;
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
 pub use worklist::{WorklistEntry, WorklistState};
@@ -97,7 +97,7 @@ pub enum StoreError {
     Busy,
     /// The file is damaged or the disk fails.
     #[error(
-        "the store is damaged or its disk fails: {0}: restart the daemon to set the file aside"
+        "the store is damaged or its disk fails: {0}: restart the daemon to move the file away"
     )]
     Damaged(rusqlite::Error),
     /// Anything else SQLite said.
@@ -171,19 +171,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unusable`], [`StoreError::Newer`] or [`StoreError::Busy`]. A damaged
-    /// file is no error: it is set aside and [`Opened::set_aside`] names where it went.
+    /// file is no error: it is moved away and [`Opened::moved_away`] names where it went.
     pub fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
         open::open(path, now)
     }
 
-    /// Opens the store for reading alone: nothing is made, moved or set aside. A layout that is
+    /// Opens the store for reading alone: nothing is made, moved. A layout that is
     /// older than this program stays so, and some calls then fail.
     ///
     /// # Errors
     /// [`StoreError::Unusable`], [`StoreError::Newer`], [`StoreError::Busy`] or
     /// [`StoreError::Damaged`].
-    pub fn peek(path: &Path) -> Result<Store, StoreError> {
-        open::peek(path)
+    pub fn open_read_only(path: &Path) -> Result<Store, StoreError> {
+        open::open_read_only(path)
     }
 
     /// Begins a run of the daemon: counts the boot and puts jobs that a dead process left

@@ -27,30 +27,30 @@ pub struct Opened {
     pub store: Store,
     /// Where a damaged file was moved; the store is then new and empty, its audit says so,
     /// and its `seq` goes on above every number the old one can have used.
-    pub set_aside: Option<PathBuf>,
+    pub moved_away: Option<PathBuf>,
 }
 
 pub(super) fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
     make_private(path).map_err(|error| unusable(path, &error))?;
-    let (mut connection, set_aside) = match connect(path) {
+    let (mut connection, moved_away) = match connect(path) {
         Ok(connection) => (connection, None),
         Err(StoreError::Damaged(error)) if content_is_bad(&error) => {
-            let aside = move_aside(path, now).map_err(|error| unusable(path, &error))?;
+            let aside = move_away(path, now).map_err(|error| unusable(path, &error))?;
             make_private(path).map_err(|error| unusable(path, &error))?;
             (connect(path)?, Some(aside))
         }
         Err(error) => return Err(error),
     };
     migrate(&mut connection, path)?;
-    if let Some(aside) = &set_aside {
+    if let Some(aside) = &moved_away {
         start_over(&mut connection, aside, now)?;
     }
     let connection = Arc::new(Mutex::new(connection));
-    Ok(Opened { store: Store { connection, path: path.to_owned() }, set_aside })
+    Ok(Opened { store: Store { connection, path: path.to_owned() }, moved_away })
 }
 
-/// Opens the store for reading alone: nothing is made, moved, migrated or set aside.
-pub(super) fn peek(path: &Path) -> Result<Store, StoreError> {
+/// Opens the store for reading alone: nothing is made, moved, migrated.
+pub(super) fn open_read_only(path: &Path) -> Result<Store, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| {
         StoreError::Unusable { path: path.to_owned(), reason: error.to_string() }
@@ -92,7 +92,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     if verdict == "ok" { Ok(connection) } else { Err(StoreError::Damaged(corrupt(verdict))) }
 }
 
-/// Only a bad content is set aside: a disk that fails to read now may read again later.
+/// Only a damaged file is moved away: a disk that fails to read now may read again later.
 fn content_is_bad(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
@@ -106,7 +106,7 @@ fn corrupt(words: String) -> rusqlite::Error {
 }
 
 /// Moves the file and what belongs to it out of the way; nothing is deleted.
-fn move_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+fn move_away(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let beside = |suffix: &str| {
         let mut name = OsString::from(path.as_os_str());
         name.push(suffix);

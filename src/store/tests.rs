@@ -26,7 +26,7 @@ pub(super) fn new_job(study: u8, files: &str) -> NewJob {
         input_fingerprint: files.to_owned(),
         files_json: "[\"a.nii.gz\"]".to_owned(),
         priority: 0,
-        received_at: at(0),
+        completed_at: at(0),
     }
 }
 
@@ -109,7 +109,7 @@ fn a_damaged_file_is_set_aside_and_said_so() {
     std::fs::write(&file, &bytes).unwrap();
 
     let opened = Store::open(&file, at(5)).unwrap();
-    let aside = opened.set_aside.unwrap();
+    let aside = opened.moved_away.unwrap();
     assert_eq!(std::fs::read(aside).unwrap(), bytes, "nothing is deleted");
     let audit = opened.store.audit_rows(0, 10).unwrap();
     assert_eq!(audit[0].what, "store_replaced");
@@ -123,7 +123,7 @@ fn a_file_that_is_no_database_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hepalert.db");
     std::fs::write(&file, "not a database, but longer than a header ".repeat(50)).unwrap();
-    assert!(Store::open(&file, at(0)).unwrap().set_aside.is_some());
+    assert!(Store::open(&file, at(0)).unwrap().moved_away.is_some());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_refused_study_is_known_and_supersedes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path());
     enqueue(&store, 1, "a");
-    let told = store.refuse(&new_job(1, "b"), "no-liver", at(1), |admission| {
+    let told = store.enqueue_refused(&new_job(1, "b"), "no-liver", at(1), |admission| {
         vec![event("refused", 1, admission.revision)]
     });
     let Enqueued::New(refused) = told.unwrap() else { panic!("not new") };
@@ -245,7 +245,7 @@ fn finishing_is_one_step_and_happens_once() {
     let rows = store.unsent(0, 9).unwrap();
     assert_eq!(rows.iter().map(|row| (row.seq, row.boot)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
     assert_eq!(store.worklist(50).unwrap().entries[0].event_id, "alert");
-    let refused = store.reject(job.id, "late", &[], at(22)).unwrap_err();
+    let refused = store.refuse(job.id, "late", &[], at(22)).unwrap_err();
     assert!(matches!(refused, StoreError::WrongState { state: JobState::Done, .. }), "{refused}");
 }
 

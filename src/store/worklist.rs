@@ -91,7 +91,7 @@ impl Store {
 
 /// Puts the outcome of a finished study into the worklist, unless a later revision of the
 /// same study has already spoken.
-pub(super) fn settle(
+pub(super) fn update_alert(
     connection: &Connection,
     job: &Job,
     alert: Option<&OpenAlert>,

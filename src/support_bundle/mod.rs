@@ -1,4 +1,4 @@
-//! `support-bundle`: one file that a technician can send to those who made the program.
+//! `support-bundle`: one file that a technician can send to support.
 //!
 //! Owns what goes in: versions, the merged configuration without user names, what `doctor`
 //! says, counts, the newest jobs and the newest audit rows by kind and time, the newest lines
@@ -22,9 +22,9 @@ use crate::ui::{Exit, Failure, Ui};
 use hepalert_engines::backend::Backend;
 
 /// Newest jobs and audit rows that go in.
-const MOST_ROWS: u64 = 500;
+const MAX_ROWS: u64 = 500;
 /// Newest lines of the journal that go in.
-const MOST_LINES: &str = "2000";
+const MAX_LINES: &str = "2000";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -91,27 +91,27 @@ fn configuration(mut config: Config) -> Result<Vec<u8>, Failure> {
 
 /// Our own log lines name no patient.
 fn journal(machine: &Machine) -> Vec<u8> {
-    let asked = ["--unit=hepalert", "--lines", MOST_LINES, "--output=short-iso", "--no-hostname"];
+    let asked = ["--unit=hepalert", "--lines", MAX_LINES, "--output=short-iso", "--no-hostname"];
     machine.ask("journalctl", &asked).unwrap_or_default().into_bytes()
 }
 
 fn from_store(config: &Config) -> Result<Vec<(&'static str, Value)>, StoreError> {
-    let store = Store::peek(&config.store.database())?;
+    let store = Store::open_read_only(&config.store.database())?;
     let counts = store.job_counts()?;
     let backlog = store.backlog()?;
     let status = json!({
         "jobs": format!("{counts:?}"), "unsent": backlog.unsent, "next_seq": backlog.next_seq,
         "oldest_unsent": backlog.oldest_unsent.map(|at| at.to_string()), "boot": store.boot()?,
     });
-    let jobs = store.jobs(MOST_ROWS as usize)?;
+    let jobs = store.jobs(MAX_ROWS as usize)?;
     let jobs = jobs.iter().map(|job| {
         json!({"job": job.id.0, "study_key": job.study_key.as_str(), "revision": job.revision,
             "state": job.state.name(), "attempts": job.attempts, "reason": job.reason_code,
-            "received": job.received_at.to_string()})
+            "received": job.completed_at.to_string()})
     });
     let sound = store.verify_audit();
     let written = sound.as_ref().copied().unwrap_or(0);
-    let audit = store.audit_rows(written.saturating_sub(MOST_ROWS), MOST_ROWS as usize)?;
+    let audit = store.audit_rows(written.saturating_sub(MAX_ROWS), MAX_ROWS as usize)?;
     let audit =
         audit.iter().map(|row| json!({"n": row.n, "at": row.at.to_string(), "what": row.what}));
     let sound = sound.map_or_else(|error| error.to_string(), |rows| format!("{rows} rows, sound"));

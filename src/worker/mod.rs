@@ -103,7 +103,7 @@ pub enum Reply {
 
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// The report lies here.
     Finished(PathBuf),
     /// The input was refused with this code and sentence.
@@ -128,21 +128,21 @@ pub enum Outcome {
     Stopped,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// True if the child has said so itself and is ready for the next request.
     pub const fn is_answer(&self) -> bool {
         match self {
-            Outcome::Finished(_)
-            | Outcome::Refused(..)
-            | Outcome::NotAsAccepted(..)
-            | Outcome::Failed(_)
-            | Outcome::Tested(_) => true,
-            Outcome::EngineUnusable(..)
-            | Outcome::Died(_)
-            | Outcome::Stalled
-            | Outcome::OverMemory
-            | Outcome::TooLong
-            | Outcome::Stopped => false,
+            RequestOutcome::Finished(_)
+            | RequestOutcome::Refused(..)
+            | RequestOutcome::NotAsAccepted(..)
+            | RequestOutcome::Failed(_)
+            | RequestOutcome::Tested(_) => true,
+            RequestOutcome::EngineUnusable(..)
+            | RequestOutcome::Died(_)
+            | RequestOutcome::Stalled
+            | RequestOutcome::OverMemory
+            | RequestOutcome::TooLong
+            | RequestOutcome::Stopped => false,
         }
     }
 }
@@ -192,7 +192,7 @@ impl Worker {
     /// go on; it is also asked a few times a second while the child is silent (with
     /// `None`). After anything but an answer the child is gone, and the next request
     /// starts a new one.
-    pub fn run(&mut self, request: &Request, step: Step<'_>) -> Outcome {
+    pub fn run(&mut self, request: &Request, step: Step<'_>) -> RequestOutcome {
         let started = Instant::now();
         let outcome = match self.send(request, step) {
             Ok(()) => self.wait(started, step),
@@ -204,8 +204,9 @@ impl Worker {
         outcome
     }
 
-    fn send(&mut self, request: &Request, step: Step<'_>) -> Result<(), Outcome> {
-        let died = |error| Outcome::Died(format!("the inference process does not start: {error}"));
+    fn send(&mut self, request: &Request, step: Step<'_>) -> Result<(), RequestOutcome> {
+        let died =
+            |error| RequestOutcome::Died(format!("the inference process does not start: {error}"));
         let line = serde_json::to_string(request).map_err(|error| died(error.into()))?;
         let stall = self.limits.stall;
         let settings = self.settings.clone().unwrap_or_default();
@@ -228,39 +229,43 @@ impl Worker {
         Ok((self.running.insert(running), is_fresh))
     }
 
-    fn wait(&mut self, started: Instant, step: Step<'_>) -> Outcome {
+    fn wait(&mut self, started: Instant, step: Step<'_>) -> RequestOutcome {
         let Some(running) = &mut self.running else {
-            return Outcome::Died("the inference process is not there".to_owned());
+            return RequestOutcome::Died("the inference process is not there".to_owned());
         };
         let mut heard = Instant::now();
         let mut weighed = Instant::now();
         loop {
             if started.elapsed() > self.limits.deadline {
-                return Outcome::TooLong;
+                return RequestOutcome::TooLong;
             }
             if weighed.elapsed() >= LOOK_EVERY {
                 weighed = Instant::now();
                 if running.resident_bytes() > self.limits.memory_bytes {
-                    return Outcome::OverMemory;
+                    return RequestOutcome::OverMemory;
                 }
             }
             match running.replies.recv_timeout(LOOK_EVERY) {
                 Ok(line) => {
                     heard = Instant::now();
                     match serde_json::from_str::<Reply>(&line) {
-                        Ok(reply) => match settle(reply, step) {
+                        Ok(reply) => match final_outcome(reply, step) {
                             Some(outcome) => return outcome,
                             None => continue,
                         },
-                        Err(_) => return Outcome::Died("the inference process babbles".to_owned()),
+                        Err(_) => {
+                            return RequestOutcome::Died(
+                                "the inference process babbles".to_owned(),
+                            );
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if heard.elapsed() > self.limits.stall => {
-                    return Outcome::Stalled;
+                    return RequestOutcome::Stalled;
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if step(None).is_break() {
-                        return Outcome::Stopped;
+                        return RequestOutcome::Stopped;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return running.obituary(),
@@ -291,7 +296,7 @@ fn write_within(
     mut bytes: &[u8],
     stall: Duration,
     step: Step<'_>,
-) -> Result<(), Outcome> {
+) -> Result<(), RequestOutcome> {
     let mut taken = Instant::now();
     while !bytes.is_empty() {
         match input.write(bytes) {
@@ -302,15 +307,17 @@ fn write_within(
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if taken.elapsed() > stall {
-                    return Err(Outcome::Stalled);
+                    return Err(RequestOutcome::Stalled);
                 }
                 if step(None).is_break() {
-                    return Err(Outcome::Stopped);
+                    return Err(RequestOutcome::Stopped);
                 }
                 std::thread::sleep(WRITE_PAUSE);
             }
             Err(error) => {
-                return Err(Outcome::Died(format!("the inference process is gone: {error}")));
+                return Err(RequestOutcome::Died(format!(
+                    "the inference process is gone: {error}"
+                )));
             }
         }
     }
@@ -318,15 +325,17 @@ fn write_within(
 }
 
 /// Passes progress on; anything else is the end of the request.
-fn settle(reply: Reply, step: Step<'_>) -> Option<Outcome> {
+fn final_outcome(reply: Reply, step: Step<'_>) -> Option<RequestOutcome> {
     match reply {
-        Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(Outcome::Stopped),
-        Reply::Finished { report } => Some(Outcome::Finished(report)),
-        Reply::Refused { code, detail } => Some(Outcome::Refused(code, detail)),
-        Reply::NotAsAccepted { code, detail } => Some(Outcome::NotAsAccepted(code, detail)),
-        Reply::EngineUnusable { code, reason } => Some(Outcome::EngineUnusable(code, reason)),
-        Reply::Tested { words } => Some(Outcome::Tested(words)),
-        Reply::Failed { reason } => Some(Outcome::Failed(reason)),
+        Reply::Progress { .. } => step(Some(&reply)).is_break().then_some(RequestOutcome::Stopped),
+        Reply::Finished { report } => Some(RequestOutcome::Finished(report)),
+        Reply::Refused { code, detail } => Some(RequestOutcome::Refused(code, detail)),
+        Reply::NotAsAccepted { code, detail } => Some(RequestOutcome::NotAsAccepted(code, detail)),
+        Reply::EngineUnusable { code, reason } => {
+            Some(RequestOutcome::EngineUnusable(code, reason))
+        }
+        Reply::Tested { words } => Some(RequestOutcome::Tested(words)),
+        Reply::Failed { reason } => Some(RequestOutcome::Failed(reason)),
     }
 }
 
@@ -355,13 +364,13 @@ impl Running {
         kib.unwrap_or(0).saturating_mul(1024)
     }
 
-    fn obituary(&mut self) -> Outcome {
+    fn obituary(&mut self) -> RequestOutcome {
         // The pipe closes a moment before the process is gone.
         let how = match self.child.wait() {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        Outcome::Died(format!("the inference process ended: {how}"))
+        RequestOutcome::Died(format!("the inference process ended: {how}"))
     }
 }
 
@@ -411,11 +420,12 @@ mod tests {
             candidates: Vec::new(),
             acquired: None,
             set_aside: 0,
+            unreadable_beside: 0,
         };
         Request::Study { bundle: "engine".into(), files, out: "out".into() }
     }
 
-    fn run(worker: &mut Worker) -> Outcome {
+    fn run(worker: &mut Worker) -> RequestOutcome {
         worker.run(&request(), &mut |_| ControlFlow::Continue(()))
     }
 
@@ -434,23 +444,23 @@ mod tests {
             ControlFlow::Continue(())
         });
         assert_eq!(steps, 1);
-        assert!(matches!(&first, Outcome::Finished(_)));
+        assert!(matches!(&first, RequestOutcome::Finished(_)));
         assert_eq!(first, run(&mut worker), "the same process answers again");
     }
 
     #[test]
     fn a_child_that_dies_is_reported_and_replaced() {
         let mut worker = shell("read line; exit 7", 4000);
-        let Outcome::Died(how) = run(&mut worker) else { panic!("it died") };
+        let RequestOutcome::Died(how) = run(&mut worker) else { panic!("it died") };
         assert!(how.contains('7'), "{how}");
-        assert!(matches!(run(&mut worker), Outcome::Died(_)), "a new one is started");
+        assert!(matches!(run(&mut worker), RequestOutcome::Died(_)), "a new one is started");
     }
 
     #[test]
     fn a_child_that_hangs_is_killed() {
         let mut worker = shell("read line; sleep 60", 300);
         let started = Instant::now();
-        assert_eq!(run(&mut worker), Outcome::Stalled);
+        assert_eq!(run(&mut worker), RequestOutcome::Stalled);
         assert!(started.elapsed() < Duration::from_secs(4));
     }
 
@@ -462,13 +472,13 @@ mod tests {
     fn a_child_that_does_not_read_holds_nobody_up() {
         let started = Instant::now();
         let mut idle = shell("sleep 60", 300);
-        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Continue(())), Outcome::Stalled);
+        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Continue(())), RequestOutcome::Stalled);
         let mut idle = shell("sleep 60", 60_000);
-        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Break(())), Outcome::Stopped);
+        assert_eq!(idle.run(&large(), &mut |_| ControlFlow::Break(())), RequestOutcome::Stopped);
         assert!(started.elapsed() < Duration::from_secs(4));
         let mut reads = shell(r#"read line; echo '{"kind":"finished","report":"r"}'"#, 4000);
         let outcome = reads.run(&large(), &mut |_| ControlFlow::Continue(()));
-        assert_eq!(outcome, Outcome::Finished("r".into()));
+        assert_eq!(outcome, RequestOutcome::Finished("r".into()));
     }
 
     #[test]
@@ -476,20 +486,20 @@ mod tests {
         let mut greedy =
             shell("read line; x=$(head -c 60000000 /dev/zero | tr '\\0' x); sleep 60", 9000);
         greedy.limits.memory_bytes = 40 << 20;
-        assert_eq!(run(&mut greedy), Outcome::OverMemory);
+        assert_eq!(run(&mut greedy), RequestOutcome::OverMemory);
     }
 
     #[test]
     fn a_stopping_daemon_does_not_wait() {
         let mut worker = shell("read line; sleep 60", 60_000);
         let outcome = worker.run(&request(), &mut |_| ControlFlow::Break(()));
-        assert_eq!(outcome, Outcome::Stopped);
+        assert_eq!(outcome, RequestOutcome::Stopped);
     }
 
     #[test]
     fn babble_and_endless_lines_end_the_child() {
-        assert!(matches!(run(&mut shell("read line; echo hello", 4000)), Outcome::Died(_)));
+        assert!(matches!(run(&mut shell("read line; echo hello", 4000)), RequestOutcome::Died(_)));
         let endless = "read line; tr '\\0' x < /dev/zero";
-        assert!(matches!(run(&mut shell(endless, 4000)), Outcome::Died(_)));
+        assert!(matches!(run(&mut shell(endless, 4000)), RequestOutcome::Died(_)));
     }
 }

@@ -197,7 +197,7 @@ impl Campaign {
         assert!(gaps.is_empty(), "events never heard: {gaps:?}");
         let opened = Store::open(&self.house.state().join("hepalert.sqlite"), Timestamp::now());
         let opened = opened.unwrap();
-        assert!(opened.set_aside.is_none(), "the store was whole");
+        assert!(opened.moved_away.is_none(), "the store was whole");
         opened.store.verify_audit().unwrap();
         let counts = opened.store.job_counts().unwrap();
         assert_eq!((counts.done as usize, counts.queued + counts.running), (self.fed, 0));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hepalert::codes::chapters;
 use hepalert::config::Config;
-use hepalert::publish::contract::{EventKind, MOST_BYTES};
+use hepalert::publish::contract::{EventKind, MAX_BYTES};
 use hepalert::publish::schemas::schemas;
 use serde_json::Value;
 
@@ -212,7 +212,7 @@ const fn what(kind: EventKind) -> &'static str {
 #[test]
 fn the_page_of_messages_is_what_the_types_say() {
     let events = EventKind::ALL.map(|kind| format!("| `{}` | no | {} |", kind.topic(), what(kind)));
-    let head = MQTT_HEAD.replace("{MAX_BYTES}", &MOST_BYTES.to_string());
+    let head = MQTT_HEAD.replace("{MAX_BYTES}", &MAX_BYTES.to_string());
     let mut page = head.replace("{EVENTS}", &events.join("\n"));
     for (name, schema) in schemas() {
         let schema = schema.as_value();

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hepalert::intake::{
-    AssembleParams, Desk, DeskParams, GateParams, Known, Millis, Outcome, PhaseRules, Refusal,
-    RejectCode, SettleParams, StudyFiles, WatchParams, discover, load, load_paths, study_key,
+    AssembleParams, FolderIntake, FolderParams, GateParams, Known, Millis, PhaseRules, Refusal,
+    RefusalCode, StabilityParams, StudyEvent, StudyFiles, WatchParams, discover, load, load_paths,
+    study_key,
 };
 use hepalert_study::study::{Phase, StudyKey};
 use hepalert_voxels::volume::nifti;
@@ -235,30 +236,30 @@ fn files_that_are_no_images_are_refused_one_by_one() {
     };
     assert_eq!(
         one("junk", b"what is this, which has no magic and many words?"),
-        RejectCode::UnknownFormat
+        RefusalCode::UnknownFormat
     );
-    assert_eq!(one("empty", b""), RejectCode::TruncatedFile);
-    assert_eq!(one("zeros", &[0; 5000]), RejectCode::UnknownFormat);
-    assert_eq!(one("x.nii", b"short"), RejectCode::UnknownFormat);
-    assert_eq!(one("notes.txt", b"short"), RejectCode::NoCtSeries);
-    assert_eq!(judge(&dir.path().join("absent")).unwrap_err().code, RejectCode::Unreadable);
+    assert_eq!(one("empty", b""), RefusalCode::TruncatedFile);
+    assert_eq!(one("zeros", &[0; 5000]), RefusalCode::UnknownFormat);
+    assert_eq!(one("x.nii", b"short"), RefusalCode::UnknownFormat);
+    assert_eq!(one("notes.txt", b"short"), RefusalCode::NoCtSeries);
+    assert_eq!(judge(&dir.path().join("absent")).unwrap_err().code, RefusalCode::Unreadable);
 }
 
 struct Daemon {
-    desk: Desk,
+    intake: FolderIntake,
     now_s: u64,
 }
 
 impl Daemon {
     fn at(folder: &Path, expected: &[Phase], known: Vec<Known>) -> Daemon {
-        let params = DeskParams {
+        let params = FolderParams {
             watch: WatchParams { poll_only: true, ..WatchParams::new(folder) },
-            settle: SettleParams { files_per_step: 10, ..SettleParams::default() },
+            stability: StabilityParams { files_per_step: 10, ..StabilityParams::default() },
             assemble: AssembleParams::new(folder, expected),
             max_file_bytes: 1 << 30,
         };
-        let desk = Desk::new(params, known, Box::new(key_of), Arc::new(|| {}));
-        Daemon { desk, now_s: 0 }
+        let intake = FolderIntake::new(params, known, Box::new(key_of), Arc::new(|| {}));
+        Daemon { intake, now_s: 0 }
     }
 
     /// Lets time pass in steps of five seconds; what was told, in words.
@@ -266,7 +267,7 @@ impl Daemon {
         let mut told = Vec::new();
         let end = self.now_s + seconds;
         loop {
-            let step = self.desk.step(Millis(self.now_s * 1000));
+            let step = self.intake.step(Millis(self.now_s * 1000));
             told.extend(step.outcomes.iter().map(words));
             if step.more {
                 continue;
@@ -279,16 +280,16 @@ impl Daemon {
     }
 }
 
-fn words(outcome: &Outcome) -> String {
+fn words(outcome: &StudyEvent) -> String {
     match outcome {
-        Outcome::Received { .. } => "received".into(),
-        Outcome::Complete { study, why, .. } => {
+        StudyEvent::Received { .. } => "received".into(),
+        StudyEvent::Complete { study, why, .. } => {
             let files = study.files().count();
             format!("complete {} of {files} files: {}", study.revision, why.as_str())
         }
-        Outcome::Refused { refusal, .. } => format!("refused: {}", refusal.code),
-        Outcome::Duplicate { .. } => "duplicate".into(),
-        Outcome::PassedOver { counts, .. } => format!("passed over: {counts:?}"),
+        StudyEvent::Refused { refusal, .. } => format!("refused: {}", refusal.code),
+        StudyEvent::Duplicate { .. } => "duplicate".into(),
+        StudyEvent::PassedOver { counts, .. } => format!("passed over: {counts:?}"),
     }
 }
 
@@ -412,12 +413,14 @@ fn nothing_is_repeated_or_lost_over_a_restart() {
     let mut first = Daemon::at(dir.path(), &VENOUS, Vec::new());
     let mut told = Vec::new();
     for now_s in (0..1000).step_by(5) {
-        for outcome in first.desk.step(Millis(now_s * 1000)).outcomes {
+        for outcome in first.intake.step(Millis(now_s * 1000)).outcomes {
             told.push(words(&outcome));
             let (key, fingerprint, revision) = match outcome {
-                Outcome::Complete { study, .. } => (study.key, study.fingerprint, study.revision),
-                Outcome::Refused { key, fingerprint, revision, .. }
-                | Outcome::PassedOver { key, fingerprint, revision, .. } => {
+                StudyEvent::Complete { study, .. } => {
+                    (study.key, study.fingerprint, study.revision)
+                }
+                StudyEvent::Refused { key, fingerprint, revision, .. }
+                | StudyEvent::PassedOver { key, fingerprint, revision, .. } => {
                     (key, fingerprint, revision)
                 }
                 _ => continue,

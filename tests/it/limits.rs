@@ -10,7 +10,7 @@ use std::time::Duration;
 use hepalert::analyze::peak_memory_mib;
 use hepalert::config::Config;
 use hepalert::intake::{load, study_key};
-use hepalert::worker::{Limits, Outcome, Request, Worker};
+use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
 use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
@@ -159,7 +159,7 @@ fn the_configured_budget_reaches_the_inference_process() {
         let worker = Worker::new(command, limits);
         worker.with_settings(&config).unwrap().run(&request, &mut |_| ControlFlow::Continue(()))
     };
-    let over = |outcome: &Outcome| matches!(outcome, Outcome::Refused(code, _) if code == "over_memory_budget");
+    let over = |outcome: &RequestOutcome| matches!(outcome, RequestOutcome::Refused(code, _) if code == "over_memory_budget");
     // 72 x 288 x 288 voxels for the network: 24 MiB, and its class sums.
     let (little, enough) = (ask(16), ask(2048));
     assert!(over(&little), "{little:?}");

@@ -234,7 +234,7 @@ fn raise_alert(store: &Store, n: usize) -> String {
         input_fingerprint: "f".to_owned(),
         files_json: "[]".to_owned(),
         priority: 0,
-        received_at: now,
+        completed_at: now,
     };
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };
     let job = store.next_job(now, |_| Vec::new()).unwrap().unwrap();

@@ -51,7 +51,7 @@ fn child_works() {
             input_fingerprint: "f".to_owned(),
             files_json: "[]".to_owned(),
             priority: 0,
-            received_at: now,
+            completed_at: now,
         };
         let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { continue };
         writeln!(out, "\ntaken {n}").unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hepalert::config::Config;
 use hepalert::intake::{load, study_key};
-use hepalert::worker::{Limits, Outcome, Request, Worker};
+use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
 use hepalert_study::study::Phase;
 use serde_json::Value;
 
@@ -331,5 +331,5 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     let files = load::files_of_paths(&key, &[(Phase::Vp, ct)]).unwrap();
     let request = Request::Study { bundle: cascade(), files, out };
     let outcome = worker.run(&request, &mut |_| ControlFlow::Continue(()));
-    assert_eq!(outcome, Outcome::Stalled);
+    assert_eq!(outcome, RequestOutcome::Stalled);
 }

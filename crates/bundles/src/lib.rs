@@ -16,6 +16,7 @@ use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_engines::conformance;
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 
+pub mod constraints;
 mod container;
 mod files;
 mod manifest;
@@ -25,7 +26,6 @@ mod plan;
 pub mod signature;
 pub mod signing;
 pub mod slots;
-pub mod terms;
 mod trained;
 
 pub use files::BundleFile;
@@ -198,7 +198,7 @@ impl Bundle {
     }
 
     /// Under which terms it may be put into a device.
-    pub fn terms(&self) -> &terms::Terms {
+    pub fn constraints(&self) -> &constraints::InstallConstraints {
         &self.parts.update
     }
 
@@ -335,12 +335,12 @@ fn in_file(file: &BundleFile, error: EngineError) -> EngineError {
 }
 
 #[cfg(test)]
+mod constraints_tests;
+#[cfg(test)]
 mod loading_tests;
 #[cfg(test)]
 mod package_tests;
 #[cfg(test)]
 mod signature_tests;
-#[cfg(test)]
-mod terms_tests;
 #[cfg(test)]
 mod tests;

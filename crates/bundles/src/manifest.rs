@@ -6,9 +6,9 @@ use hepalert_engines::EngineError;
 use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::Orientation;
 
+use super::constraints::InstallConstraints;
 use super::network::{Network, ensure};
 use super::plan::{Fusion, GainPair, NetworkPlan};
-use super::terms::Terms;
 use super::trained::TrainedFor;
 use super::{MANIFEST, Role};
 
@@ -28,7 +28,7 @@ pub(super) struct Parts {
     pub setting: Setting,
     pub lesion_gain: GainPair,
     pub networks: Vec<(Role, NetworkPlan)>,
-    pub update: Terms,
+    pub update: InstallConstraints,
     pub trained_for: TrainedFor,
     pub training: serde_json::Value,
 }
@@ -56,7 +56,7 @@ struct Manifest {
     // Format version 3.
     trained_for: Option<TrainedFor>,
     #[serde(default)]
-    update: Terms,
+    update: InstallConstraints,
     #[serde(default)]
     training: serde_json::Value,
 }

@@ -17,7 +17,7 @@ use super::{MANIFEST, files, manifest};
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
     /// The bundle or the packed bundle.
-    #[error("{0}")]
+    #[error(transparent)]
     Package(#[from] PackageError),
     /// A file.
     #[error("{file}: {reason}")]

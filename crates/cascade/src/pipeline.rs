@@ -21,6 +21,7 @@ pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
 
+pub mod pieces;
 pub mod situs;
 #[cfg(test)]
 mod storage_tests;
@@ -78,6 +79,8 @@ pub struct Finding {
     pub measured: Measurements,
     /// What the second network said; `None` without one.
     pub judged: Option<Reclassified>,
+    /// What it was joined from after the third stage, largest first; none if it was one.
+    pub pieces: Vec<pieces::Piece>,
     /// In which view it stands.
     pub view: View,
 }
@@ -146,14 +149,15 @@ pub fn analyze(
     let high = seg2det::seg2det_within(&labels_high, &rules, &limits)?;
     clock.lap(Stage::Detect);
 
-    let judged = judge(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
+    let judged =
+        reclassify_views(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
     clock.lap(Stage::Reclassify);
 
     let [judged_base, judged_high] = match &judged {
         Some([base, high]) => [Some(base.as_slice()), Some(high.as_slice())],
         None => [None, None],
     };
-    let (base, high) = (settle(&base, judged_base), settle(&high, judged_high));
+    let (base, high) = (split_kept(&base, judged_base), split_kept(&high, judged_high));
     let verdict = Verdict::joint(base.class(), high.class());
     let liver = labels_base.voxels().mapv(is_liver);
     let lesions = Measuring::new(study, &scores, &liver).merge(base, high);
@@ -170,7 +174,7 @@ pub fn analyze(
         liver_cut,
         labels_base,
         labels_high,
-        times: clock.laps,
+        times: clock.stages,
         scores,
     })
 }
@@ -193,7 +197,7 @@ fn run_segment(
 }
 
 /// The third stage on the lesions of both views; identical masks are judged once.
-fn judge(
+fn reclassify_views(
     study: &AlignedStudy,
     labels_high: &LabelMap,
     views: [&[Detection]; 2],
@@ -239,23 +243,19 @@ pub fn candidate(detection: &Detection) -> Candidate<'_> {
 }
 
 /// One view after the third stage.
-struct Settled {
+struct DecidedView {
     kept: Vec<(Detection, Option<Reclassified>)>,
     discarded: Vec<(Detection, Option<Reclassified>)>,
 }
 
-impl Settled {
+impl DecidedView {
     fn class(&self) -> PatientClass {
         classify_patient(self.kept.iter().map(|(detection, _)| detection.kind))
     }
-
-    fn kept_detections(&self) -> Vec<Detection> {
-        self.kept.iter().map(|(detection, _)| detection.clone()).collect()
-    }
 }
 
-fn settle(view: &[Detection], judged: Option<&[Reclassified]>) -> Settled {
-    let mut settled = Settled { kept: Vec::new(), discarded: Vec::new() };
+fn split_kept(view: &[Detection], judged: Option<&[Reclassified]>) -> DecidedView {
+    let mut settled = DecidedView { kept: Vec::new(), discarded: Vec::new() };
     for (place, detection) in view.iter().enumerate() {
         let judged = judged.map(|judged| judged[place].clone());
         let kind = judged.as_ref().map_or(detection.kind, |judged| judged.label_after);
@@ -284,47 +284,58 @@ impl<'a> Measuring<'a> {
         Measuring { study, scores, depth_mm }
     }
 
-    fn finding(&self, found: (Detection, Option<Reclassified>), view: View) -> Finding {
-        let (detection, judged) = found;
+    fn finding(&self, found: pieces::Joined, view: View) -> Finding {
+        let pieces::Joined { whole: (detection, judged), pieces } = found;
         let context = measure::Context {
             phases: self.study.phases(),
             margin: Some(self.scores.margin.view()),
             liver_depth_mm: Some(self.depth_mm.view()),
         };
         let measured = measure::measure(&detection, self.study.grid(), &context);
-        Finding { detection, measured, judged, view }
+        Finding { detection, measured, judged, pieces, view }
     }
 
-    /// Base lesions first, then those that only the high view has; each place in the liver
+    /// Touching pieces of one type are joined in each view. Base lesions first, then those that only the high view has; each place in the liver
     /// is listed once. A discarded lesion is listed unless the base view discarded the very
     /// same voxels.
-    fn merge(&self, base: Settled, high: Settled) -> Merged {
-        let joint = matching::common(&base.kept_detections(), &high.kept_detections());
+    fn merge(&self, base: DecidedView, high: DecidedView) -> Merged {
+        let [base_kept, high_kept] = [base.kept, high.kept].map(pieces::join);
+        let [low, high_view] = [&base_kept, &high_kept].map(|kept| {
+            kept.iter().map(|joined| joined.whole.0.clone()).collect::<Vec<Detection>>()
+        });
+        let joint = matching::common(&low, &high_view);
         let mut kept = Vec::new();
-        for (place, found) in base.kept.into_iter().enumerate() {
+        for (place, found) in base_kept.into_iter().enumerate() {
             let alone = joint.low_only.contains(&place);
             kept.push(self.finding(found, if alone { View::Base } else { View::Common }));
         }
-        for (place, found) in high.kept.into_iter().enumerate() {
+        for (place, found) in high_kept.into_iter().enumerate() {
             if joint.high_only.contains(&place) {
                 kept.push(self.finding(found, View::High));
             }
         }
-        let mut discarded: Vec<Finding> =
-            base.discarded.into_iter().map(|found| self.finding(found, View::Base)).collect();
+        let mut discarded: Vec<Finding> = base
+            .discarded
+            .into_iter()
+            .map(|found| self.finding(alone(found), View::Base))
+            .collect();
         for found in high.discarded {
             let twin = discarded.iter_mut().find(|known| {
                 known.detection.region == found.0.region && known.detection.mask == found.0.mask
             });
             match twin {
                 Some(known) => known.view = View::Common,
-                None => discarded.push(self.finding(found, View::High)),
+                None => discarded.push(self.finding(alone(found), View::High)),
             }
         }
         number(&mut kept);
         number(&mut discarded);
         Merged { kept, discarded }
     }
+}
+
+fn alone(whole: pieces::Piece) -> pieces::Joined {
+    pieces::Joined { whole, pieces: Vec::new() }
 }
 
 /// Order: label, volume descending, box; numbers from 1.
@@ -339,20 +350,20 @@ fn number(findings: &mut [Finding]) {
     }
 }
 
-/// Laps of the stages.
+/// Time taken by each stage.
 struct Clock {
     last: Instant,
-    laps: Vec<(Stage, Duration)>,
+    stages: Vec<(Stage, Duration)>,
 }
 
 impl Clock {
     fn start() -> Clock {
-        Clock { last: Instant::now(), laps: Vec::new() }
+        Clock { last: Instant::now(), stages: Vec::new() }
     }
 
     fn lap(&mut self, stage: Stage) {
         let now = Instant::now();
-        self.laps.push((stage, now - self.last));
+        self.stages.push((stage, now - self.last));
         self.last = now;
     }
 }

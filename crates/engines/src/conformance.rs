@@ -102,7 +102,7 @@ pub fn self_test(
 }
 
 /// The self-test and more: a second run must give the same bytes as the first, and so must the
-/// answer where the engine left it ([`Engine::infer_in_place`]).
+/// answer where the engine left it ([`Engine::infer_with`]).
 ///
 /// # Errors
 /// As [`self_test`]; also if runs differ.
@@ -120,7 +120,7 @@ pub fn suite(
     let mut lent = None;
     let patches = batch_of(engine.spec(), &golden.input);
     let mut room = Array5::from_elem(engine.spec().output_shape(), f32::NAN);
-    engine.infer_in_place(patches.view(), &mut room, &mut |logits| {
+    engine.infer_with(patches.view(), &mut room, &mut |logits| {
         lent = Some(same_bits(first.view(), logits));
     })?;
     match lent {

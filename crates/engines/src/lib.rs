@@ -110,35 +110,35 @@ pub trait Engine: Send {
         logits: ArrayViewMut5<'_, f32>,
     ) -> Result<(), EngineError>;
 
-    /// [`Engine::infer`] for one who only looks: `look` is given the logits where they lie,
-    /// once, if there is no error. That is the caller's `room`, or the engine's own memory
-    /// where it has some: then nothing is copied, and `room` holds anything.
+    /// [`Engine::infer`] that avoids a copy: `visit` is given the logits where they lie,
+    /// once, if there is no error. That is the caller's `scratch`, or the engine's own memory;
+    /// in that case `scratch` holds nothing of meaning.
     ///
     /// # Errors
     /// As [`Engine::infer`].
-    fn infer_in_place(
+    fn infer_with(
         &mut self,
         patches: ArrayView5<'_, f32>,
-        room: &mut Array5<f32>,
-        look: &mut dyn FnMut(ArrayView5<'_, f32>),
+        scratch: &mut Array5<f32>,
+        visit: &mut dyn FnMut(ArrayView5<'_, f32>),
     ) -> Result<(), EngineError> {
-        self.infer(patches, room.view_mut())?;
-        look(room.view());
+        self.infer(patches, scratch.view_mut())?;
+        visit(scratch.view());
         Ok(())
     }
 
     /// Where the work is done: whoever has other work decides by it whether to do that
     /// meanwhile or afterwards.
-    fn place(&self) -> Place {
-        Place::Cores
+    fn placement(&self) -> Placement {
+        Placement::Cpu
     }
 }
 
 /// Where an engine works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// On all cores of the CPU: other work beside it takes more from it than it gains.
-    Cores,
+    Cpu,
     /// On a device of its own: the cores are free meanwhile.
-    Device,
+    Accelerator,
 }

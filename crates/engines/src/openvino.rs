@@ -105,7 +105,7 @@ impl Engine for OpenVinoEngine {
         self.settled(ran)
     }
 
-    fn infer_in_place(
+    fn infer_with(
         &mut self,
         patches: ArrayView5<'_, f32>,
         room: &mut Array5<f32>,

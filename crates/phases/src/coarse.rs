@@ -13,9 +13,9 @@ pub const PLANE_MM: f64 = 2.5;
 /// Millimetres between slices; thicker slices stay as they are.
 pub const SLICE_MM: f64 = 5.0;
 /// No more slices than this are looked at: a metre and a half.
-const MOST_SLICES: usize = 300;
+const MAX_SLICES: usize = 300;
 /// No more voxels in plane than this per axis: a metre.
-const MOST_PLANE: usize = 400;
+const MAX_PLANE: usize = 400;
 
 /// Hounsfield units, `[z, y, x]`: z to the head, y to the back, x to the patient's left.
 #[derive(Debug, Clone)]
@@ -49,9 +49,9 @@ impl Coarse {
 
     fn of_view(view: ArrayView3<'_, f32>, spacing_mm: [f64; 3]) -> Coarse {
         let [nz, ny, nx] = [0, 1, 2].map(|axis| view.len_of(Axis(axis)));
-        let (zs, z_mm) = spans(nz, spacing_mm[0], SLICE_MM, MOST_SLICES);
-        let (ys, y_mm) = spans(ny, spacing_mm[1], PLANE_MM, MOST_PLANE);
-        let (xs, x_mm) = spans(nx, spacing_mm[2], PLANE_MM, MOST_PLANE);
+        let (zs, z_mm) = spans(nz, spacing_mm[0], SLICE_MM, MAX_SLICES);
+        let (ys, y_mm) = spans(ny, spacing_mm[1], PLANE_MM, MAX_PLANE);
+        let (xs, x_mm) = spans(nx, spacing_mm[2], PLANE_MM, MAX_PLANE);
         let mut hu = Array3::zeros((zs.len(), ys.len(), xs.len()));
         let slices: Vec<_> = hu.outer_iter_mut().zip(&zs).collect();
         slices.into_par_iter().for_each(|(mut out, z)| {

@@ -10,7 +10,7 @@ use hepalert_study::study::Phase;
 pub const STATES: usize = 5;
 const NONE: usize = 4;
 /// More acquisitions than this are judged one by one: 5^7 assignments are tried in a moment.
-const MOST_TOGETHER: usize = 7;
+const MAX_TOGETHER: usize = 7;
 /// The images may always be wrong by this much: no more certainty than this comes of them.
 const DOUBT: f64 = 0.03;
 /// A second acquisition of a contrast phase that is there already.
@@ -46,7 +46,7 @@ pub struct Acquisition {
 /// The probability of every state of every acquisition.
 pub fn weigh(acquisitions: &[Acquisition]) -> Vec<[f64; STATES]> {
     let own: Vec<[f64; STATES]> = acquisitions.iter().map(alone).collect();
-    if acquisitions.len() > MOST_TOGETHER {
+    if acquisitions.len() > MAX_TOGETHER {
         return own.into_iter().map(normalised).collect();
     }
     let mut sums = vec![[0.0; STATES]; acquisitions.len()];

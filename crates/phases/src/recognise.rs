@@ -149,14 +149,14 @@ impl Recogniser {
     /// # Errors
     /// [`EngineError::Backend`] if the network does not run.
     pub fn look(&mut self, volume: &Volume<f32>) -> Result<Seen, EngineError> {
-        self.judge(Organs::of(volume))
+        self.recognise(Organs::of(volume))
     }
 
     /// What measured densities mean.
     ///
     /// # Errors
     /// [`EngineError::Backend`] if the network does not run.
-    pub fn judge(&mut self, organs: Organs) -> Result<Seen, EngineError> {
+    pub fn recognise(&mut self, organs: Organs) -> Result<Seen, EngineError> {
         let mut input = Array5::zeros((1, FEATURES, 1, 1, 1));
         input.iter_mut().zip(organs.vector()).for_each(|(to, value)| *to = value);
         let mut logits = Array5::zeros((1, Look::ALL.len(), 1, 1, 1));

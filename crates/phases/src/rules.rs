@@ -7,7 +7,7 @@ use hepalert_study::study::Phase;
 use regex::{Regex, RegexBuilder};
 
 /// Most memory that one compiled expression may take, in bytes.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// What a header offers to the rules.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,7 +91,7 @@ impl Rule {
         }
         let compile = |(field, text): &(Field, &str)| {
             let built =
-                RegexBuilder::new(text).case_insensitive(true).size_limit(MOST_BYTES).build();
+                RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_BYTES).build();
             built.map(|regex| (*field, regex)).map_err(|error| format!("{}: {error}", field.key()))
         };
         let fields = fields.iter().map(compile).collect::<Result<_, _>>()?;

@@ -12,7 +12,7 @@ const SPINE_MM: f64 = 26.0;
 /// The spine lies no deeper than this below the skin of the back.
 const DEEPEST_MM: f64 = 140.0;
 /// And no further from the middle of the body.
-const MOST_ASIDE_MM: f64 = 60.0;
+const MAX_ASIDE_MM: f64 = 60.0;
 
 /// Per slice, in voxels.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ fn bones(coarse: &Coarse, z: usize, outline: [usize; 4]) -> Vec<Candidate> {
     let [top, bottom, left, right] = outline;
     let [_, dy, dx] = coarse.step_mm;
     let middle = (left + right) as f64 / 2.0;
-    let aside = MOST_ASIDE_MM / dx;
+    let aside = MAX_ASIDE_MM / dx;
     let highest = (bottom as f64 - DEEPEST_MM / dy).max((top + bottom) as f64 / 2.0 - 10.0 / dy);
     let ys = highest.max(0.0) as usize..=bottom;
     let xs = (middle - aside).max(0.0) as usize..=(middle + aside) as usize;

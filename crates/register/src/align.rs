@@ -19,7 +19,7 @@ use crate::matching;
 use crate::quality::{self, Jacobian};
 
 /// Longer lines than this are no scan of a patient.
-pub const MOST_ALONG_AXIS: usize = 4096;
+pub const MAX_ALONG_AXIS: usize = 4096;
 /// Images that differ by less than this, in Hounsfield units, are of nothing.
 const LEAST_RANGE_HU: f32 = 1.0;
 
@@ -104,8 +104,8 @@ pub enum RegisterError {
     /// NaN or infinite.
     #[error("{0} has voxels that are no numbers")]
     NotFinite(Which),
-    /// More than [`MOST_ALONG_AXIS`].
-    #[error("{which} has {found} voxels along one axis, at most {MOST_ALONG_AXIS} are taken")]
+    /// More than [`MAX_ALONG_AXIS`].
+    #[error("{which} has {found} voxels along one axis, at most {MAX_ALONG_AXIS} are taken")]
     TooLong {
         /// Which image.
         which: Which,
@@ -252,7 +252,7 @@ pub fn align(
 fn check(volume: &Volume<f32>, which: Which) -> Result<(), RegisterError> {
     let shape = volume.grid().shape();
     let longest = shape.into_iter().max().unwrap_or(0);
-    if longest > MOST_ALONG_AXIS {
+    if longest > MAX_ALONG_AXIS {
         return Err(RegisterError::TooLong { which, found: longest });
     }
     if shape.iter().any(|n| *n < 2) {

@@ -16,13 +16,13 @@ use hepalert_voxels::image::vector::widest;
 /// level.
 pub const UNIT: f32 = 128.0;
 /// Widest search: 17 labels along an axis.
-pub const MOST_RADIUS: usize = 8;
+pub const MAX_RADIUS: usize = 8;
 /// Voxels from one label to the next, at most.
-pub const MOST_QUANT: usize = 5;
+pub const MAX_QUANT: usize = 5;
 /// Voxels in one register of 512 bits.
 const LANES: usize = 8;
 /// What four labels read of a row.
-const WINDOW: usize = LANES + 3 * MOST_QUANT + 1;
+const WINDOW: usize = LANES + 3 * MAX_QUANT + 1;
 
 /// Which displacements are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Reachable {
     pub fn new(codes: &Array3<u64>, search: Search) -> Reachable {
         let (depth, rows, columns) = codes.dim();
         let pad = search.radius * search.quant;
-        assert!(search.quant <= MOST_QUANT && search.radius <= MOST_RADIUS);
+        assert!(search.quant <= MAX_QUANT && search.radius <= MAX_RADIUS);
         // The last label of the last columns may look at a whole window.
         let width = columns.next_multiple_of(LANES) + 2 * pad + WINDOW;
         let mut wide = vec![0; depth * rows * width];

@@ -144,8 +144,8 @@ impl Subscriber {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) if waited > GLANCE => continue,
                 Err(error) => {
-                    let error = anyhow::anyhow!("no message in {most:?}: {error}");
-                    return Err(Failure::failed(error));
+                    self.stop.check()?;
+                    return Err(Failure::failed(silence(error, most)));
                 }
             };
             if topic.ends_with("event/study") {
@@ -162,6 +162,18 @@ impl Subscriber {
     /// Ends it.
     pub fn stop(self) {
         drop(self.player);
+    }
+}
+
+/// Why no message came.
+fn silence(error: RecvTimeoutError, most: Duration) -> anyhow::Error {
+    match error {
+        RecvTimeoutError::Timeout => {
+            anyhow::anyhow!("the expected message did not come within {} s", most.as_secs())
+        }
+        RecvTimeoutError::Disconnected => {
+            anyhow::anyhow!("mosquitto_sub ended before the expected message came")
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::verify::refused;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::daemon::installing::{self, Measure};
+use crate::daemon::installing::{self, InstallPolicy};
 use hepalert_bundles::slots::{
     Action, Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code,
     try_out,
@@ -102,8 +102,8 @@ fn not_taken(refusal: Refusal) -> Failure {
 pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.place.config)?;
     let slots = installing::slots(&config);
-    let measure = Measure::of(&config, None).map_err(refused)?;
-    let admission = measure.admission(args.again, Timestamp::now());
+    let policy = InstallPolicy::of(&config, None).map_err(refused)?;
+    let admission = policy.admission(args.again, Timestamp::now());
     let slot = slots.stage(&args.file, &admission).map_err(not_taken)?;
     let sha256 = slots
         .state()
@@ -113,7 +113,7 @@ pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
         .unwrap_or_default();
     ui.note(format!("{}: whole and signed, now in slot {}", args.file.display(), slot.name()));
     if let Some(_place) = slots.occupy().map_err(failed)? {
-        prove(slot, &slots, &config)?;
+        self_test(slot, &slots, &config)?;
         slots.fulfil(installing::limits(&config), Timestamp::now()).map_err(failed)?;
     } else if args.place.no_wait {
         let text = "the daemon tests and uses it when the study under way has ended";
@@ -129,12 +129,12 @@ pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// The first self-test, in this process.
-fn prove(slot: Slot, slots: &Slots, config: &Config) -> Result<(), Failure> {
+fn self_test(slot: Slot, slots: &Slots, config: &Config) -> Result<(), Failure> {
     let runtime = analysis_settings(config).runtime;
     let mut test = |dir: &std::path::Path| {
         Some(try_out(dir, &runtime).map_err(|error| (engine_code(&error), error.to_string())))
     };
-    let outcome = slots.prove(slot, &mut test, &Timestamp::now).map_err(failed)?;
+    let outcome = slots.self_test(slot, &mut test, &Timestamp::now).map_err(failed)?;
     outcome
         .unwrap_or(Ok(()))
         .map_err(|(code, reason)| Failure::refused(code, anyhow::anyhow!(reason)))
@@ -277,7 +277,7 @@ fn line(state: &State, slot: Slot) -> String {
         return format!("{active} {}           empty", slot.name());
     };
     let condition = match condition {
-        Condition::Unproven { .. } => "waits for its self-test".to_owned(),
+        Condition::Untested { .. } => "waits for its self-test".to_owned(),
         Condition::Staged => "staged".to_owned(),
         Condition::Probation { studies, since, .. } => {
             format!("on probation since {since:.0}, {studies} studies")

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::config::Config;
-use crate::daemon::installing::Measure;
+use crate::daemon::installing::InstallPolicy;
 use hepalert_bundles::package::{Package, PackageError};
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::{Bundle, MANIFEST};
@@ -43,8 +43,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (bundle, signed_by) =
         if folder { whole_folder(args, &trust)? } else { whole_file(args, &trust)? };
     if let Some(config) = &config {
-        let measure = Measure::of(config, None).map_err(refused)?;
-        bundle.fits(measure.device()).map_err(refused)?;
+        let policy = InstallPolicy::of(config, None).map_err(refused)?;
+        bundle.fits(policy.device()).map_err(refused)?;
     }
     told(&bundle, Some(signed_by), ui)
 }

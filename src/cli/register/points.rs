@@ -11,7 +11,7 @@ use crate::report::output;
 use hepalert_register::map::Map;
 
 /// More points than this are no landmarks.
-const MOST_POINTS: usize = 1_000_000;
+const MAX_POINTS: usize = 1_000_000;
 
 /// Reads points of the fixed image, writes where they lie in the moving one; how many.
 pub fn carry(from: &Path, to: &Path, map: &Map) -> Result<usize, Failure> {
@@ -48,7 +48,7 @@ fn parse(text: &str) -> Result<Vec<[f64; 3]>, (usize, &'static str)> {
         if ![x, y, z].iter().all(|v| v.is_finite() && v.abs() < 1e6) {
             return Err((number + 1, "is no place in a patient"));
         }
-        if points.len() == MOST_POINTS {
+        if points.len() == MAX_POINTS {
             return Err((number + 1, "is one point too many"));
         }
         points.push([x, y, z]);

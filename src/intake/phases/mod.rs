@@ -11,7 +11,7 @@ use hepalert_phases::joint::{Acquisition, RULE, STATES, STRONG, WEAK, weigh};
 
 use super::fingerprint::Digest;
 use super::names::Tag;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use hepalert_study::study::Phase;
 
 pub mod recon;
@@ -34,7 +34,7 @@ pub struct Stack {
     /// Digest of what is in its images, not of any UID.
     pub content: Digest,
     /// Why these images cannot be a phase, if they cannot.
-    pub set_aside: Option<RejectCode>,
+    pub set_aside: Option<RefusalCode>,
     /// SeriesDescription.
     pub description: String,
     /// ProtocolName.
@@ -68,7 +68,7 @@ pub struct Choice {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weighed {
     /// One per expected phase, or why not.
-    pub choices: Result<Vec<Choice>, RejectCode>,
+    pub choices: Result<Vec<Choice>, RefusalCode>,
     /// Probability of nc, ap, vp, dp and none of these, per series.
     pub probabilities: Vec<[f64; STATES]>,
     /// Series of one acquisition carry one number.
@@ -93,20 +93,20 @@ const AGENT: f64 = 4.0;
 ///
 /// # Errors
 /// The most telling code: why everything was set aside.
-pub fn candidates(stacks: &[Stack], rules: &PhaseRules) -> Result<Vec<usize>, RejectCode> {
+pub fn candidates(stacks: &[Stack], rules: &PhaseRules) -> Result<Vec<usize>, RefusalCode> {
     let possible: Vec<usize> = (0..stacks.len())
         .filter(|&at| stacks[at].set_aside.is_none() && !is_never(&stacks[at], rules))
         .collect();
     if possible.is_empty() {
         // Most telling last: a reformat says more than a scout, a scout more than a report.
-        let weight = |code: &RejectCode| match code {
-            RejectCode::Reformatted => 3,
-            RejectCode::NotAxial => 2,
-            RejectCode::Localiser => 1,
+        let weight = |code: &RefusalCode| match code {
+            RefusalCode::Reformatted => 3,
+            RefusalCode::NotAxial => 2,
+            RefusalCode::Localiser => 1,
             _ => 0,
         };
         let codes = stacks.iter().filter_map(|stack| stack.set_aside);
-        return Err(codes.max_by_key(weight).unwrap_or(RejectCode::NoCtSeries));
+        return Err(codes.max_by_key(weight).unwrap_or(RefusalCode::NoCtSeries));
     }
     let long: Vec<usize> =
         possible.iter().copied().filter(|&at| stacks[at].slices >= FEW_SLICES).collect();
@@ -184,7 +184,7 @@ fn pick(
     phase: Phase,
     probabilities: &[[f64; STATES]],
     acquisitions: usize,
-) -> Result<Choice, RejectCode> {
+) -> Result<Choice, RefusalCode> {
     let p = |at: usize| probabilities[at][phase as usize];
     let best =
         (0..scans.len()).filter(|&at| p(at) >= LEAST).max_by_key(|&at| recon::rank(&scans[at]));
@@ -204,7 +204,7 @@ fn pick(
         let (source, confidence) = (PhaseSource::OnlySeries, Confidence::Low);
         return Ok(Choice { phase, at, source, confidence });
     }
-    Err(if most < THERE { RejectCode::MissingPhase } else { RejectCode::PhaseUncertain })
+    Err(if most < THERE { RefusalCode::MissingPhase } else { RefusalCode::PhaseUncertain })
 }
 
 /// The strongest witness for a phase.
@@ -332,8 +332,8 @@ fn alike(a: &Seen, b: &Seen) -> Likeness {
 /// Picks one NIfTI file per expected phase by the tags of the files of one case.
 ///
 /// # Errors
-/// [`RejectCode::MissingPhase`].
-pub fn choose_named(tags: &[Tag], expected: &[Phase]) -> Result<Vec<Choice>, RejectCode> {
+/// [`RefusalCode::MissingPhase`].
+pub fn choose_named(tags: &[Tag], expected: &[Phase]) -> Result<Vec<Choice>, RefusalCode> {
     let channels = tags.iter().filter(|tag| matches!(tag, Tag::Channel(_))).count();
     let stands_for = |tag: Tag, phase: Phase| match (tag, expected) {
         (Tag::Phase(named), _) => (named == phase).then_some(PhaseSource::FileName),
@@ -348,7 +348,7 @@ pub fn choose_named(tags: &[Tag], expected: &[Phase]) -> Result<Vec<Choice>, Rej
         // A letter code says more than a channel number, which says more than nothing.
         let rank = |at: &usize| (matches!(tags[*at], Tag::Phase(_)), std::cmp::Reverse(*at));
         let fitting = (0..tags.len()).filter(|&at| stands_for(tags[at], phase).is_some());
-        let at = fitting.max_by_key(rank).ok_or(RejectCode::MissingPhase)?;
+        let at = fitting.max_by_key(rank).ok_or(RefusalCode::MissingPhase)?;
         let source = stands_for(tags[at], phase).unwrap_or(PhaseSource::OnlySeries);
         let confidence = match source {
             PhaseSource::FileName => Confidence::High,

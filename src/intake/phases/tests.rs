@@ -253,7 +253,7 @@ fn images_decide_where_names_are_silent_or_wrong() {
 #[test]
 fn what_is_no_phase_is_set_aside_and_says_why_when_nothing_remains() {
     let aside = |code| Stack { set_aside: Some(code), ..stack("x", true, "1", 40) };
-    let scout = aside(RejectCode::Localiser);
+    let scout = aside(RefusalCode::Localiser);
     let both = [scout.clone(), stack("venous", true, "1", 40)];
     assert_eq!(candidates(&both, &PhaseRules::default()), Ok(vec![1]));
     check(
@@ -264,14 +264,14 @@ fn what_is_no_phase_is_set_aside_and_says_why_when_nothing_remains() {
     "#]],
     );
     check(
-        &[aside(RejectCode::NotCt), scout],
+        &[aside(RefusalCode::NotCt), scout],
         &[Phase::Vp],
         expect![[r#"
         localiser
     "#]],
     );
     check(
-        &[aside(RejectCode::NotCt)],
+        &[aside(RefusalCode::NotCt)],
         &[Phase::Vp],
         expect![[r#"
         not_ct
@@ -293,7 +293,7 @@ fn nifti_files_are_phases_by_name() {
     let pick = |tags: &[Tag], expected: &[Phase]| {
         choose_named(tags, expected).map(|c| c.iter().map(|c| c.at).collect::<Vec<_>>())
     };
-    let (vp, missing) = ([Phase::Vp], Err(RejectCode::MissingPhase));
+    let (vp, missing) = ([Phase::Vp], Err(RefusalCode::MissingPhase));
     assert_eq!(pick(&[Tag::Sole], &vp), Ok(vec![0]));
     assert_eq!(pick(&[Tag::Channel(0)], &vp), Ok(vec![0]));
     let four = [Tag::Channel(3), Tag::Channel(1), Tag::Channel(0), Tag::Channel(2)];

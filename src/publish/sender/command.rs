@@ -12,36 +12,36 @@ use super::super::messages::{Command, Reply};
 use super::Sender;
 
 /// Most events sent again for one request.
-const MOST_REPLAYED: u64 = 10_000;
+const MAX_REPLAYED: u64 = 10_000;
 /// Longest response topic.
-const MOST_TOPIC: usize = 256;
+const MAX_TOPIC: usize = 256;
 
 /// What came of a command.
-struct Outcome {
+struct CommandOutcome {
     ok: bool,
     code: Option<Code>,
     events: Option<u64>,
 }
 
-impl Outcome {
-    const DONE: Outcome = Outcome { ok: true, code: None, events: None };
+impl CommandOutcome {
+    const DONE: CommandOutcome = CommandOutcome { ok: true, code: None, events: None };
 
-    const fn refused(code: Code) -> Outcome {
-        Outcome { ok: false, code: Some(code), events: None }
+    const fn refused(code: Code) -> CommandOutcome {
+        CommandOutcome { ok: false, code: Some(code), events: None }
     }
 }
 
-pub(super) fn obey<L: Link>(sender: &mut Sender<L>, request: &Request) {
+pub(super) fn handle_command<L: Link>(sender: &mut Sender<L>, request: &Request) {
     let prefix = format!("{}/cmd/", sender.root);
     let Some(name) = request.topic.strip_prefix(&prefix).filter(|_| sender.params.commands) else {
         return;
     };
     let outcome = if request.retained {
-        Outcome::refused(Code::fixed("retained-command"))
+        CommandOutcome::refused(Code::fixed("retained-command"))
     } else {
         match Command::read(name, &request.body) {
             Ok(command) => execute(sender, command),
-            Err(code) => Outcome::refused(code),
+            Err(code) => CommandOutcome::refused(code),
         }
     };
     if let Some(code) = outcome.code.as_ref().filter(|_| !outcome.ok) {
@@ -50,43 +50,42 @@ pub(super) fn obey<L: Link>(sender: &mut Sender<L>, request: &Request) {
     reply(sender, request, outcome);
 }
 
-fn execute<L: Link>(sender: &mut Sender<L>, command: Command) -> Outcome {
+fn execute<L: Link>(sender: &mut Sender<L>, command: Command) -> CommandOutcome {
     match command {
-        Command::Ping {} => Outcome::DONE,
+        Command::Ping {} => CommandOutcome::DONE,
         Command::Ack { id, by } => match sender.outbox.acknowledge(id, by.as_str()) {
             Ok(true) => {
                 sender.compare();
-                Outcome::DONE
+                CommandOutcome::DONE
             }
-            Ok(false) => Outcome::refused(Code::fixed("no-open-alert")),
+            Ok(false) => CommandOutcome::refused(Code::fixed("no-open-alert")),
             Err(error) => {
                 log::error!("an alert cannot be acknowledged: {error}");
-                Outcome::refused(Code::fixed("store-failed"))
+                CommandOutcome::refused(Code::fixed("store-failed"))
             }
         },
         Command::Replay { from_seq, to_seq } => {
-            let to_seq = to_seq.min(from_seq.saturating_add(MOST_REPLAYED - 1));
+            let to_seq = to_seq.min(from_seq.saturating_add(MAX_REPLAYED - 1));
             if from_seq > to_seq {
-                return Outcome::refused(Code::fixed("bad-range"));
+                return CommandOutcome::refused(Code::fixed("bad-range"));
             }
             if !sender.schedule.replay(from_seq, to_seq) {
-                return Outcome::refused(Code::fixed("replay-under-way"));
+                return CommandOutcome::refused(Code::fixed("replay-under-way"));
             }
-            Outcome { events: Some(to_seq - from_seq + 1), ..Outcome::DONE }
+            CommandOutcome { events: Some(to_seq - from_seq + 1), ..CommandOutcome::DONE }
         }
     }
 }
 
-fn reply<L: Link>(sender: &mut Sender<L>, request: &Request, outcome: Outcome) {
+fn reply<L: Link>(sender: &mut Sender<L>, request: &Request, outcome: CommandOutcome) {
     let Some(topic) = &request.response_topic else { return };
     let prefix = format!("{}/reply/", sender.root);
-    let good = topic.starts_with(&prefix)
-        && topic.len() <= MOST_TOPIC
-        && !topic.contains(['+', '#', '\0']);
+    let good =
+        topic.starts_with(&prefix) && topic.len() <= MAX_TOPIC && !topic.contains(['+', '#', '\0']);
     if !good {
         return log::warn!("a command asked for its answer outside reply/");
     }
-    let Outcome { ok, code, events } = outcome;
+    let CommandOutcome { ok, code, events } = outcome;
     let time = Time(Timestamp::now());
     let schema = schema_id("reply");
     let answer = Reply { schema: schema.clone(), time, ok, code, events };

@@ -2,7 +2,7 @@
 //!
 //! Owns what is known of the broker's limit, from its greeting or from what it did not take, and
 //! what becomes of a message above it: a shorter form of it where there is one, with the flag
-//! `shortened`; else it stands aside. Either is logged with topic and limit, and the status says
+//! `shortened`; else it waits. Either is logged with topic and limit, and the status says
 //! so. What comes after it is not held back.
 
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::super::contract::Code;
 use super::super::link::{Link, Message};
-use super::super::outbox::{Item, Retained};
 use super::super::publisher::{TooLarge, lock};
+use super::super::schedule::{Item, Retained};
 use super::Sender;
 
 /// What a broker takes.
@@ -76,7 +76,7 @@ impl<L: Link> Sender<L> {
         self.lost(&words);
     }
 
-    /// The message as it can be sent here; `None` if it cannot, and stands aside.
+    /// The message as it can be sent here; `None` if it cannot, and waits.
     pub(super) fn fit(&mut self, item: Item, topic: &str, mut message: Message) -> Option<Message> {
         let bytes = packet(&message);
         let Some((most, short)) = self.room.most().filter(|(most, _)| bytes > *most) else {
@@ -87,7 +87,7 @@ impl<L: Link> Sender<L> {
         let spare = short.saturating_sub(bytes - message.body.len() as u64);
         let shorter = shorter(item, &message.body, usize::try_from(spare).unwrap_or(usize::MAX));
         if news {
-            let what = if shorter.is_some() { "a short form is sent" } else { "it stands aside" };
+            let what = if shorter.is_some() { "a short form is sent" } else { "it is postponed" };
             log::error!(
                 "{topic}: a message of {bytes} bytes is more than the broker's {most}: {what}; \
                  raise the broker's max_packet_size or message_size_limit"
@@ -99,7 +99,7 @@ impl<L: Link> Sender<L> {
                 Some(message)
             }
             None => {
-                self.settle(item, false);
+                self.record_answer(item, false);
                 None
             }
         }

@@ -23,7 +23,7 @@ fn go_on(house: &Path, file: &str) {
     let slots = Slots::at(house.join("slots"));
     let _place = slots.occupy().unwrap().unwrap();
     slots.tidy().unwrap();
-    if slots.state().unwrap().unproven().is_none() {
+    if slots.state().unwrap().untested().is_none() {
         let staged =
             with_admission(house, false, |admission| slots.stage(&house.join(file), admission));
         match staged {
@@ -34,8 +34,12 @@ fn go_on(house: &Path, file: &str) {
             Err(refused) => panic!("{refused}"),
         }
     }
-    if let Some(slot) = slots.state().unwrap().unproven() {
-        slots.prove(slot, &mut |_| Some(Ok("fine".to_owned())), &now).unwrap().unwrap().unwrap();
+    if let Some(slot) = slots.state().unwrap().untested() {
+        slots
+            .self_test(slot, &mut |_| Some(Ok("fine".to_owned())), &now)
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
     slots.fulfil(LIMITS, now()).unwrap();
 }

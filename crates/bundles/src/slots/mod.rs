@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::constraints::Device;
 use crate::package::{Package, PackageError};
 use crate::signature::Trust;
-use crate::terms::Device;
 use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
@@ -34,8 +34,8 @@ mod types;
 
 pub use state::{FORMAT, State};
 pub use types::{
-    Action, Condition, Fault, Installed, Limits, MOST_FAULTS, MOST_TRIES, Notice, Objection, Slot,
-    Test, Wanted, Which,
+    Action, Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice,
+    Objection, Slot, Test, Wanted,
 };
 
 const STATE: &str = "state.json";
@@ -69,10 +69,10 @@ pub enum SlotsError {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The file itself.
-    #[error("{0}")]
+    #[error(transparent)]
     Package(#[from] PackageError),
     /// What is here already.
-    #[error("{0}")]
+    #[error(transparent)]
     Objection(#[from] Objection),
     /// The disk.
     #[error("it needs {needed_mib} MiB on the disk, {free_mib} are free")]
@@ -86,7 +86,7 @@ pub enum Refusal {
     #[error("{0}")]
     Engine(EngineError),
     /// The folder.
-    #[error("{0}")]
+    #[error(transparent)]
     Slots(#[from] SlotsError),
     /// Somebody else.
     #[error("another install is under way; try again when it is done")]
@@ -126,7 +126,7 @@ pub struct Admission<'a> {
     /// What the device offers.
     pub device: &'a Device,
     /// The configured bundle's engine, if it can be opened.
-    pub configured: Option<Which>,
+    pub configured: Option<EngineId>,
     /// Take one that has failed here before.
     pub again: bool,
     /// Bytes that must stay free on the disk.
@@ -140,7 +140,7 @@ pub type Failed = (&'static str, String);
 
 /// A lock on something in the folder; it ends with the value or the process.
 #[derive(Debug)]
-pub struct Held {
+pub struct SlotLock {
     _file: File,
 }
 
@@ -222,7 +222,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn occupy(&self) -> Result<Option<Held>, SlotsError> {
+    pub fn occupy(&self) -> Result<Option<SlotLock>, SlotsError> {
         self.make()?;
         self.try_lock("daemon.lock")
     }
@@ -250,7 +250,7 @@ impl Slots {
         let package = Package::open(file, admission.trust)?;
         let which = which(package.bundle());
         package.bundle().fits(admission.device)?;
-        let downgrade_from = package.bundle().terms().downgrade_from;
+        let downgrade_from = package.bundle().constraints().downgrade_from;
         let configured = admission.configured.as_ref();
         self.state()?.admit(&which, downgrade_from, configured, admission.again)?;
         self.make()?;
@@ -288,7 +288,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn prove(
+    pub fn self_test(
         &self,
         slot: Slot,
         test: &mut dyn FnMut(&Path) -> Option<Result<String, Failed>>,
@@ -307,9 +307,12 @@ impl Slots {
         };
         self.change(|state| match &outcome {
             Ok(words) => {
-                state.proven(slot, Test { at: now(), passed: true, words: words.clone() });
+                state.first_test_passed(
+                    slot,
+                    Test { at: now(), passed: true, words: words.clone() },
+                );
             }
-            Err((code, _)) => state.disproven(slot, code, now()),
+            Err((code, _)) => state.first_test_failed(slot, code, now()),
         })?;
         failpoint("test_recorded");
         Ok(Some(outcome.map(drop)))
@@ -380,11 +383,11 @@ impl Slots {
         Ok(opened)
     }
 
-    fn try_lock(&self, name: &str) -> Result<Option<Held>, SlotsError> {
+    fn try_lock(&self, name: &str) -> Result<Option<SlotLock>, SlotsError> {
         self.make()?;
         let file = self.open_lock(name)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Held { _file: file })),
+            Ok(()) => Ok(Some(SlotLock { _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(reason)) => Err(self.failed(name, reason)),
         }
@@ -417,8 +420,8 @@ fn chown(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
 }
 
 /// The engine in a bundle by name.
-pub fn which(bundle: &Bundle) -> Which {
-    Which {
+pub fn which(bundle: &Bundle) -> EngineId {
+    EngineId {
         id: bundle.id().to_owned(),
         version: bundle.version(),
         sha256: bundle.fingerprint().to_owned(),

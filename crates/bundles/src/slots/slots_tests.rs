@@ -112,7 +112,7 @@ fn install(house: &House, file: &Path, works: bool) -> Slot {
     let slot = stage(house, file).unwrap();
     let outcome =
         if works { Ok("fine".to_owned()) } else { Err(("self_test_failed", "NaN".to_owned())) };
-    let _ = slots.prove(slot, &mut |_| Some(outcome.clone()), &|| at(0)).unwrap();
+    let _ = slots.self_test(slot, &mut |_| Some(outcome.clone()), &|| at(0)).unwrap();
     slots.fulfil(LIMITS, at(0)).unwrap();
     slot
 }
@@ -360,11 +360,11 @@ fn an_interrupted_test_says_nothing_of_the_engine() {
     let slots = house.slots();
     let slot = stage(&house, &house.packed(1, json!({}))).unwrap();
     for _ in 0..9 {
-        assert!(slots.prove(slot, &mut |_| None, &|| at(0)).unwrap().is_none());
+        assert!(slots.self_test(slot, &mut |_| None, &|| at(0)).unwrap().is_none());
     }
     let state = slots.state().unwrap();
-    assert_eq!(state.unproven(), Some(slot));
+    assert_eq!(state.untested(), Some(slot));
     assert!(state.failed.is_empty() && state.notices.is_empty());
     let works = Some(Ok("fine".to_owned()));
-    slots.prove(slot, &mut |_| works.clone(), &|| at(0)).unwrap().unwrap().unwrap();
+    slots.self_test(slot, &mut |_| works.clone(), &|| at(0)).unwrap().unwrap().unwrap();
 }

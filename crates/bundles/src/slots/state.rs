@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    Action, Condition, Fault, Installed, Limits, MOST_FAULTS, MOST_TRIES, Notice, Objection, Slot,
-    Test, Wanted, Which,
+    Action, Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice,
+    Objection, Slot, Test, Wanted,
 };
 
 /// The layout this program writes and reads.
 pub const FORMAT: u32 = 1;
 /// Notices kept; what was told goes first.
-const MOST_NOTICES: usize = 32;
+const MAX_NOTICES: usize = 32;
 /// Engines and files remembered as refused.
-const MOST_REMEMBERED: usize = 64;
+const MAX_REMEMBERED: usize = 64;
 
 /// Everything that is known of the slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,10 +92,10 @@ impl State {
     }
 
     /// A slot whose engine waits for its self-test.
-    pub fn unproven(&self) -> Option<Slot> {
+    pub fn untested(&self) -> Option<Slot> {
         let waits = |slot: &Slot| {
             let held = self.slot(*slot);
-            held.is_some_and(|held| matches!(held.condition, Condition::Unproven { .. }))
+            held.is_some_and(|held| matches!(held.condition, Condition::Untested { .. }))
         };
         Slot::ALL.into_iter().find(waits)
     }
@@ -107,12 +107,12 @@ impl State {
     /// [`Objection`].
     pub fn admit(
         &self,
-        which: &Which,
+        which: &EngineId,
         downgrade_from: Option<u32>,
-        running: Option<&Which>,
+        running: Option<&EngineId>,
         again: bool,
     ) -> Result<(), Objection> {
-        let Which { id, version, sha256 } = which.clone();
+        let EngineId { id, version, sha256 } = which.clone();
         let active = self.in_use();
         if let Some(Installed { which, condition: Condition::Probation { .. }, .. }) = active
             && which.sha256 != sha256
@@ -120,7 +120,7 @@ impl State {
             return Err(Objection::OnProbation { id: which.id.clone(), version: which.version });
         }
         let running = active.map(|held| &held.which).or(running);
-        let waiting = self.unproven().and_then(|slot| self.slot(slot)).map(|held| &held.which);
+        let waiting = self.untested().and_then(|slot| self.slot(slot)).map(|held| &held.which);
         if [running, waiting].into_iter().flatten().any(|known| known.sha256 == sha256) {
             return Err(Objection::Installed { id, version });
         }
@@ -150,7 +150,7 @@ impl State {
             _ if self.active == Some(*slot) => 9,
             None => 0,
             Some(Condition::Bad { .. }) => 1,
-            Some(Condition::Unproven { .. }) => 2,
+            Some(Condition::Untested { .. }) => 2,
             Some(Condition::Staged) => 3,
             Some(Condition::Good | Condition::Probation { .. }) => 4,
         };
@@ -173,8 +173,8 @@ impl State {
     }
 
     /// A whole, signed engine lies in the slot; it is to be tested and used.
-    pub fn put(&mut self, slot: Slot, which: Which, now: Timestamp) {
-        let condition = Condition::Unproven { tries: 0 };
+    pub fn put(&mut self, slot: Slot, which: EngineId, now: Timestamp) {
+        let condition = Condition::Untested { tries: 0 };
         *self.slot_mut(slot) = Some(Installed { which, at: now, condition, self_test: None });
         self.wanted = Some(Wanted::Activate(Some(slot)));
     }
@@ -182,9 +182,9 @@ impl State {
     /// A self-test of the slot begins; false if it was begun too often.
     pub fn try_out(&mut self, slot: Slot) -> bool {
         match self.slot_mut(slot).as_mut().map(|held| &mut held.condition) {
-            Some(Condition::Unproven { tries }) => {
+            Some(Condition::Untested { tries }) => {
                 *tries += 1;
-                *tries <= MOST_TRIES
+                *tries <= MAX_TRIES
             }
             Some(_) | None => false,
         }
@@ -192,7 +192,7 @@ impl State {
 
     /// A self-test that was begun was interrupted by somebody who stops the program.
     pub fn put_off(&mut self, slot: Slot) {
-        if let Some(Condition::Unproven { tries }) =
+        if let Some(Condition::Untested { tries }) =
             self.slot_mut(slot).as_mut().map(|held| &mut held.condition)
         {
             *tries = tries.saturating_sub(1);
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// The engine in the slot has passed its self-test.
-    pub fn proven(&mut self, slot: Slot, test: Test) {
+    pub fn first_test_passed(&mut self, slot: Slot, test: Test) {
         let Some(held) = self.slot_mut(slot) else { return };
         let (at, which) = (test.at, held.which.clone());
         held.condition = Condition::Staged;
@@ -210,7 +210,7 @@ impl State {
     }
 
     /// The engine in the slot has failed its first self-test: it goes.
-    pub fn disproven(&mut self, slot: Slot, code: &str, now: Timestamp) {
+    pub fn first_test_failed(&mut self, slot: Slot, code: &str, now: Timestamp) {
         let Some(held) = self.slot_mut(slot).take() else { return };
         if self.wanted == Some(Wanted::Activate(Some(slot))) {
             self.wanted = None;
@@ -220,7 +220,7 @@ impl State {
     }
 
     /// An engine was not taken.
-    pub fn refused(&mut self, which: Option<Which>, code: &str, now: Timestamp) {
+    pub fn refused(&mut self, which: Option<EngineId>, code: &str, now: Timestamp) {
         self.note(now, Action::Refused, which, Some(code));
     }
 
@@ -229,7 +229,7 @@ impl State {
         let before = self.active;
         let done = match self.wanted {
             None => return false,
-            Some(Wanted::Activate(Some(slot))) if self.unproven() == Some(slot) => return false,
+            Some(Wanted::Activate(Some(slot))) if self.untested() == Some(slot) => return false,
             Some(Wanted::Activate(target)) => self.activate(target, limits, now),
             Some(Wanted::RollBack) => self.roll_back("by_hand", now),
         };
@@ -251,7 +251,7 @@ impl State {
         let Some(slot) = target else { return Ok(()) };
         match self.slot(slot).map(|held| &held.condition) {
             None => Err(Objection::Empty(slot.name())),
-            Some(Condition::Unproven { .. }) => Err(Objection::NotProven(slot.name())),
+            Some(Condition::Untested { .. }) => Err(Objection::NotTested(slot.name())),
             Some(_) => Ok(()),
         }
     }
@@ -323,7 +323,7 @@ impl State {
         *faults += 1;
         let enough = match fault {
             Fault::Engine => true,
-            Fault::Process => *faults >= MOST_FAULTS,
+            Fault::Process => *faults >= MAX_FAULTS,
         };
         enough && self.roll_back(code, now).is_ok()
     }
@@ -343,7 +343,7 @@ impl State {
     }
 
     /// The engine in use, whose probation is over, fails its self-test.
-    pub fn failing(&mut self, which: Which, code: &str, now: Timestamp) {
+    pub fn failing(&mut self, which: EngineId, code: &str, now: Timestamp) {
         self.note(now, Action::Failed, Some(which), Some(code));
     }
 
@@ -383,11 +383,11 @@ impl State {
         self.notices.iter_mut().filter(|n| !n.told).take(count).for_each(|n| n.told = true);
     }
 
-    fn note(&mut self, at: Timestamp, action: Action, which: Option<Which>, code: Option<&str>) {
+    fn note(&mut self, at: Timestamp, action: Action, which: Option<EngineId>, code: Option<&str>) {
         let in_use = self.in_use().map(|held| held.which.clone());
         let code = code.map(str::to_owned);
         self.notices.push(Notice { at, action, which, in_use, code, told: false });
-        while self.notices.len() > MOST_NOTICES {
+        while self.notices.len() > MAX_NOTICES {
             let oldest = self.notices.iter().position(|notice| notice.told).unwrap_or(0);
             self.notices.remove(oldest);
         }
@@ -397,6 +397,6 @@ impl State {
 fn remember(list: &mut Vec<String>, item: String) {
     list.retain(|known| *known != item);
     list.push(item);
-    let surplus = list.len().saturating_sub(MOST_REMEMBERED);
+    let surplus = list.len().saturating_sub(MAX_REMEMBERED);
     list.drain(..surplus);
 }

@@ -11,10 +11,10 @@ use super::*;
 #[test]
 fn a_test_that_never_ends_is_given_up() {
     let mut state = State::default();
-    let which = Which { id: "x".to_owned(), version: 1, sha256: "s".to_owned() };
+    let which = EngineId { id: "x".to_owned(), version: 1, sha256: "s".to_owned() };
     state.put(Slot::A, which, at(0));
     let tries = (0..9).take_while(|_| state.try_out(Slot::A)).count();
-    assert_eq!(tries as u32, MOST_TRIES);
+    assert_eq!(tries as u32, MAX_TRIES);
 }
 
 /// Anything that can happen to the slots.
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn play(state: &mut State, step: Step, now: &mut Timestamp) {
     match step {
         Step::Put(version) => {
-            let which = Which { id: "e".to_owned(), version, sha256: version.to_string() };
+            let which = EngineId { id: "e".to_owned(), version, sha256: version.to_string() };
             if state.admit(&which, None, None, false).is_ok() {
                 let slot = state.free();
                 state.empty(slot).unwrap();
@@ -57,11 +57,11 @@ fn play(state: &mut State, step: Step, now: &mut Timestamp) {
             }
         }
         Step::Test(passes) => {
-            let Some(slot) = state.unproven() else { return };
+            let Some(slot) = state.untested() else { return };
             let words = String::new();
             match state.try_out(slot) && passes {
-                true => state.proven(slot, Test { at: *now, passed: true, words }),
-                false => state.disproven(slot, "x", *now),
+                true => state.first_test_passed(slot, Test { at: *now, passed: true, words }),
+                false => state.first_test_failed(slot, "x", *now),
             }
         }
         Step::Fulfil => drop(state.fulfil(LIMITS, *now)),

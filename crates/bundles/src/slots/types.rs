@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// Faults of the inference process in a row, without a finished study in between, that end a
 /// probation. One may be the study's fault; the engine before is the safe side of two.
-pub const MOST_FAULTS: u32 = 2;
+pub const MAX_FAULTS: u32 = 2;
 /// Times a self-test may be begun without ending: one that takes the machine down must not
 /// do so for ever.
-pub const MOST_TRIES: u32 = 3;
+pub const MAX_TRIES: u32 = 3;
 
 /// One of the two places for an installed engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl Slot {
 
 /// An engine by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Which {
+pub struct EngineId {
     /// Its maker's name for it.
     pub id: String,
     /// Counts up.
@@ -48,7 +48,7 @@ pub struct Which {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Installed {
     /// Which engine.
-    pub which: Which,
+    pub which: EngineId,
     /// When it was put there.
     pub at: Timestamp,
     /// How far it is trusted.
@@ -73,7 +73,8 @@ pub struct Test {
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Condition {
     /// Whole and signed, not yet run.
-    Unproven {
+    #[serde(rename = "unproven")]
+    Untested {
         /// Self-tests begun.
         tries: u32,
     },
@@ -125,9 +126,9 @@ pub struct Notice {
     /// What.
     pub action: Action,
     /// With which engine; nothing, if it was refused before it had a name.
-    pub which: Option<Which>,
+    pub which: Option<EngineId>,
     /// What is in use afterwards, if that is in a slot.
-    pub in_use: Option<Which>,
+    pub in_use: Option<EngineId>,
     /// Why, where there is a why.
     pub code: Option<String>,
     /// Whether it was told.
@@ -208,7 +209,7 @@ pub enum Objection {
     Empty(&'static str),
     /// It has not been tested.
     #[error("slot {0} has not passed its self-test yet")]
-    NotProven(&'static str),
+    NotTested(&'static str),
     /// It is in use.
     #[error("slot {0} is in use")]
     InUse(&'static str),
@@ -226,7 +227,7 @@ impl Objection {
             Objection::FailedBefore { .. } => "failed_before",
             Objection::Older { .. } => "older",
             Objection::Empty(_) => "slot_empty",
-            Objection::NotProven(_) => "not_proven",
+            Objection::NotTested(_) => "not_proven",
             Objection::InUse(_) => "slot_in_use",
             Objection::NothingBefore => "nothing_before",
         }

@@ -26,7 +26,7 @@ pub struct Overlap {
 
 /// What became of a lesion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MatchKind {
     /// Found, and its type is right.
     TruePositive,
     /// Found under a false label.
@@ -37,14 +37,14 @@ pub enum Outcome {
     FalseNegative,
 }
 
-impl Outcome {
+impl MatchKind {
     /// TP, FL, FP or FN.
     pub const fn code(self) -> &'static str {
         match self {
-            Outcome::TruePositive => "TP",
-            Outcome::FalseLabel => "FL",
-            Outcome::FalsePositive => "FP",
-            Outcome::FalseNegative => "FN",
+            MatchKind::TruePositive => "TP",
+            MatchKind::FalseLabel => "FL",
+            MatchKind::FalsePositive => "FP",
+            MatchKind::FalseNegative => "FN",
         }
     }
 }
@@ -59,7 +59,7 @@ pub struct Pair {
     /// Shared voxels.
     pub voxels: usize,
     /// How it counts.
-    pub outcome: Outcome,
+    pub outcome: MatchKind,
 }
 
 /// Counts for one lesion type, or for malignant lesions as one.
@@ -236,7 +236,7 @@ pub fn match_events(truth: &[Detection], predicted: &[Detection]) -> Events {
     }
     for (at, lesion) in truth.iter().enumerate().filter(|(at, _)| !hit[*at]) {
         events.tally.rows_mut(lesion.kind).for_each(|row| row.fn_ += 1);
-        let outcome = Outcome::FalseNegative;
+        let outcome = MatchKind::FalseNegative;
         events.pairs.push(Pair { truth: Some(at), predicted: None, voxels: 0, outcome });
     }
     events
@@ -254,11 +254,11 @@ impl Events {
         let outcome = match found.map(|overlap| truth[overlap.truth].kind) {
             None => {
                 self.tally.rows_mut(called).for_each(|row| row.fp += 1);
-                Outcome::FalsePositive
+                MatchKind::FalsePositive
             }
             Some(kind) => {
                 self.count_event(kind, called);
-                if kind == called { Outcome::TruePositive } else { Outcome::FalseLabel }
+                if kind == called { MatchKind::TruePositive } else { MatchKind::FalseLabel }
             }
         };
         self.pairs.push(Pair {

@@ -39,7 +39,7 @@ impl Candidate<'_> {
 /// A lesion's voxels on the patch grid that lie in the liver region. The default is no
 /// lesion, enough for an original negative patch.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Carried {
+pub struct PatchLesion {
     /// Voxels in C order, `[z, y, x]`; what lies outside R is left out, so it is never
     /// carried anywhere.
     pub points: Vec<[isize; 3]>,
@@ -55,11 +55,11 @@ pub struct Carried {
     pub fingerprint: [u8; 32],
 }
 
-impl Carried {
+impl PatchLesion {
     /// Carries a candidate's mask to the patch grid by nearest neighbour, the rule of its
     /// label map. `points` is empty if the mask falls between the voxels of a coarser patch
     /// grid or lies outside R.
-    pub fn of(candidate: &Candidate<'_>, prepared: &Prepared) -> Carried {
+    pub fn of(candidate: &Candidate<'_>, prepared: &Prepared) -> PatchLesion {
         let nearest = prepared.nearest();
         let ranges: [Range<usize>; 3] = std::array::from_fn(|axis| {
             let end = candidate.lo[axis] + candidate.mask.shape()[axis];
@@ -84,13 +84,13 @@ impl Carried {
                 }
             }
         }
-        Carried::from_points(points, whole, candidate.fingerprint())
+        PatchLesion::from_points(points, whole, candidate.fingerprint())
     }
 
-    fn from_points(points: Vec<[isize; 3]>, whole: usize, fingerprint: [u8; 32]) -> Carried {
+    fn from_points(points: Vec<[isize; 3]>, whole: usize, fingerprint: [u8; 32]) -> PatchLesion {
         let count = points.len().max(1) as isize;
         let mut carried =
-            Carried { anchor: [0; 3], lo: [0; 3], hi: [0; 3], points, whole, fingerprint };
+            PatchLesion { anchor: [0; 3], lo: [0; 3], hi: [0; 3], points, whole, fingerprint };
         for axis in 0..3 {
             let along = || carried.points.iter().map(|point| point[axis]);
             let (lo, hi) = (along().min().unwrap_or(0), along().max().map_or(0, |n| n + 1));

@@ -21,7 +21,7 @@ mod tests;
 pub mod vote;
 
 pub use folds::MeanOfFolds;
-pub use lesion::{Candidate, Carried};
+pub use lesion::{Candidate, PatchLesion};
 pub use prepared::{PrepareError, Prepared, Sampling};
 pub use region::{LIVER_CLASS, LiverRegion};
 pub use seed::{Seed, content, patch_generator, study_seed};
@@ -86,7 +86,7 @@ impl Default for Params {
 /// Why a lesion was kept or discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Why {
+pub enum KeepReason {
     /// Kept: its score reached the threshold.
     Kept,
     /// Kept unseen: larger than the bypass.
@@ -97,7 +97,7 @@ pub enum Why {
     LowScore,
 }
 
-impl Why {
+impl KeepReason {
     /// The name used in reports.
     pub fn name(self) -> &'static str {
         self.into()
@@ -105,7 +105,7 @@ impl Why {
 
     /// True for the two ways to stay.
     pub const fn is_kept(self) -> bool {
-        matches!(self, Why::Kept | Why::Bypassed)
+        matches!(self, KeepReason::Kept | KeepReason::Bypassed)
     }
 }
 
@@ -117,7 +117,7 @@ pub struct Reclassified {
     /// Whether the lesion stays.
     pub kept: bool,
     /// And why.
-    pub why: Why,
+    pub why: KeepReason,
     /// Eq. (11): mean overlap volume over the patches run; `None` if none was needed. After
     /// an early stop it is the mean so far, which is below the threshold as well.
     pub score_cm3: Option<f64>,

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::lesion::Carried;
+use super::lesion::PatchLesion;
 use super::prepared::Prepared;
 use super::region::LIVER_CLASS;
 use hepalert_study::anatomy::is_lesion;
@@ -88,7 +88,7 @@ pub struct Patch {
 /// lesion's label, or [`LIVER_CLASS`] for a false positive shown as a hard case.
 pub fn draw(
     prepared: &Prepared,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     class: u8,
     scheme: Scheme,
     generator: &mut ChaCha8Rng,
@@ -105,7 +105,7 @@ pub fn draw(
 /// than the patch, as much as fits with its centroid inside.
 pub fn original_positive(
     prepared: &Prepared,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     generator: &mut ChaCha8Rng,
 ) -> Patch {
     let size = prepared.patch_size().map(|n| n as isize);
@@ -153,7 +153,7 @@ pub fn original_negative(prepared: &Prepared, generator: &mut ChaCha8Rng) -> Pat
 /// Only voxels that fall inside the patch's R are copied and marked as carried.
 pub fn shuffled_positive(
     prepared: &Prepared,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     class: u8,
     generator: &mut ChaCha8Rng,
 ) -> Patch {
@@ -196,7 +196,7 @@ pub fn shuffled_positive(
 /// Where one source does not reach, further ones fill in; what is left is masked out of R.
 pub fn shuffled_negative(
     prepared: &Prepared,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     generator: &mut ChaCha8Rng,
 ) -> Patch {
     let mut patch = original_positive(prepared, lesion, generator);

@@ -7,14 +7,14 @@ use ndarray::{Array3, Array5, Axis};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::lesion::{Candidate, Carried};
+use super::lesion::{Candidate, PatchLesion};
 use super::prepared::Prepared;
 use super::region::LIVER_CLASS;
 use super::score::{Counts, is_lost, mean_and_std, overlap, score_cm3};
 use super::seed::{Seed, patch_generator};
 use super::shuffle::draw;
 use super::vote::vote;
-use super::{MAX_PATCHES, Params, Reclassified, ReclassifyError, Schemes, Why};
+use super::{KeepReason, MAX_PATCHES, Params, Reclassified, ReclassifyError, Schemes};
 use hepalert_engines::{Engine, EngineSpec};
 use hepalert_study::anatomy::Lesion;
 
@@ -57,7 +57,7 @@ pub fn reclassify(
     check(prepared, engine.spec(), params)?;
     let needs_network = |c: &&Candidate<'_>| unseen(c, params).is_none();
     let total = candidates.iter().filter(needs_network).count() * params.patches;
-    let mut show = Show::new(prepared, engine, *params, seed);
+    let mut show = PatchRunner::new(prepared, engine, *params, seed);
     let mut done = 0;
     let mut results = Vec::with_capacity(candidates.len());
     for candidate in candidates {
@@ -65,7 +65,7 @@ pub fn reclassify(
             results.push(unseen_result(candidate, why));
             continue;
         }
-        let lesion = Carried::of(candidate, prepared);
+        let lesion = PatchLesion::of(candidate, prepared);
         let key = answer_key(prepared, &lesion, candidate, params, seed);
         let before = done;
         let counts = match cache.answers.get(&key) {
@@ -84,23 +84,23 @@ pub fn reclassify(
         if watch(done, total).is_break() {
             return Err(ReclassifyError::Stopped);
         }
-        results.push(judge(candidate, &lesion, &counts, params));
+        results.push(decide(candidate, &lesion, &counts, params));
     }
     Ok(results)
 }
 
 /// What is decided without the network.
-fn unseen(candidate: &Candidate<'_>, params: &Params) -> Option<Why> {
+fn unseen(candidate: &Candidate<'_>, params: &Params) -> Option<KeepReason> {
     if candidate.volume_cm3 > params.keep_above_cm3 {
-        Some(Why::Bypassed)
+        Some(KeepReason::Bypassed)
     } else if candidate.volume_cm3 < params.discard_below_cm3 {
-        Some(Why::TooSmall)
+        Some(KeepReason::TooSmall)
     } else {
         None
     }
 }
 
-fn unseen_result(candidate: &Candidate<'_>, why: Why) -> Reclassified {
+fn unseen_result(candidate: &Candidate<'_>, why: KeepReason) -> Reclassified {
     Reclassified {
         id: candidate.id,
         kept: why.is_kept(),
@@ -143,7 +143,7 @@ fn check(prepared: &Prepared, spec: &EngineSpec, params: &Params) -> Result<(), 
 }
 
 /// Volume that one carried voxel stands for; 0 if the mask has none on the patch grid.
-fn voxel_cm3(candidate: &Candidate<'_>, lesion: &Carried) -> f64 {
+fn voxel_cm3(candidate: &Candidate<'_>, lesion: &PatchLesion) -> f64 {
     match lesion.whole {
         0 => 0.0,
         whole => candidate.volume_cm3 / whole as f64,
@@ -153,7 +153,7 @@ fn voxel_cm3(candidate: &Candidate<'_>, lesion: &Carried) -> f64 {
 /// Names an answer by everything it depends on (within one study and engine).
 fn answer_key(
     prepared: &Prepared,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     candidate: &Candidate<'_>,
     params: &Params,
     seed: Seed,
@@ -170,7 +170,7 @@ fn answer_key(
 }
 
 /// The network with its buffers.
-struct Show<'a> {
+struct PatchRunner<'a> {
     prepared: &'a Prepared,
     engine: &'a mut dyn Engine,
     params: Params,
@@ -179,16 +179,16 @@ struct Show<'a> {
     logits: Array5<f32>,
 }
 
-impl<'a> Show<'a> {
+impl<'a> PatchRunner<'a> {
     fn new(
         prepared: &'a Prepared,
         engine: &'a mut dyn Engine,
         params: Params,
         seed: Seed,
-    ) -> Show<'a> {
+    ) -> PatchRunner<'a> {
         let patches = Array5::zeros(engine.spec().input_shape());
         let logits = Array5::zeros(engine.spec().output_shape());
-        Show { prepared, engine, params, seed, patches, logits }
+        PatchRunner { prepared, engine, params, seed, patches, logits }
     }
 
     /// Runs a lesion's patches batch by batch, until all are seen or the lesion is lost. Answers
@@ -197,7 +197,7 @@ impl<'a> Show<'a> {
     fn lesion(
         &mut self,
         candidate: &Candidate<'_>,
-        lesion: &Carried,
+        lesion: &PatchLesion,
         watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Counts>, ReclassifyError> {
         let total = self.params.patches;
@@ -236,7 +236,7 @@ impl<'a> Show<'a> {
     fn batch(
         &mut self,
         candidate: &Candidate<'_>,
-        lesion: &Carried,
+        lesion: &PatchLesion,
         first: usize,
         count: usize,
     ) -> Result<Vec<Array3<bool>>, ReclassifyError> {
@@ -261,9 +261,9 @@ impl<'a> Show<'a> {
 }
 
 /// Score, decision and vote from the answers.
-fn judge(
+fn decide(
     candidate: &Candidate<'_>,
-    lesion: &Carried,
+    lesion: &PatchLesion,
     counts: &[Counts],
     params: &Params,
 ) -> Reclassified {
@@ -280,7 +280,7 @@ fn judge(
     Reclassified {
         id: candidate.id,
         kept,
-        why: if kept { Why::Kept } else { Why::LowScore },
+        why: if kept { KeepReason::Kept } else { KeepReason::LowScore },
         score_cm3: Some(score),
         score_std_cm3: mean_and_std(&volumes).map(|(_, std)| std),
         ratio: (candidate.volume_cm3 > 0.0).then(|| score / candidate.volume_cm3),

@@ -166,7 +166,7 @@ fn a_perfect_network_scores_the_whole_volume() {
         &Params::default(),
     );
     let one = &found[0];
-    assert!(one.kept && one.why == Why::Kept && one.patches_run == 8);
+    assert!(one.kept && one.why == KeepReason::Kept && one.patches_run == 8);
     assert!(one.patch_volumes_cm3.iter().all(|&volume| close(volume, 2.4)), "{one:?}");
     assert!(close(one.score_cm3.unwrap(), 2.4) && close(one.ratio.unwrap(), 1.0));
     assert!(close(one.score_std_cm3.unwrap(), 0.0) && close(one.votes_cm3[2], 8.0 * 2.4));
@@ -184,7 +184,10 @@ fn a_blind_network_discards_and_stops_early() {
         &Params::default(),
     );
     // 0.6 cm3: after two empty patches of eight the mean is at most 0.45.
-    assert_eq!((found[0].kept, found[0].why, found[0].patches_run), (false, Why::LowScore, 2));
+    assert_eq!(
+        (found[0].kept, found[0].why, found[0].patches_run),
+        (false, KeepReason::LowScore, 2)
+    );
     assert_eq!((found[0].score_cm3, found[0].label_after), (Some(0.0), Lesion::Meta));
 }
 
@@ -242,8 +245,11 @@ fn large_and_small_lesions_never_reach_the_network() {
     let mut engine = Fake::new(&prepared, 2);
     let found = judge(&prepared, &candidates, &mut engine, &Params::default());
     assert_eq!(engine.calls, 0);
-    assert_eq!((found[0].kept, found[0].why), (false, Why::TooSmall));
-    assert_eq!((found[1].kept, found[1].why, found[1].score_cm3), (true, Why::Bypassed, None));
+    assert_eq!((found[0].kept, found[0].why), (false, KeepReason::TooSmall));
+    assert_eq!(
+        (found[1].kept, found[1].why, found[1].score_cm3),
+        (true, KeepReason::Bypassed, None)
+    );
     assert_eq!(found[1].label_after, Lesion::Cyst);
 }
 
@@ -374,5 +380,5 @@ fn a_lesion_outside_the_liver_is_discarded_unseen() {
     let mut engine = Fake::always(&prepared, 3);
     let found =
         judge(&prepared, &[candidate(Lesion::Meta, &mask)], &mut engine, &Params::default());
-    assert_eq!((found[0].why, found[0].patches_run, engine.calls), (Why::LowScore, 0, 0));
+    assert_eq!((found[0].why, found[0].patches_run, engine.calls), (KeepReason::LowScore, 0, 0));
 }

@@ -1,4 +1,4 @@
-//! Tiles of nothing but air: the network is asked about one of them, the others are told the
+//! Tiles that are all air: the network is asked about one of them, the others are told the
 //! same.
 //!
 //! Clipping makes all air one value. A tile whose every voxel in every channel is exactly that

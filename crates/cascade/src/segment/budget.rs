@@ -3,9 +3,9 @@
 use hepalert_bundles::{Fusion, Sums};
 use hepalert_study::study::AlignedStudy;
 
-use super::feed::MOST_SETS;
+use super::calls::group_size;
+use super::feed::MAX_SETS;
 use super::folds::slab_count;
-use super::passes::group_size;
 use super::preprocess::Geometry;
 use super::{AirTiles, Plan, SegmentError};
 
@@ -64,7 +64,7 @@ fn needed_bytes(geometry: &Geometry, plan: &Plan) -> u64 {
     let slab = kept.saturating_mul(pz as u64).saturating_add(plane.saturating_mul(2));
     let slabs_bytes = slab.saturating_mul(slabs as u64).saturating_add(plane);
     // Patches and logits of the calls on their way, and the means of the open tiles.
-    let calls = f32s(&[MOST_SETS, plan.batch, network.channels + classes, pz, py, px]);
+    let calls = f32s(&[MAX_SETS, plan.batch, network.channels + classes, pz, py, px]);
     let probabilities = match network.fusion {
         Fusion::Logits => 0,
         Fusion::Probabilities => f32s(&[plan.batch, classes, pz, py, px]),

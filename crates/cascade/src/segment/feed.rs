@@ -12,23 +12,23 @@ use std::thread::Scope;
 
 use ndarray::{Array5, ArrayView5};
 
-use hepalert_engines::{Engine, EngineError, EngineSpec, Place};
+use hepalert_engines::{Engine, EngineError, EngineSpec, Placement};
 
 use super::SegmentError;
+use super::calls::EngineCall;
 use super::meter::{Clock, Meter};
-use super::passes::Pass;
 
 /// The most sets of buffers there are, those of a network beside the cores: one in the network, one
 /// being blended and filled again. By turns one is enough.
-pub(super) const MOST_SETS: usize = 2;
+pub(super) const MAX_SETS: usize = 2;
 
 /// What is done before and after the network.
 pub(super) trait Work {
     /// Fills the patches of a call.
-    fn fill(&mut self, pass: &Pass, patches: &mut Array5<f32>);
+    fn fill(&mut self, call: &EngineCall, patches: &mut Array5<f32>);
 
     /// Takes the answer of a call; calls come in order.
-    fn take(&mut self, pass: &Pass, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError>;
+    fn take(&mut self, call: &EngineCall, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError>;
 }
 
 /// Runs all calls, one after the other.
@@ -38,38 +38,38 @@ pub(super) trait Work {
 pub(super) fn run(
     engines: &mut [Box<dyn Engine>],
     spec: &EngineSpec,
-    passes: impl Iterator<Item = Pass>,
+    calls: impl Iterator<Item = EngineCall>,
     meter: &mut Meter<'_>,
     work: &mut dyn Work,
 ) -> Result<(), SegmentError> {
-    let beside = engines.iter().all(|engine| engine.place() == Place::Device);
+    let beside = engines.iter().all(|engine| engine.placement() == Placement::Accelerator);
     if beside {
         let clock = meter.clock;
         std::thread::scope(|scope| {
             let feed = Feed::start(scope, engines, clock);
-            side_by_side(&feed, spec, passes, meter, work)
+            run_pipelined(&feed, spec, calls, meter, work)
         })
     } else {
-        by_turns(engines, spec, passes, meter, work)
+        run_serial(engines, spec, calls, meter, work)
     }
 }
 
-fn by_turns(
+fn run_serial(
     engines: &mut [Box<dyn Engine>],
     spec: &EngineSpec,
-    passes: impl Iterator<Item = Pass>,
+    calls: impl Iterator<Item = EngineCall>,
     meter: &mut Meter<'_>,
     work: &mut dyn Work,
 ) -> Result<(), SegmentError> {
     let Buffers { mut patches, mut logits, .. } = Buffers::new(spec);
-    for pass in passes {
-        meter.time(|busy| &mut busy.gather_s, || work.fill(&pass, &mut patches));
+    for call in calls {
+        meter.time(|busy| &mut busy.gather_s, || work.fill(&call, &mut patches));
         let asked = (meter.clock)();
         let mut taken = Ok(());
         let mut answered = asked;
-        engines[pass.engine].infer_in_place(patches.view(), &mut logits, &mut |logits| {
+        engines[call.engine].infer_with(patches.view(), &mut logits, &mut |logits| {
             answered = (meter.clock)();
-            taken = meter.time(|busy| &mut busy.blend_s, || work.take(&pass, logits));
+            taken = meter.time(|busy| &mut busy.blend_s, || work.take(&call, logits));
         })?;
         taken?;
         meter.busy.network_s += answered - asked;
@@ -78,26 +78,26 @@ fn by_turns(
     Ok(())
 }
 
-fn side_by_side(
+fn run_pipelined(
     feed: &Feed,
     spec: &EngineSpec,
-    mut passes: impl Iterator<Item = Pass>,
+    mut calls: impl Iterator<Item = EngineCall>,
     meter: &mut Meter<'_>,
     work: &mut dyn Work,
 ) -> Result<(), SegmentError> {
-    let mut free: Vec<Buffers> = (0..MOST_SETS).map(|_| Buffers::new(spec)).collect();
-    let mut asked = VecDeque::with_capacity(MOST_SETS);
+    let mut free: Vec<Buffers> = (0..MAX_SETS).map(|_| Buffers::new(spec)).collect();
+    let mut asked = VecDeque::with_capacity(MAX_SETS);
     loop {
         while let Some(mut buffers) = free.pop() {
-            let Some(pass) = passes.next() else { break };
-            meter.time(|busy| &mut busy.gather_s, || work.fill(&pass, &mut buffers.patches));
-            feed.ask(pass.engine, buffers)?;
-            asked.push_back(pass);
+            let Some(call) = calls.next() else { break };
+            meter.time(|busy| &mut busy.gather_s, || work.fill(&call, &mut buffers.patches));
+            feed.ask(call.engine, buffers)?;
+            asked.push_back(call);
         }
-        let Some(pass) = asked.pop_front() else { return Ok(()) };
+        let Some(call) = asked.pop_front() else { return Ok(()) };
         let buffers = meter.time(|busy| &mut busy.wait_s, || feed.take())?;
         meter.busy.network_s += buffers.network_s;
-        meter.time(|busy| &mut busy.blend_s, || work.take(&pass, buffers.logits.view()))?;
+        meter.time(|busy| &mut busy.blend_s, || work.take(&call, buffers.logits.view()))?;
         free.push(buffers);
     }
 }
@@ -135,8 +135,8 @@ impl Feed {
         engines: &'scope mut [Box<dyn Engine>],
         clock: Clock<'scope>,
     ) -> Feed {
-        let (questions, asked) = sync_channel::<(usize, Buffers)>(MOST_SETS);
-        let (answer, answers) = sync_channel(MOST_SETS);
+        let (questions, asked) = sync_channel::<(usize, Buffers)>(MAX_SETS);
+        let (answer, answers) = sync_channel(MAX_SETS);
         scope.spawn(move || {
             for (engine, mut buffers) in asked {
                 let Buffers { patches, logits, network_s } = &mut buffers;

@@ -31,7 +31,7 @@ fn eleven_bits(bits: u32) -> u32 {
 
 /// The number that an f16's bits say. Not for infinity and NaN.
 #[inline(always)]
-pub fn widened(bits: u16) -> f32 {
+pub fn f16_bits_to_f32(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff);
     let normal = f32::from_bits((magnitude + BIAS) << 13);
     let small = f32::from_bits(HALF_BITS + magnitude) - HALF;
@@ -41,7 +41,7 @@ pub fn widened(bits: u16) -> f32 {
 
 /// The bits of the nearest f16, half to even. Not for what would be infinite, and NaN.
 #[inline(always)]
-pub fn narrowed(value: f32) -> u16 {
+pub fn f32_to_f16_bits(value: f32) -> u16 {
     let normal = (eleven_bits(value.abs().to_bits()) >> 13).wrapping_sub(BIAS);
     let small = (value.abs() + HALF).to_bits().wrapping_sub(HALF_BITS);
     let magnitude = if value.abs() < LEAST_NORMAL { small } else { normal };
@@ -82,8 +82,8 @@ mod tests {
         for bits in (0..0x7c00_u16).flat_map(|bits| [bits, bits | 0x8000]) {
             let value = half::f16::from_bits(bits).to_f32();
             assert_eq!(round_to_f16(value), value);
-            assert_eq!(widened(bits).to_bits(), value.to_bits(), "{bits:04x}");
-            assert_eq!(narrowed(value), bits);
+            assert_eq!(f16_bits_to_f32(bits).to_bits(), value.to_bits(), "{bits:04x}");
+            assert_eq!(f32_to_f16_bits(value), bits);
         }
     }
 
@@ -92,7 +92,7 @@ mod tests {
         fn equals_the_conversion(mantissa in -1.0_f32..1.0, exponent in -40_i32..15) {
             let value = mantissa * (exponent as f32).exp2();
             prop_assert_eq!(round_to_f16(value), half::f16::from_f32(value).to_f32());
-            prop_assert_eq!(narrowed(value), half::f16::from_f32(value).to_bits());
+            prop_assert_eq!(f32_to_f16_bits(value), half::f16::from_f32(value).to_bits());
         }
 
         #[test]

@@ -12,6 +12,7 @@ use hepalert_study::study::AlignedStudy;
 
 mod air;
 mod budget;
+mod calls;
 mod decide;
 mod export;
 mod feed;
@@ -19,7 +20,6 @@ mod folds;
 pub mod gaussian;
 mod half;
 mod meter;
-mod passes;
 pub mod preprocess;
 pub mod scores;
 mod slab;
@@ -38,14 +38,14 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// Patches per call of the engines, at least 1; see [`largest_batch`].
     pub batch: usize,
-    /// What is done with tiles of nothing but air.
+    /// What is done with tiles that are all air.
     pub air: AirTiles,
     /// Arrays of this stage may take so many bytes; the study itself and the engine's own
     /// memory come on top.
     pub memory_budget_bytes: u64,
 }
 
-/// What is done with tiles of nothing but air (see `air.rs`: it changes no result).
+/// What is done with tiles that are all air (see `air.rs`: it changes no result).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AirTiles {
     /// They are run like all others.
@@ -103,7 +103,7 @@ pub enum SegmentError {
     /// The network gave NaN, infinity, or logits whose sums no f16 can hold.
     #[error(
         "the network gave a value that is not a number: test it with `hepalert engine selftest`; \
-         if it passes, another precision may bear this image"
+         if it calls, another precision may bear this image"
     )]
     NotFinite,
     /// The caller asked to stop.

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use hepalert_bundles::Sums;
 use hepalert_voxels::image::vector::widest;
 
-use super::half::{narrowed, round_to_f16, widened};
+use super::half::{f16_bits_to_f32, f32_to_f16_bits, round_to_f16};
 use super::tiles::Tiling;
 use super::{Plan, SegmentError};
 
 /// A number as the slab keeps it.
-pub(super) trait Kept: Copy + Default + Send + Sync {
+pub(super) trait Accumulator: Copy + Default + Send + Sync {
     /// Adds `scores * weights` to a row of sums; false if a sum has become no number, or too
     /// large to be kept.
     fn add_row(sums: &mut [Self], scores: &[f32], weights: &[f32]) -> bool;
@@ -27,7 +27,7 @@ pub(super) trait Kept: Copy + Default + Send + Sync {
     fn bits(self) -> u32;
 }
 
-impl Kept for f32 {
+impl Accumulator for f32 {
     #[inline(always)]
     fn add_row(sums: &mut [f32], scores: &[f32], weights: &[f32]) -> bool {
         let mut lost = 0_u32;
@@ -54,28 +54,29 @@ impl Kept for f32 {
 /// From here on numbers round to infinity in f16.
 const F16_OVERFLOW: f32 = 65520.0;
 
-impl Kept for f16 {
+impl Accumulator for f16 {
     #[inline(always)]
     fn add_row(sums: &mut [f16], scores: &[f32], weights: &[f32]) -> bool {
         let mut lost = 0_u32;
         for ((sum, &score), &weight) in sums.iter_mut().zip(scores).zip(weights) {
-            let wide = widened(sum.to_bits()) + score * weight;
+            let wide = f16_bits_to_f32(sum.to_bits()) + score * weight;
             let fits = wide.abs() < F16_OVERFLOW;
             lost |= u32::from(!fits);
-            *sum = f16::from_bits(narrowed(wide));
+            *sum = f16::from_bits(f32_to_f16_bits(wide));
         }
         lost == 0
     }
     #[inline(always)]
     fn add_weights(sums: &mut [f16], weights: &[f32]) {
         for (sum, weight) in sums.iter_mut().zip(weights) {
-            *sum = f16::from_bits(narrowed(widened(sum.to_bits()) + weight));
+            *sum = f16::from_bits(f32_to_f16_bits(f16_bits_to_f32(sum.to_bits()) + weight));
         }
     }
     #[inline(always)]
     fn divide(mean: &mut [f32], sums: &[f16], weights: &[f16]) {
         for ((mean, sum), weight) in mean.iter_mut().zip(sums).zip(weights) {
-            *mean = round_to_f16(widened(sum.to_bits()) / widened(weight.to_bits()));
+            *mean =
+                round_to_f16(f16_bits_to_f32(sum.to_bits()) / f16_bits_to_f32(weight.to_bits()));
         }
     }
     #[inline(always)]
@@ -152,7 +153,7 @@ struct Window {
     width: usize,
 }
 
-impl<S: Kept> Place<S> {
+impl<S: Accumulator> Place<S> {
     /// Adds one slice of a tile; false if a sum is lost. Plane by plane: rows of one plane are
     /// neighbours in memory, which processors foresee.
     #[inline(always)]
@@ -177,7 +178,7 @@ impl<S: Kept> Place<S> {
             {
                 if y % AHEAD == 0 {
                     let rows = (y..y + AHEAD).take_while(|&y| y < height);
-                    touch(rows.map(|y| &sums[span(y, weights.len())]));
+                    prefetch(rows.map(|y| &sums[span(y, weights.len())]));
                 }
                 let sums = &mut sums[span(y, weights.len())];
                 sound &= S::add_row(sums, row(scores), row(weights));
@@ -187,7 +188,7 @@ impl<S: Kept> Place<S> {
     }
 }
 
-impl<S: Kept> Ring<S> {
+impl<S: Accumulator> Ring<S> {
     fn new(tiling: &Tiling, classes: usize) -> Ring<S> {
         let [_, height, width] = tiling.padded;
         let area = height * width;
@@ -244,7 +245,7 @@ impl<S: Kept> Ring<S> {
 /// Reads one number of every cache line, so that all of them are on their way at once: the rows
 /// of a tile lie too far apart for the processor to foresee them.
 #[inline(always)]
-fn touch<'a, S: Kept + 'a>(rows: impl Iterator<Item = &'a [S]>) {
+fn prefetch<'a, S: Accumulator + 'a>(rows: impl Iterator<Item = &'a [S]>) {
     let mut sum = 0_u32;
     for row in rows {
         for kept in row.iter().step_by(64 / size_of::<S>()) {

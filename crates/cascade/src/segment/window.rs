@@ -12,11 +12,11 @@ use hepalert_bundles::Fusion;
 use hepalert_engines::Engine;
 
 use super::air::Order;
+use super::calls::{EngineCall, EngineCalls, answers, gather, unflipped};
 use super::feed::{self, Work};
 use super::folds::FoldSlabs;
 use super::gaussian::tile_weights;
 use super::meter::Meter;
-use super::passes::{Pass, Passes, answers, gather, unflipped};
 use super::tiles::Tiling;
 use super::{Plan, Progress, SegmentError};
 
@@ -42,12 +42,12 @@ pub(super) fn slide(
     let (_, depth, height, width) = image.dim();
     let tiling = Tiling::new([depth, height, width], network.patch, network.tile_step);
     let order = Order::new(image, network, &tiling, plan.air);
-    let passes = Passes::new(order.run.len(), &network.mirror_axes, engines.len(), plan.batch);
-    let mut blending = Blending::new(plan, &tiling, &order, &passes, [depth, height, width]);
+    let calls = EngineCalls::new(order.run.len(), &network.mirror_axes, engines.len(), plan.batch);
+    let mut blending = Blending::new(plan, &tiling, &order, &calls, [depth, height, width]);
     meter.busy.tiles_run += order.run.len();
     go_on(watch, blending.progress())?;
     let mut work = TileWork { image, blending: &mut blending, watch, emit };
-    feed::run(engines, &network.spec(plan.batch), passes.iter(), meter, &mut work)
+    feed::run(engines, &network.spec(plan.batch), calls.iter(), meter, &mut work)
 }
 
 /// What is done around the networks.
@@ -60,13 +60,13 @@ struct TileWork<'a, 'b> {
 }
 
 impl Work for TileWork<'_, '_> {
-    fn fill(&mut self, pass: &Pass, patches: &mut Array5<f32>) {
-        let Blending { passes, tiling, order, .. } = &self.blending;
-        gather(pass, passes, (tiling, &order.run), self.image, patches);
+    fn fill(&mut self, call: &EngineCall, patches: &mut Array5<f32>) {
+        let Blending { calls, tiling, order, .. } = &self.blending;
+        gather(call, calls, (tiling, &order.run), self.image, patches);
     }
 
-    fn take(&mut self, pass: &Pass, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError> {
-        self.blending.take(pass, logits, self.watch, self.emit)
+    fn take(&mut self, call: &EngineCall, logits: ArrayView5<'_, f32>) -> Result<(), SegmentError> {
+        self.blending.take(call, logits, self.watch, self.emit)
     }
 }
 
@@ -91,7 +91,7 @@ fn check_engines(plan: &Plan, engines: &[Box<dyn Engine>]) -> Result<(), Segment
 
 /// From answers to finished slices.
 struct Blending<'a> {
-    passes: &'a Passes,
+    calls: &'a EngineCalls,
     tiling: &'a Tiling,
     order: &'a Order,
     /// Where logits become probabilities, `[batch, class, z, y, x]`; none for logits.
@@ -114,14 +114,14 @@ impl<'a> Blending<'a> {
         plan: &Plan,
         tiling: &'a Tiling,
         order: &'a Order,
-        passes: &'a Passes,
+        calls: &'a EngineCalls,
         volume: [usize; 3],
     ) -> Blending<'a> {
         let [_, classes, z, y, x] = plan.network.spec(1).output_shape();
-        let slabs = FoldSlabs::new(tiling, plan, passes.engines());
-        let open = if passes.per_tile() > 1 { slabs.count() * passes.group() } else { 0 };
+        let slabs = FoldSlabs::new(tiling, plan, calls.engines());
+        let open = if calls.per_tile() > 1 { slabs.count() * calls.group() } else { 0 };
         Blending {
-            passes,
+            calls,
             tiling,
             order,
             probabilities: (plan.network.fusion == Fusion::Probabilities)
@@ -143,21 +143,21 @@ impl<'a> Blending<'a> {
     /// known, in tile order.
     fn take(
         &mut self,
-        pass: &Pass,
+        call: &EngineCall,
         logits: ArrayView5<'_, f32>,
         watch: Watch<'_>,
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
         match self.probabilities.take() {
-            None => self.take_scores(pass, logits, watch, emit),
+            None => self.take_scores(call, logits, watch, emit),
             Some(mut probabilities) => {
                 // Minus infinity would pass as a probability; of logits the sums tell.
-                if !answers(pass, &logits).iter().all(|v| v.is_finite()) {
+                if !answers(call, &logits).iter().all(|v| v.is_finite()) {
                     return Err(SegmentError::NotFinite);
                 }
                 probabilities.assign(&logits);
                 softmax(&mut probabilities);
-                let taken = self.take_scores(pass, probabilities.view(), watch, emit);
+                let taken = self.take_scores(call, probabilities.view(), watch, emit);
                 self.probabilities = Some(probabilities);
                 taken
             }
@@ -166,38 +166,38 @@ impl<'a> Blending<'a> {
 
     fn take_scores(
         &mut self,
-        pass: &Pass,
+        call: &EngineCall,
         scores: ArrayView5<'_, f32>,
         watch: Watch<'_>,
         emit: Emit<'_>,
     ) -> Result<(), SegmentError> {
-        self.sum(pass, &scores);
-        if !pass.closes {
+        self.sum(call, &scores);
+        if !call.closes {
             return Ok(());
         }
-        for place in pass.group.clone() {
+        for place in call.group.clone() {
             let tile = self.order.run[place];
             self.repeat_air(tile, watch, emit)?;
-            self.blend_answer(place - pass.group.start, tile, &scores, emit)?;
+            self.blend_answer(place - call.group.start, tile, &scores, emit)?;
             go_on(watch, self.progress())?;
         }
-        if pass.group.end == self.order.run.len() {
+        if call.group.end == self.order.run.len() {
             self.repeat_air(self.order.air.len(), watch, emit)?;
         }
         Ok(())
     }
 
     /// Adds the answers of a pass to their tiles, where a tile has several.
-    fn sum(&mut self, pass: &Pass, scores: &ArrayView5<'_, f32>) {
+    fn sum(&mut self, call: &EngineCall, scores: &ArrayView5<'_, f32>) {
         if self.sums.is_empty() {
             return;
         }
-        for (answer, &(tile, flip)) in answers(pass, scores).outer_iter().zip(&pass.slots) {
-            let answer = unflipped(answer, self.passes.flip(flip));
-            let slab = pass.engine % self.slabs.count();
-            let at = self.at(slab, tile - pass.group.start);
+        for (answer, &(tile, flip)) in answers(call, scores).outer_iter().zip(&call.slots) {
+            let answer = unflipped(answer, self.calls.flip(flip));
+            let slab = call.engine % self.slabs.count();
+            let at = self.at(slab, tile - call.group.start);
             let mut sum = self.sums.index_axis_mut(Axis(0), at);
-            if (pass.engine, flip) == (slab, 0) {
+            if (call.engine, flip) == (slab, 0) {
                 sum.assign(&answer);
             } else {
                 sum += &answer;
@@ -253,7 +253,7 @@ impl<'a> Blending<'a> {
         if self.sums.is_empty() {
             return;
         }
-        let runs = self.passes.per_tile() / self.slabs.count();
+        let runs = self.calls.per_tile() / self.slabs.count();
         for slab in 0..self.slabs.count() {
             let at = self.at(slab, place);
             let mut sum = self.sums.index_axis_mut(Axis(0), at);
@@ -263,7 +263,7 @@ impl<'a> Blending<'a> {
 
     /// Where the sums of a slab and a place of the group lie.
     fn at(&self, slab: usize, place: usize) -> usize {
-        slab * self.passes.group() + place
+        slab * self.calls.group() + place
     }
 
     /// Hands out the slices that no tile after this one reaches.

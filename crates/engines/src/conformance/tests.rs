@@ -98,7 +98,7 @@ impl Engine for TwoFaced {
     ) -> Result<(), EngineError> {
         self.0.infer(patches, logits)
     }
-    fn infer_in_place(
+    fn infer_with(
         &mut self,
         patches: ArrayView5<'_, f32>,
         room: &mut Array5<f32>,

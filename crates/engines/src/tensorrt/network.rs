@@ -17,7 +17,7 @@ use ndarray::{ArrayView5, ArrayViewMut5, Axis, Slice};
 use super::abi::{Kind, Loaded, Tensor};
 use super::device::{Device, Memory, Pinned, words};
 use super::failed;
-use crate::{Engine, EngineError, EngineSpec, Place};
+use crate::{Engine, EngineError, EngineSpec, Placement};
 
 /// How patches reach the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,8 +188,8 @@ impl Engine for Network {
         result.map_err(failed)
     }
 
-    fn place(&self) -> Place {
-        Place::Device
+    fn placement(&self) -> Placement {
+        Placement::Accelerator
     }
 }
 

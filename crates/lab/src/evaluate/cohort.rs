@@ -169,7 +169,10 @@ fn prediction(folder: &Path, case: &str) -> Result<Predicted, CohortError> {
 ///
 /// # Errors
 /// [`CohortError`] names the file.
-pub fn judge(case: &CaseFiles, highest_gain: Option<f64>) -> Result<CaseResult, CohortError> {
+pub fn evaluate_case(
+    case: &CaseFiles,
+    highest_gain: Option<f64>,
+) -> Result<CaseResult, CohortError> {
     let truth_map = labels(&case.truth)?;
     let truth = lesions(&case.truth, &truth_map)?;
     let beside = Beside { truth: &truth_map, path: &case.truth };

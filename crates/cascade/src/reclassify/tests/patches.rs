@@ -26,7 +26,7 @@ fn odd_shapes_do_not_panic() {
         ] {
             let one = Candidate { volume_cm3: 1.0, ..candidate(Lesion::Icc, &mask) };
             for scheme in Scheme::ALL {
-                let lesion = Carried::of(&one, &prepared);
+                let lesion = PatchLesion::of(&one, &prepared);
                 let mut generator = patch_generator(seed(), [0; 32], scheme, 0);
                 sound(&prepared, &lesion, &draw(&prepared, &lesion, 2, scheme, &mut generator));
             }
@@ -36,7 +36,7 @@ fn odd_shapes_do_not_panic() {
 }
 
 /// What holds for every patch of every scheme.
-fn sound(prepared: &Prepared, lesion: &Carried, patch: &Patch) {
+fn sound(prepared: &Prepared, lesion: &PatchLesion, patch: &Patch) {
     for ((z, y, x), &truth) in patch.truth.indexed_iter() {
         let at = [z, y, x];
         let place = |shift: [isize; 3]| -> [isize; 3] {
@@ -84,7 +84,7 @@ fn in_a_roomy_liver_every_transplant_fits_and_every_removal_is_covered() {
     let mut case = Case::liver([14, 40, 40], 1);
     let mask = case.lesion([4, 8, 8], [2, 4, 4], 3);
     let prepared = case.prepare();
-    let lesion = Carried::of(&candidate(Lesion::Meta, &mask), &prepared);
+    let lesion = PatchLesion::of(&candidate(Lesion::Meta, &mask), &prepared);
     for index in 0..40 {
         let make = |scheme| {
             let mut generator = patch_generator(seed(), lesion.fingerprint, scheme, index);
@@ -107,7 +107,7 @@ fn a_false_positive_is_carried_as_liver() {
     let mut case = Case::liver([14, 40, 40], 1);
     let mask = case.lesion([4, 8, 8], [2, 4, 4], 3);
     let prepared = case.prepare();
-    let lesion = Carried::of(&candidate(Lesion::Meta, &mask), &prepared);
+    let lesion = PatchLesion::of(&candidate(Lesion::Meta, &mask), &prepared);
     let mut generator = patch_generator(seed(), lesion.fingerprint, Scheme::ShuffledPositive, 0);
     let patch = draw(&prepared, &lesion, LIVER_CLASS, Scheme::ShuffledPositive, &mut generator);
     assert!(patch.truth.iter().all(|&truth| truth == 0 || truth == LIVER_CLASS));
@@ -132,7 +132,7 @@ proptest! {
         let hi = [(lo.0 + size.0).min(6), (lo.1 + size.1).min(9), (lo.2 + size.2).min(9)];
         let mask = case.lesion([lo.0, lo.1, lo.2], [hi[0] - lo.0, hi[1] - lo.1, hi[2] - lo.2], 4);
         let prepared = case.prepare();
-        let lesion = Carried::of(&candidate(Lesion::Hem, &mask), &prepared);
+        let lesion = PatchLesion::of(&candidate(Lesion::Hem, &mask), &prepared);
         for scheme in Scheme::ALL {
             let mut generator = patch_generator(seed(), lesion.fingerprint, scheme, index);
             sound(&prepared, &lesion, &draw(&prepared, &lesion, 4, scheme, &mut generator));

@@ -1,7 +1,7 @@
 //! By turns on the cores or beside a device: the same calls, the same scores.
 
 use super::*;
-use hepalert_engines::Place;
+use hepalert_engines::Placement;
 
 /// An engine that says it works elsewhere.
 struct Beside(Box<dyn Engine>);
@@ -17,8 +17,8 @@ impl Engine for Beside {
     ) -> Result<(), EngineError> {
         self.0.infer(patches, logits)
     }
-    fn place(&self) -> Place {
-        Place::Device
+    fn placement(&self) -> Placement {
+        Placement::Accelerator
     }
 }
 
@@ -36,7 +36,7 @@ impl Engine for Lending {
     ) -> Result<(), EngineError> {
         unreachable!("who only looks does not ask for a copy")
     }
-    fn infer_in_place(
+    fn infer_with(
         &mut self,
         patches: ArrayView5<'_, f32>,
         room: &mut Array5<f32>,

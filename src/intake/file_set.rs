@@ -12,7 +12,7 @@ use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{Confidence, PhaseRules};
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::stacks::{Arrived, SliceOf, Slices, acquisitions, pick_named, pick_slices};
 use super::strangers::Counts;
 use super::versions::{Picked, Version, versions};
@@ -22,7 +22,7 @@ use hepalert_study::study::Phase;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unusable {
     /// Why.
-    pub code: RejectCode,
+    pub code: RefusalCode,
     /// The reader's own sentence.
     pub said: String,
     /// What is in it.
@@ -33,7 +33,7 @@ pub struct Unusable {
 
 /// Everything known of one study.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub struct StudyFileSet {
     /// Files that count.
     pub files: BTreeMap<PathBuf, Arrived>,
     /// Files that belong here and cannot be used.
@@ -46,7 +46,7 @@ pub struct Gathered {
 
 /// What a set of files amounts to.
 #[derive(Debug)]
-pub enum Judgement {
+pub enum Assessment {
     /// Every expected phase; the first version counts, the others are older copies.
     Whole(Vec<Version>),
     /// Not computable.
@@ -58,7 +58,7 @@ pub enum Judgement {
     },
 }
 
-impl Gathered {
+impl StudyFileSet {
     /// Takes a file in, in place of what was at its path.
     pub fn insert(&mut self, path: PathBuf, arrived: Arrived) {
         self.remove(&path);
@@ -96,22 +96,22 @@ impl Gathered {
     }
 
     /// What these files amount to, for the first engine whose phases are all there.
-    pub fn judge_any(&self, params: &AssembleParams) -> Judgement {
+    pub fn assess_any(&self, params: &AssembleParams) -> Assessment {
         let AssembleParams { expected, instead, rules, .. } = params;
-        let first = self.judge(expected, rules);
-        let Judgement::Refused { refusal, .. } = &first else { return first };
-        if refusal.code != RejectCode::MissingPhase {
+        let first = self.assess(expected, rules);
+        let Assessment::Refused { refusal, .. } = &first else { return first };
+        if refusal.code != RefusalCode::MissingPhase {
             return first;
         }
-        let others = instead.iter().map(|expected| self.judge(expected, rules));
-        others.into_iter().find(|other| matches!(other, Judgement::Whole(_))).unwrap_or(first)
+        let others = instead.iter().map(|expected| self.assess(expected, rules));
+        others.into_iter().find(|other| matches!(other, Assessment::Whole(_))).unwrap_or(first)
     }
 
     /// What these files amount to now.
-    pub fn judge(&self, expected: &[Phase], rules: &PhaseRules) -> Judgement {
+    pub fn assess(&self, expected: &[Phase], rules: &PhaseRules) -> Assessment {
         let refused = |code, detail: &str| {
             let refusal = Refusal::new(code, detail, self.files.len() + self.broken.len());
-            Judgement::Refused { fingerprint: self.whole_fingerprint(), refusal }
+            Assessment::Refused { fingerprint: self.whole_fingerprint(), refusal }
         };
         // A file that is of no series known might be of any.
         let loose =
@@ -120,14 +120,14 @@ impl Gathered {
             return refused(broken.code, &broken.said);
         }
         if self.too_many {
-            return refused(RejectCode::TooManyFiles, "more files than max_files");
+            return refused(RefusalCode::TooManyFiles, "more files than max_files");
         }
         if self.files.is_empty() {
-            return refused(RejectCode::Vanished, "no file is left");
+            return refused(RefusalCode::Vanished, "no file is left");
         }
         let broken = |code| self.broken.values().find(|broken| broken.code == code);
         match self.pick(expected, rules) {
-            Ok(picked) => Judgement::Whole(versions(&picked, expected)),
+            Ok(picked) => Assessment::Whole(versions(&picked, expected)),
             Err(code) => match broken(code) {
                 Some(broken) => refused(code, &broken.said),
                 None => refused(code, &self.said_of(code)),
@@ -136,12 +136,12 @@ impl Gathered {
     }
 
     /// Why nothing could be picked, in the reader's own sentence if it has one.
-    fn said_of(&self, code: RejectCode) -> String {
+    fn said_of(&self, code: RefusalCode) -> String {
         let slices = || self.files.values().flat_map(|held| held.facts.part.slices());
         let of_code = |slice: &&SliceFacts| slice.set_aside == Some(code);
         match slices().filter(of_code).find_map(|slice| slice.said.clone()) {
             Some(said) => said,
-            None if code == RejectCode::MissingPhase => {
+            None if code == RefusalCode::MissingPhase => {
                 "no choice of series fits the engine's phases".to_owned()
             }
             None => "every series of the study is set aside".to_owned(),
@@ -197,7 +197,11 @@ impl Gathered {
         fingerprint(&[(None, items.into_iter().collect())])
     }
 
-    fn pick(&self, expected: &[Phase], rules: &PhaseRules) -> Result<Vec<Vec<Picked>>, RejectCode> {
+    fn pick(
+        &self,
+        expected: &[Phase],
+        rules: &PhaseRules,
+    ) -> Result<Vec<Vec<Picked>>, RefusalCode> {
         let names: Vec<(Tag, &PathBuf, &Arrived)> = self
             .files
             .iter()

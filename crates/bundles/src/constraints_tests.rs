@@ -5,8 +5,8 @@ use std::fs;
 use jiff::civil::date;
 use serde_json::json;
 
+use super::constraints::Device;
 use super::package::PackageError;
-use super::terms::Device;
 use super::tests::bundle;
 use super::*;
 use hepalert_engines::backend::Backend;
@@ -53,8 +53,8 @@ fn an_engine_for_other_devices_is_refused() {
     assert!(matches!(refused, PackageError::WrongDevice { .. }), "{refused}");
     let version = Some("10.3.0".to_owned());
     let jetson = Device { backend: Backend::TensorRt, backend_version: version, ..device() };
-    for terms in [json!({"tensorrt_min": "10.7"}), json!({"tensorrt_max": "8.6"})] {
-        let refused = misfit(terms, &jetson);
+    for constraints in [json!({"tensorrt_min": "10.7"}), json!({"tensorrt_max": "8.6"})] {
+        let refused = misfit(constraints, &jetson);
         assert!(matches!(refused, PackageError::WrongDevice { .. }), "{refused}");
     }
     let range = json!({"tensorrt_min": "8.6", "tensorrt_max": "10.3"});
@@ -81,12 +81,12 @@ fn an_engine_too_large_for_the_budget_is_refused() {
 
 #[test]
 fn terms_that_are_not_known_are_refused() {
-    for terms in [
+    for constraints in [
         json!({"expires": "soon"}),
         json!({"only_on_mondays": true}),
         json!({"backends": ["cuda"]}),
         json!({"tensorrt_min": "ten"}),
     ] {
-        assert!(demo(terms.clone()).is_err(), "{terms}");
+        assert!(demo(constraints.clone()).is_err(), "{constraints}");
     }
 }

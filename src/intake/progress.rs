@@ -8,16 +8,16 @@ use std::path::Path;
 
 use super::events::Millis;
 use super::facts::StudyFiles;
+use super::file_set::StudyFileSet;
 use super::fingerprint::{Digest, Item, again};
-use super::gathered::Gathered;
 use super::versions::Version;
 use hepalert_study::study::StudyKey;
 
 /// One study in time.
 #[derive(Debug, Default)]
-pub struct Course {
+pub struct StudyProgress {
     /// Its files.
-    pub gathered: Gathered,
+    pub file_set: StudyFileSet,
     /// When the files that are not yet accounted for began to come.
     pub opened: Option<Millis>,
     /// The newest change.
@@ -44,7 +44,7 @@ pub struct Course {
     pub outdated: BTreeSet<Item>,
 }
 
-impl Course {
+impl StudyProgress {
     /// Something came or went.
     pub fn touch(&mut self, now: Millis, news: bool) {
         self.opened.get_or_insert(now);
@@ -54,7 +54,7 @@ impl Course {
 
     /// A file is no longer there.
     pub fn let_go(&mut self, path: &Path) {
-        let removed = self.gathered.remove(path);
+        let removed = self.file_set.remove(path);
         let taken_in = |item| self.remembered || self.accounted.contains(&item);
         self.lost |= removed.is_some_and(|item| !taken_in(item));
     }
@@ -124,7 +124,8 @@ impl Course {
             phases,
             candidates,
             acquired: acquired_ms.and_then(civil),
-            set_aside: self.gathered.files.len() - used,
+            set_aside: self.file_set.files.len() - used,
+            unreadable_beside: 0,
         }
     }
 }

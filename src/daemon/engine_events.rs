@@ -1,7 +1,7 @@
 //! Changes of engine, told: an event and a row of the audit trail for each, exactly once.
 //!
 //! The slots' state keeps what is not yet told. The event's id follows from what happened and
-//! when, so telling again after a crash writes nothing a second time.
+//! when, so telling them again after a crash writes nothing a second time.
 
 use jiff::Timestamp;
 
@@ -11,13 +11,13 @@ use crate::publish::findings::EngineUsed;
 use crate::publish::messages::{EngineAction, EngineEvent};
 use crate::store::NewEvent;
 use hepalert_bundles::Bundle;
-use hepalert_bundles::slots::{self, Action, Notice, Slots, Which};
+use hepalert_bundles::slots::{self, Action, EngineId, Notice, Slots};
 
 /// Tells what is untold.
 ///
 /// # Errors
 /// Whatever the store or the slots refuse: it is told later.
-pub fn tell(shared: &Shared, slots: &Slots) -> Result<(), Box<dyn std::error::Error>> {
+pub fn publish(shared: &Shared, slots: &Slots) -> Result<(), Box<dyn std::error::Error>> {
     let untold: Vec<Notice> =
         slots.state()?.notices.into_iter().filter(|notice| !notice.told).collect();
     if untold.is_empty() {
@@ -58,7 +58,7 @@ fn event(shared: &Shared, notice: &Notice) -> Result<EngineEvent, Box<dyn std::e
     })
 }
 
-fn used(which: Which) -> EngineUsed {
+fn used(which: EngineId) -> EngineUsed {
     EngineUsed {
         role: Code::fixed("bundle"),
         id: which.id,

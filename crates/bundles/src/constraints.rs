@@ -16,7 +16,7 @@ use super::{Bundle, NetworkPlan, Role};
 /// What the manifest says under `update`; without it nothing is restricted.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Terms {
+pub struct InstallConstraints {
     /// The last day, in UTC, on which it may be installed.
     pub expires: Option<Date>,
     /// It may take the place of this version of the same engine, though that is higher.
@@ -31,7 +31,7 @@ pub struct Terms {
     pub memory_mib: Option<u64>,
 }
 
-impl Terms {
+impl InstallConstraints {
     /// Checks what types cannot say.
     pub(super) fn check(&self) -> Result<(), String> {
         let known = |name: &String| name.parse::<Backend>().is_ok();
@@ -67,8 +67,8 @@ impl Bundle {
     /// # Errors
     /// [`PackageError`] says which term is not met.
     pub fn fits(&self, device: &Device) -> Result<(), PackageError> {
-        let terms = self.terms();
-        if let Some(expires) = terms.expires.filter(|&last| last < device.today) {
+        let constraints = self.constraints();
+        if let Some(expires) = constraints.expires.filter(|&last| last < device.today) {
             return Err(PackageError::Expired { expires, today: device.today });
         }
         if let Some(setting) = device.setting.filter(|&setting| setting != self.setting()) {
@@ -77,7 +77,7 @@ impl Bundle {
         for role in [Role::Segment, Role::Reclassify] {
             self.plan(role).map_or(Ok(()), |plan| classes(role, plan))?;
         }
-        backend(terms, device)?;
+        backend(constraints, device)?;
         self.memory(device)
     }
 
@@ -88,7 +88,7 @@ impl Bundle {
             let voxels = plan.patch.iter().fold(4_u64, |bytes, &n| bytes.saturating_mul(n as u64));
             voxels.saturating_mul(2 * plan.channels as u64 + 3 * plan.classes.len() as u64)
         });
-        let said = self.terms().memory_mib.unwrap_or(0).saturating_mul(1 << 20);
+        let said = self.constraints().memory_mib.unwrap_or(0).saturating_mul(1 << 20);
         let needed = patch.max(said);
         if needed <= device.memory_budget_bytes {
             return Ok(());
@@ -114,30 +114,34 @@ fn classes(role: Role, plan: &NetworkPlan) -> Result<(), PackageError> {
     Err(PackageError::WrongClasses { network: role.name(), found: plan.classes.len() })
 }
 
-fn backend(terms: &Terms, device: &Device) -> Result<(), PackageError> {
+fn backend(constraints: &InstallConstraints, device: &Device) -> Result<(), PackageError> {
     let name = device.backend.name();
     let wrong = |reason: String| Err(PackageError::WrongDevice { reason });
-    if !terms.backends.is_empty() && !terms.backends.iter().any(|wanted| wanted == name) {
-        return wrong(format!("it is for {}, this device uses {name}", terms.backends.join(", ")));
+    if !constraints.backends.is_empty() && !constraints.backends.iter().any(|wanted| wanted == name)
+    {
+        return wrong(format!(
+            "it is for {}, this device uses {name}",
+            constraints.backends.join(", ")
+        ));
     }
     if device.backend != Backend::TensorRt {
         return Ok(());
     }
     let (Some(found), true) = (
         device.backend_version.as_deref(),
-        terms.tensorrt_min.is_some() || terms.tensorrt_max.is_some(),
+        constraints.tensorrt_min.is_some() || constraints.tensorrt_max.is_some(),
     ) else {
         return Ok(());
     };
     let has = numbers(found).unwrap_or_default();
-    let low = terms.tensorrt_min.as_deref().and_then(numbers);
+    let low = constraints.tensorrt_min.as_deref().and_then(numbers);
     if low.is_some_and(|low| has < low) {
-        let least = terms.tensorrt_min.as_deref().unwrap_or_default();
+        let least = constraints.tensorrt_min.as_deref().unwrap_or_default();
         return wrong(format!("it needs TensorRT {least} or later, this device has {found}"));
     }
-    let high = terms.tensorrt_max.as_deref().and_then(numbers);
+    let high = constraints.tensorrt_max.as_deref().and_then(numbers);
     if high.is_some_and(|high| has[..has.len().min(high.len())] > high[..]) {
-        let most = terms.tensorrt_max.as_deref().unwrap_or_default();
+        let most = constraints.tensorrt_max.as_deref().unwrap_or_default();
         return wrong(format!("it needs TensorRT {most} or earlier, this device has {found}"));
     }
     Ok(())

@@ -11,7 +11,7 @@ use super::tiles::Tiling;
 
 /// One call of one engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pass {
+pub(super) struct EngineCall {
     /// Which engine.
     pub engine: usize,
     /// The tiles of the open group, as places in the list of tiles that are run.
@@ -24,7 +24,7 @@ pub(super) struct Pass {
 
 /// All calls of a study.
 #[derive(Debug)]
-pub(super) struct Passes {
+pub(super) struct EngineCalls {
     engines: usize,
     batch: usize,
     /// Every set of axes `[z, y, x]` that is flipped, the empty set first.
@@ -32,9 +32,14 @@ pub(super) struct Passes {
     tiles: usize,
 }
 
-impl Passes {
-    pub(super) fn new(tiles: usize, mirror_axes: &[usize], engines: usize, batch: usize) -> Passes {
-        Passes { engines, batch, flips: subsets(mirror_axes), tiles }
+impl EngineCalls {
+    pub(super) fn new(
+        tiles: usize,
+        mirror_axes: &[usize],
+        engines: usize,
+        batch: usize,
+    ) -> EngineCalls {
+        EngineCalls { engines, batch, flips: subsets(mirror_axes), tiles }
     }
 
     /// Engines, one per fold.
@@ -56,7 +61,7 @@ impl Passes {
         &self.flips[flip]
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Pass> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = EngineCall> + '_ {
         (0..self.tiles).step_by(self.group()).flat_map(move |first| {
             let group = first..(first + self.group()).min(self.tiles);
             let all: Vec<(usize, usize)> = group
@@ -68,7 +73,7 @@ impl Passes {
                 let (engine, call) = (n / calls, n % calls);
                 let slots = all[call * self.batch..].iter().take(self.batch).copied().collect();
                 let closes = n + 1 == self.engines * calls;
-                Pass { engine, group: group.clone(), slots, closes }
+                EngineCall { engine, group: group.clone(), slots, closes }
             })
         })
     }
@@ -82,20 +87,20 @@ pub(super) fn group_size(flips: usize, batch: usize) -> usize {
 /// Fills the batch of a pass from `image` `[channel, z, y, x]`. Places that do not count
 /// repeat the last one that does; padding is 0 after normalisation.
 pub(super) fn gather(
-    pass: &Pass,
-    passes: &Passes,
+    call: &EngineCall,
+    calls: &EngineCalls,
     (tiling, run): (&Tiling, &[usize]),
     image: ArrayView4<'_, f32>,
     patches: &mut Array5<f32>,
 ) {
-    for (place, &(tile, flip)) in pass.slots.iter().enumerate() {
+    for (place, &(tile, flip)) in call.slots.iter().enumerate() {
         let mut patch = patches.index_axis_mut(Axis(0), place);
-        for &axis in passes.flip(flip) {
+        for &axis in calls.flip(flip) {
             patch.invert_axis(Axis(axis + 1));
         }
         cut(image, tiling.start(run[tile]), tiling.offset, patch);
     }
-    let filled = pass.slots.len();
+    let filled = call.slots.len();
     let (filled, rest) = patches.view_mut().split_at(Axis(0), filled);
     let mut rest = rest;
     for mut patch in rest.outer_iter_mut() {
@@ -142,8 +147,11 @@ pub(super) fn unflipped<'a>(answer: ArrayView4<'a, f32>, axes: &[usize]) -> Arra
 }
 
 /// The places of a batch that count.
-pub(super) fn answers<'a>(pass: &Pass, logits: &'a ArrayView5<'_, f32>) -> ArrayView5<'a, f32> {
-    logits.slice_axis(Axis(0), Slice::from(..pass.slots.len()))
+pub(super) fn answers<'a>(
+    call: &EngineCall,
+    logits: &'a ArrayView5<'_, f32>,
+) -> ArrayView5<'a, f32> {
+    logits.slice_axis(Axis(0), Slice::from(..call.slots.len()))
 }
 
 /// Every subset of the mirror axes.
@@ -165,8 +173,8 @@ mod tests {
 
     #[test]
     fn a_batch_of_four_holds_two_tiles_and_their_mirror_images() {
-        let passes = Passes::new(3, &[2], 2, 4);
-        let pass = |engine, group, slots: &[(usize, usize)], closes| Pass {
+        let calls = EngineCalls::new(3, &[2], 2, 4);
+        let call = |engine, group, slots: &[(usize, usize)], closes| EngineCall {
             engine,
             group,
             slots: slots.to_vec(),
@@ -175,12 +183,12 @@ mod tests {
         let both = [(0, 0), (0, 1), (1, 0), (1, 1)];
         let last = [(2, 0), (2, 1)];
         let expected = [
-            pass(0, 0..2, &both, false),
-            pass(1, 0..2, &both, true),
-            pass(0, 2..3, &last, false),
-            pass(1, 2..3, &last, true),
+            call(0, 0..2, &both, false),
+            call(1, 0..2, &both, true),
+            call(0, 2..3, &last, false),
+            call(1, 2..3, &last, true),
         ];
-        assert_eq!(passes.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(calls.iter().collect::<Vec<_>>(), expected);
     }
 
     proptest! {
@@ -189,12 +197,12 @@ mod tests {
             tiles in 1_usize..20, mirrors in 0_usize..3, engines in 1_usize..3, batch in 1_usize..9,
         ) {
             let axes: Vec<usize> = (0..mirrors).collect();
-            let passes = Passes::new(tiles, &axes, engines, batch);
+            let calls = EngineCalls::new(tiles, &axes, engines, batch);
             let mut of_tile = vec![Vec::new(); tiles];
-            for pass in passes.iter() {
-                prop_assert!(!pass.slots.is_empty() && pass.slots.len() <= batch);
-                for (tile, flip) in pass.slots {
-                    of_tile[tile].push((pass.engine, flip));
+            for call in calls.iter() {
+                prop_assert!(!call.slots.is_empty() && call.slots.len() <= batch);
+                for (tile, flip) in call.slots {
+                    of_tile[tile].push((call.engine, flip));
                 }
             }
             let flips = 1 << mirrors;
@@ -202,7 +210,7 @@ mod tests {
                 (0..engines).flat_map(|e| (0..flips).map(move |f| (e, f))).collect();
             prop_assert!(of_tile.iter().all(|runs| *runs == expected));
             let closed: Vec<Range<usize>> =
-                passes.iter().filter(|p| p.closes).map(|p| p.group).collect();
+                calls.iter().filter(|p| p.closes).map(|p| p.group).collect();
             prop_assert_eq!(closed.concat_ranges(), (0..tiles).collect::<Vec<_>>());
         }
     }

@@ -6,7 +6,7 @@
 //! with jitter. Holds no clock (`now` comes in, milliseconds from any start), no message and
 //! no socket. The rule for refusals: a connection that is lost loses nothing, everything
 //! unacknowledged is sent again in order on the next one; a single event that the broker
-//! refuses steps aside and is tried again later, so that it never holds back an alert.
+//! refuses is postponed and is tried again later, so that it never holds back an alert.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -129,7 +129,7 @@ enum Line {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Aside {
+struct Postponed {
     retry_at: u64,
     refusals: u32,
 }
@@ -143,12 +143,12 @@ pub struct Schedule {
     failures: u32,
     due: BTreeSet<Retained>,
     next_health: u64,
-    /// Everything unsent up to here was handed out on this connection or stepped aside.
+    /// Everything unsent up to here was handed out on this connection or was postponed.
     cursor: u64,
     /// The last fetch found nothing above the cursor.
     dry: bool,
     under_way: BTreeMap<Item, u64>,
-    aside: BTreeMap<u64, Aside>,
+    postponed: BTreeMap<u64, Postponed>,
     replay: Option<(u64, u64)>,
     stop_by: Option<u64>,
 }
@@ -166,7 +166,7 @@ impl Schedule {
             cursor: 0,
             dry: false,
             under_way: BTreeMap::new(),
-            aside: BTreeMap::new(),
+            postponed: BTreeMap::new(),
             replay: None,
             stop_by: None,
         }
@@ -204,7 +204,7 @@ impl Schedule {
         if room > 0 && !self.dry {
             return Step::Fetch { after: self.cursor, most: room };
         }
-        let ready = self.standing_aside().find(|(_, retry_at)| *retry_at <= now);
+        let ready = self.postponed_until().find(|(_, retry_at)| *retry_at <= now);
         if let Some((seq, _)) = ready
             && room > 0
         {
@@ -223,17 +223,17 @@ impl Schedule {
 
     fn wait_when_up(&self, now: u64) -> Step {
         let patience = self.under_way.values().min().map(|at| at + self.limits.patience_ms);
-        let again = self.standing_aside().map(|(_, retry_at)| retry_at).min();
+        let again = self.postponed_until().map(|(_, retry_at)| retry_at).min();
         let health = self.stop_by.is_none().then_some(self.next_health);
         let until = [patience, again, health, self.stop_by].into_iter().flatten().min();
         Step::Wait { ms: until.unwrap_or(u64::MAX).saturating_sub(now).max(1) }
     }
 
     /// Refused events that are not under way again, with the time of their next try.
-    fn standing_aside(&self) -> impl Iterator<Item = (u64, u64)> {
+    fn postponed_until(&self) -> impl Iterator<Item = (u64, u64)> {
         let idle = |seq: &u64| !self.under_way.contains_key(&Item::Event(*seq));
-        let aside = self.aside.iter().filter(move |(seq, _)| idle(seq));
-        aside.map(|(&seq, aside)| (seq, aside.retry_at))
+        let postponed = self.postponed.iter().filter(move |(seq, _)| idle(seq));
+        postponed.map(|(&seq, postponed)| (seq, postponed.retry_at))
     }
 
     fn wait_or_abandon(&self, since: u64, now: u64) -> Step {
@@ -302,13 +302,13 @@ impl Schedule {
     }
 
     /// The events found by a fetch. Returns those to send now, in order: the others stand
-    /// aside until their time.
+    /// postponed until their time.
     pub fn fetched(&mut self, found: &[u64], most: usize) -> Vec<u64> {
         self.dry = found.len() < most;
         if let Some(&last) = found.last() {
             self.cursor = last;
         }
-        found.iter().copied().filter(|seq| !self.aside.contains_key(seq)).collect()
+        found.iter().copied().filter(|seq| !self.postponed.contains_key(seq)).collect()
     }
 
     /// This message was handed to the line.
@@ -333,22 +333,23 @@ impl Schedule {
 
     /// This event is not to be found any more.
     pub fn forget(&mut self, seq: u64) {
-        self.aside.remove(&seq);
+        self.postponed.remove(&seq);
     }
 
-    /// The broker has answered. An accepted event is done with; a refused one steps aside.
-    pub fn settled(&mut self, item: Item, accepted: bool, now: u64) {
+    /// The broker has answered. An accepted event is done with; a refused one is postponed.
+    pub fn answered(&mut self, item: Item, accepted: bool, now: u64) {
         if self.under_way.remove(&item).is_none() {
             return;
         }
         match item {
             Item::Event(seq) if accepted => {
-                self.aside.remove(&seq);
+                self.postponed.remove(&seq);
             }
             Item::Event(seq) => {
-                let refusals = self.aside.get(&seq).map_or(0, |aside| aside.refusals);
+                let refusals = self.postponed.get(&seq).map_or(0, |postponed| postponed.refusals);
                 let retry_at = now + self.backoff(refusals);
-                self.aside.insert(seq, Aside { retry_at, refusals: refusals.saturating_add(1) });
+                self.postponed
+                    .insert(seq, Postponed { retry_at, refusals: refusals.saturating_add(1) });
             }
             Item::Retained(_) | Item::Replay(_) => {}
         }
@@ -399,5 +400,5 @@ impl Schedule {
 }
 
 #[cfg(test)]
-#[path = "outbox_tests.rs"]
+#[path = "schedule_tests.rs"]
 mod tests;

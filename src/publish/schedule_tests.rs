@@ -21,7 +21,7 @@ fn greeted() -> Schedule {
     for document in Retained::ALL {
         assert_eq!(schedule.next(0), Step::SendRetained(document));
         schedule.sent(Item::Retained(document), 0);
-        schedule.settled(Item::Retained(document), true, 0);
+        schedule.answered(Item::Retained(document), true, 0);
     }
     schedule
 }
@@ -48,7 +48,7 @@ fn the_window_is_kept_and_refilled_oldest_first() {
     assert_eq!(schedule.fetched(&[4, 5, 7], 3), [4, 5, 7]);
     send(&mut schedule, &[4, 5, 7]);
     assert!(matches!(schedule.next(0), Step::Wait { .. }));
-    schedule.settled(Item::Event(5), true, 1);
+    schedule.answered(Item::Event(5), true, 1);
     assert_eq!(schedule.next(1), Step::Fetch { after: 7, most: 1 });
     assert!(schedule.fetched(&[], 1).is_empty());
     assert!(matches!(schedule.next(1), Step::Wait { .. }));
@@ -61,26 +61,26 @@ fn what_was_under_way_is_fetched_again_in_order() {
     let mut schedule = greeted();
     schedule.fetched(&[4, 5, 7], 3);
     send(&mut schedule, &[4, 5, 7]);
-    schedule.settled(Item::Event(4), true, 1);
+    schedule.answered(Item::Event(4), true, 1);
     assert_eq!(schedule.lost(2), [5, 7]);
     schedule.connecting(500);
     schedule.connected(500);
     for document in Retained::ALL {
         schedule.sent(Item::Retained(document), 500);
-        schedule.settled(Item::Retained(document), true, 500);
+        schedule.answered(Item::Retained(document), true, 500);
     }
     assert_eq!(schedule.next(500), Step::Fetch { after: 0, most: 3 });
     // An answer to the connection before comes too late to matter.
-    schedule.settled(Item::Event(5), true, 501);
+    schedule.answered(Item::Event(5), true, 501);
     assert_eq!(schedule.fetched(&[5, 7, 8], 3), [5, 7, 8]);
 }
 
 #[test]
-fn a_refused_event_steps_aside_for_the_others() {
+fn a_refused_event_is_postponed_for_the_others() {
     let mut schedule = greeted();
     schedule.fetched(&[1, 2, 3], 3);
     send(&mut schedule, &[1, 2, 3]);
-    schedule.settled(Item::Event(1), false, 10);
+    schedule.answered(Item::Event(1), false, 10);
     assert_eq!(schedule.next(10), Step::Fetch { after: 3, most: 1 });
     schedule.fetched(&[], 1);
     let Step::Wait { ms } = schedule.next(10) else { panic!("not waiting") };
@@ -88,9 +88,9 @@ fn a_refused_event_steps_aside_for_the_others() {
     assert_eq!(schedule.next(10 + ms), Step::SendAgain(1));
     schedule.sent(Item::Event(1), 110);
     assert!(matches!(schedule.next(110), Step::Wait { ms: 100.. }), "it is under way");
-    schedule.settled(Item::Event(1), false, 110);
-    schedule.settled(Item::Event(2), true, 110);
-    schedule.settled(Item::Event(3), true, 110);
+    schedule.answered(Item::Event(1), false, 110);
+    schedule.answered(Item::Event(2), true, 110);
+    schedule.answered(Item::Event(3), true, 110);
     let Step::Wait { ms } = schedule.next(110) else { panic!("not waiting") };
     assert!((100..=200).contains(&ms), "the second back-off is twice the first: {ms}");
     // A new connection does not shorten it, and it is not fetched in between.
@@ -159,9 +159,9 @@ fn a_stop_says_offline_first_and_sends_what_it_can() {
     schedule.fetched(&[1], 1);
     send(&mut schedule, &[1]);
     assert!(matches!(schedule.next(1), Step::Wait { .. }), "the answers are waited for");
-    schedule.settled(Item::Retained(Retained::Availability), true, 2);
-    schedule.settled(Item::Retained(Retained::Status), true, 2);
-    schedule.settled(Item::Event(1), true, 2);
+    schedule.answered(Item::Retained(Retained::Availability), true, 2);
+    schedule.answered(Item::Retained(Retained::Status), true, 2);
+    schedule.answered(Item::Event(1), true, 2);
     assert_eq!(schedule.next(2), Step::Fetch { after: 1, most: 3 });
     schedule.fetched(&[], 3);
     assert_eq!(schedule.next(2), Step::Finished);
@@ -191,7 +191,7 @@ fn a_replay_comes_after_everything_else() {
     schedule.replayed(3);
     assert_eq!(schedule.next(0), Step::SendReplay(4));
     schedule.sent(Item::Replay(4), 0);
-    schedule.settled(Item::Replay(4), true, 0);
+    schedule.answered(Item::Replay(4), true, 0);
     assert!(matches!(schedule.next(0), Step::Wait { .. }));
 }
 
@@ -282,12 +282,12 @@ proptest! {
                 Fate::Accept | Fate::Refuse if on_line.is_empty() => {}
                 Fate::Accept => {
                     let item = on_line.remove(0);
-                    schedule.settled(item, true, now);
+                    schedule.answered(item, true, now);
                     if let Item::Event(seq) = item {
                         prop_assert!(unsent.remove(&seq), "{seq} was sent after it was accepted");
                     }
                 }
-                Fate::Refuse => schedule.settled(on_line.remove(0), false, now),
+                Fate::Refuse => schedule.answered(on_line.remove(0), false, now),
             }
         }
         prop_assert!(unsent.is_empty(), "left over: {unsent:?}");

@@ -1,26 +1,26 @@
 //! The intake of one export folder: look, settle, assemble, as one step.
 //!
 //! Owns the order of the three. No thread and no clock: the daemon calls
-//! [`Desk::step`] after each wake and at least every rescan interval.
+//! [`FolderIntake::step`] after each wake and at least every rescan interval.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::assemble::Assembler;
-use super::events::{AssembleParams, Known, Millis, Outcome};
+use super::events::{AssembleParams, Known, Millis, StudyEvent};
 use super::filesystem::FileSystem;
 use super::probe::Probe;
-use super::settle::{Settle, SettleParams};
+use super::stability::{FileStability, StabilityParams};
 use super::watch::{Degraded, FolderWatch, WatchParams};
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DeskParams {
+pub struct FolderParams {
     /// Where to look.
     pub watch: WatchParams,
     /// When a file is whole.
-    pub settle: SettleParams,
+    pub stability: StabilityParams,
     /// When a study is whole.
     pub assemble: AssembleParams,
     /// Most bytes of one file.
@@ -31,7 +31,7 @@ pub struct DeskParams {
 #[derive(Debug, Default)]
 pub struct Step {
     /// In order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<StudyEvent>,
     /// What is wrong with the folder now.
     pub degraded: Vec<Degraded>,
     /// Take the next step without waiting: files are still to be read.
@@ -43,26 +43,26 @@ pub struct Step {
 }
 
 /// The intake of one export folder.
-pub struct Desk {
+pub struct FolderIntake {
     watch: FolderWatch,
-    settle: Settle,
+    stability: FileStability,
     assembler: Assembler,
     key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
-    params: DeskParams,
+    params: FolderParams,
 }
 
-impl Desk {
+impl FolderIntake {
     /// Knows what the store remembers. `wake` is called from another thread when a step is
     /// worth it, and must not block.
     pub fn new(
-        params: DeskParams,
+        params: FolderParams,
         known: Vec<Known>,
         key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
         wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> Desk {
-        Desk {
+    ) -> FolderIntake {
+        FolderIntake {
             watch: FolderWatch::new(params.watch.clone(), wake),
-            settle: Settle::new(params.settle.clone()),
+            stability: FileStability::new(params.stability.clone()),
             assembler: Assembler::new(params.assemble.clone(), known),
             key_of,
             params,
@@ -77,7 +77,7 @@ impl Desk {
     /// These files did not hold what was accepted, though nothing showed that they changed:
     /// they are read again once they lie still.
     pub fn doubt(&mut self, files: &[PathBuf], now: Millis) {
-        self.settle.doubt(files, now);
+        self.stability.doubt(files, now);
     }
 
     /// A study that failed was sent again: it is taken in anew.
@@ -95,7 +95,7 @@ impl Desk {
             max_file_bytes: self.params.max_file_bytes,
             is_network: self.watch.file_system() != FileSystem::Local,
         };
-        let settled = self.settle.step(&seen, now, &probe);
+        let settled = self.stability.step(&seen, now, &probe);
         let mut outcomes = Vec::new();
         for event in settled.events {
             outcomes.extend(self.assembler.apply(event, now));
@@ -105,7 +105,7 @@ impl Desk {
             outcomes,
             degraded: seen.degraded,
             more: settled.more,
-            moving_files: self.settle.moving(),
+            moving_files: self.stability.moving(),
             open_studies: self.assembler.open_studies(),
         }
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_desk_may_live_in_a_thread_of_its_own() {
         fn is_send<T: Send>() {}
-        is_send::<Desk>();
+        is_send::<FolderIntake>();
         is_send::<Step>();
     }
 }

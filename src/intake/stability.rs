@@ -16,13 +16,13 @@ use super::fingerprint::Digest;
 use super::markers::Marker;
 use super::names;
 use super::probe::ProbeError;
-use super::reasons::RejectCode;
+use super::reasons::RefusalCode;
 use super::watch::{Snapshot, Stamp};
 use hepalert_study::study::StudyKey;
 
 /// The times of settling.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SettleParams {
+pub struct StabilityParams {
     /// Size and time must be equal this long.
     pub settle_s: f64,
     /// A file that lies still and cannot be read is refused after this.
@@ -31,9 +31,9 @@ pub struct SettleParams {
     pub files_per_step: usize,
 }
 
-impl Default for SettleParams {
-    fn default() -> SettleParams {
-        SettleParams { settle_s: 3.0, give_up_s: 600.0, files_per_step: 256 }
+impl Default for StabilityParams {
+    fn default() -> StabilityParams {
+        StabilityParams { settle_s: 3.0, give_up_s: 600.0, files_per_step: 256 }
     }
 }
 
@@ -44,7 +44,7 @@ enum State {
     /// Lies still and cannot be read.
     Failed,
     /// Was told as broken.
-    GivenUp(RejectCode),
+    GivenUp(RefusalCode),
     /// Was told as whole, or is no image.
     Done,
 }
@@ -76,10 +76,10 @@ struct Tracked {
 
 /// Files and what is believed of them.
 #[derive(Debug)]
-pub struct Settle {
-    params: SettleParams,
+pub struct FileStability {
+    params: StabilityParams,
     files: BTreeMap<PathBuf, Tracked>,
-    aside: BTreeMap<PathBuf, Passed>,
+    ignored: BTreeMap<PathBuf, Passed>,
     markers: BTreeMap<PathBuf, Stamp>,
 }
 
@@ -119,10 +119,15 @@ impl Reader for super::probe::Probe<'_> {
     }
 }
 
-impl Settle {
+impl FileStability {
     /// Knows no file yet.
-    pub fn new(params: SettleParams) -> Settle {
-        Settle { params, files: BTreeMap::new(), aside: BTreeMap::new(), markers: BTreeMap::new() }
+    pub fn new(params: StabilityParams) -> FileStability {
+        FileStability {
+            params,
+            files: BTreeMap::new(),
+            ignored: BTreeMap::new(),
+            markers: BTreeMap::new(),
+        }
     }
 
     /// Files that are not yet whole.
@@ -169,13 +174,13 @@ impl Settle {
             events.push(Event::Gone { path });
         }
         let gone: Vec<PathBuf> = self
-            .aside
+            .ignored
             .keys()
             .filter(|path| seen.is_gone(path) && !seen.blind.contains(path))
             .cloned()
             .collect();
         for path in gone {
-            self.aside.remove(&path);
+            self.ignored.remove(&path);
             events.push(Event::Gone { path });
         }
         self.markers.retain(|path, _| !seen.is_gone(path));
@@ -230,10 +235,13 @@ impl Settle {
         let closed = Stamp { bytes: 0, mtime_ns: 0, ctime_ns: 0, inode: 0 };
         let folders = seen.blind.iter().filter(|folder| seen.folders.contains(*folder));
         let folders = folders.map(|folder| (folder, (closed, Stranger::CLOSED_FOLDER)));
-        let aside = seen.aside.iter().map(|(path, what)| (path, *what));
-        for (path, (stamp, kind)) in aside.chain(folders) {
-            let passed =
-                self.aside.entry(path.clone()).or_insert(Passed { stamp, since: now, told: false });
+        let ignored = seen.ignored.iter().map(|(path, what)| (path, *what));
+        for (path, (stamp, kind)) in ignored.chain(folders) {
+            let passed = self.ignored.entry(path.clone()).or_insert(Passed {
+                stamp,
+                since: now,
+                told: false,
+            });
             if passed.stamp != stamp {
                 *passed = Passed { stamp, since: now, told: false };
             }
@@ -251,11 +259,11 @@ impl Settle {
 
     /// Files to read now, those that wait longest first.
     fn due(&self, now: Millis) -> (Vec<(PathBuf, Stamp)>, bool) {
-        let settle = Millis::from_s(self.params.settle_s);
+        let stable = Millis::from_s(self.params.settle_s);
         let give_up = Millis::from_s(self.params.give_up_s);
         let is_due = |file: &Tracked| match file.state {
-            State::Moving => now.is_past(file.since, settle) || (file.closed && file.since < now),
-            State::Failed | State::GivenUp(RejectCode::Unreadable) => {
+            State::Moving => now.is_past(file.since, stable) || (file.closed && file.since < now),
+            State::Failed | State::GivenUp(RefusalCode::Unreadable) => {
                 now.is_past(file.since, give_up)
             }
             State::GivenUp(_) | State::Done => false,
@@ -279,7 +287,7 @@ impl Settle {
         match found {
             Ok(facts) => {
                 file.state = State::Done;
-                Some(Event::Settled { path, facts, changed_ns: file.stamp.changed_ns() })
+                Some(Event::Stable { path, facts, changed_ns: file.stamp.changed_ns() })
             }
             Err(ProbeError::Foreign(kind)) => {
                 file.state = State::Done;
@@ -319,7 +327,7 @@ impl Tracked {
             State::Failed => {
                 self.state = State::GivenUp(broken.code);
                 self.since = now;
-                Some(Event::Rejected { path, broken })
+                Some(Event::Refused { path, broken })
             }
             State::GivenUp(_) | State::Done => {
                 self.since = now;
@@ -361,8 +369,8 @@ mod tests {
                     content,
                     part: Part::Nifti(NiftiName { case: "s".into(), tag: Tag::Sole }),
                 }),
-                Some("half") => Err(ProbeError::Broken(broken(RejectCode::TruncatedFile))),
-                Some("shut") => Err(ProbeError::Broken(broken(RejectCode::Unreadable))),
+                Some("half") => Err(ProbeError::Broken(broken(RefusalCode::TruncatedFile))),
+                Some("shut") => Err(ProbeError::Broken(broken(RefusalCode::Unreadable))),
                 Some("note") => Err(ProbeError::Foreign(Stranger::FOREIGN)),
                 _ => Err(ProbeError::Changed),
             }
@@ -378,7 +386,7 @@ mod tests {
     }
 
     struct Story {
-        settle: Settle,
+        stability: FileStability,
         seen: Snapshot,
         disk: Disk,
         now: u64,
@@ -386,9 +394,12 @@ mod tests {
 
     impl Story {
         fn new() -> Story {
-            let settle =
-                Settle::new(SettleParams { settle_s: 5.0, give_up_s: 300.0, files_per_step: 3 });
-            Story { settle, seen: Snapshot::default(), disk: Disk::default(), now: 0 }
+            let stability = FileStability::new(StabilityParams {
+                settle_s: 5.0,
+                give_up_s: 300.0,
+                files_per_step: 3,
+            });
+            Story { stability, seen: Snapshot::default(), disk: Disk::default(), now: 0 }
         }
 
         fn write(&mut self, name: &str, bytes: u64, what: &'static str) -> &mut Story {
@@ -402,7 +413,7 @@ mod tests {
         /// A look, `seconds` after the last.
         fn look(&mut self, seconds: u64) -> Vec<String> {
             self.now += seconds;
-            let found = self.settle.step(&self.seen, Millis(self.now * 1000), &self.disk);
+            let found = self.stability.step(&self.seen, Millis(self.now * 1000), &self.disk);
             found.events.iter().map(words).collect()
         }
     }
@@ -411,8 +422,8 @@ mod tests {
         match event {
             Event::Pending { path, .. } => format!("pending {}", path.display()),
             Event::Unreadable { path } => format!("unreadable {}", path.display()),
-            Event::Settled { path, .. } => format!("settled {}", path.display()),
-            Event::Rejected { path, broken } => format!("{} {}", broken.code, path.display()),
+            Event::Stable { path, .. } => format!("settled {}", path.display()),
+            Event::Refused { path, broken } => format!("{} {}", broken.code, path.display()),
             Event::Gone { path } => format!("gone {}", path.display()),
             Event::PassedOver { path, stranger } => {
                 format!("{}: {}", stranger.kind, path.display())
@@ -437,8 +448,8 @@ mod tests {
     #[test]
     fn what_is_not_looked_into_is_told_when_it_is_given_up() {
         let mut story = Story::new();
-        story.seen.aside.insert("/e/x.part".into(), (STILL, Stranger::UNFINISHED));
-        story.seen.aside.insert("/e/link".into(), (STILL, Stranger::LINK));
+        story.seen.ignored.insert("/e/x.part".into(), (STILL, Stranger::UNFINISHED));
+        story.seen.ignored.insert("/e/link".into(), (STILL, Stranger::LINK));
         story.seen.blind.push("/e/shut".into());
         story.seen.folders.insert("/e/shut".into());
         assert_eq!(story.look(0), NOTHING);
@@ -446,7 +457,7 @@ mod tests {
         assert_eq!(story.look(294), NOTHING);
         assert_eq!(story.look(1), ["unfinished: /e/x.part"]);
         assert_eq!(story.look(9000), NOTHING, "told once");
-        story.seen.aside.clear();
+        story.seen.ignored.clear();
         story.seen.blind.clear();
         assert_eq!(story.look(1), ["gone /e/link", "gone /e/shut", "gone /e/x.part"]);
     }
@@ -469,7 +480,7 @@ mod tests {
         story.write("a", 1, "ok").look(0);
         assert_eq!(story.look(6), ["settled a"]);
         assert_eq!(story.look(6), NOTHING);
-        story.settle.doubt(&["a".into(), "elsewhere".into()], Millis(story.now * 1000));
+        story.stability.doubt(&["a".into(), "elsewhere".into()], Millis(story.now * 1000));
         assert_eq!(story.look(3), NOTHING);
         assert_eq!(story.look(3), ["settled a"]);
     }
@@ -561,7 +572,7 @@ mod tests {
         assert_eq!(story.look(0).last().unwrap(), "marker \"x\"", "after the files");
         assert_eq!(story.look(5), ["settled a", "settled b", "settled c"]);
         assert_eq!(story.look(0), ["settled d", "settled e"]);
-        assert_eq!(story.settle.moving(), 0);
+        assert_eq!(story.stability.moving(), 0);
     }
 
     #[test]
