@@ -281,7 +281,6 @@ impl Folder {
             setting,
             input_fingerprint: fingerprint.clone(),
             files_json: serde_json::to_string(study).unwrap_or_default(),
-            priority: 0,
             completed_at: now,
         };
         let announce = |admission: &Admission| {
@@ -325,7 +324,6 @@ impl Folder {
             setting,
             input_fingerprint: print.clone(),
             files_json: "[]".to_owned(),
-            priority: 0,
             completed_at: now,
         };
         super::quarantine::put(&self.site, key.as_str(), revision, code, detail, "[]");

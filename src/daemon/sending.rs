@@ -49,7 +49,7 @@ fn snapshot(site: &Site, health: &Health, stopping: bool) -> Snapshot {
         config_sha256: site.config_sha256.clone(),
         boot: site.boot,
         next_seq: backlog.map_or(0, |backlog| backlog.next_seq),
-        clock_synced: None,
+        clock_synced: crate::system::clock_synced(),
     };
     Snapshot {
         info: Some(Info::from(info)),
