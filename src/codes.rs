@@ -150,7 +150,7 @@ const FAILED: [Meaning; 11] = [
     ),
 ];
 
-const QUALITY: [Meaning; 18] = [
+const QUALITY: [Meaning; 19] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -221,6 +221,11 @@ const QUALITY: [Meaning; 18] = [
         "second_series_read",
         "another series of the same scan comes first and could not be read",
         "send that series again, whole",
+    ),
+    meaning(
+        "unreadable_files_beside",
+        "files beside the images cannot be read and may be missing slices",
+        "look in the log or in `event/study` of that folder which they are; send them again",
     ),
     meaning(
         "fewer_phases_than_configured",

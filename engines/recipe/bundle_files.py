@@ -17,5 +17,6 @@ def bundle_weights(path):
     import torch
     stored = onnx.load(path).graph.initializer
     found = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in stored}
-    found["encoder.0.conv1.weight"] = found["encoder.0.conv1.weight"][:, :1].contiguous()
+    first = found["encoder.0.conv1.weight"]
+    found["encoder.0.conv1.weight"] = first[:, : first.shape[1] // 2].contiguous()
     return {name: weights for name, weights in found.items() if not name.startswith("image.")}

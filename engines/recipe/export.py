@@ -2,6 +2,7 @@
 
     python export.py --run RUN --bundle ../venous-demo --version 1
     python export.py --run RUN --bundle ../venous-demo --version 4 --after ../venous-demo --keep reclassify
+    python export.py --engine phantom-diagnosis --run RUN --bundle ../phantom-diagnosis --version 1 --phantom-seeds 10001-10072
     python export.py nnunet RESULTS_FOLDER --bundle OUT --id NAME --phases vp   (see nnunet_import.py)
 
 The graph of a trained pair is built node by node: five operators for the network, three for the image's two parts
@@ -25,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 import centre
 import parts
 from bundle_files import described
-from net import HU_LOWER, HU_STD, HU_UPPER, PLANS, SPACING_MM, UNet, normalise
+from net import HU_LOWER, HU_STD, HU_UPPER, PHANTOM_PHASES, PLANS, UNet, normalise, plans_of
 
 OPSET, IR = 17, 8
 GOLDEN_STRIDE = (2, 4, 4)
@@ -85,7 +86,7 @@ def build(plan, weights, name):
     x = graph.conv(x, "head", (1, 1, 1), (1, 1, 1))
     # The identity. OpenVINO takes it into the convolution, which then writes f32 also where it computes in bf16.
     graph.add("LeakyRelu", [x], "logits", alpha=1.0)
-    shape_in, shape_out = [1, 1, *plan.patch], [1, len(plan.classes), *plan.patch]
+    shape_in, shape_out = [1, plan.channels, *plan.patch], [1, len(plan.classes), *plan.patch]
     model = helper.make_model(
         helper.make_graph(graph.nodes, name,
                           [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape_in)],
@@ -98,7 +99,10 @@ def build(plan, weights, name):
 
 
 def golden_input(plan):
-    """A made-up abdomen from a formula: an ellipsoid liver with a dark ball, fat and air. No real CT."""
+    """A made-up abdomen from a formula: an ellipsoid liver with a dark ball, fat and air. No real CT.
+
+    `[channel, z, y, x]`; later channels are a little brighter, as if contrast came in.
+    """
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in plan.patch), indexing="ij")
     hu = np.where(x**2 + y**2 < 0.95, -90.0, -900.0)
     liver = ((x + 0.2) / 0.6) ** 2 + (y / 0.7) ** 2 + (z / 1.4) ** 2 < 1
@@ -107,6 +111,7 @@ def golden_input(plan):
     hu = np.where(lesion, 60.0 + 4 * np.sin(23 * y), hu)
     hu = np.where(((x - 0.7) / 0.2) ** 2 + (y / 0.3) ** 2 < 1, 130.0, hu)
     hu = hu + 5 * np.sin(31 * x + 17 * y + 5 * z)
+    hu = np.stack([hu + 12.0 * channel * (hu > -200) for channel in range(plan.channels)])
     return normalise(hu, plan.hu_mean).astype("<f4")
 
 
@@ -115,33 +120,33 @@ def on_bfloat16_grid(weights):
     return {k: v if ".norm" in k else v.to(torch.bfloat16).to(v.dtype) for k, v in weights.items()}
 
 
-def export_network(name, run, bundle):
+def export_network(name, plan, run, bundle):
     """Writes one network with its golden pair and returns its manifest entry and training figures."""
     import onnxruntime
-    plan = PLANS[name]
     state = torch.load(run / f"{name}.pt", weights_only=False)
     model, weights = UNet(plan).eval(), on_bfloat16_grid(state["average"])
     model.load_state_dict(weights)
     patch = golden_input(plan)
-    centre.centre(model, patch[None])
+    centre.centre(model, patch)
     onnx.save(build(plan, model.state_dict(), name), bundle / f"{name}.onnx")
     with torch.no_grad():
-        expected = model(torch.from_numpy(patch)[None, None]).numpy()
+        expected = model(torch.from_numpy(patch)[None]).numpy()
     got = onnxruntime.InferenceSession(str(bundle / f"{name}.onnx"), providers=["CPUExecutionProvider"]).run(
-        None, {"image": patch[None, None]})[0]
+        None, {"image": patch[None]})[0]
     worst = float(np.abs(got - expected).max() / np.abs(expected).max())
     agree = float((got.argmax(1) == expected.argmax(1)).mean())
     if worst > 1e-3 or agree < 0.9999:
         raise SystemExit(f"{name}: onnxruntime differs from torch by {worst} of the largest logit, argmax {agree}")
     print(f"{name}: onnxruntime equals torch within {worst:.1e} of {np.abs(expected).max():.1f}, "
           f"argmax {agree:.6f}, step {state['step']}")
-    patch[None].tofile(bundle / f"{name}.golden-in.f32")
+    patch.tofile(bundle / f"{name}.golden-in.f32")
     s = GOLDEN_STRIDE
     expected[0, :, :: s[0], :: s[1], :: s[2]].astype("<f4").tofile(bundle / f"{name}.golden-out.f32")
     entry = {
-        "files": [described(bundle, f"{name}.onnx")], "classes": list(plan.classes), "channels": 1,
-        "patch": list(plan.patch), "spacing_mm": list(SPACING_MM), "transpose_forward": [0, 1, 2],
-        "normalisation": [{"scheme": "ct", "mean": plan.hu_mean, "std": HU_STD, "lower": HU_LOWER, "upper": HU_UPPER}],
+        "files": [described(bundle, f"{name}.onnx")], "classes": list(plan.classes), "channels": plan.channels,
+        "patch": list(plan.patch), "spacing_mm": list(plan.spacing_mm), "transpose_forward": [0, 1, 2],
+        "normalisation": [{"scheme": "ct", "mean": plan.hu_mean, "std": HU_STD, "lower": HU_LOWER, "upper": HU_UPPER}
+                          for _ in range(plan.channels)],
         "resampling": "default", "mirror_axes": [], "tile_step": 0.5,
         "golden": {"input": described(bundle, f"{name}.golden-in.f32"),
                    "expected": described(bundle, f"{name}.golden-out.f32"), "stride": list(s)}}
@@ -185,11 +190,30 @@ DATA = [
 ]
 
 
+# Of an engine that has seen phantoms alone, and of the one that has seen patients.
+NOTES = ["trained on synthetic patients alone; figures on real ones say nothing",
+         "chaos-ct3, crlm-1004 and lits-117 are its own training cases; figures on them say nothing about other patients"]
+
+
+def about(engine):
+    """Licence, phases and slices of an engine, as its manifest has them."""
+    if engine in PHANTOM_PHASES:
+        return {"licence": "Apache-2.0 (trained on generated data)", "phases": list(PHANTOM_PHASES[engine]),
+                "trained_for": {"slice_mm": [4.0, 6.0]}}
+    return {"licence": "CC BY-SA 4.0 (trained in part on CHAOS, CC BY-SA 4.0)", "phases": ["vp"],
+            "trained_for": {"slice_mm": [2.0, 5.0]}}
+
+
+def data_of(engine):
+    return DATA[-1:] if engine in PHANTOM_PHASES else DATA
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--run", required=True, type=Path)
     parser.add_argument("--bundle", required=True, type=Path)
     parser.add_argument("--version", required=True, type=int)
+    parser.add_argument("--engine", default="venous-demo", choices=["venous-demo", *PHANTOM_PHASES])
     parser.add_argument("--created", default="2026-11-23")
     parser.add_argument("--gain", type=float, default=100.0)
     parser.add_argument("--after", type=Path, help="bundle whose networks were continued, or are kept")
@@ -205,23 +229,21 @@ def main():
         if name in args.keep:
             networks[name], figures[name] = kept_network(name, args.after, args.bundle)
             continue
-        networks[name], figures[name] = export_network(name, args.run, args.bundle)
+        networks[name], figures[name] = export_network(name, plans_of(args.engine)[name], args.run, args.bundle)
         if args.after:
             figures[name] = continued(figures[name], args.after, name)
     manifest = {
-        "format": "hepalert-engine", "format_version": 3, "id": "venous-demo", "version": args.version,
-        "created": args.created, "intended_use": "demonstration only",
-        "licence": "CC BY-SA 4.0 (trained in part on CHAOS, CC BY-SA 4.0)",
+        "format": "hepalert-engine", "format_version": 3, "id": args.engine, "version": args.version,
+        "created": args.created, "intended_use": "demonstration only", **about(args.engine),
         # Patients and phantoms are read as axial DICOM series store them: to the left, the back, the head.
-        "phases": ["vp"], "orientation": "LPS", "trained_for": {"slice_mm": [2.0, 5.0]}, "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
+        "orientation": "LPS", "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
         "networks": networks,
-        "training": {"data": DATA, "iterations": sum(f["iterations"] for f in figures.values()),
+        "training": {"data": data_of(args.engine), "iterations": sum(f["iterations"] for f in figures.values()),
                      "seed": figures["segment"]["seed"],
                      "minutes": round(sum(f["minutes"] for f in figures.values()), 1),
                      "per_network": figures, "phantom_seeds": args.phantom_seeds,
                      **({"teacher": args.teacher} if args.teacher else {}),
-                     "notes": "chaos-ct3, crlm-1004 and lits-117 are its own training cases; "
-                              "figures on them say nothing about other patients"}}
+                     "notes": NOTES[args.engine not in PHANTOM_PHASES]}}
     (args.bundle / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

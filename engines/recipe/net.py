@@ -35,6 +35,8 @@ class Plan:
     kernels: tuple
     strides: tuple
     hu_mean: float
+    channels: int = 1
+    spacing_mm: tuple = SPACING_MM
 
 
 # Slices are 5 mm and pixels 1.5 mm: the two finest stages do not look across slices.
@@ -47,6 +49,28 @@ PLANS = {
                        (FLAT, FLAT, FULL, FULL),
                        ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2)), -50.0),
 }
+
+
+# Phantoms alone: coarser in plane, since no lesion of theirs is smaller than 5 mm, and smaller.
+# Screening reads one native phase, diagnosis all four as channels.
+PHANTOM_PHASES = {"phantom-screening": ("nc",), "phantom-diagnosis": ("nc", "ap", "vp", "dp")}
+PHANTOM_SPACING_MM = (5.0, 2.0, 2.0)
+
+
+def phantom_plans(channels):
+    """The pair of plans for phantoms of so many phases."""
+    shape = (FLAT, FLAT, FULL, FULL), ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2))
+    return {
+        "segment": Plan(tuple(SEGMENT_CLASSES), (16, 96, 96), (16, 32, 48, 64), *shape, 60.0, channels,
+                        PHANTOM_SPACING_MM),
+        "reclassify": Plan(tuple(RECLASSIFY_CLASSES), (16, 48, 48), (16, 32, 48, 64), *shape, -50.0, channels,
+                           PHANTOM_SPACING_MM),
+    }
+
+
+def plans_of(engine):
+    """The plans of an engine of this recipe by its name."""
+    return phantom_plans(len(PHANTOM_PHASES[engine])) if engine in PHANTOM_PHASES else PLANS
 
 
 class Stage(nn.Module):
@@ -75,7 +99,7 @@ class UNet(nn.Module):
         super().__init__()
         features, classes = plan.features, len(plan.classes)
         self.encoder, self.up, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        channels = 1
+        channels = plan.channels
         for width, kernel, stride in zip(features, plan.kernels, plan.strides):
             self.encoder.append(Stage(channels, width, kernel, stride))
             channels = width
@@ -88,7 +112,7 @@ class UNet(nn.Module):
         self.deep = True
 
     def forward(self, x):
-        """[batch, 1, z, y, x] -> logits; in training a list, finest first."""
+        """[batch, channel, z, y, x] -> logits; in training a list, finest first."""
         skips, outputs = [], []
         for stage in self.encoder:
             x = stage(x)

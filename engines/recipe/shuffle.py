@@ -47,12 +47,10 @@ def box_at(start, patch):
 
 
 class Source:
-    """One augmented source patch with its liver region and lesion components."""
+    """One source patch, `image` [channel, z, y, x] normalised, with its liver region and lesion components."""
 
-    def __init__(self, rng, case, donors, patch):
-        self.rng, self.patch = rng, patch
-        image, codes = augment.training_patch(rng, case, donors, SOURCE, 0.75)
-        self.image = image + np.float32(shift_of(PLANS["reclassify"]))
+    def __init__(self, rng, image, codes, patch):
+        self.rng, self.patch, self.image, self.shape = rng, patch, image, codes.shape
         self.truth = TO_EIGHT[codes]
         self.region = region_of(rng, self.truth, codes)
         lesion = (self.truth >= 1) & (self.truth <= 6)
@@ -63,14 +61,14 @@ class Source:
     def cut(self, start):
         box = box_at(start, self.patch)
         region = self.region[box]
-        image = np.where(region, self.image[box], 0).astype(np.float32)
+        image = np.where(region, self.image[(slice(None), *box)], 0).astype(np.float32)
         truth = np.where(region, self.truth[box], 0).astype(np.uint8)
         return image, truth, region.copy()
 
     def around(self, voxels):
         """Start of a window that holds a random voxel of the lesion, jittered."""
         centre = voxels[self.rng.integers(len(voxels))] + self.rng.uniform(-0.35, 0.35, 3) * self.patch
-        return window(centre, SOURCE, self.patch)
+        return window(centre, self.shape, self.patch)
 
     def original_positive(self, voxels):
         start = self.around(voxels)
@@ -79,12 +77,12 @@ class Source:
     def original_negative(self):
         spots = np.argwhere(self.region)
         for attempt in range(TRIES):
-            start = window(spots[self.rng.integers(len(spots))], SOURCE, self.patch)
+            start = window(spots[self.rng.integers(len(spots))], self.shape, self.patch)
             image, truth, region = self.cut(start)
             lesion = (truth >= 1) & (truth <= 6)
             if not lesion.any():
                 return image, truth, region
-        image[lesion], truth[lesion] = 0, 0
+        image[:, lesion], truth[lesion] = 0, 0
         return image, truth, region & ~lesion
 
     def shuffled_positive(self, voxels, label=None):
@@ -95,7 +93,7 @@ class Source:
             return image, truth, region
         target, source = found
         t, s = tuple(target.T), tuple(source.T)
-        image[t] = self.image[s]
+        image[(slice(None), *t)] = self.image[(slice(None), *s)]
         truth[t] = self.truth[s] if label is None else label
         return image, truth, region
 
@@ -104,15 +102,15 @@ class Source:
         start, image, truth, region = self.original_positive(voxels)
         local = voxels - start
         inside = ((local >= 0) & (local < self.patch)).all(1)
-        found = best_shift(self.rng, voxels[inside], self.clear, SOURCE, 1.0)
+        found = best_shift(self.rng, voxels[inside], self.clear, self.shape, 1.0)
         lesion = (truth >= 1) & (truth <= 6)
         if found is not None:
             target, source = found
             kept = tuple((source - start).T)
-            image[kept] = self.image[tuple(target.T)]
+            image[(slice(None), *kept)] = self.image[(slice(None), *target.T)]
             truth[kept] = LIVER
         elif lesion.any():
-            image[lesion], truth[lesion] = 0, 0
+            image[:, lesion], truth[lesion] = 0, 0
         return image, truth, region
 
 
@@ -149,9 +147,15 @@ def best_shift(rng, voxels, allowed, shape, share):
 
 
 def training_patches(rng, case, donors):
-    """Up to four patches ([1, z, y, x] f32, codes u8) from one augmented source patch."""
-    patch = np.array(PLANS["reclassify"].patch)
-    source = Source(rng, case, donors, patch)
+    """Up to four patches ([1, z, y, x] f32, codes u8) from one augmented source patch of a venous case."""
+    plan = PLANS["reclassify"]
+    image, codes = augment.training_patch(rng, case, donors, SOURCE, 0.75)
+    yield from patches_of(Source(rng, image[None] + np.float32(shift_of(plan)), codes, np.array(plan.patch)))
+
+
+def patches_of(source):
+    """Up to four patches ([channel, z, y, x] f32, codes u8) of one source by the four schemes, hard cases first."""
+    rng = source.rng
     if source.region.sum() < 300:
         return
     for _ in range(4):
@@ -170,4 +174,4 @@ def training_patches(rng, case, donors):
         else:
             image, truth, _ = source.original_negative()
         if np.isin(truth, range(1, 8)).sum() > 100:
-            yield image[None], truth
+            yield image, truth

@@ -105,6 +105,12 @@ class Losses(unittest.TestCase):
         share = (codes != data.UNKNOWN) * weight
         self.assertAlmostEqual(float(short), float(-(marginal * share).sum() / share.sum()), places=5)
 
+    def test_the_second_network_has_eight_classes_and_unknown_voxels(self):
+        logits, codes = torch.zeros(1, 8, 2, 4, 4), torch.full((1, 2, 4, 4), data.UNKNOWN)
+        codes[0, 0] = data.LIVER
+        loss = train.marginal_loss(logits, codes, torch.from_numpy(data.CODES[:, :8].copy()), torch.ones(()))[0]
+        self.assertAlmostEqual(float(loss), float(np.log(8)), places=5)
+
     def test_border_weight(self):
         codes = torch.zeros(1, 1, 9, 9, dtype=torch.long)
         codes[..., 5:] = 7

@@ -10,10 +10,6 @@ Continuing a bundle's network, with hard labels (teacher.py) and coarse arithmet
 """
 
 import argparse
-import json
-import math
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +22,10 @@ import coarse
 import data
 import shuffle
 from bundle_files import bundle_weights
+from loop import Loop
 from net import PLANS, UNet
 from plain import Plain
 
-WARM_UP = 150
 COMMON = 0.08  # share of a patch from which on a class is not rare; a spleen's
 
 
@@ -129,7 +125,7 @@ def marginal_loss(logits, codes, table, weight):
     known = (codes != data.UNKNOWN).float()
     share = known * weight / (known * weight).sum().clamp_min(1)
     if not bool(((codes >= 14) & (codes != data.UNKNOWN)).any()):  # no sets: the common formula is faster
-        picked = log_prob.gather(1, codes.clamp_max(13)[:, None])[:, 0]
+        picked = log_prob.gather(1, codes.clamp_max(log_prob.shape[1] - 1)[:, None])[:, 0]
         return -(picked * share).sum(), log_prob, known
     # No clamp on the probability: a class that has sunk to nothing must still feel its voxels.
     outside = (1 - table[codes].movedim(-1, 1)) * -1e4
@@ -172,25 +168,6 @@ def total_loss(outputs, codes, table, border=0.0, rare=1.0, lesion=0.0, sharpen=
     return loss
 
 
-class Average:
-    """Exponential moving average of the weights: short runs need it."""
-
-    def __init__(self, model):
-        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.steps = 0
-
-    def update(self, model):
-        self.steps += 1
-        keep = min(0.998, self.steps / (self.steps + 10))
-        for k, v in model.state_dict().items():
-            self.weights[k].lerp_(v, 1 - keep)
-
-
-def save(path, **state):
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("network", choices=list(PLANS))
@@ -217,7 +194,6 @@ def main():
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.out / f"{args.network}.pt"
     model = UNet(PLANS[args.network]).train()
     if args.from_bundle:
         model.deep = False
@@ -228,50 +204,13 @@ def main():
     body = [p for n, p in model.named_parameters() if not n.startswith(("head", "aux"))]
     optimiser = torch.optim.AdamW([{"params": body, "gain": 1.0}, {"params": heads, "gain": 1.0 if args.from_bundle else 5.0}],
                                   lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    average, step, spent = Average(model), 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(state["model"])
-        if "optimiser" in state:
-            optimiser.load_state_dict(state["optimiser"])
-        average.weights, average.steps = state["average"], state["step"]
-        step, spent = state["step"], state["spent"]
-    classes = len(PLANS[args.network].classes)
-    table = torch.from_numpy(data.CODES[:, :classes].copy())
-    loader = iter(DataLoader(Patches(args, args.network, step), args.batch, num_workers=args.workers,
-                             prefetch_factor=4))
-    log = open(args.out / f"{args.network}.log.jsonl", "a", buffering=1)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, from step {step}", flush=True)
-    last, saved, losses = time.monotonic(), time.monotonic(), []
-    while spent < args.minutes * 60:
-        image, codes = next(loader)
-        rate = args.rate * min(1, (step + 1) / WARM_UP) * max(0.01, 1 - spent / (args.minutes * 60)) ** 0.9
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["gain"]
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = model(image)
-        sharpen = args.sharpen * spent / (args.minutes * 60)
-        loss = total_loss(outputs, codes.long(), table, args.border, args.rare, args.lesion, sharpen)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.update(model)
-        step += 1
-        losses.append(float(loss.detach()))
-        now = time.monotonic()
-        spent, last = spent + min(now - last, 10.0), now  # a paused process does not age
-        if not math.isfinite(losses[-1]):
-            raise SystemExit(f"loss is not finite at step {step}")
-        if step % 100 == 0:
-            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(float(np.mean(losses)), 4)}
-            log.write(json.dumps(line) + "\n")
-            print(line, flush=True)
-            losses = []
-        if now - saved > 150 or spent >= args.minutes * 60:
-            save(checkpoint, model=model.state_dict(), optimiser=optimiser.state_dict(),
-                 average=average.weights, step=step, spent=spent, seed=args.seed)
-            saved = now
+    loop = Loop(model, optimiser, args.out / f"{args.network}.pt", args.seed, args.rate,
+                lambda _, seconds: seconds / (args.minutes * 60))
+    table = torch.from_numpy(data.CODES[:, : len(PLANS[args.network].classes)].copy())
+    batches = iter(DataLoader(Patches(args, args.network, loop.step), args.batch, num_workers=args.workers,
+                              prefetch_factor=4))
+    loop.run(batches, lambda outputs, codes, share: total_loss(outputs, codes, table, args.border, args.rare,
+                                                               args.lesion, args.sharpen * share))
 
 
 if __name__ == "__main__":

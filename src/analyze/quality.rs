@@ -19,6 +19,8 @@ pub(super) struct Origin {
     pub(super) content: [u8; 32],
     pub(super) side_uncertain: bool,
     pub(super) is_second: bool,
+    /// What cannot be read beside the images may be slices of them.
+    pub(super) unreadable_beside: bool,
     pub(super) acquired: Option<String>,
     pub(super) phases: Vec<PhaseRecord>,
     pub(super) series: Vec<SeriesRecord>,
@@ -41,6 +43,7 @@ impl Origin {
             content: [0; 32],
             side_uncertain: loaded.phases.iter().any(|phase| phase.side_uncertain),
             is_second: loaded.phases.iter().any(|phase| phase.is_second),
+            unreadable_beside: files.unreadable_beside > 0,
             acquired: files.acquired.clone(),
             phases: read.phase_records(),
             series: read.series.iter().map(series_record).collect(),
@@ -80,6 +83,7 @@ impl Analyzer {
         flag(self.recogniser.is_none(), "phases_by_names_alone");
         flag(origin.side_uncertain, "side_uncertain");
         flag(origin.is_second, "second_series_read");
+        flag(origin.unreadable_beside, "unreadable_files_beside");
         // An engine that takes voxels as they are stored was trained on the usual order.
         let stated = self.plan.network.reader.orientation().is_some();
         let usual = Orientation::of(back.grid()) == Orientation::LPS;

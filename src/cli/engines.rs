@@ -1,6 +1,6 @@
 //! What commands that run the cascade share: engine arguments, refusals, exit codes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure};
 use crate::analyze::{Settings, phases_beside};
@@ -131,12 +131,20 @@ impl EngineArgs {
 /// # Errors
 /// Exit 4 with the places looked at.
 pub fn default_bundle() -> Result<PathBuf, Failure> {
-    let name = "engines/venous-demo";
-    let mut places = vec![PathBuf::from(name)];
+    shipped_bundle("venous-demo")
+}
+
+/// A bundle that comes with the program, by its name: looked for as [`default_bundle`].
+///
+/// # Errors
+/// Exit 4 with the places looked at.
+pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
+    let name = Path::new("engines").join(name);
+    let mut places = vec![name.clone()];
     if let Ok(program) = std::env::current_exe() {
-        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(name)));
+        places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(&name)));
     }
-    places.push(PathBuf::from("/usr/share/hepalert").join(name));
+    places.push(Path::new("/usr/share/hepalert").join(&name));
     let found = places.iter().find(|place| place.join("manifest.json").is_file());
     found.cloned().ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();

@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::builder::TypedValueParser as _;
+use ndarray::Axis;
 use serde::Serialize;
 
-use super::{Exit, Failure, Ui};
+use super::{Failure, Ui};
 use crate::report::output;
-use hepalert_lab::phantom::{Case, Patient, Size, generate};
+use hepalert_lab::phantom::{Case, Patient, Size, generate, generate_moving};
 use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
 use hepalert_voxels::volume::nifti;
@@ -19,9 +21,15 @@ pub struct Args {
     /// Makes the patient: same seed, same files.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which phases: venous or screening.
-    #[arg(long, default_value = "venous")]
-    setting: String,
+    /// Which phases: venous, screening, or diagnosis with all four, each in a breath of its own.
+    #[arg(long, default_value = "venous", value_parser = settings())]
+    setting: Setting,
+    /// All phases in one breath and on one grid, as registration should leave them.
+    #[arg(long)]
+    aligned: bool,
+    /// Rows and columns of a slice.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=1024))]
+    pixels: u16,
     /// At least one malignant lesion.
     #[arg(long, group = "case")]
     malignant: bool,
@@ -64,8 +72,10 @@ struct LesionSummary {
 /// # Errors
 /// If the setting is unknown or the folder cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let setting = setting(&args.setting)?;
-    let patient = generate(args.seed, case(args), setting, Size::FULL);
+    let make = if args.aligned { generate } else { generate_moving };
+    let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
+    let setting = args.setting;
+    let patient = make(args.seed, case(args), setting, size);
     let files = write_patient(&patient, &args.out)?;
     let summary = summary(&patient, setting);
     let text = format!(
@@ -79,17 +89,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.result(&summary, text)
 }
 
-fn setting(name: &str) -> Result<Setting, Failure> {
-    let usage = |text: String| Failure::new(Exit::Usage, anyhow::anyhow!(text));
-    match name.parse() {
-        Ok(Setting::Diagnosis) => Err(usage(
-            "phantoms breathe alike in all phases, so a diagnosis study would need no \
-             registration and would mislead: use --setting venous or --setting screening"
-                .to_owned(),
-        )),
-        Ok(setting) => Ok(setting),
-        Err(_) => Err(usage(format!("unknown setting {name}: use venous or screening"))),
-    }
+/// The settings that phantoms are made in, by name.
+pub(super) fn settings() -> impl clap::builder::TypedValueParser<Value = Setting> {
+    clap::builder::PossibleValuesParser::new(["venous", "screening", "diagnosis"])
+        .try_map(|name| name.parse::<Setting>())
 }
 
 fn case(args: &Args) -> Case {
@@ -114,6 +117,12 @@ pub fn write_patient(patient: &Patient, dir: &Path) -> anyhow::Result<Vec<PathBu
         files.push(put(dir.join(name), &nifti::write::write_i16(volume))?);
     }
     files.push(put(dir.join("truth.nii.gz"), &nifti::write::write_u8(&patient.truth))?);
+    for (phase, field) in &patient.moved {
+        let grid = patient.truth.grid();
+        let slice = |z: usize| field.index_axis(Axis(0), z).iter().copied().collect();
+        let name = format!("{phase}.field.nii.gz");
+        files.push(put(dir.join(name), &nifti::write::write_displacements(grid, slice))?);
+    }
     let phases: Vec<Phase> = patient.phases.iter().map(|(phase, _)| *phase).collect();
     let setting = Setting::of_phases(&phases).context("a patient has the phases of a setting")?;
     let summary_file = dir.join("phantom.json");

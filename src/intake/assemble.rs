@@ -460,7 +460,10 @@ impl Assembler {
         for (kind, count) in self.strangers.beside(folders.iter().map(PathBuf::as_path)) {
             *passed_over.entry(kind).or_default() += count;
         }
+        let parents = progress.file_set.files.keys().filter_map(|path| path.parent()).collect();
+        let unreadable_beside = self.strangers.unreadable_in(&parents);
         let study = progress.study(key, newest, fingerprint);
+        let study = hepalert_study::files::StudyFiles { unreadable_beside, ..study };
         self.known.insert(fingerprint, (key.clone(), study.revision));
         Ok(StudyEvent::Complete { study, why, passed_over })
     }

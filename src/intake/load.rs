@@ -229,6 +229,7 @@ pub fn files_of_paths(
         candidates,
         acquired: None,
         set_aside: 0,
+        unreadable_beside: 0,
     })
 }
 

@@ -125,6 +125,7 @@ impl StudyProgress {
             candidates,
             acquired: acquired_ms.and_then(civil),
             set_aside: self.file_set.files.len() - used,
+            unreadable_beside: 0,
         }
     }
 }

@@ -677,6 +677,29 @@ fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
 }
 
 #[test]
+fn unreadable_files_beside_the_images_are_counted_with_the_study() {
+    let count = |paths: &[&str]| {
+        let mut story = Story::new(&VENOUS);
+        story.series("/e/s", "a", "venous", 20);
+        for path in paths {
+            story.event(rejected(path, None));
+        }
+        newest(story.wait(200)).unreadable_beside
+    };
+    assert_eq!(count(&["/e/s/021.dcm", "/e/s/22"]), 2);
+    assert_eq!(count(&["/e/other/021.dcm", "/e/021.dcm"]), 0, "in another folder");
+    assert_eq!(count(&[]), 0);
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "venous", 20);
+    for (name, kind) in
+        [("a.dcm", "unknown_format"), ("b.bak", "unknown_format"), ("c.txt", "foreign")]
+    {
+        story.event(stranger(&format!("/e/s/{name}"), "/e/s", kind));
+    }
+    assert_eq!(newest(story.wait(200)).unreadable_beside, 1, "a.dcm should have been an image");
+}
+
+#[test]
 fn files_that_go_away_are_not_forgotten_silently() {
     let mut story = Story::new(&VENOUS);
     story.series("/e", "a", "venous", 2);

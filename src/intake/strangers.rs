@@ -3,11 +3,12 @@
 //! Owns the heaps: all strangers below one folder of the export are told once, together, by
 //! kind and number, when nothing came for the quiet period. Refuses to read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
 use super::fingerprint::{Digest, fingerprint};
+use super::reasons::RefusalCode;
 use hepalert_study::study::StudyKey;
 
 /// Strangers of one heap that are told apart; of more only the number is kept, so that a
@@ -45,6 +46,14 @@ pub struct Told {
     pub fingerprint: Digest,
     /// What is in it.
     pub counts: Counts,
+}
+
+/// Images of scanners end in .dcm or .ima, in a number, or have no ending.
+fn is_named_as_image(path: &Path) -> bool {
+    path.extension().is_none_or(|ending| {
+        let ending = ending.to_string_lossy().to_ascii_lowercase();
+        ["dcm", "ima"].contains(&ending.as_str()) || ending.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 /// The folder below the export folder that a path lies in; the export folder itself for a
@@ -118,6 +127,17 @@ impl Strangers {
             }
         }
         told
+    }
+
+    /// Files in these very folders that by their names are images and cannot be read: whose slices
+    /// they were, nobody knows.
+    pub fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
+        let broken: BTreeSet<&str> = RefusalCode::ALL.map(RefusalCode::as_str).into();
+        let counts = |(path, (kind, _)): &(&PathBuf, &(&'static str, Digest))| {
+            let looks = *kind != RefusalCode::UnknownFormat.as_str() || is_named_as_image(path);
+            broken.contains(kind) && looks && path.parent().is_some_and(|at| folders.contains(at))
+        };
+        self.heaps.values().flat_map(|heap| &heap.files).filter(counts).count()
     }
 
     /// What lies beside files below these folders of the export.

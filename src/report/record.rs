@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::types::{LesionRecord, PatientClasses, ThirdStageRecord};
+use super::types::{LesionRecord, PatientClasses, PieceRecord, ThirdStageRecord};
+use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::Measurements;
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
@@ -34,7 +35,7 @@ pub fn classes(verdict: &Verdict) -> PatientClasses {
 }
 
 fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
-    let Finding { detection, measured, judged, view } = finding;
+    let Finding { detection, measured, judged, pieces, view } = finding;
     let score = measured.score.map_or([0.0; 2], |score| [score.mean, f64::from(score.max)]);
     LesionRecord {
         id,
@@ -50,6 +51,15 @@ fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
         lesion_score: score.map(rounded),
         view: *view,
         reclassified: third_stage(detection.kind, judged.as_ref()),
+        pieces: pieces.iter().map(|(piece, judged)| piece_record(piece, judged, back)).collect(),
+    }
+}
+
+fn piece_record(piece: &Detection, judged: &Option<Reclassified>, back: &Back) -> PieceRecord {
+    PieceRecord {
+        volume_cm3: rounded(piece.volume_cm3),
+        bbox_zyx: back.region([piece.region.lo, piece.region.hi]),
+        reclassified: third_stage(piece.kind, judged.as_ref()),
     }
 }
 

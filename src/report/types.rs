@@ -208,6 +208,21 @@ pub struct LesionRecord {
     pub lesion_score: [f64; 2],
     /// In which view it stands.
     pub view: View,
+    /// What the third stage found; of several pieces, their sums.
+    pub reclassified: ThirdStageRecord,
+    /// The pieces that became one type in the third stage and touch, largest first; none where
+    /// the lesion was one from the beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pieces: Vec<PieceRecord>,
+}
+
+/// A piece of a lesion, as the third stage saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PieceRecord {
+    /// Volume in cm3.
+    pub volume_cm3: f64,
+    /// Box in voxels, half-open, `[[z0,y0,x0],[z1,y1,x1]]`.
+    pub bbox_zyx: [[usize; 3]; 2],
     /// What the third stage found.
     pub reclassified: ThirdStageRecord,
 }

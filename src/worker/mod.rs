@@ -420,6 +420,7 @@ mod tests {
             candidates: Vec::new(),
             acquired: None,
             set_aside: 0,
+            unreadable_beside: 0,
         };
         Request::Study { bundle: "engine".into(), files, out: "out".into() }
     }

@@ -57,12 +57,19 @@ fn a_phantom_is_one_study_in_two_formats() {
 }
 
 #[test]
-fn a_diagnosis_phantom_is_refused_with_a_reason() {
+fn a_diagnosis_phantom_has_four_phases_and_says_how_they_moved() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = hepalert();
-    command.args(["phantom", "--setting", "diagnosis", "--out"]).arg(dir.path().join("x"));
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--setting venous"));
-    assert!(!dir.path().join("x").exists());
+    let arguments = ["phantom", "--setting", "diagnosis", "--pixels", "64", "--out"];
+    let output = hepalert().args(arguments).arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for phase in ["nc", "ap", "vp", "dp"] {
+        assert!(dir.path().join(format!("{phase}.nii.gz")).is_file());
+        assert!(dir.path().join("dicom").join(phase).is_dir());
+        let field = dir.path().join(format!("{phase}.field.nii.gz"));
+        assert_eq!(field.is_file(), phase != "vp", "{phase}");
+    }
+    let unknown =
+        hepalert().args(["phantom", "--setting", "other", "--out", "x"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("diagnosis"));
 }

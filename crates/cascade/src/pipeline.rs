@@ -21,6 +21,7 @@ pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
 
+pub mod pieces;
 pub mod situs;
 #[cfg(test)]
 mod storage_tests;
@@ -78,6 +79,8 @@ pub struct Finding {
     pub measured: Measurements,
     /// What the second network said; `None` without one.
     pub judged: Option<Reclassified>,
+    /// What it was joined from after the third stage, largest first; none if it was one.
+    pub pieces: Vec<pieces::Piece>,
     /// In which view it stands.
     pub view: View,
 }
@@ -249,10 +252,6 @@ impl DecidedView {
     fn class(&self) -> PatientClass {
         classify_patient(self.kept.iter().map(|(detection, _)| detection.kind))
     }
-
-    fn kept_detections(&self) -> Vec<Detection> {
-        self.kept.iter().map(|(detection, _)| detection.clone()).collect()
-    }
 }
 
 fn split_kept(view: &[Detection], judged: Option<&[Reclassified]>) -> DecidedView {
@@ -285,47 +284,58 @@ impl<'a> Measuring<'a> {
         Measuring { study, scores, depth_mm }
     }
 
-    fn finding(&self, found: (Detection, Option<Reclassified>), view: View) -> Finding {
-        let (detection, judged) = found;
+    fn finding(&self, found: pieces::Joined, view: View) -> Finding {
+        let pieces::Joined { whole: (detection, judged), pieces } = found;
         let context = measure::Context {
             phases: self.study.phases(),
             margin: Some(self.scores.margin.view()),
             liver_depth_mm: Some(self.depth_mm.view()),
         };
         let measured = measure::measure(&detection, self.study.grid(), &context);
-        Finding { detection, measured, judged, view }
+        Finding { detection, measured, judged, pieces, view }
     }
 
-    /// Base lesions first, then those that only the high view has; each place in the liver
+    /// Touching pieces of one type are joined in each view. Base lesions first, then those that only the high view has; each place in the liver
     /// is listed once. A discarded lesion is listed unless the base view discarded the very
     /// same voxels.
     fn merge(&self, base: DecidedView, high: DecidedView) -> Merged {
-        let joint = matching::common(&base.kept_detections(), &high.kept_detections());
+        let [base_kept, high_kept] = [base.kept, high.kept].map(pieces::join);
+        let [low, high_view] = [&base_kept, &high_kept].map(|kept| {
+            kept.iter().map(|joined| joined.whole.0.clone()).collect::<Vec<Detection>>()
+        });
+        let joint = matching::common(&low, &high_view);
         let mut kept = Vec::new();
-        for (place, found) in base.kept.into_iter().enumerate() {
+        for (place, found) in base_kept.into_iter().enumerate() {
             let alone = joint.low_only.contains(&place);
             kept.push(self.finding(found, if alone { View::Base } else { View::Common }));
         }
-        for (place, found) in high.kept.into_iter().enumerate() {
+        for (place, found) in high_kept.into_iter().enumerate() {
             if joint.high_only.contains(&place) {
                 kept.push(self.finding(found, View::High));
             }
         }
-        let mut discarded: Vec<Finding> =
-            base.discarded.into_iter().map(|found| self.finding(found, View::Base)).collect();
+        let mut discarded: Vec<Finding> = base
+            .discarded
+            .into_iter()
+            .map(|found| self.finding(alone(found), View::Base))
+            .collect();
         for found in high.discarded {
             let twin = discarded.iter_mut().find(|known| {
                 known.detection.region == found.0.region && known.detection.mask == found.0.mask
             });
             match twin {
                 Some(known) => known.view = View::Common,
-                None => discarded.push(self.finding(found, View::High)),
+                None => discarded.push(self.finding(alone(found), View::High)),
             }
         }
         number(&mut kept);
         number(&mut discarded);
         Merged { kept, discarded }
     }
+}
+
+fn alone(whole: pieces::Piece) -> pieces::Joined {
+    pieces::Joined { whole, pieces: Vec::new() }
 }
 
 /// Order: label, volume descending, box; numbers from 1.

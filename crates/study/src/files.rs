@@ -94,6 +94,9 @@ pub struct StudyFiles {
     pub acquired: Option<String>,
     /// Files of the study that are no part of a phase: scouts, reports, other series.
     pub set_aside: usize,
+    /// Files beside the images that should be images and cannot be read: perhaps missing slices.
+    #[serde(default)]
+    pub unreadable_beside: usize,
 }
 
 /// Most series of one scan that are tried one after the other.
@@ -259,6 +262,7 @@ mod tests {
             candidates: Vec::new(),
             acquired: None,
             set_aside: 2,
+            unreadable_beside: 1,
         };
         let text = serde_json::to_string(&study).unwrap();
         assert!(

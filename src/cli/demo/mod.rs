@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Exit, Failure, Ui, engines, phantom};
 use crate::daemon::stop_on_signals;
 use crate::report::output::{self, OutputError};
-use hepalert_lab::phantom::{Case, LesionTruth, Size, generate};
+use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
 use hepalert_study::study::Setting;
 
 mod stage;
@@ -35,6 +35,10 @@ pub struct Args {
     /// Makes the synthetic patient: every seed is another one.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// What is read: one portal venous phase, one native phase, or all four phases, each in a
+    /// breath of its own.
+    #[arg(long, default_value = "venous", value_parser = phantom::settings())]
+    setting: Setting,
     /// Use a patient without lesions: the report says so, and no alert is sent.
     #[arg(long)]
     normal: bool,
@@ -67,7 +71,7 @@ struct Places {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let engine = match &args.engine {
         Some(engine) => engine.clone(),
-        None => engines::default_bundle()?,
+        None => engines::shipped_bundle(engine_of(args.setting))?,
     };
     check_out(&args.out, args.study.as_deref())?;
     let stop = Stop::on_signals()?;
@@ -157,6 +161,15 @@ fn lies_in(out: &Path, study: &Path) -> bool {
         || output::is_same(parent, study)
 }
 
+/// The engine that comes with the program for a setting.
+fn engine_of(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Screening => "phantom-screening",
+        Setting::Diagnosis => "phantom-diagnosis",
+        _ => "venous-demo",
+    }
+}
+
 fn prepare(out: &Path) -> Result<Places, Failure> {
     let at = |name: &str| out.join(name);
     fs::create_dir_all(out).map_err(Failure::failed)?;
@@ -183,11 +196,15 @@ fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>,
     let case = if args.normal { Case::Normal } else { Case::Malignant };
     ui.say(format!("phantom: making the synthetic patient of seed {}", args.seed));
     let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
-    let patient = generate(args.seed, case, Setting::Venous, size);
+    let patient = generate_moving(args.seed, case, args.setting, size);
     let files = phantom::write_series(&patient, &places.source)?;
     ui.say(format!(
-        "phantom: {} slices with {} lesion(s) in {}",
+        "phantom: {} slices of {} with {} lesion(s) in {}",
         files.len(),
+        match patient.phases.len() {
+            1 => "one phase".to_owned(),
+            n => format!("{n} phases"),
+        },
         patient.lesions.len(),
         places.source.display()
     ));

@@ -108,10 +108,10 @@ fn analysed(stored: Volume<f32>, key: &str, reader: Reader) -> (Findings, Back, 
 }
 
 fn words(finding: &Finding) -> String {
-    let Finding { detection, measured, judged, view } = finding;
+    let Finding { detection, measured, judged, pieces, view } = finding;
     let judged = judged.as_ref().map(|one| (one.score_cm3, one.votes_cm3, one.label_after));
     let place = measured.centre_ras_mm.map(|mm| (mm * 1e6).round());
-    format!("{detection:?} {place:?} {:?} {judged:?} {view:?}", measured.hu)
+    format!("{detection:?} {place:?} {:?} {judged:?} {view:?} {}", measured.hu, pieces.len())
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use super::draw::Draw;
 use super::field::Field;
+use super::motion::Motion;
 use super::shape::{Bounds, Point, along};
 
 /// The fields deform every soft organ by this much (deviation).
 const WARP_MM: f32 = 3.2;
-/// No point is moved further than this; strokes look this far around a shape.
+/// The fields move no point further than this.
 const REACH_MM: f32 = 3.2 * WARP_MM;
 
 /// Columns and rows of a slice in millimetres.
@@ -85,6 +86,8 @@ impl Ink<'_> {
 pub struct Canvas<'a> {
     frame: &'a Frame,
     z: f32,
+    /// Strokes look this far around a shape.
+    reach: f32,
     warp: [Vec<f32>; 3],
     coarse: Vec<f32>,
     fine: Vec<f32>,
@@ -101,19 +104,36 @@ pub struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    /// An empty sheet of air at height `z`.
-    pub fn at(frame: &'a Frame, fields: &Fields, z: f32) -> Canvas<'a> {
+    /// An empty sheet of air at height `z`, in the reference phase or one that moved.
+    pub fn at(frame: &'a Frame, fields: &Fields, motion: Option<&Motion>, z: f32) -> Canvas<'a> {
         let n = frame.xs.len() * frame.ys.len();
+        let moved = motion.map(|motion| -> Vec<Point> {
+            let rows = frame.ys.iter().flat_map(|y| frame.xs.iter().map(|x| [*x, *y, z]));
+            rows.map(|p| motion.along(p)).collect()
+        });
         let sheet = |field: &Field, scale: f32| {
             let mut out = vec![0.0; n];
-            field.sheet(z, &frame.ys, &frame.xs, &mut out);
+            match &moved {
+                None => field.sheet(z, &frame.ys, &frame.xs, &mut out),
+                Some(moved) => out.iter_mut().zip(moved).for_each(|(v, p)| *v = field.at(*p)),
+            }
             out.iter_mut().for_each(|v| *v = (*v * scale).clamp(-REACH_MM, REACH_MM));
             out
         };
+        let mut warp = [0, 1, 2].map(|axis| sheet(&fields.warp[axis], WARP_MM));
+        if let Some(moved) = &moved {
+            for (at, p) in moved.iter().enumerate() {
+                let [x, y] = [frame.xs[at % frame.xs.len()], frame.ys[at / frame.xs.len()]];
+                for (axis, still) in [x, y, z].into_iter().enumerate() {
+                    warp[axis][at] += p[axis] - still;
+                }
+            }
+        }
         Canvas {
             frame,
             z,
-            warp: [0, 1, 2].map(|axis| sheet(&fields.warp[axis], WARP_MM)),
+            reach: REACH_MM + motion.map_or(0.0, Motion::reach_mm),
+            warp,
             coarse: sheet(&fields.coarse, 1.0),
             fine: sheet(&fields.fine, 1.0),
             beyond: vec![f32::MAX; n],
@@ -137,7 +157,7 @@ impl<'a> Canvas<'a> {
 
     /// Every pixel that the fields may have moved into `bounds`.
     pub fn paint(&mut self, bounds: Bounds, brush: impl FnMut(&Spot, &mut Ink)) {
-        self.stroke(bounds.grown(REACH_MM), brush);
+        self.stroke(bounds.grown(self.reach), brush);
     }
 
     fn stroke(&mut self, bounds: Bounds, mut brush: impl FnMut(&Spot, &mut Ink)) {

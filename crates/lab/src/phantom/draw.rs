@@ -17,6 +17,11 @@ pub enum Stream {
     Texture,
     /// The heart, the injection, and when each scan began.
     Contrast,
+    /// How soft organs have moved since the reference phase.
+    Motion {
+        /// Phase number in channel order.
+        phase: u64,
+    },
     /// Scanner noise of one slice of one phase.
     Noise {
         /// Phase number in channel order.
@@ -34,6 +39,7 @@ impl Stream {
             Stream::Lesions => 2,
             Stream::Texture => 3,
             Stream::Contrast => 4,
+            Stream::Motion { phase } => 8 + phase,
             Stream::Noise { phase, slice } => (phase + 1) << 32 | slice,
         }
     }

@@ -53,6 +53,18 @@ impl Field {
         }
     }
 
+    /// The field's value at one point.
+    pub fn at(&self, [x, y, z]: Point) -> f32 {
+        let [_, ny, nx] = self.shape;
+        let ((i, wx), (j, wy), (k, wz)) = (self.tap(0, x), self.tap(1, y), self.tap(2, z));
+        let line = |plane: usize, row: usize| {
+            let knots = &self.knots[((k + plane) * ny + j + row) * nx + i..][..4];
+            wx[0] * knots[0] + wx[1] * knots[1] + wx[2] * knots[2] + wx[3] * knots[3]
+        };
+        let sheet = |plane: usize| (0..4).map(|row| wy[row] * line(plane, row)).sum::<f32>();
+        (0..4).map(|plane| wz[plane] * sheet(plane)).sum()
+    }
+
     /// First of four knots along an axis (0 is x), and their B-spline weights.
     fn tap(&self, axis: usize, at_mm: f32) -> (usize, [f32; 4]) {
         let last = (self.shape[2 - axis] - 4) as f32;
@@ -86,6 +98,10 @@ mod tests {
         let deviation = (sheet.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n).sqrt();
         assert!(mean.abs() < 0.15, "{mean}");
         assert!((0.8..1.2).contains(&deviation), "{deviation}");
+        for (row, column) in [(0, 0), (799, 5), (400, 321)] {
+            let alone = field.at([at[column], at[row], 123.0]);
+            assert!((alone - sheet[row * at.len() + column]).abs() < 1e-4);
+        }
         let jump = sheet.windows(2).take(799).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
         assert!(jump < 0.3, "{jump}");
     }

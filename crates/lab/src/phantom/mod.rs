@@ -20,6 +20,7 @@ mod draw;
 mod field;
 mod lesions;
 mod liver;
+mod motion;
 mod organs;
 mod palette;
 mod scanner;
@@ -102,8 +103,11 @@ pub struct Patient {
     pub seed: u64,
     /// What kind of patient.
     pub case: Case,
-    /// Hounsfield units per phase, in channel order, all on one grid.
+    /// Hounsfield units per phase, in channel order.
     pub phases: Vec<(Phase, Volume<i16>)>,
+    /// Phases that moved against the reference, with the true field over the truth's grid: the
+    /// way from each voxel to where it is seen in that phase, `[x, y, z]` in millimetres RAS.
+    pub moved: Vec<(Phase, Array3<[f32; 3]>)>,
     /// Labels as in `anatomy`: lesion before vessel before organ.
     pub truth: LabelMap,
     /// The lesions, in the order they were planted.
@@ -111,7 +115,7 @@ pub struct Patient {
 }
 
 /// Makes the patient of this seed. All phases lie on one grid and show the same moment of
-/// breathing.
+/// breathing: what an aligned study should look like.
 ///
 /// # Panics
 /// If the size has no pixel or no slice.
@@ -126,7 +130,29 @@ pub fn generate(seed: u64, case: Case, setting: Setting, size: Size) -> Patient 
     }
     let Some((truth, owner)) = truth else { unreachable!("every setting has a phase") };
     let lesions = measure(&scene.lesions, &owner, truth.grid());
-    Patient { seed, case, phases, truth, lesions }
+    Patient { seed, case, phases, moved: Vec::new(), truth, lesions }
+}
+
+/// Makes the patient of this seed as a scanner would: every phase but the portal venous one, on
+/// whose grid the truth lies, in another breath and on slices of its own.
+///
+/// # Panics
+/// If the size has no pixel or no slice.
+pub fn generate_moving(seed: u64, case: Case, setting: Setting, size: Size) -> Patient {
+    let reference =
+        *setting.phases().iter().find(|phase| **phase == Phase::Vp).unwrap_or(&Phase::Nc);
+    let scene = Scene::new(seed, case, size);
+    let (held, truth, owner) = scene.scan(seed, reference);
+    let (mut phases, mut moved) = (Vec::new(), Vec::new());
+    for &phase in setting.phases().iter().filter(|phase| **phase != reference) {
+        let (volume, field) = scene.scan_moved(seed, phase);
+        phases.push((phase, volume));
+        moved.push((phase, field));
+    }
+    phases.push((reference, held));
+    phases.sort_by_key(|(phase, _)| *phase as usize);
+    let lesions = measure(&scene.lesions, &owner, truth.grid());
+    Patient { seed, case, phases, moved, truth, lesions }
 }
 
 /// The patient of this seed scanned once, so many seconds after an injection began: any moment,

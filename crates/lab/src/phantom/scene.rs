@@ -11,10 +11,11 @@ use super::canvas::{Canvas, Fields, Frame};
 use super::contrast::Enhancement;
 use super::draw::{Draw, Stream};
 use super::lesions::{self, Planted, Site};
+use super::motion::Motion;
 use super::organs::Organs;
 use super::palette::{Palette, Physiology};
 use super::scanner::Scanner;
-use super::shape::Bounds;
+use super::shape::{Bounds, minus};
 use super::vessels::Vessels;
 use super::{Case, Size};
 use hepalert_study::study::Phase;
@@ -26,10 +27,7 @@ const SLICE_MM: f64 = 5.0;
 
 /// Everything about one patient but the phase.
 pub struct Scene {
-    grid: Arc<Grid>,
-    frame: Frame,
-    /// Height of slice 0 in the patient.
-    bottom_mm: f32,
+    plan: Plan,
     fields: Fields,
     body: Body,
     organs: Organs,
@@ -55,33 +53,41 @@ impl Scene {
         let fields = Fields::draw(&mut Draw::new(seed, Stream::Texture), plan.bounds());
         let site = Site { liver: &organs.liver, vessels: &vessels, body: &body };
         let lesions = lesions::plant(&mut Draw::new(seed, Stream::Lesions), case, &site);
-        let (grid, frame, bottom_mm) = (plan.grid(), plan.frame, plan.bottom_mm);
-        Scene {
-            grid,
-            frame,
-            bottom_mm,
-            fields,
-            body,
-            organs,
-            vessels,
-            lesions,
-            physiology,
-            scanner,
-        }
+        Scene { plan, fields, body, organs, vessels, lesions, physiology, scanner }
     }
 
-    /// One phase: Hounsfield units, labels, and for every voxel the number of its lesion.
+    /// One phase as the reference is scanned: Hounsfield units, labels, and for every voxel the
+    /// number of its lesion.
     pub fn scan(&self, seed: u64, phase: Phase) -> (Volume<i16>, LabelMap, Array3<u8>) {
-        self.scan_in(seed, &Palette::of(&self.physiology, phase))
+        self.scan_in(seed, &Palette::of(&self.physiology, phase), &self.plan.stack(), None)
+    }
+
+    /// One phase in another breath and on slices of its own, with the true field: for every
+    /// voxel of the reference grid the way to where it is seen, `[x, y, z]` in millimetres RAS.
+    pub fn scan_moved(&self, seed: u64, phase: Phase) -> (Volume<i16>, Array3<[f32; 3]>) {
+        let mut draw = Draw::new(seed, Stream::Motion { phase: phase as u64 });
+        let motion = Motion::draw(&mut draw, self.plan.bounds());
+        let stack = self.plan.stack_of(phase, &mut draw);
+        let palette = Palette::of(&self.physiology, phase);
+        let (volume, ..) = self.scan_in(seed, &palette, &stack, Some(&motion));
+        (volume, self.plan.field(&motion))
     }
 
     /// One scan with this enhancement.
     pub fn scan_after(&self, seed: u64, added: Enhancement, seconds: f32) -> Volume<i16> {
-        self.scan_in(seed, &Palette::after(&self.physiology, added, seconds)).0
+        let palette = Palette::after(&self.physiology, added, seconds);
+        self.scan_in(seed, &palette, &self.plan.stack(), None).0
     }
 
-    fn scan_in(&self, seed: u64, palette: &Palette) -> (Volume<i16>, LabelMap, Array3<u8>) {
-        let [slices, rows, columns] = self.grid.shape();
+    fn scan_in(
+        &self,
+        seed: u64,
+        palette: &Palette,
+        stack: &Stack,
+        motion: Option<&Motion>,
+    ) -> (Volume<i16>, LabelMap, Array3<u8>) {
+        let grid = self.plan.grid(stack);
+        let [slices, rows, columns] = grid.shape();
         let mut hu = Array3::<i16>::zeros((slices, rows, columns));
         let mut labels = Array3::<u8>::zeros((slices, rows, columns));
         let mut owner = Array3::<u8>::zeros((slices, rows, columns));
@@ -90,35 +96,43 @@ impl Scene {
             .and(owner.outer_iter_mut())
             .into_par_iter()
             .for_each(|(z, mut hu, mut labels, mut owner)| {
-                let slice = self.slice(z, seed, palette);
+                let slice = self.slice(z, seed, palette, stack, motion);
                 hu.iter_mut().zip(&slice.hu).for_each(|(to, v)| *to = quantise(*v));
                 labels.iter_mut().zip(&slice.label).for_each(|(to, v)| *to = *v);
                 owner.iter_mut().zip(&slice.lesion).for_each(|(to, v)| *to = *v);
             });
-        (Volume::new(self.grid.clone(), hu), Volume::new(self.grid.clone(), labels), owner)
+        (Volume::new(grid.clone(), hu), Volume::new(grid, labels), owner)
     }
 
     /// One slice; the truth is that of its middle sheet.
-    fn slice(&self, z: usize, seed: u64, palette: &Palette) -> Canvas<'_> {
-        let thick = self.grid.spacing_mm()[0] as f32;
-        let middle = self.bottom_mm + z as f32 * thick;
-        let mut slice = self.sheet(middle, palette);
+    fn slice(
+        &self,
+        z: usize,
+        seed: u64,
+        palette: &Palette,
+        stack: &Stack,
+        motion: Option<&Motion>,
+    ) -> Canvas<'_> {
+        let thick = stack.thick_mm as f32;
+        let middle = stack.bottom_mm + z as f32 * thick;
+        let sheet = |height: f32| self.sheet(height, palette, motion);
+        let mut slice = sheet(middle);
         for side in 1..=SHEETS / 2 {
             let off = side as f32 * thick / SHEETS as f32;
-            for other in [self.sheet(middle - off, palette), self.sheet(middle + off, palette)] {
+            for other in [sheet(middle - off), sheet(middle + off)] {
                 slice.hu.iter_mut().zip(&other.hu).for_each(|(sum, v)| *sum += v);
             }
         }
         slice.hu.iter_mut().for_each(|sum| *sum /= SHEETS as f32);
         let stream = Stream::Noise { phase: palette.phase as u64, slice: z as u64 };
-        let scale = self.grid.spacing_mm()[2] as f32;
-        let width = self.frame.xs.len();
+        let scale = self.plan.pixel_mm as f32;
+        let width = self.plan.frame.xs.len();
         self.scanner.expose(&mut slice.hu, width, scale, &mut Draw::new(seed, stream));
         slice
     }
 
-    fn sheet(&self, z: f32, palette: &Palette) -> Canvas<'_> {
-        let mut canvas = Canvas::at(&self.frame, &self.fields, z);
+    fn sheet(&self, z: f32, palette: &Palette, motion: Option<&Motion>) -> Canvas<'_> {
+        let mut canvas = Canvas::at(&self.plan.frame, &self.fields, motion, z);
         self.body.paint(&mut canvas, palette);
         self.organs.paint(&mut canvas, palette);
         self.vessels.paint(&mut canvas, palette);
@@ -134,7 +148,8 @@ struct Plan {
     frame: Frame,
     bottom_mm: f32,
     slices: usize,
-    spacing_mm: [f64; 3],
+    thick_mm: f64,
+    pixel_mm: f64,
     /// z of the lowest slice in the scanner.
     table_mm: f64,
 }
@@ -159,27 +174,63 @@ impl Plan {
             frame: Frame { xs: line(x), ys: line(y) },
             bottom_mm: top - (slices - 1) as f32 * thick as f32,
             slices,
-            spacing_mm: [thick, pixel, pixel],
+            thick_mm: thick,
+            pixel_mm: pixel,
             table_mm: f64::from(draw.uniform(-900.0, -100.0)).round(),
         }
     }
 
+    /// The slices of the reference phase.
+    fn stack(&self) -> Stack {
+        Stack { bottom_mm: self.bottom_mm, slices: self.slices, thick_mm: self.thick_mm }
+    }
+
+    /// The slices of another phase: over the same height, begun elsewhere; half of the native
+    /// ones twice as thick, as archives have them.
+    fn stack_of(&self, phase: Phase, draw: &mut Draw) -> Stack {
+        let thicker = if phase == Phase::Nc && draw.chance(0.5) { 2 } else { 1 };
+        let thick_mm = self.thick_mm * thicker as f64;
+        let begun = draw.uniform(-0.5, 0.5) * thick_mm as f32;
+        let slices = self.slices.div_ceil(thicker);
+        Stack { bottom_mm: self.bottom_mm + begun, slices, thick_mm }
+    }
+
     /// Rows run to the left and columns to the back, as an axial DICOM slice is stored.
-    fn grid(&self) -> Arc<Grid> {
+    fn grid(&self, stack: &Stack) -> Arc<Grid> {
         let n = self.frame.xs.len();
-        let [dz, dy, dx] = self.spacing_mm;
-        let edge = |d: f64| (n as f64 - 1.0) / 2.0 * d;
-        let affine =
-            [[-dx, 0.0, 0.0, edge(dx)], [0.0, -dy, 0.0, edge(dy)], [0.0, 0.0, dz, self.table_mm]];
-        Arc::new(Grid::new([self.slices, n, n], self.spacing_mm, affine))
+        let (d, dz) = (self.pixel_mm, stack.thick_mm);
+        let edge = (n as f64 - 1.0) / 2.0 * d;
+        let z = self.table_mm + f64::from(stack.bottom_mm - self.bottom_mm);
+        let affine = [[-d, 0.0, 0.0, edge], [0.0, -d, 0.0, edge], [0.0, 0.0, dz, z]];
+        Arc::new(Grid::new([stack.slices, n, n], [dz, d, d], affine))
+    }
+
+    /// Where every voxel of the reference is seen after this motion. The patient's x and y run
+    /// against RAS.
+    fn field(&self, motion: &Motion) -> Array3<[f32; 3]> {
+        let n = self.frame.xs.len();
+        Array3::from_shape_fn((self.slices, n, n), |(z, row, column)| {
+            let height = self.bottom_mm + z as f32 * self.thick_mm as f32;
+            let p = [self.frame.xs[column], self.frame.ys[row], height];
+            let [x, y, z] = minus(motion.inverse(p), p);
+            [-x, -y, z]
+        })
     }
 
     fn bounds(&self) -> Bounds {
         let last = self.frame.xs.len() - 1;
-        let high = (self.slices as f64 * self.spacing_mm[0]) as f32;
+        let high = (self.slices as f64 * self.thick_mm) as f32;
         let hi = [self.frame.xs[last], self.frame.ys[last], self.bottom_mm + high];
         Bounds { lo: [self.frame.xs[0], self.frame.ys[0], self.bottom_mm], hi }.grown(20.0)
     }
+}
+
+/// The slices of one scan.
+struct Stack {
+    /// Height of slice 0 in the patient.
+    bottom_mm: f32,
+    slices: usize,
+    thick_mm: f64,
 }
 
 /// Twelve bits, as scanners store them.

@@ -170,3 +170,55 @@ fn a_large_malignant_lesion_always_finds_a_place() {
         assert!(first.is_some_and(large), "seed {seed}: {first:?}");
     }
 }
+
+/// Share of the liver's and spleen's voxels that differ by more than an edge does.
+fn misplaced(reference: &Volume<i16>, moved: &Volume<i16>, truth: &LabelMap, at: At) -> f64 {
+    let (mut organs, mut wrong) = (0, 0);
+    for ((z, y, x), label) in truth.voxels().indexed_iter() {
+        if ![Organ::Liver.label(), Organ::Spleen.label()].contains(label) {
+            continue;
+        }
+        let grid = truth.grid();
+        let here = grid.ras_mm([z, y, x].map(|index| index as f64));
+        let way = at([z, y, x]);
+        let there: [f64; 3] = std::array::from_fn(|axis| here[axis] + f64::from(way[axis]));
+        // Axes are the patient's own: z, y, x of the array are z, y, x of space.
+        let (zero, one) = (moved.grid().ras_mm([0.0; 3]), moved.grid().ras_mm([1.0; 3]));
+        let along = |axis: usize| (there[axis] - zero[axis]) / (one[axis] - zero[axis]);
+        let index = [2, 1, 0].map(|axis| along(axis).round().max(0.0) as usize);
+        let Some(seen) = moved.voxels().get(index) else { continue };
+        organs += 1;
+        wrong += usize::from(reference.voxels()[[z, y, x]].abs_diff(*seen) > 60);
+    }
+    f64::from(wrong as u32) / f64::from(organs)
+}
+
+type At<'a> = &'a dyn Fn([usize; 3]) -> [f32; 3];
+
+#[test]
+fn phases_lie_where_the_true_field_says() {
+    let (mut followed, mut left) = (0.0, 0.0);
+    for seed in 0..2 {
+        let size = Size { pixels: 128, slices: None };
+        let still = generate(seed, Case::Normal, Setting::Diagnosis, size);
+        let patient = generate_moving(seed, Case::Normal, Setting::Diagnosis, size);
+        assert_eq!(patient.truth.voxels(), still.truth.voxels());
+        let order: Vec<Phase> = patient.phases.iter().map(|(phase, _)| *phase).collect();
+        assert_eq!(order, Phase::ALL);
+        for (phase, field) in &patient.moved {
+            let [still, moved] = [&still, &patient].map(|made| {
+                &made.phases.iter().find(|(other, _)| other == phase).expect("all phases").1
+            });
+            let as_field = misplaced(still, moved, &patient.truth, &|at| field[at]);
+            let as_nothing = misplaced(still, moved, &patient.truth, &|_| [0.0; 3]);
+            assert!(as_field < 0.06, "seed {seed} {phase}: {as_field} against {as_nothing}");
+            followed += as_field;
+            left += as_nothing;
+        }
+    }
+    // Thick native slices blur edges wherever they lie; the others would show a wrong field.
+    assert!(
+        followed < 0.5 * left,
+        "{followed} of voxels misplaced along the field, {left} without"
+    );
+}
