@@ -182,6 +182,8 @@ pub struct Engine {
     pub bundle: PathBuf,
     /// Bundles for studies that lack a phase of the first, or of which one cannot be aligned.
     pub others: Vec<PathBuf>,
+    /// The phase that stays where it is while others are brought onto it, where a study has it.
+    pub reference_phase: Phase,
     /// What runs the networks.
     pub backend: Backend,
     /// The numbers they are computed in.
@@ -320,6 +322,7 @@ impl Default for Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),
+            reference_phase: Phase::Vp,
             backend: Backend::Native,
             precision: Precision::F32,
             threads: None,

@@ -107,7 +107,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
     Settings {
         bundle: engine.bundle.clone(),
         others: engine.others.clone(),
-        alignment: align::Rules::default(),
+        alignment: align::Rules::onto(engine.reference_phase),
         runtime: Runtime {
             backend: engine.backend,
             precision: engine.precision,
