@@ -223,7 +223,7 @@ impl<'a> PatchRunner<'a> {
     }
 
     /// Whether a lesion is lost whatever its other patches say.
-    fn lost(&self, candidate: &Candidate<'_>, lesion: &Carried, seen: &[Counts]) -> bool {
+    fn lost(&self, candidate: &Candidate<'_>, lesion: &PatchLesion, seen: &[Counts]) -> bool {
         let Params { patches: total, discard_below_cm3, early_stop, .. } = self.params;
         let overlaps = seen.iter().flatten().map(|&n| u64::from(n)).sum();
         let (left, points) = (total - seen.len(), lesion.points.len());
