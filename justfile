@@ -77,6 +77,20 @@ compare-nnunet *ARGS:
     cargo build --release -p hepalert-native --example peak
     python3 benches/compare_nnunet.py {{ARGS}}
 
+# Registration against known truth: random motions, contrasts and slices of phantoms and of the scans
+# below DATA. Fails if a case is worse than before alignment, folds, or a mean error passes its bar.
+# About ten minutes on two cores.
+registration-cases CASES="50" SEED="1" DATA="../shared/data":
+    cargo run --release -p hepalert-register --example accuracy -- random {{CASES}} {{SEED}} {{DATA}}
+
+# Registration beside the reference program and beside convexadam on the same pairs: error, time, memory.
+# DEEDS is a folder with a build of deedsBCV. Needs Python with numpy, for convexadam `pip install convexadam`.
+compare-registration DEEDS DATA="../shared/data" *ARGS:
+    cargo build --release --bin hepalert
+    mkdir -p target/pairs
+    cargo run --release -p hepalert-register --example accuracy -- table 1 {{DATA}} target/pairs
+    python3 benches/compare_registration.py --pairs target/pairs --deeds {{DEEDS}} --hepalert target/release/hepalert {{ARGS}}
+
 # On a Jetson: shim, plans, golden patches, time per patch, memory, temperatures.
 jetson-selftest BUNDLE SECONDS="600":
     cargo build --release --no-default-features

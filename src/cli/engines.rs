@@ -10,6 +10,7 @@ use hepalert_cascade::reclassify::{self, Schemes};
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
+use hepalert_study::study::Phase;
 
 /// What runs the networks.
 #[derive(Debug, clap::Args)]
@@ -63,6 +64,10 @@ pub struct EngineArgs {
     /// aligned; may be given several times.
     #[arg(long)]
     pub other_engine: Vec<PathBuf>,
+    /// The phase that stays where it is while others are brought onto it, where a study has it: nc,
+    /// ap, vp or dp.
+    #[arg(long, default_value_t = Phase::Vp)]
+    pub reference_phase: Phase,
     /// What runs the networks.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
@@ -104,7 +109,7 @@ impl EngineArgs {
         }
         Ok(Settings {
             others: self.other_engine.clone(),
-            alignment: align::Rules::default(),
+            alignment: align::Rules::onto(self.reference_phase),
             runtime: self.runtime.runtime(),
             high_gain: self.high_gain,
             reclassify: reclassify::Params {

@@ -182,6 +182,8 @@ pub struct Engine {
     pub bundle: PathBuf,
     /// Bundles for studies that lack a phase of the first, or of which one cannot be aligned.
     pub others: Vec<PathBuf>,
+    /// The phase that stays where it is while others are brought onto it, where a study has it.
+    pub reference_phase: Phase,
     /// What runs the networks.
     pub backend: Backend,
     /// The numbers they are computed in.
@@ -320,6 +322,7 @@ impl Default for Engine {
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),
+            reference_phase: Phase::Vp,
             backend: Backend::Native,
             precision: Precision::F32,
             threads: None,
@@ -403,6 +406,11 @@ pub enum ConfigError {
     },
 }
 
+/// How what belongs to a study of one revision is named in the store's folders.
+pub fn result_name(study_key: &str, revision: u32) -> String {
+    format!("{study_key}-r{revision}")
+}
+
 impl Store {
     /// The database.
     pub fn database(&self) -> PathBuf {
@@ -416,7 +424,7 @@ impl Store {
 
     /// Folder of one result: a study of one revision.
     pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
-        self.results().join(format!("{study_key}-r{revision}"))
+        self.results().join(result_name(study_key, revision))
     }
 
     /// Folder of what was refused, and why.

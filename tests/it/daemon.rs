@@ -33,10 +33,14 @@ impl House {
 
     /// `engine_lines` holds more lines of the section `[engine]`.
     pub fn with_engine(port: u16, attempts: u32, engine_lines: &str) -> House {
+        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
+        House::with_bundle(port, attempts, &engine, engine_lines)
+    }
+
+    pub fn with_bundle(port: u16, attempts: u32, engine: &Path, engine_lines: &str) -> House {
         let folder = tempfile::tempdir().unwrap();
         let house = House { folder };
         fs::create_dir(house.export()).unwrap();
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
         let state = house.state();
         let config = format!(
             "[device]\nname = \"test\"\nsite_key_file = {:?}\n\

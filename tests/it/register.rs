@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
+use hepalert::cli::phantom::write_series;
+use hepalert_lab::phantom::{Case, Size, generate_moving};
+use hepalert_study::study::Setting;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 use serde_json::Value;
 
+use crate::broker::{Broker, Kind, Subscriber};
+use crate::daemon::{Heart, House, export, is_state};
 use crate::support::hepalert;
 
 /// What a patient is like at a place: in air a column with a spine and bumps of about 15 mm, all of them
@@ -223,9 +228,12 @@ fn a_phase_that_is_missing_or_not_to_be_aligned_leaves_the_engine_for_the_others
     let vp = VENOUS.put(folder.path(), "vp");
     let nc = Scan { gain: 0.4, level: 55.0, ..VENOUS }.put(folder.path(), "nc");
     let far = Scan { origin: [0.0, 0.0, 700.0], ..VENOUS }.put(folder.path(), "ap");
-    let cases: [(&[(&str, &Path)], &str); 2] = [
+    // A few slices of the reference's top.
+    let little = Scan { origin: [0.0, 0.0, 66.0], ..VENOUS }.put(folder.path(), "little");
+    let cases: [(&[(&str, &Path)], &str); 3] = [
         (&[("nc", &nc), ("vp", &vp)], "missing_phase"),
         (&[("nc", &nc), ("ap", &far), ("vp", &vp)], "no_overlap"),
+        (&[("nc", &nc), ("ap", &little), ("vp", &vp)], "alignment_failed"),
     ];
     for (phases, code) in cases {
         let report = said(&analyze(phases, &folder.path().join(code)));
@@ -239,4 +247,77 @@ fn a_phase_that_is_missing_or_not_to_be_aligned_leaves_the_engine_for_the_others
     }
     // No engine is for the native phase alone.
     refused(&analyze(&[("nc", &nc)], &folder.path().join("none")), "missing_phase");
+}
+
+/// The phase whose grid the others come onto is the site's choice.
+#[test]
+fn another_phase_stays_if_the_site_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let vp = VENOUS.put(folder.path(), "vp");
+    let native = Scan { shape: [26, 48, 44], gain: 0.4, level: 55.0, ..VENOUS };
+    let nc = native.put(folder.path(), "nc");
+    let mut command = hepalert();
+    command.args(["--json", "analyze", "--reference-phase", "nc", "--engine"]).arg(bundle("nc_vp"));
+    command.arg("--phase").arg(format!("nc={}", nc.display()));
+    command.arg("--phase").arg(format!("vp={}", vp.display()));
+    let report = said(&command.arg("--out").arg(folder.path().join("r")).output().unwrap());
+    assert_eq!(report["phases"][0]["alignment"]["method"], "reference");
+    assert_eq!(report["phases"][1]["alignment"]["method"], "resampled");
+    let labels = std::fs::read(folder.path().join("r/labels_base.nii.gz")).unwrap();
+    let labels = read_labels(&labels).unwrap();
+    assert!(labels.grid().matches(native.volume().grid()), "the labels lie where that phase does");
+}
+
+/// Phases in breaths and on slices of their own through the daemon: the engine of three phases, then,
+/// where one of them is missing, of the others the one for most of what is there.
+#[test]
+fn the_daemon_reads_several_phases_with_the_engine_for_what_is_there() {
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/event/#");
+    let venous = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
+    let others = format!("others = [{venous:?}, {:?}]\n", bundle("nc_vp"));
+    let house = House::with_bundle(broker.port, 2, &bundle("nc_ap_vp"), &others);
+    let scratch = tempfile::tempdir().unwrap();
+    let size = Size { pixels: 128, slices: Some(36) };
+    let daemon = house.start();
+    let mut heart = Heart::default();
+    let mut analyzed = |seed: u64, left_out: &str| {
+        let patient = generate_moving(seed, Case::Malignant, Setting::Diagnosis, size);
+        let files = write_series(&patient, &scratch.path().join(seed.to_string())).unwrap();
+        let files: Vec<PathBuf> =
+            files.into_iter().filter(|file| !file.parent().unwrap().ends_with(left_out)).collect();
+        let folder = house.export().join(seed.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        export(&files, &folder);
+        heart.listen(&subscriber, |_, m| is_state(m, "completed") || is_state(m, "rejected"));
+        let (_, message) = heart.events.last().unwrap();
+        assert!(is_state(message, "completed"), "{message}");
+        let result = heart.of("event/result").pop().unwrap();
+        let key = result["subject"].as_str().unwrap();
+        let report = house.state().join(format!("results/{key}-r1/report.json"));
+        let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        (report, result)
+    };
+
+    let (report, _) = analyzed(11, "dp");
+    assert_eq!(report["setting"], "nc_ap_vp");
+    assert_eq!(report["engines"][0]["id"], "linear-nc-ap-vp");
+    assert_eq!(report["engine_choice"], Value::Null);
+    let method = |phase: usize| report["phases"][phase]["alignment"]["method"].clone();
+    assert_eq!(method(2), "reference");
+    for phase in [0, 1] {
+        let moved = &report["phases"][phase]["alignment"];
+        assert_eq!(method(phase), "deformable", "{moved}");
+        let bits = &moved["distance_bits"];
+        assert!(bits[1].as_f64().unwrap() < bits[0].as_f64().unwrap(), "{moved}");
+    }
+
+    let (report, result) = analyzed(12, "ap");
+    assert_eq!(report["setting"], "nc_vp", "not the one that takes the venous phase alone");
+    assert_eq!(report["engines"][0]["id"], "linear-nc-vp");
+    assert_eq!(report["engine_choice"]["code"], "missing_phase");
+    assert_eq!(report["engine_choice"]["left_out"], serde_json::json!(["ap"]));
+    let quality = result["data"]["quality"].as_array().unwrap();
+    assert!(quality.iter().any(|flag| flag == "fewer_phases_than_configured"), "{quality:?}");
+    daemon.stop();
 }

@@ -29,6 +29,13 @@ pub struct Rules {
     pub registration: Registration,
 }
 
+impl Rules {
+    /// Onto this phase, where a study has it.
+    pub fn onto(reference: Phase) -> Rules {
+        Rules { reference: Some(reference), ..Rules::default() }
+    }
+}
+
 /// A study on one grid, and how each phase came there.
 #[derive(Debug)]
 pub struct Aligned {
@@ -252,6 +259,21 @@ mod tests {
         let native = found.study.phases()[0].1.voxels();
         assert_eq!(native[[0, 20, 20]], hepalert_register::map::OUTSIDE_HU);
         assert!(native[[12, 20, 20]] > -100.0);
+    }
+
+    /// The site's choice of the phase that stays, and a gate that takes no deformation.
+    #[test]
+    fn what_the_gate_refuses_comes_rigidly_onto_the_phase_that_stays() {
+        let venous = volume([24, 40, 44], 3.0, [0.0; 3], 60.0);
+        let arterial = volume([24, 40, 44], 3.0, [1.0, 0.0, 2.0], -30.0);
+        let grid = Arc::clone(arterial.grid());
+        let mut rules = Rules::onto(Ap);
+        rules.registration.gate.jacobian_deviation = 0.0;
+        rules.registration.recognise_aligned = false;
+        let found = align(study([(Vp, venous), (Ap, arterial)]), &[Ap, Vp], &rules).unwrap();
+        let said: Vec<_> = found.phases.iter().map(|p| (p.phase, p.method(), p.doubt())).collect();
+        assert_eq!(said, [(Ap, "reference", None), (Vp, "rigid", Some("uneven_volume_change"))]);
+        assert!(found.study.grid().matches(&grid));
     }
 
     #[test]

@@ -4,18 +4,25 @@
 //! grow with the volume.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hepalert_register::affine::Affine;
+use hepalert_register::affine::{Affine, Freedom};
+use hepalert_register::align::Settings;
 use hepalert_register::cost::{Reachable, Search, block_costs};
 use hepalert_register::deform::{Params, deform};
 use hepalert_register::descriptor::describe;
 use hepalert_register::field::Field;
+use hepalert_register::isotropic::isotropic;
 use hepalert_register::lattice::Lattice;
+use hepalert_register::map::Map;
+use hepalert_register::matching::find;
 use hepalert_register::messages::choose;
 use hepalert_register::parabola::{Bend, Transform, brute, envelope};
+use hepalert_register::quality::{descriptor_distance, jacobian};
 use hepalert_register::tree::spanning_tree;
 use hepalert_register::warp::Image;
+use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// Smooth texture with the values of soft tissue.
 fn image(edge: usize, shift: f32) -> Array3<f32> {
@@ -55,6 +62,40 @@ fn stages(c: &mut Criterion) {
     group.bench_function("warp", |bench| {
         bench.iter(|| moving.warped(black_box(&Affine::IDENTITY), &field));
     });
+    let certainty = vec![[1.0; 3]; lattice.len()];
+    group.bench_function("settle", |bench| {
+        bench.iter(|| field.clone().settle(black_box(&certainty), 0.6));
+    });
+    group.bench_function("make_consistent", |bench| {
+        bench.iter(|| field.clone().make_consistent(&mut field.clone(), 10));
+    });
+    group.bench_function("jacobian", |bench| bench.iter(|| jacobian(black_box(&field))));
+    let fixed = Image::whole(fixed);
+    group.bench_function("descriptor_distance", |bench| {
+        bench.iter(|| descriptor_distance(&fixed, &a, black_box(&moving)));
+    });
+    let rigid = Settings::default().rigid;
+    group.bench_function("rigid", |bench| {
+        bench.iter(|| find(&fixed, &moving, Affine::IDENTITY, &rigid, Freedom::Rigid));
+    });
+    group.finish();
+}
+
+/// From a scan to cubes and a result back to its grid; elements are voxels of the scan.
+fn scans(c: &mut Criterion) {
+    let shape = [40, 256, 256];
+    let grid = Arc::new(Grid::axial(shape, [5.0, 0.8, 0.8], [0.0; 3]));
+    let wave =
+        |(z, y, x): (usize, usize, usize)| 50.0 * ((z + y) as f32 / 9.0).sin() + x as f32 / 8.0;
+    let scan = Volume::new(Arc::clone(&grid), Array3::from_shape_fn(shape, wave));
+    let whole = shape.map(|n| 0..n);
+    let mut group = c.benchmark_group("scan");
+    group.sample_size(10).throughput(Throughput::Elements(shape.iter().product::<usize>() as u64));
+    group.bench_function("isotropic", |bench| {
+        bench.iter(|| isotropic(black_box(&scan), &whole, 2.0))
+    });
+    let map = Map::identity(&grid);
+    group.bench_function("map", |bench| bench.iter(|| map.warp(black_box(&scan), &grid)));
     group.finish();
 }
 
@@ -98,5 +139,5 @@ fn sizes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages, messages, sizes);
+criterion_group!(benches, stages, scans, messages, sizes);
 criterion_main!(benches);

@@ -6,17 +6,19 @@
 //! phases: the caller says which image is fixed.
 
 use hepalert_voxels::volume::{Grid, Volume};
-use ndarray::Axis;
+use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 
 use crate::affine::{Affine, Freedom};
-use crate::deform::{Level, Params, deform};
+use crate::deform::{Level, Params, deform, described};
+use crate::descriptor::COMPARED;
 use crate::field::Field;
 use crate::isotropic::{Isotropic, affordable_mm, body_box, isotropic};
 use crate::lattice::Lattice;
 use crate::map::Map;
 use crate::matching;
 use crate::quality::{self, Jacobian};
+use crate::warp::Image;
 
 /// Longer lines than this are no scan of a patient.
 pub const MAX_ALONG_AXIS: usize = 4096;
@@ -231,10 +233,18 @@ pub fn align(
     let within = body_box(fixed);
     let spacing_mm = affordable_mm(fixed.grid(), &within, settings.spacing_mm);
     let target = isotropic(fixed, &within, spacing_mm);
+    let codes = described(&target.image, COMPARED);
     let mut cases = Vec::with_capacity(moving.len());
     for (n, volume) in moving.iter().enumerate() {
-        cases.push(Case::new(&target, volume, Which::Moving(n), settings)?);
+        cases.push(Case::new(
+            Target { isotropic: &target, codes: &codes },
+            volume,
+            Which::Moving(n),
+            settings,
+        )?);
     }
+    // Made anew below: eight bytes a voxel that the search has better use for.
+    drop(codes);
     let restless: Vec<usize> = (0..cases.len()).filter(|n| cases[*n].wants_field()).collect();
     let sources: Vec<_> =
         restless.iter().map(|n| (&cases[*n].source.image, cases[*n].rigid)).collect();
@@ -245,8 +255,11 @@ pub fn align(
         cases[n].field = Some(field);
     }
     let same = |n: usize| fixed.grid().matches(moving[n].grid());
-    let judged = cases.into_par_iter().enumerate();
-    Ok(judged.map(|(n, case)| case.judge(&target, same(n), &settings.gate)).collect())
+    let codes = described(&target.image, COMPARED);
+    let target = Target { isotropic: &target, codes: &codes };
+    // One after the other: each uses all threads, and memory for one.
+    let judged = cases.into_iter().enumerate();
+    Ok(judged.map(|(n, case)| case.judge(target, same(n), &settings.gate)).collect())
 }
 
 fn check(volume: &Volume<f32>, which: Which) -> Result<(), RegisterError> {
@@ -275,6 +288,29 @@ fn check(volume: &Volume<f32>, which: Which) -> Result<(), RegisterError> {
     Ok(())
 }
 
+/// The fixed image and its descriptors.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    isotropic: &'a Isotropic,
+    codes: &'a Array3<u64>,
+}
+
+impl Target<'_> {
+    fn image(&self) -> &Image {
+        &self.isotropic.image
+    }
+
+    /// How much of it a moved image covers and how far that is from it.
+    fn compare(&self, moved: &Image) -> (f64, Option<f64>) {
+        let distance = quality::descriptor_distance(self.image(), self.codes, moved);
+        (quality::coverage(self.image(), moved), distance)
+    }
+
+    fn still(&self) -> Field {
+        Field::zero(Lattice::new(self.image().shape(), 8))
+    }
+}
+
 /// One moving image on its way.
 struct Case {
     source: Isotropic,
@@ -289,15 +325,15 @@ struct Case {
 
 impl Case {
     fn new(
-        target: &Isotropic,
+        target: Target<'_>,
         moving: &Volume<f32>,
         which: Which,
         settings: &Settings,
     ) -> Result<Case, RegisterError> {
-        let source = isotropic(moving, &body_box(moving), target.grid.spacing_mm()[0]);
-        let start = between(&target.grid, &source.grid);
-        let seen = Seen { target, source: &source };
-        let (coverage, before) = seen.through(&start);
+        let grid = &target.isotropic.grid;
+        let source = isotropic(moving, &body_box(moving), grid.spacing_mm()[0]);
+        let start = between(grid, &source.grid);
+        let (coverage, before) = target.compare(&source.image.warped(&start, &target.still()));
         if coverage == 0.0 {
             return Err(RegisterError::NoOverlap(which));
         }
@@ -305,7 +341,7 @@ impl Case {
         let little = coverage < settings.gate.coverage;
         let lies_on = settings.recognise_aligned
             && !little
-            && matching::lies_on(&target.image, &source.image, &start);
+            && matching::lies_on(target.image(), target.codes, &source.image, &start);
         let mut case = Case {
             bits: [before, before],
             rigid: start,
@@ -326,34 +362,30 @@ impl Case {
     }
 
     /// Keeps the rigid map only where it brings the images nearer.
-    fn find_rigid(&mut self, target: &Isotropic, settings: &Settings) {
-        let (fixed, moving) = (&target.image, &self.source.image);
+    fn find_rigid(&mut self, target: Target<'_>, settings: &Settings) {
+        let (fixed, moving) = (target.image(), &self.source.image);
         let found = matching::find(fixed, moving, self.start, &settings.rigid, settings.freedom);
-        let seen = Seen { target, source: &self.source };
-        if let (_, Some(bits)) = seen.through(&found)
+        if let (_, Some(bits)) = target.compare(&moving.warped(&found, &target.still()))
             && bits < self.bits[0]
         {
             (self.rigid, self.bits[1]) = (found, bits);
         }
     }
 
-    fn judge(self, target: &Isotropic, same_grid: bool, gate: &Gate) -> Alignment {
-        let still = Field::zero(Lattice::new(target.image.shape(), 8));
+    fn judge(self, target: Target<'_>, same_grid: bool, gate: &Gate) -> Alignment {
         if self.little {
-            return self.finish(target, Kind::Failed(Doubt::LittleOverlap), still);
+            return self.unmoved(target, Kind::Failed(Doubt::LittleOverlap));
         }
         if self.lies_on {
             let kind = if same_grid { Kind::Untouched } else { Kind::Resampled };
-            return self.finish(target, kind, still);
+            return self.unmoved(target, kind);
         }
-        let asked = self.field.is_none();
-        let field = self.field.clone().unwrap_or_else(|| still.clone());
-        let warped = self.source.image.warped(&self.rigid, &field);
-        let bits = quality::descriptor_distance(&target.image, &warped).unwrap_or(f64::INFINITY);
-        let jacobian = quality::jacobian(&field);
-        let doubt = if asked {
-            Some(Doubt::AskedFor)
-        } else if jacobian.folding > gate.folding {
+        let Some(field) = &self.field else {
+            return self.rigidly(target, Doubt::AskedFor, self.bits[1], gate);
+        };
+        let (coverage, bits) = target.compare(&self.source.image.warped(&self.rigid, field));
+        let (bits, jacobian) = (bits.unwrap_or(f64::INFINITY), quality::jacobian(field));
+        let doubt = if jacobian.folding > gate.folding {
             Some(Doubt::Folding)
         } else if jacobian.deviation > gate.jacobian_deviation {
             Some(Doubt::Uneven)
@@ -362,48 +394,62 @@ impl Case {
         } else {
             None
         };
+        let nearest = bits.min(self.bits[1]);
         match doubt {
-            _ if bits.min(self.bits[1]) > gate.distance_bits => {
-                self.finish(target, Kind::Failed(Doubt::TooDifferent), still)
+            Some(doubt) => self.rigidly(target, doubt, nearest, gate),
+            None if nearest > gate.distance_bits => {
+                self.unmoved(target, Kind::Failed(Doubt::TooDifferent))
             }
-            Some(doubt) => self.finish(target, Kind::Rigid(doubt), still),
-            None => self.finish(target, Kind::Deformed, field),
+            None => {
+                let found =
+                    Found { rigid: self.rigid, field: field.clone(), bits, coverage, jacobian };
+                self.finish(target, Kind::Deformed, found)
+            }
         }
     }
 
-    fn finish(self, target: &Isotropic, kind: Kind, field: Field) -> Alignment {
-        let rigid = match kind {
-            Kind::Deformed | Kind::Rigid(_) => self.rigid,
-            Kind::Untouched | Kind::Resampled | Kind::Failed(_) => self.start,
-        };
-        let seen = self.source.image.warped(&rigid, &field);
-        let after = quality::descriptor_distance(&target.image, &seen).unwrap_or(f64::INFINITY);
-        let map = Map::new(&target.grid, field.clone(), &rigid, &self.source.grid);
+    /// Turned and moved only, unless the images are too different wherever they are put: `nearest`
+    /// is as near as they came.
+    fn rigidly(&self, target: Target<'_>, doubt: Doubt, nearest: f64, gate: &Gate) -> Alignment {
+        if nearest > gate.distance_bits {
+            return self.unmoved(target, Kind::Failed(Doubt::TooDifferent));
+        }
+        self.through(target, Kind::Rigid(doubt), self.rigid, self.bits[1])
+    }
+
+    fn unmoved(&self, target: Target<'_>, kind: Kind) -> Alignment {
+        self.through(target, kind, self.start, self.bits[0])
+    }
+
+    /// No deformation.
+    fn through(&self, target: Target<'_>, kind: Kind, rigid: Affine, bits: f64) -> Alignment {
+        let field = target.still();
+        let coverage = quality::coverage(target.image(), &self.source.image.warped(&rigid, &field));
+        let jacobian = Jacobian { folding: 0.0, deviation: 0.0 };
+        self.finish(target, kind, Found { rigid, field, bits, coverage, jacobian })
+    }
+
+    fn finish(&self, target: Target<'_>, kind: Kind, found: Found) -> Alignment {
+        let grid = &target.isotropic.grid;
+        let map = Map::new(grid, found.field, &found.rigid, &self.source.grid);
         let quality = Quality {
             bits_before: self.bits[0],
-            bits_after: after,
-            jacobian: quality::jacobian(&field),
-            coverage: quality::coverage(&target.image, &seen),
-            mean_shift_mm: mean_shift(target, &map),
+            bits_after: found.bits,
+            jacobian: found.jacobian,
+            coverage: found.coverage,
+            mean_shift_mm: mean_shift(target.isotropic, &map),
         };
         Alignment { kind, map, quality }
     }
 }
 
-/// A moving image through a rigid map.
-struct Seen<'a> {
-    target: &'a Isotropic,
-    source: &'a Isotropic,
-}
-
-impl Seen<'_> {
-    /// How much of the fixed image it covers and how far it is from it.
-    fn through(&self, map: &Affine) -> (f64, Option<f64>) {
-        let none = Field::zero(Lattice::new(self.target.image.shape(), 8));
-        let warped = self.source.image.warped(map, &none);
-        let coverage = quality::coverage(&self.target.image, &warped);
-        (coverage, quality::descriptor_distance(&self.target.image, &warped))
-    }
+/// A map and what was measured of it.
+struct Found {
+    rigid: Affine,
+    field: Field,
+    bits: f64,
+    coverage: f64,
+    jacobian: Jacobian,
 }
 
 /// The voxels of one grid that lie where those of another do.

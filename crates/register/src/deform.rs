@@ -60,15 +60,15 @@ impl Params {
     pub fn wide() -> Params {
         let levels = [(8, 8, 5), (7, 7, 4), (6, 6, 3), (5, 5, 2), (4, 4, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.2 }
+        Params { levels, alpha: 1.6, stiffness: 0.6 }
     }
 
     /// For phases of one examination: the patient has breathed, not moved elsewhere. 60 mm on a
-    /// grid of 2 mm, and fewer labels to be wrong about.
+    /// grid of 2 mm, and fewer labels to be wrong about; a sixth level of small blocks.
     pub fn phases() -> Params {
-        let levels = [(8, 6, 5), (7, 5, 4), (6, 4, 3), (5, 3, 2), (4, 2, 1)];
+        let levels = [(8, 6, 5), (7, 5, 4), (6, 4, 3), (5, 3, 2), (4, 2, 1), (3, 2, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.2 }
+        Params { levels, alpha: 1.6, stiffness: 0.6 }
     }
 }
 
@@ -118,28 +118,35 @@ pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &Params) -> Ve
             codes: described(fixed, step_of(level.search.quant)),
             tree: spanning_tree(fixed.voxels.view(), &lattice),
         };
-        courses.par_iter_mut().for_each(|course| course.advance(&side, lattice, level, params));
+        courses
+            .par_iter_mut()
+            .for_each(|course| course.search_there(&side, lattice, level, params));
+        // Its descriptors are not needed on the way back.
+        drop(side);
+        courses.par_iter_mut().for_each(|course| course.search_back(fixed, level, params));
     }
     courses.into_iter().map(|course| course.there).collect()
 }
 
 impl Course<'_> {
-    fn advance(&mut self, fixed: &Side<'_>, lattice: Lattice, level: &Level, params: &Params) {
-        let step = step_of(level.search.quant);
+    fn search_there(&mut self, fixed: &Side<'_>, lattice: Lattice, level: &Level, params: &Params) {
         self.there = self.there.on(lattice);
         self.back = self.back.on(lattice);
         let warped = self.moving.warped(&self.map, &self.there);
-        let codes = described(&warped, step);
+        let codes = described(&warped, step_of(level.search.quant));
         drop(warped);
-        let there = fixed.search(codes, &self.there, level, params);
+        self.there = fixed.search(codes, &self.there, level, params);
+    }
+
+    fn search_back(&mut self, fixed: &Image, level: &Level, params: &Params) {
+        let step = step_of(level.search.quant);
         let moved = Side {
             image: &self.moved,
             codes: described(&self.moved, step),
-            tree: spanning_tree(self.moved.voxels.view(), &lattice),
+            tree: spanning_tree(self.moved.voxels.view(), self.back.lattice()),
         };
-        let codes = described(&fixed.image.warped(&Affine::IDENTITY, &self.back), step);
-        let back = moved.search(codes, &self.back, level, params);
-        (self.there, self.back) = (there, back);
+        let codes = described(&fixed.warped(&Affine::IDENTITY, &self.back), step);
+        self.back = moved.search(codes, &self.back, level, params);
         self.there.make_consistent(&mut self.back, CONSISTENCY_ROUNDS);
     }
 }

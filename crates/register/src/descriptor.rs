@@ -17,8 +17,11 @@ use hepalert_voxels::image::vector::widest;
 const PAIRS: usize = 12;
 /// Bits of one pair.
 const BITS: u32 = 5;
-/// Slices that one task describes; a number of its own, so no result depends on threads.
+/// Slices that one task describes, so many rows at a time: what it needs for them stays near the
+/// processor. Numbers of their own, so no result depends on threads.
 const SLAB: usize = 16;
+/// See [`SLAB`].
+const ROWS: usize = 32;
 
 /// The descriptor of a voxel that was not scanned: level 2 in every pair, which is about as far
 /// from anything as two random places are from each other, and equally far for all shifts.
@@ -27,6 +30,9 @@ pub const UNSEEN: u64 = 0b00011_00011_00011_00011_00011_00011_00011_00011_00011_
 /// Values below the n-th threshold have bit n: -ln((n + 1.5) / 6).
 const THRESHOLDS: [f32; BITS as usize] =
     [1.386_294_4, 0.875_468_7, 0.538_996_5, 0.287_682_07, 0.087_011_38];
+
+/// How far apart neighbours lie where whole images are compared.
+pub const COMPARED: usize = 2;
 
 /// How far apart neighbours lie when displacements are searched in steps of `quant` voxels.
 pub fn step_of(quant: usize) -> usize {
@@ -66,19 +72,21 @@ pub fn describe(image: ArrayView3<'_, f32>, step: usize) -> Array3<u64> {
     }
     let slabs = out.axis_chunks_iter_mut(Axis(0), SLAB).into_par_iter().enumerate();
     slabs.for_each(|(slab, mut out)| {
-        let planes = out.len_of(Axis(0));
-        let first = slab * SLAB;
-        match step {
-            1 => Slab::<1>::new(image, first, planes).describe(&mut out),
-            2 => Slab::<2>::new(image, first, planes).describe(&mut out),
-            3 => Slab::<3>::new(image, first, planes).describe(&mut out),
-            _ => panic!("a step of {step} voxels"),
+        for (strip, mut out) in out.axis_chunks_iter_mut(Axis(1), ROWS).enumerate() {
+            let first = [slab * SLAB, strip * ROWS];
+            let extent = [out.len_of(Axis(0)), out.len_of(Axis(1))];
+            match step {
+                1 => Slab::<1>::new(image, first, extent).describe(&mut out),
+                2 => Slab::<2>::new(image, first, extent).describe(&mut out),
+                3 => Slab::<3>::new(image, first, extent).describe(&mut out),
+                _ => panic!("a step of {step} voxels"),
+            }
         }
     });
     out
 }
 
-/// Some slices with `3 Q` voxels of border on all sides: `Q` to the neighbour, `Q` for the
+/// Some rows of some slices with `3 Q` voxels of border on all sides: `Q` to the neighbour, `Q` for the
 /// patch around it, `Q` for the shift to the other neighbour.
 struct Slab<const Q: usize> {
     planes: usize,
@@ -88,16 +96,18 @@ struct Slab<const Q: usize> {
 }
 
 impl<const Q: usize> Slab<Q> {
-    fn new(image: ArrayView3<'_, f32>, first: usize, planes: usize) -> Slab<Q> {
-        let (depth, rows, columns) = image.dim();
+    /// From `first` on, `[z, y]`.
+    fn new(image: ArrayView3<'_, f32>, first: [usize; 2], extent: [usize; 2]) -> Slab<Q> {
+        let (depth, all_rows, columns) = image.dim();
+        let [planes, rows] = extent;
         let (wide, high) = (columns + 6 * Q, rows + 6 * Q);
         let mut padded = vec![0.0; (planes + 6 * Q) * high * wide];
         let inside =
             |at: usize, from: usize, n: usize| (at + from).saturating_sub(3 * Q).min(n - 1);
         for (row, out) in padded.chunks_exact_mut(wide).enumerate() {
-            let z = inside(row / high, first, depth);
+            let z = inside(row / high, first[0], depth);
             let source = image.index_axis(Axis(0), z);
-            let source = source.index_axis(Axis(0), inside(row % high, 0, rows));
+            let source = source.index_axis(Axis(0), inside(row % high, first[1], all_rows));
             for (x, value) in source.iter().enumerate() {
                 out[3 * Q + x] = *value;
             }
@@ -304,6 +314,18 @@ mod tests {
                 // Rounding at a threshold may tip one level of one pair.
                 prop_assert!((code ^ expected).count_ones() <= 1, "{:?}", (z, y, x));
             }
+        }
+    }
+
+    /// More slices and rows than are described at a time.
+    #[test]
+    fn strips_join_without_a_seam() {
+        let value = |(z, y, x): (usize, usize, usize)| ((z * 31 + y * y * 7 + x * 13) % 97) as f32;
+        let image = Array3::from_shape_fn((SLAB + 2, ROWS + 3, 3), value);
+        let fast = describe(image.view(), 2);
+        for ((z, y, x), code) in fast.indexed_iter() {
+            let expected = slow(&image, 2, [z, y, x].map(|i| i as isize));
+            assert!((code ^ expected).count_ones() <= 1, "{:?}", (z, y, x));
         }
     }
 

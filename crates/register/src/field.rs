@@ -9,7 +9,7 @@ use crate::lattice::Lattice;
 use hepalert_voxels::image::vector::widest;
 
 /// Rounds of Jacobi's method: what is uncertain hears of what is certain this many nodes away.
-const SETTLE_ROUNDS: usize = 20;
+const SETTLE_ROUNDS: usize = 60;
 /// Keeps nodes without any opinion from floating.
 const LEAST_CERTAINTY: f32 = 1e-3;
 

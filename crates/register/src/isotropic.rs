@@ -15,6 +15,10 @@ use rayon::prelude::*;
 
 use crate::warp::Image;
 
+/// What a voxel takes of each of its two neighbours along an axis. It leaves a quarter of the noise
+/// in 2 mm cubes, and noise is what leads blocks without texture astray; displacements of less than
+/// a voxel no longer show as blur.
+const OF_NEIGHBOURS: f32 = 0.2;
 /// Less than this is air around the body or in the lungs, in Hounsfield units.
 const BODY_HU: f32 = -400.0;
 /// A plane across an axis belongs to the body if this share of it does.
@@ -94,7 +98,7 @@ pub fn isotropic(volume: &Volume<f32>, within: &[Range<usize>; 3], spacing_mm: f
         .collect();
     let views: Vec<_> = planes.iter().map(|plane| plane.view()).collect();
     let stacked = ndarray::concatenate(Axis(0), &views).unwrap_or_default();
-    let voxels = along(stacked.view(), 0, &taps[0]);
+    let voxels = quietened(along(stacked.view(), 0, &taps[0]));
     Isotropic { image: Image::whole(voxels), grid: Arc::new(grid) }
 }
 
@@ -135,6 +139,19 @@ fn tap(at: f64, reach: f64, n: usize) -> (usize, Vec<f32>) {
     } else {
         ((at.round().max(0.0) as usize).min(n - 1), vec![1.0])
     }
+}
+
+/// An image with less noise; borders stay as they are.
+fn quietened(mut voxels: Array3<f32>) -> Array3<f32> {
+    for axis in 0..3 {
+        let n = voxels.shape()[axis];
+        let tap = |i: usize| match i {
+            _ if i == 0 || i + 1 == n => (i, vec![1.0]),
+            _ => (i - 1, vec![OF_NEIGHBOURS, 1.0 - 2.0 * OF_NEIGHBOURS, OF_NEIGHBOURS]),
+        };
+        voxels = along(voxels.view(), axis, &(0..n).map(tap).collect());
+    }
+    voxels
 }
 
 fn along(source: ArrayView3<'_, f32>, axis: usize, taps: &Taps) -> Array3<f32> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_register::align::{Alignment, Kind, RegisterError, Settings, align};
+use hepalert_register::align::{Alignment, Doubt, Gate, Kind, RegisterError, Settings, align};
 use hepalert_study::study::Setting;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 
 mod truth;
 
-use truth::{ARTERIAL, How, Pair, Source, mean};
+use truth::{ARTERIAL, Drawn, How, Pair, Source, mean};
 
 fn phantom(seed: u64) -> Source {
     let size = Size { pixels: 128, slices: Some(60) };
@@ -60,6 +60,50 @@ fn the_liver_is_found_where_it_went_and_nothing_folds() {
     }
 }
 
+/// The fast part of `just registration-cases`.
+#[test]
+fn random_cases_are_never_worse_than_before() {
+    let sources = [phantom(21), phantom(22)];
+    let mut errors = Vec::new();
+    for seed in 300..308 {
+        let Drawn { source, phase, how } = Drawn::new(seed, sources.len(), &[3.0, 5.0, 10.0]);
+        let how = How { in_plane_mm: 3.0, ..how };
+        let pair = Pair::new(&sources[source], &how, seed);
+        let found = one(&pair.fixed, &pair.moving).unwrap();
+        let before = mean(&pair.errors_mm(|p| p));
+        let after = mean(&pair.errors_mm(|p| found.map.at(p)));
+        println!("{seed} {phase} {} mm: {before:.2} -> {after:.2} mm", how.moving_slice_mm);
+        assert!(after <= before, "{seed} {phase}: {before:.2} -> {after:.2} mm");
+        assert!(found.quality.jacobian.folding < 0.001, "{seed} {phase}: {:?}", found.quality);
+        errors.push(after);
+    }
+    assert!(mean(&errors) < 2.0, "on cubes of 3 mm: {:.2}", mean(&errors));
+}
+
+/// Every reason of the gate, each with a limit that no deformation keeps.
+#[test]
+fn what_the_gate_refuses_is_turned_and_moved_only_or_given_up() {
+    let source = phantom(9);
+    let pair = Pair::new(&source, &how(3.0), 5);
+    let with = |gate: Gate| {
+        let settings = Settings { gate, ..settings() };
+        align(&pair.fixed, &[&pair.moving], &settings).unwrap().remove(0)
+    };
+    let rigid = with(Gate { jacobian_deviation: 0.0, ..Gate::default() });
+    assert_eq!(rigid.kind, Kind::Rigid(Doubt::Uneven));
+    assert_eq!(with(Gate { folding: -1.0, ..Gate::default() }).kind, Kind::Rigid(Doubt::Folding));
+    assert_eq!(rigid.quality.jacobian.deviation, 0.0);
+    assert!(rigid.quality.bits_after <= rigid.quality.bits_before);
+    let apart = |a: [f64; 3], b: [f64; 3]| (0..3).map(|c| (a[c] - b[c]).powi(2)).sum::<f64>();
+    let (a, b) = ([-100.0, -80.0, 60.0], [-40.0, -20.0, 160.0]);
+    let moved = apart(rigid.map.at(a), rigid.map.at(b));
+    assert!((moved - apart(a, b)).abs() < 1e-3 * moved, "distances stay as they are");
+    let failed = with(Gate { distance_bits: 0.5, ..Gate::default() });
+    assert_eq!(failed.kind, Kind::Failed(Doubt::TooDifferent));
+    let little = with(Gate { coverage: 1.1, ..Gate::default() });
+    assert_eq!(little.kind, Kind::Failed(Doubt::LittleOverlap));
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
     let source = phantom(6);
@@ -72,7 +116,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
             warped.volume.voxels().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
         })
     };
-    assert!(bytes(1) == bytes(3));
+    let one = bytes(1);
+    assert!(one == bytes(3) && one == bytes(8));
 }
 
 #[test]

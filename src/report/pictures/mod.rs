@@ -171,7 +171,13 @@ fn slice_picture(
 /// Outlines first, numbers over all outlines.
 fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show: Show) {
     let within = [canvas.height(), canvas.width()];
-    let cut = |marked: &Marked<'_>| view.sample(|y, x| covers(marked.detection, [z, y, x]));
+    // A mask is as large as the picture: only those of lesions that this slice cuts.
+    let is_cut = |marked: &&Marked<'_>| {
+        let (lo, mask) = (marked.detection.region.lo[0], &marked.detection.mask);
+        (lo..lo + mask.len_of(Axis(0))).contains(&z)
+    };
+    let lesions: Vec<_> = lesions.iter().filter(is_cut).collect();
+    let cut = |marked: &&Marked<'_>| view.sample(|y, x| covers(marked.detection, [z, y, x]));
     let masks: Vec<_> = lesions.iter().map(cut).collect();
     if show == Show::Arrow {
         for (marked, mask) in lesions.iter().zip(&masks) {

@@ -173,6 +173,40 @@ pub struct How {
     pub noise_hu: f64,
 }
 
+/// The phases a moving image may be of, and what they are called.
+pub const CONTRASTS: [(&str, Contrast); 3] =
+    [("delayed", DELAYED), ("arterial", ARTERIAL), ("native", NATIVE)];
+
+/// A random case: any motion, contrast, noise and thickness of slices a site may have.
+pub struct Drawn {
+    /// Which of the scans to deform.
+    pub source: usize,
+    /// What the moving phase is called.
+    pub phase: &'static str,
+    /// How the pair is made.
+    pub how: How,
+}
+
+impl Drawn {
+    /// The case of a seed; `slices_mm` are those of the moving image.
+    pub fn new(seed: u64, sources: usize, slices_mm: &[f64]) -> Drawn {
+        let mut draw = Draw::new(seed);
+        let mut below = |n: usize| (draw.bits() % n as u64) as usize;
+        let (source, slice_mm) = (below(sources), slices_mm[below(slices_mm.len())]);
+        let (phase, contrast) = CONTRASTS[below(CONTRASTS.len())];
+        let how = How {
+            in_plane_mm: if slice_mm <= 3.0 { slice_mm } else { 1.5 },
+            fixed_slice_mm: slice_mm.min(5.0),
+            moving_slice_mm: slice_mm,
+            most_mm: draw.uniform(4.0, 20.0),
+            knot_mm: draw.uniform(50.0, 80.0),
+            contrast,
+            noise_hu: draw.uniform(4.0, 12.0),
+        };
+        Drawn { source, phase, how }
+    }
+}
+
 /// Two images of which it is known where every point went.
 pub struct Pair {
     /// As it was.
