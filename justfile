@@ -74,6 +74,7 @@ parity-importer:
 # with engines/recipe/requirements-parity.txt and `openvino`.
 compare-nnunet *ARGS:
     cargo build --release --bin hepalert
+    cargo build --release -p hepalert-native --example peak
     python3 benches/compare_nnunet.py {{ARGS}}
 
 # Registration against known truth: random motions, contrasts and slices of phantoms and of the scans

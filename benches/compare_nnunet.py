@@ -14,7 +14,10 @@ network, this does not say.
 Both run by turns, each in a process of its own. nnU-Net is timed by wrapping its functions;
 hepalert says its own. `study` is from reading to the written label map, without starting Python,
 importing torch or loading engines; `process` is all of it. `network` is the time the network is at
-work, `rest` is everything outside of it. Bundles for OpenVINO are imported with merged upsampling, those for
+work, `rest` is everything outside of it. `GFLOP/s` are products and sums of the network's convolutions as they
+are defined, by `network`; Winograd's filters do fewer, so a share of what the machine can at most (measured at
+the beginning of every round, the best counts) may pass 100 %. `cores` is processor time by wall time of the whole
+process: how many were busy. Bundles for OpenVINO are imported with merged upsampling, those for
 f32 with Winograd's filters too; the built-in engine has such filters of its own and takes the plain network.
 """
 
@@ -158,6 +161,21 @@ def dataset():
             "labels": {"background": 0, **{f"class_{i}": i for i in range(1, CLASSES)}}}
 
 
+def count_operations(network):
+    """Products and sums of all convolutions for one patch."""
+    import torch
+    from layers import seen
+
+    kinds = (torch.nn.Conv3d, torch.nn.ConvTranspose3d)
+    convs = [layer for layer in network.modules() if isinstance(layer, kinds)]
+
+    zeros = torch.zeros(len(PHASES), *PATCH)
+    voxels = seen(network, convs, zeros, lambda given, made: (given.shape[2:].numel(), made.shape[2:].numel()))
+    # A transposed one is applied to each voxel that enters, another for each that leaves.
+    return sum(2 * conv.weight.numel() * (given if isinstance(conv, kinds[1]) else made)
+               for conv, (given, made) in voxels.items())
+
+
 def make_models(results, bundles):
     """The same weights as nnU-Net's results folder and, by the importer, as an engine bundle per precision."""
     import torch
@@ -165,7 +183,9 @@ def make_models(results, bundles):
     (results / "fold_0").mkdir(parents=True, exist_ok=True)
     (results / "plans.json").write_text(json.dumps(plans()))
     (results / "dataset.json").write_text(json.dumps(dataset()))
-    torch.save({"network_weights": make_network().state_dict(), "trainer_name": "nnUNetTrainer",
+    network = make_network()
+    (results / "operations.json").write_text(json.dumps(count_operations(network)))
+    torch.save({"network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer",
                 "init_args": {"configuration": "3d_fullres"}, "inference_allowed_mirroring_axes": None},
                results / "fold_0" / "checkpoint_final.pth")
     golden = results / "golden.npy"
@@ -184,8 +204,9 @@ def bundles_in(work):
     return {name: work / f"bundle-{name}" for name in GRAPHS}
 
 
-def bundle_for(work, backend, precision):
-    return bundles_in(work)["plain" if backend == "native" else precision]
+def bundle_for(work, backend, precision, graph=None):
+    usual = precision if backend == "openvino" else "plain"
+    return bundles_in(work)[graph or usual]
 
 
 class Clock:
@@ -257,11 +278,12 @@ def measure(command):
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     code = process.returncode = os.waitstatus_to_exitcode(status)
-    print("\n" + json.dumps([time.perf_counter() - started, usage.ru_maxrss / 1024, code]), flush=True)
+    wall, busy = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    print("\n" + json.dumps([wall, usage.ru_maxrss / 1024, busy / wall, code]), flush=True)
 
 
 def run(command, environment=None):
-    """Wall time, peak memory of the process in MiB, and its output.
+    """Wall time, peak memory of the process in MiB, processor time by wall time, and its output.
 
     Linux counts the peak of whoever starts a process as the process's own. This program's is large, so
     a small one stands between.
@@ -269,10 +291,10 @@ def run(command, environment=None):
     between = [sys.executable, __file__, "--measure", *map(str, command)]
     output = subprocess.run(between, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout
     output, line = output.rstrip("\n").rsplit("\n", 1)
-    wall, memory, code = json.loads(line)
+    wall, memory, cores, code = json.loads(line)
     if code != 0:
         raise SystemExit(f"failed with {code}: {' '.join(map(str, command))}")
-    return wall, memory, output
+    return wall, memory, cores, output
 
 
 def nnunet(args, files, work):
@@ -280,20 +302,22 @@ def nnunet(args, files, work):
     words = [sys.executable, __file__, "--child", str(work / "results"), str(out), str(args.threads), *map(str, files)]
     environment = {**os.environ, "nnUNet_def_n_proc": str(args.threads), "OMP_NUM_THREADS": str(args.threads),
                    **{name: str(work) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}}
-    wall, memory, output = run(words, environment)
+    wall, memory, cores, output = run(words, environment)
     line = next(line for line in output.splitlines() if line.startswith("TIMES "))
     seconds = json.loads(line[6:])
-    return {"name": "nnU-Net", "process": wall, "memory_mib": memory, "labels": Path(f"{out}.nii.gz"),
+    return {"name": "nnU-Net", "process": wall, "memory_mib": memory, "cores": cores, "precision": "f32",
+            "labels": Path(f"{out}.nii.gz"),
             **seconds, "rest": seconds["study"] - seconds["network"]}
 
 
-def hepalert(args, files, work, backend, precision, skip_air):
-    out = work / f"{backend}-{precision}{'-air' if skip_air else ''}.nii.gz"
-    words = [str(args.hepalert), "--json", "segment", "--engine", str(bundle_for(work, backend, precision)), "--out", str(out),
+def hepalert(args, files, work, row, skip_air):
+    backend, precision, *_ = row
+    bundle, out = bundle_for(work, *row), work / f"{'-'.join(row)}{'-air' if skip_air else ''}.nii.gz"
+    words = [str(args.hepalert), "--json", "segment", "--engine", str(bundle), "--out", str(out),
              "--backend", backend, "--precision", precision, "--threads", str(args.threads), *args.extra.split()]
     for phase, file in zip(PHASES, files):
         words += ["--phase", f"{phase}={file}"]
-    wall, memory, output = run(words + (["--skip-air"] if skip_air else []))
+    wall, memory, cores, output = run(words + (["--skip-air"] if skip_air else []))
     said = json.loads(output)
     seconds = said["seconds"]
     study = seconds["total"] - seconds["load_engine"]
@@ -301,9 +325,9 @@ def hepalert(args, files, work, backend, precision, skip_air):
     # Finished slices go to the study's grid and are labelled in one step.
     found |= {"resample": seconds["export"]} if "export" in seconds else {}
     found |= {"rest": study - seconds["network"]} if "network" in seconds else {}
-    return {"name": f"hepalert {backend} {precision}" + (", air once" if skip_air else ""), "process": wall,
-            "memory_mib": memory, "labels": out, "study": study, "load_engine": seconds["load_engine"],
-            "tiles": said["tiles"], "tiles_run": said.get("tiles_run", said["tiles"]), **found}
+    return {"name": f"hepalert {' '.join(row)}" + (", air once" if skip_air else ""), "process": wall,
+            "memory_mib": memory, "cores": cores, "precision": precision, "labels": out, "study": study,
+            "load_engine": seconds["load_engine"], "tiles": said["tiles"], "tiles_run": said.get("tiles_run", said["tiles"]), **found}
 
 
 def can_skip_air(program):
@@ -319,7 +343,7 @@ def rows(args):
     if missing:
         print("OpenVINO is not in this Python: its rows are left out", file=sys.stderr)
     air = (False, True) if can_skip_air(args.hepalert) and not args.no_air else (False,)
-    return [(*row, skip) for row in chosen if row not in missing for skip in air]
+    return [(row, skip) for row in chosen if row not in missing for skip in air]
 
 
 def agreement(ours, theirs):
@@ -337,34 +361,57 @@ def median_of(rounds):
     return rounds[0] | {key: statistics.median(one[key] for one in rounds) for key in figures}
 
 
+def peak(args):
+    """What the machine multiplies and adds at most, in GFLOP/s by precision; empty if it cannot be asked."""
+    if not args.peak.exists():
+        print(f"{args.peak} is not built: no share of the machine's peak", file=sys.stderr)
+        return {}
+    return json.loads(subprocess.run([args.peak, str(args.threads)], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def add_speed(found, operations, peaks):
+    """Speed of the network alone, and its share of the best peak."""
+    tiles = max(one.get("tiles", 0) for one in found)
+    for one in (one for one in found if "network" in one):
+        one["gflops"] = operations * one.get("tiles_run", tiles) / one["network"] / 1e9
+        best = max((peak.get(one["precision"]) or 0 for peak in peaks), default=0)
+        one |= {"share": one["gflops"] / best} if best else {}
+
+
 def compare(args, work, slices):
     files = make_study(work / f"study-{slices}", slices)
     chosen = rows(args)
     alone = args.ours_only or len(args.slices) > 1
     runs = [[] for _ in range(len(chosen) + (not alone))]
+    peaks = []
     for _ in range(args.rounds):
+        peaks.append(peak(args))
         for at, row in enumerate(chosen):
             runs[at].append(hepalert(args, files, work, *row))
         if not alone:
             runs[-1].append(nnunet(args, files, work))
     found = [median_of(one) for one in runs]
     peer = None if alone else found[-1]
-    reference = peer or found[0]
+    reference = (peer or found[0])["labels"]
+    add_speed(found, json.loads((work / "results/operations.json").read_text()), peaks)
     for one in found:
-        one["agreement"], one["least_dice"] = agreement(one["labels"], reference["labels"])
+        one["agreement"], one["least_dice"] = agreement(one["labels"], reference)
         one["labels"] = one["labels"].name
         if peer:
             one["times_faster"] = {part: peer[part] / one[part] for part in ("study", "rest", "process") if part in one}
-    return {"slices": slices, "threads": args.threads, "rounds": args.rounds, "rows": found}
+    return {"slices": slices, "threads": args.threads, "rounds": args.rounds, "peaks": peaks, "rows": found}
 
 
 def table(result):
     lines = [f"\n4 phases 512 x 512 x {result['slices']}, {result['threads']} threads, {result['rounds']} round(s), seconds"]
     columns = [*STAGES, "rest", "study", "process"]
-    lines.append(f"{'':34}" + "".join(f"{column:>11}" for column in columns) + "   peak MiB   equal  least Dice")
+    rest = "   peak MiB   equal  least Dice  cores  GFLOP/s  of peak"
+    lines.append(f"{'':34}" + "".join(f"{column:>11}" for column in columns) + rest)
     for one in result["rows"]:
         cells = "".join(f"{one[column]:11.2f}" if column in one else f"{'-':>11}" for column in columns)
-        lines.append(f"{one['name']:34}{cells}{one['memory_mib']:11.0f}{100 * one['agreement']:8.3f}{one['least_dice']:12.5f}")
+        share = f"{100 * one['share']:7.0f} %" if "share" in one else f"{'-':>9}"
+        lines.append(f"{one['name']:34}{cells}{one['memory_mib']:11.0f}{100 * one['agreement']:8.3f}{one['least_dice']:12.5f}"
+                     f"{one['cores']:7.2f}{one.get('gflops', 0):9.0f}{share}")
     for one in result["rows"]:
         faster = one.get("times_faster")
         if faster and one["name"] != "nnU-Net":
@@ -376,11 +423,13 @@ def table(result):
 def arguments():
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("--hepalert", type=Path, default=ROOT / "target/release/hepalert", help="the program")
+    made.add_argument("--peak", type=Path, default=ROOT / "target/release/examples/peak", help="says the machine's peak")
     made.add_argument("--slices", type=lambda text: [int(n) for n in text.split(",")], default=[60])
     made.add_argument("--rounds", type=int, default=1, help="runs of each, by turns; medians are told")
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--work", type=Path, default=ROOT / "target/compare-nnunet", help="where studies and models go")
-    made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: native and openvino]")
+    made.add_argument("--rows", help="like tract:f32,openvino:bf16 [default: native and openvino]; "
+                      "a third word is another graph, as in openvino:f32:plain")
     made.add_argument("--extra", default="", help="more words for hepalert segment, like '--batch 4'")
     made.add_argument("--no-air", action="store_true", help="leave out the rows with --skip-air")
     made.add_argument("--ours-only", action="store_true", help="leave nnU-Net out")
@@ -398,7 +447,8 @@ def main():
     work.mkdir(parents=True, exist_ok=True)
     # What an older version of this script left may be of another form.
     bundles = bundles_in(work)
-    if not all(path.exists() for path in (work / "results/golden.npy", *(b / "manifest.json" for b in bundles.values()))):
+    made = [work / "results/golden.npy", work / "results/operations.json", *(b / "manifest.json" for b in bundles.values())]
+    if not all(path.exists() for path in made):
         make_models(work / "results", bundles)
     found = []
     for slices in args.slices:

@@ -13,6 +13,7 @@ pub mod codes;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+mod installer;
 pub mod intake;
 pub mod publish;
 pub mod report;

@@ -10,6 +10,12 @@ pub(crate) fn free_mib(folder: &Path) -> Option<u64> {
     Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
 }
 
+/// Whether a time server sets the clock: systemd-timesyncd leaves a file once it has. Of other
+/// daemons nothing is known.
+pub(crate) fn clock_synced() -> Option<bool> {
+    Path::new("/run/systemd/timesync/synchronized").exists().then_some(true)
+}
+
 /// The thermal zones by their names, in degrees Celsius.
 pub(crate) fn temperatures_c() -> Vec<(String, f64)> {
     let zones = std::fs::read_dir("/sys/class/thermal").into_iter().flatten().flatten();

@@ -406,6 +406,11 @@ pub enum ConfigError {
     },
 }
 
+/// How what belongs to a study of one revision is named in the store's folders.
+pub fn result_name(study_key: &str, revision: u32) -> String {
+    format!("{study_key}-r{revision}")
+}
+
 impl Store {
     /// The database.
     pub fn database(&self) -> PathBuf {
@@ -419,7 +424,7 @@ impl Store {
 
     /// Folder of one result: a study of one revision.
     pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
-        self.results().join(format!("{study_key}-r{revision}"))
+        self.results().join(result_name(study_key, revision))
     }
 
     /// Folder of what was refused, and why.

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::shared::Shared;
+use super::site::Site;
 use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
 use crate::publish::messages::{EngineAction, EngineEvent};
@@ -13,30 +13,29 @@ use crate::store::NewEvent;
 use hepalert_bundles::Bundle;
 use hepalert_bundles::slots::{self, Action, EngineId, Notice, Slots};
 
-/// Tells what is untold.
+/// Tells what is untold; true if there was something.
 ///
 /// # Errors
 /// Whatever the store or the slots refuse: it is told later.
-pub fn publish(shared: &Shared, slots: &Slots) -> Result<(), Box<dyn std::error::Error>> {
+pub fn publish(site: &Site, slots: &Slots) -> Result<bool, Box<dyn std::error::Error>> {
     let untold: Vec<Notice> =
         slots.state()?.notices.into_iter().filter(|notice| !notice.told).collect();
     if untold.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     for notice in &untold {
-        let event = event(shared, notice)?;
+        let event = event(site, notice)?;
         let what = format!("engine_{}", event.action.name());
-        let draft = event.draft(&shared.config.device.name, notice.at)?;
+        let draft = event.draft(&site.config.device.name, notice.at)?;
         let detail = draft.data.clone();
-        shared.store.record_audited(&NewEvent::from(draft), &what, &detail, Timestamp::now())?;
+        site.store.record_audited(&NewEvent::from(draft), &what, &detail, Timestamp::now())?;
     }
     slots.change(|state| state.told(untold.len()))?;
-    shared.wake_publisher();
-    Ok(())
+    Ok(true)
 }
 
-fn event(shared: &Shared, notice: &Notice) -> Result<EngineEvent, Box<dyn std::error::Error>> {
-    let configured = || Bundle::open(&shared.config.engine.bundle).ok().map(|b| slots::which(&b));
+fn event(site: &Site, notice: &Notice) -> Result<EngineEvent, Box<dyn std::error::Error>> {
+    let configured = || Bundle::open(&site.config.engine.bundle).ok().map(|b| slots::which(&b));
     let action = match notice.action {
         Action::Staged => EngineAction::Staged,
         Action::Activated => EngineAction::Activated,

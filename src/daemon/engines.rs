@@ -1,126 +1,141 @@
-//! Which engine the daemon works with, and whether it may: between two studies, never during
-//! one, engines are installed, switched, tested and rolled back here.
+//! The hands of the engine controller: does what it says, with slots, bundles and the inference
+//! process, and tells every change exactly once.
 //!
-//! Lives on the thread that works through the queue. The slots' state says what is to be; the
-//! controller follows it, puts the inference process on the right bundle, and tells every change
-//! exactly once.
+//! Lives on the thread that works through the queue, between two studies. Decides nothing itself.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use log::{error, info, warn};
 
-use super::installing::{self, InstallPolicy};
-use super::shared::{EngineFacts, Part, Shared};
-use super::updates::Updates;
-use super::{ENGINE_RETRY, engine_events};
+use super::controller::{self, EngineController, Task, Verdict, Waits};
+use super::engine_events;
+use super::health::Monitor;
+use super::inbox::FolderMail;
+use super::life::{Life, Stop};
+use super::site::Site;
+use crate::installer::{Installer, Updates};
 use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_bundles::Bundle;
-use hepalert_bundles::slots::{self, EngineId, Fault, Slot, SlotLock, Slots, SlotsError, Test};
+use hepalert_bundles::slots::{self, EngineId, Fault, Slot, SlotLock, SlotsError, State, Test};
 use hepalert_engines::EngineError;
+use hepalert_study::study::Setting;
 
 /// How often the update folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often an unusable engine is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
-/// What the inference process works with.
-#[derive(Debug, Clone)]
-struct InUse {
-    slot: Option<Slot>,
-    bundle: PathBuf,
-    which: EngineId,
-}
-
-/// Keeps the engine.
-pub struct EngineController {
-    slots: Slots,
+/// The engines of the device, and what changes them.
+pub struct Engines {
+    site: Arc<Site>,
+    monitor: Monitor,
+    life: Life,
+    stop: Stop,
+    folder: Sender<FolderMail>,
+    installer: Installer,
+    controller: EngineController,
     place: Option<SlotLock>,
-    in_use: Option<InUse>,
-    /// When the engine in use last passed its self-test.
-    passed: Option<Instant>,
-    /// Not before this is an engine that failed tried again.
-    again: Option<Instant>,
-    /// The failure was told.
-    failing: bool,
     updates: Updates,
-    looked: Option<Instant>,
+    setting: Option<Setting>,
 }
 
-impl EngineController {
-    /// Knows nothing yet; the first [`EngineController::round`] finds out.
-    pub fn new(shared: &Shared) -> EngineController {
-        EngineController {
-            slots: installing::slots(&shared.config),
+impl Engines {
+    /// Knows nothing yet; the first [`Engines::round`] finds out.
+    pub fn new(
+        site: &Arc<Site>,
+        monitor: &Monitor,
+        (life, stop): (&Life, &Stop),
+        folder: &Sender<FolderMail>,
+    ) -> Engines {
+        let engine = &site.config.engine;
+        let waits = Waits {
+            test_holds: Duration::from_secs(3600 * u64::from(engine.selftest_hours)),
+            retry: RETRY,
+            updates: engine.update_folder.as_ref().map(|_| LOOK_EVERY),
+        };
+        Engines {
+            site: Arc::clone(site),
+            monitor: monitor.clone(),
+            life: life.clone(),
+            stop: stop.clone(),
+            folder: folder.clone(),
+            installer: Installer::new(&site.config),
+            controller: EngineController::new(waits),
             place: None,
-            in_use: None,
-            passed: None,
-            again: None,
-            failing: false,
             updates: Updates::default(),
-            looked: None,
+            setting: None,
         }
     }
 
     /// The bundle that studies are analysed with.
-    pub fn bundle(&self) -> Option<&Path> {
-        self.in_use.as_ref().map(|in_use| in_use.bundle.as_path())
+    pub fn bundle(&self) -> Option<PathBuf> {
+        self.controller.slot().map(|slot| self.installer.bundle(slot))
     }
 
     /// Everything that is due between two studies. True if the next study may begin.
-    pub fn round(&mut self, shared: &Shared, worker: &mut Worker) -> bool {
-        let changed = self.change(shared, worker);
-        shared.set_wrong("slots_unusable", changed.is_err());
-        if let Err(error) = changed {
-            if self.in_use.is_none() {
-                error!("the slots cannot be used, the configured bundle is: {error}");
+    pub fn round(&mut self, worker: &mut Worker) -> bool {
+        self.controller.begin_round();
+        let mut failed = false;
+        while let Some(task) = self.next(&mut failed) {
+            if let Err(error) = self.perform(task, worker) {
+                self.slots_failed(&error, &mut failed);
             }
-            self.follow(shared, worker, None);
         }
-        self.test_if_due(shared, worker);
-        if let Err(error) = engine_events::publish(shared, &self.slots) {
-            error!("a change of engine cannot be told yet: {error}");
+        self.monitor.set_wrong("slots_unusable", failed);
+        match engine_events::publish(&self.site, self.installer.slots()) {
+            Ok(true) => self.monitor.wake_publisher(),
+            Ok(false) => {}
+            Err(error) => error!("a change of engine cannot be told yet: {error}"),
         }
-        self.passed.is_some() && !self.failing
+        self.controller.is_ready()
     }
 
-    /// Does what the state and the update folder want.
-    fn change(&mut self, shared: &Shared, worker: &mut Worker) -> Result<(), SlotsError> {
-        if self.place.is_none() {
-            self.place = self.slots.occupy()?;
-            if self.place.is_none() {
-                // A command installs at this moment: nothing is changed beside it.
-                let active = self.slots.state()?.active;
-                self.follow(shared, worker, active);
-                return Ok(());
+    fn next(&mut self, failed: &mut bool) -> Option<Task> {
+        let state = match self.installer.slots().state() {
+            Ok(state) => {
+                self.monitor.set_wrong("engine_rolled_back", state.has_failed());
+                state
             }
-            self.slots.tidy()?;
+            Err(error) => {
+                self.slots_failed(&error, failed);
+                State::default()
+            }
+        };
+        self.controller.next(&state, self.site.ran())
+    }
+
+    fn slots_failed(&mut self, error: &SlotsError, failed: &mut bool) {
+        if !*failed && self.controller.engine().is_none() {
+            error!("the slots cannot be used, the configured bundle is: {error}");
         }
-        let now = Timestamp::now();
-        let limits = installing::limits(&shared.config);
-        if let Some(slot) = self.slots.state()?.untested() {
-            self.self_test(slot, shared, worker)?;
+        *failed = true;
+        self.controller.slots_failed();
+    }
+
+    fn perform(&mut self, task: Task, worker: &mut Worker) -> Result<(), SlotsError> {
+        match task {
+            Task::Occupy => {
+                self.place = self.installer.occupy()?;
+                self.controller.occupied(self.place.is_some());
+            }
+            Task::FirstTest(slot) => self.first_test(slot, worker)?,
+            Task::Switch => self.installer.switch(Timestamp::now())?,
+            Task::LookForUpdates => self.look_for_updates()?,
+            Task::Open(slot) => self.open(slot, worker),
+            Task::Test => self.test(worker),
         }
-        let state = self.slots.state()?;
-        if state.wanted.is_some() {
-            self.slots.fulfil(limits, now)?;
-        } else if state.clone().review(limits, now) {
-            self.slots.change(|state| state.review(limits, now))?;
-        }
-        self.look(shared)?;
-        let state = self.slots.state()?;
-        shared.set_wrong("engine_rolled_back", state.has_failed());
-        self.follow(shared, worker, state.active);
         Ok(())
     }
 
-    fn look(&mut self, shared: &Shared) -> Result<(), SlotsError> {
-        let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-        let folder = shared.config.engine.update_folder.as_ref().filter(|_| due);
-        let Some(folder) = folder else { return Ok(()) };
-        self.looked = Some(Instant::now());
-        match InstallPolicy::of(&shared.config, shared.engine().map(|engine| engine.setting)) {
-            Ok(policy) => self.updates.look(folder, &self.slots, &policy)?,
+    fn look_for_updates(&mut self) -> Result<(), SlotsError> {
+        let Some(folder) = &self.site.config.engine.update_folder else { return Ok(()) };
+        match self.installer.policy(self.setting) {
+            Ok(policy) => self.updates.look(folder, &self.installer, &policy)?,
             Err(error) => warn!("the update folder is not looked at: {error}"),
         }
         Ok(())
@@ -128,20 +143,15 @@ impl EngineController {
 
     /// The first self-test of a new engine, in the inference process. The engine in use is
     /// unloaded for it: a small device has no room for two.
-    fn self_test(
-        &mut self,
-        slot: Slot,
-        shared: &Shared,
-        worker: &mut Worker,
-    ) -> Result<(), SlotsError> {
+    fn first_test(&mut self, slot: Slot, worker: &mut Worker) -> Result<(), SlotsError> {
         info!("slot {}: self-test begins", slot.name());
         worker.kill();
         let mut test = |bundle: &Path| {
-            let outcome = run_test(bundle, shared, worker);
+            let outcome = self.run_test(bundle, worker);
             // A daemon that stops has killed the test: that is not the engine's fault.
-            (outcome.is_ok() || !shared.stopping()).then_some(outcome)
+            (outcome.is_ok() || !self.stop.is_set()).then_some(outcome)
         };
-        let outcome = self.slots.self_test(slot, &mut test, &Timestamp::now)?;
+        let outcome = self.installer.first_test(slot, &mut test)?;
         worker.kill();
         match outcome {
             None => info!("slot {}: the self-test waits for the next start", slot.name()),
@@ -152,169 +162,126 @@ impl EngineController {
     }
 
     /// Puts the inference process on the bundle that is to be in use.
-    fn follow(&mut self, shared: &Shared, worker: &mut Worker, slot: Option<Slot>) {
-        if self.in_use.as_ref().is_some_and(|in_use| in_use.slot == slot) || self.waits() {
-            return;
-        }
+    fn open(&mut self, slot: Option<Slot>, worker: &mut Worker) {
         worker.kill();
-        self.passed = None;
-        let bundle =
-            slot.map_or_else(|| shared.config.engine.bundle.clone(), |slot| self.slots.dir(slot));
-        match Bundle::open(&bundle) {
-            Ok(opened) => {
-                let which = slots::which(&opened);
-                info!("engine in use: {} version {}", which.id, which.version);
-                shared.set_engine(EngineFacts::of(&opened));
-                self.in_use = Some(InUse { slot, bundle, which });
+        match Bundle::open(&self.installer.bundle(slot)) {
+            Ok(bundle) => {
+                let engine = slots::which(&bundle);
+                info!("engine in use: {} version {}", engine.id, engine.version);
+                self.monitor.set_engine(&bundle);
+                self.setting = Some(bundle.setting());
+                // The folder's thread has ended only when the daemon does.
+                let _ = self.folder.send(FolderMail::Engine(bundle.setting()));
+                self.controller.opened(slot, engine);
             }
-            Err(error) => {
-                self.in_use = None;
-                self.unusable(shared, slot, &error);
-            }
+            Err(error) => self.cannot_open(slot, &error),
         }
     }
 
-    /// The bundle that is to be in use cannot be opened.
-    fn unusable(&mut self, shared: &Shared, slot: Option<Slot>, error: &EngineError) {
+    fn cannot_open(&mut self, slot: Option<Slot>, error: &EngineError) {
         error!("the engine cannot be used: {error}");
-        let held = self.slots.state().ok().and_then(|state| {
-            slot.and_then(|slot| state.slot(slot).map(|held| held.which.clone()))
-        });
+        let code = slots::engine_code(error);
+        let state = self.installer.slots().state().ok();
+        let held = slot.zip(state).and_then(|(slot, state)| Some(state.slot(slot)?.which.clone()));
         match held {
-            Some(which) => self.engine_fault(shared, &which, slots::engine_code(error)),
-            None => self.hold(shared, slots::engine_code(error)),
+            Some(engine) => self.unfit(&engine, code),
+            None => {
+                self.controller.unfit(self.site.ran());
+                self.hold(code);
+            }
         }
     }
 
-    fn waits(&self) -> bool {
-        self.again.is_some_and(|again| Instant::now() < again)
-    }
-
-    fn test_if_due(&mut self, shared: &Shared, worker: &mut Worker) {
-        let every = Duration::from_secs(3600 * u64::from(shared.config.engine.selftest_hours));
-        let due = self.passed.is_none_or(|at| at.elapsed() >= every);
-        let Some(in_use) = self.in_use.clone().filter(|_| due && !self.waits()) else { return };
-        let outcome = run_test(&in_use.bundle, shared, worker);
-        if shared.stopping() {
+    fn test(&mut self, worker: &mut Worker) {
+        let engine = self.controller.engine().cloned();
+        let Some((bundle, engine)) = self.bundle().zip(engine) else { return };
+        let outcome = self.run_test(&bundle, worker);
+        if self.stop.is_set() {
             return;
         }
         let words = outcome.clone().unwrap_or_else(|(_, reason)| reason);
         let test = Test { at: Timestamp::now(), passed: outcome.is_ok(), words };
-        shared.set_self_test(test.at, test.passed);
-        self.record(|state| state.tested(&in_use.which.sha256, test));
+        self.monitor.set_self_test(test.at, test.passed);
+        self.record(|state| state.tested(&engine.sha256, test));
         match outcome {
             Ok(words) => {
                 info!("self-test passed: {words}");
-                self.passed = Some(Instant::now());
-                (self.again, self.failing) = (None, false);
-                shared.set_wrong("engine_unusable", false);
-                shared.set_wrong("self_test_failed", false);
+                self.controller.passed(self.site.ran());
+                self.monitor.set_wrong("engine_unusable", false);
+                self.monitor.set_wrong("self_test_failed", false);
             }
             Err((code, reason)) => {
                 error!("self-test failed ({code}): {reason}");
-                self.passed = None;
-                self.engine_fault(shared, &in_use.which, code);
+                self.unfit(&engine, code);
             }
         }
     }
 
     /// The engine is unfit: back to the one before, or the queue waits.
-    fn engine_fault(&mut self, shared: &Shared, which: &EngineId, code: &'static str) {
-        if self.blame(which, Fault::Engine, code) {
+    fn unfit(&mut self, engine: &EngineId, code: &'static str) {
+        if self.blame(engine, Fault::Engine, code) {
             return;
         }
-        if !self.failing {
-            self.record(|state| state.failing(which.clone(), code, Timestamp::now()));
+        if self.controller.unfit(self.site.ran()) {
+            self.record(|state| state.failing(engine.clone(), code, Timestamp::now()));
         }
-        self.hold(shared, code);
+        self.hold(code);
     }
 
-    fn hold(&mut self, shared: &Shared, code: &'static str) {
-        self.failing = true;
-        self.again = Some(Instant::now() + ENGINE_RETRY);
+    fn hold(&self, code: &'static str) {
         let reason =
             if code == "self_test_failed" { "self_test_failed" } else { "engine_unusable" };
-        shared.set_wrong(reason, true);
+        self.monitor.set_wrong(reason, true);
     }
 
     /// True if the engine before is in use again.
-    fn blame(&mut self, which: &EngineId, fault: Fault, code: &'static str) -> bool {
+    fn blame(&mut self, engine: &EngineId, fault: Fault, code: &'static str) -> bool {
         let now = Timestamp::now();
-        let back = self.record(|state| state.fault(&which.sha256, fault, code, now));
+        let back = self.record(|state| state.fault(&engine.sha256, fault, code, now));
         if back == Some(true) {
-            warn!("{} version {} is rolled back ({code})", which.id, which.version);
-            (self.in_use, self.again, self.failing) = (None, None, false);
+            warn!("{} version {} is rolled back ({code})", engine.id, engine.version);
+            self.controller.rolled_back();
         }
         back == Some(true)
     }
 
     /// How a study ended says something of the engine.
-    pub fn record_outcome(&mut self, shared: &Shared, outcome: &RequestOutcome) {
-        let Some(which) = self.in_use.as_ref().map(|in_use| in_use.which.clone()) else { return };
-        let code = match outcome {
-            RequestOutcome::Finished(_) => {
-                let limits = installing::limits(&shared.config);
-                let now = Timestamp::now();
-                self.record(|state| state.finished(&which.sha256, limits, now));
-                return;
+    pub fn record_outcome(&mut self, outcome: &RequestOutcome) {
+        let Some(engine) = self.controller.engine().cloned() else { return };
+        match controller::verdict(outcome) {
+            Verdict::Works => {
+                let (limits, now) = (self.installer.limits(), Timestamp::now());
+                self.record(|state| state.finished(&engine.sha256, limits, now));
             }
-            RequestOutcome::EngineUnusable(code, _) => {
-                self.passed = None;
-                return self.engine_fault(shared, &which, fixed(code));
+            Verdict::Unfit(code) => self.unfit(&engine, code),
+            Verdict::Suspect(code) => {
+                self.blame(&engine, Fault::Process, code);
             }
-            RequestOutcome::Refused(..)
-            | RequestOutcome::NotAsAccepted(..)
-            | RequestOutcome::Stopped
-            | RequestOutcome::Tested(_) => return,
-            RequestOutcome::Failed(_) => "analysis_failed",
-            RequestOutcome::Died(_) => "worker_died",
-            RequestOutcome::Stalled => "worker_stalled",
-            RequestOutcome::OverMemory => "worker_over_memory",
-            RequestOutcome::TooLong => "deadline_passed",
-        };
-        self.blame(&which, Fault::Process, code);
+            Verdict::Nothing => {}
+        }
     }
 
-    fn record<T>(&self, change: impl FnOnce(&mut slots::State) -> T) -> Option<T> {
-        let recorded = self.slots.change(change);
+    fn record<T>(&self, change: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let recorded = self.installer.slots().change(change);
         recorded.inspect_err(|error| error!("the slots cannot be written: {error}")).ok()
     }
-}
 
-/// One self-test in the inference process. Its signs of life feed the watchdog; the
-/// deadline of a study ends it.
-fn run_test(
-    bundle: &Path,
-    shared: &Shared,
-    worker: &mut Worker,
-) -> Result<String, (&'static str, String)> {
-    let request = Request::SelfTest { bundle: bundle.to_owned() };
-    let outcome = worker.run(&request, &mut |reply| {
-        if let Some(Reply::Progress { stage, .. }) = reply {
-            shared.alive(Part::Studies);
-            shared.progress(stage, 0, 1);
-        }
-        if shared.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    shared.idle();
-    let crashed = |how: String| Err(("self_test_crashed", how));
-    match outcome {
-        RequestOutcome::Tested(words) => Ok(words),
-        RequestOutcome::EngineUnusable(code, reason) => Err((fixed(&code), reason)),
-        RequestOutcome::Died(how) | RequestOutcome::Failed(how) => crashed(how),
-        RequestOutcome::Stalled => crashed("no sign of life for too long".to_owned()),
-        RequestOutcome::TooLong => crashed("it took too long".to_owned()),
-        RequestOutcome::OverMemory => crashed("it took too much memory".to_owned()),
-        RequestOutcome::Stopped => crashed("the daemon is stopping".to_owned()),
-        RequestOutcome::Finished(_)
-        | RequestOutcome::Refused(..)
-        | RequestOutcome::NotAsAccepted(..) => {
-            crashed("the inference process answered something else".to_owned())
-        }
+    /// One self-test in the inference process. Its signs of life feed the watchdog; the
+    /// deadline of a study ends it.
+    fn run_test(
+        &self,
+        bundle: &Path,
+        worker: &mut Worker,
+    ) -> Result<String, (&'static str, String)> {
+        let request = Request::SelfTest { bundle: bundle.to_owned() };
+        let outcome = worker.run(&request, &mut |reply| {
+            if let Some(Reply::Progress { stage, .. }) = reply {
+                self.life.sign();
+                self.monitor.progress(stage, 0, 1);
+            }
+            if self.stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.monitor.idle();
+        controller::test_result(outcome)
     }
-}
-
-/// The inference process knows two codes.
-fn fixed(code: &str) -> &'static str {
-    if code == "self_test_failed" { "self_test_failed" } else { "engine_unusable" }
 }

@@ -3,6 +3,7 @@
 //! The one place where the words of `report`, `store` and `publish` meet.
 
 use jiff::Timestamp;
+use log::error;
 
 use crate::config::Device;
 use crate::intake::strangers::Counts;
@@ -34,54 +35,53 @@ pub fn identity(
     }
 }
 
-/// A step of a study.
-///
-/// # Errors
-/// [`ContractError`], which these types never give.
-pub fn step(
-    identity: &Identity,
-    state: StudyState,
-    code: Option<&str>,
-    setting: Option<Setting>,
-    attempts: u32,
-    now: Timestamp,
-) -> Result<NewEvent, ContractError> {
-    let event = study_event(identity, state, code, setting)?;
-    StudyEvent { attempts, ..event }.draft(identity, now).map(NewEvent::from)
+/// A step of a study, for `event/study`.
+#[derive(Debug, Clone)]
+pub struct Step<'a> {
+    /// Where the study stands.
+    pub state: StudyState,
+    /// Why, if there is a reason.
+    pub code: Option<&'a str>,
+    /// What it is read for.
+    pub setting: Option<Setting>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What was passed over on the way, by kind.
+    pub passed_over: Counts,
 }
 
-/// A step of a study that was not begun yet, with what was passed over on the way.
-///
-/// # Errors
-/// As [`step`].
-pub fn with_passed_over(
-    identity: &Identity,
-    state: StudyState,
-    code: Option<&str>,
-    setting: Option<Setting>,
-    passed_over: &Counts,
-    now: Timestamp,
-) -> Result<NewEvent, ContractError> {
-    let event = study_event(identity, state, code, setting)?;
-    let passed_over = passed_over.iter().map(|(kind, count)| ((*kind).to_owned(), *count));
-    let event = StudyEvent { passed_over: passed_over.collect(), ..event };
-    event.draft(identity, now).map(NewEvent::from)
-}
+impl<'a> Step<'a> {
+    /// This state, without more words.
+    pub fn of(state: StudyState) -> Step<'a> {
+        Step { state, code: None, setting: None, attempts: 0, passed_over: Counts::new() }
+    }
 
-fn study_event(
-    identity: &Identity,
-    state: StudyState,
-    code: Option<&str>,
-    setting: Option<Setting>,
-) -> Result<StudyEvent, ContractError> {
-    Ok(StudyEvent {
-        study_key: identity.study_key.clone(),
-        state,
-        code: code.map(Code::new).transpose()?,
-        setting,
-        attempts: 0,
-        passed_over: Default::default(),
-    })
+    /// As an event about `identity`.
+    ///
+    /// # Errors
+    /// [`ContractError`], which these types never give.
+    pub fn event(&self, identity: &Identity, now: Timestamp) -> Result<NewEvent, ContractError> {
+        let passed_over = self.passed_over.iter().map(|(kind, n)| ((*kind).to_owned(), *n));
+        let event = StudyEvent {
+            study_key: identity.study_key.clone(),
+            state: self.state,
+            code: self.code.map(Code::new).transpose()?,
+            setting: self.setting,
+            attempts: self.attempts,
+            passed_over: passed_over.collect(),
+        };
+        event.draft(identity, now).map(NewEvent::from)
+    }
+
+    /// As [`Step::event`]. A step that cannot be said is logged and left out: the state in the
+    /// store still changes.
+    pub fn said(&self, identity: &Identity, now: Timestamp) -> Vec<NewEvent> {
+        let event = self.event(identity, now);
+        event
+            .inspect_err(|error| error!("a step cannot be published: {error}"))
+            .into_iter()
+            .collect()
+    }
 }
 
 /// When what happened to a study.
@@ -109,14 +109,9 @@ pub fn finished(
 ) -> Result<Vec<NewEvent>, ContractError> {
     let mut identity =
         identity(device, job.study_key.as_str(), &job.input_fingerprint, job.revision);
-    let completed = step(
-        &identity,
-        StudyState::Completed,
-        None,
-        Some(job.setting),
-        job.attempts,
-        moments.notified,
-    )?;
+    let (setting, attempts) = (Some(job.setting), job.attempts);
+    let completed = Step { setting, attempts, ..Step::of(StudyState::Completed) };
+    let completed = completed.event(&identity, moments.notified)?;
     identity.pipeline_fingerprint.clone_from(&report.pipeline.fingerprint);
     let findings = findings(report, link, moments)?;
     let drafts = findings.events(&identity, earlier, moments.notified)?;

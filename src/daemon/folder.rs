@@ -1,16 +1,22 @@
 //! The thread that looks at the export folder: a notice or the rescan interval makes it take
 //! a step of the intake, and what that brings goes into the store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use log::{error, info, warn};
 
-use super::events;
-use super::shared::{Part, Shared};
+use super::events::{self, Step};
+use super::health::Monitor;
+use super::inbox::{FolderMail, QueueMail};
+use super::life::{Life, Stop};
+use super::site::Site;
 use crate::analyze::phases_of;
+use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams};
 use crate::intake::stability::StabilityParams;
 use crate::intake::strangers::Counts;
@@ -19,9 +25,9 @@ use crate::intake::{
     AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
     study_key,
 };
-use crate::publish::contract::ContractError;
+use crate::publish::Identity;
 use crate::publish::messages::StudyState;
-use crate::store::{Admission, Enqueued, JobState, NewEvent, NewJob, StoreError};
+use crate::store::{Admission, Enqueued, JobState, NewJob, StoreError};
 use hepalert_failpoint::failpoint;
 use hepalert_study::study::{Phase, Setting, StudyKey};
 
@@ -30,82 +36,314 @@ const BREATH: Duration = Duration::from_millis(200);
 /// Longest time between two steps; quiet periods end in between.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Watches until the daemon stops.
-pub fn watch(shared: &Shared, site_key: &[u8]) {
-    let Some(engine) = shared.engine() else { return };
-    let setting = engine.setting;
-    let Some(known) = known_at_last(shared) else { return };
-    info!("{} studies are known already", known.len());
-    let (ring, bell) = sync_channel(1);
-    let key = site_key.to_vec();
-    let mut intake = FolderIntake::new(
-        params(shared, setting),
-        known,
-        Box::new(move |uid| study_key(&key, uid)),
-        wake(ring),
-    );
-    let began = Instant::now();
-    let rescan = Duration::from_secs(shared.config.intake.rescan_s);
-    while !shared.stopping() {
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        intake.doubt(&shared.take_doubted(), Millis(millis));
-        let step = intake.step(Millis(millis));
-        shared.alive(Part::Intake);
-        tell_degraded(shared, &step.degraded);
-        for outcome in step.outcomes {
-            if let StudyEvent::Duplicate { key, resent: true, .. } = &outcome
-                && has_failed(shared, key)
-            {
-                info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
-                intake.try_again(key, Millis(millis));
-            } else {
-                take(shared, setting, outcome);
-            }
+/// The thread that looks at the export folder.
+pub struct Folder {
+    /// What holds for the whole run.
+    pub site: Arc<Site>,
+    /// Told of what is wrong.
+    pub monitor: Monitor,
+    /// Signed by every step.
+    pub life: Life,
+    /// Ends the thread.
+    pub stop: Stop,
+    /// What the other threads and the folder's notices tell.
+    pub inbox: Receiver<FolderMail>,
+    /// Rings in `inbox` when something happens in the folder.
+    pub notices: Notices,
+    /// To the thread that works through the queue.
+    pub queue: SyncSender<QueueMail>,
+    /// Names studies.
+    pub site_key: Vec<u8>,
+}
+
+/// Notices of the folder as mail: however many come, one lies in the inbox.
+#[derive(Debug, Clone)]
+pub struct Notices {
+    inbox: Sender<FolderMail>,
+    lies_there: Arc<AtomicBool>,
+}
+
+impl Notices {
+    /// Into this inbox.
+    pub fn into_inbox(inbox: &Sender<FolderMail>) -> Notices {
+        Notices { inbox: inbox.clone(), lies_there: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Something happened.
+    fn ring(&self) {
+        if !self.lies_there.swap(true, Ordering::AcqRel) {
+            // The thread has ended only when the daemon does.
+            let _ = self.inbox.send(FolderMail::Notice);
         }
-        let open = step.more || step.moving_files > 0 || step.open_studies > 0;
-        let pause = if open { TICK.min(rescan) } else { rescan };
-        std::thread::sleep(BREATH);
-        if !step.more {
-            wait(shared, &bell, pause);
-        }
+    }
+
+    /// It was read: the next one is news again.
+    fn read(&self) {
+        self.lies_there.store(false, Ordering::Release);
     }
 }
 
-/// Whether the newest revision of a study was given up after too many attempts.
-fn has_failed(shared: &Shared, key: &StudyKey) -> bool {
-    let jobs = shared.store.jobs_of(key).unwrap_or_default();
-    jobs.last().is_some_and(|job| job.state == JobState::Dead)
-}
+impl Folder {
+    /// Watches until the daemon stops.
+    pub fn run(self) {
+        let Some(setting) = self.setting() else { return };
+        let Some(known) = self.known_at_last() else { return };
+        info!("{} studies are known already", known.len());
+        let (key, notices) = (self.site_key.clone(), self.notices.clone());
+        let mut intake = FolderIntake::new(
+            params(&self.site.config, setting),
+            known,
+            Box::new(move |uid| study_key(&key, uid)),
+            Arc::new(move || notices.ring()),
+        );
+        let began = Instant::now();
+        let rescan = Duration::from_secs(self.site.config.intake.rescan_s);
+        while !self.stop.is_set() {
+            let now = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let step = intake.step(now);
+            self.life.sign();
+            self.tell_degraded(&step.degraded);
+            for event in step.outcomes {
+                if let StudyEvent::Duplicate { key, resent: true, .. } = &event
+                    && self.has_failed(key)
+                {
+                    info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
+                    intake.try_again(key, now);
+                } else {
+                    self.take(setting, &event);
+                }
+            }
+            let open = step.moving_files > 0 || step.open_studies > 0;
+            let pause = match step.more {
+                true => Duration::ZERO,
+                false if open => TICK.min(rescan),
+                false => rescan,
+            };
+            std::thread::sleep(BREATH);
+            let doubted = self.wait(pause);
+            let now = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            intake.doubt(&doubted, now);
+        }
+    }
 
-/// Waits for a notice, at most `pause`; looks in between whether the daemon stops.
-fn wait(shared: &Shared, bell: &std::sync::mpsc::Receiver<()>, pause: Duration) {
-    let until = Instant::now() + pause;
-    while !shared.stopping() && !shared.has_doubts() {
-        shared.alive(Part::Intake);
-        let left = until.saturating_duration_since(Instant::now()).min(TICK);
-        match bell.recv_timeout(left) {
-            Ok(()) => return,
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(left);
-                return;
+    /// What studies are read for, once an engine is in use; nothing if the daemon is to stop.
+    fn setting(&self) -> Option<Setting> {
+        while !self.stop.is_set() {
+            self.life.sign();
+            match self.inbox.recv_timeout(TICK) {
+                Ok(FolderMail::Engine(setting)) => return Some(setting),
+                // Nothing is watched or accepted yet.
+                Ok(FolderMail::Notice | FolderMail::Doubt(_) | FolderMail::Stop) => {}
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
+
+    /// Waits for mail, at most `pause`; looks in between whether the daemon stops. The files
+    /// that are to be read again.
+    fn wait(&self, pause: Duration) -> Vec<PathBuf> {
+        let until = Instant::now() + pause;
+        let mut doubted = Vec::new();
+        let mut first = None;
+        while !self.stop.is_set() && first.is_none() {
+            self.life.sign();
+            let left = until.saturating_duration_since(Instant::now()).min(TICK);
+            match self.inbox.recv_timeout(left) {
+                // Another engine reads the same studies: the folder goes on.
+                Ok(FolderMail::Engine(_)) => {}
+                Ok(mail) => first = Some(mail),
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for mail in first.into_iter().chain(self.inbox.try_iter()) {
+            match mail {
+                FolderMail::Doubt(mut files) => doubted.append(&mut files),
+                FolderMail::Notice => self.notices.read(),
+                FolderMail::Engine(_) | FolderMail::Stop => {}
+            }
+        }
+        doubted
+    }
+
+    /// Whether the newest revision of a study was given up after too many attempts.
+    fn has_failed(&self, key: &StudyKey) -> bool {
+        let jobs = self.site.store.jobs_of(key).unwrap_or_default();
+        jobs.last().is_some_and(|job| job.state == JobState::Dead)
+    }
+
+    /// What is known already, as soon as the store tells it; nothing if the daemon is to stop.
+    fn known_at_last(&self) -> Option<Vec<Known>> {
+        while !self.stop.is_set() {
+            match self.known() {
+                Ok(known) => return Some(known),
+                Err(error) => {
+                    error!("the folder is not watched yet: {error}");
+                    self.monitor.set_wrong("store_failing", true);
+                    self.life.sign();
+                    std::thread::sleep(Duration::from_secs(2));
+                }
+            }
+        }
+        None
+    }
+
+    fn known(&self) -> Result<Vec<Known>, StoreError> {
+        let known = self.site.store.known()?.into_iter().filter_map(|known| {
+            Some(Known {
+                key: known.study_key,
+                fingerprint: Digest::from_hex(&known.input_fingerprint)?,
+                revision: known.revision,
+            })
+        });
+        Ok(known.collect())
+    }
+
+    /// The folder's troubles as status reasons. That there are no notices is no trouble: the
+    /// rescan is the truth.
+    fn tell_degraded(&self, degraded: &[Degraded]) {
+        let codes: Vec<&'static str> = degraded
+            .iter()
+            .filter(|trouble| !matches!(trouble, Degraded::NoHints(_)))
+            .map(Degraded::code)
+            .collect();
+        for code in Degraded::CODES {
+            self.monitor.set_wrong(code, codes.contains(&code));
+        }
+    }
+
+    /// Puts one event into the store, again and again until the store takes it: it comes only
+    /// once.
+    fn take(&self, setting: Setting, event: &StudyEvent) {
+        while !self.stop.is_set() {
+            match self.keep(setting, event) {
+                Ok(()) => {
+                    self.monitor.set_wrong("store_failing", false);
+                    return;
+                }
+                Err(error) => {
+                    error!("a study cannot be queued: {error}");
+                    self.monitor.set_wrong("store_failing", true);
+                    self.life.sign();
+                    std::thread::sleep(Duration::from_secs(2));
+                }
             }
         }
     }
+
+    fn keep(&self, setting: Setting, event: &StudyEvent) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        match event {
+            StudyEvent::Received { key } => {
+                info!(STUDY_KEY = key.as_str(); "first file of a study");
+                let step = Step { setting: Some(setting), ..Step::of(StudyState::Received) };
+                self.site.store.record(&step.said(&self.identity(key, "", 1), now), now)?;
+            }
+            StudyEvent::Complete { study, why, passed_over } => {
+                failpoint("study_complete");
+                self.complete(setting, study, (*why, passed_over), now)?;
+                failpoint("study_queued");
+            }
+            StudyEvent::Refused { key, revision, fingerprint, refusal } => {
+                let nothing = Counts::new();
+                let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
+                self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
+            }
+            StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
+                // The kind of most of them stands for all; the numbers tell the rest.
+                let most = counts.iter().max_by_key(|(_, count)| **count);
+                let code = most.map_or(RefusalCode::UnknownFormat.as_str(), |(kind, _)| kind);
+                let detail = "files that belong to no study, by folder";
+                let what = (code, detail, counts);
+                self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
+            }
+            StudyEvent::Duplicate { key, .. } => {
+                info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
+            }
+        }
+        self.monitor.wake_publisher();
+        Ok(())
+    }
+
+    fn complete(
+        &self,
+        setting: Setting,
+        study: &StudyFiles,
+        (why, passed_over): (CompletionRule, &Counts),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let fingerprint = study.fingerprint.hex();
+        let new = NewJob {
+            study_key: study.key.clone(),
+            setting,
+            input_fingerprint: fingerprint.clone(),
+            files_json: serde_json::to_string(study).unwrap_or_default(),
+            completed_at: now,
+        };
+        let announce = |admission: &Admission| {
+            let (setting, passed_over) = (Some(setting), passed_over.clone());
+            let queued = Step { setting, passed_over, ..Step::of(StudyState::Queued) };
+            let identity = self.identity(&study.key, &fingerprint, admission.revision);
+            let mut told = queued.said(&identity, now);
+            for old in &admission.superseded {
+                let identity = self.identity(&study.key, &old.input_fingerprint, old.revision);
+                told.extend(Step::of(StudyState::Superseded).said(&identity, now));
+            }
+            told
+        };
+        match self.site.store.enqueue(&new, now, announce)? {
+            Enqueued::New(admission) => info!(
+                STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
+                "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
+                study.files().count()
+            ),
+            Enqueued::Duplicate(job) => {
+                info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");
+            }
+        }
+        // An inbox that is full wakes it anyway.
+        let _ = self.queue.try_send(QueueMail::Queued);
+        Ok(())
+    }
+
+    fn refuse(
+        &self,
+        setting: Setting,
+        key: &StudyKey,
+        (revision, fingerprint): (u32, Digest),
+        (code, detail, passed_over): (&str, &str, &Counts),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        warn!(STUDY_KEY = key.as_str(); "refused ({code}): {detail}");
+        let print = fingerprint.hex();
+        let new = NewJob {
+            study_key: key.clone(),
+            setting,
+            input_fingerprint: print.clone(),
+            files_json: "[]".to_owned(),
+            completed_at: now,
+        };
+        super::quarantine::put(&self.site, key.as_str(), revision, code, detail, "[]");
+        self.site.store.enqueue_refused(&new, code, now, |admission| {
+            let (code, setting, passed_over) = (Some(code), Some(setting), passed_over.clone());
+            let step = Step { code, setting, passed_over, ..Step::of(StudyState::Rejected) };
+            step.said(&self.identity(key, &print, admission.revision), now)
+        })?;
+        Ok(())
+    }
+
+    /// Who an event is about.
+    fn identity(&self, key: &StudyKey, fingerprint: &str, revision: u32) -> Identity {
+        events::identity(&self.site.config.device, key.as_str(), fingerprint, revision)
+    }
 }
 
-/// A bell that rings once, however many notices come.
-fn wake(ring: SyncSender<()>) -> Arc<dyn Fn() + Send + Sync> {
-    Arc::new(move || {
-        // A full bell is ringing already.
-        let _ = ring.try_send(());
-    })
-}
-
-fn params(shared: &Shared, setting: Setting) -> FolderParams {
-    let intake = &shared.config.intake;
-    let gate = super::gate_params(&shared.config);
+fn params(config: &Config, setting: Setting) -> FolderParams {
+    let intake = &config.intake;
+    let gate = super::gate_params(config);
     FolderParams {
         watch: WatchParams {
             follow_links: intake.follow_links,
@@ -121,214 +359,42 @@ fn params(shared: &Shared, setting: Setting) -> FolderParams {
             phase_quiet_s: intake.phase_quiet_s as f64,
             force_complete_s: intake.force_complete_s as f64,
             max_files: gate.max_files,
-            rules: super::phase_rules(&shared.config),
-            instead: others(shared),
+            rules: super::phase_rules(config),
+            instead: others(config),
             ..AssembleParams::new(&intake.folder, setting.phases())
         },
         max_file_bytes: gate.max_file_bytes,
     }
 }
 
-/// What is known already, as soon as the store tells it; nothing if the daemon is to stop.
-fn known_at_last(shared: &Shared) -> Option<Vec<Known>> {
-    while !shared.stopping() {
-        match known(shared) {
-            Ok(known) => return Some(known),
-            Err(error) => {
-                error!("the folder is not watched yet: {error}");
-                shared.set_wrong("store_failing", true);
-                shared.alive(Part::Intake);
-                std::thread::sleep(Duration::from_secs(2));
-            }
-        }
-    }
-    None
-}
-
 /// The phases of the other engines. One that cannot be opened is no reason not to watch: studies
 /// for it are refused as they would be without it.
-fn others(shared: &Shared) -> Vec<Vec<Phase>> {
-    let opened = phases_of(&shared.config.engine.others);
+fn others(config: &Config) -> Vec<Vec<Phase>> {
+    let opened = phases_of(&config.engine.others);
     opened.unwrap_or_else(|error| {
         error!("engine.others: {error}");
         Vec::new()
     })
 }
 
-fn known(shared: &Shared) -> Result<Vec<Known>, StoreError> {
-    let known = shared.store.known()?.into_iter().filter_map(|known| {
-        Some(Known {
-            key: known.study_key,
-            fingerprint: Digest::from_hex(&known.input_fingerprint)?,
-            revision: known.revision,
-        })
-    });
-    Ok(known.collect())
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
 
-/// The folder's troubles as status reasons. That there are no notices is no trouble: the
-/// rescan is the truth.
-fn tell_degraded(shared: &Shared, degraded: &[Degraded]) {
-    let codes: Vec<&'static str> = degraded
-        .iter()
-        .filter(|trouble| !matches!(trouble, Degraded::NoHints(_)))
-        .map(Degraded::code)
-        .collect();
-    for code in Degraded::CODES {
-        shared.set_wrong(code, codes.contains(&code));
+    use super::*;
+
+    #[test]
+    fn however_many_notices_come_one_lies_in_the_inbox() {
+        let (sender, inbox) = channel();
+        let notices = Notices::into_inbox(&sender);
+        let others = notices.clone();
+        (0..5).for_each(|_| notices.ring());
+        others.ring();
+        assert_eq!(inbox.try_iter().collect::<Vec<_>>(), [FolderMail::Notice]);
+        notices.ring();
+        assert!(inbox.try_recv().is_err(), "the first one was not read yet");
+        others.read();
+        notices.ring();
+        assert_eq!(inbox.try_recv(), Ok(FolderMail::Notice));
     }
-}
-
-/// Puts one outcome into the store, again and again until the store takes it: an outcome
-/// comes only once.
-fn take(shared: &Shared, setting: Setting, outcome: StudyEvent) {
-    while !shared.stopping() {
-        match keep(shared, setting, &outcome) {
-            Ok(()) => {
-                shared.set_wrong("store_failing", false);
-                return;
-            }
-            Err(error) => {
-                error!("a study cannot be queued: {error}");
-                shared.set_wrong("store_failing", true);
-                shared.alive(Part::Intake);
-                std::thread::sleep(Duration::from_secs(2));
-            }
-        }
-    }
-}
-
-fn keep(shared: &Shared, setting: Setting, outcome: &StudyEvent) -> Result<(), StoreError> {
-    let now = Timestamp::now();
-    match outcome {
-        StudyEvent::Received { key } => {
-            info!(STUDY_KEY = key.as_str(); "first file of a study");
-            let state = StudyState::Received;
-            shared.store.record(&tell(shared, key, "", 1, state, None, Some(setting), now), now)?;
-        }
-        StudyEvent::Complete { study, why, passed_over } => {
-            failpoint("study_complete");
-            complete(shared, setting, study, (*why, passed_over), now)?;
-            failpoint("study_queued");
-        }
-        StudyEvent::Refused { key, revision, fingerprint, refusal } => {
-            let nothing = Counts::new();
-            let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
-            refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
-        }
-        StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
-            // The kind of most of them stands for all; the numbers tell the rest.
-            let most = counts.iter().max_by_key(|(_, count)| **count);
-            let code = most.map_or(RefusalCode::UnknownFormat.as_str(), |(kind, _)| kind);
-            let detail = "files that belong to no study, by folder";
-            let what = (code, detail, counts);
-            refuse(shared, setting, key, (*revision, *fingerprint), what, now)?;
-        }
-        StudyEvent::Duplicate { key, .. } => {
-            info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
-        }
-    }
-    shared.wake_publisher();
-    Ok(())
-}
-
-fn complete(
-    shared: &Shared,
-    setting: Setting,
-    study: &StudyFiles,
-    (why, passed_over): (CompletionRule, &Counts),
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let fingerprint = study.fingerprint.hex();
-    let new = NewJob {
-        study_key: study.key.clone(),
-        setting,
-        input_fingerprint: fingerprint.clone(),
-        files_json: serde_json::to_string(study).unwrap_or_default(),
-        priority: 0,
-        completed_at: now,
-    };
-    let announce = |admission: &Admission| {
-        let revision = admission.revision;
-        let key = study.key.as_str();
-        let identity = events::identity(&shared.config.device, key, &fingerprint, revision);
-        let setting = Some(setting);
-        let queued = events::with_passed_over(
-            &identity,
-            StudyState::Queued,
-            None,
-            setting,
-            passed_over,
-            now,
-        );
-        let mut told = said(queued);
-        for old in &admission.superseded {
-            let state = StudyState::Superseded;
-            let print = &old.input_fingerprint;
-            let old = tell(shared, &study.key, print, old.revision, state, None, None, now);
-            told.extend(old);
-        }
-        told
-    };
-    match shared.store.enqueue(&new, now, announce)? {
-        Enqueued::New(admission) => info!(
-            STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
-            "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
-            study.files().count()
-        ),
-        Enqueued::Duplicate(job) => {
-            info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");
-        }
-    }
-    shared.wake_queue();
-    Ok(())
-}
-
-fn refuse(
-    shared: &Shared,
-    setting: Setting,
-    key: &StudyKey,
-    (revision, fingerprint): (u32, Digest),
-    (code, detail, passed_over): (&str, &str, &Counts),
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    warn!(STUDY_KEY = key.as_str(); "refused ({code}): {detail}");
-    let print = fingerprint.hex();
-    let new = NewJob {
-        study_key: key.clone(),
-        setting,
-        input_fingerprint: print.clone(),
-        files_json: "[]".to_owned(),
-        priority: 0,
-        completed_at: now,
-    };
-    super::quarantine::put(shared, key.as_str(), revision, code, detail, "[]");
-    let state = StudyState::Rejected;
-    shared.store.enqueue_refused(&new, code, now, |admission| {
-        let device = &shared.config.device;
-        let identity = events::identity(device, key.as_str(), &print, admission.revision);
-        let setting = Some(setting);
-        said(events::with_passed_over(&identity, state, Some(code), setting, passed_over, now))
-    })?;
-    Ok(())
-}
-
-/// One step of a study as an event.
-#[allow(clippy::too_many_arguments, reason = "one call site shape, every value another type")]
-fn tell(
-    shared: &Shared,
-    key: &StudyKey,
-    fingerprint: &str,
-    revision: u32,
-    state: StudyState,
-    code: Option<&str>,
-    setting: Option<Setting>,
-    now: Timestamp,
-) -> Vec<NewEvent> {
-    let identity = events::identity(&shared.config.device, key.as_str(), fingerprint, revision);
-    said(events::step(&identity, state, code, setting, 0, now))
-}
-
-fn said(event: Result<NewEvent, ContractError>) -> Vec<NewEvent> {
-    event.inspect_err(|error| error!("a step cannot be published: {error}")).into_iter().collect()
 }

@@ -2,13 +2,15 @@
 //!
 //! Three threads beside the main one: `folder` looks at the export folder, `studies` works
 //! through the queue by way of the inference process, `publish` sends what is in the outbox.
-//! They meet only in the store. Start-up is the same code as recovery.
+//! Each is a struct with an inbox and a loop; beyond their mail they meet only in the store.
+//! Start-up is the same code as recovery.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use sd_notify::NotifyState;
 use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
 use crate::intake::{GateParams, PhaseRules};
+use crate::publish::PublisherHandle;
 use crate::store::StoreError;
 use crate::worker::{Limits, Worker};
 use hepalert_cascade::align;
@@ -29,29 +32,32 @@ use hepalert_engines::backend::Runtime;
 
 pub mod bridge;
 mod clock;
+mod controller;
 mod engine_events;
 mod engines;
 mod events;
 mod folder;
-pub mod installing;
+mod health;
+mod inbox;
+mod life;
 mod quarantine;
+mod queue;
 mod sending;
-mod shared;
+mod site;
 mod start;
-mod studies;
-mod updates;
 
+use folder::{Folder, Notices};
+use health::Monitor;
+use inbox::{FolderMail, QueueMail};
+use life::{Life, Stop};
+use queue::Queue;
 pub use sending::params as broker_params;
-use shared::{Part, Shared};
+use site::Site;
 pub use start::exposed;
 use start::{Begun, CLOCK};
 
-/// The threads beside the main one and the publisher's.
-const THREADS: [&str; 2] = ["folder", "studies"];
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);
-/// How often an unusable engine bundle is tried again.
-const ENGINE_RETRY: Duration = Duration::from_secs(30);
 /// How often old results are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// So long after another device came under this one's name the status says so.
@@ -161,51 +167,98 @@ pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
 pub fn run(config: Config) -> Result<(), DaemonError> {
     // Whatever is made from here on is for the daemon's own account alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let stop = stop_on_signals().map_err(DaemonError::System)?;
-    let Some(Begun { shared, site_key }) = start::begin_or_wait(&config, &stop)? else {
-        return Ok(());
-    };
-    let shared = Arc::new(shared);
-    shared.set_publisher(sending::start(&shared).map_err(DaemonError::System)?);
-    let threads = start_threads(&shared, site_key)?;
+    let signalled = stop_on_signals().map_err(DaemonError::System)?;
+    let Some(begun) = start::begin_or_wait(&config, &signalled)? else { return Ok(()) };
+    let daemon = Daemon::start(begun)?;
     notify(&[NotifyState::Ready]);
-    info!("ready, boot {}", shared.boot);
-    let died = look_after(&shared, &threads, &stop);
+    info!("ready, boot {}", daemon.site.boot);
+    let died = daemon.look_after(&signalled);
     notify(&[NotifyState::Stopping]);
     info!("stopping");
-    shared.stop();
-    for thread in threads {
-        if thread.join().is_err() {
-            error!("a thread had panicked");
-        }
-    }
-    if let Some(publisher) = shared.take_publisher() {
-        publisher.stop(FAREWELL);
-    }
+    daemon.end();
     // The service manager starts it again; until then the broker says that it is offline.
     died.map_or(Ok(()), |name| Err(DaemonError::Thread(name)))
 }
 
-fn start_threads(
-    shared: &Arc<Shared>,
-    site_key: Vec<u8>,
-) -> Result<Vec<JoinHandle<()>>, DaemonError> {
-    let worker = worker(&shared.config)?;
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new().name(name.to_owned()).spawn(work).map_err(DaemonError::System)
-    };
-    let (for_folder, for_studies) = (Arc::clone(shared), Arc::clone(shared));
-    Ok(vec![
-        spawn(
-            THREADS[0],
-            Box::new(move || {
-                if wait_for_engine(&for_folder) {
-                    folder::watch(&for_folder, &site_key);
-                }
-            }),
-        )?,
-        spawn(THREADS[1], Box::new(move || studies::work(&for_studies, worker)))?,
-    ])
+/// A thread beside the main one, from outside.
+struct Watched {
+    name: &'static str,
+    handle: JoinHandle<()>,
+    life: Life,
+}
+
+/// The running daemon as the main thread holds it.
+struct Daemon {
+    site: Arc<Site>,
+    monitor: Monitor,
+    stop: Stop,
+    publisher: PublisherHandle,
+    threads: Vec<Watched>,
+    folder: Sender<FolderMail>,
+    queue: SyncSender<QueueMail>,
+}
+
+impl Daemon {
+    fn start(begun: Begun) -> Result<Daemon, DaemonError> {
+        let (monitor, stop) = (Monitor::new(Timestamp::now()), Stop::default());
+        monitor.set_wrong("store_replaced", begun.store_replaced);
+        let site = Arc::new(begun.site);
+        let publisher = sending::start(&site, &monitor, &stop).map_err(DaemonError::System)?;
+        monitor.wakes(publisher.waker());
+        let (folder_mail, folder_inbox) = channel();
+        let (queue_mail, queue_inbox) = sync_channel(1);
+        let lives = [Life::new(site.began), Life::new(site.began)];
+        let [folder_life, queue_life] = lives.clone();
+        let folder = Folder {
+            site: Arc::clone(&site),
+            monitor: monitor.clone(),
+            life: folder_life,
+            stop: stop.clone(),
+            inbox: folder_inbox,
+            notices: Notices::into_inbox(&folder_mail),
+            queue: queue_mail.clone(),
+            site_key: begun.site_key,
+        };
+        let queue = Queue {
+            site: Arc::clone(&site),
+            monitor: monitor.clone(),
+            life: queue_life,
+            stop: stop.clone(),
+            inbox: queue_inbox,
+            folder: folder_mail.clone(),
+            worker: worker(&site.config)?,
+        };
+        let [folder_life, queue_life] = lives;
+        let threads = vec![
+            spawn("folder", folder_life, move || folder.run())?,
+            spawn("studies", queue_life, move || queue.run())?,
+        ];
+        let (folder, queue) = (folder_mail, queue_mail);
+        Ok(Daemon { site, monitor, stop, publisher, threads, folder, queue })
+    }
+
+    /// Ends the threads, the publisher last: it says what the others still did.
+    fn end(self) {
+        self.stop.set();
+        // A thread that is gone needs no mail, and an inbox that is full wakes its thread.
+        let _ = self.folder.send(FolderMail::Stop);
+        let _ = self.queue.try_send(QueueMail::Stop);
+        for thread in self.threads {
+            if thread.handle.join().is_err() {
+                error!("a thread had panicked");
+            }
+        }
+        self.publisher.stop(FAREWELL);
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    life: Life,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<Watched, DaemonError> {
+    let handle = thread::Builder::new().name(name.to_owned()).spawn(work);
+    Ok(Watched { name, handle: handle.map_err(DaemonError::System)?, life })
 }
 
 /// The inference process: this program again.
@@ -228,88 +281,77 @@ fn worker(config: &Config) -> Result<Worker, DaemonError> {
     worker.map_err(|error| DaemonError::System(error.into()))
 }
 
-/// Waits until the controller knows what studies are read for. False if the daemon is to stop.
-fn wait_for_engine(shared: &Shared) -> bool {
-    while !shared.stopping() {
-        if shared.engine().is_some() {
-            return true;
+impl Daemon {
+    /// Feeds the watchdog while all threads live, tells systemd what is going on, and removes
+    /// what is old. Returns the name of a thread that has ended before its time, which nobody
+    /// outside would see: the line to the broker would stay.
+    fn look_after(&self, signalled: &AtomicBool) -> Option<&'static str> {
+        let watchdog = sd_notify::watchdog_enabled();
+        // A thread may be silent as long as the inference process may, and a little longer.
+        let patience = Duration::from_secs(self.site.config.worker.stall_s + 30);
+        let mut fed = Instant::now();
+        let mut pruned: Option<Instant> = None;
+        let mut told = String::new();
+        let mut clock = self.site.clock();
+        while !signalled.load(Ordering::Relaxed) {
+            thread::sleep(ROUND);
+            if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
+            {
+                notify(&[NotifyState::Watchdog]);
+                fed = Instant::now();
+            }
+            let activity = self.monitor.now().activity();
+            if activity != told {
+                notify(&[NotifyState::Status(&activity)]);
+                told = activity;
+            }
+            let good = clock.look(Timestamp::now(), self.site.ran());
+            self.monitor.set_wrong("clock_doubtful", !good);
+            if good && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+                prune(&self.site, clock.believed());
+                pruned = Some(Instant::now());
+            }
+            self.tell_line();
+            if let Some(name) = self.dead() {
+                error!("the thread {name} has ended, and the daemon with it");
+                return Some(name);
+            }
         }
-        shared.alive(Part::Intake);
-        thread::sleep(ROUND);
+        None
     }
-    false
-}
 
-/// Feeds the watchdog while all threads live, tells systemd what is going on, and removes
-/// what is old. Returns the name of a thread that has ended before its time, which nobody outside would see: the
-/// line to the broker would stay.
-fn look_after(
-    shared: &Shared,
-    threads: &[JoinHandle<()>],
-    stop: &AtomicBool,
-) -> Option<&'static str> {
-    let watchdog = sd_notify::watchdog_enabled();
-    // A thread may be silent as long as the inference process may, and a little longer.
-    let patience = Duration::from_secs(shared.config.worker.stall_s + 30);
-    let mut fed = Instant::now();
-    let mut pruned: Option<Instant> = None;
-    let mut told = String::new();
-    let mut clock = shared.clock();
-    while !stop.load(Ordering::Relaxed) {
-        thread::sleep(ROUND);
-        if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && shared.all_alive(patience) {
-            notify(&[NotifyState::Watchdog]);
-            fed = Instant::now();
-        }
-        let activity = shared.activity();
-        if activity != told {
-            notify(&[NotifyState::Status(&activity)]);
-            told = activity;
-        }
-        let good = clock.look(Timestamp::now(), shared.ran());
-        shared.set_wrong("clock_doubtful", !good);
-        if good && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
-            prune(shared, clock.believed());
-            pruned = Some(Instant::now());
-        }
-        tell_line(shared);
-        if let Some(name) = dead(shared, threads) {
-            error!("the thread {name} has ended, and the daemon with it");
-            return Some(name);
-        }
+    fn all_live(&self, patience: Duration) -> bool {
+        self.threads.iter().all(|thread| thread.life.silent_for() <= patience)
     }
-    None
-}
 
-fn dead(shared: &Shared, threads: &[JoinHandle<()>]) -> Option<&'static str> {
-    let ended = threads.iter().position(JoinHandle::is_finished);
-    match ended {
-        Some(at) => Some(THREADS[at]),
-        None => (!shared.is_publishing()).then_some("publish"),
+    fn dead(&self) -> Option<&'static str> {
+        let ended = self.threads.iter().find(|thread| thread.handle.is_finished());
+        let published = || (!self.publisher.is_alive()).then_some("publish");
+        ended.map(|thread| thread.name).or_else(published)
     }
-}
 
-/// What the publisher knows of the line to the broker, as status reasons.
-fn tell_line(shared: &Shared) {
-    let Some(line) = shared.line() else { return };
-    shared.set_wrong("message_too_large", line.too_large.is_some());
-    let taken = line.usurped.is_some_and(|at| at.elapsed() < NAME_TAKEN);
-    shared.set_wrong("device_name_taken", taken);
+    /// What the publisher knows of the line to the broker, as status reasons.
+    fn tell_line(&self) {
+        let line = self.publisher.state();
+        self.monitor.set_wrong("message_too_large", line.too_large.is_some());
+        let taken = line.usurped.is_some_and(|at| at.elapsed() < NAME_TAKEN);
+        self.monitor.set_wrong("device_name_taken", taken);
+    }
 }
 
 /// Removes results and sent messages older than the configured days; `now` can be believed.
-fn prune(shared: &Shared, now: Timestamp) {
-    if let Err(error) = shared.store.set_fact(CLOCK, &now.to_string()) {
+fn prune(site: &Site, now: Timestamp) {
+    if let Err(error) = site.store.set_fact(CLOCK, &now.to_string()) {
         error!("the time cannot be noted: {error}");
     }
-    let Some(days) = shared.config.store.keep_days.map(i64::from) else { return };
+    let Some(days) = site.config.store.keep_days.map(i64::from) else { return };
     let Ok(before) = now.checked_sub(SignedDuration::from_hours(24 * days)) else {
         return;
     };
-    if let Err(error) = shared.store.prune(before) {
+    if let Err(error) = site.store.prune(before) {
         error!("old rows cannot be removed: {error}");
     }
-    for folder in [shared.results(), shared.quarantine()] {
+    for folder in [site.results(), site.quarantine()] {
         let Ok(entries) = fs::read_dir(folder) else { continue };
         let old = entries.flatten().filter(|entry| {
             let changed = entry.metadata().and_then(|facts| facts.modified());

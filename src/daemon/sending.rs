@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::bridge::{self, StoreOutbox};
-use super::shared::Shared;
+use super::health::{Health, Monitor};
+use super::life::Stop;
+use super::site::Site;
 use crate::config::Config;
 use crate::publish::contract::Time;
 use crate::publish::messages::{Info, InfoParts, Vitals};
@@ -13,10 +15,11 @@ use crate::publish::{Params, Publisher, PublisherHandle, Snapshot, Tls};
 ///
 /// # Errors
 /// If the configured names cannot be topics, or the system refuses a thread.
-pub fn start(shared: &Arc<Shared>) -> std::io::Result<PublisherHandle> {
-    let outbox = Box::new(StoreOutbox(shared.store.clone()));
-    let told = Arc::clone(shared);
-    Publisher::start(params(&shared.config), outbox, Arc::new(move || snapshot(&told)))
+pub fn start(site: &Arc<Site>, monitor: &Monitor, stop: &Stop) -> std::io::Result<PublisherHandle> {
+    let outbox = Box::new(StoreOutbox(site.store.clone()));
+    let (told, health, stop) = (Arc::clone(site), monitor.clone(), stop.clone());
+    let snapshot = move || snapshot(&told, &health.now(), stop.is_set());
+    Publisher::start(params(&site.config), outbox, Arc::new(snapshot))
 }
 
 /// The broker as configured.
@@ -37,30 +40,30 @@ pub fn params(config: &Config) -> Params {
     }
 }
 
-fn snapshot(shared: &Shared) -> Snapshot {
+fn snapshot(site: &Site, health: &Health, stopping: bool) -> Snapshot {
     // A store that fails has said so elsewhere; what is not known is not told.
-    let backlog = shared.store.backlog().ok();
-    let counts = shared.store.job_counts().unwrap_or_default();
+    let backlog = site.store.backlog().ok();
+    let counts = site.store.job_counts().unwrap_or_default();
     let info = InfoParts {
-        engines: shared.engine().map(|engine| engine.used).unwrap_or_default(),
-        config_sha256: shared.config_sha256.clone(),
-        boot: shared.boot,
+        engines: health.engines().to_vec(),
+        config_sha256: site.config_sha256.clone(),
+        boot: site.boot,
         next_seq: backlog.map_or(0, |backlog| backlog.next_seq),
-        clock_synced: None,
+        clock_synced: crate::system::clock_synced(),
     };
     Snapshot {
         info: Some(Info::from(info)),
-        status: shared.status(),
-        worklist: bridge::worklist(&shared.store).ok(),
+        status: health.status(stopping, site.boot),
+        worklist: bridge::worklist(&site.store).ok(),
         vitals: Vitals {
             queued: counts.queued,
             running: counts.running,
             dead: counts.dead,
             outbox_backlog: backlog.map_or(0, |backlog| backlog.unsent),
             oldest_unsent: backlog.and_then(|backlog| backlog.oldest_unsent).map(Time),
-            disk_free_mib: shared.disk_free_mib(),
+            disk_free_mib: site.disk_free_mib(),
             temperature_c: hottest_c(),
-            last_self_test: shared.self_test(),
+            last_self_test: health.self_test().cloned(),
         },
     }
 }

@@ -11,14 +11,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 use uuid::Uuid;
 
-use super::shared::Shared;
+use super::site::Site;
 use super::{DaemonError, ROUND, notify, sending};
 use crate::config::Config;
 use crate::publish::contract::Code;
@@ -42,8 +42,10 @@ const SITE_KEY: &str = "site_key";
 
 /// What the threads begin with.
 pub(super) struct Begun {
-    pub(super) shared: Shared,
+    pub(super) site: Site,
     pub(super) site_key: Vec<u8>,
+    /// The database was damaged and a new one was begun.
+    pub(super) store_replaced: bool,
 }
 
 /// Begins, however long it takes. Nothing if the daemon is to stop before it could.
@@ -82,8 +84,7 @@ pub(super) fn begin_or_wait(
 
 /// The status reason of an error that may pass by itself; nothing for the others.
 fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
-    let free = rustix::fs::statvfs(&config.store.folder).map(|s| s.f_bavail * s.f_frsize);
-    let full = free.is_ok_and(|free| free < 1 << 20);
+    let full = crate::system::free_mib(&config.store.folder) == Some(0);
     match error {
         DaemonError::Taken { .. } | DaemonError::System(_) | DaemonError::Thread(_) => None,
         DaemonError::SiteKey { .. } => Some("site_key_missing"),
@@ -176,9 +177,10 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);
-    let shared = Shared::new(config, opened.store, boot, config_sha256, believed, lock);
-    shared.set_wrong("store_replaced", opened.moved_away.is_some());
-    Ok(Begun { shared, site_key })
+    let store_replaced = opened.moved_away.is_some();
+    let (store, began) = (opened.store, Instant::now());
+    let site = Site { config, store, boot, config_sha256, believed, began, _lock: lock };
+    Ok(Begun { site, site_key, store_replaced })
 }
 
 /// Puts what was running back into the queue and counts the boot. An attempt that the machine

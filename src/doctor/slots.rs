@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use crate::config::Config;
-use crate::daemon::installing;
+use crate::installer::Installer;
 use crate::ui::Exit;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::State;
@@ -28,7 +28,7 @@ pub fn look_at_slots(config: &Config) -> SlotFacts {
     let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
     let is_key = |path: &Path| path.extension().is_some_and(|extension| extension == "pub");
     SlotFacts {
-        state: installing::slots(config).state().map_err(|error| error.to_string()),
+        state: Installer::new(config).slots().state().map_err(|error| error.to_string()),
         keys: keys.map(drop).map_err(|error| error.to_string()),
         any_key: listed.map(|entry| entry.path()).any(|path| is_key(&path)),
     }
@@ -36,8 +36,7 @@ pub fn look_at_slots(config: &Config) -> SlotFacts {
 
 /// The folder of the engine that the daemon uses.
 pub fn bundle_in_use(config: &Config) -> PathBuf {
-    let configured = &config.engine.bundle;
-    installing::slots(config).bundle_in_use(configured).unwrap_or_else(|_| configured.clone())
+    Installer::new(config).bundle_in_use()
 }
 
 /// Which engine is in use, and what stands in the way of a new one.

@@ -156,19 +156,12 @@ pub enum EventKind {
     Alert,
     /// A change of engine.
     Engine,
-    /// A security event.
-    Audit,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 5] = [
-        EventKind::Study,
-        EventKind::Result,
-        EventKind::Alert,
-        EventKind::Engine,
-        EventKind::Audit,
-    ];
+    pub const ALL: [EventKind; 4] =
+        [EventKind::Study, EventKind::Result, EventKind::Alert, EventKind::Engine];
 
     /// Its name in topics and schemas.
     pub const fn name(self) -> &'static str {
@@ -177,7 +170,6 @@ impl EventKind {
             EventKind::Result => "result",
             EventKind::Alert => "alert",
             EventKind::Engine => "engine",
-            EventKind::Audit => "audit",
         }
     }
 
@@ -188,7 +180,6 @@ impl EventKind {
             EventKind::Result => "event/result",
             EventKind::Alert => "event/alert",
             EventKind::Engine => "event/engine",
-            EventKind::Audit => "event/audit",
         }
     }
 
@@ -375,9 +366,9 @@ pub fn check_base(text: &str) -> Result<(), ContractError> {
 }
 
 /// The names of all schemas.
-pub const SCHEMAS: [&str; 11] = [
-    "study", "result", "alert", "engine", "audit", "status", "info", "health", "worklist",
-    "command", "reply",
+pub const SCHEMAS: [&str; 10] = [
+    "study", "result", "alert", "engine", "status", "info", "health", "worklist", "command",
+    "reply",
 ];
 
 #[cfg(test)]

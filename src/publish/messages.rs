@@ -140,26 +140,6 @@ impl EngineEvent {
     }
 }
 
-/// Data of `event/audit`: that something happened which a security officer wants to know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AuditEvent {
-    /// What, e.g. `store_replaced`, `command_refused`.
-    pub what: Code,
-    /// More, in words of a fixed vocabulary and numbers.
-    pub detail: BTreeMap<String, Code>,
-}
-
-impl AuditEvent {
-    /// The event.
-    ///
-    /// # Errors
-    /// [`ContractError::TooLarge`].
-    pub fn draft(&self, device: &str, time: Timestamp) -> Result<Draft, ContractError> {
-        let data = serde_json::to_string(self).unwrap_or_default();
-        note(device, EventKind::Audit, data, time)
-    }
-}
-
 fn note(
     device: &str,
     kind: EventKind,

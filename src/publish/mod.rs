@@ -19,6 +19,7 @@ mod sender;
 pub use contract::{Code, ContractError, Draft, EventKind, Row};
 pub use findings::Findings;
 pub use ids::Identity;
+pub use link::Waker;
 pub use mqtt::{Params, Tls, probe};
 pub use publisher::{
     LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot, TooLarge,

@@ -169,6 +169,15 @@ impl PublisherHandle {
         (self.waker)();
     }
 
+    /// Wakes as [`PublisherHandle::wake`] does, for as long as the program runs.
+    pub fn waker(&self) -> Waker {
+        let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.waker));
+        Arc::new(move || {
+            lock(&shared.inbox).woken = true;
+            wake();
+        })
+    }
+
     /// How the line to the broker is.
     pub fn state(&self) -> LinkState {
         lock(&self.shared.state).clone()

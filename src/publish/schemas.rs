@@ -7,9 +7,7 @@ use schemars::{Schema, schema_for};
 
 use super::contract::{Envelope, SCHEMAS, VERSION, schema_id};
 use super::findings::Findings;
-use super::messages::{
-    AuditEvent, Command, EngineEvent, Health, Info, Reply, Status, StudyEvent, Worklist,
-};
+use super::messages::{Command, EngineEvent, Health, Info, Reply, Status, StudyEvent, Worklist};
 
 /// The schema of every message, by name; the files under `config/schemas` are these.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
@@ -18,7 +16,6 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         schema_for!(Envelope<Findings>),
         schema_for!(Envelope<Findings>),
         schema_for!(Envelope<EngineEvent>),
-        schema_for!(Envelope<AuditEvent>),
         schema_for!(Status),
         schema_for!(Info),
         schema_for!(Health),

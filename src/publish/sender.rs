@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::contract::{ContractError, Row, bounded, finite, schema_id};
 use super::link::{Link, LinkEvent, Message, Request};
-use super::messages::{Health, State, Vitals};
+use super::messages::{Health, Info, State, Vitals};
 use super::mqtt::Params;
 use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
 use super::schedule::{Item, Retained, Schedule, Step};
@@ -136,9 +136,10 @@ impl<L: Link> Sender<L> {
         if !self.schedule.is_up() {
             return;
         }
+        let now = (self.snapshot)();
         for document in [Retained::Info, Retained::Status, Retained::Worklist, Retained::Health] {
             let Some(said) = self.last_sent.get(&document) else { continue };
-            if *said == self.change_key(document) {
+            if *said == change_key(&now, document) {
                 continue;
             }
             if document == Retained::Health {
@@ -149,36 +150,15 @@ impl<L: Link> Sender<L> {
         }
     }
 
-    /// A document without what changes all the time.
-    fn change_key(&self, document: Retained) -> Vec<u8> {
-        let mut snapshot = (self.snapshot)();
-        let said = match document {
-            Retained::Availability => return Vec::new(),
-            Retained::Info => {
-                if let Some(info) = &mut snapshot.info {
-                    info.next_seq = 0;
-                }
-                serde_json::to_vec(&snapshot.info)
-            }
-            Retained::Status => serde_json::to_vec(&snapshot.status),
-            Retained::Worklist => serde_json::to_vec(&snapshot.worklist),
-            Retained::Health => {
-                let Vitals { queued, running, dead, last_self_test, .. } = snapshot.vitals;
-                serde_json::to_vec(&(queued, running, dead, last_self_test))
-            }
-        };
-        said.unwrap_or_default()
-    }
-
     fn send_retained(&mut self, document: Retained) {
         let now = self.now();
-        let change_key = self.change_key(document);
-        self.last_sent.insert(document, change_key);
+        let snapshot = (self.snapshot)();
+        self.last_sent.insert(document, change_key(&snapshot, document));
         if document == Retained::Health {
             self.last_health = now;
         }
         self.schedule.sent(Item::Retained(document), now);
-        match self.document(document) {
+        match self.document(document, snapshot) {
             Ok(None) => self.schedule.answered(Item::Retained(document), false, now),
             Ok(Some(body)) => {
                 let json = document != Retained::Availability;
@@ -197,9 +177,13 @@ impl<L: Link> Sender<L> {
     }
 
     /// Nothing if nothing is known of it.
-    fn document(&self, document: Retained) -> Result<Option<Vec<u8>>, ContractError> {
+    fn document(
+        &self,
+        document: Retained,
+        snapshot: Snapshot,
+    ) -> Result<Option<Vec<u8>>, ContractError> {
         let stopping = self.schedule.is_stopping();
-        let Snapshot { info, mut status, worklist, vitals } = (self.snapshot)();
+        let Snapshot { info, mut status, worklist, vitals } = snapshot;
         match document {
             Retained::Availability => {
                 Ok(Some(if stopping { b"offline".to_vec() } else { b"online".to_vec() }))
@@ -393,6 +377,24 @@ impl<L: Link> Sender<L> {
     fn handle_command(&mut self, request: &Request) {
         command::handle_command(self, request);
     }
+}
+
+/// A document without what changes all the time.
+fn change_key(snapshot: &Snapshot, document: Retained) -> Vec<u8> {
+    let said = match document {
+        Retained::Availability => return Vec::new(),
+        Retained::Info => {
+            let info = snapshot.info.clone().map(|info| Info { next_seq: 0, ..info });
+            serde_json::to_vec(&info)
+        }
+        Retained::Status => serde_json::to_vec(&snapshot.status),
+        Retained::Worklist => serde_json::to_vec(&snapshot.worklist),
+        Retained::Health => {
+            let Vitals { queued, running, dead, last_self_test, .. } = &snapshot.vitals;
+            serde_json::to_vec(&(queued, running, dead, last_self_test))
+        }
+    };
+    said.unwrap_or_default()
 }
 
 #[cfg(test)]

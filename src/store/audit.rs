@@ -29,14 +29,6 @@ pub struct AuditRow {
 const GENESIS: &str = "hepalert audit 1";
 
 impl Store {
-    /// Adds a row.
-    ///
-    /// # Errors
-    /// Whatever SQLite refuses.
-    pub fn audit(&self, what: &str, detail: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.write(|tx| append(tx, now, what, detail))
-    }
-
     /// Writes an event and a row about it together; neither, if the event is known.
     ///
     /// # Errors

@@ -60,8 +60,6 @@ pub struct NewJob {
     pub input_fingerprint: String,
     /// Which file is which phase, as JSON; only the daemon reads it.
     pub files_json: String,
-    /// Higher goes first.
-    pub priority: i32,
     /// When the study was complete.
     pub completed_at: Timestamp,
 }
@@ -107,8 +105,6 @@ pub struct Job {
     pub attempts: u32,
     /// Not to be begun before.
     pub not_before: Timestamp,
-    /// Higher goes first.
-    pub priority: i32,
     /// When the study was complete.
     pub completed_at: Timestamp,
     /// When it was last begun.

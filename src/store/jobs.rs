@@ -29,7 +29,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 const MAX_EXCUSES: u32 = 5;
 
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
-    attempts, not_before, priority, received_at, started_at, finished_at, reason_code";
+    attempts, not_before, received_at, started_at, finished_at, reason_code";
 
 impl Store {
     /// Takes a study into the queue, once per set of files. `announce` makes the events of a
@@ -60,7 +60,7 @@ impl Store {
         self.write(|tx| admit(tx, new, JobState::Refused, Some(code), now, announce))
     }
 
-    /// Takes the next job whose time has come: highest priority first, then the oldest. It
+    /// Takes the next job whose time has come: the oldest first. It
     /// counts as begun, with the events of `announce`.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Store {
             let sql = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?1
                 WHERE id = (SELECT id FROM jobs WHERE state = 'queued'
                             AND (not_before <= ?1 OR not_before > ?1 + ?2)
-                            ORDER BY priority DESC, id LIMIT 1)
+                            ORDER BY id LIMIT 1)
                 RETURNING id";
             let values = params![millis(now), MAX_WAIT.as_millis() as i64];
             let id: Option<i64> = tx.query_row(sql, values, |row| row.get(0)).optional()?;
@@ -83,18 +83,6 @@ impl Store {
             let job = job(tx, JobId(id))?;
             outbox::append(tx, &announce(&job), now)?;
             Ok(Some(job))
-        })
-    }
-
-    /// When the next job's time comes, if one waits.
-    ///
-    /// # Errors
-    /// Whatever SQLite refuses.
-    pub fn next_job_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT min(not_before) FROM jobs WHERE state = 'queued'";
-        self.read(|connection| {
-            let at: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
-            Ok(at.map(instant).transpose()?)
         })
     }
 
@@ -380,8 +368,8 @@ fn insert(
     now: Timestamp,
 ) -> Result<JobId, StoreError> {
     let sql = "INSERT INTO jobs (study_key, revision, setting, fingerprint, files_json, state,
-        priority, received_at, finished_at, reason_code)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        received_at, finished_at, reason_code)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let finished_at = (state != JobState::Queued).then(|| millis(now));
     tx.execute(
         sql,
@@ -392,7 +380,6 @@ fn insert(
             new.input_fingerprint,
             new.files_json,
             state.name(),
-            new.priority,
             millis(new.completed_at),
             finished_at,
             code,
@@ -508,7 +495,6 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
         state: word(row, "state")?,
         attempts: row.get("attempts")?,
         not_before: instant(row.get("not_before")?)?,
-        priority: row.get("priority")?,
         completed_at: instant(row.get("received_at")?)?,
         started_at: at("started_at")?,
         finished_at: at("finished_at")?,

@@ -11,7 +11,6 @@
 //! Another process (the command line) opens the same file with [`Store::open`] and waits its
 //! turn by SQLite's own lock.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -55,17 +54,6 @@ pub struct Started {
     pub boot: u64,
     /// Jobs that were running when the last process ended; they wait again, attempts kept.
     pub requeued: Vec<JobId>,
-}
-
-/// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
-    /// The same call can work later.
-    Retry,
-    /// This job or event cannot be stored; others can.
-    Quarantine,
-    /// The store cannot be trusted or used.
-    Halt,
 }
 
 /// Why the store refused.
@@ -124,23 +112,6 @@ pub enum StoreError {
     NotAnEvent(String),
 }
 
-impl StoreError {
-    /// What to do about it.
-    pub const fn disposition(&self) -> Disposition {
-        match self {
-            StoreError::Full | StoreError::Busy => Disposition::Retry,
-            StoreError::NoSuchJob(_)
-            | StoreError::WrongState { .. }
-            | StoreError::NotAnEvent(_) => Disposition::Quarantine,
-            StoreError::Unusable { .. }
-            | StoreError::Newer { .. }
-            | StoreError::Damaged(_)
-            | StoreError::Sql(_)
-            | StoreError::Nonsense(_) => Disposition::Halt,
-        }
-    }
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
         use rusqlite::ErrorCode;
@@ -152,16 +123,6 @@ impl From<rusqlite::Error> for StoreError {
             ) => StoreError::Damaged(error),
             Some(_) | None => StoreError::Sql(error),
         }
-    }
-}
-
-impl fmt::Display for Disposition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Disposition::Retry => "retry",
-            Disposition::Quarantine => "quarantine",
-            Disposition::Halt => "halt",
-        })
     }
 }
 

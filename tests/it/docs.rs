@@ -205,7 +205,6 @@ const fn what(kind: EventKind) -> &'static str {
         EventKind::Result => "every finished study, negatives included",
         EventKind::Alert => "a suspected or uncertain study",
         EventKind::Engine => "a change of engine",
-        EventKind::Audit => "a security event",
     }
 }
 

@@ -233,7 +233,6 @@ fn raise_alert(store: &Store, n: usize) -> String {
         setting: Setting::Venous,
         input_fingerprint: "f".to_owned(),
         files_json: "[]".to_owned(),
-        priority: 0,
         completed_at: now,
     };
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };

@@ -50,7 +50,6 @@ fn child_works() {
             setting: Setting::Venous,
             input_fingerprint: "f".to_owned(),
             files_json: "[]".to_owned(),
-            priority: 0,
             completed_at: now,
         };
         let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { continue };

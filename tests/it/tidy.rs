@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 16] = [
     &["support_bundle"],
     &["doctor"],
     &["daemon"],
-    &["analyze", "codes"],
+    &["analyze", "codes", "installer"],
     &["intake", "store", "publish", "report", "worker", "web", "config", "pipeline", "study"],
     &[
         "segment",

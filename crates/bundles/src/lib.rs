@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use hepalert_study::study::{Phase, Setting};
 
-use hepalert_engines::backend::{Precision, Runtime};
+use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_engines::conformance;
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 
@@ -69,7 +69,24 @@ impl Role {
             (Role::Segment | Role::Reclassify, asked) => asked,
         }
     }
+
+    /// Patches per call of this network. The patches of one lesion are there together and small:
+    /// on a CPU as many as it has threads are one call, each on threads of its own, which changes
+    /// no answer. A power of two, so that the usual eight fill whole calls.
+    fn batch(self, runtime: &Runtime) -> usize {
+        match (self, runtime.backend) {
+            (Role::Reclassify, Backend::Native) => {
+                let together = 1 << runtime.threads().ilog2();
+                runtime.batch.max(PATCHES_TOGETHER.min(together))
+            }
+            _ => runtime.batch,
+        }
+    }
 }
+
+/// Patches of one lesion that are run together on a CPU at most; eight are drawn unless said
+/// otherwise.
+const PATCHES_TOGETHER: usize = 8;
 
 /// A checked bundle: every file it names was there, whole and unaltered, when it was opened.
 #[derive(Debug, Clone)]
@@ -204,7 +221,7 @@ impl Bundle {
     /// before it are gone when this returns.
     pub fn load(&self, role: Role, runtime: &Runtime) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         let precision = role.precision(runtime.precision);
-        let runtime = &Runtime { precision, ..runtime.clone() };
+        let runtime = &Runtime { precision, batch: role.batch(runtime), ..runtime.clone() };
         self.load_by(role, runtime, &mut |bytes, name, spec| runtime.compile(bytes, name, spec))
     }
 

@@ -243,7 +243,8 @@ impl<R: Read> Package<R> {
             write_synced(&into.join(name), bytes).map_err(unwritable)?;
         }
         sync_folders(into).map_err(unwritable)?;
-        Bundle::open(into).map_err(PackageError::Manifest)
+        // Every file was checked as it was written: nothing is read a second time.
+        Ok(Bundle { dir: into.to_owned(), ..self.bundle })
     }
 
     /// Hands every file of the bundle, checked as it is read, to what `open` gives for it.

@@ -1,19 +1,25 @@
 //! Every layer shape of the shipped networks and of the one that is compared with nnU-Net, alone
-//! on one thread: GFLOP/s, beside the peak that this processor reaches at that moment.
+//! on one thread, in each precision that the processor has: GFLOP/s, beside the peak that it
+//! reaches at that moment. Ends with all of it as one table.
 //!
 //! Operations are those of the definition; Winograd's filters do fewer, and so may pass the peak.
 //! The patch enters and the logits leave within the time: a layer within a network is faster.
 
 #![allow(clippy::unwrap_used, reason = "a bench may stop")]
 
+mod peak;
 #[path = "../tests/written/mod.rs"]
 mod written;
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hepalert_native::{Network, Options};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
+use hepalert_native::{Level, Network, Options, Precision};
 use written::Layer;
 
 const PLANE: [usize; 3] = [1, 3, 3];
@@ -49,47 +55,71 @@ const LAYERS: [Row; 20] = [
     (32, 16, [16, 64, 64], DOWN, DOWN, true),
 ];
 
-/// The fastest that multiplications and sums of this processor go: a layer whose input and
-/// weights stay in the first cache, by plain products.
-fn peak() -> f64 {
-    let layer = layer(&(64, 64, [1, 8, 64], [1, 1, 7], ONE, false));
-    let network = Network::load(&layer.file(), &Options::default()).unwrap();
-    let (patch, mut scratch) = (vec![0.5; 64 * 8 * 64], network.scratch());
-    let mut made = vec![0.0; 64 * 8 * 64];
-    let mut best = f64::MAX;
-    for _ in 0..200 {
-        let start = Instant::now();
-        network.run(&patch, &mut made, &mut scratch);
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    layer.operations() as f64 / best / 1e9
-}
-
 fn layer(&(inputs, outputs, size, kernel, stride, transposed): &Row) -> Layer {
     Layer { inputs, outputs, size, kernel, stride, transposed }
 }
 
-fn layers(criterion: &mut Criterion) {
-    println!("plain products within the first cache: {:.0} GFLOP/s on one thread", peak());
-    let mut group = criterion.benchmark_group("layers");
-    group.sample_size(10).warm_up_time(Duration::from_millis(200));
-    group.measurement_time(Duration::from_secs(1));
-    for row in &LAYERS {
-        let layer = layer(row);
-        let network = Network::load(&layer.file(), &Options::default()).unwrap();
-        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
-        let patch = vec![0.5; count(network.input_shape())];
-        let mut made = vec![0.0; count(network.output_shape())];
-        let mut scratch = network.scratch();
-        group.throughput(Throughput::Elements(layer.operations() as u64));
-        let arrow = if layer.transposed { "=>" } else { "->" };
-        let (size, kernel) = (layer.size, layer.kernel);
-        let name = format!("{}{arrow}{} {size:?} by {kernel:?}/{:?}", row.0, row.1, row.4);
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| network.run(black_box(&patch), &mut made, &mut scratch));
+fn name(layer: &Layer) -> String {
+    let Layer { inputs, outputs, size, kernel, stride, transposed } = layer;
+    let arrow = if *transposed { "=>" } else { "->" };
+    format!("{inputs}{arrow}{outputs} {size:?} by {kernel:?}/{stride:?}")
+}
+
+/// Runs one layer; the fastest sample, in operations a nanosecond.
+fn one(group: &mut BenchmarkGroup<'_, WallTime>, layer: &Layer, precision: Precision) -> f64 {
+    let options = Options { precision, ..Options::default() };
+    let network = Network::load(&layer.file(), &options).unwrap();
+    let count = |shape: [usize; 4]| shape.iter().product::<usize>();
+    let patch = vec![0.5; count(network.input_shape())];
+    let mut made = vec![0.0; count(network.output_shape())];
+    let (mut scratch, mut best) = (network.scratch(), f64::MAX);
+    group.throughput(Throughput::Elements(layer.operations() as u64));
+    group.bench_function(BenchmarkId::from_parameter(name(layer)), |bencher| {
+        bencher.iter_custom(|times| {
+            let start = Instant::now();
+            (0..times).for_each(|_| network.run(black_box(&patch), &mut made, &mut scratch));
+            let taken = start.elapsed();
+            best = best.min(taken.as_secs_f64() / times as f64);
+            taken
         });
-    }
+    });
+    layer.operations() as f64 / best / 1e9
+}
+
+/// Each row's figures, one per precision.
+fn all(criterion: &mut Criterion, precision: Precision, name: &str) -> Vec<f64> {
+    let mut group = criterion.benchmark_group(name);
+    group.sample_size(10).warm_up_time(Duration::from_millis(100));
+    group.measurement_time(Duration::from_millis(500));
+    let found = LAYERS.iter().map(|row| one(&mut group, &layer(row), precision)).collect();
     group.finish();
+    found
+}
+
+fn layers(criterion: &mut Criterion) {
+    let half = Level::widest().has_bf16();
+    let precisions = [("f32", Precision::F32, true), ("bf16", Precision::Bf16, half)];
+    let found: Vec<(&str, f64, Vec<f64>)> = precisions
+        .into_iter()
+        .filter(|&(.., there)| there)
+        .map(|(name, precision, _)| {
+            let peak = peak::gflops(precision, 1);
+            (name, peak, all(criterion, precision, name))
+        })
+        .collect();
+    let mut table = String::from("\n| layer");
+    found.iter().for_each(|(name, peak, _)| {
+        let _ = write!(table, " | {name} GFLOP/s | of {peak:.0} %");
+    });
+    let _ = write!(table, " |\n|---{}|", "|---|---".repeat(found.len()));
+    for (at, row) in LAYERS.iter().enumerate() {
+        let _ = write!(table, "\n| {}", name(&layer(row)));
+        for (_, peak, figures) in &found {
+            let _ = write!(table, " | {:.0} | {:.0}", figures[at], figures[at] / peak * 100.0);
+        }
+        table.push_str(" |");
+    }
+    println!("{table}");
 }
 
 criterion_group!(benches, layers);

@@ -4,6 +4,8 @@
 //! exported networks do not hold, groups, dilations, shapes that do not fit. Knows nothing of
 //! how anything is computed.
 
+use std::fmt;
+
 use crate::error::LoadError;
 
 mod build;
@@ -12,16 +14,26 @@ mod simplify;
 
 /// Most numbers of one value: four gigabytes of `f32`.
 const MAX_NUMBERS: usize = 1 << 30;
+/// Most weights of all nodes together, each counted as often as it is read: a gigabyte of `f32`,
+/// twice what nnU-Net's largest presets have.
+const MAX_WEIGHTS: usize = 1 << 28;
 /// Most voxels along one axis; nnU-Net plans patches of some hundred.
 const MAX_SIZE: usize = 1 << 12;
 /// nnU-Net's kernels are 3, merged upsampling makes them 4; a pooled skip may take 8.
 const MAX_KERNEL: usize = 16;
 
 /// Channels and voxels `[z, y, x]` of a value; its batch is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) channels: usize,
     pub(crate) size: [usize; 3],
+}
+
+/// As refusals say it.
+impl fmt::Debug for Shape {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} x {:?}", self.channels, self.size)
+    }
 }
 
 impl Shape {
@@ -82,6 +94,20 @@ pub(crate) enum Work {
     },
 }
 
+impl Work {
+    /// Numbers that it keeps from the file, or as many as its lists take room.
+    fn weights(&self) -> usize {
+        match self {
+            Work::Convolve(filter) | Work::Spread(filter) => {
+                filter.weights.len() + filter.bias.len()
+            }
+            Work::Normalise { scale, shift, .. } => scale.len() + shift.len(),
+            Work::Slices(planes) => planes.len() * size_of::<(usize, usize)>() / size_of::<f32>(),
+            _ => 0,
+        }
+    }
+}
+
 /// Arithmetic of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sum {
@@ -133,14 +159,31 @@ pub(crate) struct Graph {
     /// In an order in which they can be run.
     pub(crate) nodes: Vec<Node>,
     pub(crate) constants: Vec<Fixed>,
+    /// Of [`MAX_WEIGHTS`], so many may still be kept.
+    weights_left: usize,
 }
 
 impl Graph {
     /// Reads and checks an ONNX file.
     pub(crate) fn read(bytes: &[u8]) -> Result<Graph, LoadError> {
-        let mut graph = build::build(&crate::model::read(bytes)?)?;
+        let mut graph = build::build(&crate::model::read(bytes)?, MAX_WEIGHTS)?;
         simplify::simplify(&mut graph);
         Ok(graph)
+    }
+
+    /// A graph that passes its image on.
+    pub(crate) fn of_image(image: Shape) -> Graph {
+        let (nodes, constants) = (Vec::new(), Vec::new());
+        Graph { image, output: Value::Image, nodes, constants, weights_left: MAX_WEIGHTS }
+    }
+
+    /// Counts weights that are about to be kept.
+    fn count(&mut self, weights: usize) -> Result<(), String> {
+        let left = self.weights_left.checked_sub(weights);
+        self.weights_left = left.ok_or_else(|| {
+            format!("with it more than {MAX_WEIGHTS} weights are read, each counted every time")
+        })?;
+        Ok(())
     }
 
     pub(crate) fn shape(&self, value: Value) -> Shape {

@@ -13,7 +13,9 @@ use fearless_simd::{f32x16, prelude::*};
 
 use crate::direct::Direct;
 use crate::element::{Chunk, Element, LANES, bf16};
-use crate::level::{Kind, Level, Width};
+#[cfg(target_arch = "x86_64")]
+use crate::level::Kind;
+use crate::level::{Level, Width};
 use crate::micro::{Product, Step, Weigh};
 use crate::volume::{Band, Source};
 
@@ -90,6 +92,7 @@ impl Weigh for Half {
 
 impl Level {
     /// Computes one band in bf16.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn run_half<T: Element>(
         self,
         direct: &Direct<Half>,
@@ -98,10 +101,21 @@ impl Level {
         packed: &mut [Pairs],
     ) {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx512(simd) => direct.band(simd, sources, band, packed),
             _ => unreachable!("a network in bf16 is loaded only for a level that has it"),
         }
+    }
+
+    /// No level of this processor has bf16.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn run_half<T: Element>(
+        self,
+        _: &Direct<Half>,
+        _: &[Source<'_, T>],
+        _: Band<'_, T>,
+        _: &mut [Pairs],
+    ) {
+        unreachable!("a network in bf16 is loaded only for a level that has it");
     }
 }
 

@@ -104,7 +104,7 @@ impl Tensor<'_> {
             return Err(format!("`{}` lies in another file", self.name));
         }
         if self.kind != kind {
-            return Err(format!("`{}` is of kind {}, not {name}", self.name, self.kind));
+            return Err(format!("`{}` is {}, not {name}", self.name, kind_name(self.kind)));
         }
         Ok(())
     }
@@ -119,6 +119,20 @@ impl Tensor<'_> {
         }
         Err(format!("`{}` has {} numbers, its shape is {:?}", self.name, found.len(), self.shape))
     }
+}
+
+/// What onnx.proto3 calls it, of the kinds that weights come in.
+fn kind_name(kind: i64) -> String {
+    let name = match kind {
+        KIND_F32 => "f32",
+        2 | 3 => "8-bit integers",
+        KIND_I64 => "i64",
+        10 => "f16",
+        11 => "f64",
+        16 => "bf16",
+        other => return format!("of kind {other}"),
+    };
+    name.to_owned()
 }
 
 /// Reads a file.

@@ -108,11 +108,13 @@ impl Network {
         self.scratch_of(self.pool.current_num_threads())
     }
 
-    /// Memory for as many patches at a time as there are threads, `patches` at most: each thread
-    /// has a patch of its own, which no other waits for.
+    /// Memory for as many patches at a time as there are threads, `patches` at most: each has
+    /// threads of its own, which wait for no other patch.
     pub fn scratches(&self, patches: usize) -> Vec<Scratch> {
-        let count = self.pool.current_num_threads().min(patches);
-        (0..count).map(|_| self.scratch_of(1)).collect()
+        let threads = self.pool.current_num_threads();
+        let count = threads.min(patches);
+        // Rounded up: who has nothing to do helps another patch.
+        (0..count).map(|_| self.scratch_of(threads.div_ceil(count))).collect()
     }
 
     fn scratch_of(&self, threads: usize) -> Scratch {

@@ -6,6 +6,9 @@ use crate::level::Level;
 use crate::oracle;
 use crate::plan::{FromF32, Plan};
 
+#[path = "../tests/written/mod.rs"]
+pub(crate) mod written;
+
 /// Small numbers without a pattern, always the same.
 pub(crate) struct Noise(u64);
 
@@ -28,12 +31,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new(channels: usize, size: [usize; 3]) -> Builder {
-        let graph = Graph {
-            image: Shape { channels, size },
-            output: Value::Image,
-            nodes: Vec::new(),
-            constants: Vec::new(),
-        };
+        let graph = Graph::of_image(Shape { channels, size });
         Builder { graph, noise: Noise(7) }
     }
 
@@ -152,7 +150,7 @@ fn check(builder: Builder, bound: f64) {
         let one = logits::<f32>(&graph, &image, level, 1);
         let found = error(&one, &expected);
         assert!(found < bound, "{level:?}: {found:e}");
-        for threads in [2, 3] {
+        for threads in [2, 3, 8] {
             let more = logits::<f32>(&graph, &image, level, threads);
             let same = one.iter().zip(&more).all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same, "{level:?}: {threads} threads give other bits than one");
@@ -308,7 +306,9 @@ fn bf16_is_the_definition_to_two_digits() {
         let one = logits::<u16>(&graph, &image, level, 1);
         let found = error(&one, &expected);
         assert!((1e-4..0.1).contains(&found), "{found:e}");
-        let two = logits::<u16>(&graph, &image, level, 2);
-        assert!(one.iter().zip(&two).all(|(a, b)| a.to_bits() == b.to_bits()));
+        for threads in [2, 3, 8] {
+            let more = logits::<u16>(&graph, &image, level, threads);
+            assert!(one.iter().zip(&more).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads}");
+        }
     }
 }

@@ -98,6 +98,89 @@ fn shapes_must_be_fixed_and_kept() {
     assert!(load(&large).unwrap_err().to_string().contains("too large"));
 }
 
+/// What stands in the file instead of the numbers that a node needs.
+#[test]
+fn a_wrong_initialiser_names_its_node() {
+    let conv = node("Conv", &["patch", "w"], "n");
+    let norm = node("InstanceNormalization", &["patch", "w", "b"], "n");
+    let biased = node("Conv", &["patch", "w", "b"], "n");
+    let sound = weights(&[2, 2, 1, 1, 1]);
+    let two = |name: &str, values: [f32; 2]| constant(name, &[2], &values);
+    let infinite = constant("w", &[2, 2, 1, 1, 1], &[0.0, 0.0, f32::INFINITY, 0.0]);
+    let of_kind = |kind: i64| {
+        let dims = [2, 2, 1, 1, 1].iter().fold(Message::default(), |made, &n| made.integer(1, n));
+        dims.integer(2, kind).text(8, "w").bytes(9, &[0; 8])
+    };
+    let elsewhere = of_kind(1).integer(14, 1);
+    for (node, constants, words) in [
+        (&conv, vec![], "node `n`: nothing makes `w`"),
+        (&conv, vec![infinite], "node `n`: weight 2 is inf"),
+        (&conv, vec![of_kind(10)], "node `n`: `w` is f16, not f32"),
+        (&conv, vec![of_kind(9)], "node `n`: `w` is of kind 9, not f32"),
+        (&conv, vec![elsewhere], "node `n`: `w` lies in another file"),
+        (&biased, vec![sound, constant("b", &[3], &[0.0; 3])], "node `n`: `b` is [3], expected 2"),
+        (&norm, vec![two("w", [1.0; 2])], "node `n`: nothing makes `b`"),
+        (&norm, vec![two("w", [1.0, f32::NAN]), two("b", [0.0; 2])], "node `n`: weight 1 is NaN"),
+        (&norm, vec![two("w", [1.0; 2]), constant("b", &[1], &[0.0])], "`b` is [1], expected 2"),
+    ] {
+        let said = said(node, &constants, &SAME);
+        assert!(said.contains(words), "{words} in: {said}");
+    }
+}
+
+/// Shapes that do not meet, or grow past all bounds, within the graph.
+#[test]
+fn a_shape_that_cannot_be_names_its_node() {
+    let one = constant("one", &[1, 2, 4, 6, 9], &[0.5; 2 * 4 * 6 * 9]);
+    let add = node("Add", &["patch", "one"], "n");
+    let join = node("Concat", &["patch", "one"], "n");
+    let channels = join.clone().inner(5, &integer("axis", 1));
+    let slices = join.inner(5, &integer("axis", 2));
+    let rows = node("Concat", &["patch", "patch"], "n").inner(5, &integer("axis", 3));
+    let many = node("Concat", &["patch"; 2000], "n").inner(5, &integer("axis", 2));
+    let up = node("ConvTranspose", &["patch", "w"], "n").inner(5, &integers("strides", &[16; 3]));
+    let pool = node("AveragePool", &["patch"], "n").inner(5, &integers("kernel_shape", &[8; 3]));
+    for (node, constants, words) in [
+        (&add, vec![one.clone()], "node `n`: its inputs are 2 x [4, 6, 8] and 2 x [4, 6, 9]"),
+        (&channels, vec![one.clone()], "node `n`: it joins [2 x [4, 6, 8], 2 x [4, 6, 9]]"),
+        (&slices, vec![one], "node `n`: it joins [2 x [4, 6, 8], 2 x [4, 6, 9]]"),
+        (&rows, vec![], "node `n`: axis 3; only channels and slices can be joined"),
+        (&many, vec![], "node `n`: it joins too many slices"),
+        (&pool, vec![], "node `n`: only boxes side by side"),
+    ] {
+        let said = said(node, &constants, &SAME);
+        assert!(said.contains(words), "{words} in: {said}");
+    }
+    let long = described("patch", &[1, 2, 4, 4, 400]);
+    let ends = [&long, &described("n", &SAME)];
+    let file = file(&[up], &[weights(&[2, 2, 1, 1, 1])], ends[0], ends[1]);
+    let said = load(&file).unwrap_err().to_string();
+    assert_eq!(said, "node `n`: it makes 2 x [49, 49, 6385], which is too large or empty");
+}
+
+/// `--winograd` joins what lies before and after, also where nothing does.
+#[test]
+fn slices_may_be_none_where_they_are_joined() {
+    let whole = |name: &str, value: i64| {
+        Message::default().integer(1, 1).integer(2, 7).text(8, name).integer(7, value)
+    };
+    let constants = [whole("from", 4), whole("to", 9), whole("axis", 2)];
+    let slice = node("Slice", &["patch", "from", "to", "axis"], "none");
+    let join = |axis: i64| node("Concat", &["none", "patch"], "n").inner(5, &integer("axis", axis));
+    let ends = [described("patch", &SAME), described("n", &SAME)];
+    let sound = file(&[slice.clone(), join(2)], &constants, &ends[0], &ends[1]);
+    let network = load(&sound).unwrap();
+    let patch: Vec<f32> = (0..2 * 4 * 6 * 8).map(|at| at as f32).collect();
+    let mut found = vec![f32::NAN; patch.len()];
+    network.run(&patch, &mut found, &mut network.scratch());
+    assert_eq!(found, patch);
+    let read = node("LeakyRelu", &["none"], "n");
+    for node in [join(1), read] {
+        let file = file(&[slice.clone(), node], &constants, &ends[0], &ends[1]);
+        assert_eq!(load(&file).unwrap_err().to_string(), "node `n`: input 0 has no slices");
+    }
+}
+
 /// Bytes changed, cut and doubled, always the same: loading ends, in a network or a sentence.
 #[test]
 fn spoiled_files_never_panic() {

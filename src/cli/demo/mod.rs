@@ -281,7 +281,8 @@ fn conclude(
         return Err(Failure::new(Exit::Refused, error));
     }
     let key = data["study_key"].as_str().unwrap_or_default();
-    let folder = places.state.join("results").join(format!("{key}-r{}", result["rev"]));
+    let revision = result["rev"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+    let folder = places.state.join("results").join(crate::config::result_name(key, revision));
     let mut lines = vec![String::new(), headline(result, alert)];
     for lesion in data["lesions"].as_array().into_iter().flatten() {
         lines.push(lesion_line(lesion));

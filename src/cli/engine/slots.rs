@@ -14,7 +14,7 @@ use super::verify::refused;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::daemon::installing::{self, InstallPolicy};
+use crate::installer::Installer;
 use hepalert_bundles::slots::{
     Action, Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code,
     try_out,
@@ -101,40 +101,37 @@ fn not_taken(refusal: Refusal) -> Failure {
 /// Exit 3 with the reason code if it is refused.
 pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.place.config)?;
-    let slots = installing::slots(&config);
-    let policy = InstallPolicy::of(&config, None).map_err(refused)?;
-    let admission = policy.admission(args.again, Timestamp::now());
-    let slot = slots.stage(&args.file, &admission).map_err(not_taken)?;
-    let sha256 = slots
-        .state()
-        .map_err(failed)?
-        .slot(slot)
-        .map(|held| held.which.sha256.clone())
-        .unwrap_or_default();
+    let installer = Installer::new(&config);
+    let policy = installer.policy(None).map_err(refused)?;
+    let package = policy.open(&args.file).map_err(refused)?;
+    let sha256 = package.bundle().fingerprint().to_owned();
+    let now = Timestamp::now();
+    let slot = installer.stage(package, &policy, args.again, now).map_err(not_taken)?;
+    let slots = installer.slots();
     ui.note(format!("{}: whole and signed, now in slot {}", args.file.display(), slot.name()));
-    if let Some(_place) = slots.occupy().map_err(failed)? {
-        self_test(slot, &slots, &config)?;
-        slots.fulfil(installing::limits(&config), Timestamp::now()).map_err(failed)?;
+    if let Some(_place) = installer.occupy().map_err(failed)? {
+        self_test(slot, &installer, &config)?;
+        installer.switch(Timestamp::now()).map_err(failed)?;
     } else if args.place.no_wait {
         let text = "the daemon tests and uses it when the study under way has ended";
         return ui.result(&json!({"slot": slot, "waiting": true}), text);
     } else {
         ui.note("the daemon tests and uses it when the study under way has ended; waiting");
-        wait(&slots, |state| {
+        wait(slots, |state| {
             let gone = state.slot(slot).is_none_or(|held| held.which.sha256 != sha256);
             gone || state.wanted.is_none()
         })?;
     }
-    installed(&slots, slot, &sha256, ui)
+    installed(slots, slot, &sha256, ui)
 }
 
 /// The first self-test, in this process.
-fn self_test(slot: Slot, slots: &Slots, config: &Config) -> Result<(), Failure> {
+fn self_test(slot: Slot, installer: &Installer, config: &Config) -> Result<(), Failure> {
     let runtime = analysis_settings(config).runtime;
     let mut test = |dir: &std::path::Path| {
         Some(try_out(dir, &runtime).map_err(|error| (engine_code(&error), error.to_string())))
     };
-    let outcome = slots.self_test(slot, &mut test, &Timestamp::now).map_err(failed)?;
+    let outcome = installer.first_test(slot, &mut test).map_err(failed)?;
     outcome
         .unwrap_or(Ok(()))
         .map_err(|(code, reason)| Failure::refused(code, anyhow::anyhow!(reason)))
@@ -180,7 +177,8 @@ pub fn rollback(args: &Rollback, ui: &Ui) -> Result<(), Failure> {
 
 fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&place.config)?;
-    let slots = installing::slots(&config);
+    let installer = Installer::new(&config);
+    let slots = installer.slots();
     let possible = slots.change(|state| {
         match wanted {
             Wanted::Activate(target) => state.may_activate(target)?,
@@ -193,11 +191,11 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
         Ok(())
     });
     possible.map_err(failed)?.map_err(|objection| Failure::refused(objection.code(), objection))?;
-    if let Some(_place) = slots.occupy().map_err(failed)? {
-        slots.fulfil(installing::limits(&config), Timestamp::now()).map_err(failed)?;
+    if let Some(_place) = installer.occupy().map_err(failed)? {
+        installer.switch(Timestamp::now()).map_err(failed)?;
     } else if !place.no_wait {
         ui.note("the daemon does it when the study under way has ended; waiting");
-        wait(&slots, |state| state.wanted.is_none())?;
+        wait(slots, |state| state.wanted.is_none())?;
     }
     list(&config, ui)
 }
@@ -216,7 +214,8 @@ pub fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Usage, error));
         }
     };
-    let slots = installing::slots(&config);
+    let installer = Installer::new(&config);
+    let slots = installer.slots();
     let held = slots.state().map_err(failed)?.in_use().cloned();
     let before = held.and_then(|held| match held.condition {
         Condition::Probation { before, .. } => before,
@@ -250,7 +249,7 @@ fn wait(slots: &Slots, done: impl Fn(&State) -> bool) -> Result<(), Failure> {
 /// # Errors
 /// Exit 1 if the state cannot be read.
 pub fn list(config: &Config, ui: &Ui) -> Result<(), Failure> {
-    let state = installing::slots(config).state().map_err(failed)?;
+    let state = Installer::new(config).slots().state().map_err(failed)?;
     let mark = |active: bool| if active { "*" } else { " " };
     let mut text = String::new();
     for slot in Slot::ALL {

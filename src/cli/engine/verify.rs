@@ -6,8 +6,7 @@ use serde_json::json;
 
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
-use crate::config::Config;
-use crate::daemon::installing::InstallPolicy;
+use crate::installer::Installer;
 use hepalert_bundles::package::{Package, PackageError};
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::{Bundle, MANIFEST};
@@ -39,24 +38,20 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if folder && args.keys.is_none() && config.is_none() {
         return told(&open_bundle(&args.bundle)?, None, ui);
     }
-    let trust = trust(args, config.as_ref()).map_err(refused)?;
+    let policy = config.map(|config| Installer::new(&config).policy(None)).transpose();
+    let policy = policy.map_err(refused)?;
+    let trust = match (&policy, &args.keys) {
+        (Some(policy), _) => Ok(policy.trust().clone()),
+        (None, Some(keys)) => Trust::read(keys, args.signatures),
+        (None, None) => Err(PackageError::NoKeys { folder: "--keys".into() }),
+    };
+    let trust = trust.map_err(refused)?;
     let (bundle, signed_by) =
         if folder { whole_folder(args, &trust)? } else { whole_file(args, &trust)? };
-    if let Some(config) = &config {
-        let policy = InstallPolicy::of(config, None).map_err(refused)?;
+    if let Some(policy) = &policy {
         bundle.fits(policy.device()).map_err(refused)?;
     }
     told(&bundle, Some(signed_by), ui)
-}
-
-fn trust(args: &Args, config: Option<&Config>) -> Result<Trust, PackageError> {
-    match (config, &args.keys) {
-        (Some(config), _) => {
-            Trust::read(&config.engine.trusted_keys, config.engine.signatures_needed)
-        }
-        (None, Some(keys)) => Trust::read(keys, args.signatures),
-        (None, None) => Err(PackageError::NoKeys { folder: "--keys".into() }),
-    }
 }
 
 fn whole_file(args: &Args, trust: &Trust) -> Result<(Bundle, usize), Failure> {

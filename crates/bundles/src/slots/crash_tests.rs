@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::slots_tests::{House, with_admission};
+use super::slots_tests::{House, stage_at, with_admission};
 use super::*;
 
 const LIMITS: Limits = Limits { studies: 1, hours: 0 };
@@ -25,7 +25,7 @@ fn go_on(house: &Path, file: &str) {
     slots.tidy().unwrap();
     if slots.state().unwrap().untested().is_none() {
         let staged =
-            with_admission(house, false, |admission| slots.stage(&house.join(file), admission));
+            with_admission(false, |admission| stage_at(house, &house.join(file), admission));
         match staged {
             Ok(_)
             | Err(Refusal::Objection(

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 
 use crate::constraints::Device;
 use crate::package::{Package, PackageError};
-use crate::signature::Trust;
 use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
@@ -121,8 +120,6 @@ pub const fn engine_code(error: &EngineError) -> &'static str {
 
 /// What an engine is measured by before it is taken.
 pub struct Admission<'a> {
-    /// Whose word is taken.
-    pub trust: &'a Trust,
     /// What the device offers.
     pub device: &'a Device,
     /// The configured bundle's engine, if it can be opened.
@@ -241,13 +238,16 @@ impl Slots {
             .try_for_each(|slot| self.remove(slot.name()))
     }
 
-    /// Checks a packed bundle and unpacks it into the free slot, where it waits for its
-    /// self-test. Nothing in use is touched, whatever the file is.
+    /// Unpacks a package into the free slot, checking every file on the way; there it waits for
+    /// its self-test. Nothing in use is touched, whatever the file is.
     ///
     /// # Errors
     /// [`Refusal`]; the slots are as they were, except that the free one may be empty.
-    pub fn stage(&self, file: &Path, admission: &Admission<'_>) -> Result<Slot, Refusal> {
-        let package = Package::open(file, admission.trust)?;
+    pub fn stage<R: Read>(
+        &self,
+        package: Package<R>,
+        admission: &Admission<'_>,
+    ) -> Result<Slot, Refusal> {
         let which = which(package.bundle());
         package.bundle().fits(admission.device)?;
         let downgrade_from = package.bundle().constraints().downgrade_from;

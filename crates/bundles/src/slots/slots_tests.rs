@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::signature::Trust;
 use crate::{MANIFEST, package, signing};
 use hepalert_engines::backend::Backend;
 use hepalert_study::study::Setting;
@@ -78,12 +79,7 @@ impl House {
 }
 
 /// What the device asks of an engine; `again` and the rest can be changed.
-pub(super) fn with_admission<T>(
-    house: &Path,
-    again: bool,
-    act: impl FnOnce(&Admission<'_>) -> T,
-) -> T {
-    let trust = Trust::read(&house.join("keys"), 1).unwrap();
+pub(super) fn with_admission<T>(again: bool, act: impl FnOnce(&Admission<'_>) -> T) -> T {
     let device = Device {
         today: date(2026, 11, 25),
         setting: Some(Setting::Venous),
@@ -92,18 +88,21 @@ pub(super) fn with_admission<T>(
         memory_budget_bytes: 2 << 30,
     };
     let now = at(0);
-    act(&Admission {
-        trust: &trust,
-        device: &device,
-        configured: None,
-        again,
-        keep_free_bytes: 0,
-        now,
-    })
+    act(&Admission { device: &device, configured: None, again, keep_free_bytes: 0, now })
+}
+
+/// Opens a package with the house's keys and stages it.
+pub(super) fn stage_at(
+    house: &Path,
+    file: &Path,
+    admission: &Admission<'_>,
+) -> Result<Slot, Refusal> {
+    let trust = Trust::read(&house.join("keys"), 1).unwrap();
+    Slots::at(house.join("slots")).stage(Package::open(file, &trust)?, admission)
 }
 
 fn stage(house: &House, file: &Path) -> Result<Slot, Refusal> {
-    with_admission(house.path(), false, |admission| house.slots().stage(file, admission))
+    with_admission(false, |admission| stage_at(house.path(), file, admission))
 }
 
 /// Stages, tests and activates; the test is as `works` says.
@@ -184,7 +183,7 @@ fn a_fault_of_the_engine_brings_the_one_before_back_at_once() {
     assert_eq!(told.in_use.as_ref().unwrap().version, 1);
     let refused = stage(&house, &second_file).unwrap_err();
     assert!(matches!(refused, Refusal::Objection(Objection::FailedBefore { .. })), "{refused}");
-    with_admission(house.path(), true, |admission| slots.stage(&second_file, admission)).unwrap();
+    with_admission(true, |admission| stage_at(house.path(), &second_file, admission)).unwrap();
     assert_eq!(slots.state().unwrap().active, Some(first), "staging touches nothing in use");
 }
 
@@ -325,10 +324,10 @@ fn bad_files_leave_the_running_engine_as_it_is() {
 fn an_engine_that_does_not_fit_on_the_disk_is_refused() {
     let house = House::new();
     let file = house.packed(1, json!({}));
-    let refused = with_admission(house.path(), false, |admission| {
+    let refused = with_admission(false, |admission| {
         let keep_free_bytes = u64::MAX / 2;
         let greedy = Admission { keep_free_bytes, configured: None, ..*admission };
-        house.slots().stage(&file, &greedy)
+        stage_at(house.path(), &file, &greedy)
     });
     assert_eq!(refused.unwrap_err().code(), "no_space");
 }

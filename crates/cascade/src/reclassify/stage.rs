@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use ndarray::{Array5, Axis, s};
+use ndarray::{Array3, Array5, Axis};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::lesion::{Candidate, PatchLesion};
@@ -190,7 +191,9 @@ impl<'a> PatchRunner<'a> {
         PatchRunner { prepared, engine, params, seed, patches, logits }
     }
 
-    /// Runs a lesion's patches batch by batch, until all are seen or the lesion is lost.
+    /// Runs a lesion's patches batch by batch, until all are seen or the lesion is lost. Answers
+    /// are taken one by one, as if each patch had been asked for alone: what is said of a lesion
+    /// does not depend on how many a call takes.
     fn lesion(
         &mut self,
         candidate: &Candidate<'_>,
@@ -198,17 +201,20 @@ impl<'a> PatchRunner<'a> {
         watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Vec<Counts>, ReclassifyError> {
         let total = self.params.patches;
-        let unit = voxel_cm3(candidate, lesion);
         let mut seen: Vec<Counts> = Vec::with_capacity(total);
-        while seen.len() < total {
-            let overlaps = seen.iter().flatten().map(|&n| u64::from(n)).sum();
-            let (left, points) = (total - seen.len(), lesion.points.len());
-            let threshold = self.params.discard_below_cm3;
-            if self.params.early_stop && is_lost(overlaps, left, points, total, unit, threshold) {
-                break;
+        while seen.len() < total && !self.lost(candidate, lesion, &seen) {
+            let count = (total - seen.len()).min(self.engine.spec().batch);
+            let carried = self.batch(candidate, lesion, seen.len(), count)?;
+            for (slot, carried) in carried.iter().enumerate() {
+                if self.lost(candidate, lesion, &seen) {
+                    break;
+                }
+                let logits = self.logits.index_axis(Axis(0), slot);
+                if !logits.iter().all(|logit| logit.is_finite()) {
+                    return Err(ReclassifyError::NotFinite(candidate.id));
+                }
+                seen.push(overlap(logits, carried.view()));
             }
-            let batch = left.min(self.engine.spec().batch);
-            self.batch(candidate, lesion, seen.len(), batch, &mut seen)?;
             if watch(seen.len()).is_break() {
                 return Err(ReclassifyError::Stopped);
             }
@@ -216,39 +222,41 @@ impl<'a> PatchRunner<'a> {
         Ok(seen)
     }
 
-    /// Runs patches `first..first + count`; what is left of a static batch is filled with
-    /// repetitions, whose answers are ignored.
+    /// Whether a lesion is lost whatever its other patches say.
+    fn lost(&self, candidate: &Candidate<'_>, lesion: &PatchLesion, seen: &[Counts]) -> bool {
+        let Params { patches: total, discard_below_cm3, early_stop, .. } = self.params;
+        let overlaps = seen.iter().flatten().map(|&n| u64::from(n)).sum();
+        let (left, points) = (total - seen.len(), lesion.points.len());
+        let unit = voxel_cm3(candidate, lesion);
+        early_stop && is_lost(overlaps, left, points, total, unit, discard_below_cm3)
+    }
+
+    /// Runs patches `first..first + count`, drawn on all cores; what is left of a static batch is
+    /// filled with repetitions, whose answers are ignored. Gives where the lesion lies in each.
     fn batch(
         &mut self,
         candidate: &Candidate<'_>,
         lesion: &PatchLesion,
         first: usize,
         count: usize,
-        seen: &mut Vec<Counts>,
-    ) -> Result<(), ReclassifyError> {
+    ) -> Result<Vec<Array3<bool>>, ReclassifyError> {
         let class = candidate.kind.label();
-        let mut carried = Vec::with_capacity(count);
-        for slot in 0..self.engine.spec().batch {
-            let (scheme, index) = self.params.schemes.nth(first + slot.min(count - 1));
-            if slot >= count {
-                let (filled, mut rest) = self.patches.view_mut().split_at(Axis(0), slot);
-                rest.index_axis_mut(Axis(0), 0).assign(&filled.index_axis(Axis(0), count - 1));
-                continue;
-            }
-            let mut generator = patch_generator(self.seed, lesion.fingerprint, scheme, index);
-            let patch = draw(self.prepared, lesion, class, scheme, &mut generator);
-            self.patches.index_axis_mut(Axis(0), slot).assign(&patch.images);
-            carried.push(patch.carried);
+        let (prepared, seed, schemes) = (self.prepared, self.seed, self.params.schemes);
+        let (mut known, mut rest) = self.patches.view_mut().split_at(Axis(0), count);
+        let slots = known.axis_iter_mut(Axis(0)).into_par_iter().enumerate();
+        let carried = slots.map(|(slot, mut images)| {
+            let (scheme, index) = schemes.nth(first + slot);
+            let mut generator = patch_generator(seed, lesion.fingerprint, scheme, index);
+            let patch = draw(prepared, lesion, class, scheme, &mut generator);
+            images.assign(&patch.images);
+            patch.carried
+        });
+        let carried = carried.collect();
+        for mut images in rest.outer_iter_mut() {
+            images.assign(&known.index_axis(Axis(0), count - 1));
         }
         self.engine.infer(self.patches.view(), self.logits.view_mut())?;
-        let answers = self.logits.slice(s![..count, .., .., .., ..]);
-        if !answers.iter().all(|logit| logit.is_finite()) {
-            return Err(ReclassifyError::NotFinite(candidate.id));
-        }
-        for (logits, carried) in answers.outer_iter().zip(&carried) {
-            seen.push(overlap(logits, carried.view()));
-        }
-        Ok(())
+        Ok(carried)
     }
 }
 

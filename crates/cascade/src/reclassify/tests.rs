@@ -280,6 +280,12 @@ fn batch_early_stop_cache_and_order_change_nothing_but_the_work() {
         assert_eq!((a.kept, a.why, a.label_after), (b.kept, b.why, b.label_after));
     }
     assert!(stopped[1].patches_run < 8);
+    // A call of several patches may run more of them; what it says of a lesion is the same.
+    for batch in [2, 3, 5, 16] {
+        let found =
+            judge(&prepared, &candidates, &mut Fake::new(&prepared, batch), &Params::default());
+        assert_eq!(found, stopped, "{batch}");
+    }
     let mut turned = candidates.clone();
     turned.reverse();
     let mut reversed = judge(&prepared, &turned, &mut Fake::new(&prepared, 1), &Params::default());

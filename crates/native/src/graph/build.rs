@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::operators::Call;
-use super::{Fixed, Graph, Node, Shape, Value};
+use super::{Fixed, Graph, Node, Shape, Value, Work};
 use crate::error::LoadError;
 use crate::model::{self, Described, Model, Tensor};
 
@@ -12,9 +12,13 @@ use crate::model::{self, Described, Model, Tensor};
 pub(super) enum Known<'a> {
     Value(Value),
     Constant(&'a Tensor<'a>),
+    /// A value without slices: the importer's filters across slices join one where a network is
+    /// only as deep as they are.
+    Empty,
 }
 
-pub(super) fn build(model: &Model<'_>) -> Result<Graph, LoadError> {
+/// At most so many weights are kept.
+pub(super) fn build(model: &Model<'_>, weights: usize) -> Result<Graph, LoadError> {
     let ([input], [output]) = (&model.inputs[..], &model.outputs[..]) else {
         let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
         let reason = format!("{inputs} inputs and {outputs} outputs, expected one each");
@@ -24,7 +28,7 @@ pub(super) fn build(model: &Model<'_>) -> Result<Graph, LoadError> {
     let mut names: HashMap<&str, Known<'_>> = HashMap::new();
     names.extend(model.constants.iter().map(|(&name, tensor)| (name, Known::Constant(tensor))));
     names.insert(input.name, Known::Value(Value::Image));
-    let mut graph = Graph { image, output: Value::Image, nodes: Vec::new(), constants: Vec::new() };
+    let mut graph = Graph { weights_left: weights, ..Graph::of_image(image) };
     for node in &model.nodes {
         let known = step(&mut graph, node, &names)?;
         let [output] = node.outputs[..] else {
@@ -75,7 +79,13 @@ fn step<'a>(
     let Some((work, inputs, shape)) = made else {
         return call.value(graph, 0).map(Known::Value).map_err(refuse);
     };
-    shape.numbers().ok_or_else(|| refuse(format!("{shape:?} is too large or empty")))?;
+    if matches!(&work, Work::Slices(planes) if planes.is_empty()) {
+        return Ok(Known::Empty);
+    }
+    graph.count(work.weights()).map_err(refuse)?;
+    if shape.numbers().is_none() {
+        return Err(refuse(format!("it makes {shape:?}, which is too large or empty")));
+    }
     graph.nodes.push(Node { name: name_of(node).to_owned(), work, inputs, shape });
     Ok(Known::Value(Value::Node(graph.nodes.len() - 1)))
 }
@@ -114,7 +124,8 @@ pub(super) fn keep(graph: &mut Graph, tensor: &Tensor<'_>) -> Result<Value, Stri
         return Err(format!("the constant is {:?}, expected [1, c, z, y, x]", tensor.shape));
     };
     let shape = Shape { channels, size: [z, y, x] };
-    shape.numbers().ok_or("the constant is too large or empty")?;
+    let numbers = shape.numbers().ok_or("the constant is too large or empty")?;
+    graph.count(numbers)?;
     let values = finite(tensor.f32s()?)?;
     graph.constants.push(Fixed { shape, values });
     Ok(Value::Constant(graph.constants.len() - 1))
@@ -124,5 +135,23 @@ pub(super) fn finite(values: Vec<f32>) -> Result<Vec<f32>, String> {
     match values.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(format!("weight {at} is {}", values[at])),
         None => Ok(values),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::written::Layer;
+
+    /// One tensor may be read by any number of nodes, and is kept for each: the file bounds nothing.
+    #[test]
+    fn weights_are_bounded_by_how_often_they_are_read() {
+        let (size, kernel, stride) = ([2, 3, 4], [1, 3, 3], [1; 3]);
+        let file = Layer { inputs: 2, outputs: 3, size, kernel, stride, transposed: false }.file();
+        let model = model::read(&file).unwrap();
+        let weights = 2 * 3 * 9 + 3;
+        assert_eq!(build(&model, weights).unwrap().weights_left, 0);
+        let said = build(&model, weights - 1).unwrap_err().to_string();
+        assert!(said.starts_with("node `made`: with it more than"), "{said}");
     }
 }

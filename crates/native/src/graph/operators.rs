@@ -1,7 +1,7 @@
 //! The operators, one by one: what each takes and what shape it makes.
 
 use super::build::{Known, finite, keep};
-use super::{Filter, Graph, MAX_KERNEL, Shape, Sum, Value, Work};
+use super::{Filter, Graph, MAX_KERNEL, MAX_SIZE, Shape, Sum, Value, Work};
 use crate::model;
 
 /// A node and what its inputs are.
@@ -43,6 +43,7 @@ impl Call<'_> {
         match self.known(at) {
             Some(Known::Value(value)) => Ok(value),
             Some(Known::Constant(tensor)) => keep(graph, tensor),
+            Some(Known::Empty) => Err(format!("input {at} has no slices")),
             None => Err(format!("input {at} is missing")),
         }
     }
@@ -50,7 +51,7 @@ impl Call<'_> {
     fn tensor(&self, at: usize) -> Result<&model::Tensor<'_>, String> {
         match self.known(at) {
             Some(Known::Constant(tensor)) => Ok(tensor),
-            Some(Known::Value(_)) => Err(format!("input {at} is computed, not a constant")),
+            Some(_) => Err(format!("input {at} is computed, not a constant")),
             None => Err(format!("input {at} is missing")),
         }
     }
@@ -162,7 +163,10 @@ impl Call<'_> {
     }
 
     fn concat(&self, graph: &mut Graph) -> Read {
+        // Of slices, nothing adds nothing.
+        let slices = matches!(self.integer("axis", 0), 2 | -3);
         let values = (0..self.inputs.len())
+            .filter(|&at| !(slices && matches!(self.known(at), Some(Known::Empty))))
             .map(|at| self.value(graph, at))
             .collect::<Result<Vec<_>, _>>()?;
         let shapes: Vec<Shape> = values.iter().map(|&value| graph.shape(value)).collect();
@@ -182,6 +186,10 @@ impl Call<'_> {
                 if shapes.iter().any(|shape| plane(shape) != plane(&first)) {
                     return unequal();
                 }
+                // Before the list is made: the same long value may be named any number of times.
+                let depth = |sum: usize, shape: &Shape| sum.checked_add(shape.size[0]);
+                let depth = shapes.iter().try_fold(0, depth).filter(|&depth| depth <= MAX_SIZE);
+                depth.ok_or("it joins too many slices")?;
                 let planes: Vec<(usize, usize)> = (0..)
                     .zip(&shapes)
                     .flat_map(|(at, shape)| (0..shape.size[0]).map(move |z| (at, z)))
@@ -249,11 +257,11 @@ impl Call<'_> {
             size[axis] = match (a.size[axis], b.size[axis]) {
                 (a, b) if a == b => a,
                 (1, more) | (more, 1) => more,
-                _ => return Err(format!("{a:?} with {b:?}")),
+                _ => return Err(format!("its inputs are {a:?} and {b:?}")),
             };
         }
         if a.channels != b.channels {
-            return Err(format!("{a:?} with {b:?}"));
+            return Err(format!("its inputs are {a:?} and {b:?}"));
         }
         Ok(Some((Work::Combine(sum), values.to_vec(), Shape { size, ..a })))
     }

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use log::{info, warn};
 use sha2::{Digest, Sha256};
 
-use super::installing::InstallPolicy;
-use hepalert_bundles::package::{EXTENSION, Package, PackageError};
-use hepalert_bundles::slots::{Objection, Refusal, Slots, SlotsError};
+use super::{InstallPolicy, Installer, Opened};
+use hepalert_bundles::package::{EXTENSION, PackageError};
+use hepalert_bundles::slots::{Objection, Refusal, SlotsError};
 use hepalert_study::digest::hex;
 
 /// Entries of the folder looked at: it is for updates, not an archive.
@@ -34,7 +34,7 @@ impl Updates {
     pub fn look(
         &mut self,
         folder: &Path,
-        slots: &Slots,
+        installer: &Installer,
         policy: &InstallPolicy,
     ) -> Result<(), SlotsError> {
         let now = files(folder);
@@ -42,15 +42,16 @@ impl Updates {
             (self.before.get(path) == Some(facts)).then(|| path.clone())
         };
         let settled: Vec<PathBuf> = now.iter().filter_map(still).collect();
-        let state = slots.state()?;
-        let names: Vec<(PathBuf, String)> = settled
+        let state = installer.slots().state()?;
+        let found: Vec<Found> = settled
             .into_iter()
-            .map(|path| (path.clone(), name(&path, now[&path], policy)))
-            .filter(|(_, name)| !state.seen.contains(name))
+            .map(|path| (name(&path, now[&path], policy), path))
+            .filter(|(name, _)| !state.seen.contains(name))
+            .map(|(name, path)| Found { package: policy.open(&path), path, name })
             .collect();
         self.before = now;
-        for (path, name) in newest_first(names, policy) {
-            if stage_file(&path, name, slots, policy)? {
+        for found in newest_first(found) {
+            if stage(found, installer, policy)? {
                 break;
             }
         }
@@ -91,28 +92,31 @@ fn name(path: &Path, (bytes, changed): (u64, SystemTime), policy: &InstallPolicy
     hex(&hash.finalize()[..16])
 }
 
+/// A file of the folder that was not judged before, opened.
+struct Found {
+    path: PathBuf,
+    name: String,
+    package: Result<Opened, PackageError>,
+}
+
 /// Files whose front cannot be believed come last: they are only refused.
-fn newest_first(
-    mut files: Vec<(PathBuf, String)>,
-    policy: &InstallPolicy,
-) -> Vec<(PathBuf, String)> {
-    let version = |path: &Path| {
-        Package::open(path, policy.trust()).map_or(0, |package| package.bundle().version())
-    };
-    files.sort_by_cached_key(|(path, _)| std::cmp::Reverse(version(path)));
-    files
+fn newest_first(mut found: Vec<Found>) -> Vec<Found> {
+    let version =
+        |found: &Found| found.package.as_ref().map_or(0, |package| package.bundle().version());
+    found.sort_by_key(|found| std::cmp::Reverse(version(found)));
+    found
 }
 
 /// Stages one file; true if nothing else is to be looked at now.
-fn stage_file(
-    path: &Path,
-    name: String,
-    slots: &Slots,
-    policy: &InstallPolicy,
-) -> Result<bool, SlotsError> {
+fn stage(found: Found, installer: &Installer, policy: &InstallPolicy) -> Result<bool, SlotsError> {
+    let Found { path, name, package } = found;
     let now = Timestamp::now();
-    let shown = path.display();
-    match slots.stage(path, &policy.admission(false, now)) {
+    let (shown, slots) = (path.display(), installer.slots());
+    let staged = match package {
+        Ok(package) => installer.stage(package, policy, false, now),
+        Err(error) => Err(error.into()),
+    };
+    match staged {
         Ok(slot) => {
             info!("{shown}: staged in slot {}", slot.name());
             slots.change(|state| state.see(name))?;

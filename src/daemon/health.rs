@@ -1,0 +1,208 @@
+//! How the device is: what is wrong, what is being done, with which engine.
+//!
+//! Owns [`Health`], plain data without a thread or a clock, and [`Monitor`], by which the threads
+//! tell it and the publisher reads it. Refuses to decide anything by it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use log::{info, warn};
+
+use crate::publish::Waker;
+use crate::publish::contract::{Code, Time};
+use crate::publish::findings::EngineUsed;
+use crate::publish::messages::{SelfTest, State, Status};
+use hepalert_bundles::Bundle;
+
+/// What the device says of itself.
+#[derive(Debug, Clone)]
+pub struct Health {
+    wrong: BTreeSet<&'static str>,
+    since: Timestamp,
+    activity: Option<(String, usize, usize)>,
+    engines: Vec<EngineUsed>,
+    self_test: Option<SelfTest>,
+}
+
+impl Health {
+    /// Nothing is wrong, nothing is known of an engine.
+    pub fn new(now: Timestamp) -> Health {
+        Health {
+            wrong: BTreeSet::new(),
+            since: now,
+            activity: None,
+            engines: Vec::new(),
+            self_test: None,
+        }
+    }
+
+    /// Says whether something is wrong; true if that is news.
+    pub fn set_wrong(&mut self, reason: &'static str, wrong: bool, now: Timestamp) -> bool {
+        let news = if wrong { self.wrong.insert(reason) } else { self.wrong.remove(reason) };
+        if news {
+            self.since = now;
+        }
+        news
+    }
+
+    /// The retained `status`.
+    pub fn status(&self, stopping: bool, boot: u64) -> Status {
+        let state = match self.wrong.is_empty() {
+            _ if stopping => State::Draining,
+            true => State::Online,
+            false => State::Degraded,
+        };
+        let reasons = self.wrong.iter().map(|reason| Code::fixed(reason)).collect();
+        Status::new(state, reasons, self.since, boot)
+    }
+
+    /// What the daemon is doing, for `systemctl status`.
+    pub fn activity(&self) -> String {
+        match &self.activity {
+            Some((stage, done, total)) => format!("{stage}: {done} of {total}"),
+            None => "waiting for studies".to_owned(),
+        }
+    }
+
+    /// The engines in use, for the `info` message.
+    pub fn engines(&self) -> &[EngineUsed] {
+        &self.engines
+    }
+
+    /// The last self-test of the engine in use.
+    pub fn self_test(&self) -> Option<&SelfTest> {
+        self.self_test.as_ref()
+    }
+}
+
+/// The health as the threads share it. A change wakes the publisher, once there is one.
+#[derive(Clone)]
+pub struct Monitor {
+    health: Arc<Mutex<Health>>,
+    publisher: Arc<OnceLock<Waker>>,
+}
+
+impl Monitor {
+    /// Of a daemon that begins.
+    pub fn new(now: Timestamp) -> Monitor {
+        Monitor {
+            health: Arc::new(Mutex::new(Health::new(now))),
+            publisher: Arc::new(OnceLock::new()),
+        }
+    }
+
+    /// From now on changes wake this publisher; a second one is not taken.
+    pub fn wakes(&self, publisher: Waker) {
+        let _ = self.publisher.set(publisher);
+    }
+
+    /// There are events to send.
+    pub fn wake_publisher(&self) {
+        if let Some(wake) = self.publisher.get() {
+            wake();
+        }
+    }
+
+    /// The health as it is now.
+    pub fn now(&self) -> Health {
+        self.lock().clone()
+    }
+
+    /// Says whether something is wrong. A change is logged and published.
+    pub fn set_wrong(&self, reason: &'static str, wrong: bool) {
+        if !self.lock().set_wrong(reason, wrong, Timestamp::now()) {
+            return;
+        }
+        if wrong {
+            warn!("degraded: {reason}");
+        } else {
+            info!("no longer degraded: {reason}");
+        }
+        self.wake_publisher();
+    }
+
+    /// How far the running study or self-test is.
+    pub fn progress(&self, stage: &str, done: usize, total: usize) {
+        self.lock().activity = Some((stage.to_owned(), done, total));
+    }
+
+    /// Nothing is running.
+    pub fn idle(&self) {
+        self.lock().activity = None;
+    }
+
+    /// This bundle is in use from here on.
+    pub fn set_engine(&self, bundle: &Bundle) {
+        let used = bundle.networks().map(|(role, _)| EngineUsed {
+            role: Code::fixed(role.name()),
+            id: bundle.id().to_owned(),
+            version: bundle.version().to_string(),
+            sha256: bundle.fingerprint().to_owned(),
+        });
+        self.lock().engines = used.collect();
+        self.wake_publisher();
+    }
+
+    /// The engine in use was tested.
+    pub fn set_self_test(&self, at: Timestamp, passed: bool) {
+        self.lock().self_test = Some(SelfTest { at: Time(at), passed });
+        self.wake_publisher();
+    }
+
+    /// A thread that panicked while it held this left plain data behind.
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_status_names_what_is_wrong_since_the_last_change() {
+        let mut health = Health::new(at(0));
+        let expected = Status::new(State::Online, vec![], at(0), 3);
+        assert_eq!(health.status(false, 3), expected);
+        assert!(health.set_wrong("disk_full", true, at(5)));
+        assert!(health.set_wrong("clock_doubtful", true, at(7)));
+        assert!(!health.set_wrong("disk_full", true, at(9)), "it was said");
+        let reasons = vec![Code::fixed("clock_doubtful"), Code::fixed("disk_full")];
+        let expected = Status::new(State::Degraded, reasons, at(7), 3);
+        assert_eq!(health.status(false, 3), expected);
+        assert!(health.set_wrong("disk_full", false, at(11)));
+        assert!(!health.set_wrong("engine_unusable", false, at(12)), "it never was");
+        let reasons = vec![Code::fixed("clock_doubtful")];
+        assert_eq!(health.status(true, 3), Status::new(State::Draining, reasons, at(11), 3));
+    }
+
+    #[test]
+    fn only_changes_wake_the_publisher() {
+        let monitor = Monitor::new(at(0));
+        monitor.set_wrong("store_replaced", true);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        monitor.wakes(Arc::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        monitor.set_wrong("store_replaced", true);
+        monitor.progress("segment", 3, 20);
+        assert_eq!(
+            (woken.load(Ordering::Relaxed), monitor.now().activity().as_str()),
+            (0, "segment: 3 of 20")
+        );
+        monitor.clone().set_wrong("store_replaced", false);
+        monitor.idle();
+        assert_eq!(
+            (woken.load(Ordering::Relaxed), monitor.now().activity().as_str()),
+            (1, "waiting for studies")
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! What holds for a whole run of the daemon: configuration, store, which start this is.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::clock::Clock;
+use crate::config::Config;
+use crate::store::Store;
+
+/// Read by all threads, changed by none.
+pub struct Site {
+    /// As read at start.
+    pub config: Config,
+    /// Jobs, reports, outbox.
+    pub store: Store,
+    /// How often the daemon has started on this store.
+    pub boot: u64,
+    /// SHA-256 of the configuration as merged.
+    pub config_sha256: String,
+    /// The last time of an earlier run that could be believed.
+    pub believed: Timestamp,
+    /// When this run began.
+    pub began: Instant,
+    /// Held for as long as the daemon lives.
+    pub _lock: File,
+}
+
+impl Site {
+    /// How long this run lasts.
+    pub fn ran(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The clock, to be looked at from now on.
+    pub fn clock(&self) -> Clock {
+        // Where nothing is removed nothing hangs on it, and a year is as good as any.
+        let days = self.config.store.keep_days.map_or(365, i64::from);
+        let kept = SignedDuration::from_hours(24 * days);
+        Clock::new(self.believed, kept, Timestamp::now(), self.ran())
+    }
+
+    /// Folder of the results, one folder per study and revision.
+    pub fn results(&self) -> PathBuf {
+        self.config.store.results()
+    }
+
+    /// Folder of the quarantine.
+    pub fn quarantine(&self) -> PathBuf {
+        self.config.store.quarantine()
+    }
+
+    /// Free space where the store lies, in MiB.
+    pub fn disk_free_mib(&self) -> Option<u64> {
+        crate::system::free_mib(&self.config.store.folder)
+    }
+}
