@@ -74,7 +74,7 @@ def error(found, truth):
 
 CONVEXADAM = """
 import sys, numpy as np, gzip
-from convexadam.convex_adam_MIND import convex_adam_pt
+from convexAdam.convex_adam_MIND import convex_adam_pt
 def image(path):
     raw = gzip.open(path).read()
     shape = np.frombuffer(raw, "<i2", 3, 42)
@@ -125,9 +125,10 @@ def compare(args, base, fixed, moving):
         out = Path(folder)
 
         def hepalert(*more):
-            command = [args.hepalert, "register", "--fixed", fixed, "--moving", moving, "--out", out / "w.nii.gz",
-                       "--points", f"{base}-points.csv", "--points-out", out / "q.csv", *more]
-            return run(command, args.threads), points(out / "q.csv")
+            image, csv = (out / f"ours{'-'.join(more)}.{ending}" for ending in ("nii.gz", "csv"))
+            command = [args.hepalert, "register", "--fixed", fixed, "--moving", moving, "--out", image,
+                       "--points", f"{base}-points.csv", "--points-out", csv, *more]
+            return run(command, args.threads), points(csv)
 
         def deeds():
             cost = run([args.deeds / "deedsBCV", "-F", fixed, "-M", moving, "-O", out / "d"], args.threads)
