@@ -58,7 +58,7 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { folding: 0.001, jacobian_deviation: 0.4, coverage: 0.3, distance_bits: 20.0 }
+        Gate { folding: 0.001, jacobian_deviation: 0.4, coverage: 0.3, distance_bits: 14.0 }
     }
 }
 

@@ -93,6 +93,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let inputs = args.inputs();
     args.outputs().try_for_each(|out| output::check_file(out, &inputs))?;
+    let outputs: Vec<&Path> = args.outputs().collect();
+    let is_twice = |(place, out): (usize, &&Path)| outputs[..place].contains(out);
+    if outputs.iter().enumerate().any(is_twice) {
+        return Err(Failure::new(Exit::Usage, anyhow!("two outputs have the same name")));
+    }
     let started = Instant::now();
     let (fixed, moving) = (image(&args.fixed)?, image(&args.moving)?);
     let labels = args.labels.as_ref().map(|path| label_map(path, &moving)).transpose()?;
@@ -107,8 +112,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let registered_s = started.elapsed().as_secs_f64() - read_s;
     let still = Map::identity(fixed.grid());
     let warped = map.warp(&moving, fixed.grid());
-    output::put(&args.out, &write_i16(&whole_numbers(&warped.volume)), &inputs)?;
     let seen = warped.seen.iter().filter(|seen| **seen).count() as f64;
+    if seen == 0.0 {
+        let error =
+            anyhow!("the field leads out of the moving image everywhere: is it of this pair?");
+        return Err(Failure::refused("no_overlap", error));
+    }
+    output::put(&args.out, &write_i16(&whole_numbers(&warped.volume)), &inputs)?;
     document["seen_share"] = json!(seen / warped.seen.len() as f64);
     if let Some(path) = &args.field {
         let field = write_displacements(fixed.grid(), |z| map.displacements(fixed.grid(), z));
