@@ -44,7 +44,7 @@ FEATURES = [16, 32, 64, 128, 128]
 PHASES = {"nc": 0.0, "ap": 0.6, "vp": 1.0, "dp": 0.7}
 HU = {"mean": 60.0, "std": 60.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0}
 ROWS = [("native", "f32"), ("native", "bf16"), ("openvino", "f32"), ("openvino", "bf16")]
-# How the importer is asked to rewrite the network: for precisions of other backends, and for the built-in one.
+# How the importer is asked to rewrite the network: for precisions of OpenVINO, and for all others.
 GRAPHS = {"f32": ["--merge-upsampling", "--winograd"], "bf16": ["--merge-upsampling"], "plain": []}
 STAGES = ["read", "preprocess", "network", "blend", "resample", "write"]
 

@@ -15,7 +15,7 @@ from torch.nn.functional import grid_sample
 
 from augment import smooth_noise
 from data import load_nifti
-from net import HU_LOWER, HU_STD, HU_UPPER, PHANTOM_SPACING_MM
+from net import PHANTOM_SPACING_MM, normalise
 
 AIR = -1000
 # What registration leaves undone, in pixels of 2 mm (deviation of a smooth field).
@@ -125,14 +125,10 @@ def toned(rng, hu):
     return out
 
 
-def normalised(hu, mean):
-    return ((hu.clip(HU_LOWER, HU_UPPER) - mean) / HU_STD).astype(np.float32)
-
-
 def patch_of(rng, case, plan, size=None, lesion_share=0.6):
     """One augmented patch: image [channel, z, y, x], codes [z, y, x]."""
     size = size or plan.patch
     centre = centre_of(rng, case, lesion_share) + rng.uniform(-0.25, 0.25, 3) * size
     y, x = plane_grid(rng, size, 1.0)
     hu, labels = cut(case, centre, size, y, x, rng, RESIDUAL)
-    return normalised(toned(rng, hu), plan.hu_mean), labels
+    return normalise(toned(rng, hu), plan.hu_mean).astype(np.float32), labels

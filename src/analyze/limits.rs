@@ -15,7 +15,8 @@ use hepalert_voxels::volume::{Axes, Volume};
 /// Less liver than this, in cm3, is no liver that can be judged: a small adult's has 900,
 /// and a third of one must not pass as a whole.
 const LEAST_LIVER_CM3: f64 = 250.0;
-/// The program, its networks and their buffers for one patch: what the smallest study takes.
+/// The program, its networks and their buffers for one patch: what the smallest study takes. Further
+/// patches that a call of the second network holds are not counted.
 const PROGRAM_BYTES: u64 = 256 << 20;
 /// Bytes of one voxel of the study's grid at the peak, when lesions are measured and written:
 /// scores 6, two label maps and the lesions 3, the liver 1, its depth 4.

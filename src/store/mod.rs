@@ -137,7 +137,7 @@ impl Store {
         open::open(path, now)
     }
 
-    /// Opens the store for reading alone: nothing is made, moved. A layout that is
+    /// Opens the store for reading alone: nothing is made or moved. A layout that is
     /// older than this program stays so, and some calls then fail.
     ///
     /// # Errors

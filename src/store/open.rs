@@ -49,7 +49,7 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
     Ok(Opened { store: Store { connection, path: path.to_owned() }, moved_away })
 }
 
-/// Opens the store for reading alone: nothing is made, moved, migrated.
+/// Opens the store for reading alone: nothing is made, moved or migrated.
 pub(super) fn open_read_only(path: &Path) -> Result<Store, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| {

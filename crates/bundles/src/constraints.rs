@@ -19,7 +19,7 @@ use super::{Bundle, NetworkPlan, Role};
 pub struct InstallConstraints {
     /// The last day, in UTC, on which it may be installed.
     pub expires: Option<Date>,
-    /// It may take the place of this version of the same engine, though that is higher.
+    /// It may take the place of this version, of the same engine or of the one in use, though that is higher.
     pub downgrade_from: Option<u32>,
     /// The backends it was made for; none named means any.
     pub backends: Vec<String>,

@@ -71,8 +71,8 @@ impl Role {
     }
 
     /// Patches per call of this network. The patches of one lesion are there together and small:
-    /// on a CPU as many as it has threads are one call, each on threads of its own, which changes
-    /// no answer. A power of two, so that the usual eight fill whole calls.
+    /// with the built-in engine as many as it has threads are one call, each on threads of its own,
+    /// which changes no answer. A power of two, so that the usual eight fill whole calls.
     fn batch(self, runtime: &Runtime) -> usize {
         match (self, runtime.backend) {
             (Role::Reclassify, Backend::Native) => {
@@ -84,7 +84,7 @@ impl Role {
     }
 }
 
-/// Patches of one lesion that are run together on a CPU at most; eight are drawn unless said
+/// Patches of one lesion that the built-in engine runs together at most; eight are drawn unless said
 /// otherwise.
 const PATCHES_TOGETHER: usize = 8;
 

@@ -109,11 +109,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parts, EngineError> {
 /// A program that knows only version 1 would pass over newer fields in silence, so they must
 /// come with the newer number.
 fn check_age(header: &Header, manifest: &Manifest) -> Result<(), String> {
-    if manifest.orientation.is_some() && header.format_version < 3 {
-        return Err("orientation needs format_version 3; write the bundle again".to_owned());
-    }
-    if manifest.trained_for.is_some() && header.format_version < 3 {
-        return Err("trained_for needs format_version 3; write the bundle again".to_owned());
+    let third = [
+        ("orientation", manifest.orientation.is_some()),
+        ("trained_for", manifest.trained_for.is_some()),
+    ];
+    let newer = third.into_iter().find(|(_, is_there)| *is_there);
+    if let Some((field, _)) = newer.filter(|_| header.format_version < 3) {
+        return Err(format!("{field} needs format_version 3; write the bundle again"));
     }
     let Networks { segment, reclassify, phases } = &manifest.networks;
     let networks = [segment, reclassify, phases].into_iter().flatten();
@@ -131,7 +133,8 @@ fn refused(reason: &str) -> EngineError {
 fn check(manifest: Manifest) -> Result<Parts, String> {
     check_id(&manifest.id)?;
     manifest.update.check()?;
-    manifest.trained_for.unwrap_or_default().check()?;
+    let trained_for = manifest.trained_for.unwrap_or_default();
+    trained_for.check()?;
     let setting = setting_of(&manifest.phases)?;
     let lesion_gain = check_gains(&manifest.lesion_gain)?;
     let fusion = match manifest.fusion {
@@ -170,7 +173,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
         lesion_gain,
         networks,
         update: manifest.update,
-        trained_for: manifest.trained_for.unwrap_or_default(),
+        trained_for,
         training: manifest.training,
     })
 }

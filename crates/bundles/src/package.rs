@@ -167,7 +167,8 @@ impl Package<BufReader<File>> {
 /// Opens without waiting: a pipe without a writer would be waited for, for ever.
 fn open_at_once(file: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let flags =
+        i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(std::io::Error::other)?;
     OpenOptions::new().read(true).custom_flags(flags).open(file)
 }
 

@@ -295,9 +295,9 @@ impl<'a> Measuring<'a> {
         Finding { detection, measured, judged, pieces, view }
     }
 
-    /// Touching pieces of one type are joined in each view. Base lesions first, then those that only the high view has; each place in the liver
-    /// is listed once. A discarded lesion is listed unless the base view discarded the very
-    /// same voxels.
+    /// Touching pieces of one type are joined in each view. Base lesions first, then those that
+    /// only the high view has; each place in the liver is listed once. A discarded lesion is listed
+    /// unless the base view discarded the very same voxels.
     fn merge(&self, base: DecidedView, high: DecidedView) -> Merged {
         let [base_kept, high_kept] = [base.kept, high.kept].map(pieces::join);
         let [low, high_view] = [&base_kept, &high_kept].map(|kept| {

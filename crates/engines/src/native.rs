@@ -15,7 +15,7 @@ pub use hepalert_native::Precision;
 pub struct NativeEngine {
     spec: EngineSpec,
     network: Network,
-    /// One for all threads, or with a batch one for each.
+    /// One for all threads, or with a batch one for each patch at a time.
     scratches: Vec<Scratch>,
 }
 
@@ -44,7 +44,7 @@ impl NativeEngine {
         Ok(NativeEngine { spec: spec.clone(), network, scratches })
     }
 
-    /// One patch on all threads, or of several each on a thread of its own.
+    /// One patch on all threads, or of several, each on threads of its own.
     fn run(&mut self, patches: &[f32], logits: &mut [f32]) {
         match &mut self.scratches[..] {
             [scratch] if self.spec.batch == 1 => self.network.run(patches, logits, scratch),

@@ -136,7 +136,7 @@ impl Network {
         self.pool.install(|| self.run_here(input, output, scratch));
     }
 
-    /// Runs some patches, one after the other in `inputs`, on the threads that have `scratches`:
+    /// Runs some patches, which lie one after the other in `inputs`, as many at a time as there are `scratches`:
     /// the same bits as [`Network::run`] gives for each. All of `outputs` is written.
     ///
     /// # Panics

@@ -7,8 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hepalert_register::affine::{Affine, Freedom};
 use hepalert_register::align::Settings;
 use hepalert_register::cost::{Reachable, Search, block_costs};
-use hepalert_register::deform::{Params, deform};
-use hepalert_register::descriptor::describe;
+use hepalert_register::deform::{Params, deform, described};
+use hepalert_register::descriptor::{COMPARED, describe};
 use hepalert_register::field::Field;
 use hepalert_register::isotropic::isotropic;
 use hepalert_register::lattice::Lattice;
@@ -72,7 +72,10 @@ fn stages(c: &mut Criterion) {
     group.bench_function("jacobian", |bench| bench.iter(|| jacobian(black_box(&field))));
     let fixed = Image::whole(fixed);
     group.bench_function("descriptor_distance", |bench| {
-        bench.iter(|| descriptor_distance(&fixed, &a, black_box(&moving)));
+        bench.iter(|| {
+            let moving = black_box(&moving);
+            descriptor_distance(&fixed, &a, moving, &described(moving, COMPARED))
+        });
     });
     let rigid = Settings::default().rigid;
     group.bench_function("rigid", |bench| {

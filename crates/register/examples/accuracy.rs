@@ -75,7 +75,12 @@ fn main() -> std::process::ExitCode {
         Some("table") => table(number(1, 1), data(2), arguments.get(3)),
         Some("random") => return random(number(1, 50), number(2, 1), data(3)),
         Some("phases") => phases(&arguments[1..]),
-        _ => eprintln!("table CASES [DATA [PAIRS]], or random CASES SEED [DATA]"),
+        _ => {
+            eprintln!(
+                "table CASES [DATA [PAIRS]], random CASES SEED [DATA], or phases FIXED MOVING.."
+            );
+            return std::process::ExitCode::FAILURE;
+        }
     }
     std::process::ExitCode::SUCCESS
 }

@@ -243,19 +243,23 @@ pub fn align(
             settings,
         )?);
     }
-    // Made anew below: eight bytes a voxel that the search has better use for.
-    drop(codes);
     let restless: Vec<usize> = (0..cases.len()).filter(|n| cases[*n].wants_field()).collect();
-    let sources: Vec<_> =
-        restless.iter().map(|n| (&cases[*n].source.image, cases[*n].rigid)).collect();
-    let fields = deform(&target.image, &sources, &settings.deformable);
-    // No levels, no fields: rigid by wish.
-    drop(sources);
-    for (n, field) in restless.into_iter().zip(fields) {
-        cases[n].field = Some(field);
-    }
+    let codes = if restless.is_empty() {
+        codes
+    } else {
+        // Made anew afterwards: eight bytes a voxel that the search has better use for.
+        drop(codes);
+        let sources: Vec<_> =
+            restless.iter().map(|n| (&cases[*n].source.image, cases[*n].rigid)).collect();
+        let fields = deform(&target.image, &sources, &settings.deformable);
+        // No levels, no fields: rigid by wish.
+        drop(sources);
+        for (n, field) in restless.into_iter().zip(fields) {
+            cases[n].field = Some(field);
+        }
+        described(&target.image, COMPARED)
+    };
     let same = |n: usize| fixed.grid().matches(moving[n].grid());
-    let codes = described(&target.image, COMPARED);
     let target = Target { isotropic: &target, codes: &codes };
     // One after the other: each uses all threads, and memory for one.
     let judged = cases.into_iter().enumerate();
@@ -302,7 +306,12 @@ impl Target<'_> {
 
     /// How much of it a moved image covers and how far that is from it.
     fn compare(&self, moved: &Image) -> (f64, Option<f64>) {
-        let distance = quality::descriptor_distance(self.image(), self.codes, moved);
+        self.compare_described(moved, &described(moved, COMPARED))
+    }
+
+    /// The same where the moved image's descriptors are there already.
+    fn compare_described(&self, moved: &Image, codes: &Array3<u64>) -> (f64, Option<f64>) {
+        let distance = quality::descriptor_distance(self.image(), self.codes, moved, codes);
         (quality::coverage(self.image(), moved), distance)
     }
 
@@ -316,8 +325,10 @@ struct Case {
     source: Isotropic,
     start: Affine,
     rigid: Affine,
-    /// Before anything, and through the rigid map.
+    /// Descriptor distance before anything, and through the rigid map.
     bits: [f64; 2],
+    /// Share of the fixed image's tissue that it shows then.
+    coverage: [f64; 2],
     lies_on: bool,
     little: bool,
     field: Option<Field>,
@@ -333,7 +344,10 @@ impl Case {
         let grid = &target.isotropic.grid;
         let source = isotropic(moving, &body_box(moving), grid.spacing_mm()[0]);
         let start = between(grid, &source.grid);
-        let (coverage, before) = target.compare(&source.image.warped(&start, &target.still()));
+        let moved = source.image.warped(&start, &target.still());
+        let codes = described(&moved, COMPARED);
+        let (coverage, before) = target.compare_described(&moved, &codes);
+        drop(moved);
         if coverage == 0.0 {
             return Err(RegisterError::NoOverlap(which));
         }
@@ -341,9 +355,11 @@ impl Case {
         let little = coverage < settings.gate.coverage;
         let lies_on = settings.recognise_aligned
             && !little
-            && matching::lies_on(target.image(), target.codes, &source.image, &start);
+            && matching::lies_on(target.image(), target.codes, &codes);
+        drop(codes);
         let mut case = Case {
-            bits: [before, before],
+            bits: [before; 2],
+            coverage: [coverage; 2],
             rigid: start,
             field: None,
             lies_on,
@@ -365,10 +381,10 @@ impl Case {
     fn find_rigid(&mut self, target: Target<'_>, settings: &Settings) {
         let (fixed, moving) = (target.image(), &self.source.image);
         let found = matching::find(fixed, moving, self.start, &settings.rigid, settings.freedom);
-        if let (_, Some(bits)) = target.compare(&moving.warped(&found, &target.still()))
+        if let (coverage, Some(bits)) = target.compare(&moving.warped(&found, &target.still()))
             && bits < self.bits[0]
         {
-            (self.rigid, self.bits[1]) = (found, bits);
+            (self.rigid, self.bits[1], self.coverage[1]) = (found, bits, coverage);
         }
     }
 
@@ -414,17 +430,22 @@ impl Case {
         if nearest > gate.distance_bits {
             return self.unmoved(target, Kind::Failed(Doubt::TooDifferent));
         }
-        self.through(target, Kind::Rigid(doubt), self.rigid, self.bits[1])
+        self.through(target, Kind::Rigid(doubt), self.rigid, (self.bits[1], self.coverage[1]))
     }
 
     fn unmoved(&self, target: Target<'_>, kind: Kind) -> Alignment {
-        self.through(target, kind, self.start, self.bits[0])
+        self.through(target, kind, self.start, (self.bits[0], self.coverage[0]))
     }
 
     /// No deformation.
-    fn through(&self, target: Target<'_>, kind: Kind, rigid: Affine, bits: f64) -> Alignment {
+    fn through(
+        &self,
+        target: Target<'_>,
+        kind: Kind,
+        rigid: Affine,
+        (bits, coverage): (f64, f64),
+    ) -> Alignment {
         let field = target.still();
-        let coverage = quality::coverage(target.image(), &self.source.image.warped(&rigid, &field));
         let jacobian = Jacobian { folding: 0.0, deviation: 0.0 };
         self.finish(target, kind, Found { rigid, field, bits, coverage, jacobian })
     }

@@ -100,6 +100,9 @@ struct Course<'a> {
 /// image's descriptors and tree.
 pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &Params) -> Vec<Field> {
     let Some(first) = params.levels.first() else { return Vec::new() };
+    if moving.is_empty() {
+        return Vec::new();
+    }
     let none = Field::zero(Lattice::new(fixed.shape(), first.block));
     let mut courses: Vec<Course<'_>> = moving
         .iter()

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::affine::{Affine, Freedom, Pair, fit};
 use crate::cost::{Reachable, Search, UNIT, block_costs};
 use crate::deform::{Level, described};
-use crate::descriptor::{COMPARED, step_of};
+use crate::descriptor::step_of;
 use crate::field::Field;
 use crate::lattice::Lattice;
 use crate::warp::Image;
@@ -65,15 +65,12 @@ pub fn find(
     map
 }
 
-/// Whether `moving`, seen through `map`, lies on `fixed` as it is. `a` are the descriptors of `fixed`
-/// with neighbours [`COMPARED`] voxels away: wider than a search by single voxels has otherwise, since
-/// these are large blocks.
-pub fn lies_on(fixed: &Image, a: &Array3<u64>, moving: &Image, map: &Affine) -> bool {
+/// Whether an image with the descriptors `b` on the grid of `fixed` lies on it as it is. Those of
+/// `fixed` are `a`, both with neighbours [`COMPARED`] voxels away: wider than a search by single
+/// voxels has otherwise, since these are large blocks.
+pub fn lies_on(fixed: &Image, a: &Array3<u64>, b: &Array3<u64>) -> bool {
     let level = Level { block: 8, search: Search { radius: 2, quant: 1 } };
-    let none = Field::zero(Lattice::new(fixed.shape(), level.block));
-    let moved = moving.warped(map, &none);
-    let b = described(&moved, COMPARED);
-    let wishes = wishes(fixed, a, &b, &level);
+    let wishes = wishes(fixed, a, b, &level);
     if wishes.len() < LEAST_BLOCKS {
         return false;
     }

@@ -7,8 +7,6 @@ use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 
 use crate::affine::Affine;
-use crate::deform::described;
-use crate::descriptor::COMPARED;
 use crate::field::Field;
 use crate::warp::Image;
 
@@ -64,9 +62,13 @@ pub fn jacobian(field: &Field) -> Jacobian {
 
 /// How far descriptors of two images on one grid are apart: mean bits of 60 where the first
 /// shows tissue and the second was scanned. `None` if that is nowhere. `a` are the descriptors of
-/// the first, with neighbours [`COMPARED`] voxels away: it is compared with several.
-pub fn descriptor_distance(fixed: &Image, a: &Array3<u64>, warped: &Image) -> Option<f64> {
-    let b = described(warped, COMPARED);
+/// the first and `b` of the second, with neighbours [`COMPARED`] voxels away.
+pub fn descriptor_distance(
+    fixed: &Image,
+    a: &Array3<u64>,
+    warped: &Image,
+    b: &Array3<u64>,
+) -> Option<f64> {
     let planes = (0..fixed.shape()[0]).into_par_iter().map(|z| {
         let (mut bits, mut voxels) = (0_u64, 0_u64);
         let planes = [a.index_axis(Axis(0), z), b.index_axis(Axis(0), z)];

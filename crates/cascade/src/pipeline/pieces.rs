@@ -8,9 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array3;
+use hepalert_study::anatomy::Lesion;
+use hepalert_voxels::image::components::{Run, components};
+use ndarray::{Array3, s};
 
-use super::super::detect::{Detection, Region};
+use super::super::detect::{Detection, seg2det};
 use super::super::reclassify::Reclassified;
 
 /// A kept piece with what the second network said of it.
@@ -26,86 +28,47 @@ pub struct Joined {
     pub pieces: Vec<Piece>,
 }
 
-/// Joins pieces that touch; order is that of each lesion's first piece. Every pair is looked at,
-/// but two that lie apart cost no more than a comparison of their boxes.
+/// Joins pieces that touch, in the order of their first voxels. Pieces do not overlap and each hangs
+/// together by the rule of seg2det: painted into one map, its components are the lesions.
 pub fn join(pieces: Vec<Piece>) -> Vec<Joined> {
-    // For each piece the first of its group, or one that leads there.
-    let mut first: Vec<usize> = (0..pieces.len()).collect();
-    for later in 0..pieces.len() {
-        for earlier in 0..later {
-            if is_one(&pieces[earlier].0, &pieces[later].0) {
-                let (a, b) = (root(&first, earlier), root(&first, later));
-                first[a.max(b)] = a.min(b);
-            }
-        }
+    let regions = pieces.iter().map(|(piece, _)| piece.region);
+    let Some(hull) = regions.reduce(|hull, region| hull.hull(&region)) else { return Vec::new() };
+    let mut map = Array3::<u8>::zeros(hull.shape());
+    for (piece, _) in &pieces {
+        paint(&mut map, hull.lo, piece, piece.kind.label());
     }
-    let roots: Vec<usize> = (0..pieces.len()).map(|place| root(&first, place)).collect();
-    let mut groups: BTreeMap<usize, Vec<Piece>> = BTreeMap::new();
-    for (root, piece) in roots.into_iter().zip(pieces) {
-        groups.entry(root).or_default().push(piece);
-    }
-    let sorted = |mut group: Vec<Piece>| {
-        group.sort_by_key(|(piece, _)| (std::cmp::Reverse(piece.voxels), piece.region));
-        group
+    let lesions = Lesion::Hcc.label()..=Lesion::Cyst.label();
+    let parts = components(map.view(), lesions, seg2det::Params::default().in_plane);
+    let component = |piece: &Detection| {
+        let ([z, y], columns) = piece.runs().next()?;
+        let [z, y, x] = [z - hull.lo[0], y - hull.lo[1], columns.start - hull.lo[2]];
+        let before = |run: &Run| [run.z, run.y, run.x_lo].map(|n| n as usize) <= [z, y, x];
+        Some(parts.runs[parts.runs.partition_point(before) - 1].component)
     };
-    groups.into_values().map(|group| whole(sorted(group))).collect()
-}
-
-fn root(first: &[usize], mut place: usize) -> usize {
-    while first[place] != place {
-        place = first[place];
+    let mut groups: BTreeMap<Option<u32>, Vec<Piece>> = BTreeMap::new();
+    for piece in pieces {
+        groups.entry(component(&piece.0)).or_default().push(piece);
     }
-    place
+    groups.into_values().map(whole).collect()
 }
 
-fn is_one(a: &Detection, b: &Detection) -> bool {
-    a.kind == b.kind && touch(a, b)
-}
-
-/// Neighbours in a slice share an edge or a corner, across slices they share a pixel.
-fn touch(a: &Detection, b: &Detection) -> bool {
-    let near = |axis: usize| {
-        a.region.lo[axis] <= b.region.hi[axis] && b.region.lo[axis] <= a.region.hi[axis]
-    };
-    if !(0..3).all(near) {
-        return false;
+fn paint<T: Copy>(map: &mut Array3<T>, lo: [usize; 3], piece: &Detection, value: T) {
+    for ([z, y], columns) in piece.runs() {
+        let row = s![z - lo[0], y - lo[1], columns.start - lo[2]..columns.end - lo[2]];
+        map.slice_mut(row).fill(value);
     }
-    a.runs().any(|([z, y], columns)| {
-        let beside = (-1..=1).any(|dy| has(b, [z as isize, y as isize + dy], &columns, 1));
-        beside || [-1, 1].into_iter().any(|dz| has(b, [z as isize + dz, y as isize], &columns, 0))
-    })
-}
-
-/// Whether the lesion has a voxel in these columns of a row, up to `more` beyond either end.
-fn has(
-    lesion: &Detection,
-    [z, y]: [isize; 2],
-    columns: &std::ops::Range<usize>,
-    more: usize,
-) -> bool {
-    let Region { lo, hi } = lesion.region;
-    let within = |at: isize, axis: usize| {
-        usize::try_from(at).ok().filter(|at| (lo[axis]..hi[axis]).contains(at))
-    };
-    let (Some(z), Some(y)) = (within(z, 0), within(y, 1)) else { return false };
-    let from = columns.start.saturating_sub(more).max(lo[2]);
-    let to = (columns.end + more).min(hi[2]);
-    (from..to).any(|x| lesion.mask[[z - lo[0], y - lo[1], x - lo[2]]])
 }
 
 fn whole(mut pieces: Vec<Piece>) -> Joined {
     if pieces.len() == 1 {
         return Joined { whole: pieces.remove(0), pieces };
     }
+    pieces.sort_by_key(|(piece, _)| (std::cmp::Reverse(piece.voxels), piece.region));
     let first = &pieces[0].0;
     let region = pieces.iter().fold(first.region, |hull, (piece, _)| hull.hull(&piece.region));
     let mut mask = Array3::from_elem(region.shape(), false);
     for (piece, _) in &pieces {
-        for ([z, y], columns) in piece.runs() {
-            for x in columns {
-                mask[[z - region.lo[0], y - region.lo[1], x - region.lo[2]]] = true;
-            }
-        }
+        paint(&mut mask, region.lo, piece, true);
     }
     let detection = Detection {
         id: first.id,
@@ -144,8 +107,7 @@ fn together(judged: &[&Reclassified], volume_cm3: f64) -> Reclassified {
 
 #[cfg(test)]
 mod tests {
-    use hepalert_study::anatomy::Lesion;
-
+    use super::super::super::detect::Region;
     use super::super::super::reclassify::KeepReason;
     use super::*;
 

@@ -84,7 +84,7 @@ pub(super) fn group_size(flips: usize, batch: usize) -> usize {
     (batch / flips).max(1)
 }
 
-/// Fills the batch of a pass from `image` `[channel, z, y, x]`. Places that do not count
+/// Fills the batch of a call from `image` `[channel, z, y, x]`. Places that do not count
 /// repeat the last one that does; padding is 0 after normalisation.
 pub(super) fn gather(
     call: &EngineCall,

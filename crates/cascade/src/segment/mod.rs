@@ -103,7 +103,7 @@ pub enum SegmentError {
     /// The network gave NaN, infinity, or logits whose sums no f16 can hold.
     #[error(
         "the network gave a value that is not a number: test it with `hepalert engine selftest`; \
-         if it calls, another precision may bear this image"
+         if it passes, another precision may bear this image"
     )]
     NotFinite,
     /// The caller asked to stop.

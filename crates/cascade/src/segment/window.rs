@@ -139,7 +139,7 @@ impl<'a> Blending<'a> {
         Progress { tiles_done: self.next, tiles_total: self.order.air.len() }
     }
 
-    /// Takes the answers of a pass; if it closes its group, blends all tiles that are then
+    /// Takes the answers of a call; if it closes its group, blends all tiles that are then
     /// known, in tile order.
     fn take(
         &mut self,
@@ -187,7 +187,7 @@ impl<'a> Blending<'a> {
         Ok(())
     }
 
-    /// Adds the answers of a pass to their tiles, where a tile has several.
+    /// Adds the answers of a call to their tiles, where a tile has several.
     fn sum(&mut self, call: &EngineCall, scores: &ArrayView5<'_, f32>) {
         if self.sums.is_empty() {
             return;

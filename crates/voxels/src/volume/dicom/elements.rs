@@ -99,7 +99,7 @@ impl<'a> Elements<'a> {
             let end = advance(self.bytes, head.value_at, head.length)?;
             (Value::Plain(&self.bytes[head.value_at..end]), end)
         } else if head.tag == dicom_dictionary_std::tags::PIXEL_DATA {
-            let (fragments, end) = fragments(self.bytes, head.value_at, self.encoding)?;
+            let (fragments, end) = fragments(self.bytes, head.value_at, self.encoding, false)?;
             (Value::Fragments(fragments), end)
         } else {
             let end = skip_items(self.bytes, &head, self.encoding, 0)?;
@@ -137,25 +137,10 @@ pub(super) fn items(bytes: &[u8], encoding: Encoding) -> Result<Vec<Elements<'_>
     Ok(found)
 }
 
-/// Compressed pixels that were written with a length of their own, as an unknown VR has it.
+/// Compressed pixels that were written with a length of their own, as an unknown VR has it: the
+/// delimiter may be missing.
 pub(super) fn fragments_of(bytes: &[u8], encoding: Encoding) -> Result<Vec<&[u8]>, DicomError> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let tag = tag_at(bytes, at, encoding)?;
-        let length = u32_at(bytes, at + 4, encoding)?;
-        at += 8;
-        match (tag, length) {
-            (SEQUENCE_END, _) => break,
-            (ITEM, length) if length != UNDEFINED => {
-                let end = advance(bytes, at, length)?;
-                found.push(&bytes[at..end]);
-                at = end;
-            }
-            _ => return Err(DicomError::Corrupt("pixel data without fragments".into())),
-        }
-    }
-    Ok(found)
+    Ok(fragments(bytes, 0, encoding, true)?.0)
 }
 
 fn advance(bytes: &[u8], at: usize, length: u32) -> Result<usize, DicomError> {
@@ -257,14 +242,16 @@ fn skip_item(
     }
 }
 
-/// PS3.5 section A.4: items of known length up to a delimiter.
+/// PS3.5 section A.4: items of known length up to a delimiter, or, where that `may_lack`, up to
+/// the end of the bytes; and where they end.
 fn fragments(
     bytes: &[u8],
     mut at: usize,
     encoding: Encoding,
+    may_lack: bool,
 ) -> Result<(Vec<&[u8]>, usize), DicomError> {
     let mut found = Vec::new();
-    loop {
+    while !may_lack || at < bytes.len() {
         let tag = tag_at(bytes, at, encoding)?;
         let length = u32_at(bytes, at + 4, encoding)?;
         at += 8;
@@ -278,4 +265,5 @@ fn fragments(
             _ => return Err(DicomError::Corrupt("pixel data without fragments".into())),
         }
     }
+    Ok((found, at))
 }
