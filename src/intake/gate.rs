@@ -3,7 +3,6 @@
 //! Owns [`GateParams`] and the pure checks on headers and voxels. Refuses
 //! to guess: what a header does not say is not held against it.
 
-use super::probe::normal;
 use super::reasons::RefusalCode;
 use super::suited::is_map;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
@@ -147,7 +146,7 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
         return refuse(RefusalCode::DerivedMap, "an image computed of two energies");
     }
     // Beyond 37 degrees from the patient's axis: further than any gantry tilts.
-    let is_axial = normal(header).is_none_or(|[_, _, z]| z.abs() > 0.8);
+    let is_axial = header.normal().is_none_or(|[_, _, z]| z.abs() > 0.8);
     if is_axial {
         None
     } else {

@@ -16,11 +16,11 @@ use super::gate::{
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::phases::{Confidence, PhaseSource};
-use super::probe::{acquired_ms, marks, position_mm, stranger_by_content};
+use super::probe::{acquired_ms, stranger_by_content};
 use super::quality::{self, QualityFlag};
 use super::reasons::RefusalCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
-use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
+use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{
     SliceHeader, plan, read_frame, read_header, read_headers, read_slice,
 };
@@ -420,17 +420,7 @@ pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, 
 /// A folder that a person named as one phase may hold several acquisitions: which is meant
 /// nobody knows, and never are they one volume.
 fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
-    let marks: Vec<Marks> = headers.iter().map(marks).collect();
-    let members: Vec<Member<'_>> = headers
-        .iter()
-        .zip(&marks)
-        .map(|(header, marks)| Member {
-            marks,
-            acquired_ms: acquired_ms(header),
-            position_mm: position_mm(header),
-        })
-        .collect();
-    let parts = split(&members);
+    let parts = split_headers(headers, acquired_ms);
     if parts.len() < 2 {
         return Ok(());
     }

@@ -181,8 +181,9 @@ impl Probe<'_> {
         let facts = self.object(path, content, &header, bytes)?;
         let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
         // Not decoded here: other faults are named when loading.
-        match check_whole(bytes) {
-            Err(error @ DicomError::Truncated) if is_image => {
+        let whole = if is_image { check_whole(bytes, &header) } else { Ok(()) };
+        match whole {
+            Err(error @ DicomError::Truncated) => {
                 let series = facts.part.slices().first().map(|slice| slice.series);
                 Err(self.broken(path, error.into(), content, Some((facts.study, series))))
             }
@@ -351,20 +352,10 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
         acquired_ms: acquired_ms(header),
-        position_mm: position_mm(header),
-        marks: marks(header),
+        position_mm: header.position_mm(),
+        marks: Marks::of(header),
         recon: recon::of(header),
         said: set_aside.map(|refusal| refusal.detail),
-    }
-}
-
-/// What tells the acquisition of an image.
-pub(super) fn marks(header: &SliceHeader) -> Marks {
-    Marks {
-        acquisition: header.acquisition_number,
-        stack: header.stack.clone(),
-        temporal: header.temporal_position,
-        instance: header.instance_number,
     }
 }
 
@@ -372,16 +363,6 @@ fn has_contrast(agent: Option<&str>) -> bool {
     let agent = agent.unwrap_or_default().trim().to_lowercase();
     let none = ["", "no", "none", "n", "without", "ohne", "oral", "nein"];
     !none.contains(&agent.as_str())
-}
-
-pub(super) fn normal(header: &SliceHeader) -> Option<[f64; 3]> {
-    let [ax, ay, az, bx, by, bz] = header.image_orientation?;
-    Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-}
-
-pub(super) fn position_mm(header: &SliceHeader) -> Option<f64> {
-    let ([x, y, z], [p, q, r]) = (header.image_position_mm?, normal(header)?);
-    Some(x * p + y * q + z * r)
 }
 
 /// The time of the exposure where it is said, else of the image, else of the series.

@@ -9,7 +9,6 @@ use super::facts::{Format, PhaseFiles};
 use super::gate::{GateParams, Refusal};
 use super::load::{header, load_dicom, load_nifti};
 use super::memory::{check_size, check_sizes};
-use super::probe::position_mm;
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::read::{SliceHeader, plan};
 
@@ -46,7 +45,7 @@ fn few(phase: &PhaseFiles, gate: &GateParams, step_mm: f64) -> Result<PhaseFiles
     }
     let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
     let every = ((step_mm / step).floor() as usize).max(1);
-    let place = |at: usize| position_mm(&headers[at]).unwrap_or_default();
+    let place = |at: usize| headers[at].position_mm().unwrap_or_default();
     let mut along: Vec<usize> = (0..headers.len()).collect();
     along.sort_by(|&a, &b| place(a).total_cmp(&place(b)));
     let few: Vec<usize> = along.into_iter().step_by(every).collect();

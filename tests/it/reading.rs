@@ -14,7 +14,7 @@ use hepalert::intake::{
 use hepalert_study::study::{Phase, StudyKey};
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom;
-use hepalert_voxels::volume::dicom::acquisitions::{Marks, Member, split};
+use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 
 use crate::support::shared_data;
 
@@ -151,20 +151,7 @@ fn three_acquisitions_in_one_real_series_are_three_whole_volumes() {
         .iter()
         .filter_map(|path| dicom::read::read_header(&fs::read(path).unwrap()).ok())
         .collect();
-    let marks: Vec<Marks> = headers
-        .iter()
-        .map(|header| Marks { acquisition: header.acquisition_number, ..Marks::default() })
-        .collect();
-    let members: Vec<Member<'_>> = headers
-        .iter()
-        .zip(&marks)
-        .map(|(header, marks)| Member {
-            marks,
-            acquired_ms: None,
-            position_mm: header.image_position_mm.map(|[.., z]| z),
-        })
-        .collect();
-    let parts = split(&members);
+    let parts = split_headers(&headers, |_| None);
     assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [79, 79, 87]);
     for part in parts {
         let headers: Vec<_> = part.iter().map(|at| headers[*at].clone()).collect();

@@ -106,13 +106,11 @@ impl StudyFiles {
     /// The study with the next series of each phase that has one, for a study that cannot be
     /// computed with the first. `None` if there is no other.
     pub fn next_choice(&self) -> Option<StudyFiles> {
-        let next = |phase: &PhaseFiles| {
-            let mut others = phase.others.clone();
-            if others.is_empty() {
-                return phase.clone();
+        let next = |phase: &PhaseFiles| match phase.others.split_first() {
+            None => phase.clone(),
+            Some((first, rest)) => {
+                PhaseFiles { is_second: true, others: rest.to_vec(), ..first.clone() }
             }
-            let first = others.remove(0);
-            PhaseFiles { is_second: true, others, ..first }
         };
         let has_other = self.phases.iter().any(|phase| !phase.others.is_empty());
         let phases = self.phases.iter().map(next).collect();

@@ -59,7 +59,7 @@ impl Scene {
     /// One phase as the reference is scanned: Hounsfield units, labels, and for every voxel the
     /// number of its lesion.
     pub fn scan(&self, seed: u64, phase: Phase) -> (Volume<i16>, LabelMap, Array3<u8>) {
-        self.scan_in(seed, &Palette::of(&self.physiology, phase), &self.plan.stack(), None)
+        self.scan_in(seed, &Palette::of(&self.physiology, phase), &self.plan.stack, None)
     }
 
     /// One phase in another breath and on slices of its own, with the true field: for every
@@ -76,7 +76,7 @@ impl Scene {
     /// One scan with this enhancement.
     pub fn scan_after(&self, seed: u64, added: Enhancement, seconds: f32) -> Volume<i16> {
         let palette = Palette::after(&self.physiology, added, seconds);
-        self.scan_in(seed, &palette, &self.plan.stack(), None).0
+        self.scan_in(seed, &palette, &self.plan.stack, None).0
     }
 
     fn scan_in(
@@ -146,9 +146,8 @@ impl Scene {
 /// Where the scan lies in the patient.
 struct Plan {
     frame: Frame,
-    bottom_mm: f32,
-    slices: usize,
-    thick_mm: f64,
+    /// The slices of the reference phase.
+    stack: Stack,
     pixel_mm: f64,
     /// z of the lowest slice in the scanner.
     table_mm: f64,
@@ -172,27 +171,24 @@ impl Plan {
         };
         Plan {
             frame: Frame { xs: line(x), ys: line(y) },
-            bottom_mm: top - (slices - 1) as f32 * thick as f32,
-            slices,
-            thick_mm: thick,
+            stack: Stack {
+                bottom_mm: top - (slices - 1) as f32 * thick as f32,
+                slices,
+                thick_mm: thick,
+            },
             pixel_mm: pixel,
             table_mm: f64::from(draw.uniform(-900.0, -100.0)).round(),
         }
-    }
-
-    /// The slices of the reference phase.
-    fn stack(&self) -> Stack {
-        Stack { bottom_mm: self.bottom_mm, slices: self.slices, thick_mm: self.thick_mm }
     }
 
     /// The slices of another phase: over the same height, begun elsewhere; half of the native
     /// ones twice as thick, as archives have them.
     fn stack_of(&self, phase: Phase, draw: &mut Draw) -> Stack {
         let thicker = if phase == Phase::Nc && draw.chance(0.5) { 2 } else { 1 };
-        let thick_mm = self.thick_mm * thicker as f64;
+        let thick_mm = self.stack.thick_mm * thicker as f64;
         let begun = draw.uniform(-0.5, 0.5) * thick_mm as f32;
-        let slices = self.slices.div_ceil(thicker);
-        Stack { bottom_mm: self.bottom_mm + begun, slices, thick_mm }
+        let slices = self.stack.slices.div_ceil(thicker);
+        Stack { bottom_mm: self.stack.bottom_mm + begun, slices, thick_mm }
     }
 
     /// Rows run to the left and columns to the back, as an axial DICOM slice is stored.
@@ -200,7 +196,7 @@ impl Plan {
         let n = self.frame.xs.len();
         let (d, dz) = (self.pixel_mm, stack.thick_mm);
         let edge = (n as f64 - 1.0) / 2.0 * d;
-        let z = self.table_mm + f64::from(stack.bottom_mm - self.bottom_mm);
+        let z = self.table_mm + f64::from(stack.bottom_mm - self.stack.bottom_mm);
         let affine = [[-d, 0.0, 0.0, edge], [0.0, -d, 0.0, edge], [0.0, 0.0, dz, z]];
         Arc::new(Grid::new([stack.slices, n, n], [dz, d, d], affine))
     }
@@ -209,8 +205,8 @@ impl Plan {
     /// against RAS.
     fn field(&self, motion: &Motion) -> Array3<[f32; 3]> {
         let n = self.frame.xs.len();
-        Array3::from_shape_fn((self.slices, n, n), |(z, row, column)| {
-            let height = self.bottom_mm + z as f32 * self.thick_mm as f32;
+        Array3::from_shape_fn((self.stack.slices, n, n), |(z, row, column)| {
+            let height = self.stack.bottom_mm + z as f32 * self.stack.thick_mm as f32;
             let p = [self.frame.xs[column], self.frame.ys[row], height];
             let [x, y, z] = minus(motion.inverse(p), p);
             [-x, -y, z]
@@ -219,9 +215,9 @@ impl Plan {
 
     fn bounds(&self) -> Bounds {
         let last = self.frame.xs.len() - 1;
-        let high = (self.slices as f64 * self.thick_mm) as f32;
-        let hi = [self.frame.xs[last], self.frame.ys[last], self.bottom_mm + high];
-        Bounds { lo: [self.frame.xs[0], self.frame.ys[0], self.bottom_mm], hi }.grown(20.0)
+        let high = (self.stack.slices as f64 * self.stack.thick_mm) as f32;
+        let hi = [self.frame.xs[last], self.frame.ys[last], self.stack.bottom_mm + high];
+        Bounds { lo: [self.frame.xs[0], self.frame.ys[0], self.stack.bottom_mm], hi }.grown(20.0)
     }
 }
 

@@ -3,6 +3,8 @@
 
 use ndarray::ArrayView2;
 
+use super::MAX_HU;
+
 /// Pixels compared between two slices: enough for a median.
 const SAMPLES: usize = 8_192;
 
@@ -11,9 +13,6 @@ const FEW: usize = 64;
 
 /// Where either slice is above this, there is body.
 const BODY_HU: f32 = -300.0;
-
-/// Beyond any scale: padding.
-const MAX_HU: f32 = 3_071.0;
 
 /// From slice to slice at least half of the body changes by less than this: even where a
 /// lung ends, most of a slice is what it was.

@@ -24,6 +24,9 @@ mod tests;
 /// What stands for air where a scan has no pixels, in HU: the lowest value of a 12-bit CT.
 pub const AIR_HU: f32 = -1024.0;
 
+/// The end of the 12-bit scale: no pixel of a body is above, but metal and padding are.
+const MAX_HU: f32 = 3_071.0;
+
 /// Why voxels are not a CT of a body. Slices are indices along z, in order.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum VoxelFault {

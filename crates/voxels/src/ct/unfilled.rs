@@ -28,9 +28,7 @@ const EMPTY: f64 = 0.01;
 pub(super) fn unfilled(profiles: &[Profile]) -> Vec<usize> {
     let rows = Usual::of(profiles, |profile| &profile.rows);
     let columns = Usual::of(profiles, |profile| &profile.columns);
-    let mut bodies: Vec<u64> = profiles.iter().map(Profile::body).collect();
-    bodies.sort_unstable();
-    let usual_body = bodies.get(bodies.len() / 2).copied().unwrap_or(0) as f64;
+    let usual_body = median(profiles.iter().map(Profile::body).collect()) as f64;
     let is_unfilled = |profile: &Profile| {
         let banded = profile.rows.constant.iter().any(Option::is_some);
         profile.is_constant()
@@ -43,6 +41,12 @@ pub(super) fn unfilled(profiles: &[Profile]) -> Vec<usize> {
     (0..profiles.len()).filter(|&z| is_unfilled(&profiles[z])).collect()
 }
 
+/// The upper one of two in the middle; 0 of none.
+fn median<T: Ord + Copy + Default>(mut counts: Vec<T>) -> T {
+    counts.sort_unstable();
+    counts.get(counts.len() / 2).copied().unwrap_or_default()
+}
+
 /// What the lines of a series usually cross of the body.
 struct Usual {
     /// Per line, the median over slices.
@@ -53,10 +57,6 @@ struct Usual {
 
 impl Usual {
     fn of(profiles: &[Profile], lines: fn(&Profile) -> &Lines) -> Usual {
-        let median = |mut counts: Vec<u32>| {
-            counts.sort_unstable();
-            counts.get(counts.len() / 2).copied().unwrap_or(0)
-        };
         let count = profiles.first().map_or(0, |profile| lines(profile).body.len());
         let at = |line: usize| profiles.iter().map(|profile| lines(profile).body[line]).collect();
         let widest = |profile: &Profile| lines(profile).body.iter().copied().max().unwrap_or(0);

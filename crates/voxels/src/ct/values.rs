@@ -3,6 +3,7 @@
 
 use ndarray::ArrayView2;
 
+use super::MAX_HU;
 use crate::volume::Volume;
 
 /// Voxels looked at: enough for shares to a hundredth of a percent.
@@ -22,7 +23,6 @@ const BONE_HU: f32 = 120.0;
 const MIN_BONE: f64 = 1e-4;
 
 /// Metal is above the scale, and small.
-const MAX_HU: f32 = 3_071.0;
 const MAX_METAL: f64 = 0.02;
 
 /// Noise of air does not reach below; padding does, and has one or two values.

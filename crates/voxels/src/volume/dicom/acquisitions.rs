@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::SliceHeader;
 use super::geometry::{MIN_SLICES, check_steps};
 
 /// Passes of one examination begin at least this far apart; slices of one pass follow each
@@ -30,6 +31,18 @@ pub struct Marks {
     pub instance: Option<i64>,
 }
 
+impl Marks {
+    /// What a header says of it.
+    pub fn of(header: &SliceHeader) -> Marks {
+        Marks {
+            acquisition: header.acquisition_number,
+            stack: header.stack.clone(),
+            temporal: header.temporal_position,
+            instance: header.instance_number,
+        }
+    }
+}
+
 /// A slice among those of its series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Member<'a> {
@@ -39,6 +52,20 @@ pub struct Member<'a> {
     pub acquired_ms: Option<i64>,
     /// Along the normal.
     pub position_mm: Option<f64>,
+}
+
+/// [`split`] by the headers themselves; `acquired_ms` reads the clock of one.
+pub fn split_headers(
+    headers: &[SliceHeader],
+    acquired_ms: impl Fn(&SliceHeader) -> Option<i64>,
+) -> Vec<Vec<usize>> {
+    let marks: Vec<Marks> = headers.iter().map(Marks::of).collect();
+    let member = |(header, marks)| Member {
+        marks,
+        acquired_ms: acquired_ms(header),
+        position_mm: SliceHeader::position_mm(header),
+    };
+    split(&headers.iter().zip(&marks).map(member).collect::<Vec<_>>())
 }
 
 /// The slices of one series by acquisition, as indices: one group if there is only one, or if
@@ -135,21 +162,16 @@ impl Series<'_> {
 
     /// Cut where the clock stood for longer than between two slices of one pass.
     fn by_pause(&self) -> Vec<Vec<usize>> {
-        self.in_order(
-            |at| self.members[at].acquired_ms,
-            |a, b| {
-                let time = |at: usize| self.members[at].acquired_ms.unwrap_or(0);
-                time(b).saturating_sub(time(a)) > PAUSE_MS
-            },
-        )
+        let Some(order) = self.in_order(|member| member.acquired_ms) else { return Vec::new() };
+        let passes = order.chunk_by(|a, b| b.0.saturating_sub(a.0) <= PAUSE_MS);
+        passes.map(|pass| pass.iter().map(|(_, at)| *at).collect()).collect()
     }
 
     /// Cut where the positions, taken in order of instances, turn back or stand still.
     fn by_run(&self) -> Vec<Vec<usize>> {
-        let order = self.in_order(|at| self.members[at].marks.instance, |_, _| false);
-        let [order] = &order[..] else { return Vec::new() };
+        let Some(order) = self.in_order(|member| member.marks.instance) else { return Vec::new() };
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        for &at in order {
+        for (_, at) in order {
             let goes_on = groups.last().is_some_and(|group| match group[..] {
                 [.., before, last] => {
                     let step = self.positions[last] - self.positions[before];
@@ -168,9 +190,8 @@ impl Series<'_> {
 
     /// The first instance at every position, the second, and so on.
     fn by_turn(&self) -> Vec<Vec<usize>> {
-        let order = self.in_order(|at| self.members[at].marks.instance, |_, _| false);
-        let [order] = &order[..] else { return Vec::new() };
-        let mut order = order.clone();
+        let Some(order) = self.in_order(|member| member.marks.instance) else { return Vec::new() };
+        let mut order: Vec<usize> = order.into_iter().map(|(_, at)| at).collect();
         // Stable: instances stay in order at each position.
         order.sort_by(|a, b| self.positions[*a].total_cmp(&self.positions[*b]));
         let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -185,18 +206,12 @@ impl Series<'_> {
         groups
     }
 
-    /// All slices in order of a key, cut where `cut` says; nothing if one has no key.
-    fn in_order(
-        &self,
-        key: impl Fn(usize) -> Option<i64>,
-        cut: impl Fn(usize, usize) -> bool,
-    ) -> Vec<Vec<usize>> {
-        let mut order: Vec<usize> = (0..self.members.len()).collect();
-        if order.iter().any(|at| key(*at).is_none()) {
-            return Vec::new();
-        }
-        order.sort_by_key(|at| key(*at));
-        order.chunk_by(|a, b| !cut(*a, *b)).map(<[usize]>::to_vec).collect()
+    /// All slices with their key, in its order; `None` if one has no key.
+    fn in_order(&self, key: impl Fn(&Member<'_>) -> Option<i64>) -> Option<Vec<(i64, usize)>> {
+        let keyed = self.members.iter().enumerate().map(|(at, member)| Some((key(member)?, at)));
+        let mut order = keyed.collect::<Option<Vec<_>>>()?;
+        order.sort_unstable();
+        Some(order)
     }
 }
 

@@ -3,7 +3,7 @@
 //! `dicom-object` reserves and clears as many bytes as a length field says, and recurses as
 //! deep as sequences nest. Here every length is held against the bytes that are there, and
 //! nesting has a bound, so that only leaf elements of known size are handed to it; sequences
-//! and private blocks are stepped over.
+//! are stepped over, but for those that `frames` opens with [`items`].
 
 use dicom_core::Tag;
 
@@ -38,7 +38,7 @@ impl Encoding {
     }
 }
 
-/// One element of the outermost data set.
+/// One element of a data set or an item.
 pub(super) struct Element<'a> {
     pub(super) tag: Tag,
     /// As written, `UN` in implicit VR.

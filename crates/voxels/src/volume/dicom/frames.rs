@@ -29,14 +29,17 @@ const MACROS: [Tag; 8] = [
     tags::CT_RECONSTRUCTION_SEQUENCE,
 ];
 
-/// One header per frame, in the order of the frames.
+/// One header per frame, in the order of the frames, from the object's own attributes and its header.
 ///
 /// # Errors
 /// [`DicomError::EnhancedCt`] without a functional group for every frame.
-pub(super) fn headers(envelope: &Envelope<'_>) -> Result<Vec<SliceHeader>, DicomError> {
+pub(super) fn headers(
+    envelope: &Envelope<'_>,
+    leaves: Leaves<'_>,
+    whole: &SliceHeader,
+) -> Result<Vec<SliceHeader>, DicomError> {
     let encoding = envelope.encoding;
-    let Leaves { mut written, has_modality_lut, mut rest } = Leaves::of(envelope)?;
-    let whole = SliceHeader::of_leaves(written.values().copied(), has_modality_lut, envelope)?;
+    let Leaves { mut written, has_modality_lut, mut rest } = leaves;
     let mut frames: Vec<Elements<'_>> = Vec::new();
     while rest.next_tag().is_some_and(|tag| tag < tags::PIXEL_DATA) {
         let Some(element) = rest.next()? else { break };
@@ -61,7 +64,7 @@ pub(super) fn headers(envelope: &Envelope<'_>) -> Result<Vec<SliceHeader>, Dicom
         collect(groups, encoding, &mut own)?;
         let header = SliceHeader::of_leaves(own.into_values(), has_modality_lut, envelope)?;
         let instance_number = i64::try_from(at + 1).ok();
-        Ok(SliceHeader { frame: Some(at), number_of_frames: 1, instance_number, ..header })
+        Ok(SliceHeader { frame: Some(at), instance_number, ..header })
     };
     frames.into_iter().enumerate().map(header).collect()
 }

@@ -19,7 +19,8 @@ use super::envelope::Envelope;
 /// comments of a few hundred bytes.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 
-/// Nothing that is read lies behind this group and before the pixels.
+/// No attribute that is read lies behind this group and before the pixels; the functional groups of
+/// enhanced objects are read by `frames`.
 const LAST_GROUP: u16 = 0x0028;
 
 /// What tells who the patient is. Not in any log line, topic, metric or file name; `Debug`
@@ -151,6 +152,18 @@ impl SliceHeader {
         )
     }
 
+    /// The direction in which slices are stacked, if it says how it lies.
+    pub fn normal(&self) -> Option<[f64; 3]> {
+        let [ax, ay, az, bx, by, bz] = self.image_orientation?;
+        Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    }
+
+    /// Where it lies along its normal.
+    pub fn position_mm(&self) -> Option<f64> {
+        let ([x, y, z], [p, q, r]) = (self.image_position_mm?, self.normal()?);
+        Some(x * p + y * q + z * r)
+    }
+
     /// Passes a CT image of one frame, or one frame of an enhanced object.
     ///
     /// # Errors
@@ -172,9 +185,8 @@ impl SliceHeader {
     pub(super) fn parse<'a>(
         envelope: &'a Envelope<'_>,
     ) -> Result<(SliceHeader, Elements<'a>), DicomError> {
-        let Leaves { written, has_modality_lut, rest } = Leaves::of(envelope)?;
-        let header = SliceHeader::of_leaves(written.into_values(), has_modality_lut, envelope)?;
-        Ok((header, rest))
+        let leaves = Leaves::of(envelope)?;
+        Ok((leaves.header(envelope)?, leaves.rest))
     }
 
     /// The header that these elements make.
@@ -183,10 +195,7 @@ impl SliceHeader {
         has_modality_lut: bool,
         envelope: &Envelope<'_>,
     ) -> Result<SliceHeader, DicomError> {
-        let elements = written.fold(Vec::new(), |mut all, one| {
-            all.extend_from_slice(one);
-            all
-        });
+        let elements: Vec<u8> = written.flatten().copied().collect();
         let values = Values::decode(&elements, envelope.encoding)?;
         let mut header = values.header(envelope.syntax_uid.clone(), has_modality_lut);
         if header.sop_class.is_empty() {
@@ -226,6 +235,12 @@ impl<'a> Leaves<'a> {
         }
         Ok(Leaves { written, has_modality_lut, rest })
     }
+
+    /// The header that they make.
+    pub(super) fn header(&self, envelope: &Envelope<'_>) -> Result<SliceHeader, DicomError> {
+        let written = self.written.values().copied();
+        SliceHeader::of_leaves(written, self.has_modality_lut, envelope)
+    }
 }
 
 /// Transfer syntaxes that never give back what was measured. JPEG 2000 (and its fast variant)
@@ -254,8 +269,12 @@ pub(super) fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
         | b"TM" | b"UI" => true,
         b"US" | b"SS" => numbers_fit,
         b"UL" => value.len() == 4,
-        // In implicit VR the dictionary decides; all numbers read here are in this group.
-        _ => !encoding.explicit_vr && (numbers_fit || element.tag.group() != LAST_GROUP),
+        _ if encoding.explicit_vr => false,
+        // In implicit VR the dictionary decides: numbers are these, and what is in the last group.
+        _ if element.tag == tags::TEMPORAL_POSITION_INDEX => value.len() == 4,
+        _ if element.tag == tags::FRAME_ACQUISITION_NUMBER => numbers_fit,
+        _ if element.tag.group() == LAST_GROUP => numbers_fit,
+        _ => true,
     };
     fits && value.len() <= MAX_VALUE_BYTES
 }

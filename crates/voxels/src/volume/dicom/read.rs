@@ -7,6 +7,7 @@ use dicom_dictionary_std::tags;
 
 use super::elements::{Elements, Value};
 use super::envelope::Envelope;
+use super::header::Leaves;
 pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
@@ -33,19 +34,23 @@ pub fn read_header(bytes: &[u8]) -> Result<SliceHeader, DicomError> {
 /// where its frames lie.
 pub fn read_headers(bytes: &[u8]) -> Result<Vec<SliceHeader>, DicomError> {
     let envelope = Envelope::open(bytes)?;
-    let (header, _) = SliceHeader::parse(&envelope)?;
-    if header.is_enhanced() { frames::headers(&envelope) } else { Ok(vec![header]) }
+    let leaves = Leaves::of(&envelope)?;
+    let header = leaves.header(&envelope)?;
+    if header.is_enhanced() {
+        frames::headers(&envelope, leaves, &header)
+    } else {
+        Ok(vec![header])
+    }
 }
 
-/// Whether the pixels of an image are all there, without decoding any.
+/// Whether the pixels of an image with this header are all there, without decoding any.
 ///
 /// # Errors
 /// [`DicomError::Truncated`] if they are not; other faults show when they are decoded.
-pub fn check_whole(bytes: &[u8]) -> Result<(), DicomError> {
+pub fn check_whole(bytes: &[u8], header: &SliceHeader) -> Result<(), DicomError> {
     let envelope = Envelope::open(bytes)?;
-    let (header, elements) = SliceHeader::parse(&envelope)?;
-    let value = pixel_data(elements)?;
-    pixels::check_whole(&header, &value)
+    let value = pixel_data(Elements::new(&envelope.dataset, envelope.encoding))?;
+    pixels::check_whole(header, &value)
 }
 
 /// Reads one CT image: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000.
@@ -68,9 +73,8 @@ pub fn read_slice(bytes: &[u8]) -> Result<Slice, DicomError> {
 pub fn read_frame(bytes: &[u8], header: &SliceHeader) -> Result<Slice, DicomError> {
     header.require_ct()?;
     let envelope = Envelope::open(bytes)?;
-    let (whole, elements) = SliceHeader::parse(&envelope)?;
-    let value = pixel_data(elements)?;
-    let of = usize::try_from(whole.number_of_frames).unwrap_or(1).max(1);
+    let value = pixel_data(Elements::new(&envelope.dataset, envelope.encoding))?;
+    let of = usize::try_from(header.number_of_frames).unwrap_or(1).max(1);
     let frame = pixels::Frame { at: header.frame.unwrap_or(0), of };
     let pixels = pixels::decode(header, envelope.encoding, &value, frame)?;
     Ok(Slice { header: header.clone(), pixels })

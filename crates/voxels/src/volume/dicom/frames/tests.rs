@@ -5,8 +5,10 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use crate::volume::dicom::acquisitions::{Marks, Member, split};
-use crate::volume::dicom::read::{check_whole, read_frame, read_headers};
+use crate::volume::dicom::acquisitions::split_headers;
+use crate::volume::dicom::elements::{Element, Encoding, Value};
+use crate::volume::dicom::header::is_leaf;
+use crate::volume::dicom::read::{check_whole, read_frame, read_header, read_headers};
 use crate::volume::dicom::{DicomError, Pixels, plan};
 
 const SIDE: usize = 16;
@@ -143,7 +145,7 @@ fn check(bytes: &[u8], what: &str) {
         let slice = read_frame(bytes, header).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(slice.pixels, Pixels::Whole(hu), "{what}: frame {at}");
     }
-    check_whole(bytes).unwrap();
+    check_whole(bytes, &headers[0]).unwrap();
 }
 
 #[test]
@@ -164,25 +166,7 @@ fn every_frame_has_its_header_and_its_pixels() {
 #[test]
 fn temporal_positions_are_volumes_of_their_own() {
     let headers = read_headers(&file(enhanced(), uids::EXPLICIT_VR_LITTLE_ENDIAN)).unwrap();
-    let marks: Vec<Marks> = headers
-        .iter()
-        .map(|header| Marks {
-            acquisition: None,
-            stack: header.stack.clone(),
-            temporal: header.temporal_position,
-            instance: header.instance_number,
-        })
-        .collect();
-    let members: Vec<Member<'_>> = headers
-        .iter()
-        .zip(&marks)
-        .map(|(header, marks)| Member {
-            marks,
-            acquired_ms: None,
-            position_mm: header.image_position_mm.map(|[.., z]| z),
-        })
-        .collect();
-    let parts = split(&members);
+    let parts = split_headers(&headers, |_| None);
     assert_eq!(parts.len(), 2);
     for (time, part) in parts.iter().enumerate() {
         assert!(part.iter().all(|at| at % 2 == time));
@@ -202,7 +186,8 @@ fn objects_that_do_not_say_where_their_frames_lie_are_refused() {
     let bytes = file(object, uids::EXPLICIT_VR_LITTLE_ENDIAN);
     assert_eq!(read_headers(&bytes), Err(DicomError::EnhancedCt));
     let whole = file(enhanced(), uids::EXPLICIT_VR_LITTLE_ENDIAN);
-    assert_eq!(check_whole(&whole[..whole.len() - 10]), Err(DicomError::Truncated));
+    let header = read_header(&whole).unwrap();
+    assert_eq!(check_whole(&whole[..whole.len() - 10], &header), Err(DicomError::Truncated));
 }
 
 /// Compressed pixels under an unknown VR, with a length or without: as archives keep them.
@@ -224,7 +209,9 @@ fn an_unknown_vr_hides_no_pixels() {
 
 #[test]
 fn damaged_objects_never_panic() {
-    for whole in [file(enhanced(), uids::EXPLICIT_VR_LITTLE_ENDIAN), compressed(3, true)] {
+    let plain = [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN];
+    let plain = plain.map(|syntax| file(enhanced(), syntax));
+    for whole in plain.into_iter().chain([compressed(3, true)]) {
         for at in (0..whole.len()).step_by(3) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x81;
@@ -235,4 +222,20 @@ fn damaged_objects_never_panic() {
             let _ = read_headers(&damaged[..at]);
         }
     }
+}
+
+/// Where the VR is not written the dictionary reads these as numbers, and what does not fill them
+/// would be taken for the next length.
+#[test]
+fn numbers_that_do_not_fill_their_bytes_are_left_out() {
+    let fits = |tag, bytes: &[u8]| {
+        let element = Element { tag, vr: *b"UN", written: bytes, value: Value::Plain(bytes) };
+        is_leaf(&element, Encoding::IMPLICIT)
+    };
+    assert!(fits(tags::TEMPORAL_POSITION_INDEX, &[0; 4]));
+    assert!(!fits(tags::TEMPORAL_POSITION_INDEX, &[0; 6]));
+    assert!(fits(tags::FRAME_ACQUISITION_NUMBER, &[0; 2]));
+    assert!(!fits(tags::FRAME_ACQUISITION_NUMBER, &[0; 3]));
+    assert!(!fits(tags::ROWS, &[0; 3]));
+    assert!(fits(tags::STACK_ID, &[b'1'; 3]));
 }
