@@ -211,8 +211,13 @@ impl Analyzer {
 
     /// The study with every phase that its images or names tell.
     fn decided(&mut self, files: &StudyFiles) -> (StudyFiles, phases::Found) {
-        let (expected, gate) = (self.bundle.phases(), &self.settings.gate);
-        phases::found(files, expected, gate, self.recogniser.as_mut())
+        let gate = self.gate();
+        phases::found(files, self.bundle.phases(), &gate, self.recogniser.as_mut())
+    }
+
+    /// What is refused while reading; a study too large for the budget is, whoever reads it.
+    fn gate(&self) -> GateParams {
+        GateParams { memory: Some(self.memory()), ..self.settings.gate.clone() }
     }
 
     /// The best of the other engines for what is there and could be aligned.
@@ -258,7 +263,7 @@ impl Analyzer {
         if watch("read", 0, 1).is_break() {
             return Err(AnalyzeError::Stopped);
         }
-        let gate = GateParams { memory: Some(self.memory()), ..self.settings.gate.clone() };
+        let gate = self.gate();
         let recogniser = self.recogniser.as_mut();
         let read = phases::read(files, found, self.bundle.phases(), &gate, recogniser)
             .map_err(AnalyzeError::Refused)?;
@@ -399,10 +404,7 @@ impl From<PipelineError> for AnalyzeError {
 
 /// Highest resident memory of this process so far, in MiB; 0 where the system does not say.
 pub fn peak_memory_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
+    crate::system::memory_kib("self", "VmHWM").unwrap_or(0) as f64 / 1024.0
 }
 
 #[cfg(test)]

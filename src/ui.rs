@@ -85,11 +85,6 @@ impl Ui {
         Ui { json }
     }
 
-    /// True if the result is to be one JSON document.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// The command's result: `document` with `--json`, otherwise `text`.
     ///
     /// # Errors

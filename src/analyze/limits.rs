@@ -52,10 +52,9 @@ impl Analyzer {
     ) -> Result<(), AnalyzeError> {
         let limit = self.memory();
         let voxels = aligned.grid().voxels() as u64;
-        let refused =
-            |refusal: Refusal| AnalyzeError::Refused(Refusal { file_count: files, ..refusal });
         if voxels > limit.voxels() {
-            return Err(refused(limit.refusal(voxels)));
+            let refusal = Refusal { file_count: files, ..limit.refusal(voxels) };
+            return Err(AnalyzeError::Refused(refusal));
         }
         let held = voxels * PHASE_BYTES_PER_VOXEL * aligned.phases().len() as u64;
         // The first stage comes on top of the study.
@@ -64,7 +63,7 @@ impl Analyzer {
         let over = |error: SegmentError| match error {
             SegmentError::OverBudget { .. } => {
                 let detail = error.to_string();
-                refused(Refusal::new(RefusalCode::OverMemoryBudget, detail, files))
+                AnalyzeError::Refused(Refusal::new(RefusalCode::OverMemoryBudget, detail, files))
             }
             error => AnalyzeError::Pipeline(PipelineError::Segment(error)),
         };

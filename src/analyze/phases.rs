@@ -12,6 +12,7 @@ use crate::intake::load::{self, Loaded};
 use crate::intake::{Confidence, GateParams, PhaseSource, Refusal, RefusalCode, StudyFiles};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
+use hepalert_bundles::MANIFEST;
 use hepalert_engines::EngineError;
 use hepalert_phases::Recogniser;
 use hepalert_phases::joint::STRONG;
@@ -38,7 +39,7 @@ impl Settings {
     /// # Errors
     /// [`EngineError`] if it is there and cannot be used.
     pub fn recogniser(&self) -> Result<Option<Recogniser>, EngineError> {
-        let there = |dir: &&PathBuf| dir.join("manifest.json").is_file();
+        let there = |dir: &&PathBuf| dir.join(MANIFEST).is_file();
         let dir = self.phase_bundle.as_ref().filter(there);
         dir.map(|dir| Recogniser::open(dir, &self.runtime)).transpose()
     }
@@ -50,7 +51,7 @@ pub fn beside(engine: &Path) -> Option<PathBuf> {
         engine.parent().unwrap_or(Path::new("")).join("ct-phase"),
         PathBuf::from("/usr/share/hepalert/engines/ct-phase"),
     ];
-    places.into_iter().find(|place| place.join("manifest.json").is_file())
+    places.into_iter().find(|place| place.join(MANIFEST).is_file())
 }
 
 /// What looking at a study's series brought.
@@ -87,8 +88,8 @@ pub fn read(
     gate: &GateParams,
     mut recogniser: Option<&mut Recogniser>,
 ) -> Result<Read, Refusal> {
+    let mut loaded = load::load(files, expected, gate)?;
     if !files.candidates.is_empty() {
-        let loaded = load::load(files, expected, gate)?;
         let seen = |phase: &Phase| {
             let line = found.series.iter().find(|line| line.chosen == Some(*phase))?;
             line.seen.as_ref().map(described)
@@ -97,7 +98,6 @@ pub fn read(
         // Decided by the images: nothing that was believed is contradicted.
         return Ok(Read { loaded, series: found.series.clone(), images, contradicted: false });
     }
-    let mut loaded = load::load(files, expected, gate)?;
     let mut images = Vec::new();
     let mut contradicted = false;
     let count = files.files().count();

@@ -1,7 +1,7 @@
 //! `detect`: single lesions out of a label map, as JSON and as a map of their numbers.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -72,6 +72,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.labels.as_path()];
     output::check_json(&args.out, &["spacing_mm", "lesions"], &inputs)?;
     if let Some(out) = &args.instances {
+        output::check_distinct(&[&args.out, out])?;
         output::check_file(out, &inputs)?;
     }
     let labels = label_file::read(&args.labels)?;
@@ -93,9 +94,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         spacing_mm: labels.grid().spacing_mm(),
         lesions: found.iter().map(|lesion| Lesion::new(lesion, labels.grid())).collect(),
     };
-    let instances = args.instances.as_deref();
-    let inputs: Vec<&Path> = inputs.into_iter().chain(instances).collect();
-    label_file::write_json(&args.out, &document, &inputs)?;
+    output::put_json(&args.out, &document, &inputs)?;
     ui.result(&document, &document)
 }
 

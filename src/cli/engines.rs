@@ -88,7 +88,7 @@ pub struct EngineArgs {
     /// Folder of the bundle that tells contrast phases apart [default: ct-phase beside the engine].
     #[arg(long)]
     pub phase_engine: Option<PathBuf>,
-    /// Memory that the first stage may take, in MiB.
+    /// Memory that a study may take, the program included, in MiB.
     #[arg(long, default_value_t = memory_mib())]
     pub memory_mib: u64,
 }
@@ -121,7 +121,7 @@ impl EngineArgs {
                 ..reclassify::Params::default()
             },
             air: air_tiles(self.skip_air),
-            memory_budget_bytes: self.memory_mib << 20,
+            memory_budget_bytes: self.memory_mib.saturating_mul(1 << 20),
             gate: GateParams::default(),
             keep_margin: false,
             phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
@@ -150,7 +150,7 @@ pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
         places.extend(program.ancestors().skip(1).take(4).map(|folder| folder.join(&name)));
     }
     places.push(Path::new("/usr/share/hepalert").join(&name));
-    let found = places.iter().find(|place| place.join("manifest.json").is_file());
+    let found = places.iter().find(|place| place.join(hepalert_bundles::MANIFEST).is_file());
     found.cloned().ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
         let error = anyhow::anyhow!(

@@ -6,8 +6,8 @@ use anyhow::Context;
 use clap::builder::PossibleValue;
 use serde::Serialize;
 
-use super::{Failure, Ui, label_file};
-use crate::report::output;
+use super::{Failure, Ui};
+use crate::report::output::{self, MADE_BY};
 use hepalert_lab::evaluate::cohort::{evaluate_case, find};
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
@@ -49,9 +49,6 @@ fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
     clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
 }
 
-/// By this a later run knows its own files: [`output`].
-const MARK: &str = "<!-- made by hepalert -->";
-
 /// `tables.json`.
 #[derive(Debug, Serialize)]
 struct Document {
@@ -82,12 +79,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let text = markdown(&tables);
     for (name, svg) in charts(&tables) {
-        output::put(&args.out.join(name), format!("{MARK}\n{svg}").as_bytes(), &[])?;
+        output::put(&args.out.join(name), format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
     }
-    let marked = format!("{MARK}\n{text}");
+    let marked = format!("{MADE_BY}\n{text}");
     output::put(&args.out.join("tables.md"), marked.as_bytes(), &[])?;
     let names = cases.into_iter().map(|case| case.name).collect();
     let document = Document { names, tables };
-    label_file::write_json(&args.out.join("tables.json"), &document, &[])?;
+    output::put_json(&args.out.join("tables.json"), &document, &[])?;
     ui.result(&document, text.trim_end())
 }

@@ -137,12 +137,11 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
         .map(|(study, decided)| StudyDocument {
             study: study.key.to_string(),
             refused: decided.refusal.as_ref().map(RefusalDocument::from),
-            series: study
-                .candidates
+            series: decided
+                .series
                 .iter()
-                .zip(&decided.series)
-                .map(|(candidate, line)| SeriesDocument {
-                    description: described(found, &candidate.files.files),
+                .map(|line| SeriesDocument {
+                    description: described(found, &study.candidates[line.at].files.files),
                     record: series_record(line),
                 })
                 .collect(),
@@ -213,7 +212,8 @@ fn draw(
 ) -> Result<(), Failure> {
     let mut strips = Vec::new();
     for (study, decided) in decided {
-        for (candidate, line) in study.candidates.iter().zip(&decided.series) {
+        for line in &decided.series {
+            let candidate = &study.candidates[line.at];
             let coarse = thinned(&candidate.files, gate, THUMBNAIL_MM).ok();
             let number = line.scan.recon.series_number.map_or("-".to_owned(), |n| n.to_string());
             let phase = line.phase.map_or("none", Phase::code);
@@ -232,4 +232,65 @@ fn draw(
     let png = sheet(&strips).map_err(Failure::failed)?;
     output::put(picture, &png, &[input])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hepalert_voxels::volume::dicom::write::{SeriesTags, write_slice};
+    use hepalert_voxels::volume::{Grid, Volume};
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::intake::PhaseRules;
+
+    fn tags(number: u32) -> SeriesTags {
+        SeriesTags {
+            patient_id: "P".to_owned(),
+            patient_name: "P".to_owned(),
+            study_uid: "1.2".to_owned(),
+            series_uid: format!("1.2.{number}"),
+            frame_of_reference_uid: "1.3".to_owned(),
+            study_id: "1".to_owned(),
+            date: "20260102".to_owned(),
+            study_time: "080000".to_owned(),
+            acquisition_time: "080500".to_owned(),
+            series_number: number,
+            series_description: format!("text of {number}"),
+            contrast_agent: None,
+            kvp: 120.0,
+            kernel: "B".to_owned(),
+            manufacturer: "M".to_owned(),
+        }
+    }
+
+    #[test]
+    fn of_more_series_than_are_looked_at_each_line_has_its_own_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let grid = Arc::new(Grid::axial([2, 8, 8], [5.0, 0.8, 0.8], [0.0; 3]));
+        for number in 1_u32..=20 {
+            let voxels = Array3::from_elem(grid.shape(), i16::try_from(number).unwrap());
+            let volume = Volume::new(grid.clone(), voxels);
+            // The first four are the shortest, and are not looked at.
+            for z in 0..if number <= 4 { 1 } else { 2 } {
+                let bytes = write_slice(&volume, z, &tags(number)).unwrap();
+                std::fs::write(dir.path().join(format!("{number}-{z}.dcm")), bytes).unwrap();
+            }
+        }
+        let (gate, expected) = (GateParams::default(), [Phase::Vp]);
+        let key_of = |uid: &str| study_key(b"analyze", uid);
+        let found = survey(dir.path(), &expected, &PhaseRules::default(), &gate, &key_of).unwrap();
+        let decided: Vec<_> = found
+            .studies
+            .iter()
+            .map(|study| (study, decide(study, &expected, &gate, None)))
+            .collect();
+        let document = document(&found, &decided, &expected);
+        let series = &document.studies[0].series;
+        assert_eq!((found.studies[0].candidates.len(), series.len()), (20, 16));
+        for SeriesDocument { description, record } in series {
+            assert_eq!(*description, format!("text of {}", record.series_number.unwrap()));
+        }
+    }
 }

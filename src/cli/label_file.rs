@@ -4,10 +4,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Serialize;
 
 use super::Failure;
-use crate::report::output;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
@@ -56,12 +54,4 @@ pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Fai
         "geometry_mismatch",
         anyhow::anyhow!("{}, but {}: bring both onto one grid first", place(a), place(b)),
     ))
-}
-
-/// Writes a JSON document. `inputs` are never written to.
-///
-/// # Errors
-/// If the file cannot be written; the failure names it.
-pub fn write_json(path: &Path, document: &impl Serialize, inputs: &[&Path]) -> Result<(), Failure> {
-    Ok(output::put_json(path, document, inputs)?)
 }

@@ -88,7 +88,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let truth = label_file::lesions(&args.truth, &truth, &Params::default())?;
     let predicted = label_file::lesions(&args.predicted, &predicted, &Params::default())?;
     let document = Document::new(&truth, &predicted);
-    label_file::write_json(&args.out, &document, &inputs)?;
+    output::put_json(&args.out, &document, &inputs)?;
     ui.result(&document, &document)
 }
 

@@ -70,7 +70,7 @@ struct LesionSummary {
 /// Runs the command.
 ///
 /// # Errors
-/// If the setting is unknown or the folder cannot be written.
+/// If the folder cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let make = if args.aligned { generate } else { generate_moving };
     let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
@@ -183,7 +183,7 @@ fn series_tags(seed: u64, phase: Phase, case: Case) -> SeriesTags {
         contrast_agent: (phase != Phase::Nc).then(|| "SYNTHETIC IODINE".to_owned()),
         kvp: 120.0,
         kernel: "PHANTOM".to_owned(),
-        manufacturer: "hepalert phantom".to_owned(),
+        manufacturer: output::PHANTOM.to_owned(),
     }
 }
 

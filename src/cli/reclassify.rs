@@ -11,7 +11,7 @@ use ndarray::{ArrayView5, ArrayViewMut5, s};
 use serde_json::{Map, Value, json};
 
 use super::engines::RuntimeArgs;
-use super::label_file::{lesions, write_json};
+use super::label_file::lesions;
 use super::segment::{engine_failure, open_bundle, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
 use super::{Exit, Failure, Ui};
@@ -114,7 +114,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let after = labels_after(&labels, &found, &outcome);
     output::put(&files[0], &write_u8(&back.volume(after)), &inputs)?;
     let document = document(args, &bundle, &found, &outcome);
-    write_json(&files[1], &document, &inputs)?;
+    output::put_json(&files[1], &document, &inputs)?;
     ui.result(&document, sentences(&outcome))
 }
 

@@ -67,9 +67,13 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     let inputs: Vec<&Path> = args.phases.iter().map(|file| file.path.as_path()).collect();
-    for out in [Some(&args.out), args.margin.as_ref()].into_iter().flatten() {
-        output::check_file(out, &inputs)?;
-    }
+    let outs: Vec<&Path> = [Some(&args.out), args.margin.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    output::check_distinct(&outs)?;
+    outs.iter().try_for_each(|out| output::check_file(out, &inputs))?;
     let bundle = open_bundle(&args.engine)?;
     let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
     if !(gain.0.is_finite() && gain.0 > 0.0) {
@@ -188,8 +192,7 @@ fn write_margin(args: &Args, scores: Scores, inputs: &[&Path]) -> Result<(), Fai
     let mut voxels = scores.margin;
     voxels.par_mapv_inplace(|margin| margin.clamp(-MAX_MARGIN, MAX_MARGIN));
     let bytes = write_f32(&Volume::new(Arc::clone(&scores.grid), voxels));
-    let taken: Vec<&Path> = inputs.iter().copied().chain([args.out.as_path()]).collect();
-    Ok(output::put(path, &bytes, &taken)?)
+    Ok(output::put(path, &bytes, inputs)?)
 }
 
 /// Voxels per class name, as a JSON object in the order of labels.

@@ -1,6 +1,6 @@
 //! A study given as files on the command line: phases, labels, and the network's sampling.
 //!
-//! Shared by `shuffle` and `reclassify`. Reads files and turns what is wrong with them into
+//! Shared by `segment`, `shuffle` and `reclassify`. Reads files and turns what is wrong with them into
 //! refusals that name the file.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
-use hepalert_cascade::align::{Rules, align};
+use hepalert_cascade::align::{Rules, align_given};
 use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
@@ -98,15 +98,8 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
     let study = Study { key, phases };
-    // Phases on one grid were aligned by whoever made them, as nnU-Net takes them.
-    let mut grids = study.phases.values().map(|volume| volume.grid());
-    if let Some(first) = grids.next()
-        && grids.all(|grid| first.matches(grid))
-    {
-        return AlignedStudy::from_study(study, &wanted)
-            .map_err(|error| Failure::refused("alignment_failed", error));
-    }
-    let aligned = align(study, &wanted, &Rules::default());
+    // As nnU-Net takes them: what lies on one grid is aligned.
+    let aligned = align_given(study, &wanted, &Rules::default());
     aligned.map(|aligned| aligned.study).map_err(|error| Failure::refused(error.code(), error))
 }
 

@@ -170,5 +170,5 @@ fn analyze(files: &StudyFiles, out: &Path, analyzer: &mut Analyzer) -> Result<Re
         ControlFlow::Continue(())
     };
     analyzer.study(files, out, &mut watch)?;
-    Ok(Reply::Finished { report: out.join(crate::report::files::REPORT) })
+    Ok(Reply::Finished { report: out.join(crate::report::output::REPORT) })
 }

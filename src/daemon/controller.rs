@@ -82,7 +82,6 @@ pub struct EngineController {
     passed: Option<Duration>,
     /// Not before this is an engine that failed tried again.
     again: Option<Duration>,
-    failing: bool,
     looked: Option<Duration>,
 }
 
@@ -97,7 +96,6 @@ impl EngineController {
             in_use: None,
             passed: None,
             again: None,
-            failing: false,
             looked: None,
         }
     }
@@ -174,9 +172,12 @@ impl EngineController {
 
     /// The slots cannot be read or written: this round uses the configured bundle.
     pub fn slots_failed(&mut self) {
-        if self.at <= At::Open {
-            (self.at, self.slots_fail) = (At::Open, true);
-        }
+        (self.at, self.slots_fail) = (self.at.max(At::Open), true);
+    }
+
+    /// Whether they could not in this round.
+    pub fn slots_are_unusable(&self) -> bool {
+        self.slots_fail
     }
 
     /// This engine is in use from here on.
@@ -186,20 +187,19 @@ impl EngineController {
 
     /// The engine in use has passed its self-test.
     pub fn passed(&mut self, now: Duration) {
-        (self.passed, self.again, self.failing) = (Some(now), None, false);
+        (self.passed, self.again) = (Some(now), None);
     }
 
     /// The engine before is in use again: it is opened in the next round, and nothing waits.
     pub fn rolled_back(&mut self) {
-        (self.in_use, self.passed, self.again, self.failing) = (None, None, None, false);
+        (self.in_use, self.passed, self.again) = (None, None, None);
     }
 
     /// The engine cannot be used, and there is none to go back to: studies wait, and it is
     /// tried again later. True the first time, when it is to be noted.
     pub fn unfit(&mut self, now: Duration) -> bool {
         self.passed = None;
-        self.again = Some(now + self.waits.retry);
-        !std::mem::replace(&mut self.failing, true)
+        self.again.replace(now + self.waits.retry).is_none()
     }
 
     /// The engine in use.
@@ -214,7 +214,7 @@ impl EngineController {
 
     /// True if the next study may begin.
     pub fn is_ready(&self) -> bool {
-        self.passed.is_some() && !self.failing
+        self.passed.is_some()
     }
 }
 
@@ -254,8 +254,8 @@ pub fn test_result(outcome: RequestOutcome) -> Result<String, (&'static str, Str
     }
 }
 
-/// The inference process knows two codes.
-fn known_code(code: &str) -> &'static str {
+/// The inference process knows two codes, and so does the status.
+pub fn known_code(code: &str) -> &'static str {
     if code == "self_test_failed" { "self_test_failed" } else { "engine_unusable" }
 }
 

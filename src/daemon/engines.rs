@@ -80,13 +80,12 @@ impl Engines {
     /// Everything that is due between two studies. True if the next study may begin.
     pub fn round(&mut self, worker: &mut Worker) -> bool {
         self.controller.begin_round();
-        let mut failed = false;
-        while let Some(task) = self.next(&mut failed) {
+        while let Some(task) = self.next() {
             if let Err(error) = self.perform(task, worker) {
-                self.slots_failed(&error, &mut failed);
+                self.slots_failed(&error);
             }
         }
-        self.monitor.set_wrong("slots_unusable", failed);
+        self.monitor.set_wrong("slots_unusable", self.controller.slots_are_unusable());
         match engine_events::publish(&self.site, self.installer.slots()) {
             Ok(true) => self.monitor.wake_publisher(),
             Ok(false) => {}
@@ -95,25 +94,24 @@ impl Engines {
         self.controller.is_ready()
     }
 
-    fn next(&mut self, failed: &mut bool) -> Option<Task> {
+    fn next(&mut self) -> Option<Task> {
         let state = match self.installer.slots().state() {
             Ok(state) => {
                 self.monitor.set_wrong("engine_rolled_back", state.has_failed());
                 state
             }
             Err(error) => {
-                self.slots_failed(&error, failed);
+                self.slots_failed(&error);
                 State::default()
             }
         };
         self.controller.next(&state, self.site.ran())
     }
 
-    fn slots_failed(&mut self, error: &SlotsError, failed: &mut bool) {
-        if !*failed && self.controller.engine().is_none() {
+    fn slots_failed(&mut self, error: &SlotsError) {
+        if !self.controller.slots_are_unusable() && self.controller.engine().is_none() {
             error!("the slots cannot be used, the configured bundle is: {error}");
         }
-        *failed = true;
         self.controller.slots_failed();
     }
 
@@ -134,8 +132,8 @@ impl Engines {
 
     fn look_for_updates(&mut self) -> Result<(), SlotsError> {
         let Some(folder) = &self.site.config.engine.update_folder else { return Ok(()) };
-        match self.installer.policy(self.setting) {
-            Ok(policy) => self.updates.look(folder, &self.installer, &policy)?,
+        match self.installer.trust() {
+            Ok(trust) => self.updates.look(folder, &self.installer, trust, self.setting)?,
             Err(error) => warn!("the update folder is not looked at: {error}"),
         }
         Ok(())
@@ -187,7 +185,7 @@ impl Engines {
             Some(engine) => self.unfit(&engine, code),
             None => {
                 self.controller.unfit(self.site.ran());
-                self.hold(code);
+                self.monitor.set_wrong(controller::known_code(code), true);
             }
         }
     }
@@ -225,13 +223,7 @@ impl Engines {
         if self.controller.unfit(self.site.ran()) {
             self.record(|state| state.failing(engine.clone(), code, Timestamp::now()));
         }
-        self.hold(code);
-    }
-
-    fn hold(&self, code: &'static str) {
-        let reason =
-            if code == "self_test_failed" { "self_test_failed" } else { "engine_unusable" };
-        self.monitor.set_wrong(reason, true);
+        self.monitor.set_wrong(controller::known_code(code), true);
     }
 
     /// True if the engine before is in use again.

@@ -19,7 +19,7 @@ use crate::analyze::phases_of;
 use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams};
 use crate::intake::stability::StabilityParams;
-use crate::intake::strangers::Counts;
+use crate::intake::strangers::{Counts, most};
 use crate::intake::watch::{Degraded, WatchParams};
 use crate::intake::{
     AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
@@ -35,6 +35,8 @@ use hepalert_study::study::{Phase, Setting, StudyKey};
 const BREATH: Duration = Duration::from_millis(200);
 /// Longest time between two steps; quiet periods end in between.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a store that failed is left alone.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
 
 /// The thread that looks at the export folder.
 pub struct Folder {
@@ -87,7 +89,8 @@ impl Folder {
     /// Watches until the daemon stops.
     pub fn run(self) {
         let Some(setting) = self.setting() else { return };
-        let Some(known) = self.known_at_last() else { return };
+        let known = self.until_stored("the folder is not watched yet", || self.known());
+        let Some(known) = known else { return };
         info!("{} studies are known already", known.len());
         let (key, notices) = (self.site_key.clone(), self.notices.clone());
         let mut intake = FolderIntake::new(
@@ -97,10 +100,11 @@ impl Folder {
             Arc::new(move || notices.ring()),
         );
         let began = Instant::now();
+        let now = || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let rescan = Duration::from_secs(self.site.config.intake.rescan_s);
         while !self.stop.is_set() {
-            let now = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-            let step = intake.step(now);
+            let step_at = now();
+            let step = intake.step(step_at);
             self.life.sign();
             self.tell_degraded(&step.degraded);
             for event in step.outcomes {
@@ -108,9 +112,10 @@ impl Folder {
                     && self.has_failed(key)
                 {
                     info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
-                    intake.try_again(key, now);
+                    intake.try_again(key, step_at);
                 } else {
-                    self.take(setting, &event);
+                    // It comes only once.
+                    self.until_stored("a study cannot be queued", || self.keep(setting, &event));
                 }
             }
             let open = step.moving_files > 0 || step.open_studies > 0;
@@ -121,8 +126,7 @@ impl Folder {
             };
             std::thread::sleep(BREATH);
             let doubted = self.wait(pause);
-            let now = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-            intake.doubt(&doubted, now);
+            intake.doubt(&doubted, now());
         }
     }
 
@@ -175,16 +179,20 @@ impl Folder {
         jobs.last().is_some_and(|job| job.state == JobState::Dead)
     }
 
-    /// What is known already, as soon as the store tells it; nothing if the daemon is to stop.
-    fn known_at_last(&self) -> Option<Vec<Known>> {
+    /// Asks the store again and again until it answers; nothing if the daemon is to stop.
+    /// `what` says what waits for it.
+    fn until_stored<T>(&self, what: &str, ask: impl Fn() -> Result<T, StoreError>) -> Option<T> {
         while !self.stop.is_set() {
-            match self.known() {
-                Ok(known) => return Some(known),
+            match ask() {
+                Ok(answer) => {
+                    self.monitor.set_wrong("store_failing", false);
+                    return Some(answer);
+                }
                 Err(error) => {
-                    error!("the folder is not watched yet: {error}");
+                    error!("{what}: {error}");
                     self.monitor.set_wrong("store_failing", true);
                     self.life.sign();
-                    std::thread::sleep(Duration::from_secs(2));
+                    std::thread::sleep(STORE_PAUSE);
                 }
             }
         }
@@ -215,25 +223,7 @@ impl Folder {
         }
     }
 
-    /// Puts one event into the store, again and again until the store takes it: it comes only
-    /// once.
-    fn take(&self, setting: Setting, event: &StudyEvent) {
-        while !self.stop.is_set() {
-            match self.keep(setting, event) {
-                Ok(()) => {
-                    self.monitor.set_wrong("store_failing", false);
-                    return;
-                }
-                Err(error) => {
-                    error!("a study cannot be queued: {error}");
-                    self.monitor.set_wrong("store_failing", true);
-                    self.life.sign();
-                    std::thread::sleep(Duration::from_secs(2));
-                }
-            }
-        }
-    }
-
+    /// Puts one event into the store.
     fn keep(&self, setting: Setting, event: &StudyEvent) -> Result<(), StoreError> {
         let now = Timestamp::now();
         match event {
@@ -254,8 +244,7 @@ impl Folder {
             }
             StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
                 // The kind of most of them stands for all; the numbers tell the rest.
-                let most = counts.iter().max_by_key(|(_, count)| **count);
-                let code = most.map_or(RefusalCode::UnknownFormat.as_str(), |(kind, _)| kind);
+                let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
                 let detail = "files that belong to no study, by folder";
                 let what = (code, detail, counts);
                 self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
@@ -379,9 +368,55 @@ fn others(config: &Config) -> Vec<Vec<Phase>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::cell::Cell;
+    use std::path::Path;
+    use std::sync::mpsc::{channel, sync_channel};
 
     use super::*;
+    use crate::publish::messages::State;
+    use crate::store::Store;
+
+    fn folder(state: &Path) -> Folder {
+        let (mail, inbox) = channel();
+        let (began, now) = (Instant::now(), Timestamp::now());
+        let site = Site {
+            config: Config::default(),
+            store: Store::open(&state.join("hepalert.sqlite"), now).unwrap().store,
+            boot: 1,
+            config_sha256: String::new(),
+            believed: now,
+            began,
+            _lock: std::fs::File::create(state.join("daemon.lock")).unwrap(),
+        };
+        Folder {
+            site: Arc::new(site),
+            monitor: Monitor::new(now),
+            life: Life::new(began),
+            stop: Stop::default(),
+            inbox,
+            notices: Notices::into_inbox(&mail),
+            queue: sync_channel(1).0,
+            site_key: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_store_that_answers_again_is_no_longer_told_as_failing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(dir.path());
+        let state = || folder.monitor.now().status(false, 1).state;
+        let tries = Cell::new(0);
+        let answer = folder.until_stored("it waits", || match tries.replace(tries.get() + 1) {
+            0 => Err(StoreError::Busy),
+            failed => {
+                assert_eq!(state(), State::Degraded);
+                Ok(failed)
+            }
+        });
+        assert_eq!((answer, state()), (Some(1), State::Online));
+        folder.stop.set();
+        assert_eq!(folder.until_stored("it ends", || Ok(0)), None);
+    }
 
     #[test]
     fn however_many_notices_come_one_lies_in_the_inbox() {

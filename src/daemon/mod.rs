@@ -123,13 +123,10 @@ pub fn analysis_settings(config: &Config) -> Settings {
             ..reclassify::Params::default()
         },
         air: if engine.skip_air { AirTiles::RunOnce } else { AirTiles::RunAll },
-        memory_budget_bytes: engine.memory_budget_mib.saturating_mul(1 << 20),
+        memory_budget_bytes: engine.memory_budget_bytes(),
         gate: gate_params(config),
         keep_margin: false,
-        phase_bundle: match &config.phases.phase_bundle {
-            unset if unset.as_os_str().is_empty() => phases_beside(&engine.bundle),
-            folder => Some(folder.clone()),
-        },
+        phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
     }
 }
 
@@ -207,12 +204,10 @@ impl Daemon {
         monitor.wakes(publisher.waker());
         let (folder_mail, folder_inbox) = channel();
         let (queue_mail, queue_inbox) = sync_channel(1);
-        let lives = [Life::new(site.began), Life::new(site.began)];
-        let [folder_life, queue_life] = lives.clone();
         let folder = Folder {
             site: Arc::clone(&site),
             monitor: monitor.clone(),
-            life: folder_life,
+            life: Life::new(site.began),
             stop: stop.clone(),
             inbox: folder_inbox,
             notices: Notices::into_inbox(&folder_mail),
@@ -222,16 +217,15 @@ impl Daemon {
         let queue = Queue {
             site: Arc::clone(&site),
             monitor: monitor.clone(),
-            life: queue_life,
+            life: Life::new(site.began),
             stop: stop.clone(),
             inbox: queue_inbox,
             folder: folder_mail.clone(),
             worker: worker(&site.config)?,
         };
-        let [folder_life, queue_life] = lives;
         let threads = vec![
-            spawn("folder", folder_life, move || folder.run())?,
-            spawn("studies", queue_life, move || queue.run())?,
+            spawn("folder", folder.life.clone(), move || folder.run())?,
+            spawn("studies", queue.life.clone(), move || queue.run())?,
         ];
         let (folder, queue) = (folder_mail, queue_mail);
         Ok(Daemon { site, monitor, stop, publisher, threads, folder, queue })
@@ -271,7 +265,7 @@ fn worker(config: &Config) -> Result<Worker, DaemonError> {
     };
     // The study itself and the engines come on top of the budget; what is far above both is
     // not to take the daemon down.
-    let budget = config.engine.memory_budget_mib.saturating_mul(1 << 20);
+    let budget = config.engine.memory_budget_bytes();
     let limits = Limits {
         stall: Duration::from_secs(config.worker.stall_s),
         deadline: Duration::from_secs(config.worker.deadline_s),

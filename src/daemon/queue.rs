@@ -30,6 +30,8 @@ use hepalert_study::study::Privacy;
 
 /// Longest nap between two looks at the queue; a new job ends it sooner.
 const NAP: Duration = Duration::from_secs(1);
+/// How long a store that failed is left alone.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The thread that works through the queue.
 pub struct Queue {
@@ -54,19 +56,25 @@ impl Queue {
     pub fn run(mut self) {
         let ties = (&self.life, &self.stop);
         let mut engines = Engines::new(&self.site, &self.monitor, ties, &self.folder);
+        let mut failing = false;
         while !self.stop.is_set() {
             if !engines.round(&mut self.worker) {
                 self.life.sign();
                 self.nap(NAP);
                 continue;
             }
-            match self.next_study(&mut engines) {
-                Ok(true) => self.monitor.set_wrong("store_failing", false),
+            let taken = self.next_study(&mut engines);
+            // That the folder's thread cannot write is its own to take back.
+            if taken.is_err() || failing {
+                failing = taken.is_err();
+                self.monitor.set_wrong("store_failing", failing);
+            }
+            match taken {
+                Ok(true) => {}
                 Ok(false) => self.nap(NAP),
                 Err(error) => {
                     error!("the queue stands still: {error}");
-                    self.monitor.set_wrong("store_failing", true);
-                    self.nap(Duration::from_secs(5));
+                    self.nap(STORE_PAUSE);
                 }
             }
             self.life.sign();

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::publish::contract::Code;
 use crate::publish::messages::{State, Status, Vitals};
 use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Row, Snapshot};
-use crate::report::files::DRAFT;
+use crate::report::output::{self, DRAFT};
 use crate::store::{Store, StoreError};
 use hepalert_study::digest::{Digest, hex};
 
@@ -67,10 +67,11 @@ pub(super) fn begin_or_wait(
         };
         let Some(reason) = reason(&error, config) else { return Err(error) };
         error!("not begun ({reason}), tried again every {} s: {error}", AGAIN.as_secs());
-        match &waiting {
-            Some(waiting) => waiting.tell(reason),
-            None => waiting = Some(Waiting::begin(config, reason)?),
-        }
+        let told = match &waiting {
+            Some(waiting) => waiting,
+            None => waiting.insert(Waiting::begin(config, reason)?),
+        };
+        told.tell(reason);
         for _ in 0..AGAIN.as_millis() / ROUND.as_millis() {
             thread::sleep(ROUND);
             notify(&[NotifyState::Watchdog]);
@@ -278,13 +279,8 @@ fn make_key(path: &Path) -> Result<String, DaemonError> {
     let random = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     random.map_err(failed)?;
     let text = hex(&bytes);
-    let folder = crate::report::output::folder_of(path);
-    fs::create_dir_all(folder).map_err(failed)?;
-    // Readable by its owner alone: so temporary files are.
-    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let written = draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all());
-    written.map_err(failed)?;
-    draft.persist(path).map_err(|error| failed(error.error))?;
+    fs::create_dir_all(output::folder_of(path)).map_err(failed)?;
+    output::place(path, |file| file.write_all(text.as_bytes())).map_err(failed)?;
     info!("a new site key was made: {}", path.display());
     Ok(text)
 }
@@ -302,8 +298,7 @@ pub fn exposed(config: &Config) -> Vec<String> {
     let mqtt = &config.mqtt;
     let mut found = Vec::new();
     let Some(file) = &mqtt.password_file else { return found };
-    let local = ["127.0.0.1", "::1", "localhost"].contains(&mqtt.host.as_str());
-    if !mqtt.tls && !local {
+    if !mqtt.tls && mqtt.is_remote() {
         found.push(format!(
             "mqtt.password_file: the password goes to {} in plain text, for everybody on the \
              network to read; set mqtt.tls",

@@ -20,6 +20,8 @@ pub struct BrokerFacts {
     pub tls: bool,
     /// Whether this host is another machine.
     pub remote: bool,
+    /// What is known of the password by others.
+    pub exposed: Vec<String>,
     /// Its answer.
     pub answer: Result<(), ProbeError>,
 }
@@ -30,7 +32,8 @@ pub fn look_at_broker(config: &Config) -> BrokerFacts {
     BrokerFacts {
         at: format!("{}:{}", mqtt.host, mqtt.port),
         tls: mqtt.tls,
-        remote: !["127.0.0.1", "::1", "localhost"].contains(&mqtt.host.as_str()),
+        remote: mqtt.is_remote(),
+        exposed: daemon::exposed(config),
         answer: mqtt::probe(&daemon::broker_params(config), PATIENCE),
     }
 }
@@ -38,11 +41,16 @@ pub fn look_at_broker(config: &Config) -> BrokerFacts {
 /// Without a broker nobody hears of an alert.
 pub fn broker(facts: &BrokerFacts) -> Finding {
     let name = "broker";
-    let BrokerFacts { at, tls, remote, answer } = facts;
+    let BrokerFacts { at, tls, remote, exposed, answer } = facts;
     let fail = |words: &dyn std::fmt::Display, advice: &str| {
         Finding::fail(name, format!("{at}: {words}"), advice).ending(Exit::Broker)
     };
     match answer {
+        Ok(()) if !exposed.is_empty() => Finding::warn(
+            name,
+            format!("{at}: takes the connection, but {}", exposed.join("; and ")),
+            "then give this device another password at the broker: others may know this one",
+        ),
         Ok(()) if *remote && !tls => Finding::warn(
             name,
             format!("{at}: takes the connection, but messages cross the network unencrypted"),

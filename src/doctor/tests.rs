@@ -178,7 +178,8 @@ fn root_sees_what_bars_the_daemons_account() {
 }
 
 fn broker(answer: Result<(), ProbeError>) -> Finding {
-    broker::broker(&BrokerFacts { at: "10.0.0.5:8883".to_owned(), tls: true, remote: true, answer })
+    let at = "10.0.0.5:8883".to_owned();
+    broker::broker(&BrokerFacts { at, tls: true, remote: true, exposed: Vec::new(), answer })
 }
 
 #[test]
@@ -199,8 +200,31 @@ fn each_way_a_broker_can_say_no_has_its_own_advice() {
     });
     assert_eq!(advice.iter().collect::<std::collections::BTreeSet<_>>().len(), advice.len());
     level(&broker(Ok(())), Level::Ok, "takes the connection");
-    let open = BrokerFacts { at: words(), tls: false, remote: true, answer: Ok(()) };
+    let exposed = Vec::new();
+    let open = BrokerFacts { at: words(), tls: false, remote: true, exposed, answer: Ok(()) };
     level(&broker::broker(&open), Level::Warn, "unencrypted");
+}
+
+#[test]
+fn a_password_that_others_may_know_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    fs::write(&file, "x").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut config = Config::default();
+    config.mqtt.host = "broker.hospital".to_owned();
+    config.mqtt.password_file = Some(file);
+    let mut facts = BrokerFacts {
+        at: "broker.hospital:1883".to_owned(),
+        tls: false,
+        remote: config.mqtt.is_remote(),
+        exposed: crate::daemon::exposed(&config),
+        answer: Ok(()),
+    };
+    level(&broker::broker(&facts), Level::Warn, "in plain text");
+    level(&broker::broker(&facts), Level::Warn, "every user of this machine");
+    facts.answer = Err(ProbeError::Silent(5));
+    level(&broker::broker(&facts), Level::Fail, "5 s");
 }
 
 #[test]
@@ -373,6 +397,7 @@ fn ten() -> Vec<Finding> {
         at: "10.0.0.5:8883".to_owned(),
         tls: true,
         remote: true,
+        exposed: Vec::new(),
         answer: Err(ProbeError::Network("I/O: Connection refused (os error 111)".to_owned())),
     };
     vec![

@@ -63,7 +63,7 @@ impl Installer {
 
     /// The folder of the engine that the daemon uses.
     pub fn bundle_in_use(&self) -> PathBuf {
-        self.bundle(self.slots.state().ok().and_then(|state| state.active))
+        self.slots.bundle_in_use(&self.engine.bundle).unwrap_or_else(|_| self.bundle(None))
     }
 
     /// Takes the place of the one who changes engines, usually the daemon's, and clears what an
@@ -128,20 +128,25 @@ impl Installer {
         Ok(())
     }
 
-    /// What a package is measured by, read anew: keys come and go. The device's setting is that
-    /// of the configured bundle, `otherwise` the one in use: an installed engine may be better,
-    /// but not for something else.
+    /// The keys that are trusted, read anew: they come and go.
     ///
     /// # Errors
     /// [`PackageError::Key`].
-    pub fn policy(&self, otherwise: Option<Setting>) -> Result<InstallPolicy, PackageError> {
+    pub fn trust(&self) -> Result<Trust, PackageError> {
+        Trust::read(&self.engine.trusted_keys, self.engine.signatures_needed)
+    }
+
+    /// What a package is measured by. The device's setting is that of the configured bundle,
+    /// `otherwise` the one in use: an installed engine may be better, but not for something
+    /// else. Reads the whole configured bundle.
+    pub fn policy(&self, trust: Trust, otherwise: Option<Setting>) -> InstallPolicy {
         let configured = Bundle::open(&self.engine.bundle).ok();
         let setting = configured.as_ref().map(Bundle::setting).or(otherwise);
-        Ok(InstallPolicy {
-            trust: Trust::read(&self.engine.trusted_keys, self.engine.signatures_needed)?,
+        InstallPolicy {
+            trust,
             device: self.device(setting),
             configured: configured.as_ref().map(slots::which),
-        })
+        }
     }
 
     fn device(&self, setting: Option<Setting>) -> Device {
@@ -155,7 +160,7 @@ impl Installer {
             setting,
             backend,
             backend_version,
-            memory_budget_bytes: self.engine.memory_budget_mib.saturating_mul(1 << 20),
+            memory_budget_bytes: self.engine.memory_budget_bytes(),
         }
     }
 }
@@ -169,11 +174,6 @@ pub struct InstallPolicy {
 }
 
 impl InstallPolicy {
-    /// The keys that are trusted.
-    pub fn trust(&self) -> &Trust {
-        &self.trust
-    }
-
     /// What the device offers.
     pub fn device(&self) -> &Device {
         &self.device

@@ -12,8 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::{InstallPolicy, Installer, Opened};
 use hepalert_bundles::package::{EXTENSION, PackageError};
+use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{Objection, Refusal, SlotsError};
 use hepalert_study::digest::hex;
+use hepalert_study::study::Setting;
 
 /// Entries of the folder looked at: it is for updates, not an archive.
 const MAX_FILES: usize = 100;
@@ -26,8 +28,9 @@ pub struct Updates {
 
 impl Updates {
     /// Looks into the folder and stages the newest engine in it, if there is one that was not
-    /// judged before. A file counts once its length and time are the same in two looks.
-    /// Refusals are noted in the slots' state.
+    /// judged before for the keys of `trust`. A file counts once its length and time are the
+    /// same in two looks. Refusals are noted in the slots' state. `otherwise` is for
+    /// [`Installer::policy`], which only a file to be judged needs.
     ///
     /// # Errors
     /// [`SlotsError`].
@@ -35,7 +38,8 @@ impl Updates {
         &mut self,
         folder: &Path,
         installer: &Installer,
-        policy: &InstallPolicy,
+        trust: Trust,
+        otherwise: Option<Setting>,
     ) -> Result<(), SlotsError> {
         let now = files(folder);
         let still = |(path, facts): (&PathBuf, &(u64, SystemTime))| {
@@ -43,15 +47,21 @@ impl Updates {
         };
         let settled: Vec<PathBuf> = now.iter().filter_map(still).collect();
         let state = installer.slots().state()?;
-        let found: Vec<Found> = settled
+        let unseen: Vec<(String, PathBuf)> = settled
             .into_iter()
-            .map(|path| (name(&path, now[&path], policy), path))
+            .map(|path| (name(&path, now[&path], &trust), path))
             .filter(|(name, _)| !state.seen.contains(name))
-            .map(|(name, path)| Found { package: policy.open(&path), path, name })
             .collect();
         self.before = now;
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let policy = installer.policy(trust, otherwise);
+        let found = unseen.into_iter();
+        let found =
+            found.map(|(name, path)| Found { package: policy.open(&path), path, name }).collect();
         for found in newest_first(found) {
-            if stage(found, installer, policy)? {
+            if stage(found, installer, &policy)? {
                 break;
             }
         }
@@ -77,7 +87,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 
 /// Names the file as it is, for the keys and the program as they are: when any of them
 /// changes, it is judged again.
-fn name(path: &Path, (bytes, changed): (u64, SystemTime), policy: &InstallPolicy) -> String {
+fn name(path: &Path, (bytes, changed): (u64, SystemTime), trust: &Trust) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_be_bytes());
@@ -87,7 +97,7 @@ fn name(path: &Path, (bytes, changed): (u64, SystemTime), policy: &InstallPolicy
     add(&bytes.to_be_bytes());
     let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     add(&since.as_nanos().to_be_bytes());
-    policy.trust().keys().for_each(|key| add(key.as_bytes()));
+    trust.keys().for_each(|key| add(key.as_bytes()));
     add(env!("CARGO_PKG_VERSION").as_bytes());
     hex(&hash.finalize()[..16])
 }

@@ -142,6 +142,25 @@ mod tests {
     }
 
     #[test]
+    fn a_study_that_only_images_can_tell_has_its_number_too() {
+        use crate::intake::facts::Candidate;
+        use crate::intake::phases::{Recon, Scan};
+        let dir = tempfile::tempdir().unwrap();
+        series(1, dir.path());
+        let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
+        let folder = dir.path().join("vp");
+        let mut files = files_of_paths(&key, &[(Phase::Vp, folder)]).unwrap();
+        let known = identifiers(&files);
+        assert!(known.is_some());
+        let (recon, named) = (Recon::default(), Vec::new());
+        let scan =
+            Scan { named, contrast: false, acquired_ms: None, slices: 1, coverage_mm: 0.0, recon };
+        let phase = files.phases.remove(0);
+        files.candidates.push(Candidate { scan, files: phase });
+        assert_eq!(identifiers(&files), known);
+    }
+
+    #[test]
     fn a_study_without_digests_is_not_as_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");

@@ -293,6 +293,7 @@ impl Assembler {
             self.pass_over(path, Stranger { kind: code.as_str(), content, alone });
             return Vec::new();
         };
+        self.strangers.remove(&path);
         let first = !self.studies.contains_key(&key);
         let progress = self.studies.entry(key.clone()).or_default();
         progress.file_set.broken.insert(path.clone(), Unusable { code, said, content, series });
@@ -457,13 +458,12 @@ impl Assembler {
         let folders: BTreeSet<PathBuf> =
             progress.file_set.files.keys().map(|path| top_folder(root, path)).collect();
         let mut passed_over = progress.file_set.passed_over();
-        for (kind, count) in self.strangers.beside(folders.iter().map(PathBuf::as_path)) {
+        for (kind, count) in self.strangers.beside(&folders) {
             *passed_over.entry(kind).or_default() += count;
         }
         let parents = progress.file_set.files.keys().filter_map(|path| path.parent()).collect();
         let unreadable_beside = self.strangers.unreadable_in(&parents);
-        let study = progress.study(key, newest, fingerprint);
-        let study = hepalert_study::files::StudyFiles { unreadable_beside, ..study };
+        let study = progress.study(key, newest, fingerprint, unreadable_beside);
         self.known.insert(fingerprint, (key.clone(), study.revision));
         Ok(StudyEvent::Complete { study, why, passed_over })
     }

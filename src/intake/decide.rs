@@ -9,7 +9,7 @@ use hepalert_phases::{Recogniser, Seen};
 
 use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
-use super::phases::{Choice, Scan, Weighed, choose, recon};
+use super::phases::{Choice, Scan, Weighed, choose, choose_each, recon};
 use super::reasons::RefusalCode;
 use super::thinned::thinned;
 use hepalert_study::study::Phase;
@@ -27,6 +27,8 @@ const CONTRADICTS: f64 = 0.1;
 /// One series of a study, told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesLine {
+    /// Which of the study's candidates it is.
+    pub at: usize,
     /// What its header says.
     pub scan: Scan,
     /// Series of one acquisition carry one number, from 1.
@@ -52,7 +54,7 @@ pub struct Decided {
     pub told: StudyFiles,
     /// Why the expected phases are not all there.
     pub refusal: Option<Refusal>,
-    /// Every series, in the order of the candidates.
+    /// The series that were looked at, in the order of the candidates: of very many not all.
     pub series: Vec<SeriesLine>,
 }
 
@@ -80,15 +82,18 @@ pub fn decide(
     let images: Vec<Option<&Seen>> =
         whole.iter().map(|&at| looks[at].as_ref().ok().and_then(Option::as_ref)).collect();
     let weighed = choose(&scans, &images, expected);
-    let told = Told { candidates: &candidates, looks: &looks, whole: &whole, weighed: &weighed };
+    let told = Told {
+        order: &order,
+        candidates: &candidates,
+        looks: &looks,
+        whole: &whole,
+        weighed: &weighed,
+    };
     let series = (0..candidates.len()).map(|at| told.line(at)).collect();
     let refusal = weighed.choices.as_ref().err();
     let refusal = refusal.map(|code| told.refusal(*code, expected, files.files().count()));
     // Another engine may take what this one does not.
-    let choices: Vec<Choice> = Phase::ALL
-        .iter()
-        .filter_map(|phase| choose(&scans, &images, &[*phase]).choices.ok()?.pop())
-        .collect();
+    let choices = choose_each(&scans, &images, &weighed);
     Decided { told: chosen(files, &candidates, &whole, &choices, &weighed), refusal, series }
 }
 
@@ -179,6 +184,8 @@ pub struct Checked {
 }
 
 struct Told<'a> {
+    /// Places among the study's candidates of those that were looked at.
+    order: &'a [usize],
     candidates: &'a [&'a Candidate],
     looks: &'a [Result<Option<Seen>, Refusal>],
     whole: &'a [usize],
@@ -191,17 +198,15 @@ impl Told<'_> {
         let Some(place) = self.whole.iter().position(|whole| *whole == at) else {
             let refusal = self.looks[at].as_ref().err();
             let why = refusal.map_or(String::new(), |r| format!("cannot be read: {r}"));
-            let fault = refusal.map(|refusal| refusal.code);
-            let none = (None, 0.0, None);
-            let (phase, probability, chosen) = none;
             return SeriesLine {
+                at: self.order[at],
                 scan,
                 acquisition: 0,
                 seen: None,
-                fault,
-                phase,
-                probability,
-                chosen,
+                fault: refusal.map(|refusal| refusal.code),
+                phase: None,
+                probability: 0.0,
+                chosen: None,
                 why,
             };
         };
@@ -211,6 +216,7 @@ impl Told<'_> {
         let seen = self.looks[at].as_ref().ok().and_then(Clone::clone);
         let why = self.why(place, Phase::ALL.get(best).copied(), chosen, seen.as_ref());
         SeriesLine {
+            at: self.order[at],
             acquisition: self.weighed.acquisition[place] + 1,
             fault: None,
             phase: Phase::ALL.get(best).copied(),

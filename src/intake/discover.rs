@@ -13,7 +13,7 @@ use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RefusalCode;
-use super::strangers::Counts;
+use super::strangers::{Counts, most};
 use super::watch::{Snapshot, Stamp, WatchParams, list};
 use super::{Assembler, PhaseRules};
 use hepalert_study::study::{Phase, StudyKey};
@@ -23,7 +23,7 @@ use hepalert_study::study::{Phase, StudyKey};
 pub struct Discovered {
     /// Studies ready to load, by key.
     pub studies: Vec<StudyFiles>,
-    /// Studies and single files that are refused.
+    /// Studies that are refused, and files of no study by folder.
     pub refused: Vec<(StudyKey, Refusal)>,
 }
 
@@ -40,24 +40,10 @@ pub fn discover(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Discovered, Refusal> {
-    let seen = look(input).map_err(|error| unreadable(&error))?;
-    let root = if input.is_dir() { Some(input) } else { input.parent() };
-    // Below the folder above, so that `a/ct.nii.gz` and `b/ct.nii.gz` are two studies
-    // whether `a` and `b` or the files are given.
-    let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
-    let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
-    let files: Vec<_> = seen.files.into_iter().collect();
-    let found: Vec<_> = files
-        .into_par_iter()
-        .map(|(path, stamp)| (probe.read(&path, stamp), path, stamp))
-        .collect();
+    let found = read_all(input, gate, key_of)?;
     let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
-    let mut params = AssembleParams::new(root, expected);
+    let mut params = lies_still(root_of(input), expected, rules, gate);
     params.instead = instead.to_vec();
-    params.rules = rules.clone();
-    params.max_files = gate.max_files;
-    // Nothing more will come: whatever is there is complete now.
-    params.force_complete_s = 0.0;
     let loose = loose(&found);
     sort(assemble(Assembler::new(params, Vec::new()), found)).map_err(|refusal| {
         let said = loose.into_iter().find(|(code, _)| *code == refusal.code);
@@ -68,8 +54,50 @@ pub fn discover(
     })
 }
 
+/// What was read of a file.
+pub(super) type Found = (Result<FileFacts, ProbeError>, PathBuf, Stamp);
+
+/// Reads every file in a place.
+///
+/// # Errors
+/// [`RefusalCode::Unreadable`] if the place cannot be read.
+pub(super) fn read_all(
+    input: &Path,
+    gate: &GateParams,
+    key_of: KeyOf<'_>,
+) -> Result<Vec<Found>, Refusal> {
+    let seen = look(input).map_err(|error| unreadable(&error))?;
+    let (root, max_file_bytes) = (root_of(input), gate.max_file_bytes);
+    let probe = Probe { root, key_of, max_file_bytes, is_network: false };
+    let files: Vec<_> = seen.files.into_iter().collect();
+    let read = files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path, stamp));
+    Ok(read.collect())
+}
+
+/// Below which folder studies are named: the one above, so that `a/ct.nii.gz` and `b/ct.nii.gz`
+/// are two studies whether `a` and `b` or the files are given.
+pub(super) fn root_of(input: &Path) -> &Path {
+    let folder = if input.is_dir() { Some(input) } else { input.parent() };
+    folder.and_then(Path::parent).unwrap_or(Path::new(""))
+}
+
+/// Nothing more will come: whatever is there is complete now.
+pub(super) fn lies_still(
+    root: &Path,
+    expected: &[Phase],
+    rules: &PhaseRules,
+    gate: &GateParams,
+) -> AssembleParams {
+    AssembleParams {
+        rules: rules.clone(),
+        max_files: gate.max_files,
+        force_complete_s: 0.0,
+        ..AssembleParams::new(root, expected)
+    }
+}
+
 /// Why files of no study cannot be used, in the reader's own sentences.
-fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(RefusalCode, String)> {
+fn loose(found: &[Found]) -> Vec<(RefusalCode, String)> {
     let of_none = |found: &Result<FileFacts, ProbeError>| match found {
         Err(ProbeError::Broken(broken)) if broken.study.is_none() => {
             Some((broken.code, broken.said.clone()))
@@ -79,14 +107,10 @@ fn loose(found: &[(Result<FileFacts, ProbeError>, PathBuf, Stamp)]) -> Vec<(Refu
     found.iter().filter_map(|(found, ..)| of_none(found)).collect()
 }
 
-/// Broken files last: whose they are shows by what lies beside them.
-pub(super) fn assemble(
-    mut machine: Assembler,
-    found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)>,
-) -> Vec<StudyEvent> {
-    let (whole, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(f, ..)| f.is_ok());
+/// What follows of files that are all there at once.
+pub(super) fn assemble(mut machine: Assembler, found: Vec<Found>) -> Vec<StudyEvent> {
     let mut outcomes = Vec::new();
-    for (found, path, stamp) in whole.into_iter().chain(broken) {
+    for (found, path, stamp) in found {
         let event = match found {
             Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
             Err(ProbeError::Broken(broken)) => Event::Refused { path, broken },
@@ -98,7 +122,7 @@ pub(super) fn assemble(
     outcomes
 }
 
-pub(super) fn look(input: &Path) -> std::io::Result<Snapshot> {
+fn look(input: &Path) -> std::io::Result<Snapshot> {
     if input.is_dir() {
         // Who points at a folder means what its links lead to as well.
         return list(&WatchParams { follow_links: true, ..WatchParams::new(input) }, false);
@@ -128,9 +152,20 @@ fn sort(outcomes: Vec<StudyEvent>) -> Result<Discovered, Refusal> {
 }
 
 /// Files that are of no study: the reason of most of them.
-fn passed_over(counts: &Counts) -> Refusal {
-    let most = counts.iter().max_by_key(|(_, count)| **count).map(|(kind, _)| *kind);
-    let code = most.and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
+pub(super) fn passed_over(counts: &Counts) -> Refusal {
+    let code = most(counts).and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
     let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     Refusal::new(code, format!("passed over: {}", words.join(", ")), counts.values().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_files_that_are_not_told_apart_is_no_reason() {
+        let counts = Counts::from([("more", 9000), ("foreign", 96), ("truncated_file", 4000)]);
+        assert_eq!(passed_over(&counts).code, RefusalCode::TruncatedFile);
+        assert_eq!(passed_over(&counts).file_count, 13_096);
+    }
 }

@@ -142,6 +142,16 @@ pub struct Stranger {
 }
 
 impl Stranger {
+    /// All kinds that are no [`RefusalCode`].
+    pub const KINDS: [&'static str; 7] = [
+        Stranger::FOREIGN,
+        Stranger::LINK,
+        Stranger::ARCHIVE,
+        Stranger::UNFINISHED,
+        Stranger::HIDDEN,
+        Stranger::NEVER_STILL,
+        Stranger::CLOSED_FOLDER,
+    ];
     /// By its name no image: notes, programs, pictures.
     pub const FOREIGN: &'static str = "foreign";
     /// A link, and links are not followed.
@@ -218,7 +228,7 @@ pub enum StudyEvent {
         /// What was passed over, by kind: other series, what lies beside.
         passed_over: Counts,
     },
-    /// A study or a single file ends here.
+    /// A study ends here. Single files are told by folder, in [`StudyEvent::PassedOver`].
     Refused {
         /// Whose.
         key: StudyKey,

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_desk_may_live_in_a_thread_of_its_own() {
+    fn an_intake_may_live_in_a_thread_of_its_own() {
         fn is_send<T: Send>() {}
         is_send::<FolderIntake>();
         is_send::<Step>();

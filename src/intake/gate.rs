@@ -3,6 +3,7 @@
 //! Owns [`GateParams`] and the pure checks on headers and voxels. Refuses
 //! to guess: what a header does not say is not held against it.
 
+use super::phases::recon::image_words;
 use super::reasons::RefusalCode;
 use super::suited::is_map;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
@@ -126,12 +127,7 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
     if !header.modality.is_empty() && header.modality != "CT" {
         return refuse(RefusalCode::NotCt, "the modality is not CT");
     }
-    let words: Vec<String> = header
-        .image_type
-        .iter()
-        .flat_map(|part| part.split([' ', '_']))
-        .map(str::to_uppercase)
-        .collect();
+    let words = image_words(header);
     let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     if says(&["LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM", "SURVIEW"]) {
         return refuse(RefusalCode::Localiser, "ImageType names a scout");

@@ -15,6 +15,7 @@ use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
+use super::names;
 use super::phases::{Confidence, PhaseSource};
 use super::probe::{acquired_ms, stranger_by_content};
 use super::quality::{self, QualityFlag};
@@ -170,7 +171,10 @@ fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
 /// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
 /// the file is no longer the one that was accepted.
 pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
-    let phase = files.phases.iter().find(|phase| phase.format == Format::Dicom)?;
+    // Where headers tell no phase there are candidates alone.
+    let candidates = files.candidates.iter().map(|candidate| &candidate.files);
+    let mut all = files.phases.iter().chain(candidates);
+    let phase = all.find(|phase| phase.format == Format::Dicom)?;
     phase.files.first()?;
     let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes).ok()?;
     let header = read_header(&bytes).ok()?;
@@ -195,7 +199,7 @@ pub fn files_of_paths(
             (Format::Dicom, files.into_par_iter().filter(|path| !is_stranger(path)).collect())
         } else {
             let name = path.file_name().unwrap_or_default();
-            let is_nifti = super::names::nifti_name(name).is_some();
+            let is_nifti = names::nifti_name(name).is_some();
             let format = if is_nifti { Format::Nifti } else { Format::Dicom };
             (format, vec![path.clone()])
         };
@@ -247,13 +251,18 @@ pub fn load_paths(
     load(&files, &phases, gate)
 }
 
-/// Whether a file in a folder of slices is none: by its name, what it begins with, or its SOP
-/// class. What cannot be read is none of these and is refused by name later.
+/// Whether a file in a folder of slices is none: by what it begins with, its SOP class, or its
+/// name where it does not begin as an image. What has no such name and cannot be read is refused
+/// by its cause later.
 fn is_stranger(path: &Path) -> bool {
-    if path.file_name().is_some_and(super::names::foreign) {
+    let name = path.file_name().unwrap_or_default();
+    let is_foreign = names::foreign(name);
+    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return is_foreign };
+    // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
+    let is_marked = start.get(128..132) == Some(b"DICM");
+    if is_foreign && (names::directory(name) || !is_marked) {
         return true;
     }
-    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return false };
     match read_header(&start) {
         Ok(header) => matches!(header.require_ct(), Err(DicomError::NotCt(_))),
         Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
@@ -444,6 +453,28 @@ pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Gla
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ending_is_no_proof_that_a_file_is_no_slice() {
+        use hepalert_lab::phantom::{Case, Size, generate};
+        use hepalert_study::study::Setting;
+        let dir = tempfile::tempdir().unwrap();
+        let size = Size { pixels: 32, slices: None };
+        let patient = generate(3, Case::Normal, Setting::Venous, size);
+        let slices = crate::cli::phantom::write_series(&patient, dir.path()).unwrap();
+        let folder = slices[0].parent().unwrap();
+        let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
+        let count = || {
+            let given = [(Phase::Vp, folder.to_owned())];
+            files_of_paths(&key, &given).unwrap().phases[0].files.len()
+        };
+        assert_eq!(count(), slices.len());
+        std::fs::copy(&slices[0], folder.join("DICOMDIR")).unwrap();
+        std::fs::rename(&slices[0], folder.join("1.txt")).unwrap();
+        std::fs::rename(&slices[1], folder.join("7.lock")).unwrap();
+        std::fs::write(folder.join("notes.txt"), "seen by nobody").unwrap();
+        assert_eq!(count(), slices.len(), "two have odd names, two are no slices");
+    }
 
     #[test]
     fn a_nifti_grid_must_be_axial_and_long_enough() {

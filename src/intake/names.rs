@@ -126,9 +126,8 @@ pub fn ignored(name: &OsStr) -> Option<Ignored> {
 /// True for names that are clearly no image, unless what is in them says so. Not an error:
 /// exports carry viewers and notes.
 pub fn foreign(name: &OsStr) -> bool {
-    let name = text_of(name).to_lowercase();
-    ["dicomdir", "dirfile"].contains(&name.as_str())
-        || FOREIGN.iter().any(|end| name.ends_with(end))
+    let text = text_of(name).to_lowercase();
+    directory(name) || FOREIGN.iter().any(|end| text.ends_with(end))
 }
 
 /// True for the index that a DICOM medium has: it begins as an image does.

@@ -276,16 +276,15 @@ pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<&'static 
     const ARCHIVES: [&[u8]; 6] =
         [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
     const OTHERS: [&[u8]; 5] = [b"MZ", b"\x7fELF", b"\xca\xfe\xba\xbe", b"%PDF", b"<?xml"];
+    // Of the names that [`names::foreign`] does not know.
+    const CHECKSUMS: [&str; 3] = [".sfv", ".crc", "sums"];
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
     if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
         return Some(Stranger::ARCHIVE);
     }
-    let checksums = [".md5", ".sha1", ".sha256", ".sfv", ".crc", "sums"];
-    let is_known = name == "thumbs.db"
-        || begins(&PICTURES)
-        || begins(&OTHERS)
-        || checksums.iter().any(|end| name.ends_with(end));
+    let is_known =
+        begins(&PICTURES) || begins(&OTHERS) || CHECKSUMS.iter().any(|end| name.ends_with(end));
     is_known.then_some(Stranger::FOREIGN)
 }
 

@@ -107,7 +107,13 @@ impl StudyProgress {
     }
 
     /// The study as it is handed on.
-    pub fn study(&mut self, key: &StudyKey, version: &Version, fingerprint: Digest) -> StudyFiles {
+    pub fn study(
+        &mut self,
+        key: &StudyKey,
+        version: &Version,
+        fingerprint: Digest,
+        unreadable_beside: usize,
+    ) -> StudyFiles {
         let Version { phases, candidates, acquired_ms, .. } = version.clone();
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
         let read = candidates.iter().map(|candidate| &candidate.files).chain(&phases);
@@ -125,7 +131,7 @@ impl StudyProgress {
             candidates,
             acquired: acquired_ms.and_then(civil),
             set_aside: self.file_set.files.len() - used,
-            unreadable_beside: 0,
+            unreadable_beside,
         }
     }
 }

@@ -429,6 +429,26 @@ fn a_broken_or_torn_series_leaves_its_place_to_a_whole_one() {
 }
 
 #[test]
+fn a_second_choice_is_one_for_the_images_too() {
+    let run = |cut: Option<&str>| {
+        let mut story = Story::new(&VENOUS);
+        story.series("/e", "a", "venous", 20);
+        for n in 0..40 {
+            story.file(&format!("/e/fine{n}"), fine(n));
+        }
+        cut.into_iter().for_each(|series| {
+            let series = Some(digest(&format!("a/{series}")));
+            story.event(rejected_of("/e/cut", Some("a"), series));
+        });
+        let study = newest(story.wait(500));
+        let gate = super::GateParams::default();
+        super::decide::decide(&study, &VENOUS, &gate, None).told.phases[0].is_second
+    };
+    assert!(run(Some("venous fine")), "the better one is cut");
+    assert!(!run(None));
+}
+
+#[test]
 fn a_sharp_kernel_is_read_where_there_is_no_other() {
     let run = |with_soft: bool| {
         let mut story = Story::new(&VENOUS);
@@ -674,6 +694,15 @@ fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
     assert_eq!(story.told(), NOTHING, "told once");
     story.event(Event::Gone { path: "/e/x".into() }).wait(200);
     assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"], "cleared away by a person");
+}
+
+#[test]
+fn a_broken_file_that_says_whose_it_is_after_all_counts_once() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "venous", 20);
+    story.event(rejected("/e/s/x", None)).wait(1);
+    story.event(rejected("/e/s/x", Some("a"))).wait(500);
+    assert_eq!(story.told(), ["received", "refused 1: truncated_file of 21 files"]);
 }
 
 #[test]

@@ -167,19 +167,10 @@ impl FileStability {
     }
 
     fn forget(&mut self, seen: &Snapshot, events: &mut Vec<Event>) {
-        let gone: Vec<PathBuf> =
-            self.files.keys().filter(|path| seen.is_gone(path)).cloned().collect();
+        let known = self.files.keys().chain(self.ignored.keys());
+        let gone: Vec<PathBuf> = known.filter(|path| seen.is_gone(path)).cloned().collect();
         for path in gone {
             self.files.remove(&path);
-            events.push(Event::Gone { path });
-        }
-        let gone: Vec<PathBuf> = self
-            .ignored
-            .keys()
-            .filter(|path| seen.is_gone(path) && !seen.blind.contains(path))
-            .cloned()
-            .collect();
-        for path in gone {
             self.ignored.remove(&path);
             events.push(Event::Gone { path });
         }
@@ -213,9 +204,7 @@ impl FileStability {
             if !restless && now.is_past(moving, patience) {
                 file.restless = true;
                 let content = Digest::of(path.as_os_str().as_encoded_bytes());
-                let (kind, alone) = (Stranger::NEVER_STILL, reader.alone(path));
-                let stranger = Stranger { kind, content, alone };
-                events.push(Event::PassedOver { path: path.clone(), stranger });
+                events.push(passed_over(path.clone(), Stranger::NEVER_STILL, content, reader));
             }
             self.files.insert(path.clone(), file);
             let study = reader.study_by_name(path);
@@ -251,8 +240,7 @@ impl FileStability {
             if !passed.told && now.is_past(passed.since, Millis::from_s(wait)) {
                 passed.told = true;
                 let content = Digest::of(format!("{kind} {stamp:?}").as_bytes());
-                let stranger = Stranger { kind, content, alone: reader.alone(path) };
-                events.push(Event::PassedOver { path: path.clone(), stranger });
+                events.push(passed_over(path.clone(), kind, content, reader));
             }
         }
     }
@@ -292,8 +280,7 @@ impl FileStability {
             Err(ProbeError::Foreign(kind)) => {
                 file.state = State::Done;
                 let content = Digest::of(format!("{:?}", file.stamp).as_bytes());
-                let stranger = Stranger { kind, content, alone: reader.alone(&path) };
-                Some(Event::PassedOver { path, stranger })
+                Some(passed_over(path, kind, content, reader))
             }
             Err(ProbeError::Changed) => {
                 (file.since, file.closed) = (now, false);
@@ -314,6 +301,11 @@ impl FileStability {
             }
         }
     }
+}
+
+fn passed_over(path: PathBuf, kind: &'static str, content: Digest, reader: &dyn Reader) -> Event {
+    let stranger = Stranger { kind, content, alone: reader.alone(&path) };
+    Event::PassedOver { path, stranger }
 }
 
 impl Tracked {

@@ -56,6 +56,7 @@ pub struct Slices<'a> {
     broken: Option<RefusalCode>,
     /// The series holds further acquisitions.
     is_split: bool,
+    has_hole: bool,
 }
 
 /// The acquisitions of one series. Copies of a slice go where the slice goes.
@@ -65,12 +66,12 @@ pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<
     }
     let firsts: BTreeMap<Digest, &SliceFacts> =
         held.iter().rev().map(|one| (one.slice.identity(), one.slice)).collect();
-    let member = |slice: &&'_ SliceFacts| (slice.acquired_ms, slice.position_mm);
     let members: Vec<Member<'_>> = firsts
         .values()
-        .map(|slice| {
-            let (acquired_ms, position_mm) = member(slice);
-            Member { marks: &slice.marks, acquired_ms, position_mm }
+        .map(|slice| Member {
+            marks: &slice.marks,
+            acquired_ms: slice.acquired_ms,
+            position_mm: slice.position_mm,
         })
         .collect();
     let parts = split(&members);
@@ -107,7 +108,8 @@ impl<'a> Slices<'a> {
             protocol: slices().map(|s| s.protocol.clone()).min().unwrap_or_default(),
             recon: held[0].slice.recon.clone(),
         };
-        Slices { stack, held, broken, is_split }
+        let has_hole = has_hole(slices().filter_map(|slice| slice.position_mm).collect());
+        Slices { stack, held, broken, is_split, has_hole }
     }
 
     /// Why these images cannot be a phase, if they cannot.
@@ -122,13 +124,7 @@ impl<'a> Slices<'a> {
 
     /// A slice is missing between others.
     pub fn has_hole(&self) -> bool {
-        let mut mm: Vec<f64> = self.held.iter().filter_map(|one| one.slice.position_mm).collect();
-        mm.sort_by(f64::total_cmp);
-        let mut steps: Vec<f64> =
-            mm.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.01).collect();
-        steps.sort_by(f64::total_cmp);
-        let usual = steps.get(steps.len() / 2);
-        usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
+        self.has_hole
     }
 
     fn picked(&self, choice: Option<Choice>, scan: Scan, is_second: bool) -> Picked {
@@ -148,11 +144,20 @@ impl<'a> Slices<'a> {
             acquired_ms: self.stack.acquired_ms,
             held: self.held.iter().map(of).collect(),
             newest: self.held.iter().map(|one| one.arrived.at).max().unwrap_or_default(),
-            has_hole: self.has_hole(),
+            has_hole: self.has_hole,
             is_second,
             is_split: self.is_split,
         }
     }
+}
+
+fn has_hole(mut mm: Vec<f64>) -> bool {
+    mm.sort_by(f64::total_cmp);
+    let mut steps: Vec<f64> =
+        mm.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.01).collect();
+    steps.sort_by(f64::total_cmp);
+    let usual = steps.get(steps.len() / 2);
+    usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
 }
 
 fn held(path: &Path, arrived: &Arrived) -> Held {
@@ -180,16 +185,16 @@ pub fn pick_slices(
 ) -> Result<Vec<Vec<Picked>>, RefusalCode> {
     let stacks: Vec<Stack> = slices.iter().map(|slices| slices.stack.clone()).collect();
     let mut at = candidates(&stacks, rules)?;
+    let scans: Vec<Scan> = stacks.iter().map(|stack| scan(stack, rules)).collect();
     // Neither order of arrival nor a UID shows.
     at.sort_by(|&a, &b| by_name(&stacks[a]).cmp(&by_name(&stacks[b])));
     // Slices that cannot be read leave a series short, and nothing may show it.
-    let lost = lost(slices, &stacks, &at, expected, rules);
+    let lost = lost(slices, &scans, &at, expected);
     let broken = at.iter().find_map(|&at| slices[at].broken);
     let broken_ranks: Vec<_> = at
         .iter()
         .filter(|&&at| slices[at].broken.is_some())
-        .map(|&at| scan(&stacks[at], rules))
-        .map(|scan| (named_surely(&scan), recon::rank(&scan)))
+        .map(|&at| (named_surely(&scans[at]), recon::rank(&scans[at])))
         .collect();
     at.retain(|&at| slices[at].broken.is_none());
     let is_sharp = |at: &usize| stacks[*at].recon.fitness == Fitness::Sharp;
@@ -200,7 +205,7 @@ pub fn pick_slices(
     if at.len() < expected.len() || lost.is_some() {
         return Err(lost.or(broken).unwrap_or(RefusalCode::MissingPhase));
     }
-    let scans: Vec<Scan> = at.iter().map(|&at| scan(&stacks[at], rules)).collect();
+    let scans: Vec<Scan> = at.iter().map(|&at| scans[at].clone()).collect();
     let unseen = vec![None; scans.len()];
     let weighed = choose(&scans, &unseen, expected);
     let better_broken = |n: usize| {
@@ -234,17 +239,16 @@ pub fn pick_slices(
 /// left is another phase.
 fn lost(
     slices: &[Slices<'_>],
-    stacks: &[Stack],
+    scans: &[Scan],
     at: &[usize],
     expected: &[Phase],
-    rules: &PhaseRules,
 ) -> Option<RefusalCode> {
-    let named = |at: usize| named_surely(&scan(&stacks[at], rules));
+    let named = |at: usize| named_surely(&scans[at]);
     let whole =
         |phase: Phase| at.iter().any(|&at| slices[at].broken.is_none() && named(at) == Some(phase));
     at.iter().find_map(|&at| {
-        let phase = named(at).filter(|phase| expected.contains(phase) && !whole(*phase))?;
-        slices[at].broken.filter(|_| named(at) == Some(phase))
+        named(at).filter(|phase| expected.contains(phase) && !whole(*phase))?;
+        slices[at].broken
     })
 }
 

@@ -4,10 +4,12 @@
 //! kind and number, when nothing came for the quiet period. Refuses to read them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::events::Millis;
 use super::fingerprint::{Digest, fingerprint};
+use super::names;
 use super::reasons::RefusalCode;
 use hepalert_study::study::StudyKey;
 
@@ -17,6 +19,15 @@ const MAX_TOLD_APART: usize = 4096;
 
 /// Kinds and numbers, for messages.
 pub type Counts = BTreeMap<&'static str, usize>;
+
+/// Under this stands the number of those that are not told apart: it is no kind.
+const MORE: &str = "more";
+
+/// The kind of most of them, which stands for all.
+pub fn most(counts: &Counts) -> Option<&'static str> {
+    let kinds = counts.iter().filter(|(kind, _)| **kind != MORE);
+    kinds.max_by_key(|(_, count)| **count).map(|(kind, _)| *kind)
+}
 
 /// All strangers.
 #[derive(Debug, Default)]
@@ -48,12 +59,10 @@ pub struct Told {
     pub counts: Counts,
 }
 
-/// Images of scanners end in .dcm or .ima, in a number, or have no ending.
+/// Images of scanners promise DICOM by their names, end in a number, or have no ending.
 fn is_named_as_image(path: &Path) -> bool {
-    path.extension().is_none_or(|ending| {
-        let ending = ending.to_string_lossy().to_ascii_lowercase();
-        ["dcm", "ima"].contains(&ending.as_str()) || ending.bytes().all(|b| b.is_ascii_digit())
-    })
+    let is_number = |ending: &OsStr| ending.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    path.extension().is_none_or(is_number) || path.file_name().is_some_and(names::promises_dicom)
 }
 
 /// The folder below the export folder that a path lies in; the export folder itself for a
@@ -132,23 +141,20 @@ impl Strangers {
     /// Files in these very folders that by their names are images and cannot be read: whose slices
     /// they were, nobody knows.
     pub fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
-        let broken: BTreeSet<&str> = RefusalCode::ALL.map(RefusalCode::as_str).into();
         let counts = |(path, (kind, _)): &(&PathBuf, &(&'static str, Digest))| {
-            let looks = *kind != RefusalCode::UnknownFormat.as_str() || is_named_as_image(path);
-            broken.contains(kind) && looks && path.parent().is_some_and(|at| folders.contains(at))
+            let is_here = path.parent().is_some_and(|at| folders.contains(at));
+            let should_be = |code| code != RefusalCode::UnknownFormat || is_named_as_image(path);
+            is_here && RefusalCode::from_name(kind).is_some_and(should_be)
         };
         self.heaps.values().flat_map(|heap| &heap.files).filter(counts).count()
     }
 
     /// What lies beside files below these folders of the export.
-    pub fn beside<'a>(&self, folders: impl Iterator<Item = &'a Path>) -> Counts {
+    pub fn beside(&self, folders: &BTreeSet<PathBuf>) -> Counts {
         let mut counts = Counts::new();
-        for folder in folders {
-            for heap in self.heaps.values().filter(|heap| heap.folder == folder) {
-                for (kind, count) in heap.counts() {
-                    *counts.entry(kind).or_default() += count;
-                }
-            }
+        let here = self.heaps.values().filter(|heap| folders.contains(&heap.folder));
+        for (kind, count) in here.flat_map(Heap::counts) {
+            *counts.entry(kind).or_default() += count;
         }
         counts
     }
@@ -161,7 +167,7 @@ impl Heap {
             *counts.entry(kind).or_default() += 1;
         }
         if self.beyond > 0 {
-            counts.insert("more", self.beyond);
+            counts.insert(MORE, self.beyond);
         }
         counts
     }

@@ -6,17 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
-use super::discover::{assemble, look};
-use super::events::{AssembleParams, StudyEvent};
+use super::discover::{self, Found, assemble, lies_still, read_all, root_of};
+use super::events::StudyEvent;
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::Digest;
 use super::gate::{GateParams, Refusal};
 use super::phases::{Fitness, PhaseRules};
-use super::probe::{KeyOf, Probe, ProbeError};
+use super::probe::{KeyOf, ProbeError};
 use super::reasons::RefusalCode;
-use super::watch::Stamp;
 use super::{Assembler, phases};
 use hepalert_study::study::{Phase, StudyKey};
 
@@ -25,7 +22,7 @@ use hepalert_study::study::{Phase, StudyKey};
 pub struct Survey {
     /// Studies with series that may be a phase.
     pub studies: Vec<StudyFiles>,
-    /// Studies and files that are refused without a look.
+    /// Studies that are refused without a look, and files of no study by folder.
     pub refused: Vec<(StudyKey, Refusal)>,
     /// Series that are no candidates.
     pub aside: Vec<Aside>,
@@ -67,33 +64,21 @@ pub fn survey(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Survey, Refusal> {
-    let unreadable =
-        |e: std::io::Error| Refusal::new(RefusalCode::Unreadable, e.kind().to_string(), 1);
-    let seen = look(input).map_err(unreadable)?;
-    let root = if input.is_dir() { Some(input) } else { input.parent() };
-    let root = root.and_then(Path::parent).unwrap_or(Path::new(""));
-    let probe = Probe { root, key_of, max_file_bytes: gate.max_file_bytes, is_network: false };
-    let files: Vec<_> = seen.files.into_iter().collect();
-    let found: Vec<(Result<FileFacts, ProbeError>, PathBuf, Stamp)> = files
-        .into_par_iter()
-        .map(|(path, stamp)| (probe.read(&path, stamp), path, stamp))
-        .collect();
-    let passed_over =
-        found.iter().filter(|(f, ..)| matches!(f, Err(ProbeError::Foreign(_)))).count();
+    let found = read_all(input, gate, key_of)?;
+    let is_foreign = |(found, ..): &&Found| matches!(found, Err(ProbeError::Foreign(_)));
+    let passed_over = found.iter().filter(is_foreign).count();
     let facts: Vec<(PathBuf, FileFacts)> =
         found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
-    let mut params = AssembleParams::new(root, expected);
-    params.rules = rules.clone();
-    params.max_files = gate.max_files;
-    params.force_complete_s = 0.0;
+    let params = lies_still(root_of(input), expected, rules, gate);
     let (mut studies, mut refused) = (Vec::new(), Vec::new());
     for outcome in assemble(Assembler::new(params, Vec::new()), found) {
         match outcome {
             StudyEvent::Complete { study, .. } => studies.push(study),
             StudyEvent::Refused { key, refusal, .. } => refused.push((key, refusal)),
-            StudyEvent::Received { .. }
-            | StudyEvent::Duplicate { .. }
-            | StudyEvent::PassedOver { .. } => {}
+            StudyEvent::PassedOver { key, counts, .. } => {
+                refused.push((key, discover::passed_over(&counts)));
+            }
+            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
         }
     }
     let aside = aside(&facts, &studies, rules);
@@ -155,5 +140,22 @@ fn reason(
         (None, _) => {
             format!("{files} slices: a scout, bolus tracking, or not enough for the study")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::study_key;
+
+    #[test]
+    fn a_broken_file_that_is_of_no_study_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("I0001"), "what is this, with no magic?").unwrap();
+        let key_of = |uid: &str| study_key(b"", uid);
+        let (rules, gate) = (PhaseRules::default(), GateParams::default());
+        let found = survey(dir.path(), &[Phase::Vp], &rules, &gate, &key_of).unwrap();
+        let codes: Vec<_> = found.refused.iter().map(|(_, refusal)| refusal.code).collect();
+        assert_eq!(codes, [RefusalCode::UnknownFormat]);
     }
 }

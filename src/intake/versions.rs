@@ -104,13 +104,13 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
                 format: one.format,
                 files,
                 contents,
-                is_second: false,
+                is_second: one.is_second,
                 others: Vec::new(),
                 pick,
             };
             candidates
                 .extend(one.scan.clone().map(|scan| Candidate { scan, files: files.clone() }));
-            PhaseFiles { is_second: one.is_second, ..files }
+            files
         });
         let Some(first) = read.next() else { continue };
         let others = read.collect();

@@ -436,10 +436,12 @@ fn list_one(
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let left = names::ignored(&name);
-        if left == Some(Ignored::Junk) {
-            continue;
-        }
+        let kind = match names::ignored(&name) {
+            Some(Ignored::Junk) => continue,
+            Some(Ignored::Unfinished) => Some(Stranger::UNFINISHED),
+            Some(Ignored::Hidden) => Some(Stranger::HIDDEN),
+            None => None,
+        };
         if found.files.len() + found.markers.len() + found.ignored.len() >= params.max_files {
             return Ok(Listed { inner, all: false });
         }
@@ -450,11 +452,6 @@ fn list_one(
             Err(e) => return Err(e),
         };
         let stamp = Stamp::of(&meta, is_network);
-        let kind = match left {
-            Some(Ignored::Unfinished) => Some(Stranger::UNFINISHED),
-            Some(Ignored::Hidden | Ignored::Junk) => Some(Stranger::HIDDEN),
-            None => None,
-        };
         if let Some(kind) = kind {
             found.ignored.insert(entry.path(), (stamp, kind));
         } else if meta.is_symlink() {

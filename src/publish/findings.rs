@@ -57,7 +57,7 @@ impl Link {
 pub struct PhaseSeen {
     /// The phase.
     pub phase: Phase,
-    /// Where that was read, e.g. `file-name`, `acquisition-time`.
+    /// Where that was read, e.g. `file_name`, `names_and_images`.
     pub source: Code,
     /// From 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]

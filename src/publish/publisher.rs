@@ -165,8 +165,7 @@ pub(super) fn start_on<L: Link + 'static>(
 impl PublisherHandle {
     /// Events were written or something in the snapshot changed. Cheap; call it often.
     pub fn wake(&self) {
-        lock(&self.shared.inbox).woken = true;
-        (self.waker)();
+        (self.waker())();
     }
 
     /// Wakes as [`PublisherHandle::wake`] does, for as long as the program runs.

@@ -301,7 +301,7 @@ impl Schedule {
         }
     }
 
-    /// The events found by a fetch. Returns those to send now, in order: the others stand
+    /// The events found by a fetch. Returns those to send now, in order: the others are
     /// postponed until their time.
     pub fn fetched(&mut self, found: &[u64], most: usize) -> Vec<u64> {
         self.dry = found.len() < most;

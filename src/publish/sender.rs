@@ -345,9 +345,14 @@ impl<L: Link> Sender<L> {
 
     fn lost(&mut self, words: &str) {
         log::warn!("no connection to the broker: {words}");
-        self.tickets.clear();
         let under_way = self.schedule.lost(self.now());
-        self.note_refused(&under_way);
+        self.line_ended(&under_way, words);
+    }
+
+    /// Nothing is under way any more, and `words` say why.
+    fn line_ended(&mut self, under_way: &[u64], words: &str) {
+        self.tickets.clear();
+        self.note_refused(under_way);
         let mut state = lock(&self.shared.state);
         state.connected = false;
         state.last_error = Some(words.to_owned());

@@ -12,6 +12,8 @@ use embedded_graphics::prelude::{
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::ArrayView2;
 
+use super::output::MAKER;
+
 /// The one font of all pictures.
 const FONT: &MonoFont<'static> = &FONT_9X15_BOLD;
 /// Height of a line of text in pixels.
@@ -132,7 +134,8 @@ impl Canvas {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::Balanced);
-        encoder.add_text_chunk("Software".to_owned(), "hepalert".to_owned())?;
+        let [key, maker] = MAKER.map(str::to_owned);
+        encoder.add_text_chunk(key, maker)?;
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&self.pixels)?;
         writer.finish()?;

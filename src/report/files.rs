@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ndarray::Array3;
 
 use super::canvas::Canvas;
-use super::output::{self, OutputError};
+use super::output::{self, DRAFT, OutputError, REPORT};
 use super::pictures::{self, Marked, Scene};
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
@@ -22,10 +22,6 @@ use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
 /// Pictures of single lesions; the overview marks all.
 const MAX_LESION_PICTURES: usize = 20;
-/// What the name of a folder begins with that is not whole yet.
-pub const DRAFT: &str = ".report-";
-/// Name of the report in its folder.
-pub const REPORT: &str = "report.json";
 
 /// Why a report was not written.
 #[derive(Debug, thiserror::Error)]

@@ -13,28 +13,29 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use super::files::{DRAFT, REPORT};
 use super::types::{Report, SCHEMA};
 use crate::ui::{Exit, Failure};
 use hepalert_failpoint::failpoint;
 
-/// What tells our files from others', anywhere in their first bytes.
-const MARKS: [&[u8]; 5] = [
-    b"<!-- made by hepalert -->",
-    b"Software\0hepalert",
-    b"hepalert phantom",
-    b".TH hepalert",
-    b"hepalert-support/",
-];
+/// The first line of what `evaluate` writes.
+pub const MADE_BY: &str = "<!-- made by hepalert -->";
+/// The folder in a support bundle.
+pub const SUPPORT: &str = "hepalert-support/";
+/// In a PNG: key and text of the chunk that names its maker.
+pub const MAKER: [&str; 2] = ["Software", "hepalert"];
+/// Manufacturer of a phantom's scanner.
+pub const PHANTOM: &str = "hepalert phantom";
+/// What the name of a folder begins with that is not whole yet.
+pub const DRAFT: &str = ".report-";
+/// Name of the report in its folder.
+pub const REPORT: &str = "report.json";
 const STRANGER: &str = "there is a file that this program did not make";
 /// Marks stand within this; compressed files are unpacked so far.
 const HEAD_BYTES: u64 = 4096;
-/// In a NIfTI header: its magic and the description that we write.
-const NIFTI_MAGIC: (usize, &[u8]) = (344, b"n+1\0");
-const NIFTI_MARK: (usize, &[u8]) = (148, b"hepalert\0");
 /// A report with more than this is none of ours.
 const MAX_REPORT_BYTES: u64 = 16 << 20;
 /// A report's folder has one level below it.
@@ -109,6 +110,21 @@ pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     }
 }
 
+/// Refuses two outputs of one name.
+///
+/// # Errors
+/// [`OutputError::InTheWay`].
+pub fn check_distinct(outs: &[&Path]) -> Result<(), OutputError> {
+    let is_one = |a: &Path, b: &Path| {
+        a == b || (a.file_name() == b.file_name() && is_same(folder_of(a), folder_of(b)))
+    };
+    let twin = |(at, out): (usize, &&Path)| outs[..at].iter().any(|other| is_one(other, out));
+    match outs.iter().enumerate().find(|one| twin(*one)) {
+        Some((_, out)) => Err(in_the_way(out, "two outputs have this name")),
+        None => Ok(()),
+    }
+}
+
 /// Puts a file in its place, whole or not at all.
 ///
 /// # Errors
@@ -127,17 +143,22 @@ pub fn put_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), OutputError> {
     check_file(path, inputs)?;
-    place(path, write)
+    place(path, write).map_err(failed(path))
 }
 
-fn place(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), OutputError> {
+/// Puts a file in its place, whole or not at all, readable by its owner alone. Does not look at
+/// what is there.
+pub(crate) fn place(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut draft = tempfile::Builder::new()
         .prefix(".hepalert-")
         .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder_of(path))
-        .map_err(failed(path))?;
-    write(draft.as_file_mut()).and_then(|()| draft.as_file().sync_all()).map_err(failed(path))?;
-    draft.persist(path).map_err(|error| failed(path)(error.error))?;
+        .tempfile_in(folder_of(path))?;
+    write(draft.as_file_mut())?;
+    draft.as_file().sync_all()?;
+    draft.persist(path)?;
     Ok(())
 }
 
@@ -154,12 +175,16 @@ pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), Ou
 }
 
 fn has_keys(path: &Path, keys: &[&str]) -> bool {
-    let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(MAX_REPORT_BYTES).read_to_end(&mut bytes));
-    let found = read.ok().and_then(|_| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
-    found.is_some_and(|found| {
+    read_json(path).is_some_and(|found: Map<String, Value>| {
         found.len() == keys.len() && keys.iter().all(|key| found.contains_key(*key))
     })
+}
+
+/// A document of no more than a report may have.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let mut bytes = Vec::new();
+    open(path).ok()?.take(MAX_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Writes a JSON document in the place of an older one of its kind, or of nothing.
@@ -177,7 +202,7 @@ pub fn put_json(
     check_json(path, &keys, inputs)?;
     let mut bytes = serde_json::to_vec_pretty(document).map_err(unsayable)?;
     bytes.push(b'\n');
-    place(path, |file| file.write_all(&bytes))
+    place(path, |file| file.write_all(&bytes)).map_err(failed(path))
 }
 
 /// Whether a report's folder may be made here.
@@ -188,8 +213,7 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
     if target.file_name().is_none() {
         return Err(in_the_way(target, "this names no folder of its own"));
     }
-    let held = |input: &&&Path| is_same(target, input) || is_within(input, target);
-    if inputs.iter().any(|input| held(&input)) {
+    if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
     }
     match fs::symlink_metadata(target) {
@@ -225,10 +249,7 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
 }
 
 fn report_of(folder: &Path) -> Option<Report> {
-    let file = File::open(folder.join(REPORT)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(MAX_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
-    let report: Report = serde_json::from_slice(&bytes).ok()?;
+    let report: Report = read_json(&folder.join(REPORT))?;
     (report.schema == SCHEMA).then_some(report)
 }
 
@@ -324,9 +345,22 @@ fn is_ours(path: &Path) -> bool {
         true => head(&mut MultiGzDecoder::new(&packed[..])),
         false => packed,
     };
-    let stands = |(at, mark): (usize, &[u8])| unpacked.get(at..at + mark.len()) == Some(mark);
-    let holds = |mark: &[u8]| unpacked.windows(mark.len()).any(|part| part == mark);
-    (stands(NIFTI_MAGIC) && stands(NIFTI_MARK)) || MARKS.into_iter().any(holds)
+    bears_mark(&unpacked)
+}
+
+/// Each kind of our files says whose it is at a place of its own; a text that only mentions us
+/// is somebody's.
+fn bears_mark(head: &[u8]) -> bool {
+    let stands = |at: usize, mark: &[u8]| head.get(at..at + mark.len()) == Some(mark);
+    let holds = |mark: &[u8]| head.windows(mark.len()).any(|part| part == mark);
+    let is_manual =
+        || head.split(|byte| *byte == b'\n').any(|line| line.starts_with(b".TH hepalert"));
+    (stands(344, b"n+1\0") && stands(148, b"hepalert\0"))
+        || (stands(0, b"\x89PNG") && holds(MAKER.join("\0").as_bytes()))
+        || (stands(128, b"DICM") && holds(PHANTOM.as_bytes()))
+        || stands(0, MADE_BY.as_bytes())
+        || stands(0, SUPPORT.as_bytes())
+        || is_manual()
 }
 
 /// Never waits: a pipe is no file of ours.
@@ -344,6 +378,20 @@ mod tests {
 
     fn scratch() -> TempDir {
         tempfile::tempdir().unwrap()
+    }
+
+    /// A text that has every mark in it, each somewhere.
+    const MENTION: &[u8] =
+        b"# Notes\n`hepalert phantom` DICM, <!-- made by hepalert -->, hepalert-support/, \
+        Software\0hepalert, a page with .TH hepalert";
+
+    #[test]
+    fn two_outputs_are_two_files() {
+        let dir = scratch();
+        let [a, again, other] = ["a", "./a", "b"].map(|name| dir.path().join(name));
+        assert!(check_distinct(&[&a, &other]).is_ok());
+        assert!(check_distinct(&[&a, &other, &again]).is_err());
+        assert!(check_distinct(&[Path::new("x"), Path::new("./x")]).is_err());
     }
 
     #[test]
@@ -365,7 +413,7 @@ mod tests {
         let another = serde_json::json!({"lesions": []});
         assert!(put_json(&at("a.json"), &another, &[]).is_err(), "a document of another kind");
         assert!(put_json(&at("a.nii.gz"), &another, &[&at("a.nii.gz")]).is_err());
-        for foreign in [&b"notes"[..], b"", b"\x1f\x8bxx", b"{\"hepalert\": 1}"] {
+        for foreign in [&b"notes"[..], b"", b"\x1f\x8bxx", b"{\"hepalert\": 1}", MENTION] {
             fs::write(at("theirs"), foreign).unwrap();
             let refused = put(&at("theirs"), &ours, &[]).unwrap_err();
             assert_eq!(refused.code(), "output_in_the_way");

@@ -31,6 +31,16 @@ const MAX_EXCUSES: u32 = 5;
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, received_at, started_at, finished_at, reason_code";
 
+/// What waits longer than any wait is waits for a clock that was set back.
+pub(super) const NEXT: &str = "UPDATE jobs SET state = 'running', attempts = attempts + 1,
+    started_at = ?1
+    WHERE id = (SELECT id FROM jobs WHERE state = 'queued'
+                AND (not_before <= ?1 OR not_before > ?1 + ?2)
+                ORDER BY id LIMIT 1)
+    RETURNING id";
+
+pub(super) const COUNTS: &str = "SELECT state, count(*) FROM jobs GROUP BY state";
+
 impl Store {
     /// Takes a study into the queue, once per set of files. `announce` makes the events of a
     /// new job; it runs inside the transaction and must not call the store.
@@ -60,8 +70,8 @@ impl Store {
         self.write(|tx| admit(tx, new, JobState::Refused, Some(code), now, announce))
     }
 
-    /// Takes the next job whose time has come: the oldest first. It
-    /// counts as begun, with the events of `announce`.
+    /// Takes the next job whose time has come: the oldest first. It counts as begun, with the
+    /// events of `announce`.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
@@ -71,14 +81,8 @@ impl Store {
         announce: impl FnOnce(&Job) -> Vec<NewEvent>,
     ) -> Result<Option<Job>, StoreError> {
         self.write(|tx| {
-            // What waits longer than any wait is waits for a clock that was set back.
-            let sql = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?1
-                WHERE id = (SELECT id FROM jobs WHERE state = 'queued'
-                            AND (not_before <= ?1 OR not_before > ?1 + ?2)
-                            ORDER BY id LIMIT 1)
-                RETURNING id";
             let values = params![millis(now), MAX_WAIT.as_millis() as i64];
-            let id: Option<i64> = tx.query_row(sql, values, |row| row.get(0)).optional()?;
+            let id: Option<i64> = tx.query_row(NEXT, values, |row| row.get(0)).optional()?;
             let Some(id) = id else { return Ok(None) };
             let job = job(tx, JobId(id))?;
             outbox::append(tx, &announce(&job), now)?;
@@ -258,8 +262,7 @@ impl Store {
     pub fn job_counts(&self) -> Result<JobCounts, StoreError> {
         self.read(|connection| {
             let mut counts = JobCounts::default();
-            let mut statement =
-                connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+            let mut statement = connection.prepare_cached(COUNTS)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let count = row.get::<_, i64>(1)? as u64;

@@ -16,9 +16,13 @@ use super::{Store, StoreError, audit, millis};
 /// How long a call waits for another process. Longer than any transaction of ours by far.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// What the name of a damaged file goes on with, before the milliseconds since 1970.
+const DAMAGED: &str = ".damaged-";
+
 /// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
 /// are only ever added.
-const MIGRATIONS: [&str; 2] = [include_str!("layout1.sql"), include_str!("layout2.sql")];
+pub(super) const MIGRATIONS: [&str; 3] =
+    [include_str!("layout1.sql"), include_str!("layout2.sql"), include_str!("layout3.sql")];
 
 /// An open store, and what became of a damaged one.
 #[derive(Debug)]
@@ -42,9 +46,7 @@ pub(super) fn open(path: &Path, now: Timestamp) -> Result<Opened, StoreError> {
         Err(error) => return Err(error),
     };
     migrate(&mut connection, path)?;
-    if let Some(aside) = &moved_away {
-        start_over(&mut connection, aside, now)?;
-    }
+    let moved_away = start_over(&mut connection, path, moved_away, now)?;
     let connection = Arc::new(Mutex::new(connection));
     Ok(Opened { store: Store { connection, path: path.to_owned() }, moved_away })
 }
@@ -112,7 +114,7 @@ fn move_away(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
         name.push(suffix);
         PathBuf::from(name)
     };
-    let aside = beside(&format!(".damaged-{}", millis(now)));
+    let aside = beside(&format!("{DAMAGED}{}", millis(now)));
     for suffix in ["-wal", "-shm"] {
         let part = beside(suffix);
         if part.exists() {
@@ -123,6 +125,17 @@ fn move_away(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     }
     fs::rename(path, &aside)?;
     Ok(aside)
+}
+
+/// The damaged file beside this one that was moved away last; its WAL's name is no number.
+fn newest_aside(path: &Path) -> Option<PathBuf> {
+    let store = path.file_name()?.to_str()?;
+    let moved_at = |name: &OsString| -> Option<i64> {
+        name.to_str()?.strip_prefix(store)?.strip_prefix(DAMAGED)?.parse().ok()
+    };
+    let names = fs::read_dir(path.with_file_name(".")).ok()?.flatten().map(|file| file.file_name());
+    let (_, newest) = names.filter_map(|name| Some((moved_at(&name)?, name))).max()?;
+    Some(path.with_file_name(newest))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -142,14 +155,28 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 /// After a damaged store the numbers go on far above the old ones: a subscriber then sees a
 /// gap, which is the truth, and never a number twice. Milliseconds since 1970 are above any
 /// count of messages and below 2^53.
-fn start_over(connection: &mut Connection, aside: &Path, now: Timestamp) -> Result<(), StoreError> {
-    let tx = connection.transaction()?;
+///
+/// A store that was never begun beside a damaged one is the new one of an opening that was cut
+/// short: who moved the file away may not have come this far. `boot` tells, and is set with the
+/// rest.
+fn start_over(
+    connection: &mut Connection,
+    path: &Path,
+    moved_away: Option<PathBuf>,
+    now: Timestamp,
+) -> Result<Option<PathBuf>, StoreError> {
+    let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    if fact(&tx, "boot")?.is_some() {
+        return Ok(moved_away);
+    }
+    let Some(aside) = moved_away.or_else(|| newest_aside(path)) else { return Ok(None) };
     tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", [millis(now)])?;
     set_fact(&tx, "boot", &now.as_second().to_string())?;
     let name = aside.file_name().unwrap_or_default().to_string_lossy();
     let detail = serde_json::json!({ "damaged": name });
     audit::append(&tx, now, "store_replaced", &detail.to_string())?;
-    Ok(tx.commit()?)
+    tx.commit()?;
+    Ok(Some(aside))
 }
 
 pub(super) fn fact(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {

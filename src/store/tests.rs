@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::study::{Setting, StudyKey};
+use rusqlite::params;
 
 pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
@@ -117,6 +118,23 @@ fn a_damaged_file_is_set_aside_and_said_so() {
 }
 
 #[test]
+fn an_opening_cut_short_after_the_damaged_file_was_moved_is_finished_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hepalert.db");
+    for name in ["damaged-9", "damaged-10", "damaged-10-wal", "damaged-10-shm"] {
+        std::fs::write(folder.path().join(format!("hepalert.db.{name}")), "bad").unwrap();
+    }
+    let opened = Store::open(&file, at(5)).unwrap();
+    assert_eq!(opened.moved_away, Some(folder.path().join("hepalert.db.damaged-10")));
+    assert!(opened.store.backlog().unwrap().next_seq > 1_000_000, "no number comes twice");
+    let boot = opened.store.begin(at(6)).unwrap().boot;
+    assert!(boot > 1_000_000);
+    drop(opened);
+    let again = Store::open(&file, at(7)).unwrap();
+    assert_eq!((again.moved_away, again.store.boot().unwrap()), (None, boot), "said once");
+}
+
+#[test]
 fn a_file_that_is_no_database_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hepalert.db");
@@ -172,6 +190,43 @@ fn the_queue_goes_by_time_then_age() {
     assert_eq!(store.next_job(at(99), |_| Vec::new()).unwrap(), None);
     let again = store.next_job(at(100), |_| Vec::new()).unwrap().unwrap();
     assert_eq!((again.attempts, again.reason_code.as_deref()), (2, Some("engine-hung")));
+}
+
+#[test]
+fn the_queue_is_found_without_reading_every_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    for sql in [jobs::NEXT, jobs::COUNTS] {
+        let connection = store.lock();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = plan.raw_query().mapped(|row| row.get::<_, String>("detail"));
+        let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+        assert!(steps.iter().any(|step| step.contains("INDEX jobs_state")), "{steps:?}");
+        let costly = ["SCAN jobs", "TEMP B-TREE"];
+        let covered = |step: &&String| !step.contains("USING COVERING INDEX");
+        for step in steps.iter().filter(covered) {
+            assert!(!costly.iter().any(|word| step.contains(word)), "{steps:?}");
+        }
+    }
+}
+
+#[test]
+fn a_store_of_an_older_layout_keeps_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hepalert.db");
+    let old = Connection::open(&file).unwrap();
+    open::MIGRATIONS[..2].iter().for_each(|step| old.execute_batch(step).unwrap());
+    old.pragma_update(None, "user_version", 2).unwrap();
+    let insert = "INSERT INTO jobs (study_key, revision, setting, fingerprint, files_json, state,
+                  priority, received_at) VALUES (?1, 1, 'venous', 'a', '[]', ?2, ?3, 0)";
+    for (study, state, priority) in [(1, "queued", 0), (2, "queued", 7), (3, "done", 0)] {
+        old.execute(insert, params![key(study).as_str(), state, priority]).unwrap();
+    }
+    drop(old);
+    let store = open_at(folder.path());
+    let counts = store.job_counts().unwrap();
+    assert_eq!((counts.queued, counts.done), (2, 1));
+    assert_eq!([(); 2].map(|()| begin_next(&store).study_key), [key(1), key(2)], "by age alone");
 }
 
 #[test]

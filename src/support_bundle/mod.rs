@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::doctor::{self, Machine};
-use crate::report::output;
+use crate::report::output::{self, SUPPORT};
 use crate::store::{Store, StoreError};
 use crate::ui::{Exit, Failure, Ui};
 use hepalert_engines::backend::Backend;
@@ -59,6 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     for (name, value) in rows {
         parts.push((name, pretty(&value)?));
     }
+    // Readable by its maker alone until it is sent.
     output::put_with(&args.out, &[&args.config], |file| write(file, &parts))?;
     let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
     let missing = wrong.map_or(String::new(), |error| format!("; without the store: {error}"));
@@ -122,7 +123,7 @@ fn from_store(config: &Config) -> Result<Vec<(&'static str, Value)>, StoreError>
     ])
 }
 
-/// Readable by its maker alone until it is sent.
+/// The parts as files of one archive.
 fn write(file: &mut File, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
@@ -131,7 +132,7 @@ fn write(file: &mut File, parts: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(now);
-        archive.append_data(&mut header, format!("hepalert-support/{name}"), text.as_slice())?;
+        archive.append_data(&mut header, format!("{SUPPORT}{name}"), text.as_slice())?;
     }
     archive.into_inner()?.finish()?.flush()
 }

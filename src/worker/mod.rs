@@ -357,10 +357,7 @@ impl Running {
 
     /// What it holds in memory now; 0 where the system does not say.
     fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        let kib = crate::system::memory_kib(&self.child.id().to_string(), "VmRSS");
         kib.unwrap_or(0).saturating_mul(1024)
     }
 

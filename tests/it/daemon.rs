@@ -2,6 +2,7 @@
 //! result and one alert, whatever dies on the way.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -77,11 +78,16 @@ impl House {
 
     /// A daemon that dies at this place.
     pub fn start_with(&self, failpoint: &str) -> Daemon {
+        self.start_under("HEPALERT_FAILPOINT", failpoint)
+    }
+
+    /// A daemon with this variable in its environment.
+    pub fn start_under(&self, name: &str, value: impl AsRef<OsStr>) -> Daemon {
         let mut append = fs::OpenOptions::new();
         let log = append.create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = hepalert();
         command.arg("run").arg("--config").arg(self.config());
-        command.env("HEPALERT_FAILPOINT", failpoint);
+        command.env(name, value);
         Daemon(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 

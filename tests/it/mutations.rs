@@ -1,6 +1,6 @@
 //! Ten thousand damaged inputs for every reader of bytes from outside, the same each time: each
-//! is read or refused, none ends the process, none takes long. `fuzz/` has the same readers for a
-//! fuzzer.
+//! is read or refused, none ends the process, none takes long. `fuzz/` has most of these readers
+//! for a fuzzer.
 
 use std::time::{Duration, Instant};
 

@@ -46,7 +46,7 @@ fn the_arterial_series_is_never_read_as_portal_venous() {
     ] {
         let folder = unpacked(&cases.join(format!("{case}.tar.gz")));
         let study = inspect(folder.path());
-        // The portal venous series has 72 rows; where nothing tells it, none is read.
+        // Only the portal venous series may be read; where nothing tells it, none is.
         let read = read(&study);
         let told = study["refused"]["code"].as_str();
         match read.as_deref() {
@@ -78,7 +78,7 @@ fn neither_maps_nor_lung_kernels_are_read() {
     }
 }
 
-/// Every real examination: series number and acquisition to true phase.
+/// Real examinations: series number to true phase.
 #[test]
 fn every_real_series_is_told_right() {
     let Some(data) = shared_data() else { return };

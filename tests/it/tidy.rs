@@ -19,25 +19,17 @@ const CRATES: [(&str, &[&str]); 10] = [
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`
 /// and `bundles` are one room each.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
     &["doctor"],
     &["daemon"],
     &["analyze", "codes", "installer"],
-    &["intake", "store", "publish", "report", "worker", "web", "config", "pipeline", "study"],
-    &[
-        "segment",
-        "detect",
-        "reclassify",
-        "verdict",
-        "phantom",
-        "evaluate",
-        "anatomy",
-        "image",
-        "ct",
-    ],
+    &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],
+    // `voxels`
+    &["ct"],
+    &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
     &["volume", "system", "ui"],
     // `register`
     &["align"],

@@ -139,13 +139,41 @@ fn reasons(phases: &[(Phase, Doubt)]) -> String {
 /// # Panics
 /// If no phase is wanted.
 pub fn align(study: Study, wanted: &[Phase], rules: &Rules) -> Result<Aligned, AlignError> {
+    align_by(study, wanted, |phases| move_all(phases, rules))
+}
+
+/// As [`align`], but phases that lie on one grid stay as they are: whoever made them so has
+/// aligned them.
+///
+/// # Errors
+/// [`AlignError`] names the phases that stand in the way.
+///
+/// # Panics
+/// If no phase is wanted.
+pub fn align_given(study: Study, wanted: &[Phase], rules: &Rules) -> Result<Aligned, AlignError> {
+    align_by(study, wanted, |phases| {
+        let mut grids = phases.values().map(|volume| volume.grid());
+        let first = grids.next();
+        match first.is_some_and(|first| grids.all(|grid| first.matches(grid))) {
+            true => Ok(Vec::new()),
+            false => move_all(phases, rules),
+        }
+    })
+}
+
+/// The one place where phases become an [`AlignedStudy`]; `bring` brings several onto one grid.
+fn align_by(
+    study: Study,
+    wanted: &[Phase],
+    bring: impl FnOnce(&mut BTreeMap<Phase, Volume<f32>>) -> Result<Vec<PhaseAlignment>, AlignError>,
+) -> Result<Aligned, AlignError> {
     assert!(!wanted.is_empty(), "an engine takes at least one phase");
     let Study { key, mut phases } = study;
     phases.retain(|phase, _| wanted.contains(phase));
     if let Some(missing) = wanted.iter().find(|phase| !phases.contains_key(phase)) {
         return Err(AlignError::Missing(*missing));
     }
-    let moved = if phases.len() > 1 { move_all(&mut phases, rules)? } else { Vec::new() };
+    let moved = if phases.len() > 1 { bring(&mut phases)? } else { Vec::new() };
     let study =
         AlignedStudy::from_study(Study { key, phases }, wanted).map_err(|error| match error {
             NotAligned::Missing(phase) | NotAligned::Grid(phase, _) => AlignError::Missing(phase),

@@ -161,7 +161,8 @@ fn lies_in(out: &Path, study: &Path) -> bool {
         || output::is_same(parent, study)
 }
 
-/// The engine that comes with the program for a setting.
+/// The engine for a setting: the venous one comes with the program, the others are trained by
+/// `engines/recipe`.
 fn engine_of(setting: Setting) -> &'static str {
     match setting {
         Setting::Screening => "phantom-screening",

@@ -181,10 +181,7 @@ fn number(file: &Path) -> Option<f64> {
 
 /// Of this process; on a Jetson the GPU's memory is part of it or beside it in the same chips.
 fn peak_memory_mib() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kibibytes / 1024.0)
+    Some(crate::system::memory_kib("self", "VmHWM")? as f64 / 1024.0)
 }
 
 fn row(document: &Value) -> String {

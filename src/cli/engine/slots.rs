@@ -102,7 +102,7 @@ fn not_taken(refusal: Refusal) -> Failure {
 pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.place.config)?;
     let installer = Installer::new(&config);
-    let policy = installer.policy(None).map_err(refused)?;
+    let policy = installer.policy(installer.trust().map_err(refused)?, None);
     let package = policy.open(&args.file).map_err(refused)?;
     let sha256 = package.bundle().fingerprint().to_owned();
     let now = Timestamp::now();

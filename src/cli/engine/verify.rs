@@ -38,18 +38,17 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if folder && args.keys.is_none() && config.is_none() {
         return told(&open_bundle(&args.bundle)?, None, ui);
     }
-    let policy = config.map(|config| Installer::new(&config).policy(None)).transpose();
-    let policy = policy.map_err(refused)?;
-    let trust = match (&policy, &args.keys) {
-        (Some(policy), _) => Ok(policy.trust().clone()),
+    let installer = config.as_ref().map(Installer::new);
+    let trust = match (&installer, &args.keys) {
+        (Some(installer), _) => installer.trust(),
         (None, Some(keys)) => Trust::read(keys, args.signatures),
         (None, None) => Err(PackageError::NoKeys { folder: "--keys".into() }),
     };
     let trust = trust.map_err(refused)?;
     let (bundle, signed_by) =
         if folder { whole_folder(args, &trust)? } else { whole_file(args, &trust)? };
-    if let Some(policy) = &policy {
-        bundle.fits(policy.device()).map_err(refused)?;
+    if let Some(installer) = installer {
+        bundle.fits(installer.policy(trust, None).device()).map_err(refused)?;
     }
     told(&bundle, Some(signed_by), ui)
 }

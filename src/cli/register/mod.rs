@@ -93,11 +93,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     let inputs = args.inputs();
     args.outputs().try_for_each(|out| output::check_file(out, &inputs))?;
-    let outputs: Vec<&Path> = args.outputs().collect();
-    let is_twice = |(place, out): (usize, &&Path)| outputs[..place].contains(out);
-    if outputs.iter().enumerate().any(is_twice) {
-        return Err(Failure::new(Exit::Usage, anyhow!("two outputs have the same name")));
-    }
+    output::check_distinct(&args.outputs().collect::<Vec<_>>())?;
     let started = Instant::now();
     let (fixed, moving) = (image(&args.fixed)?, image(&args.moving)?);
     let labels = args.labels.as_ref().map(|path| label_map(path, &moving)).transpose()?;

@@ -11,6 +11,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::{ArrayView2, Axis};
 
+use crate::report::output::MAKER;
 use hepalert_cascade::reclassify::Patch;
 use hepalert_study::anatomy::is_lesion;
 
@@ -89,7 +90,8 @@ impl Picture {
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.add_text_chunk("Software".to_owned(), "hepalert".to_owned())?;
+        let [key, maker] = MAKER.map(str::to_owned);
+        encoder.add_text_chunk(key, maker)?;
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&self.rgb)?;
         writer.finish()?;

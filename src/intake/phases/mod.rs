@@ -178,6 +178,14 @@ pub fn choose(scans: &[Scan], images: &[Option<&Seen>], expected: &[Phase]) -> W
     Weighed { choices, probabilities, acquisition }
 }
 
+/// The series of every phase that can be told, of what was weighed.
+pub fn choose_each(scans: &[Scan], images: &[Option<&Seen>], weighed: &Weighed) -> Vec<Choice> {
+    let Weighed { probabilities, acquisition, .. } = weighed;
+    let count = acquisition.iter().max().map_or(0, |last| last + 1);
+    let told = |&phase: &Phase| pick(scans, images, phase, probabilities, count).ok();
+    Phase::ALL.iter().filter_map(told).collect()
+}
+
 fn pick(
     scans: &[Scan],
     images: &[Option<&Seen>],

@@ -53,13 +53,9 @@ impl<L: Link> Sender<L> {
              called {:?}, or two daemons; give each its own device.name",
             self.params.device
         );
-        self.tickets.clear();
+        lock(&self.shared.state).usurped = Some(Instant::now());
         let under_way = self.schedule.shared_name(self.now());
-        self.note_refused(&under_way);
-        let mut state = lock(&self.shared.state);
-        state.connected = false;
-        state.usurped = Some(Instant::now());
-        state.last_error = Some("another client has this device's name".to_owned());
+        self.line_ended(&under_way, "another client has this device's name");
     }
 }
 

@@ -1,0 +1,210 @@
+//! Codes of studies: refused, passed over, failed, and of the quality of a report.
+//!
+//! Owns sentences. Refuses to decide.
+
+use super::{Meaning, meaning};
+use crate::intake::events::Stranger;
+
+pub(super) const REFUSED: [Meaning; 1] = [meaning(
+    "phases_not_aligned",
+    "the phases do not lie on one grid",
+    "export the phases as one reconstruction each, with equal field of view and increment",
+)];
+
+/// Files of no study, told by folder: the kind of most of them is the code.
+pub(super) const STRANGERS: [Meaning; Stranger::KINDS.len()] = [
+    meaning(
+        Stranger::FOREIGN,
+        "files that are no images: notes, programs, pictures",
+        "keep other files out of the export folder",
+    ),
+    meaning(
+        Stranger::LINK,
+        "links, and links are not followed",
+        "export the files themselves, or set intake.follow_links",
+    ),
+    meaning(
+        Stranger::ARCHIVE,
+        "files that hold others, which are not looked into",
+        "unpack them in the export folder",
+    ),
+    meaning(
+        Stranger::UNFINISHED,
+        "by their names files that are not finished, and nobody writes on",
+        "look whether an export broke off; send the study again",
+    ),
+    meaning(
+        Stranger::HIDDEN,
+        "files or folders whose names begin with a dot, which are not looked into",
+        "export images under other names",
+    ),
+    meaning(
+        Stranger::NEVER_STILL,
+        "files that are written to without end",
+        "look which program writes them; write logs elsewhere",
+    ),
+    meaning(
+        Stranger::CLOSED_FOLDER,
+        "folders that may not be read",
+        "give the service's user the right to read them",
+    ),
+];
+
+pub(super) const FAILED: [Meaning; 11] = [
+    meaning(
+        "daemon_died",
+        "the daemon ended each time this study was analysed",
+        "look into the log (`journalctl -u hepalert`, `journalctl -k`) for why, before \
+         `hepalert study requeue KEY`",
+    ),
+    meaning(
+        "worker_over_memory",
+        "the inference process took far more memory than a study may and was ended",
+        "export the study in thicker slices, or raise engine.memory_budget_mib",
+    ),
+    meaning(
+        "analysis_failed",
+        "a stage of the analysis failed",
+        "look into the log (`journalctl -u hepalert`), then `hepalert study requeue KEY`",
+    ),
+    meaning(
+        "worker_died",
+        "the inference process ended without an answer",
+        "look for a lack of memory in `journalctl -k`; lower engine.memory_budget_mib or \
+         engine.batch",
+    ),
+    meaning(
+        "worker_stalled",
+        "the inference process showed no progress for worker.stall_s",
+        "check the accelerator and its driver; raise worker.stall_s on a slow device",
+    ),
+    meaning(
+        "deadline_passed",
+        "the study took longer than worker.deadline_s",
+        "raise worker.deadline_s if the device is slow, or choose a faster engine.backend",
+    ),
+    meaning(
+        "report_unreadable",
+        "the report that was written cannot be read",
+        "check the disk below store.folder",
+    ),
+    meaning(
+        "report_unsayable",
+        "the report holds what no message may say, a number that is none for instance",
+        "send a support bundle (`hepalert support-bundle`)",
+    ),
+    meaning(
+        "engine_unusable",
+        "the engine cannot be loaded; studies wait",
+        "`hepalert doctor` names the file or library",
+    ),
+    meaning(
+        "self_test_failed",
+        "the engine does not give the answers it was delivered with; studies wait",
+        "set engine.precision to f32 or another engine.backend; if it stays, suspect the hardware",
+    ),
+    meaning(
+        "self_test_crashed",
+        "the inference process ended while it tested the engine",
+        "as for `worker_died`",
+    ),
+];
+
+pub(super) const QUALITY: [Meaning; 19] = [
+    meaning(
+        "clock_stepped",
+        "the clock was set back while the study was under way: how long it took is not known",
+        "let the device keep its time by a time server (`timedatectl`)",
+    ),
+    meaning(
+        "shortened",
+        "the broker takes no longer message: lesions, artefacts or engines were left out",
+        "raise the broker's max_packet_size or message_size_limit; the whole report is on the device",
+    ),
+    meaning(
+        "demonstration_engine",
+        "the engine was made to demonstrate the program, not for patients",
+        "install an engine that was validated for your site",
+    ),
+    meaning(
+        "liver_cut_by_scan",
+        "the liver reaches the first or last slice",
+        "look at what lies beyond; scan the whole liver",
+    ),
+    meaning(
+        "no_third_stage",
+        "the engine has no second network: lesions were not judged again",
+        "expect more false findings than with one",
+    ),
+    meaning(
+        "phase_uncertain",
+        "a phase was taken for what it is by weak signs only",
+        "name the series by phase on the scanner",
+    ),
+    meaning(
+        "phase_contradicted",
+        "the images show another phase than the name or the person says",
+        "look at the phase before you trust the result",
+    ),
+    meaning(
+        "phases_by_names_alone",
+        "the bundle that tells contrast phases apart is not there",
+        "set phases.phase_bundle, or install the program's own bundle ct-phase",
+    ),
+    meaning(
+        "phase_*_aligned_rigidly",
+        "this phase could only be shifted and turned onto the others, not deformed",
+        "compare the phases by eye where a finding rests on more than one",
+    ),
+    meaning(
+        "phase_*_incomplete",
+        "this phase does not cover the whole liver",
+        "scan the whole liver in each phase",
+    ),
+    meaning(
+        "liver_side_unusual",
+        "the liver lies on the patient's left",
+        "a mirrored anatomy, or images whose sides are swapped: look before you trust a side",
+    ),
+    meaning(
+        "side_uncertain",
+        "the file does not say for certain which side is which",
+        "export DICOM, or NIfTI with a complete header",
+    ),
+    meaning(
+        "orientation_untested",
+        "the voxels are stored in an order that this engine was not tested with",
+        "export axial slices as the scanner makes them, or use an engine that states its \
+         orientation",
+    ),
+    meaning(
+        "second_series_read",
+        "another series of the same scan comes first and could not be read",
+        "send that series again, whole",
+    ),
+    meaning(
+        "unreadable_files_beside",
+        "files beside the images cannot be read and may be missing slices",
+        "look in the log or in `event/study` of that folder which they are; send them again",
+    ),
+    meaning(
+        "fewer_phases_than_configured",
+        "the engine for fewer phases was used, since a phase is missing or cannot be aligned",
+        "export all phases of the examination",
+    ),
+    meaning(
+        "slice_spacing_not_trained",
+        "slices lie closer or further apart than in the images that the engine was trained for",
+        "read the result with care; export slices of the spacing in the engine's manifest",
+    ),
+    meaning(
+        "pixel_spacing_not_trained",
+        "pixels are smaller or larger than in the images that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
+    meaning(
+        "field_of_view_not_trained",
+        "the slices are smaller or larger than those that the engine was trained for",
+        "read the result with care; reconstruct with the usual field of view",
+    ),
+];
