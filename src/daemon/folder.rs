@@ -18,9 +18,9 @@ use super::site::Site;
 use crate::analyze::phases_of;
 use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams};
+use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
 use crate::intake::strangers::{Counts, most};
-use crate::intake::watch::{Degraded, WatchParams};
 use crate::intake::{
     AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
     study_key,

@@ -12,7 +12,8 @@ use super::account::Account;
 use super::finding::Finding;
 use crate::config::Config;
 use crate::intake::filesystem::FileSystem;
-use crate::intake::watch::{Degraded, FolderWatch, WatchParams};
+use crate::intake::listing::{Degraded, WatchParams};
+use crate::intake::watch::FolderWatch;
 use crate::store::{JobCounts, Store, StoreError};
 
 /// Events that wait longer than this say that the broker does not take them.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::assemble::Assembler;
 use super::events::{AssembleParams, Known, Millis, StudyEvent};
 use super::filesystem::FileSystem;
+use super::listing::{Degraded, WatchParams};
 use super::probe::Probe;
 use super::stability::{FileStability, StabilityParams};
-use super::watch::{Degraded, FolderWatch, WatchParams};
+use super::watch::FolderWatch;
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
