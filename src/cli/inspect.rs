@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::engines::{self, EngineArgs};
 use super::{Failure, Ui};
 use crate::analyze::series_record;
+use crate::codes::{Meaning, of_study};
 use crate::intake::decide::{Decided, decide};
+use crate::intake::strangers::Counts;
 use crate::intake::survey::{Survey, survey};
 use crate::intake::thinned::thinned;
 use crate::intake::{GateParams, Refusal, StudyFiles, study_key};
@@ -42,7 +44,7 @@ pub struct Args {
 struct Document {
     phases: Vec<&'static str>,
     studies: Vec<StudyDocument>,
-    passed_over: usize,
+    passed_over: Counts,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,7 +146,7 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
         set_aside: aside(key.as_str()),
     }));
     let phases = expected.iter().map(|phase| phase.code()).collect();
-    Document { phases, studies, passed_over: found.passed_over }
+    Document { phases, studies, passed_over: found.passed_over.clone() }
 }
 
 fn described(found: &Survey, files: &[PathBuf]) -> String {
@@ -187,8 +189,11 @@ fn text(document: &Document) -> String {
     if document.studies.is_empty() {
         text.push_str("no CT was found\n");
     }
-    let _ = write!(text, "{} other files passed over", document.passed_over);
-    text
+    for (kind, count) in &document.passed_over {
+        let Some(Meaning { sentence, advice, .. }) = of_study(kind) else { continue };
+        let _ = writeln!(text, "passed over: {count} {kind} ({sentence}); {advice}");
+    }
+    text.trim_end().to_owned()
 }
 
 /// The contact sheet.

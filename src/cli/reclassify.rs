@@ -104,7 +104,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_json(&files[1], &["engine", "parameters", "seconds", "lesions"], &inputs)?;
     let bundle = open_bundle(&args.engine)?;
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
-    let study = study_for(&bundle, &args.phases)?;
+    let (study, _) = study_for(&bundle, &args.phases)?.warned(ui);
     let (study, back) = study.brought_into(plan.reader.orientation());
     let relabel = args.relabel.clone().unwrap_or_default();
     let labels = read_label_file(&args.labels, &relabel, &study)?;

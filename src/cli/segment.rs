@@ -11,16 +11,15 @@ use serde_json::{Value, json};
 
 use super::engines::RuntimeArgs;
 use super::stage_timer::StageTimer;
-use super::study_files::{PhaseFile, read_study};
+use super::study_files::{GivenStudy, PhaseFile, read_study};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
-use crate::intake::reasons::RefusalCode;
+use crate::intake::RefusalCode;
 use crate::report::output;
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
-use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::largest::keep_largest;
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -83,7 +82,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
     let mut timer = StageTimer::start();
-    let study = study_for(&bundle, &args.phases)?;
+    let (study, doubts) = study_for(&bundle, &args.phases)?.warned(ui);
     timer.lap("read");
     let mut runtime = args.runtime.runtime();
     let air = super::engines::air_tiles(args.skip_air);
@@ -119,7 +118,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let document = json!({
         "engine": {"id": bundle.id(), "version": bundle.version(), "sha256": bundle.fingerprint(),
             "backend": args.runtime.backend.name(), "precision": args.runtime.precision.name()},
-        "alpha": gain.0, "labels": args.out, "margin": args.margin,
+        "doubts": doubts, "alpha": gain.0, "labels": args.out, "margin": args.margin,
         "tiles": tiles, "tiles_run": busy.tiles_run, "batch": plan.batch, "voxels": counts,
         "seconds": timer.document(&busy, started.elapsed()),
         "peak_memory_mib": peak_memory_mib().round(),
@@ -156,7 +155,7 @@ pub(super) fn open_bundle(dir: &Path) -> Result<Bundle, Failure> {
 }
 
 /// Reads the phases the bundle takes, and no other.
-pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+pub(super) fn study_for(bundle: &Bundle, files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
     let wanted = bundle.phases();
     if let Some(missing) = wanted.iter().find(|phase| !files.iter().any(|f| f.phase == **phase)) {
         let error = anyhow!(

@@ -138,7 +138,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(path) = &args.contact_sheet {
         output::check_file(path, &inputs)?;
     }
-    let study = read_study(&args.phases)?;
+    let (study, _) = read_study(&args.phases)?.warned(ui);
     let sampling = sampling(args, study.phases().len())?;
     // Patches lie as the engine will see them.
     let (study, _) = study.brought_into(sampling.orientation);

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use rayon::prelude::*;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Failure;
+use super::{Failure, Ui};
+use crate::intake::{GateParams, Refusal, load};
 use hepalert_cascade::align::{Rules, align_given};
 use hepalert_study::digest::hex;
 use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
@@ -71,22 +73,46 @@ impl Relabel {
     }
 }
 
-/// Reads all phases and brings them onto one grid. The study's key is made of the images' bytes: the same files give the
-/// same draws.
+/// A study as a person gave it.
+#[derive(Debug)]
+pub struct GivenStudy {
+    /// On one grid.
+    pub study: AlignedStudy,
+    /// Images that are no CT of a body, or not whole: what `analyze` refuses, these commands
+    /// compute on, since networks that they run need not be for CT.
+    pub doubts: Vec<(Phase, Refusal)>,
+}
+
+impl GivenStudy {
+    /// The study, with a warning for every doubt, and the doubts for a document.
+    pub fn warned(self, ui: &Ui) -> (AlignedStudy, Vec<Value>) {
+        let tell = |(phase, Refusal { code, detail, .. }): (Phase, Refusal)| {
+            ui.say(format!("warning: {phase}: {code}: {} ({detail})", code.sentence()));
+            json!({"phase": phase.code(), "code": code.as_str(), "detail": detail})
+        };
+        (self.study, self.doubts.into_iter().map(tell).collect())
+    }
+}
+
+/// Reads all phases and brings them onto one grid. The study's key is made of the images' bytes:
+/// the same files give the same draws.
 ///
 /// # Errors
 /// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase`,
 /// `alignment_failed` or what makes a phase unfit for registration.
-pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
+pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
     let packed: Vec<Vec<u8>> =
         files.iter().map(|file| read_file(&file.path)).collect::<Result<_, _>>()?;
     let hash = || packed.iter().fold(Sha256::new(), |hash, bytes| hash.chain_update(bytes));
     // All results, then the first failure: with several damaged files always the same is named.
     let volumes = || packed.par_iter().map(|bytes| read(bytes)).collect::<Vec<_>>();
     let (volumes, hash) = rayon::join(volumes, hash);
+    drop(packed);
     let mut phases = BTreeMap::new();
+    let (mut doubts, gate) = (Vec::new(), GateParams::default());
     for (PhaseFile { phase, path }, volume) in files.iter().zip(volumes) {
         let volume = volume.map_err(|error| damaged(path, error))?;
+        doubts.extend(load::doubts(&volume, &gate).map(|doubt| (*phase, doubt)));
         if phases.insert(*phase, volume).is_some() {
             return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
         }
@@ -100,7 +126,8 @@ pub fn read_study(files: &[PhaseFile]) -> Result<AlignedStudy, Failure> {
     let study = Study { key, phases };
     // As nnU-Net takes them: what lies on one grid is aligned.
     let aligned = align_given(study, &wanted, &Rules::default());
-    aligned.map(|aligned| aligned.study).map_err(|error| Failure::refused(error.code(), error))
+    let aligned = aligned.map_err(|error| Failure::refused(error.code(), error))?;
+    Ok(GivenStudy { study: aligned.study, doubts })
 }
 
 /// Reads a label map and lays it on the grid of the images, which it must match but for the

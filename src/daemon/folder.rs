@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams};
 use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
-use crate::intake::strangers::{Counts, most};
+use crate::intake::strangers::{Counts, most, words};
 use crate::intake::{
     AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
     study_key,
@@ -242,11 +242,12 @@ impl Folder {
                 let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
                 self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
             }
-            StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
+            StudyEvent::PassedOver { key, revision, fingerprint, counts, said } => {
                 // The kind of most of them stands for all; the numbers tell the rest.
                 let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
-                let detail = "files that belong to no study, by folder";
-                let what = (code, detail, counts);
+                let said = said.as_ref().map_or(String::new(), |said| format!(": {said}"));
+                let detail = format!("a folder's files of no study, {}{said}", words(counts));
+                let what = (code, detail.as_str(), counts);
                 self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
             }
             StudyEvent::Duplicate { key, .. } => {

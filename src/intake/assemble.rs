@@ -211,6 +211,7 @@ impl Assembler {
                 revision,
                 fingerprint,
                 counts: told.counts,
+                said: told.said,
             });
         }
         outcomes
@@ -290,7 +291,10 @@ impl Assembler {
         self.let_go(&path);
         let Broken { code, said, content, study, series, alone } = broken;
         let Some(key) = study else {
-            self.pass_over(path, Stranger { kind: code.as_str(), content, alone });
+            self.pass_over(
+                path,
+                Stranger { kind: code.as_str(), said: Some(said), content, alone },
+            );
             return Vec::new();
         };
         self.strangers.remove(&path);
@@ -307,8 +311,7 @@ impl Assembler {
         self.release(&path);
         self.let_go(&path);
         let folder = top_folder(&self.params.root, &path);
-        let what = (stranger.kind, stranger.content);
-        self.strangers.add(stranger.alone, folder, path, what, self.now);
+        self.strangers.add(stranger, folder, path, self.now);
     }
 
     /// Which rule completes this study now, if one does.

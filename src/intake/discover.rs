@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::accepted::unreadable;
-use super::events::{AssembleParams, Event, Millis, StudyEvent};
+use super::events::{AssembleParams, Event, Millis, Stranger, StudyEvent};
 use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::listing::{Snapshot, Stamp, WatchParams, list};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RefusalCode;
-use super::strangers::{Counts, most};
+use super::strangers::{Counts, most, words};
 use super::{Assembler, PhaseRules};
 use hepalert_study::study::{Phase, StudyKey};
 
@@ -40,18 +40,19 @@ pub fn discover(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Discovered, Refusal> {
-    let found = read_all(input, gate, key_of)?;
+    let Place { found, passed_over } = read_all(input, gate, key_of)?;
     let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
     let mut params = lies_still(root_of(input), expected, rules, gate);
     params.instead = instead.to_vec();
-    let loose = loose(&found);
-    sort(assemble(Assembler::new(params, Vec::new()), found)).map_err(|refusal| {
-        let said = loose.into_iter().find(|(code, _)| *code == refusal.code);
-        match said.filter(|_| refusal.file_count == 1) {
-            Some((_, detail)) => Refusal { detail, ..refusal },
-            None => refusal,
-        }
-    })
+    sort(assemble(Assembler::new(params, Vec::new()), found), &passed_over)
+}
+
+/// What lies in a place, read.
+pub(super) struct Place {
+    /// Files that may be images.
+    pub(super) found: Vec<Found>,
+    /// What is no image or not looked into, by kind.
+    pub(super) passed_over: Counts,
 }
 
 /// What was read of a file.
@@ -65,13 +66,25 @@ pub(super) fn read_all(
     input: &Path,
     gate: &GateParams,
     key_of: KeyOf<'_>,
-) -> Result<Vec<Found>, Refusal> {
+) -> Result<Place, Refusal> {
     let seen = look(input).map_err(|error| unreadable(&error))?;
     let (root, max_file_bytes) = (root_of(input), gate.max_file_bytes);
     let probe = Probe { root, key_of, max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
     let read = files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path, stamp));
-    Ok(read.collect())
+    let (strangers, found): (Vec<Found>, Vec<Found>) =
+        read.partition(|(found, ..)| matches!(found, Err(ProbeError::Foreign(_))));
+    let mut passed_over = Counts::new();
+    let kinds = strangers.into_iter().filter_map(|(found, ..)| match found {
+        Err(ProbeError::Foreign(kind)) => Some(kind),
+        Ok(_) | Err(_) => None,
+    });
+    let ignored = seen.ignored.into_values().map(|(_, kind)| kind);
+    let closed = seen.blind.iter().map(|_| Stranger::CLOSED_FOLDER);
+    for kind in kinds.chain(ignored).chain(closed) {
+        *passed_over.entry(kind).or_default() += 1;
+    }
+    Ok(Place { found, passed_over })
 }
 
 /// Below which folder studies are named: the one above, so that `a/ct.nii.gz` and `b/ct.nii.gz`
@@ -96,17 +109,6 @@ pub(super) fn lies_still(
     }
 }
 
-/// Why files of no study cannot be used, in the reader's own sentences.
-fn loose(found: &[Found]) -> Vec<(RefusalCode, String)> {
-    let of_none = |found: &Result<FileFacts, ProbeError>| match found {
-        Err(ProbeError::Broken(broken)) if broken.study.is_none() => {
-            Some((broken.code, broken.said.clone()))
-        }
-        Ok(_) | Err(_) => None,
-    };
-    found.iter().filter_map(|(found, ..)| of_none(found)).collect()
-}
-
 /// What follows of files that are all there at once.
 pub(super) fn assemble(mut machine: Assembler, found: Vec<Found>) -> Vec<StudyEvent> {
     let mut outcomes = Vec::new();
@@ -114,6 +116,7 @@ pub(super) fn assemble(mut machine: Assembler, found: Vec<Found>) -> Vec<StudyEv
         let event = match found {
             Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
             Err(ProbeError::Broken(broken)) => Event::Refused { path, broken },
+            // Strangers were counted apart.
             Err(ProbeError::Foreign(_) | ProbeError::Changed) => continue,
         };
         outcomes.extend(machine.apply(event, Millis(0)));
@@ -131,14 +134,14 @@ fn look(input: &Path) -> std::io::Result<Snapshot> {
     Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
 }
 
-fn sort(outcomes: Vec<StudyEvent>) -> Result<Discovered, Refusal> {
+fn sort(outcomes: Vec<StudyEvent>, strangers: &Counts) -> Result<Discovered, Refusal> {
     let mut found = Discovered { studies: Vec::new(), refused: Vec::new() };
     for outcome in outcomes {
         match outcome {
             StudyEvent::Complete { study, .. } => found.studies.push(study),
             StudyEvent::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
-            StudyEvent::PassedOver { key, counts, .. } => {
-                found.refused.push((key, passed_over(&counts)))
+            StudyEvent::PassedOver { key, counts, said, .. } => {
+                found.refused.push((key, passed_over(&counts, said.as_deref())));
             }
             StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
         }
@@ -146,16 +149,33 @@ fn sort(outcomes: Vec<StudyEvent>) -> Result<Discovered, Refusal> {
     if !found.studies.is_empty() {
         return Ok(found);
     }
-    let nothing = || Refusal::new(RefusalCode::NoCtSeries, "no CT was found", 0);
+    let nothing = || nothing_but(strangers);
     let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
     Err(refusals.max_by_key(|refusal| refusal.file_count).unwrap_or_else(nothing))
 }
 
-/// Files that are of no study: the reason of most of them.
-pub(super) fn passed_over(counts: &Counts) -> Refusal {
+/// Files that are of no study: the reason of most of them, in the reader's sentence.
+pub(super) fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
     let code = most(counts).and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
-    let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    Refusal::new(code, format!("passed over: {}", words.join(", ")), counts.values().sum())
+    let count = counts.values().sum();
+    let detail = match said {
+        Some(said) if counts.len() == 1 => said.to_owned(),
+        Some(said) => format!("{said}; in all {}", words(counts)),
+        None => format!("passed over: {}", words(counts)),
+    };
+    Refusal::new(code, detail, count)
+}
+
+/// Where nothing but strangers lies.
+fn nothing_but(strangers: &Counts) -> Refusal {
+    let mut detail = "no CT was found".to_owned();
+    if !strangers.is_empty() {
+        detail += &format!("; passed over: {}", words(strangers));
+    }
+    if strangers.contains_key(Stranger::ARCHIVE) {
+        detail += "; archives (zip, gz and the like) are not looked into: unpack them";
+    }
+    Refusal::new(RefusalCode::NoCtSeries, detail, strangers.values().sum())
 }
 
 #[cfg(test)]
@@ -165,7 +185,46 @@ mod tests {
     #[test]
     fn a_number_of_files_that_are_not_told_apart_is_no_reason() {
         let counts = Counts::from([("more", 9000), ("foreign", 96), ("truncated_file", 4000)]);
-        assert_eq!(passed_over(&counts).code, RefusalCode::TruncatedFile);
-        assert_eq!(passed_over(&counts).file_count, 13_096);
+        let refusal = passed_over(&counts, Some("the file is empty"));
+        assert_eq!((refusal.code, refusal.file_count), (RefusalCode::TruncatedFile, 13_096));
+        let all = "the file is empty; in all 96 foreign, 9000 more, 4000 truncated_file";
+        assert_eq!(refusal.detail, all);
+    }
+
+    #[test]
+    fn what_was_passed_over_is_named_with_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["1.dcm.gz", "2.dcm.gz", "study.zip", "notes.txt", ".hidden", "x.part"] {
+            std::fs::write(dir.path().join(name), "PK or something else").unwrap();
+        }
+        let key_of = |uid: &str| crate::intake::study_key(b"", uid);
+        let (rules, gate) = (PhaseRules::default(), GateParams::default());
+        let wanted = [vec![Phase::Vp]];
+        let refusal = discover(dir.path(), &wanted, &rules, &gate, &key_of).unwrap_err();
+        assert_eq!(
+            (refusal.code, refusal.detail.as_str(), refusal.file_count),
+            (
+                RefusalCode::NoCtSeries,
+                "no CT was found; passed over: 3 archive, 1 foreign, 1 hidden, 1 unfinished; \
+                 archives (zip, gz and the like) are not looked into: unpack them",
+                6
+            )
+        );
+    }
+
+    #[test]
+    fn files_of_no_study_keep_the_sentence_of_their_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.img", "a.hdr"] {
+            let mut bytes = vec![0; 348];
+            bytes[..4].copy_from_slice(&348_i32.to_le_bytes());
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let key_of = |uid: &str| crate::intake::study_key(b"", uid);
+        let (rules, gate) = (PhaseRules::default(), GateParams::default());
+        let wanted = [vec![Phase::Vp]];
+        let refusal = discover(dir.path(), &wanted, &rules, &gate, &key_of).unwrap_err();
+        let pair = hepalert_voxels::volume::nifti::NiftiError::HeaderPair;
+        assert_eq!((refusal.detail, refusal.file_count), (pair.to_string(), 2));
     }
 }

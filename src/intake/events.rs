@@ -135,6 +135,8 @@ pub enum Event {
 pub struct Stranger {
     /// Its kind, as messages call it.
     pub kind: &'static str,
+    /// Why it cannot be used, in the reader's own sentence, where that was tried.
+    pub said: Option<String>,
     /// Stands for what is there: of its stamp, or of what is in it.
     pub content: Digest,
     /// Under which key it is told, with all others below the same folder.
@@ -258,5 +260,7 @@ pub enum StudyEvent {
         fingerprint: Digest,
         /// By kind.
         counts: Counts,
+        /// What the reader said of one of the kind of most of them.
+        said: Option<String>,
     },
 }

@@ -197,13 +197,23 @@ pub(super) fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, 
     check_memory(facts.grid.voxels(), gate)?;
     let volume = read(&bytes)?;
     drop(bytes);
-    // Slices are looked at across the body, in whatever order the file has its axes.
-    let axes = Axes::ras(volume.grid());
-    let axes = if axes.from[0] == 0 { Axes::STORED } else { axes };
+    let axes = across(volume.grid());
     let turned = axes.turn_volume(volume);
     let scan = checked(turned, None, &SliceNames::Places, &[], gate)?;
     let volume = axes.inverse().turn_volume(scan.volume);
     Ok(Scan { volume, side_uncertain: facts.side_uncertain, ..scan })
+}
+
+/// Axes by which slices lie across the body, in whatever order a file has them.
+fn across(stored: &Grid) -> Axes {
+    let axes = Axes::ras(stored);
+    if axes.from[0] == 0 { Axes::STORED } else { axes }
+}
+
+/// Why the gate would refuse the voxels of a volume, for those who take it all the same.
+pub fn doubts(volume: &Volume<f32>, gate: &GateParams) -> Option<Refusal> {
+    let mut looked_at = across(volume.grid()).turn_volume(volume.clone());
+    check_voxels(&mut looked_at, &SliceNames::Places, &[], gate).err()
 }
 
 /// Past the look at voxels, with what is told of it.

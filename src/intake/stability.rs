@@ -304,7 +304,7 @@ impl FileStability {
 }
 
 fn passed_over(path: PathBuf, kind: &'static str, content: Digest, reader: &dyn Reader) -> Event {
-    let stranger = Stranger { kind, content, alone: reader.alone(&path) };
+    let stranger = Stranger { kind, said: None, content, alone: reader.alone(&path) };
     Event::PassedOver { path, stranger }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::events::Millis;
+use super::events::{Millis, Stranger};
 use super::fingerprint::{Digest, fingerprint};
 use super::names;
 use super::reasons::RefusalCode;
@@ -29,6 +29,12 @@ pub fn most(counts: &Counts) -> Option<&'static str> {
     kinds.max_by_key(|(_, count)| **count).map(|(kind, _)| *kind)
 }
 
+/// `36 archive, 2 foreign`.
+pub fn words(counts: &Counts) -> String {
+    let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    words.join(", ")
+}
+
 /// All strangers.
 #[derive(Debug, Default)]
 pub struct Strangers {
@@ -41,6 +47,8 @@ struct Heap {
     /// The folder of the export whose strangers these are.
     folder: PathBuf,
     files: BTreeMap<PathBuf, (&'static str, Digest)>,
+    /// What the reader said of the first of each kind.
+    said: BTreeMap<&'static str, String>,
     beyond: usize,
     changed: Millis,
     news: bool,
@@ -57,6 +65,8 @@ pub struct Told {
     pub fingerprint: Digest,
     /// What is in it.
     pub counts: Counts,
+    /// What the reader said of one of the kind of most of them.
+    pub said: Option<String>,
 }
 
 /// Images of scanners promise DICOM by their names, end in a number, or have no ending.
@@ -78,14 +88,9 @@ pub fn top_folder(root: &Path, path: &Path) -> PathBuf {
 
 impl Strangers {
     /// Takes a stranger in.
-    pub fn add(
-        &mut self,
-        key: StudyKey,
-        folder: PathBuf,
-        path: PathBuf,
-        what: (&'static str, Digest),
-        now: Millis,
-    ) {
+    pub fn add(&mut self, stranger: Stranger, folder: PathBuf, path: PathBuf, now: Millis) {
+        let Stranger { kind, said, content, alone: key } = stranger;
+        let what = (kind, content);
         let heap = self.heaps.entry(key.clone()).or_default();
         heap.folder = folder;
         heap.changed = now;
@@ -93,6 +98,9 @@ impl Strangers {
             return;
         }
         heap.news = true;
+        if let Some(said) = said {
+            heap.said.entry(kind).or_insert(said);
+        }
         if heap.files.len() < MAX_TOLD_APART || heap.files.contains_key(&path) {
             self.whose.insert(path.clone(), key);
             heap.files.insert(path, what);
@@ -127,11 +135,14 @@ impl Strangers {
                 });
                 let mut items: Vec<_> = items.collect();
                 items.push((Digest::of(&heap.beyond.to_le_bytes()), Digest::of(b"beyond")));
+                let counts = heap.counts();
+                let said = most(&counts).and_then(|kind| heap.said.get(kind).cloned());
                 told.push(Told {
                     key: key.clone(),
                     folder: heap.folder.clone(),
                     fingerprint: fingerprint(&[(None, items)]),
-                    counts: heap.counts(),
+                    counts,
+                    said,
                 });
             }
         }

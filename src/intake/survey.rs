@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{self, Found, assemble, lies_still, read_all, root_of};
+use super::discover::{self, Place, assemble, lies_still, read_all, root_of};
 use super::events::StudyEvent;
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::Digest;
 use super::gate::{GateParams, Refusal};
 use super::phases::{Fitness, PhaseRules};
-use super::probe::{KeyOf, ProbeError};
+use super::probe::KeyOf;
 use super::reasons::RefusalCode;
+use super::strangers::Counts;
 use super::{Assembler, phases};
 use hepalert_study::study::{Phase, StudyKey};
 
@@ -26,8 +27,8 @@ pub struct Survey {
     pub refused: Vec<(StudyKey, Refusal)>,
     /// Series that are no candidates.
     pub aside: Vec<Aside>,
-    /// Files that are no images and promise none.
-    pub passed_over: usize,
+    /// What is no image or not looked into, by kind.
+    pub passed_over: Counts,
     descriptions: BTreeMap<PathBuf, String>,
 }
 
@@ -64,9 +65,7 @@ pub fn survey(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Survey, Refusal> {
-    let found = read_all(input, gate, key_of)?;
-    let is_foreign = |(found, ..): &&Found| matches!(found, Err(ProbeError::Foreign(_)));
-    let passed_over = found.iter().filter(is_foreign).count();
+    let Place { found, passed_over } = read_all(input, gate, key_of)?;
     let facts: Vec<(PathBuf, FileFacts)> =
         found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
     let params = lies_still(root_of(input), expected, rules, gate);
@@ -75,8 +74,8 @@ pub fn survey(
         match outcome {
             StudyEvent::Complete { study, .. } => studies.push(study),
             StudyEvent::Refused { key, refusal, .. } => refused.push((key, refusal)),
-            StudyEvent::PassedOver { key, counts, .. } => {
-                refused.push((key, discover::passed_over(&counts)));
+            StudyEvent::PassedOver { key, counts, said, .. } => {
+                refused.push((key, discover::passed_over(&counts, said.as_deref())));
             }
             StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
         }

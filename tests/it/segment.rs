@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use hepalert_lab::phantom::{Case, Size, generate};
+use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::write_f32;
 use hepalert_voxels::volume::{Grid, Volume};
@@ -99,6 +101,41 @@ fn a_study_becomes_a_label_map_in_its_own_geometry() {
     let again = dir.path().join("again.nii.gz");
     document(&segment(&engine, &phases, &again).output().unwrap());
     assert_eq!(fs::read(&out).unwrap(), fs::read(&again).unwrap(), "same input, same bytes");
+}
+
+#[test]
+fn half_an_image_is_segmented_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = bundle(dir.path());
+    let size = Size { pixels: 32, slices: None };
+    let patient = generate(5, Case::Normal, Setting::Diagnosis, size);
+    let doubts = |unfilled: Phase| {
+        let mut args = Vec::new();
+        for (phase, scan) in &patient.phases {
+            let mut voxels = scan.voxels().mapv(f32::from);
+            if *phase == unfilled {
+                voxels.slice_mut(ndarray::s![10..16, .., ..]).fill(-1024.0);
+            }
+            let path = dir.path().join(format!("{phase}.nii.gz"));
+            fs::write(&path, write_f32(&Volume::new(scan.grid().clone(), voxels))).unwrap();
+            args.extend(["--phase".to_owned(), format!("{phase}={}", path.display())]);
+        }
+        let out = dir.path().join("labels.nii.gz");
+        let command = ["--json", "segment", "--engine", bundle.to_str().unwrap(), "--out"];
+        let ran = hepalert().args(command).arg(&out).args(&args).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{said}");
+        let document: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        (document["doubts"].clone(), said)
+    };
+    let (found, said) = doubts(Phase::Ap);
+    assert!(said.contains("warning: ap: slices_without_image"), "{said}");
+    let [doubt] = &found.as_array().unwrap()[..] else { panic!("{found}") };
+    assert_eq!(
+        (doubt["phase"].as_str(), doubt["code"].as_str()),
+        (Some("ap"), Some("slices_without_image"))
+    );
+    assert!(doubt["detail"].as_str().unwrap().contains("11 to 16"), "{doubt}");
 }
 
 #[test]

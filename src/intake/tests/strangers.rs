@@ -39,7 +39,7 @@ fn a_study_tells_what_lies_beside_it() {
 }
 
 fn stranger(path: &str, folder: &str, kind: &'static str) -> Event {
-    let stranger = Stranger { kind, content: digest(path), alone: key(folder) };
+    let stranger = Stranger { kind, said: None, content: digest(path), alone: key(folder) };
     Event::PassedOver { path: path.into(), stranger }
 }
 
