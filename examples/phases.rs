@@ -138,7 +138,7 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let path = args.next().unwrap_or_else(|| "target/phases.tsv".to_owned());
     let series: u64 = args.next().map_or(Ok(400), |text| text.parse())?;
-    let first: u64 = args.next().map_or(Ok(700_000), |text| text.parse())?;
+    let first: u64 = args.next().map_or(Ok(910_000), |text| text.parse())?;
     let runtime = Runtime { threads: 1, ..Runtime::default() };
     let mut recogniser = Recogniser::open(Path::new("engines/ct-phase"), &runtime)?;
     let done = std::fs::read_to_string(&path).unwrap_or_default();

@@ -210,11 +210,13 @@ fn draw(
             let files = study.series(line.at);
             let coarse = thinned(files, gate, THUMBNAIL_MM).ok();
             let number = line.scan.recon.series_number.map_or("-".to_owned(), |n| n.to_string());
+            let is_split = files.pick.is_split;
+            let part = if is_split { format!(" [{}]", line.acquisition) } else { String::new() };
             let phase = line.phase.map_or("none", Phase::code);
             let chosen = line.chosen.map_or(String::new(), |p| format!(", read as {p}"));
             strips.push(Strip {
                 title: format!(
-                    "{number} {}: {phase} {:.2}{chosen}",
+                    "{number}{part} {}: {phase} {:.2}{chosen}",
                     described(found, &files.files),
                     line.probability
                 ),

@@ -252,9 +252,10 @@ fn lost(
     })
 }
 
-/// What orders series that are equal otherwise.
-fn by_name(stack: &Stack) -> (Option<i64>, &str, Digest) {
-    (stack.recon.series_number, &stack.description, stack.content)
+/// What orders series that are equal otherwise: acquisitions as the scanner made them.
+fn by_name(stack: &Stack) -> (Option<i64>, &str, Option<i64>, Option<i64>, Digest) {
+    let Stack { recon, description, acquired_ms, content, .. } = stack;
+    (recon.series_number, description, recon.acquisition_number, *acquired_ms, *content)
 }
 
 /// NIfTI files of one case; two files with one tag (`.nii` and `.nii.gz`) are copies.
