@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
 use crate::codes;
-use crate::store::{Job, JobCounts, JobState, Store};
+use crate::store::{Job, JobCounts, JobState, NO_FILES, Store};
 use hepalert_study::study::StudyKey;
 
 /// Most jobs listed; older ones are in the store still.
@@ -181,7 +181,11 @@ fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::failed(error));
     };
     store.requeue(job.id, Timestamp::now()).map_err(Failure::failed)?;
-    let text = format!("job {} is queued again; a running daemon takes it up by itself", job.id);
+    let how = match job.files_json.as_str() {
+        NO_FILES => "a running daemon reads its files in the export folder anew",
+        _ => "a running daemon takes it up by itself",
+    };
+    let text = format!("job {} is queued again; {how}", job.id);
     ui.result(&serde_json::json!({ "requeued": job.id.0 }), text)
 }
 
