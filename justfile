@@ -15,6 +15,11 @@ campaign KILLS="1000" SEED="1":
     HEPALERT_CAMPAIGN_KILLS={{KILLS}} HEPALERT_CAMPAIGN_SEED={{SEED}} \
         cargo test --test it -- campaign:: --nocapture
 
+# Three days of a busy scanner in about twenty minutes: memory, database and folders stay as they are.
+soak STUDIES_PER_HOUR="6":
+    HEPALERT_SOAK_STUDIES={{STUDIES_PER_HOUR}} \
+        cargo test --test it -- soak:: --ignored --nocapture
+
 # Licences, advisories and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check

@@ -1,6 +1,6 @@
 //! Ten thousand damaged inputs for every reader of bytes from outside, the same each time: each
-//! is read or refused, none ends the process, none takes long. `fuzz/` has most of these readers
-//! for a fuzzer.
+//! is read or refused, none ends the process, none takes long. `fuzz/` has the same readers for a
+//! fuzzer.
 
 use std::time::{Duration, Instant};
 
@@ -76,10 +76,11 @@ fn slices() -> Vec<Vec<u8>> {
     let files = hepalert::cli::phantom::write_series(&patient, dir.path()).unwrap();
     let mut found: Vec<Vec<u8>> =
         files.iter().take(1).map(|file| std::fs::read(file).unwrap()).collect();
-    // Every compression there is a case of beside the checkout.
+    // Every compression that there is a small file of, here or beside the checkout.
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/volume");
     let syntaxes = crate::support::shared_data().map(|data| data.join("dicom-syntaxes"));
-    let more =
-        syntaxes.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    let folders = syntaxes.into_iter().chain([here]);
+    let more = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
     for entry in more.flatten().filter(|entry| entry.path().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
         if bytes.len() < 40_000 && read_header(&bytes).is_ok() {
@@ -116,6 +117,18 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
         if let Ok(package) = Package::read(bytes, bytes.len() as u64, &trust) {
             let _ = package.check();
         }
+    });
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let maker = Trust::read(&corpus.join("keys"), 1).unwrap();
+    let signature = std::fs::read(corpus.join("signature/tiny.minisig")).unwrap();
+    try_all("signature", &[signature], |bytes| {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let _ = maker.verify(b"another manifest", text);
+        }
+    });
+    let networks = ["segment.onnx", "reclassify.onnx"].map(|name| std::fs::read(bundle.join(name)));
+    try_all("network", &networks.map(Result::unwrap), |bytes| {
+        let _ = hepalert_native::Network::load(bytes, &hepalert_native::Options::default());
     });
     let manifest = std::fs::read(bundle.join("manifest.json")).unwrap();
     try_all("manifest", &[manifest], |bytes| {
