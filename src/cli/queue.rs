@@ -175,9 +175,13 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
     let jobs = jobs_of(&store, &args.key)?;
+    // An older revision holds less than the newest: its result would stand in the place of that.
     let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Refused);
-    let Some(job) = jobs.iter().rev().find(ended) else {
-        let error = anyhow::anyhow!("the study has no refused or failed job to put back");
+    let Some(job) = jobs.last().filter(ended) else {
+        let state = jobs.last().map_or("unknown", |job| job.state.name());
+        let error = anyhow::anyhow!(
+            "its newest revision is {state}: only a study that was refused or failed is put back"
+        );
         return Err(Failure::failed(error));
     };
     store.requeue(job.id, Timestamp::now()).map_err(Failure::failed)?;

@@ -122,8 +122,12 @@ impl Folder {
                 }
             }
             // What is not seen now is then not there.
-            let all_seen = !step.more && step.moving_files == 0 && step.degraded.is_empty();
-            if all_seen && let Err(error) = self.read_anew(&mut intake, step_at) {
+            let is_blind = |why: &Degraded| {
+                matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
+            };
+            let all_seen =
+                !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind);
+            if let Err(error) = self.read_anew(&mut intake, all_seen, step_at) {
                 error!("studies that were put back cannot be read anew: {error}");
             }
             let open = step.moving_files > 0 || step.open_studies > 0;
@@ -140,10 +144,15 @@ impl Folder {
 
     /// Studies that were put back by hand and whose files nobody knows are taken in anew, if they
     /// still lie here.
-    fn read_anew(&self, intake: &mut FolderIntake, at: Millis) -> Result<(), StoreError> {
+    fn read_anew(
+        &self,
+        intake: &mut FolderIntake,
+        all_seen: bool,
+        at: Millis,
+    ) -> Result<(), StoreError> {
         for job in self.site.store.without_files()? {
             let key = &job.study_key;
-            if intake.try_again(key, at) {
+            if intake.try_again(key, at) || !all_seen {
                 continue;
             }
             let (code, now) = (Some(RefusalCode::Vanished.as_str()), Timestamp::now());

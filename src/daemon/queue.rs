@@ -107,7 +107,7 @@ impl Queue {
         self.monitor.wake_publisher();
         if job.attempts > most {
             job.attempts = most;
-            self.note(|| self.give_up(&job, "daemon_died"));
+            self.note(&job, || self.give_up(&job, "daemon_died"));
             return Ok(true);
         }
         info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
@@ -124,19 +124,27 @@ impl Queue {
             // What the process was writing when it was killed.
             sweep_drafts(&self.site.results());
         }
-        self.note(|| self.conclude(&job, &outcome));
+        self.note(&job, || self.conclude(&job, &outcome));
         self.monitor.wake_publisher();
         Ok(true)
     }
 
     /// Notes the end of a job, however long the store takes: one that stayed as running would not
-    /// be begun again before the next start of the daemon.
-    fn note(&self, end: impl Fn() -> Result<(), StoreError>) {
+    /// be begun again before the next start of the daemon. What the store never takes is given up,
+    /// so that it holds back no other.
+    fn note(&self, job: &Job, end: impl Fn() -> Result<(), StoreError>) {
         let mut failed = false;
         while let Err(error) = end() {
-            error!("the end of a study cannot be noted: {error}");
-            if self.stop.is_set() || !error.may_pass() {
+            let key = job.study_key.as_str();
+            error!(STUDY_KEY = key, JOB_ID = job.id.0; "its end cannot be noted: {error}");
+            if self.stop.is_set() {
                 return;
+            }
+            if !error.may_pass() {
+                if let Err(error) = self.give_up(job, "report_unsayable") {
+                    error!(STUDY_KEY = key, JOB_ID = job.id.0; "nor can it be given up: {error}");
+                }
+                break;
             }
             failed = true;
             self.monitor.set_wrong("store_failing", true);

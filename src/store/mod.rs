@@ -114,13 +114,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later.
-    pub const fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             StoreError::Unusable { .. }
             | StoreError::Full
             | StoreError::Busy
-            | StoreError::Damaged(_)
-            | StoreError::Sql(_) => true,
+            | StoreError::Damaged(_) => true,
+            StoreError::Sql(error) => of_the_system(error),
             StoreError::Newer { .. }
             | StoreError::Nonsense(_)
             | StoreError::NoSuchJob(_)
@@ -128,6 +128,23 @@ impl StoreError {
             | StoreError::NotAnEvent(_) => false,
         }
     }
+}
+
+/// Whether the system stood in the way, and not what was to be written.
+fn of_the_system(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{
+        CannotOpen, FileLockingProtocolFailed, OperationInterrupted, OutOfMemory, PermissionDenied,
+        ReadOnly,
+    };
+    let system = [
+        CannotOpen,
+        FileLockingProtocolFailed,
+        OperationInterrupted,
+        OutOfMemory,
+        PermissionDenied,
+        ReadOnly,
+    ];
+    error.sqlite_error_code().is_some_and(|code| system.contains(&code))
 }
 
 impl From<rusqlite::Error> for StoreError {

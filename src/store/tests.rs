@@ -480,3 +480,15 @@ fn two_processes_can_look_and_write() {
     assert_eq!(daemon.known().unwrap().len(), 40);
     assert_eq!(daemon.verify_audit().unwrap(), 40);
 }
+
+#[test]
+fn what_the_system_refuses_may_pass_and_what_makes_no_sense_may_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    let run = |sql: &str| StoreError::from(store.lock().execute_batch(sql).unwrap_err());
+    assert!(!run("INSERT INTO meta VALUES (1, NULL)").may_pass(), "a constraint");
+    assert!(!run("SELECT nothing").may_pass());
+    store.lock().pragma_update(None, "query_only", true).unwrap();
+    assert!(run("DELETE FROM meta").may_pass(), "read-only now, perhaps not later");
+    assert!(StoreError::Full.may_pass() && !StoreError::NoSuchJob(JobId(1)).may_pass());
+}

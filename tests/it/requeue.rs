@@ -5,6 +5,9 @@
 
 use std::fs;
 
+use hepalert::store::{Finished, NewJob, Store};
+use hepalert_study::study::{Setting, StudyKey};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber};
@@ -90,4 +93,37 @@ fn a_refused_study_whose_files_are_gone_is_told_as_vanished_when_it_is_put_back(
     requeue(&house, &key);
     assert_eq!(rejected(&mut heart, &subscriber).0, "vanished");
     daemon.stop();
+}
+
+#[test]
+fn an_older_revision_takes_not_the_place_of_a_newer_one() {
+    let house = House::new(1, 1);
+    fs::create_dir_all(house.state()).unwrap();
+    let now = Timestamp::now();
+    let store = Store::open(&house.state().join("hepalert.sqlite"), now).unwrap().store;
+    let key = "0123456789abcdef0123456789abcdef";
+    let take = |fingerprint: &str| {
+        let job = NewJob {
+            study_key: StudyKey::new(key).unwrap(),
+            setting: Setting::Venous,
+            input_fingerprint: fingerprint.to_owned(),
+            files_json: "{}".to_owned(),
+            completed_at: now,
+        };
+        store.enqueue(&job, now, |_| Vec::new()).unwrap();
+        store.next_job(now, |_| Vec::new()).unwrap().unwrap()
+    };
+    store.dead_letter(take("twenty files").id, "worker_died", &[], now).unwrap();
+    let finished = Finished {
+        pipeline_fingerprint: String::new(),
+        report_json: "{}".to_owned(),
+        artefacts_json: "[]".to_owned(),
+        alert: None,
+    };
+    store.finish(take("twenty-one").id, &finished, &[], now).unwrap();
+    let mut command = hepalert();
+    let ended = command.args(["study", "requeue", key, "--config"]).arg(house.config()).output();
+    let ended = ended.unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && said.contains("newest revision is done"), "{said}");
 }
