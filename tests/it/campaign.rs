@@ -2,7 +2,7 @@
 //! random and at every named place, and an independent subscriber checks that nothing was lost,
 //! doubled or changed.
 //!
-//! `just campaign KILLS` runs a long one; the usual test run makes sixty kills.
+//! `just campaign --kills 1000` runs a long one; the usual test run makes sixty kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
