@@ -150,6 +150,35 @@ fn a_study_that_failed_and_is_sent_again_is_tried_again() {
 }
 
 #[test]
+fn what_was_refused_is_judged_anew_when_somebody_asks() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/a", "a", "scout", 2).wait(500).told();
+    let ask = |story: &mut Story, study: &StudyKey| {
+        story.machine.try_again(study, Millis(story.now * 1000))
+    };
+    assert_eq!(story.machine.files_of(&key("a")).len(), 2);
+    assert!(ask(&mut story, &key("a")));
+    // Asking again while it is judged holds nothing up.
+    for _ in 0..300 {
+        if !story.wait(1).told.is_empty() {
+            break;
+        }
+        assert!(ask(&mut story, &key("a")));
+    }
+    assert_eq!(story.told(), ["refused 2: localiser of 2 files"]);
+    story.wait(500);
+    assert_eq!(story.told(), [""; 0], "once");
+    // What was wrong is mended meanwhile, as by another rule.
+    story.series("/e/a", "a", "venous", 20).wait(500);
+    assert_eq!(story.told(), ["complete 3 (all_phases): vp 20"]);
+    assert!(!ask(&mut story, &key("b")), "nothing of it is here");
+    for path in story.machine.files_of(&key("a")) {
+        story.event(Event::Gone { path });
+    }
+    assert!(!ask(&mut story, &key("a")), "nothing of it is left");
+}
+
+#[test]
 fn slices_that_share_an_instance_are_told_apart_by_position() {
     let mut story = Story::new(&VENOUS);
     for n in 0..20 {

@@ -15,6 +15,10 @@ fn strangers_are_told_by_folder_and_overturn_nothing() {
     assert_eq!(story.told(), NOTHING, "told once");
     story.event(stranger("/e/cd/link", "/e/cd", Stranger::LINK)).wait(500);
     assert_eq!(story.told(), ["passed over 2: 1 foreign, 1 link, 16 truncated_file"]);
+    assert_eq!(story.machine.files_of(&key("/e/cd")).len(), 18);
+    assert!(story.machine.try_again(&key("/e/cd"), Millis(story.now * 1000)));
+    story.wait(500);
+    assert_eq!(story.told(), ["passed over 3: 1 foreign, 1 link, 16 truncated_file"], "as asked");
     // Notes beside a study belong to it; a folder of nothing else is heard of.
     story.series("/e/b", "b", "venous", 20);
     story.event(stranger("/e/b/README.txt", "/e/b", Stranger::FOREIGN)).wait(500);
