@@ -36,7 +36,7 @@ CURVES = {
 ORGANS = ["aorta", "liver", "spleen", "kidney", "cortex", "pelvis", "lower_cava", "upper_cava"]
 # How often an organ is not found, and how often something else is taken for it.
 MISSED = [0.03, 0.02, 0.12, 0.14, 0.0, 0.0, 0.5, 0.2]
-MISTAKEN = [0.015, 0.01, 0.08, 0.08, 0.0, 0.0, 0.3, 0.12]
+MISTAKEN = [0.015, 0.01, 0.08, 0.08, 0.0, 0.0, 0.3, 0.2]
 
 
 def seconds(rng, classes):
@@ -74,7 +74,7 @@ def densities(rng, classes):
         cortex,
         cortex + rng.uniform(3, 30, n) + urine + other,
         blood + curve("lower_cava") * share(0.3),
-        blood + curve("upper_cava") * share(0.13),
+        blood + curve("upper_cava") * share(0.2),
     ], 1)
     return found + rng.normal(0, 3, found.shape)
 
