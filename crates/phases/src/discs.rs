@@ -61,12 +61,6 @@ impl Disc {
         Some(values)
     }
 
-    /// The values of the half towards the front, as they come; `None` at the border of the slice.
-    pub fn front(&self, slice: &ArrayView2<'_, f32>, y: usize, x: usize) -> Option<Vec<f32>> {
-        let front: Vec<[isize; 2]> = self.inner.iter().copied().filter(|[v, _]| *v <= 0).collect();
-        read(slice, y, x, &front)
-    }
-
     /// How much the place looks like a round thing.
     fn score(&self, slice: &ArrayView2<'_, f32>, y: usize, x: usize, ask: Ask) -> Option<[f32; 2]> {
         let centre = slice[[y, x]];

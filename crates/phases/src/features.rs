@@ -47,7 +47,7 @@ pub struct Organs {
 }
 
 /// Number of values of [`Organs::vector`].
-pub const FEATURES: usize = 21;
+pub const FEATURES: usize = 20;
 
 impl Organs {
     /// Looks for every landmark in a series, whatever its voxel order.
@@ -125,7 +125,6 @@ impl Organs {
         vector[17] = gain(self.spleen_hu, 47.0).unwrap_or(0.0);
         vector[18] = gain(self.cortex_hu, 40.0).unwrap_or(0.0);
         vector[19] = gain(self.lower_cava_hu, 42.0).unwrap_or(0.0);
-        vector[20] = gain(self.upper_cava_hu, 42.0).unwrap_or(0.0);
         vector
     }
 }

@@ -1,7 +1,6 @@
 //! The body's outline and the course of the spine: where every other landmark is looked for.
 
 use ndarray::Array3;
-use rayon::prelude::*;
 
 use super::coarse::Coarse;
 use super::track::{Candidate, track};
@@ -13,9 +12,7 @@ const SPINE_MM: f64 = 26.0;
 /// The spine lies no deeper than this below the skin of the back.
 const DEEPEST_MM: f64 = 140.0;
 /// And no further from the middle of the body.
-const MAX_ASIDE_MM: f64 = 45.0;
-/// A kidney full of contrast is as dense as bone, and lies aside.
-const ASIDE: f32 = 0.3;
+const MAX_ASIDE_MM: f64 = 60.0;
 
 /// Per slice, in voxels.
 #[derive(Debug, Clone)]
@@ -31,7 +28,7 @@ pub fn frame(coarse: &Coarse) -> Option<Frame> {
     let [nz, _, _] = coarse.shape();
     let boxes: Vec<Option<[usize; 4]>> = (0..nz).map(|z| outline(coarse, z)).collect();
     let candidates: Vec<Vec<Candidate>> = boxes
-        .par_iter()
+        .iter()
         .enumerate()
         .map(|(z, outline)| outline.map(|o| bones(coarse, z, o)).unwrap_or_default())
         .collect();
@@ -85,9 +82,7 @@ fn bones(coarse: &Coarse, z: usize, outline: [usize; 4]) -> Vec<Candidate> {
             }
             // Behind the vertebra lies its arch, before it vessels and stomach: the hindmost wins.
             let back = 0.10 * (y as f64 - highest) as f32 * dy as f32 / DEEPEST_MM as f32;
-            let far = ((x as f64 - middle) * dx / MAX_ASIDE_MM) as f32;
-            let score = sum / count.max(1.0) + back - ASIDE * far * far;
-            found.push(Candidate { y, x, size: 0, score, value: 0.0 });
+            found.push(Candidate { y, x, size: 0, score: sum / count.max(1.0) + back, value: 0.0 });
         }
     }
     found

@@ -1,7 +1,5 @@
 //! Aorta, inferior cava and kidneys: round things at known places beside the spine.
 
-use rayon::prelude::*;
-
 use super::coarse::Coarse;
 use super::discs::{Ask, Disc, Window, candidates};
 use super::spine::Frame;
@@ -49,11 +47,10 @@ fn tube(
     window: Window,
     radii_mm: &[f64],
     ask: Ask,
-    keep: impl Fn(usize, &Candidate) -> bool + Sync,
+    keep: impl Fn(usize, &Candidate) -> bool,
 ) -> Option<Tube> {
     let discs: Vec<Disc> = radii_mm.iter().map(|mm| Disc::of(*mm, coarse.step_mm)).collect();
     let slices: Vec<Vec<Candidate>> = (0..coarse.shape()[0])
-        .into_par_iter()
         .map(|z| {
             let mut found = candidates(coarse, z, frame.spine[z], window, &discs, ask);
             found.retain(|c| c.score > 1.0 && keep(z, c));
@@ -88,13 +85,6 @@ pub struct Kidney {
 /// Rows of a kidney in millimetres of height.
 const KIDNEY_RUN_MM: f64 = 45.0;
 
-/// From slice to slice a kidney's middle moves no further.
-const STEP_MM: f64 = 8.0;
-/// A slice whose middle density differs by more than this share is none of the kidney.
-const SAME_KIDNEY: f32 = 0.3;
-/// A stone of seven millimetres.
-const STONE_CM3: f64 = 0.17;
-
 /// The right and the left kidney, where they are in the scan; `highest` is a slice that they
 /// do not reach above.
 pub fn kidneys(
@@ -123,7 +113,6 @@ fn kidney(
         far > AORTA_MM[of.size] + KIDNEY_MM[c.size] - 4.0
     };
     let best: Vec<Option<Candidate>> = (0..=highest.min(coarse.shape()[0] - 1))
-        .into_par_iter()
         .map(|z| {
             let mut found = candidates(coarse, z, frame.spine[z], window, &discs, ask);
             found.retain(|c| c.value > 10.0 && frame.depth_mm[[z, c.y, c.x]] > 25.0 && apart(z, c));
@@ -136,57 +125,7 @@ fn kidney(
         part.iter().map(|c| c.map_or(0.0, |c| c.score)).sum()
     };
     let top = (0..best.len().saturating_sub(run - 1)).max_by(|a, b| sum(*a).total_cmp(&sum(*b)))?;
-    let mut kidney = measure(coarse, &discs, &best[top..top + run], top, sum(top) / run as f32)?;
-    let axis = axis(coarse, &discs[0], &best, [top, top + run], kidney.middle_hu);
-    kidney.brightest_hu = brightest(coarse, &discs[1], &axis)?;
-    Some(kidney)
-}
-
-/// The middle of a kidney in every slice that shows it, from its roundest part to both ends: the
-/// pelvis lies where the sinus opens and a kidney is not round.
-fn axis(
-    coarse: &Coarse,
-    disc: &Disc,
-    best: &[Option<Candidate>],
-    [top, end]: [usize; 2],
-    middle_hu: f32,
-) -> Vec<(usize, Candidate)> {
-    let [_, dy, dx] = coarse.step_mm;
-    let mut found: Vec<(usize, Candidate)> =
-        (top..end).filter_map(|z| best[z].map(|c| (z, c))).collect();
-    let reach = (KIDNEY_RUN_MM / coarse.step_mm[0]) as usize;
-    let mut follow = |slices: &mut dyn Iterator<Item = usize>, from: Option<Candidate>| {
-        let Some(mut at) = from else { return };
-        for z in slices.take(reach) {
-            let is_near = |c: &Candidate| {
-                ((c.y as f64 - at.y as f64) * dy).hypot((c.x as f64 - at.x as f64) * dx) < STEP_MM
-            };
-            // Where nothing round is, its axis goes straight on.
-            at = best.get(z).copied().flatten().filter(is_near).unwrap_or(at);
-            let slice = coarse.hu.index_axis(ndarray::Axis(0), z);
-            let Some(inside) = disc.inside(&slice, at.y, at.x) else { return };
-            let far = (inside[inside.len() / 2] - middle_hu).abs();
-            if far > SAME_KIDNEY * middle_hu.max(40.0) {
-                return;
-            }
-            found.push((z, at));
-        }
-    };
-    follow(&mut (0..top).rev(), best[top]);
-    follow(&mut (end..coarse.shape()[0]), best[end - 1]);
-    found
-}
-
-/// What no more of a kidney's front half than a stone exceeds: behind lie ribs.
-fn brightest(coarse: &Coarse, disc: &Disc, axis: &[(usize, Candidate)]) -> Option<f32> {
-    let mut values: Vec<f32> = Vec::new();
-    for (z, c) in axis {
-        let slice = coarse.hu.index_axis(ndarray::Axis(0), *z);
-        values.extend(disc.front(&slice, c.y, c.x).into_iter().flatten());
-    }
-    let stone = (STONE_CM3 / coarse.voxel_cm3()).ceil() as usize;
-    values.sort_unstable_by(|a, b| b.total_cmp(a));
-    values.get(stone).copied()
+    measure(coarse, &discs, &best[top..top + run], top, sum(top) / run as f32)
 }
 
 /// What the inside of a kidney's discs shows.
@@ -197,10 +136,12 @@ fn measure(
     top: usize,
     score: f32,
 ) -> Option<Kidney> {
-    let mut all = Vec::new();
+    let (mut all, mut peaks) = (Vec::new(), Vec::new());
     for (z, c) in (top..).zip(best).filter_map(|(z, c)| c.map(|c| (z, c))) {
         let slice = coarse.hu.index_axis(ndarray::Axis(0), z);
         if let Some(inside) = discs[c.size].inside(&slice, c.y, c.x) {
+            // Not the very brightest: a voxel may reach into bone.
+            peaks.push(inside[inside.len().saturating_sub(3)]);
             all.extend(inside);
         }
     }
@@ -208,13 +149,15 @@ fn measure(
     // The fat of the sinus is no kidney.
     all.retain(|v| *v > 0.0);
     all.sort_unstable_by(f32::total_cmp);
+    peaks.sort_unstable_by(f32::total_cmp);
     Some(Kidney {
         z: top + best.len() / 2,
         y: middle.y,
         x: middle.x,
         middle_hu: *all.get(all.len() / 2)?,
         bright_hu: *all.get(all.len() * 9 / 10)?,
-        brightest_hu: *all.last()?,
+        // The second of all slices: one may hold a stone.
+        brightest_hu: *peaks.get(peaks.len().saturating_sub(2))?,
         score,
     })
 }
