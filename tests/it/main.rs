@@ -24,6 +24,7 @@ mod reclassify;
 mod register;
 mod requirements;
 mod segment;
+mod settings;
 mod store;
 mod support;
 mod tensorrt;
