@@ -104,7 +104,10 @@ pub struct Findings {
     pub discarded: Vec<Finding>,
     /// The joint decision.
     pub verdict: Verdict,
-    /// Volume of liver, lesions and hepatic vessels in the base view.
+    /// The liver of the base view `[z, y, x]`, with the lesions and hepatic vessels in it: its largest
+    /// piece, and pieces of at least a quarter of that. All false if there is none.
+    pub liver: Array3<bool>,
+    /// Its volume.
     pub liver_cm3: f64,
     /// The liver reaches the first or the last slice: part of it may be missing.
     pub liver_cut: bool,
@@ -163,7 +166,7 @@ pub fn analyze(
     let base = split_kept(base, judged_base, base_away);
     let high = split_kept(high, judged_high, high_away);
     let verdict = Verdict::joint(base.class(), high.class());
-    let liver = labels_base.voxels().mapv(is_liver);
+    let liver = around.into_liver();
     let lesions = Measuring::new(study, &scores, &liver).merge(base, high);
     let [slices, ..] = study.grid().shape();
     let touches = |z: usize| liver.index_axis(ndarray::Axis(0), z).iter().any(|on| *on);
@@ -176,6 +179,7 @@ pub fn analyze(
         verdict,
         liver_cm3: liver_voxels as f64 * study.grid().voxel_cm3(),
         liver_cut,
+        liver,
         labels_base,
         labels_high,
         times: clock.stages,

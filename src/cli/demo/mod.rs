@@ -169,7 +169,8 @@ fn lies_in(out: &Path, study: &Path) -> bool {
         || output::is_same(parent, study)
 }
 
-/// The engine for a setting, as they come with the program.
+/// The engine for a setting. That for screening is trained by `engines/recipe`, the others come with
+/// the program.
 fn engine_of(setting: Setting) -> &'static str {
     match setting {
         Setting::Screening => "phantom-screening",

@@ -40,6 +40,11 @@ impl<'a> Surroundings<'a> {
         Surroundings { study, liver: true_liver(labels.voxels().view()) }
     }
 
+    /// The liver `[z, y, x]`; all false if none was seen.
+    pub fn into_liver(self) -> Array3<bool> {
+        self.liver.unwrap_or_else(|| Array3::from_elem(self.study.grid().shape(), false))
+    }
+
     /// Why this is no lesion of the liver, if so.
     pub fn objection(&self, lesion: &Detection) -> Option<KeepReason> {
         if self.is_in_air(lesion) {
