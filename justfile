@@ -11,9 +11,18 @@ test:
     scripts/test
 
 # Studies flow in while daemon, inference process and broker are killed: nothing may be lost.
-campaign KILLS="1000" SEED="1":
-    HEPALERT_CAMPAIGN_KILLS={{KILLS}} HEPALERT_CAMPAIGN_SEED={{SEED}} \
-        cargo test --test it -- campaign:: --nocapture
+# `just campaign --kills 1000 --seed 1`.
+campaign *ARGS:
+    scripts/campaign {{ARGS}}
+
+# Three days of a busy scanner in about twenty minutes: memory, database and folders stay as they are.
+soak STUDIES_PER_HOUR="6":
+    HEPALERT_SOAK_STUDIES={{STUDIES_PER_HOUR}} \
+        cargo test --test it -- soak:: --ignored --nocapture
+
+# Every reader of bytes from outside, each for so long: `just fuzz 60`, `just fuzz 60 dicom syntaxes`.
+fuzz SECONDS="60" *TARGETS:
+    scripts/fuzz {{SECONDS}} {{TARGETS}}
 
 # Licences, advisories and sources of all dependencies (needs cargo-deny).
 deny:

@@ -109,6 +109,11 @@ impl Analyzer {
     /// # Errors
     /// [`EngineError`] says which file or test.
     pub fn open(settings: Settings) -> Result<Analyzer, EngineError> {
+        let recogniser = settings.recogniser()?;
+        Ok(Analyzer { recogniser, ..Analyzer::by_names_alone(settings)? })
+    }
+
+    fn by_names_alone(settings: Settings) -> Result<Analyzer, EngineError> {
         let bundle = Bundle::open(&settings.bundle)?;
         let runtime = &settings.runtime;
         let segment = bundle.load(Role::Segment, runtime)?;
@@ -123,8 +128,7 @@ impl Analyzer {
             air: settings.air,
             memory_budget_bytes: settings.memory_budget_bytes,
         };
-        let recogniser = settings.recogniser()?;
-        let instead = None;
+        let (recogniser, instead) = (None, None);
         Ok(Analyzer { settings, bundle, plan, segment, reclassify, recogniser, instead })
     }
 
@@ -204,7 +208,12 @@ impl Analyzer {
             },
         };
         match self.other_engine(&there, &failed)? {
-            Some(mut other) => other.whole_study(&told, &found, out, watch),
+            Some(mut other) => {
+                other.recogniser = self.recogniser.take();
+                let ended = other.whole_study(&told, &found, out, watch);
+                self.recogniser = other.recogniser;
+                ended
+            }
             None => Err(found.refusal.map_or(AnalyzeError::Align(failed), AnalyzeError::Refused)),
         }
     }
@@ -240,7 +249,7 @@ impl Analyzer {
         };
         let bundle = self.settings.others[best].clone();
         let settings = Settings { bundle, others: Vec::new(), ..self.settings.clone() };
-        let mut other = Analyzer::open(settings).map_err(AnalyzeError::Engine)?;
+        let mut other = Analyzer::by_names_alone(settings).map_err(AnalyzeError::Engine)?;
         other.instead = Some(EngineChoice {
             instead_of: self.bundle.id().to_owned(),
             code: failed.code().to_owned(),
@@ -284,7 +293,8 @@ impl Analyzer {
             Err(AnalyzeError::Refused(refusal)) => match files.next_choice() {
                 Some(next) => {
                     drop(aligned);
-                    return self.whole_study(&next, found, out, watch);
+                    let found = phases::Found { too_large: Some(refusal), ..found.clone() };
+                    return self.whole_study(&next, &found, out, watch);
                 }
                 None => return Err(AnalyzeError::Refused(refusal)),
             },

@@ -7,19 +7,15 @@
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use crate::intake::decide::{Checked, SeriesLine, check_named, decide, described};
-use crate::intake::load::{self, Loaded};
-use crate::intake::{Confidence, GateParams, PhaseSource, Refusal, RefusalCode, StudyFiles};
+use crate::intake::decide::{SeriesLine, decide, described};
+use crate::intake::load::{self, Loaded, LoadedPhase};
+use crate::intake::{GateParams, Refusal, StudyFiles, named};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_bundles::MANIFEST;
 use hepalert_engines::EngineError;
 use hepalert_phases::Recogniser;
-use hepalert_phases::joint::STRONG;
 use hepalert_study::study::Phase;
-
-/// Below this a name of a file is not believed against its images.
-const NOT_BELIEVED: f64 = 0.2;
 
 /// A study as it was read.
 pub struct Read {
@@ -55,12 +51,14 @@ pub fn beside(engine: &Path) -> Option<PathBuf> {
 }
 
 /// What looking at a study's series brought.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Found {
     /// What became of every series; none of a study that is no choice among series.
     pub series: Vec<SeriesLine>,
     /// Why the engine's phases are not all there.
     pub refusal: Option<Refusal>,
+    /// Why the series that come first are not read, where it is their size.
+    pub too_large: Option<Refusal>,
 }
 
 /// Decides a study among its series: every phase that can be told.
@@ -74,7 +72,8 @@ pub fn found(
         return (files.clone(), Found::default());
     }
     let decided = decide(files, expected, gate, recogniser);
-    (decided.told, Found { series: decided.series, refusal: decided.refusal })
+    let found = Found { series: decided.series, refusal: decided.refusal, too_large: None };
+    (decided.told, found)
 }
 
 /// Reads the phases, and checks those that were not decided among series.
@@ -90,54 +89,50 @@ pub fn read(
 ) -> Result<Read, Refusal> {
     let mut loaded = load::load(files, expected, gate)?;
     if !files.candidates.is_empty() {
-        let seen = |phase: &Phase| {
-            let line = found.series.iter().find(|line| line.chosen == Some(*phase))?;
+        let series = as_read(files, found, &loaded);
+        let seen = |phase: &LoadedPhase| {
+            let line = series.iter().find(|line| line.chosen == Some(phase.files.phase))?;
             line.seen.as_ref().map(described)
         };
-        let images = loaded.phases.iter().map(|phase| seen(&phase.phase)).collect();
+        let images = loaded.phases.iter().map(seen).collect();
         // Decided by the images: nothing that was believed is contradicted.
-        return Ok(Read { loaded, series: found.series.clone(), images, contradicted: false });
+        return Ok(Read { loaded, series, images, contradicted: false });
     }
     let mut images = Vec::new();
     let mut contradicted = false;
     let count = files.files().count();
-    for phase in &mut loaded.phases {
-        let weight = if phase.source == PhaseSource::OnlySeries { 1.0 } else { STRONG };
-        let volume = loaded.study.phases.get(&phase.phase);
+    for LoadedPhase { files, .. } in &mut loaded.phases {
+        let volume = loaded.study.phases.get(&files.phase);
         let checked = volume
             .zip(recogniser.as_deref_mut())
-            .and_then(|(volume, recogniser)| check_named(volume, phase.phase, weight, recogniser));
+            .and_then(|(volume, recogniser)| named::check(volume, files, recogniser));
         images.push(checked.as_ref().map(|checked| described(&checked.seen)));
         let Some(checked) = checked else { continue };
         contradicted |= checked.contradicts;
-        if phase.source == PhaseSource::Given {
-            continue;
-        }
-        (phase.source, phase.confidence) = believed(phase.source, &checked).ok_or_else(|| {
-            Refusal::new(RefusalCode::MissingPhase, against(phase.phase, &checked), count)
-        })?;
+        let believed = checked.believed(files.source);
+        (files.source, files.confidence) =
+            believed.map_err(|refusal| Refusal { file_count: count, ..refusal })?;
     }
     Ok(Read { loaded, series: Vec::new(), images, contradicted })
 }
 
-/// How sure a phase is that a file's name says, or that was the only file; `None` if it is not.
-fn believed(source: PhaseSource, checked: &Checked) -> Option<(PhaseSource, Confidence)> {
-    let confidence = match checked.probability {
-        p if p < NOT_BELIEVED => return None,
-        p if p < 0.7 => Confidence::Low,
-        p if p < 0.9 => Confidence::Medium,
-        _ => Confidence::High,
-    };
-    let source = match source {
-        PhaseSource::FileName if !checked.contradicts => PhaseSource::NamesAndImages,
-        PhaseSource::OnlySeries => PhaseSource::Images,
-        source => source,
-    };
-    Some((source, confidence))
-}
-
-fn against(phase: Phase, checked: &Checked) -> String {
-    format!("not {phase}: {}", described(&checked.seen))
+/// The lines of the series, where another was read than was chosen.
+fn as_read(files: &StudyFiles, found: &Found, loaded: &Loaded) -> Vec<SeriesLine> {
+    let mut series = found.series.clone();
+    for LoadedPhase { files: read, passed_by, .. } in &loaded.phases {
+        let is_read = |line: &SeriesLine| {
+            let found = files.series(line.at);
+            found.files == read.files && found.pick == read.pick
+        };
+        let chosen = series.iter().position(|line| line.chosen == Some(read.phase));
+        let Some((chosen, other)) = chosen.zip(series.iter().position(is_read)) else { continue };
+        if let Ok([chosen, other]) = series.get_disjoint_mut([chosen, other]) {
+            let passed_by = passed_by.as_ref().or(found.too_large.as_ref());
+            let reason = passed_by.map_or_else(String::new, ToString::to_string);
+            chosen.give_way(other, &reason);
+        }
+    }
+    series
 }
 
 impl Read {
@@ -146,9 +141,9 @@ impl Read {
         let pairs = self.loaded.phases.iter().zip(&self.images);
         pairs
             .map(|(phase, images)| PhaseRecord {
-                phase: phase.phase,
-                source: phase.source,
-                confidence: phase.confidence,
+                phase: phase.files.phase,
+                source: phase.files.source,
+                confidence: phase.files.confidence,
                 images: images.clone(),
                 alignment: None,
             })
@@ -169,6 +164,89 @@ pub fn record(line: &SeriesLine) -> SeriesRecord {
         images: best.map(|(look, _)| look.name().to_owned()),
         images_probability: best.map(|(_, p)| record::rounded(p)),
         chosen: line.chosen.map(|phase| phase.code().to_owned()),
-        why: line.why.clone(),
+        why: line.why(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::intake::phases::{Recon, Scan};
+    use crate::intake::{Candidate, Confidence, Format, PhaseFiles, PhaseSource, RefusalCode};
+    use hepalert_study::study::{Study, StudyKey};
+
+    fn series(name: &str) -> PhaseFiles {
+        PhaseFiles {
+            phase: Phase::Vp,
+            source: PhaseSource::Images,
+            confidence: Confidence::High,
+            format: Format::Dicom,
+            files: vec![name.into()],
+            contents: Vec::new(),
+            is_second: false,
+            others: Vec::new(),
+            pick: Default::default(),
+        }
+    }
+
+    fn scan() -> Scan {
+        let (named, recon) = (Vec::new(), Recon::default());
+        Scan { named, contrast: false, acquired_ms: None, slices: 1, coverage_mm: 0.0, recon }
+    }
+
+    #[test]
+    fn the_series_that_was_read_is_told_as_read_and_the_first_says_why_not() {
+        let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
+        let names = ["thin", "thick"];
+        let candidates: Vec<Candidate> =
+            names.iter().map(|name| Candidate { scan: scan(), files: series(name) }).collect();
+        let files = StudyFiles {
+            key: key.clone(),
+            revision: 1,
+            fingerprint: hepalert_study::digest::Digest::of(b""),
+            phases: vec![PhaseFiles { others: vec![series("thick")], ..series("thin") }],
+            candidates,
+            acquired: None,
+            set_aside: 0,
+            unreadable_beside: 0,
+        };
+        let line = |at: usize, chosen| SeriesLine {
+            at,
+            scan: scan(),
+            acquisition: 1,
+            seen: None,
+            phase: Some(Phase::Vp),
+            probability: 1.0,
+            chosen,
+            outcome: "as decided".to_owned(),
+            signs: Vec::new(),
+        };
+        let lines = vec![line(0, Some(Phase::Vp)), line(1, None)];
+        let found = Found { series: lines, ..Found::default() };
+        let told = |name: &str, passed_by: Option<Refusal>, found: &Found| {
+            let study = Study { key: key.clone(), phases: BTreeMap::new() };
+            let phase = LoadedPhase {
+                files: series(name),
+                passed_by,
+                slices: 1,
+                spacing_mm: [5.0, 1.0, 1.0],
+                kvp: None,
+                side_uncertain: false,
+                quality: Vec::new(),
+            };
+            let series = as_read(&files, found, &Loaded { study, phases: vec![phase] });
+            series.iter().map(|line| (line.chosen, line.outcome.clone())).collect::<Vec<_>>()
+        };
+        let as_decided = "as decided".to_owned();
+        let first = [(Some(Phase::Vp), as_decided.clone()), (None, as_decided)];
+        assert_eq!(told("thin", None, &found), first);
+        let cut = Refusal::new(RefusalCode::MissingSlices, "3 are missing", 40);
+        let second = told("thick", Some(cut.clone()), &found);
+        assert_eq!((second[0].0, second[1].0), (None, Some(Phase::Vp)));
+        assert!(second[0].1.contains("3 are missing"), "{second:?}");
+        let large = Found { too_large: Some(cut), ..found.clone() };
+        assert_eq!(told("thick", None, &large), second);
     }
 }

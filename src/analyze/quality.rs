@@ -42,7 +42,7 @@ impl Origin {
             // Known once the study is aligned.
             content: [0; 32],
             side_uncertain: loaded.phases.iter().any(|phase| phase.side_uncertain),
-            is_second: loaded.phases.iter().any(|phase| phase.is_second),
+            is_second: loaded.phases.iter().any(|phase| phase.files.is_second),
             unreadable_beside: files.unreadable_beside > 0,
             acquired: files.acquired.clone(),
             phases: read.phase_records(),

@@ -12,7 +12,7 @@ use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::discover::discover;
 use crate::intake::phases::PhaseRules;
-use crate::intake::{GateParams, StudyFiles, load, study_key};
+use crate::intake::{GateParams, StudyFiles, files_of_paths, study_key};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
@@ -136,9 +136,7 @@ fn study_files(
     // Nobody is protected from their own command line: the key only has to be a key.
     let key_of = |uid: &str| study_key(b"analyze", uid);
     match (&args.input, args.phase.as_slice()) {
-        (None, phases) => {
-            load::files_of_paths(&key_of("--phase"), phases).map_err(engines::refused)
-        }
+        (None, phases) => files_of_paths(&key_of("--phase"), phases).map_err(engines::refused),
         (Some(input), []) => {
             let rules = rules(args.config.as_deref())?;
             let found = discover(input, wanted, &rules, gate, &key_of).map_err(engines::refused)?;

@@ -17,7 +17,6 @@ use crate::report::contact::{Strip, sheet};
 use crate::report::output;
 use crate::report::types::SeriesRecord;
 use hepalert_bundles::Bundle;
-use hepalert_phases::Recogniser;
 use hepalert_phases::coarse::Coarse;
 use hepalert_study::study::Phase;
 
@@ -102,23 +101,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let decided: Vec<(&StudyFiles, Decided)> = found
         .studies
         .iter()
-        .map(|study| (study, one(study, &expected, &settings.gate, recogniser.as_mut())))
+        .map(|study| (study, decide(study, &expected, &settings.gate, recogniser.as_mut())))
         .collect();
     let document = document(&found, &decided, &expected);
     if let Some(picture) = &args.picture {
         draw(picture, &args.input, &found, &decided, &settings.gate)?;
     }
     ui.result(&document, text(&document))
-}
-
-/// A DICOM study's series, decided. NIfTI studies have no series to choose among.
-fn one(
-    study: &StudyFiles,
-    expected: &[Phase],
-    gate: &GateParams,
-    recogniser: Option<&mut Recogniser>,
-) -> Decided {
-    decide(study, expected, gate, recogniser)
 }
 
 fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phase]) -> Document {
@@ -141,7 +130,7 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
                 .series
                 .iter()
                 .map(|line| SeriesDocument {
-                    description: described(found, &study.candidates[line.at].files.files),
+                    description: described(found, &study.series(line.at).files),
                     record: series_record(line),
                 })
                 .collect(),
@@ -213,15 +202,15 @@ fn draw(
     let mut strips = Vec::new();
     for (study, decided) in decided {
         for line in &decided.series {
-            let candidate = &study.candidates[line.at];
-            let coarse = thinned(&candidate.files, gate, THUMBNAIL_MM).ok();
+            let files = study.series(line.at);
+            let coarse = thinned(files, gate, THUMBNAIL_MM).ok();
             let number = line.scan.recon.series_number.map_or("-".to_owned(), |n| n.to_string());
             let phase = line.phase.map_or("none", Phase::code);
             let chosen = line.chosen.map_or(String::new(), |p| format!(", read as {p}"));
             strips.push(Strip {
                 title: format!(
                     "{number} {}: {phase} {:.2}{chosen}",
-                    described(found, &candidate.files.files),
+                    described(found, &files.files),
                     line.probability
                 ),
                 volume: coarse.map(|volume| Coarse::of(&volume)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
 use crate::codes;
-use crate::store::{Job, JobCounts, JobState, Store};
+use crate::store::{Job, JobCounts, JobState, NO_FILES, Store};
 use hepalert_study::study::StudyKey;
 
 /// Most jobs listed; older ones are in the store still.
@@ -175,13 +175,21 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
     let jobs = jobs_of(&store, &args.key)?;
+    // An older revision holds less than the newest: its result would stand in the place of that.
     let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Refused);
-    let Some(job) = jobs.iter().rev().find(ended) else {
-        let error = anyhow::anyhow!("the study has no refused or failed job to put back");
+    let Some(job) = jobs.last().filter(ended) else {
+        let state = jobs.last().map_or("unknown", |job| job.state.name());
+        let error = anyhow::anyhow!(
+            "its newest revision is {state}: only a study that was refused or failed is put back"
+        );
         return Err(Failure::failed(error));
     };
     store.requeue(job.id, Timestamp::now()).map_err(Failure::failed)?;
-    let text = format!("job {} is queued again; a running daemon takes it up by itself", job.id);
+    let how = match job.files_json.as_str() {
+        NO_FILES => "a running daemon reads its files in the export folder anew",
+        _ => "a running daemon takes it up by itself",
+    };
+    let text = format!("job {} is queued again; {how}", job.id);
     ui.result(&serde_json::json!({ "requeued": job.id.0 }), text)
 }
 

@@ -5,11 +5,32 @@
 use super::{Meaning, meaning};
 use crate::intake::events::Stranger;
 
-pub(super) const REFUSED: [Meaning; 1] = [meaning(
-    "phases_not_aligned",
-    "the phases do not lie on one grid",
-    "export the phases as one reconstruction each, with equal field of view and increment",
-)];
+/// Phases that cannot be brought onto one grid.
+pub(super) const REFUSED: [Meaning; 6] = [
+    meaning(
+        "alignment_failed",
+        "a phase cannot be aligned with the others",
+        "look whether the phases are of one patient and one region; engine.others may name an \
+         engine that needs fewer",
+    ),
+    meaning(
+        "no_overlap",
+        "a phase shows another part of the body than the others",
+        "export phases of one region, and of one examination",
+    ),
+    meaning("one_slice", "a phase has a single slice", "send the series again, whole"),
+    meaning(
+        "constant_image",
+        "a phase shows nothing: all its voxels are equal",
+        "send the series again; look at it in a viewer",
+    ),
+    meaning("not_finite", "a phase holds values that are no numbers", "export the series again"),
+    meaning(
+        "too_many_voxels_along_axis",
+        "a phase has more rows, columns or slices than can be aligned",
+        "export a reconstruction with fewer",
+    ),
+];
 
 /// Files of no study, told by folder: the kind of most of them is the code.
 pub(super) const STRANGERS: [Meaning; Stranger::KINDS.len()] = [

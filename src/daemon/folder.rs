@@ -14,20 +14,21 @@ use super::events::{self, Step};
 use super::health::Monitor;
 use super::inbox::{FolderMail, QueueMail};
 use super::life::{Life, Stop};
+use super::quarantine::{self, Refused};
 use super::site::Site;
 use crate::analyze::phases_of;
 use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams};
+use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
 use crate::intake::strangers::{Counts, most};
-use crate::intake::watch::{Degraded, WatchParams};
 use crate::intake::{
     AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
     study_key,
 };
 use crate::publish::Identity;
 use crate::publish::messages::StudyState;
-use crate::store::{Admission, Enqueued, JobState, NewJob, StoreError};
+use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
 use hepalert_failpoint::failpoint;
 use hepalert_study::study::{Phase, Setting, StudyKey};
 
@@ -114,9 +115,20 @@ impl Folder {
                     info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
                     intake.try_again(key, step_at);
                 } else {
+                    let files = files_of(&intake, &event);
                     // It comes only once.
-                    self.until_stored("a study cannot be queued", || self.keep(setting, &event));
+                    let keep = || self.keep(setting, &event, &files);
+                    self.until_stored("a study cannot be queued", keep);
                 }
+            }
+            // What is not seen now is then not there.
+            let is_blind = |why: &Degraded| {
+                matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
+            };
+            let all_seen =
+                !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind);
+            if let Err(error) = self.read_anew(&mut intake, all_seen, step_at) {
+                error!("studies that were put back cannot be read anew: {error}");
             }
             let open = step.moving_files > 0 || step.open_studies > 0;
             let pause = match step.more {
@@ -128,6 +140,30 @@ impl Folder {
             let doubted = self.wait(pause);
             intake.doubt(&doubted, now());
         }
+    }
+
+    /// Studies that were put back by hand and whose files nobody knows are taken in anew, if they
+    /// still lie here.
+    fn read_anew(
+        &self,
+        intake: &mut FolderIntake,
+        all_seen: bool,
+        at: Millis,
+    ) -> Result<(), StoreError> {
+        for job in self.site.store.without_files()? {
+            let key = &job.study_key;
+            if intake.try_again(key, at) || !all_seen {
+                continue;
+            }
+            let (code, now) = (Some(RefusalCode::Vanished.as_str()), Timestamp::now());
+            warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "put back, but nothing of it is in the export folder");
+            let step = Step { code, setting: Some(job.setting), ..Step::of(StudyState::Rejected) };
+            let identity = self.identity(key, &job.input_fingerprint, job.revision);
+            let said = step.said(&identity, now);
+            self.site.store.refuse(job.id, RefusalCode::Vanished.as_str(), &said, now)?;
+            self.monitor.wake_publisher();
+        }
+        Ok(())
     }
 
     /// What studies are read for, once an engine is in use; nothing if the daemon is to stop.
@@ -224,7 +260,12 @@ impl Folder {
     }
 
     /// Puts one event into the store.
-    fn keep(&self, setting: Setting, event: &StudyEvent) -> Result<(), StoreError> {
+    fn keep(
+        &self,
+        setting: Setting,
+        event: &StudyEvent,
+        files: &[PathBuf],
+    ) -> Result<(), StoreError> {
         let now = Timestamp::now();
         match event {
             StudyEvent::Received { key } => {
@@ -237,17 +278,17 @@ impl Folder {
                 self.complete(setting, study, (*why, passed_over), now)?;
                 failpoint("study_queued");
             }
-            StudyEvent::Refused { key, revision, fingerprint, refusal } => {
+            StudyEvent::Refused { key, fingerprint, refusal, .. } => {
                 let nothing = Counts::new();
                 let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
-                self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
+                self.refuse(setting, key, (*fingerprint, files), what, now)?;
             }
-            StudyEvent::PassedOver { key, revision, fingerprint, counts } => {
+            StudyEvent::PassedOver { key, fingerprint, counts, .. } => {
                 // The kind of most of them stands for all; the numbers tell the rest.
                 let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
                 let detail = "files that belong to no study, by folder";
                 let what = (code, detail, counts);
-                self.refuse(setting, key, (*revision, *fingerprint), what, now)?;
+                self.refuse(setting, key, (*fingerprint, files), what, now)?;
             }
             StudyEvent::Duplicate { key, .. } => {
                 info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
@@ -277,10 +318,7 @@ impl Folder {
             let queued = Step { setting, passed_over, ..Step::of(StudyState::Queued) };
             let identity = self.identity(&study.key, &fingerprint, admission.revision);
             let mut told = queued.said(&identity, now);
-            for old in &admission.superseded {
-                let identity = self.identity(&study.key, &old.input_fingerprint, old.revision);
-                told.extend(Step::of(StudyState::Superseded).said(&identity, now));
-            }
+            told.extend(self.superseded(admission, now));
             told
         };
         match self.site.store.enqueue(&new, now, announce)? {
@@ -302,7 +340,7 @@ impl Folder {
         &self,
         setting: Setting,
         key: &StudyKey,
-        (revision, fingerprint): (u32, Digest),
+        (fingerprint, files): (Digest, &[PathBuf]),
         (code, detail, passed_over): (&str, &str, &Counts),
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -312,21 +350,48 @@ impl Folder {
             study_key: key.clone(),
             setting,
             input_fingerprint: print.clone(),
-            files_json: "[]".to_owned(),
+            files_json: NO_FILES.to_owned(),
             completed_at: now,
         };
-        super::quarantine::put(&self.site, key.as_str(), revision, code, detail, "[]");
-        self.site.store.enqueue_refused(&new, code, now, |admission| {
+        let admitted = self.site.store.enqueue_refused(&new, code, now, |admission| {
             let (code, setting, passed_over) = (Some(code), Some(setting), passed_over.clone());
             let step = Step { code, setting, passed_over, ..Step::of(StudyState::Rejected) };
-            step.said(&self.identity(key, &print, admission.revision), now)
+            let mut told = step.said(&self.identity(key, &print, admission.revision), now);
+            told.extend(self.superseded(admission, now));
+            told
         })?;
+        if let Enqueued::New(Admission { revision, .. }) = admitted {
+            let key = key.as_str();
+            quarantine::put(&self.site, &Refused { key, revision, code, detail, files });
+        }
         Ok(())
+    }
+
+    /// What an admission took out of the queue.
+    fn superseded(&self, admission: &Admission, now: Timestamp) -> Vec<NewEvent> {
+        let step = Step::of(StudyState::Superseded);
+        let said = |old: &Job| {
+            let print = &old.input_fingerprint;
+            step.said(&self.identity(&old.study_key, print, old.revision), now)
+        };
+        admission.superseded.iter().flat_map(said).collect()
     }
 
     /// Who an event is about.
     fn identity(&self, key: &StudyKey, fingerprint: &str, revision: u32) -> Identity {
         events::identity(&self.site.config.device, key.as_str(), fingerprint, revision)
+    }
+}
+
+/// Which files a refusal is about.
+fn files_of(intake: &FolderIntake, event: &StudyEvent) -> Vec<PathBuf> {
+    match event {
+        StudyEvent::Refused { key, .. } | StudyEvent::PassedOver { key, .. } => {
+            intake.files_of(key)
+        }
+        StudyEvent::Received { .. }
+        | StudyEvent::Complete { .. }
+        | StudyEvent::Duplicate { .. } => Vec::new(),
     }
 }
 
@@ -374,24 +439,14 @@ mod tests {
 
     use super::*;
     use crate::publish::messages::State;
-    use crate::store::Store;
 
     fn folder(state: &Path) -> Folder {
         let (mail, inbox) = channel();
-        let (began, now) = (Instant::now(), Timestamp::now());
-        let site = Site {
-            config: Config::default(),
-            store: Store::open(&state.join("hepalert.sqlite"), now).unwrap().store,
-            boot: 1,
-            config_sha256: String::new(),
-            believed: now,
-            began,
-            _lock: std::fs::File::create(state.join("daemon.lock")).unwrap(),
-        };
+        let site = Site::of_test(state);
         Folder {
+            life: Life::new(site.began),
             site: Arc::new(site),
-            monitor: Monitor::new(now),
-            life: Life::new(began),
+            monitor: Monitor::new(Timestamp::now()),
             stop: Stop::default(),
             inbox,
             notices: Notices::into_inbox(&mail),

@@ -29,6 +29,7 @@ use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
+use hepalert_failpoint::hastened;
 
 pub mod bridge;
 mod clock;
@@ -287,6 +288,7 @@ impl Daemon {
         let mut pruned: Option<Instant> = None;
         let mut told = String::new();
         let mut clock = self.site.clock();
+        let prune_every = hastened(PRUNE_EVERY);
         while !signalled.load(Ordering::Relaxed) {
             thread::sleep(ROUND);
             if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
@@ -301,7 +303,7 @@ impl Daemon {
             }
             let good = clock.look(Timestamp::now(), self.site.ran());
             self.monitor.set_wrong("clock_doubtful", !good);
-            if good && pruned.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+            if good && pruned.is_none_or(|at| at.elapsed() > prune_every) {
                 prune(&self.site, clock.believed());
                 pruned = Some(Instant::now());
             }
@@ -366,5 +368,35 @@ fn prune(site: &Site, now: Timestamp) {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!("systemd cannot be told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_ends_before_its_time_ends_the_daemon_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut site = Site::of_test(dir.path());
+        // Nobody listens there.
+        site.config.mqtt.port = 1;
+        site.config.store.folder = dir.path().to_owned();
+        let (site, monitor, stop) =
+            (Arc::new(site), Monitor::new(Timestamp::now()), Stop::default());
+        let publisher = sending::start(&site, &monitor, &stop).unwrap();
+        let life = Life::new(site.began);
+        let (goes_on, until) = channel::<()>();
+        let lives = spawn("folder", life.clone(), move || {
+            let _ = until.recv();
+        })
+        .unwrap();
+        let dies = spawn("studies", life, || panic!("a fault of this program")).unwrap();
+        let (folder, queue) = (channel().0, sync_channel(1).0);
+        let threads = vec![lives, dies];
+        let daemon = Daemon { site, monitor, stop, publisher, threads, folder, queue };
+        assert_eq!(daemon.look_after(&AtomicBool::new(false)), Some("studies"));
+        drop(goes_on);
+        daemon.end();
     }
 }

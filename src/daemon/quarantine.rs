@@ -4,19 +4,39 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use log::error;
 
 use super::site::Site;
 use crate::config;
 
+/// Names listed of one study; of more only the number is: a person reads this.
+const MAX_LISTED: usize = 1000;
+
+/// A study that was refused.
+pub struct Refused<'a> {
+    /// Which.
+    pub key: &'a str,
+    /// Its revision.
+    pub revision: u32,
+    /// Why.
+    pub code: &'a str,
+    /// A sentence.
+    pub detail: &'a str,
+    /// Its files.
+    pub files: &'a [PathBuf],
+}
+
 /// Writes `<store>/quarantine/<study>-r<n>.json`, readable by the daemon alone because file
 /// names may name a patient. A failure is logged: the refusal itself is in the store.
-pub fn put(site: &Site, key: &str, revision: u32, code: &str, detail: &str, files_json: &str) {
+pub fn put(site: &Site, refused: &Refused<'_>) {
+    let Refused { key, revision, code, detail, files } = *refused;
     let folder = site.quarantine();
-    let files: serde_json::Value = serde_json::from_str(files_json).unwrap_or_default();
+    let listed: Vec<_> = files.iter().take(MAX_LISTED).map(|file| file.to_string_lossy()).collect();
     let document = serde_json::json!({
-        "study_key": key, "revision": revision, "code": code, "detail": detail, "files": files,
+        "study_key": key, "revision": revision, "code": code, "detail": detail,
+        "files": listed, "files_total": files.len(),
     });
     let path = folder.join(format!("{}.json", config::result_name(key, revision)));
     let written = fs::create_dir_all(&folder)

@@ -16,7 +16,7 @@ use super::events::{self, Moments, Step};
 use super::health::Monitor;
 use super::inbox::{FolderMail, QueueMail};
 use super::life::{Life, Stop};
-use super::quarantine;
+use super::quarantine::{self, Refused};
 use super::site::Site;
 use super::start::sweep_drafts;
 use crate::intake::{StudyFiles, load};
@@ -107,7 +107,7 @@ impl Queue {
         self.monitor.wake_publisher();
         if job.attempts > most {
             job.attempts = most;
-            self.give_up(&job, "daemon_died")?;
+            self.note(&job, || self.give_up(&job, "daemon_died"));
             return Ok(true);
         }
         info!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "study begun, attempt {}", job.attempts);
@@ -124,9 +124,36 @@ impl Queue {
             // What the process was writing when it was killed.
             sweep_drafts(&self.site.results());
         }
-        self.conclude(&job, outcome)?;
+        self.note(&job, || self.conclude(&job, &outcome));
         self.monitor.wake_publisher();
         Ok(true)
+    }
+
+    /// Notes the end of a job, however long the store takes: one that stayed as running would not
+    /// be begun again before the next start of the daemon. What the store never takes is given up,
+    /// so that it holds back no other.
+    fn note(&self, job: &Job, end: impl Fn() -> Result<(), StoreError>) {
+        let mut failed = false;
+        while let Err(error) = end() {
+            let key = job.study_key.as_str();
+            error!(STUDY_KEY = key, JOB_ID = job.id.0; "its end cannot be noted: {error}");
+            if self.stop.is_set() {
+                return;
+            }
+            if !error.may_pass() {
+                if let Err(error) = self.give_up(job, "report_unsayable") {
+                    error!(STUDY_KEY = key, JOB_ID = job.id.0; "nor can it be given up: {error}");
+                }
+                break;
+            }
+            failed = true;
+            self.monitor.set_wrong("store_failing", true);
+            self.life.sign();
+            self.nap(STORE_PAUSE);
+        }
+        if failed {
+            self.monitor.set_wrong("store_failing", false);
+        }
     }
 
     fn request(&self, job: &Job, bundle: &Path) -> Option<Request> {
@@ -156,19 +183,19 @@ impl Queue {
         })
     }
 
-    fn conclude(&self, job: &Job, outcome: RequestOutcome) -> Result<(), StoreError> {
+    fn conclude(&self, job: &Job, outcome: &RequestOutcome) -> Result<(), StoreError> {
         self.monitor.idle();
         match outcome {
-            RequestOutcome::Finished(report) => self.finish(job, &report),
-            RequestOutcome::Refused(code, detail) => self.refuse(job, &code, &detail),
-            RequestOutcome::NotAsAccepted(code, detail) => self.doubt(job, &code, &detail),
+            RequestOutcome::Finished(report) => self.finish(job, report),
+            RequestOutcome::Refused(code, detail) => self.refuse(job, code, detail),
+            RequestOutcome::NotAsAccepted(code, detail) => self.doubt(job, code, detail),
             // A study is never answered by a self-test.
             RequestOutcome::Stopped | RequestOutcome::Tested(_) => {
                 self.site.store.put_back(job.id, Timestamp::now(), None)
             }
-            RequestOutcome::EngineUnusable(_, reason) => self.hold(job, &reason),
-            RequestOutcome::Failed(reason) => self.again(job, "analysis_failed", &reason),
-            RequestOutcome::Died(reason) => self.again(job, "worker_died", &reason),
+            RequestOutcome::EngineUnusable(_, reason) => self.hold(job, reason),
+            RequestOutcome::Failed(reason) => self.again(job, "analysis_failed", reason),
+            RequestOutcome::Died(reason) => self.again(job, "worker_died", reason),
             RequestOutcome::Stalled => {
                 self.again(job, "worker_stalled", "no progress for too long")
             }
@@ -239,8 +266,9 @@ impl Queue {
     fn refuse(&self, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
         warn!(STUDY_KEY = job.study_key.as_str(), JOB_ID = job.id.0; "refused ({code}): {detail}");
         let now = Timestamp::now();
-        let (key, files) = (job.study_key.as_str(), &job.files_json);
-        quarantine::put(&self.site, key, job.revision, code, detail, files);
+        let files = files_of(job);
+        let (key, revision) = (job.study_key.as_str(), job.revision);
+        quarantine::put(&self.site, &Refused { key, revision, code, detail, files: &files });
         let events = self.step(job, StudyState::Rejected, Some(code), now);
         self.site.store.refuse(job.id, code, &events, now)
     }
@@ -248,11 +276,8 @@ impl Queue {
     /// What lies at the study's paths is looked at anew by the intake, whoever's it is; the study
     /// itself is tried again in case its own bytes come back, and is told as failed if not.
     fn doubt(&self, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
-        if let Ok(files) = serde_json::from_str::<StudyFiles>(&job.files_json) {
-            let files = files.files().map(Path::to_owned).collect();
-            // The folder's thread has ended only when the daemon does.
-            let _ = self.folder.send(FolderMail::Doubt(files));
-        }
+        // The folder's thread has ended only when the daemon does.
+        let _ = self.folder.send(FolderMail::Doubt(files_of(job)));
         self.again(job, code, detail)
     }
 
@@ -324,6 +349,12 @@ impl Queue {
         let (uid, accession) = load::identifiers(&files)?;
         Link::under(privacy, Some(&uid), accession.as_deref())
     }
+}
+
+/// The files of a study, as far as they are known.
+fn files_of(job: &Job) -> Vec<PathBuf> {
+    let files = serde_json::from_str::<StudyFiles>(&job.files_json);
+    files.map_or_else(|_| Vec::new(), |files| files.files().map(Path::to_owned).collect())
 }
 
 /// How long a study waits for another attempt: the configured wait, doubled for each further

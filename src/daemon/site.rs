@@ -29,6 +29,21 @@ pub struct Site {
 }
 
 impl Site {
+    /// Of a test: the configuration as shipped, and a store of its own.
+    #[cfg(test)]
+    pub fn of_test(state: &std::path::Path) -> Site {
+        let now = Timestamp::now();
+        Site {
+            config: Config::default(),
+            store: Store::open(&state.join("hepalert.sqlite"), now).unwrap().store,
+            boot: 1,
+            config_sha256: String::new(),
+            believed: now,
+            began: Instant::now(),
+            _lock: File::create(state.join("daemon.lock")).unwrap(),
+        }
+    }
+
     /// How long this run lasts.
     pub fn ran(&self) -> Duration {
         self.began.elapsed()

@@ -12,7 +12,8 @@ use super::account::Account;
 use super::finding::Finding;
 use crate::config::Config;
 use crate::intake::filesystem::FileSystem;
-use crate::intake::watch::{Degraded, FolderWatch, WatchParams};
+use crate::intake::listing::{Degraded, WatchParams};
+use crate::intake::watch::FolderWatch;
 use crate::store::{JobCounts, Store, StoreError};
 
 /// Events that wait longer than this say that the broker does not take them.
@@ -269,6 +270,8 @@ pub struct AccountFacts {
     pub name: Option<String>,
     /// What it may not use: the path needed, and the first folder on the way it has no access to.
     pub denied: Vec<(PathBuf, PathBuf)>,
+    /// A folder that it writes into and that is another's, or holds what is.
+    pub foreign: Option<PathBuf>,
 }
 
 /// Follows the permission bits to all the daemon needs. What a server of a network share
@@ -287,18 +290,33 @@ pub fn look_at_account(
         config.store.database(),
         config.device.site_key_file.clone(),
     ];
+
     let mqtt = &config.mqtt;
     let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
     needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());
     let denied_at = |path: &PathBuf| account.first_denied(path).map(|at| (path.clone(), at));
     let mut denied: Vec<_> = needed.iter().filter_map(denied_at).collect();
-    let state = std::fs::metadata(&config.store.folder);
-    if state.is_ok_and(|meta| meta.uid() != account.uid && meta.mode() & 0o002 == 0) {
-        denied.push((config.store.folder.clone(), config.store.folder.clone()));
-    }
     denied.dedup();
-    AccountFacts { name: Some(account.name.clone()), denied }
+    AccountFacts { name: Some(account.name.clone()), denied, foreign: foreign(account, config) }
+}
+
+/// The folder where an account may not write, or not what is there: what root made by a command
+/// that should have run as this account.
+fn foreign(account: &Account, config: &Config) -> Option<PathBuf> {
+    let is_anothers = |path: &PathBuf| {
+        let looked = std::fs::symlink_metadata(path);
+        looked.is_ok_and(|meta| meta.uid() != account.uid && meta.mode() & 0o002 == 0)
+    };
+    let (store, slots) = (&config.store, config.slots());
+    // Beside them may lie what is nobody's business here, such as `lost+found`.
+    let ours = [store.folder.clone(), store.database(), store.results(), store.quarantine()];
+    if ours.iter().any(is_anothers) {
+        return Some(store.folder.clone());
+    }
+    let inside = std::fs::read_dir(&slots).into_iter().flatten().flatten();
+    let held = std::iter::once(slots.clone()).chain(inside.map(|entry| entry.path()));
+    held.into_iter().any(|path| is_anothers(&path)).then_some(slots)
 }
 
 /// Whether the daemon may use what doctor, run by root, can.
@@ -307,6 +325,17 @@ pub fn account(facts: &AccountFacts) -> Finding {
     let Some(user) = &facts.name else {
         return Finding::ok(name, "judged as the user who runs this");
     };
+    if let Some(folder) = &facts.foreign {
+        let folder = folder.display();
+        return Finding::fail(
+            name,
+            format!("{folder}: it, or what lies there, belongs to another account than {user}"),
+            &format!(
+                "run `sudo chown -R {user}: {folder}`, and commands that change something as \
+                 `sudo -u {user} hepalert ...`"
+            ),
+        );
+    }
     match facts.denied.first() {
         None => Finding::ok(name, format!("{user} may use all it needs")),
         Some((needed, at)) => Finding::fail(

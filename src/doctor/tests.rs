@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::broker::BrokerFacts;
@@ -173,8 +173,34 @@ fn root_sees_what_bars_the_daemons_account() {
 
     let name = Some("hepalert".to_owned());
     let denied = vec![("/a/b".into(), "/a".into())];
-    level(&filesystem::account(&AccountFacts { name: name.clone(), denied }), Level::Fail, "/a/b");
-    level(&filesystem::account(&AccountFacts { name, denied: vec![] }), Level::Ok, "hepalert may");
+    let facts = AccountFacts { name, denied, foreign: None };
+    level(&filesystem::account(&facts), Level::Fail, "/a/b");
+    let facts = AccountFacts { denied: vec![], ..facts };
+    level(&filesystem::account(&facts), Level::Ok, "hepalert may");
+    let facts = AccountFacts { foreign: Some("/s/engines".into()), ..facts };
+    let told = filesystem::account(&facts);
+    level(&told, Level::Fail, "belongs to another account");
+    assert!(told.advice.unwrap().contains("sudo chown -R hepalert: /s/engines"));
+}
+
+#[test]
+fn slots_that_another_account_filled_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.store.folder = folder.path().to_owned();
+    let slots = config.slots();
+    fs::create_dir_all(slots.join("a")).unwrap();
+    let whose = fs::metadata(&slots).unwrap().uid();
+    let account = |uid| Account { name: "hepalert".to_owned(), uid, gids: vec![] };
+    let file = Path::new("/nowhere");
+    let seen = |uid| filesystem::look_at_account(Some(&account(uid)), file, &config).foreign;
+    assert_eq!(seen(whose), None);
+    // To an account of another number all of it is another's, and the outermost is told.
+    assert_eq!(seen(whose + 1), Some(folder.path().to_owned()));
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&slots, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(seen(whose + 1), Some(slots), "what lies in it");
 }
 
 fn broker(answer: Result<(), ProbeError>) -> Finding {
@@ -403,7 +429,11 @@ fn ten() -> Vec<Finding> {
     vec![
         configuration(Path::new("/etc/hepalert/hepalert.toml"), &Err(syntax)),
         export(vec![Degraded::Missing], FileSystem::Local),
-        filesystem::account(&AccountFacts { name: Some("hepalert".to_owned()), denied }),
+        filesystem::account(&AccountFacts {
+            name: Some("hepalert".to_owned()),
+            denied,
+            foreign: None,
+        }),
         broker::broker(&refused),
         broker(Err(ProbeError::Credentials("NotAuthorized".to_owned()))),
         broker(Err(ProbeError::Tls("TLS: invalid peer certificate: UnknownIssuer".to_owned()))),

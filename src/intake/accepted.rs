@@ -101,7 +101,8 @@ mod tests {
 
     use super::*;
     use crate::intake::gate::GateParams;
-    use crate::intake::load::{files_of_paths, identifiers, load};
+    use crate::intake::given::files_of_paths;
+    use crate::intake::load::{identifiers, load};
     use hepalert_lab::phantom::{Case, Size, generate};
     use hepalert_study::study::{Phase, Setting, StudyKey};
 

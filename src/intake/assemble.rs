@@ -27,6 +27,8 @@ use super::strangers::{Strangers, top_folder};
 use super::versions::Version;
 use hepalert_study::study::StudyKey;
 
+mod anew;
+
 /// A file that was seen and is not yet read.
 #[derive(Debug)]
 struct Awaited {
@@ -96,15 +98,6 @@ impl Assembler {
     pub fn open_studies(&self) -> usize {
         let open = self.studies.values().filter(|progress| progress.opened.is_some()).count();
         open + self.strangers.open()
-    }
-
-    /// A study failed for no fault of its own, and was sent again: it is taken in anew.
-    pub fn try_again(&mut self, key: &StudyKey, at: Millis) {
-        self.advance(at);
-        if let Some(progress) = self.studies.get_mut(key) {
-            progress.failed = true;
-            progress.touch(self.now, true);
-        }
     }
 
     /// Slices remembered of studies whose files are gone.
@@ -188,34 +181,6 @@ impl Assembler {
         }
     }
 
-    /// Folders with strangers that are quiet now. What only lies beside a study, by its name no
-    /// image, is told with that study.
-    fn tell_strangers(&mut self) -> Vec<StudyEvent> {
-        let AssembleParams { quiet_s, force_complete_s, .. } = self.params;
-        let quiet = Millis::from_s(quiet_s.min(force_complete_s));
-        let mut outcomes = Vec::new();
-        for told in self.strangers.due(self.now, quiet) {
-            let mut owned = self.owners.range(told.folder.clone()..);
-            let is_beside = owned.next().is_some_and(|(path, _)| path.starts_with(&told.folder));
-            let is_plain = told.counts.keys().all(|kind| *kind == Stranger::FOREIGN);
-            let owner = self.known.get(&told.fingerprint).map(|(owner, _)| owner);
-            if (is_beside && is_plain) || owner == Some(&told.key) {
-                continue;
-            }
-            let progress = self.studies.entry(told.key.clone()).or_default();
-            progress.revision += 1;
-            let (key, revision, fingerprint) = (told.key, progress.revision, told.fingerprint);
-            self.known.insert(fingerprint, (key.clone(), revision));
-            outcomes.push(StudyEvent::PassedOver {
-                key,
-                revision,
-                fingerprint,
-                counts: told.counts,
-            });
-        }
-        outcomes
-    }
-
     /// Time here never runs backwards, and goes on when the caller's clock was set back.
     fn advance(&mut self, at: Millis) {
         let moved = Millis(at.0.saturating_add(self.offset));
@@ -243,6 +208,7 @@ impl Assembler {
             // What stood in the way is gone: judge again.
             progress.touch(self.now, true);
         }
+        progress.file_set.shrink();
     }
 
     fn stable_file(
@@ -396,6 +362,10 @@ impl Assembler {
         let same = match progress.file_set.assess_any(&self.params) {
             Assessment::Refused { fingerprint, refusal } => {
                 progress.remembered = false;
+                if std::mem::take(&mut progress.failed) {
+                    let anew = again(fingerprint, progress.revision + 1);
+                    return Some(self.refuse(key, anew, refusal));
+                }
                 if progress.account == Some(fingerprint)
                     || (self.known.contains_key(&fingerprint) && !vanished)
                 {

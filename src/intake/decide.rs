@@ -9,25 +9,27 @@ use hepalert_phases::{Recogniser, Seen};
 
 use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
-use super::phases::{Choice, Scan, Weighed, choose, choose_each, recon};
+use super::named;
+use super::phases::{Choice, Namer, Scan, Weighed, Witness, choose, choose_each, recon};
 use super::reasons::RefusalCode;
 use super::thinned::thinned;
 use hepalert_study::study::Phase;
-use hepalert_voxels::volume::Volume;
 
 /// No more series than this are looked at, the best reconstructions first.
 const MAX_SERIES: usize = 16;
 /// Slices closer than this are passed over: the coarse volume has one every 5 mm.
-const LOOK_MM: f64 = 2.4;
+pub(super) const LOOK_MM: f64 = 2.4;
 /// A look less probable than this is not told as what a series shows.
 const CLEAR: f64 = 0.5;
 /// Images that give a named phase less than this contradict its name.
-const CONTRADICTS: f64 = 0.1;
+pub(super) const CONTRADICTS: f64 = 0.1;
+/// A witness that says more than the region of the body does names a phase.
+const NAMES: f64 = 3.0;
 
 /// One series of a study, told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeriesLine {
-    /// Which of the study's candidates it is.
+    /// Which of the study's series it is, see [`StudyFiles::series`].
     pub at: usize,
     /// What its header says.
     pub scan: Scan,
@@ -35,16 +37,33 @@ pub struct SeriesLine {
     pub acquisition: usize,
     /// What its images show.
     pub seen: Option<Seen>,
-    /// Why nothing was seen.
-    pub fault: Option<RefusalCode>,
     /// The most probable phase, all witnesses weighed; `None` for none of these.
     pub phase: Option<Phase>,
     /// How probable.
     pub probability: f64,
     /// The phase it is read as.
     pub chosen: Option<Phase>,
+    /// Read, or why not.
+    pub outcome: String,
+    /// What images and names say of it.
+    pub signs: Vec<String>,
+}
+
+impl SeriesLine {
     /// Why it is read, or why not, in a sentence.
-    pub why: String,
+    pub fn why(&self) -> String {
+        let signs = self.signs.iter().map(String::as_str);
+        std::iter::once(self.outcome.as_str()).chain(signs).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Another series of its scan is read instead, which that one is told too.
+    pub fn give_way(&mut self, other: &mut SeriesLine, reason: &str) {
+        if let Some(phase) = self.chosen.take() {
+            self.outcome = format!("not read: {reason}");
+            other.chosen = Some(phase);
+            other.outcome = format!("read as {phase} in place of a series that comes first");
+        }
+    }
 }
 
 /// The outcome of looking.
@@ -58,13 +77,17 @@ pub struct Decided {
     pub series: Vec<SeriesLine>,
 }
 
-/// Looks at every candidate and decides. Without a recogniser the headers decide alone.
+/// Looks at every candidate and decides. Without a recogniser the headers decide alone. Where
+/// nothing is to choose, what the names of files say is checked.
 pub fn decide(
     files: &StudyFiles,
     expected: &[Phase],
     gate: &GateParams,
     mut recogniser: Option<&mut Recogniser>,
 ) -> Decided {
+    if files.candidates.is_empty() {
+        return named::decide(files, expected, gate, recogniser);
+    }
     let mut order: Vec<usize> = (0..files.candidates.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(recon::rank(&files.candidates[at].scan)));
     order.truncate(MAX_SERIES);
@@ -151,38 +174,6 @@ fn look(
         .map_err(|error| Refusal::new(RefusalCode::PhaseUncertain, error.to_string(), 1))
 }
 
-/// What a volume shows that a name or a person says is `phase`: the probability of that phase
-/// with the name weighed in, and whether the images contradict it.
-pub fn check_named(
-    volume: &Volume<f32>,
-    phase: Phase,
-    weight: f64,
-    recogniser: &mut Recogniser,
-) -> Option<Checked> {
-    use hepalert_phases::joint::{Acquisition, weigh};
-    let seen = recogniser.look(volume).ok().filter(Seen::has_evidence)?;
-    let images = seen.phases();
-    let alone = Acquisition {
-        images: Some(images),
-        named: vec![(phase, weight)],
-        enhanced: 1.0,
-        ..Acquisition::default()
-    };
-    let probability = weigh(&[alone])[0][phase as usize];
-    Some(Checked { contradicts: images[phase as usize] < CONTRADICTS, probability, seen })
-}
-
-/// See [`check_named`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
-    /// What the images show.
-    pub seen: Seen,
-    /// Of the phase, its name weighed in.
-    pub probability: f64,
-    /// The images speak against the name.
-    pub contradicts: bool,
-}
-
 struct Told<'a> {
     /// Places among the study's candidates of those that were looked at.
     order: &'a [usize],
@@ -197,65 +188,39 @@ impl Told<'_> {
         let scan = self.candidates[at].scan.clone();
         let Some(place) = self.whole.iter().position(|whole| *whole == at) else {
             let refusal = self.looks[at].as_ref().err();
-            let why = refusal.map_or(String::new(), |r| format!("cannot be read: {r}"));
+            let outcome = refusal.map_or(String::new(), |r| format!("cannot be read: {r}"));
             return SeriesLine {
                 at: self.order[at],
                 scan,
                 acquisition: 0,
                 seen: None,
-                fault: refusal.map(|refusal| refusal.code),
                 phase: None,
                 probability: 0.0,
                 chosen: None,
-                why,
+                outcome,
+                signs: Vec::new(),
             };
         };
         let p = self.weighed.probabilities[place];
         let best = (0..p.len()).fold(0, |best, at| if p[at] > p[best] { at } else { best });
         let chosen = self.weighed.choices.iter().flatten().find(|choice| choice.at == place);
         let seen = self.looks[at].as_ref().ok().and_then(Clone::clone);
-        let why = self.why(place, Phase::ALL.get(best).copied(), chosen, seen.as_ref());
+        let phase = Phase::ALL.get(best).copied();
+        let outcome = match chosen {
+            Some(choice) => format!("read as {}", choice.phase),
+            None => self.why_not(place, phase),
+        };
         SeriesLine {
             at: self.order[at],
             acquisition: self.weighed.acquisition[place] + 1,
-            fault: None,
-            phase: Phase::ALL.get(best).copied(),
+            phase,
             probability: p[best],
             chosen: chosen.map(|choice| choice.phase),
-            why,
+            outcome,
+            signs: signs(&scan, seen.as_ref()),
             seen,
             scan,
         }
-    }
-
-    fn why(
-        &self,
-        place: usize,
-        phase: Option<Phase>,
-        chosen: Option<&Choice>,
-        seen: Option<&Seen>,
-    ) -> String {
-        let scan = &self.candidates[self.whole[place]].scan;
-        let mut parts = Vec::new();
-        match chosen {
-            Some(choice) => parts.push(format!("read as {}", choice.phase)),
-            None => parts.push(self.why_not(place, phase)),
-        }
-        if let Some(seen) = seen {
-            parts.push(described(seen));
-        }
-        for witness in &scan.named {
-            parts.push(format!("{} says {}", namer(witness.by), witness.phase));
-        }
-        let lies = |seen: &Seen| {
-            let named = scan.named.iter().filter(|w| w.weight > 3.0);
-            seen.has_evidence()
-                && named.into_iter().any(|w| seen.phases()[w.phase as usize] < CONTRADICTS)
-        };
-        if seen.is_some_and(lies) {
-            parts.push("images and name contradict each other".to_owned());
-        }
-        parts.join("; ")
     }
 
     /// Why a series that could be read is not.
@@ -310,6 +275,21 @@ impl Told<'_> {
     }
 }
 
+/// What images and names say of a series.
+fn signs(scan: &Scan, seen: Option<&Seen>) -> Vec<String> {
+    let mut signs: Vec<String> = seen.map(described).into_iter().collect();
+    let said = |witness: &Witness| format!("{} says {}", namer(witness.by), witness.phase);
+    signs.extend(scan.named.iter().map(said));
+    let lies = |seen: &Seen| {
+        let mut named = scan.named.iter().filter(|w| w.weight > NAMES);
+        seen.has_evidence() && named.any(|w| seen.phases()[w.phase as usize] < CONTRADICTS)
+    };
+    if seen.is_some_and(lies) {
+        signs.push("images and name contradict each other".to_owned());
+    }
+    signs
+}
+
 /// A look and the densities that it rests on.
 pub fn described(seen: &Seen) -> String {
     let (look, p) = seen.best();
@@ -332,8 +312,7 @@ pub fn described(seen: &Seen) -> String {
     format!("images show {name}{} {p:.2} ({} HU)", look.name().replace('_', " "), told.join(", "))
 }
 
-fn namer(by: super::phases::Namer) -> String {
-    use super::phases::Namer;
+fn namer(by: Namer) -> String {
     match by {
         Namer::Rule(number) => format!("rule {number}"),
         Namer::SeriesDescription => "SeriesDescription".to_owned(),

@@ -11,10 +11,10 @@ use super::accepted::unreadable;
 use super::events::{AssembleParams, Event, Millis, StudyEvent};
 use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
+use super::listing::{Snapshot, Stamp, WatchParams, list};
 use super::probe::{KeyOf, Probe, ProbeError};
 use super::reasons::RefusalCode;
 use super::strangers::{Counts, most};
-use super::watch::{Snapshot, Stamp, WatchParams, list};
 use super::{Assembler, PhaseRules};
 use hepalert_study::study::{Phase, StudyKey};
 

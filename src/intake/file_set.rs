@@ -79,6 +79,17 @@ impl StudyFileSet {
         Some((identity, arrived.facts.content))
     }
 
+    /// An emptied tree keeps its last node, which is some kilobytes of a study that is remembered
+    /// for ever.
+    pub fn shrink(&mut self) {
+        if self.files.is_empty() {
+            (self.files, self.held) = (BTreeMap::new(), BTreeMap::new());
+        }
+        if self.broken.is_empty() {
+            self.broken = BTreeMap::new();
+        }
+    }
+
     /// True when a file is this slice.
     pub fn holds(&self, identity: Digest) -> bool {
         self.held.contains_key(&identity)

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::assemble::Assembler;
 use super::events::{AssembleParams, Known, Millis, StudyEvent};
 use super::filesystem::FileSystem;
+use super::listing::{Degraded, WatchParams};
 use super::probe::Probe;
 use super::stability::{FileStability, StabilityParams};
-use super::watch::{Degraded, FolderWatch, WatchParams};
+use super::watch::FolderWatch;
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.
@@ -80,9 +81,15 @@ impl FolderIntake {
         self.stability.doubt(files, now);
     }
 
-    /// A study that failed was sent again: it is taken in anew.
-    pub fn try_again(&mut self, key: &StudyKey, now: Millis) {
-        self.assembler.try_again(key, now);
+    /// A study that failed was sent again, or somebody wants it read again: it is taken in anew.
+    /// False if nothing of it lies here.
+    pub fn try_again(&mut self, key: &StudyKey, now: Millis) -> bool {
+        self.assembler.try_again(key, now)
+    }
+
+    /// The files that a study or a heap of strangers is made of.
+    pub fn files_of(&self, key: &StudyKey) -> Vec<PathBuf> {
+        self.assembler.files_of(key)
     }
 
     /// Looks at the folder and says what follows. `now` is best taken from a monotonic

@@ -4,20 +4,17 @@
 //! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
 //! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::accepted::{self, Glance, content, unreadable};
-use super::facts::{Accepted, Format, PhaseFiles, Pick, StudyFiles};
-use super::fingerprint::{Digest, Item, fingerprint};
+use super::accepted::{self, Glance};
+use super::facts::{Accepted, Format, PhaseFiles, StudyFiles};
 use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
-use super::names;
-use super::phases::{Confidence, PhaseSource};
-use super::probe::{acquired_ms, stranger_by_content};
+use super::probe::acquired_ms;
 use super::quality::{self, QualityFlag};
 use super::reasons::RefusalCode;
 use hepalert_study::study::{Phase, Study, StudyKey};
@@ -30,7 +27,7 @@ use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Axes, Grid, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
-const HEADER_BYTES: u64 = 64 << 10;
+pub(super) const HEADER_BYTES: u64 = 64 << 10;
 
 /// A study in Hounsfield units, and how its phases were found.
 #[derive(Debug)]
@@ -44,12 +41,10 @@ pub struct Loaded {
 /// What a report says of a phase.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedPhase {
-    /// Which.
-    pub phase: Phase,
-    /// Which rule named it.
-    pub source: PhaseSource,
-    /// How sure.
-    pub confidence: Confidence,
+    /// The series that was read: the next of the same scan where the first could not be.
+    pub files: PhaseFiles,
+    /// Why the first was not.
+    pub passed_by: Option<Refusal>,
     /// Slices.
     pub slices: usize,
     /// `[z, y, x]`; z from positions.
@@ -58,8 +53,6 @@ pub struct LoadedPhase {
     pub kvp: Option<f64>,
     /// The header leaves open which side is the patient's left.
     pub side_uncertain: bool,
-    /// Another series of the same scan comes first and could not be read.
-    pub is_second: bool,
     /// What was unusual, in order.
     pub quality: Vec<QualityFlag>,
 }
@@ -98,7 +91,7 @@ fn load_wanted(
     check_sizes(wanted, gate)?;
     let mut study = Study { key: key.clone(), phases: Default::default() };
     let mut phases = Vec::with_capacity(wanted.len());
-    let read = |files: &&PhaseFiles| match files.format {
+    let read = |files: &PhaseFiles| match files.format {
         Format::Nifti => load_nifti(files, gate),
         Format::Dicom => load_dicom(files, gate),
     };
@@ -107,40 +100,52 @@ fn load_wanted(
         true => wanted.par_iter().map(|files| first_readable(files, &read)).collect(),
         false => wanted.iter().map(|files| first_readable(files, &read)).collect(),
     };
-    for (first, loaded) in wanted.iter().zip(loaded) {
-        let (files, scan) = loaded?;
-        let Scan { volume, kvp, side_uncertain, quality } = scan;
+    for loaded in loaded {
+        let FirstReadable { files, passed_by, read } = loaded?;
+        let Scan { volume, kvp, side_uncertain, quality } = read;
+        let phase = files.phase;
         phases.push(LoadedPhase {
-            phase: files.phase,
-            source: files.source,
-            confidence: files.confidence,
+            files: PhaseFiles {
+                is_second: files.is_second || passed_by.is_some(),
+                ..files.clone()
+            },
+            passed_by,
             slices: volume.grid().shape()[0],
             spacing_mm: volume.grid().spacing_mm(),
             kvp,
             side_uncertain,
-            is_second: files.is_second || files != *first,
             quality,
         });
-        study.phases.insert(files.phase, volume);
+        study.phases.insert(phase, volume);
     }
     Ok(Loaded { study, phases })
 }
 
-/// The first series of a phase that can be read, and what was read; the reason of the first if
-/// none can. Files that are no longer what was accepted are no reason to take others.
-fn first_readable<'a, T>(
+/// The first series of a phase that can be read.
+struct FirstReadable<'a> {
+    files: &'a PhaseFiles,
+    /// Why the very first is not it.
+    passed_by: Option<Refusal>,
+    read: Scan,
+}
+
+/// The first series of a phase that can be read; the reason of the first if none can. Files that
+/// are no longer what was accepted are no reason to take others.
+fn first_readable<'a>(
     first: &'a PhaseFiles,
-    read: &impl Fn(&&'a PhaseFiles) -> Result<T, Refusal>,
-) -> Result<(&'a PhaseFiles, T), Refusal> {
-    let refusal = match read(&first) {
-        Ok(found) => return Ok((first, found)),
+    read: &impl Fn(&PhaseFiles) -> Result<Scan, Refusal>,
+) -> Result<FirstReadable<'a>, Refusal> {
+    let refusal = match read(first) {
+        Ok(read) => return Ok(FirstReadable { files: first, passed_by: None, read }),
         Err(refusal) => refusal,
     };
     if matches!(refusal.code, RefusalCode::FilesChanged | RefusalCode::Unreadable) {
         return Err(refusal);
     }
-    let other = first.others.iter().find_map(|other| Some((other, read(&other).ok()?)));
-    other.ok_or(refusal)
+    match first.others.iter().find_map(|other| Some((other, read(other).ok()?))) {
+        Some((files, read)) => Ok(FirstReadable { files, passed_by: Some(refusal), read }),
+        None => Err(refusal),
+    }
 }
 
 /// Whether all phases may be in memory as they were stored. If not, they are read one after
@@ -179,95 +184,6 @@ pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
     let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes).ok()?;
     let header = read_header(&bytes).ok()?;
     Some((header.study_uid, header.identifiers.accession_number))
-}
-
-/// The files of phases that a person named: each a NIfTI file or a folder with one series.
-///
-/// # Errors
-/// [`RefusalCode::Unreadable`] if a path cannot be read.
-pub fn files_of_paths(
-    key: &StudyKey,
-    phase_paths: &[(Phase, PathBuf)],
-) -> Result<StudyFiles, Refusal> {
-    let mut phases = Vec::new();
-    let mut items: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
-    for (phase, path) in phase_paths {
-        let (format, mut files) = if path.is_dir() {
-            let params = super::watch::WatchParams::new(path);
-            let found = super::watch::list(&params, false).map_err(|e| unreadable(&e))?;
-            let files: Vec<PathBuf> = found.files.into_keys().collect();
-            (Format::Dicom, files.into_par_iter().filter(|path| !is_stranger(path)).collect())
-        } else {
-            let name = path.file_name().unwrap_or_default();
-            let is_nifti = names::nifti_name(name).is_some();
-            let format = if is_nifti { Format::Nifti } else { Format::Dicom };
-            (format, vec![path.clone()])
-        };
-        files.sort();
-        let contents: Vec<Digest> =
-            files.par_iter().map(|path| content(path)).collect::<Result<_, Refusal>>()?;
-        items.push((Some(*phase), contents.iter().map(|content| (*content, *content)).collect()));
-        let (source, confidence) = (PhaseSource::Given, Confidence::High);
-        let (phase, is_second, others) = (*phase, false, Vec::new());
-        phases.push(PhaseFiles {
-            phase,
-            source,
-            confidence,
-            format,
-            files,
-            contents,
-            is_second,
-            others,
-            pick: Pick::default(),
-        });
-    }
-    phases.sort_by_key(|files| files.phase);
-    let fingerprint = fingerprint(&items);
-    let key = key.clone();
-    let candidates = Vec::new();
-    Ok(StudyFiles {
-        key,
-        revision: 1,
-        fingerprint,
-        phases,
-        candidates,
-        acquired: None,
-        set_aside: 0,
-        unreadable_beside: 0,
-    })
-}
-
-/// Loads phases that a person named. See [`files_of_paths`].
-///
-/// # Errors
-/// As [`load`].
-pub fn load_paths(
-    key: &StudyKey,
-    phase_paths: &[(Phase, PathBuf)],
-    gate: &GateParams,
-) -> Result<Loaded, Refusal> {
-    let files = files_of_paths(key, phase_paths)?;
-    let phases: Vec<Phase> = files.phases.iter().map(|files| files.phase).collect();
-    load(&files, &phases, gate)
-}
-
-/// Whether a file in a folder of slices is none: by what it begins with, its SOP class, or its
-/// name where it does not begin as an image. What has no such name and cannot be read is refused
-/// by its cause later.
-fn is_stranger(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    let is_foreign = names::foreign(name);
-    let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return is_foreign };
-    // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
-    let is_marked = start.get(128..132) == Some(b"DICM");
-    if is_foreign && (names::directory(name) || !is_marked) {
-        return true;
-    }
-    match read_header(&start) {
-        Ok(header) => matches!(header.require_ct(), Err(DicomError::NotCt(_))),
-        Err(DicomError::NotDicom) => stranger_by_content(path, &start).is_some(),
-        Err(_) => false,
-    }
 }
 
 pub(super) fn load_nifti(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
@@ -453,28 +369,6 @@ pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Gla
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ending_is_no_proof_that_a_file_is_no_slice() {
-        use hepalert_lab::phantom::{Case, Size, generate};
-        use hepalert_study::study::Setting;
-        let dir = tempfile::tempdir().unwrap();
-        let size = Size { pixels: 32, slices: None };
-        let patient = generate(3, Case::Normal, Setting::Venous, size);
-        let slices = crate::cli::phantom::write_series(&patient, dir.path()).unwrap();
-        let folder = slices[0].parent().unwrap();
-        let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
-        let count = || {
-            let given = [(Phase::Vp, folder.to_owned())];
-            files_of_paths(&key, &given).unwrap().phases[0].files.len()
-        };
-        assert_eq!(count(), slices.len());
-        std::fs::copy(&slices[0], folder.join("DICOMDIR")).unwrap();
-        std::fs::rename(&slices[0], folder.join("1.txt")).unwrap();
-        std::fs::rename(&slices[1], folder.join("7.lock")).unwrap();
-        std::fs::write(folder.join("notes.txt"), "seen by nobody").unwrap();
-        assert_eq!(count(), slices.len(), "two have odd names, two are no slices");
-    }
 
     #[test]
     fn a_nifti_grid_must_be_axial_and_long_enough() {

@@ -1,7 +1,7 @@
 //! Makes studies of files: watches the export folder, waits until a study is whole, and
 //! refuses by name what cannot be computed on.
 //!
-//! In reading order: [`watch`] lists the folder, [`stability`] tells files that are whole from
+//! In reading order: [`watch`] and [`listing`] look at the folder, [`stability`] tells files that are whole from
 //! files still being written, [`probe`] reads one file's facts, [`assemble`] makes studies
 //! of facts, [`phases`] picks the series, [`mod@load`] reads the voxels past the [`gate`].
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
@@ -18,9 +18,12 @@ pub mod filesystem;
 pub mod fingerprint;
 pub mod folder;
 pub mod gate;
+pub mod given;
+pub mod listing;
 pub mod load;
 pub mod markers;
 mod memory;
+pub mod named;
 pub mod names;
 pub mod phases;
 pub mod probe;
@@ -46,12 +49,13 @@ pub use filesystem::FileSystem;
 pub use fingerprint::{Digest, study_key};
 pub use folder::{FolderIntake, FolderParams, Step};
 pub use gate::{GateParams, MemoryLimit, Refusal};
-pub use load::{Loaded, LoadedPhase, files_of_paths, load, load_paths};
+pub use given::{files_of_paths, load_paths};
+pub use listing::{Degraded, WatchParams};
+pub use load::{Loaded, LoadedPhase, load};
 pub use phases::{Confidence, PhaseRules, PhaseSource};
 pub use quality::QualityFlag;
 pub use reasons::RefusalCode;
 pub use stability::StabilityParams;
-pub use watch::{Degraded, WatchParams};
 
 #[cfg(test)]
-mod scenarios;
+mod tests;

@@ -111,6 +111,16 @@ impl Strangers {
         }
     }
 
+    /// A heap is told once more; false if there is none of this key.
+    pub fn tell_again(&mut self, key: &StudyKey) -> bool {
+        self.heaps.get_mut(key).map(|heap| heap.news = true).is_some()
+    }
+
+    /// What lies on a heap, as far as it is told apart.
+    pub fn files_of(&self, key: &StudyKey) -> impl Iterator<Item = &PathBuf> {
+        self.heaps.get(key).into_iter().flat_map(|heap| heap.files.keys())
+    }
+
     /// Heaps not yet told.
     pub fn open(&self) -> usize {
         self.heaps.values().filter(|heap| heap.news).count()

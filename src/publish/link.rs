@@ -45,6 +45,8 @@ pub enum LinkEvent {
     Up,
     /// The connection is lost, or could not be made; the words are for the log.
     Down(String),
+    /// The connection was given up over what the broker said, which makes no sense.
+    Nonsense(String),
     /// The connection is lost: another client came under this one's name.
     Usurped,
     /// The connection is lost over a message that the broker found too large.

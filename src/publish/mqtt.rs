@@ -365,8 +365,16 @@ fn loss(error: &ConnectionError) -> LinkEvent {
         ConnectionError::MqttState(StateError::Deserialization(
             mqttbytes::Error::InvalidConnectReturnCode(PACKET_TOO_LARGE),
         )) => LinkEvent::TooLarge,
+        ConnectionError::MqttState(said) if !is_silence(said) => {
+            LinkEvent::Nonsense(error.to_string())
+        }
         error => LinkEvent::Down(error.to_string()),
     }
+}
+
+/// The line broke or nobody answered: nothing was said that could be wrong.
+const fn is_silence(error: &StateError) -> bool {
+    matches!(error, StateError::Io(_) | StateError::ConnectionAborted | StateError::AwaitPingResp)
 }
 
 fn request(publish: rumqttc::Publish) -> Request {

@@ -314,6 +314,8 @@ impl<L: Link> Sender<L> {
                 state.connections += 1;
             }
             LinkEvent::Down(words) => self.down(&words),
+            // Nobody took this line away.
+            LinkEvent::Nonsense(words) => self.lost(&words),
             LinkEvent::Usurped => self.usurped("the broker says so"),
             LinkEvent::TooLarge => self.found_too_large(),
             LinkEvent::Answered(ticket, outcome) => {

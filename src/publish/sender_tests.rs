@@ -205,6 +205,17 @@ fn the_set_is_said_in_order_and_again_after_a_loss() {
 }
 
 #[test]
+fn a_broker_that_babbles_is_no_second_device() {
+    let bench = Bench::new();
+    for _ in 0..4 {
+        bench.greet();
+        bench.say.send(LinkEvent::Nonsense("an answer to nothing".to_owned())).unwrap();
+    }
+    bench.greet();
+    assert_eq!(bench.publisher.state().usurped, None);
+}
+
+#[test]
 fn nothing_counts_as_sent_before_the_broker_says_so() {
     let bench = Bench::new();
     bench.greet();

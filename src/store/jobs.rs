@@ -28,13 +28,17 @@ pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// A machine that goes down this often over one study goes down because of it.
 const MAX_EXCUSES: u32 = 5;
 
+/// In place of the files of a study that the intake refused, and of one that was pruned.
+pub const NO_FILES: &str = "[]";
+
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, received_at, started_at, finished_at, reason_code";
 
-/// What waits longer than any wait is waits for a clock that was set back.
+/// What waits longer than any wait is waits for a clock that was set back. What has no files waits
+/// for the intake: see [`Store::without_files`].
 pub(super) const NEXT: &str = "UPDATE jobs SET state = 'running', attempts = attempts + 1,
     started_at = ?1
-    WHERE id = (SELECT id FROM jobs WHERE state = 'queued'
+    WHERE id = (SELECT id FROM jobs WHERE state = 'queued' AND files_json <> '[]'
                 AND (not_before <= ?1 OR not_before > ?1 + ?2)
                 ORDER BY id LIMIT 1)
     RETURNING id";
@@ -226,6 +230,22 @@ impl Store {
         })
     }
 
+    /// Jobs that were put back by hand and whose files nobody knows, because the intake refused
+    /// them or the names were pruned: the intake brings a new revision, or they are refused.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn without_files(&self) -> Result<Vec<Job>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs WHERE state = 'queued' AND files_json = '[]' ORDER BY id"
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([], row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// One job.
     ///
     /// # Errors
@@ -346,9 +366,9 @@ fn admit(
         return Ok(Enqueued::Duplicate(same.id));
     }
     let revision = earlier.last().map_or(0, |job| job.revision) + 1;
-    // A refused revision does not take an older, good one out of the queue.
-    let superseded =
-        if state == JobState::Queued { supersede(tx, earlier, now)? } else { Vec::new() };
+    // A refused revision does not take an older, good one out of the queue: only one that waited
+    // for the intake to read it anew.
+    let superseded = supersede(tx, earlier, state, now)?;
     let id = insert(tx, new, revision, state, code, now)?;
     let admission = Admission { job: id, revision, superseded };
     outbox::append(tx, &announce(&admission), now)?;
@@ -394,9 +414,13 @@ fn insert(
 fn supersede(
     tx: &Transaction<'_>,
     earlier: Vec<Job>,
+    by: JobState,
     now: Timestamp,
 ) -> Result<Vec<Job>, StoreError> {
-    let waiting: Vec<Job> = earlier.into_iter().filter(|j| j.state == JobState::Queued).collect();
+    let waits = |job: &Job| {
+        job.state == JobState::Queued && (by == JobState::Queued || job.files_json == NO_FILES)
+    };
+    let waiting: Vec<Job> = earlier.into_iter().filter(waits).collect();
     for job in &waiting {
         let sql = "UPDATE jobs SET state = 'superseded', finished_at = ?2 WHERE id = ?1";
         tx.execute(sql, params![job.id.0, millis(now)])?;

@@ -35,7 +35,7 @@ pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,
 };
-pub use jobs::MAX_WAIT;
+pub use jobs::{MAX_WAIT, NO_FILES};
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
 pub use worklist::{WorklistEntry, WorklistState};
@@ -110,6 +110,41 @@ pub enum StoreError {
     /// Only events go through the outbox.
     #[error("topic {0} is not an event: only event/... goes through the outbox")]
     NotAnEvent(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StoreError::Unusable { .. }
+            | StoreError::Full
+            | StoreError::Busy
+            | StoreError::Damaged(_) => true,
+            StoreError::Sql(error) => of_the_system(error),
+            StoreError::Newer { .. }
+            | StoreError::Nonsense(_)
+            | StoreError::NoSuchJob(_)
+            | StoreError::WrongState { .. }
+            | StoreError::NotAnEvent(_) => false,
+        }
+    }
+}
+
+/// Whether the system stood in the way, and not what was to be written.
+fn of_the_system(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{
+        CannotOpen, FileLockingProtocolFailed, OperationInterrupted, OutOfMemory, PermissionDenied,
+        ReadOnly,
+    };
+    let system = [
+        CannotOpen,
+        FileLockingProtocolFailed,
+        OperationInterrupted,
+        OutOfMemory,
+        PermissionDenied,
+        ReadOnly,
+    ];
+    error.sqlite_error_code().is_some_and(|code| system.contains(&code))
 }
 
 impl From<rusqlite::Error> for StoreError {

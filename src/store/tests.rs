@@ -218,7 +218,7 @@ fn a_store_of_an_older_layout_keeps_its_rows() {
     open::MIGRATIONS[..2].iter().for_each(|step| old.execute_batch(step).unwrap());
     old.pragma_update(None, "user_version", 2).unwrap();
     let insert = "INSERT INTO jobs (study_key, revision, setting, fingerprint, files_json, state,
-                  priority, received_at) VALUES (?1, 1, 'venous', 'a', '[]', ?2, ?3, 0)";
+                  priority, received_at) VALUES (?1, 1, 'venous', 'a', '{}', ?2, ?3, 0)";
     for (study, state, priority) in [(1, "queued", 0), (2, "queued", 7), (3, "done", 0)] {
         old.execute(insert, params![key(study).as_str(), state, priority]).unwrap();
     }
@@ -407,6 +407,34 @@ fn dead_jobs_can_be_put_back_by_hand() {
 }
 
 #[test]
+fn a_job_without_files_waits_for_the_intake_and_for_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    let refused = |print: &str| {
+        let new = NewJob { files_json: NO_FILES.to_owned(), ..new_job(1, print) };
+        store.enqueue_refused(&new, "missing_slices", at(1), |_| Vec::new()).unwrap()
+    };
+    let Enqueued::New(first) = refused("a") else { panic!("new") };
+    store.requeue(first.job, at(2)).unwrap();
+    assert!(store.next_job(at(3), |_| Vec::new()).unwrap().is_none(), "there is nothing to read");
+    let waiting = store.without_files().unwrap();
+    assert_eq!(waiting.iter().map(|job| job.id).collect::<Vec<_>>(), [first.job]);
+    // Whatever the intake brings takes its place, a refusal too.
+    let Enqueued::New(second) = refused("b") else { panic!("new") };
+    assert_eq!((second.revision, second.superseded[0].id), (3, first.job));
+    assert_eq!(store.without_files().unwrap(), []);
+    store.requeue(second.job, at(4)).unwrap();
+    let Enqueued::New(third) = enqueue(&store, 1, "c") else { panic!("new") };
+    assert_eq!(third.superseded[0].id, second.job);
+    assert_eq!(begin_next(&store).id, third.job);
+    // A refusal still takes no good one out of the queue.
+    enqueue(&store, 2, "a");
+    let new = NewJob { files_json: NO_FILES.to_owned(), ..new_job(2, "b") };
+    store.enqueue_refused(&new, "missing_slices", at(5), |_| Vec::new()).unwrap();
+    assert_eq!(begin_next(&store).study_key, key(2));
+}
+
+#[test]
 fn the_audit_trail_shows_every_change() {
     for tampering in [
         "UPDATE audit SET detail = '{}' WHERE n = 2",
@@ -451,4 +479,16 @@ fn two_processes_can_look_and_write() {
     });
     assert_eq!(daemon.known().unwrap().len(), 40);
     assert_eq!(daemon.verify_audit().unwrap(), 40);
+}
+
+#[test]
+fn what_the_system_refuses_may_pass_and_what_makes_no_sense_may_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    let run = |sql: &str| StoreError::from(store.lock().execute_batch(sql).unwrap_err());
+    assert!(!run("INSERT INTO meta VALUES (1, NULL)").may_pass(), "a constraint");
+    assert!(!run("SELECT nothing").may_pass());
+    store.lock().pragma_update(None, "query_only", true).unwrap();
+    assert!(run("DELETE FROM meta").may_pass(), "read-only now, perhaps not later");
+    assert!(StoreError::Full.may_pass() && !StoreError::NoSuchJob(JobId(1)).may_pass());
 }

@@ -2,7 +2,7 @@
 //! random and at every named place, and an independent subscriber checks that nothing was lost,
 //! doubled or changed.
 //!
-//! `just campaign KILLS` runs a long one; the usual test run makes sixty kills.
+//! `just campaign --kills 1000` runs a long one; the usual test run makes sixty kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -51,7 +51,7 @@ struct Campaign {
 }
 
 /// A block of liver with air around it, different from every other in one voxel.
-fn study(number: usize) -> Vec<u8> {
+pub fn study(number: usize) -> Vec<u8> {
     let grid = Grid::axial([40, 40, 40], [5.0, 3.0, 3.0], [0.0; 3]);
     let mut voxels = Array3::<i16>::from_elem((40, 40, 40), -1000);
     let inner = ndarray::s![.., 6..34, 6..34];

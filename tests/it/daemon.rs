@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,19 @@ impl House {
         let mut command = hepalert();
         command.arg("run").arg("--config").arg(self.config());
         command.env(name, value);
+        self.spawn(command, log)
+    }
+
+    /// A daemon that the shell allows no more than `limit`, such as `-n 24` files.
+    pub fn start_limited(&self, limit: &str) -> Daemon {
+        let log = fs::File::create(self.folder.path().join("log")).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
+        command.arg(hepalert().get_program()).arg("run").arg("--config").arg(self.config());
+        self.spawn(command, log)
+    }
+
+    fn spawn(&self, mut command: Command, log: fs::File) -> Daemon {
         Daemon(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
@@ -117,6 +131,10 @@ impl Daemon {
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -307,6 +325,10 @@ fn check(house: &House, heart: &Heart) {
         serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
     assert_eq!(report["verdict"], "suspected");
     assert!(folder.join("pictures/overview.png").is_file());
+    for private in [&folder, &folder.join("report.json"), &folder.join("pictures/overview.png")] {
+        let mode = fs::metadata(private).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: for our own account alone", private.display());
+    }
     let left = fs::read_dir(house.state().join("results")).unwrap().count();
     assert_eq!(left, 1, "half-written reports were swept away");
     let mut worklists = heart.events.iter().filter(|(topic, _)| topic.ends_with("/worklist"));

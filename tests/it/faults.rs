@@ -2,6 +2,7 @@
 //! daemon, a second device of one name, a clock that is wrong, a key that is gone, a full disk.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber};
+use crate::campaign::study;
 use crate::daemon::{Heart, House, export, is_state, wait_until};
 use crate::support::hepalert;
 
@@ -23,6 +25,17 @@ fn series(seed: u64, scratch: &Path) -> Vec<PathBuf> {
     let size = Size { pixels: 64, slices: None };
     let patient = generate(seed, Case::Normal, Setting::Venous, size);
     hepalert::cli::phantom::write_series(&patient, &scratch.join(seed.to_string())).unwrap()
+}
+
+/// An engine that takes milliseconds.
+fn small() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle")
+}
+
+fn put(house: &House, number: usize) {
+    let folder = house.export().join(format!("s{number}"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("ct.nii.gz"), study(number)).unwrap();
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -212,13 +225,13 @@ fn a_queue_that_could_not_be_read_for_a_while_is_no_longer_told_as_failing() {
     daemon.stop();
 }
 
-/// A disk of one megabyte; `None` where the system does not let tests make one.
+/// A small disk; `None` where the system does not let tests make one.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(folder: &Path) -> Option<SmallDisk> {
+    fn at(folder: &Path, megabytes: u32) -> Option<SmallDisk> {
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"])
             .arg(folder)
             .output();
         let mounted = mount.is_ok_and(|ended| ended.status.success());
@@ -226,6 +239,30 @@ impl SmallDisk {
             println!("skipped: no small disk can be mounted here");
         }
         mounted.then(|| SmallDisk(folder.to_owned()))
+    }
+
+    /// From here on it can be read alone, or written again: `ro` or `rw`.
+    fn remount(&self, how: &str) -> bool {
+        let mount = Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(&self.0)
+            .output()
+            .unwrap();
+        mount.status.success()
+    }
+
+    /// Takes all the space there is, until the file goes.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = fs::File::create(&ballast).unwrap();
+        let mut bytes = vec![1; 1 << 16];
+        while !bytes.is_empty() {
+            // What does not fit is not written.
+            if file.write_all(&bytes).is_err() {
+                bytes.truncate(bytes.len() / 4);
+            }
+        }
+        ballast
     }
 }
 
@@ -240,10 +277,8 @@ fn a_first_start_on_a_full_disk_waits_and_says_so() {
     let Some((broker, subscriber)) = start(&Kind::default()) else { return };
     let house = House::new(broker.port, 1);
     fs::create_dir_all(house.state()).unwrap();
-    let Some(_disk) = SmallDisk::at(&house.state()) else { return };
-    let ballast = house.state().join("ballast");
-    // What does not fit is not written.
-    let _ = fs::write(&ballast, vec![1; 2 << 20]);
+    let Some(disk) = SmallDisk::at(&house.state(), 1) else { return };
+    let ballast = disk.fill();
     let daemon = house.start();
     let mut heart = Heart::default();
     heart.listen(&subscriber, |topic, message| has_reason(topic, message, "disk_full"));
@@ -252,4 +287,108 @@ fn a_first_start_on_a_full_disk_waits_and_says_so() {
     fs::remove_file(ballast).unwrap();
     heart.listen(&subscriber, |topic, _| topic.ends_with("/info"));
     daemon.stop();
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_told_and_nothing_is_lost() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 1, &small(), "");
+    fs::create_dir_all(house.state()).unwrap();
+    let Some(disk) = SmallDisk::at(&house.state(), 16) else { return };
+    if !disk.remount("ro") {
+        println!("skipped: no disk can be made read-only here");
+        return;
+    }
+    let mut heart = Heart::default();
+    let mut next = |wanted: &dyn Fn(&str, &Value) -> bool| heart.listen(&subscriber, wanted);
+    let failing = |topic: &str, message: &Value| has_reason(topic, message, "store_failing");
+    // The first start is one that waits.
+    let daemon = house.start();
+    next(&failing);
+    assert!(disk.remount("rw"));
+    next(&|topic, _| topic.ends_with("/info"));
+    put(&house, 1);
+    next(&|topic, _| topic.ends_with("event/result"));
+    daemon.stop();
+    // A disk that the system made read-only for its errors, with a study that came meanwhile.
+    assert!(disk.remount("ro"));
+    put(&house, 2);
+    let daemon = house.start();
+    next(&failing);
+    assert!(disk.remount("rw"));
+    next(&|topic, _| topic.ends_with("event/result"));
+    daemon.stop();
+    assert_eq!(heart.of("event/result").len(), 2);
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_moment_of_a_study_loses_nothing() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 20, &small(), "");
+    fs::create_dir_all(house.state()).unwrap();
+    let Some(disk) = SmallDisk::at(&house.state(), 16) else { return };
+    let daemon = house.start();
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, |topic, _| topic.ends_with("/info"));
+    // Full from each step of a study on, for as long as it takes to be told.
+    for (number, from) in ["", "received", "queued", "started"].into_iter().enumerate() {
+        let before = heart.of("event/result").len();
+        let full = |topic: &str, message: &Value| {
+            let told = ["disk_full", "store_failing"];
+            told.iter().any(|reason| has_reason(topic, message, reason))
+        };
+        if from.is_empty() {
+            let ballast = disk.fill();
+            heart.listen(&subscriber, full);
+            put(&house, number);
+            std::thread::sleep(Duration::from_secs(4));
+            fs::remove_file(ballast).unwrap();
+        } else {
+            put(&house, number);
+            heart.listen(&subscriber, |_, message| is_state(message, from));
+            let ballast = disk.fill();
+            // A study of this size may be through already.
+            std::thread::sleep(Duration::from_secs(4));
+            fs::remove_file(ballast).unwrap();
+        }
+        while heart.of("event/result").len() == before {
+            heart.listen(&subscriber, |topic, _| topic.ends_with("event/result"));
+        }
+    }
+    daemon.stop();
+    let results = heart.of("event/result");
+    let subjects: std::collections::BTreeSet<&str> =
+        results.iter().map(|event| event["subject"].as_str().unwrap()).collect();
+    assert_eq!((results.len(), subjects.len()), (4, 4), "one result a study");
+    assert!(!house.log().contains("panicked"), "{}", house.log());
+    let store = Store::open(&house.state().join("hepalert.sqlite"), Timestamp::now()).unwrap();
+    assert!(store.moved_away.is_none());
+    store.store.verify_audit().unwrap();
+}
+
+#[test]
+fn a_daemon_short_of_files_or_memory_ends_every_study() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 2, &small(), "");
+    let mut heart = Heart::default();
+    // Files for what it must, then hardly any addresses for the inference process.
+    for (number, limit) in ["-n 24", "-v 1500000", "-v 400000"].into_iter().enumerate() {
+        let daemon = house.start_limited(limit);
+        heart.listen(&subscriber, |topic, message| {
+            topic.ends_with("/availability") && message == "online"
+        });
+        put(&house, number);
+        heart.listen(&subscriber, |_, message| {
+            ["completed", "failed"].iter().any(|state| is_state(message, state))
+        });
+        daemon.stop();
+        assert!(!house.log().contains("panicked"), "{limit}: {}", house.log());
+    }
+    let subjects = |topic| -> Vec<String> {
+        let events = heart.of(topic).into_iter();
+        events.map(|event| event["subject"].as_str().unwrap().to_owned()).collect()
+    };
+    // How much memory it takes hangs on the number of cores; few files always do.
+    println!("{} of 3 studies have a result", subjects("event/result").len());
+    assert!(!subjects("event/result").is_empty(), "{:#?}", heart.of("event/study"));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hepalert::analyze::peak_memory_mib;
 use hepalert::config::Config;
-use hepalert::intake::{load, study_key};
+use hepalert::intake::{files_of_paths, study_key};
 use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
 use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
@@ -129,7 +129,7 @@ fn the_configured_budget_reaches_the_inference_process() {
     let folder = tempfile::tempdir().unwrap();
     let (scan, bundle) = (scan(folder.path()), bundle_at(folder.path(), 1.0));
     let key = study_key(b"test", "1");
-    let files = load::files_of_paths(&key, &[(Phase::Vp, scan)]).unwrap();
+    let files = files_of_paths(&key, &[(Phase::Vp, scan)]).unwrap();
     let ask = |memory_budget_mib: u64| {
         let at = folder.path().display();
         let text = format!(

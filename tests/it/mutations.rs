@@ -1,21 +1,19 @@
 //! Ten thousand damaged inputs for every reader of bytes from outside, the same each time: each
-//! is read or refused, none ends the process, none takes long. `fuzz/` has most of these readers
-//! for a fuzzer.
+//! is read or refused, none ends the process, none takes long. The readers are the fuzzers' own.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hepalert::config::Config;
-use hepalert::publish::messages::Command;
-use hepalert_bundles::package::{self, Package};
-use hepalert_bundles::signature::Trust;
-use hepalert_bundles::{Bundle, signing};
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_study::study::Setting;
-use hepalert_voxels::volume::dicom::read::{read_header, read_slice};
-use hepalert_voxels::volume::nifti::read::{peek, read, read_labels};
+use hepalert_voxels::volume::dicom::read::read_header;
 use hepalert_voxels::volume::{Grid, Volume, nifti};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+#[path = "../../fuzz/readers.rs"]
+mod readers;
 
 const COUNT: usize = 10_000;
 /// Longest time for one input.
@@ -49,7 +47,8 @@ fn damage(seed: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
     bytes
 }
 
-fn try_all(name: &str, seeds: &[Vec<u8>], read: impl Fn(&[u8])) {
+fn try_all(name: &str, seeds: &[Vec<u8>], read: fn(&[u8])) {
+    assert!(!seeds.is_empty(), "{name}: nothing to damage");
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for number in 0..COUNT {
         let bytes = damage(&seeds[number % seeds.len()], &mut rng);
@@ -57,6 +56,14 @@ fn try_all(name: &str, seeds: &[Vec<u8>], read: impl Fn(&[u8])) {
         read(&bytes);
         assert!(began.elapsed() < LONGEST, "{name}: input {number} took {:?}", began.elapsed());
     }
+}
+
+/// All files of a folder.
+fn all_in(folder: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().filter(|file| file.is_file()).map(|file| fs::read(file).unwrap()).collect()
 }
 
 fn images() -> Vec<Vec<u8>> {
@@ -75,63 +82,35 @@ fn slices() -> Vec<Vec<u8>> {
     let patient = generate(1, Case::Normal, Setting::Venous, Size { pixels: 64, slices: Some(8) });
     let files = hepalert::cli::phantom::write_series(&patient, dir.path()).unwrap();
     let mut found: Vec<Vec<u8>> =
-        files.iter().take(1).map(|file| std::fs::read(file).unwrap()).collect();
-    // Every compression there is a case of beside the checkout.
+        files.iter().take(1).map(|file| fs::read(file).unwrap()).collect();
+    // Every compression that there is a small file of, here or beside the checkout.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/volume");
     let syntaxes = crate::support::shared_data().map(|data| data.join("dicom-syntaxes"));
-    let more =
-        syntaxes.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    let folders = syntaxes.into_iter().chain([here]);
+    let more = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
     for entry in more.flatten().filter(|entry| entry.path().is_file()) {
-        let bytes = std::fs::read(entry.path()).unwrap();
+        let bytes = fs::read(entry.path()).unwrap();
         if bytes.len() < 40_000 && read_header(&bytes).is_ok() {
             found.push(bytes);
         }
     }
+    // In whatever order they are listed.
+    found.sort();
     found
 }
 
 #[test]
 fn ten_thousand_damaged_inputs_are_refused_or_read() {
-    try_all("nifti", &images(), |bytes| {
-        // What is large and right is slow: the gate bounds it before it is read.
-        if peek(bytes).is_ok_and(|facts| facts.grid.voxels() < 1 << 20) {
-            let _ = read(bytes);
-            let _ = read_labels(bytes);
-        }
-    });
-    try_all("dicom", &slices(), |bytes| {
-        let _ = read_header(bytes);
-        let _ = read_slice(bytes);
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let keys = signing::keygen(None, "a test").unwrap();
-    std::fs::create_dir(dir.path().join("keys")).unwrap();
-    std::fs::write(dir.path().join("keys/maker.pub"), &keys.public).unwrap();
-    let bundle =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
-    let out = dir.path().join("linear.hepengine");
-    package::pack(&bundle, &out).unwrap();
-    signing::sign(&out, &keys.secret, None).unwrap();
-    let trust = Trust::read(&dir.path().join("keys"), 1).unwrap();
-    try_all("package", &[std::fs::read(&out).unwrap()], |bytes| {
-        if let Ok(package) = Package::read(bytes, bytes.len() as u64, &trust) {
-            let _ = package.check();
-        }
-    });
-    let manifest = std::fs::read(bundle.join("manifest.json")).unwrap();
-    try_all("manifest", &[manifest], |bytes| {
-        std::fs::write(dir.path().join("manifest.json"), bytes).unwrap();
-        let _ = Bundle::open(dir.path());
-    });
-    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/hepalert.toml");
-    try_all("config", &[std::fs::read(shipped).unwrap()], |bytes| {
-        std::fs::write(dir.path().join("hepalert.toml"), bytes).unwrap();
-        let _ = Config::read(&dir.path().join("hepalert.toml"));
-    });
-    let command =
-        br#"{"id":"7f1c0000-0000-4000-8000-000000000001","by":"reader","from_seq":1,"to_seq":9}"#;
-    try_all("command", &[command.to_vec()], |bytes| {
-        for name in ["ping", "ack", "replay", "other"] {
-            let _ = Command::read(name, bytes);
-        }
-    });
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
+    let networks = ["segment.onnx", "reclassify.onnx"];
+    let networks = networks.map(|name| fs::read(bundle.join(name)).unwrap()).to_vec();
+    try_all("nifti", &images(), readers::nifti);
+    try_all("dicom", &slices(), readers::dicom);
+    try_all("syntaxes", &all_in("fuzz/corpus/syntaxes"), readers::syntaxes);
+    try_all("package", &all_in("fuzz/corpus/package"), readers::package);
+    try_all("signature", &all_in("fuzz/corpus/signature"), readers::signature);
+    try_all("manifest", &all_in("fuzz/corpus/manifest"), readers::manifest);
+    try_all("onnx", &networks, readers::onnx);
+    try_all("config", &all_in("config"), readers::config);
+    try_all("command", &all_in("fuzz/corpus/command"), readers::command);
 }

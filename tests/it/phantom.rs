@@ -56,6 +56,28 @@ fn a_phantom_is_one_study_in_two_formats() {
     }
 }
 
+/// Shuffled patches hang on the voxels and the engine, not on names, headers or the format.
+#[test]
+fn the_same_voxels_give_the_same_lesions_as_nifti_and_as_dicom() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        let output = hepalert().args(words).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["phantom", "--seed", "3", "--malignant", "--pixels", "128", "--out", "patient"]);
+    let engine = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/venous-demo");
+    let [nifti, dicom] = ["ct.nii.gz", "dicom"].map(|input| {
+        let (from, out) = (format!("patient/{input}"), format!("report-{input}"));
+        run(&["analyze", &from, "--engine", engine, "--out", &out]);
+        let report = std::fs::read(dir.path().join(out).join("report.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&report).unwrap()
+    });
+    assert!(!nifti["lesions"].as_array().unwrap().is_empty());
+    for part in ["verdict", "patient_class", "lesions", "discarded"] {
+        assert_eq!(nifti[part], dicom[part], "{part}");
+    }
+}
+
 #[test]
 fn a_diagnosis_phantom_has_four_phases_and_says_how_they_moved() {
     let dir = tempfile::tempdir().unwrap();

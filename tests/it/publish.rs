@@ -29,15 +29,15 @@ use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROOT: &str = "hepalert/v1/ct-1";
 
-fn params(port: u16) -> Params {
+pub fn params(port: u16) -> Params {
     Params { keep_alive_s: 5, ..Params::new("127.0.0.1", port, "ct-1") }
 }
 
-fn open(folder: &Path) -> Store {
+pub fn open(folder: &Path) -> Store {
     Store::open(&folder.join("hepalert.db"), Timestamp::now()).unwrap().store
 }
 
-fn start(params: Params, store: &Store) -> PublisherHandle {
+pub fn start(params: Params, store: &Store) -> PublisherHandle {
     let boot = store.begin(Timestamp::now()).unwrap().boot;
     let since = Timestamp::now();
     let seen = store.clone();
@@ -64,7 +64,7 @@ fn key(n: usize) -> String {
 }
 
 /// Writes the event "study n was queued"; returns its id.
-fn write(store: &Store, n: usize) -> String {
+pub fn write(store: &Store, n: usize) -> String {
     let identity = Identity {
         device: "ct-1".to_owned(),
         study_key: key(n),
@@ -232,7 +232,7 @@ fn raise_alert(store: &Store, n: usize) -> String {
         study_key: StudyKey::new(&key(n)).unwrap(),
         setting: Setting::Venous,
         input_fingerprint: "f".to_owned(),
-        files_json: "[]".to_owned(),
+        files_json: "{}".to_owned(),
         completed_at: now,
     };
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };
@@ -388,7 +388,7 @@ fn child_publisher() {
 }
 
 /// A child process; it ends with the value.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -397,7 +397,7 @@ impl Drop for Running {
     }
 }
 
-fn publisher_process(port: u16) -> Running {
+pub fn publisher_process(port: u16) -> Running {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "publish::child_publisher", "--ignored"])
         .env("HEPALERT_TEST_PORT", port.to_string())

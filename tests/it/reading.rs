@@ -129,7 +129,7 @@ fn two_passes_in_one_series_are_never_one_volume() {
         assert!(numbers.iter().all(|number| *number == numbers[0]), "{name}: {numbers:?}");
         assert_eq!(loaded.phases[0].spacing_mm[0], 5.0, "{name}");
         assert_eq!(loaded.phases[0].quality, [QualityFlag::SeriesSplit], "{name}");
-        assert_eq!(loaded.phases[0].confidence, Confidence::Low, "{name}: which pass it is");
+        assert_eq!(loaded.phases[0].files.confidence, Confidence::Low, "{name}: which pass it is");
         // Named as one phase by a person, nobody knows which is meant.
         let folder = fs::read_dir(&input).unwrap().next().unwrap().unwrap().path();
         let given = load_paths(&key_of("x"), &[(Phase::Vp, folder)], &GateParams::default());

@@ -49,7 +49,7 @@ fn child_works() {
             study_key: StudyKey::new(&format!("{n:032x}")).unwrap(),
             setting: Setting::Venous,
             input_fingerprint: "f".to_owned(),
-            files_json: "[]".to_owned(),
+            files_json: "{}".to_owned(),
             completed_at: now,
         };
         let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { continue };

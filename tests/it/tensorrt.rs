@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use hepalert::config::Config;
-use hepalert::intake::{load, study_key};
+use hepalert::intake::{files_of_paths, study_key};
 use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
 use hepalert_study::study::Phase;
 use serde_json::Value;
@@ -328,7 +328,7 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     let mut worker = Worker::new(command, limits).with_settings(&settings).unwrap();
     let out = house.path().join("out");
     let key = study_key(b"test", "1");
-    let files = load::files_of_paths(&key, &[(Phase::Vp, ct)]).unwrap();
+    let files = files_of_paths(&key, &[(Phase::Vp, ct)]).unwrap();
     let request = Request::Study { bundle: cascade(), files, out };
     let outcome = worker.run(&request, &mut |_| ControlFlow::Continue(()));
     assert_eq!(outcome, RequestOutcome::Stalled);

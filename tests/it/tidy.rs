@@ -190,9 +190,7 @@ fn files_and_functions_stay_small() {
 /// Files that hold tests only: their modules are declared under `#[cfg(test)]`.
 fn is_test(path: &Path) -> bool {
     let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-    name.ends_with("tests")
-        || name == "scenarios"
-        || path.parent().is_some_and(|p| p.ends_with("tests"))
+    name.ends_with("tests") || path.parent().is_some_and(|p| p.ends_with("tests"))
 }
 
 /// Functions of more than the allowed lines, found by rustfmt's indentation.

@@ -1,7 +1,9 @@
-//! Places where tests let the process die, as a power cut would.
+//! Places where tests let the process die, as a power cut would, and times that pass sooner.
 //!
-//! Owns the one switch; in the program itself it is nothing. Refuses to do anything else at such
-//! a place.
+//! Owns the two switches; in the program itself they are nothing. Refuses to do anything else at
+//! such a place.
+
+use std::time::Duration;
 
 /// Names a place, `report_placed`, or the third time there, `report_placed:3`.
 #[cfg(feature = "armed")]
@@ -17,6 +19,23 @@ pub fn failpoint(name: &str) {
     if place == name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 >= time.parse().unwrap_or(1) {
         std::process::abort();
     }
+}
+
+/// By how much sooner things come round that come round every so often.
+#[cfg(feature = "armed")]
+const HASTE: &str = "HEPALERT_HASTE";
+
+/// In tests: sooner by the factor that the environment names.
+#[cfg(feature = "armed")]
+pub fn hastened(every: Duration) -> Duration {
+    let factor = std::env::var(HASTE).ok().and_then(|text| text.parse().ok());
+    every / factor.unwrap_or(1).max(1)
+}
+
+/// In the program: as it is.
+#[cfg(not(feature = "armed"))]
+pub const fn hastened(every: Duration) -> Duration {
+    every
 }
 
 /// In the program: nothing.

@@ -117,6 +117,18 @@ impl StudyFiles {
         has_other.then(|| StudyFiles { phases, ..self.clone() })
     }
 
+    /// One of the series that may be a phase, and of a study that has no choice of them, one of
+    /// its phases.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn series(&self, at: usize) -> &PhaseFiles {
+        match self.candidates.as_slice() {
+            [] => &self.phases[at],
+            candidates => &candidates[at].files,
+        }
+    }
+
     /// All files of all phases, and of series that may be one.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let candidates = self.candidates.iter().map(|candidate| &candidate.files);

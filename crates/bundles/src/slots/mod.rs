@@ -356,8 +356,22 @@ impl Slots {
         self.sync()
     }
 
+    /// Makes the folder. Root makes it for the owner of the one that it lies in, who must be able
+    /// to write there.
     fn make(&self) -> Result<(), SlotsError> {
-        fs::create_dir_all(&self.folder).map_err(|reason| self.failed("", reason))
+        let made = || -> std::io::Result<()> {
+            if self.folder.is_dir() {
+                return Ok(());
+            }
+            fs::create_dir_all(&self.folder)?;
+            let Some(parent) = self.folder.parent() else { return Ok(()) };
+            let owner = fs::metadata(parent)?;
+            match fs::metadata(&self.folder)?.uid() == owner.uid() {
+                true => Ok(()),
+                false => chown(&self.folder, owner.uid(), owner.gid()),
+            }
+        };
+        made().map_err(|reason| self.failed("", reason))
     }
 
     fn sync(&self) -> Result<(), SlotsError> {

@@ -367,3 +367,19 @@ fn an_interrupted_test_says_nothing_of_the_engine() {
     let works = Some(Ok("fine".to_owned()));
     slots.self_test(slot, &mut |_| works.clone(), &|| at(0)).unwrap().unwrap().unwrap();
 }
+
+#[test]
+fn root_makes_the_folder_for_whom_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root makes what is another's");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::lchown(folder.path(), Some(64999), Some(64998)).unwrap();
+    let slots = Slots::at(folder.path().join("engines"));
+    assert!(slots.occupy().unwrap().is_some());
+    for made in ["engines", "engines/daemon.lock"] {
+        let meta = fs::metadata(folder.path().join(made)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (64999, 64998), "{made}");
+    }
+}

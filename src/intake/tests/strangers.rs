@@ -1,0 +1,102 @@
+//! What belongs to no study, and broken files.
+
+use super::*;
+
+#[test]
+fn strangers_are_told_by_folder_and_overturn_nothing() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/cd", "a", "venous", 20).wait(200).told();
+    for n in 0..16 {
+        story.event(rejected(&format!("/e/cd/other{n}.dcm"), None)).wait(1);
+    }
+    story.event(stranger("/e/cd/README.txt", "/e/cd", Stranger::FOREIGN)).wait(200);
+    assert_eq!(story.told(), ["passed over 1: 1 foreign, 16 truncated_file"]);
+    story.event(rejected("/e/cd/other3.dcm", None)).wait(500);
+    assert_eq!(story.told(), NOTHING, "told once");
+    story.event(stranger("/e/cd/link", "/e/cd", Stranger::LINK)).wait(500);
+    assert_eq!(story.told(), ["passed over 2: 1 foreign, 1 link, 16 truncated_file"]);
+    assert_eq!(story.machine.files_of(&key("/e/cd")).len(), 18);
+    assert!(story.machine.try_again(&key("/e/cd"), Millis(story.now * 1000)));
+    story.wait(500);
+    assert_eq!(story.told(), ["passed over 3: 1 foreign, 1 link, 16 truncated_file"], "as asked");
+    // Notes beside a study belong to it; a folder of nothing else is heard of.
+    story.series("/e/b", "b", "venous", 20);
+    story.event(stranger("/e/b/README.txt", "/e/b", Stranger::FOREIGN)).wait(500);
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
+    story.event(stranger("/e/c/README.txt", "/e/c", Stranger::FOREIGN)).wait(500);
+    assert_eq!(story.told(), ["passed over 1: 1 foreign"]);
+    for n in 0..20_000 {
+        story.event(stranger(&format!("/e/junk/{n}"), "/e/junk", "unknown_format"));
+    }
+    story.wait(500);
+    assert_eq!(story.told(), ["passed over 1: 15904 more, 4096 unknown_format"]);
+}
+
+#[test]
+fn a_study_tells_what_lies_beside_it() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/cd/s", "a", "venous", 20).series("/e/cd/s", "a", "scout", 2);
+    story.event(stranger("/e/cd/viewer.exe", "/e/cd", Stranger::FOREIGN)).wait(30);
+    let Some(StudyEvent::Complete { passed_over, .. }) = story.told.last() else { panic!() };
+    let words: Vec<String> = passed_over.iter().map(|(k, n)| format!("{n} {k}")).collect();
+    assert_eq!(words, ["1 foreign", "2 localiser"]);
+}
+
+fn stranger(path: &str, folder: &str, kind: &'static str) -> Event {
+    let stranger = Stranger { kind, content: digest(path), alone: key(folder) };
+    Event::PassedOver { path: path.into(), stranger }
+}
+
+#[test]
+fn a_broken_file_is_refused_with_its_study_or_alone_never_with_a_bystander() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e", "a", "venous", 20).series("/e", "b", "portal", 20);
+    story.event(rejected("/e/junk", None)).event(rejected("/e/x", Some("b")));
+    story.wait(200);
+    assert_eq!(
+        story.told(),
+        [
+            "received",
+            "received",
+            "complete 1 (all_phases): vp 20",
+            "refused 1: truncated_file of 21 files",
+            "passed over 1: 1 truncated_file"
+        ]
+    );
+    story.event(rejected("/e/junk", None)).wait(500);
+    assert_eq!(story.told(), NOTHING, "told once");
+    story.event(Event::Gone { path: "/e/x".into() }).wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"], "cleared away by a person");
+}
+
+#[test]
+fn a_broken_file_that_says_whose_it_is_after_all_counts_once() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "venous", 20);
+    story.event(rejected("/e/s/x", None)).wait(1);
+    story.event(rejected("/e/s/x", Some("a"))).wait(500);
+    assert_eq!(story.told(), ["received", "refused 1: truncated_file of 21 files"]);
+}
+
+#[test]
+fn unreadable_files_beside_the_images_are_counted_with_the_study() {
+    let count = |paths: &[&str]| {
+        let mut story = Story::new(&VENOUS);
+        story.series("/e/s", "a", "venous", 20);
+        for path in paths {
+            story.event(rejected(path, None));
+        }
+        newest(story.wait(200)).unreadable_beside
+    };
+    assert_eq!(count(&["/e/s/021.dcm", "/e/s/22"]), 2);
+    assert_eq!(count(&["/e/other/021.dcm", "/e/021.dcm"]), 0, "in another folder");
+    assert_eq!(count(&[]), 0);
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/s", "a", "venous", 20);
+    for (name, kind) in
+        [("a.dcm", "unknown_format"), ("b.bak", "unknown_format"), ("c.txt", "foreign")]
+    {
+        story.event(stranger(&format!("/e/s/{name}"), "/e/s", kind));
+    }
+    assert_eq!(newest(story.wait(200)).unreadable_beside, 1, "a.dcm should have been an image");
+}
