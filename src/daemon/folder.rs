@@ -18,7 +18,7 @@ use super::quarantine::{self, Refused};
 use super::site::Site;
 use crate::analyze::phases_of;
 use crate::config::Config;
-use crate::intake::folder::{FolderIntake, FolderParams};
+use crate::intake::folder::{FolderIntake, FolderParams, Step as FolderStep};
 use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
 use crate::intake::strangers::{Counts, most};
@@ -108,26 +108,10 @@ impl Folder {
             let step = intake.step(step_at);
             self.life.sign();
             self.tell_degraded(&step.degraded);
-            for event in step.outcomes {
-                if let StudyEvent::Duplicate { key, resent: true, .. } = &event
-                    && self.has_failed(key)
-                {
-                    info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
-                    intake.try_again(key, step_at);
-                } else {
-                    let files = files_of(&intake, &event);
-                    // It comes only once.
-                    let keep = || self.keep(setting, &event, &files);
-                    self.until_stored("a study cannot be queued", keep);
-                }
+            for event in &step.outcomes {
+                self.take(setting, &mut intake, event, step_at);
             }
-            // What is not seen now is then not there.
-            let is_blind = |why: &Degraded| {
-                matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
-            };
-            let all_seen =
-                !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind);
-            if let Err(error) = self.read_anew(&mut intake, all_seen, step_at) {
+            if let Err(error) = self.read_anew(&mut intake, is_all_seen(&step), step_at) {
                 error!("studies that were put back cannot be read anew: {error}");
             }
             let open = step.moving_files > 0 || step.open_studies > 0;
@@ -140,6 +124,20 @@ impl Folder {
             let doubted = self.wait(pause);
             intake.doubt(&doubted, now());
         }
+    }
+
+    /// Takes what a step brought: it comes only once.
+    fn take(&self, setting: Setting, intake: &mut FolderIntake, event: &StudyEvent, at: Millis) {
+        if let StudyEvent::Duplicate { key, resent: true, .. } = event
+            && self.has_failed(key)
+        {
+            info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
+            intake.try_again(key, at);
+            return;
+        }
+        let files = files_of(intake, event);
+        let keep = || self.keep(setting, event, &files);
+        self.until_stored("a study cannot be queued", keep);
     }
 
     /// Studies that were put back by hand and whose files nobody knows are taken in anew, if they
@@ -381,6 +379,14 @@ impl Folder {
     fn identity(&self, key: &StudyKey, fingerprint: &str, revision: u32) -> Identity {
         events::identity(&self.site.config.device, key.as_str(), fingerprint, revision)
     }
+}
+
+/// Whether what was not seen in this step is not there.
+fn is_all_seen(step: &FolderStep) -> bool {
+    let is_blind = |why: &Degraded| {
+        matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
+    };
+    !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind)
 }
 
 /// Which files a refusal is about.

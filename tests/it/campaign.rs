@@ -74,6 +74,8 @@ impl Campaign {
         let config = config.replace(&format!("{shipped:?}"), &format!("{engine:?}"));
         let config =
             config.replace("quiet_s = 2\nphase_quiet_s = 2", "quiet_s = 1\nphase_quiet_s = 1");
+        // Waits double: a study that was hit ten times would be heard of after the judge has gone.
+        let config = config.replace("retry_s = 1", "retry_s = 0");
         fs::write(house.config(), config).unwrap();
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let (heard, kills) = (Vec::new(), BTreeMap::new());
