@@ -86,6 +86,13 @@ compare-nnunet *ARGS:
     cargo build --release -p hepalert-native --example peak
     python3 benches/compare_nnunet.py {{ARGS}}
 
+# The paper's experiment on synthetic patients that no training has seen, in both settings: tables and
+# plots in OUT/SETTING/tables. Resumable; about a minute of two cores a patient and setting.
+experiment OUT="experiment" PATIENTS="200":
+    cargo build --release --bin hepalert
+    scripts/experiment --setting diagnosis --out {{OUT}}/diagnosis --patients {{PATIENTS}}
+    scripts/experiment --setting screening --out {{OUT}}/screening --patients {{PATIENTS}}
+
 # Registration against known truth: random motions, contrasts and slices of phantoms and of the scans
 # below DATA. Fails if a case is worse than before alignment, folds, or a mean error passes its bar.
 # About ten minutes on two cores.

@@ -14,12 +14,15 @@ from scipy import ndimage as ndi
 from torch.nn.functional import grid_sample
 
 from augment import smooth_noise
-from data import load_nifti
+from data import HARD_BG, HARD_LIVER, load_nifti
 from net import PHANTOM_SPACING_MM, normalise
 
 AIR = -1000
 # What registration leaves undone, in pixels of 2 mm (deviation of a smooth field).
 RESIDUAL = 0.5
+
+# Share of patches around what the first network wrongly takes for a lesion, where that is known.
+HARD_SHARE = 0.4
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Case:
     lesion_p: np.ndarray  # components weigh by the root of their size
     liver: np.ndarray
     kinds: tuple
+    hard: np.ndarray | None = None  # [n, 3] voxels that the first network takes for lesions and are none
 
 
 def to_spacing(array, spacing, order):
@@ -67,7 +71,28 @@ def load_all(root, phases):
     return cases
 
 
+def mark_hard(case, folder):
+    """Codes of what `phantom_hard.py` found; lesions keep their label, and a margin of a voxel around them too."""
+    path = Path(folder) / f"{case.name}.npz"
+    if not path.exists():
+        return
+    false = np.unpackbits(np.load(path)["false"], count=case.labels.size).reshape(case.labels.shape).astype(bool)
+    lesion = (case.labels >= 1) & (case.labels <= 6)
+    false &= ~ndi.binary_dilation(lesion, np.ones((1, 3, 3), bool))
+    liver = (case.labels >= 7) & (case.labels <= 9)
+    numbered, count = ndi.label(false)
+    size = np.bincount(numbered.ravel())
+    voxels = np.argwhere(false & (size[numbered] >= 8))
+    weight = 1 / np.sqrt(size[numbered[tuple(voxels.T)]])
+    rng = np.random.default_rng(len(voxels))
+    take = rng.choice(len(voxels), min(len(voxels), 4000), p=weight / weight.sum()) if len(voxels) else []
+    case.hard = voxels[take].astype(np.int16)
+    case.labels[false & liver], case.labels[false & ~liver] = HARD_LIVER, HARD_BG
+
+
 def centre_of(rng, case, lesion_share):
+    if case.hard is not None and len(case.hard) and rng.random() < HARD_SHARE:
+        return case.hard[rng.integers(len(case.hard))].astype(float)
     if len(case.lesions) and rng.random() < lesion_share:
         return case.lesions[rng.choice(len(case.lesions), p=case.lesion_p)].astype(float)
     if rng.random() < 0.75:

@@ -4,6 +4,7 @@
     python phantom_train.py phantom-diagnosis reclassify --phantoms PHANTOMS --out RUN --steps 4000
 
 Lesion types come to patches by turns, not by their number of voxels: of a patient's types one is drawn first.
+The second network learns what `phantom_hard.py` found of the first one's errors, if that was run.
 `--device cuda` runs the same recipe on a GPU.
 """
 
@@ -31,6 +32,9 @@ class Patches(IterableDataset):
         self.args, self.start = args, start
         self.plan = plans_of(args.engine)[args.network]
         self.cases = phantom_cases.load_all(args.phantoms, PHANTOM_PHASES[args.engine])
+        if args.network == "reclassify":
+            for case in self.cases:
+                phantom_cases.mark_hard(case, args.out / "hard")
         self.with_kind = {k: [c for c in self.cases if k in c.kinds] for k in range(1, 7)}
         self.with_kind = {k: cases for k, cases in self.with_kind.items() if cases}
 

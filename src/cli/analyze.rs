@@ -1,5 +1,6 @@
 //! `analyze`: one study, now.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -156,6 +157,20 @@ fn study_files(
     }
 }
 
+/// How many lesions went, and for what.
+fn discarded_line(discarded: &[LesionRecord]) -> String {
+    let mut reasons = BTreeMap::<&str, usize>::new();
+    for lesion in discarded {
+        *reasons.entry(&lesion.reclassified.outcome).or_default() += 1;
+    }
+    let reasons: Vec<String> =
+        reasons.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    match discarded.len() {
+        0 => "discarded: none".to_owned(),
+        all => format!("discarded: {all} ({})", reasons.join(", ")),
+    }
+}
+
 /// What a person reads.
 pub fn summary(report: &Report, out: &Path) -> String {
     let mut lines = vec![format!("verdict: {}", report.verdict.name().replace('_', " "))];
@@ -168,7 +183,7 @@ pub fn summary(report: &Report, out: &Path) -> String {
     if report.lesions.is_empty() {
         lines.push("no lesion kept".to_owned());
     }
-    lines.push(format!("discarded by the third stage: {}", report.discarded.len()));
+    lines.push(discarded_line(&report.discarded));
     if !report.quality.is_empty() {
         lines.push(format!("quality: {}", report.quality.join(", ")));
     }

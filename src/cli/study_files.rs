@@ -167,6 +167,14 @@ pub fn make_folder(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// Refused as `unreadable`, with the path.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path.is_dir() {
+        let error = anyhow!(
+            "{} is a folder; this command takes NIfTI files (.nii, .nii.gz), `hepalert analyze` \
+             folders of DICOM slices too",
+            path.display()
+        );
+        return Err(Failure::refused("unreadable", error));
+    }
     std::fs::read(path)
         .with_context(|| format!("{}: cannot be read", path.display()))
         .map_err(|error| Failure::refused("unreadable", error))

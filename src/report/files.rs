@@ -88,7 +88,7 @@ impl Draft {
         let (_, image) = venous.unwrap_or(&study.phases()[0]);
         let captions: Vec<String> = findings.kept.iter().map(caption).collect();
         let marked: Vec<Marked<'_>> = findings.kept.iter().zip(&captions).map(mark).collect();
-        let scene = Scene { image, labels: &findings.labels_high, study: study.key().as_str() };
+        let scene = Scene { image, liver: &findings.liver, study: study.key().as_str() };
         let singles = marked.len().min(MAX_LESION_PICTURES);
         let total = 4 + singles;
         step(0, total);

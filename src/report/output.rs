@@ -27,6 +27,8 @@ pub const MADE_BY: &str = "<!-- made by hepalert -->";
 pub const SUPPORT: &str = "hepalert-support/";
 /// In a PNG: key and text of the chunk that names its maker.
 pub const MAKER: [&str; 2] = ["Software", "hepalert"];
+/// The heading of points that `register` writes.
+pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
 /// What the name of a folder begins with that is not whole yet.
@@ -360,6 +362,7 @@ fn bears_mark(head: &[u8]) -> bool {
         || (stands(128, b"DICM") && holds(PHANTOM.as_bytes()))
         || stands(0, MADE_BY.as_bytes())
         || stands(0, SUPPORT.as_bytes())
+        || stands(0, POINTS.as_bytes())
         || is_manual()
 }
 

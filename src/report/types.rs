@@ -230,7 +230,7 @@ pub struct PieceRecord {
 /// What the second network made of a lesion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThirdStageRecord {
-    /// `kept`, `bypassed`, `too_small`, `low_score` or `not_run`.
+    /// `kept`, `bypassed`, `too_small`, `low_score`, `far_from_liver`, `in_air` or `not_run`.
     pub outcome: String,
     /// Mean overlap over the patches, in cm3.
     pub score_cm3: Option<f64>,

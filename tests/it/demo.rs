@@ -25,7 +25,15 @@ fn a_signal_ends_broker_and_daemon_too() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut demo = hepalert()
-        .args(["demo", "--pixels", "64", "--out", folder.path().to_str().unwrap()])
+        .args([
+            "demo",
+            "--setting",
+            "venous",
+            "--pixels",
+            "64",
+            "--out",
+            folder.path().to_str().unwrap(),
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -27,6 +27,7 @@ mod register;
 mod requeue;
 mod requirements;
 mod segment;
+mod settings;
 mod soak;
 mod store;
 mod support;

@@ -1,6 +1,7 @@
 //! The order of the stages: the only file that knows it.
 //!
-//! segment -> read at two lesion gains -> seg2det -> reclassify -> joint verdict -> measure.
+//! segment -> read at two lesion gains -> seg2det -> what is not of the liver goes -> reclassify ->
+//! joint verdict -> measure.
 //! Owns [`Findings`], what the cascade makes of one aligned study. Refuses files and wire
 //! formats; it alone among the stages looks at the clock, to tell how long each took.
 
@@ -21,10 +22,13 @@ pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
 
+use surroundings::Surroundings;
+
 pub mod pieces;
 pub mod situs;
 #[cfg(test)]
 mod storage_tests;
+mod surroundings;
 
 /// The two networks. A bundle may lack the second: then no lesion is judged again.
 pub struct Networks<'a> {
@@ -77,7 +81,7 @@ pub struct Finding {
     pub detection: Detection,
     /// Its measurements on the study's own grid.
     pub measured: Measurements,
-    /// What the second network said; `None` without one.
+    /// What was decided and what the second network said; `None` without one.
     pub judged: Option<Reclassified>,
     /// What it was joined from after the third stage, largest first; none if it was one.
     pub pieces: Vec<pieces::Piece>,
@@ -96,11 +100,14 @@ pub struct Findings {
     pub scores: Scores,
     /// Lesions that stay: label, volume descending, box; numbered from 1.
     pub kept: Vec<Finding>,
-    /// Lesions that the third stage discarded.
+    /// Lesions that are not of the liver, or that the third stage discarded.
     pub discarded: Vec<Finding>,
     /// The joint decision.
     pub verdict: Verdict,
-    /// Volume of liver, lesions and hepatic vessels in the base view.
+    /// The liver of the base view `[z, y, x]`, with the lesions and hepatic vessels in it: its largest
+    /// piece, and pieces of at least a quarter of that. All false if there is none.
+    pub liver: Array3<bool>,
+    /// Its volume.
     pub liver_cm3: f64,
     /// The liver reaches the first or the last slice: part of it may be missing.
     pub liver_cut: bool,
@@ -147,19 +154,19 @@ pub fn analyze(
     let (rules, limits) = (seg2det::Params::default(), seg2det::Limits::default());
     let base = seg2det::seg2det_within(&labels_base, &rules, &limits)?;
     let high = seg2det::seg2det_within(&labels_high, &rules, &limits)?;
+    let around = Surroundings::new(study, &labels_base);
+    let [(base, base_away), (high, high_away)] = [base, high].map(|view| set_aside(view, &around));
     clock.lap(Stage::Detect);
 
     let judged =
         reclassify_views(study, &labels_high, [&base, &high], networks.reclassify, params, watch)?;
     clock.lap(Stage::Reclassify);
 
-    let [judged_base, judged_high] = match &judged {
-        Some([base, high]) => [Some(base.as_slice()), Some(high.as_slice())],
-        None => [None, None],
-    };
-    let (base, high) = (split_kept(&base, judged_base), split_kept(&high, judged_high));
+    let [judged_base, judged_high] = judged.map_or([None, None], |views| views.map(Some));
+    let base = split_kept(base, judged_base, base_away);
+    let high = split_kept(high, judged_high, high_away);
     let verdict = Verdict::joint(base.class(), high.class());
-    let liver = labels_base.voxels().mapv(is_liver);
+    let liver = around.into_liver();
     let lesions = Measuring::new(study, &scores, &liver).merge(base, high);
     let [slices, ..] = study.grid().shape();
     let touches = |z: usize| liver.index_axis(ndarray::Axis(0), z).iter().any(|on| *on);
@@ -172,6 +179,7 @@ pub fn analyze(
         verdict,
         liver_cm3: liver_voxels as f64 * study.grid().voxel_cm3(),
         liver_cut,
+        liver,
         labels_base,
         labels_high,
         times: clock.stages,
@@ -244,8 +252,8 @@ pub fn candidate(detection: &Detection) -> Candidate<'_> {
 
 /// One view after the third stage.
 struct DecidedView {
-    kept: Vec<(Detection, Option<Reclassified>)>,
-    discarded: Vec<(Detection, Option<Reclassified>)>,
+    kept: Vec<pieces::Piece>,
+    discarded: Vec<pieces::Piece>,
 }
 
 impl DecidedView {
@@ -254,16 +262,39 @@ impl DecidedView {
     }
 }
 
-fn split_kept(view: &[Detection], judged: Option<&[Reclassified]>) -> DecidedView {
-    let mut settled = DecidedView { kept: Vec::new(), discarded: Vec::new() };
-    for (place, detection) in view.iter().enumerate() {
-        let judged = judged.map(|judged| judged[place].clone());
+/// The lesions that may be of the liver, and those that cannot be, with the reason.
+fn set_aside(
+    view: Vec<Detection>,
+    around: &Surroundings<'_>,
+) -> (Vec<Detection>, Vec<pieces::Piece>) {
+    let (mut near, mut away) = (Vec::new(), Vec::new());
+    for detection in view {
+        match around.objection(&detection) {
+            Some(why) => {
+                let judged = Reclassified::unseen(detection.id, detection.kind, why);
+                away.push((detection, Some(judged)));
+            }
+            None => near.push(detection),
+        }
+    }
+    (near, away)
+}
+
+fn split_kept(
+    view: Vec<Detection>,
+    judged: Option<Vec<Reclassified>>,
+    discarded: Vec<pieces::Piece>,
+) -> DecidedView {
+    let mut decided = DecidedView { kept: Vec::new(), discarded };
+    let mut judged = judged.map(Vec::into_iter);
+    for detection in view {
+        let judged = judged.as_mut().and_then(Iterator::next);
         let kind = judged.as_ref().map_or(detection.kind, |judged| judged.label_after);
         let keep = judged.as_ref().is_none_or(|judged| judged.kept);
-        let list = if keep { &mut settled.kept } else { &mut settled.discarded };
-        list.push((Detection { kind, ..detection.clone() }, judged));
+        let list = if keep { &mut decided.kept } else { &mut decided.discarded };
+        list.push((Detection { kind, ..detection }, judged));
     }
-    settled
+    decided
 }
 
 /// What lesions are measured on.

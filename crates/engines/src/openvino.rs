@@ -21,7 +21,7 @@ pub mod library;
 const WAIT_MS: i64 = 1_000_000_000;
 
 /// Requests of one engine: one is filled or read while the other runs.
-const MOST_LANES: usize = 2;
+const MAX_LANES: usize = 2;
 
 /// How a network is compiled.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ impl OpenVinoEngine {
         let mut network =
             core.compile_model(&model, DeviceType::CPU).map_err(|e| named(name, &e))?;
         check_compiled(&network, options.precision)?;
-        let lanes = (0..spec.batch.min(MOST_LANES))
+        let lanes = (0..spec.batch.min(MAX_LANES))
             .map(|_| Lane::new(&mut network))
             .collect::<Result<_, _>>()?;
         Ok(OpenVinoEngine { spec: spec.clone(), lanes, _network: network })

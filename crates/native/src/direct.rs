@@ -16,7 +16,7 @@ use crate::volume::{Band, Comb, Source, blocks, pack_row};
 /// What a core keeps in its second cache beside weights that stream through.
 const PACKED_BYTES: usize = 384 << 10;
 /// More rows bring nothing, and looking for them takes time.
-const MOST_ROWS: usize = 64;
+const MAX_ROWS: usize = 64;
 /// Bands of a layer at least, if it has as many rows: enough for both cores to end together.
 const FEWEST_BANDS: usize = 16;
 
@@ -79,7 +79,7 @@ impl<P: Weigh> Direct<P> {
             packed(rows) * pixel_bytes <= PACKED_BYTES
                 && size[0] * size[1].div_ceil(rows) >= FEWEST_BANDS.min(size[0] * size[1])
         };
-        let most = size[1].min(MOST_ROWS).div_ceil(every);
+        let most = size[1].min(MAX_ROWS).div_ceil(every);
         let rows = (1..=most).map(|n| n * every).take_while(|&n| fits(n)).last();
         let rows = rows.unwrap_or(every);
         let mut made = Direct {

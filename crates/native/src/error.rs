@@ -3,7 +3,7 @@
 use crate::wire::Broken;
 
 /// Of a name or a reason; names of nnU-Net's nodes have some hundred.
-const MOST_CHARACTERS: usize = 400;
+const MAX_CHARACTERS: usize = 400;
 
 /// Why a file was refused, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,7 @@ impl LoadError {
 
 /// A file's own words in a sentence of ours: on one line, and not endless.
 fn plain(text: &str) -> String {
-    let plain = text.chars().take(MOST_CHARACTERS);
+    let plain = text.chars().take(MAX_CHARACTERS);
     plain.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -16,7 +16,7 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// The pool through which a patch reaches its threads takes a new block of its queue now and
 /// then (seen: 1 to 9 within 100 patches), whatever a patch is. A buffer for each
 /// patch would be a hundred allocations, for each operation some thousand.
-const MOST_OF_POOL: usize = 40;
+const MAX_OF_POOL: usize = 40;
 const BLOCK_BYTES: usize = 2048;
 
 /// Allocations and bytes of some patches after the first.
@@ -35,10 +35,7 @@ fn allocated(network: &Network, patches: usize) -> (usize, usize) {
 }
 
 fn check(count: usize, bytes: usize) {
-    assert!(
-        count <= MOST_OF_POOL && bytes <= MOST_OF_POOL * BLOCK_BYTES,
-        "{count} of {bytes} bytes"
-    );
+    assert!(count <= MAX_OF_POOL && bytes <= MAX_OF_POOL * BLOCK_BYTES, "{count} of {bytes} bytes");
 }
 
 #[test]

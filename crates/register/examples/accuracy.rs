@@ -33,7 +33,7 @@ use truth::{CONTRASTS, Contrast, Drawn, How, Pair, Source, mean};
 /// What the mean error of liver points may be, in mm, by slices of the moving image in mm.
 const BARS: [(f64, f64); 3] = [(2.0, 1.2), (5.0, 1.9), (10.0, 2.5)];
 /// Most folded voxels, as a share.
-const MOST_FOLDED: f64 = 0.001;
+const MAX_FOLDED: f64 = 0.001;
 
 fn source_of(folder: &Path, image: &str, mask: &str, label: u8) -> Source {
     let bytes = |name: &str| std::fs::read(folder.join(name)).expect(name);
@@ -117,7 +117,7 @@ fn random(cases: u64, seed: u64, scans: Vec<(String, Source)>) -> std::process::
         let (before, after) =
             (mean(&pair.errors_mm(|p| p)), mean(&pair.errors_mm(|p| found.map.at(p))));
         let folding = found.quality.jacobian.folding;
-        good &= after <= before && folding < MOST_FOLDED;
+        good &= after <= before && folding < MAX_FOLDED;
         errors.push((how.moving_slice_mm, after));
         println!(
             "| {case} | {} | {} | {phase} | {before:.2} | {after:.2} | {:.3} | {:?} |",

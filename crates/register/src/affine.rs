@@ -38,7 +38,7 @@ const LEAST_PAIRS: usize = 24;
 /// Fits of least trimmed squares.
 const ROUNDS: usize = 15;
 /// Volume may change by at most this factor between two phases of one patient.
-const MOST_SCALE: f64 = 1.5;
+const MAX_SCALE: f64 = 1.5;
 
 impl Affine {
     /// Everything stays.
@@ -88,7 +88,7 @@ impl Affine {
     /// Whether a patient between two phases could move like this.
     pub fn is_plausible(&self) -> bool {
         let finite = self.linear.iter().flatten().chain(&self.shift).all(|v| v.is_finite());
-        finite && (1.0 / MOST_SCALE..=MOST_SCALE).contains(&self.determinant())
+        finite && (1.0 / MAX_SCALE..=MAX_SCALE).contains(&self.determinant())
     }
 }
 

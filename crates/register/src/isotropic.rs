@@ -27,7 +27,7 @@ const BODY_SHARE: f64 = 0.01;
 const HU: [f32; 2] = [-1000.0, 2000.0];
 /// Most voxels of a grid for estimation: at about 60 bytes each, 1.5 GB. A larger body gets
 /// larger voxels.
-const MOST_VOXELS: f64 = 24e6;
+const MAX_VOXELS: f64 = 24e6;
 
 /// An image in cubic voxels and where they lie.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub fn body_box(volume: &Volume<f32>) -> [Range<usize>; 3] {
 pub fn affordable_mm(grid: &Grid, within: &[Range<usize>; 3], wanted_mm: f64) -> f64 {
     let size = |a: usize| within[a].len() as f64 * grid.spacing_mm()[a];
     let voxels = (0..3).map(|a| size(a) / wanted_mm + 1.0).product::<f64>();
-    wanted_mm * (voxels / MOST_VOXELS).cbrt().max(1.0)
+    wanted_mm * (voxels / MAX_VOXELS).cbrt().max(1.0)
 }
 
 /// The part of a scan within a box of voxels, in cubes of `spacing_mm`.

@@ -35,10 +35,10 @@ pub struct Args {
     /// Makes the synthetic patient: every seed is another one.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// What is read: one portal venous phase, one native phase, or all four phases, each in a
-    /// breath of its own.
-    #[arg(long, default_value = "venous", value_parser = phantom::settings())]
-    setting: Setting,
+    /// What is read: all four phases, each in a breath of its own, one native phase, or one
+    /// portal venous phase [default: diagnosis, and venous with --study].
+    #[arg(long, value_parser = phantom::settings(), conflicts_with = "study")]
+    setting: Option<Setting>,
     /// Use a patient without lesions: the report says so, and no alert is sent.
     #[arg(long)]
     normal: bool,
@@ -56,6 +56,14 @@ pub struct Args {
     engine: Option<PathBuf>,
 }
 
+impl Args {
+    /// One's own study is read by the engine that has seen patients.
+    fn setting(&self) -> Setting {
+        let of_study = self.study.as_ref().map(|_| Setting::Venous);
+        self.setting.or(of_study).unwrap_or(Setting::Diagnosis)
+    }
+}
+
 /// Where the demonstration takes place.
 struct Places {
     source: PathBuf,
@@ -71,7 +79,7 @@ struct Places {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let engine = match &args.engine {
         Some(engine) => engine.clone(),
-        None => engines::shipped_bundle(engine_of(args.setting))?,
+        None => engines::shipped_bundle(engine_of(args.setting()))?,
     };
     check_out(&args.out, args.study.as_deref())?;
     let stop = Stop::on_signals()?;
@@ -161,8 +169,8 @@ fn lies_in(out: &Path, study: &Path) -> bool {
         || output::is_same(parent, study)
 }
 
-/// The engine for a setting: the venous one comes with the program, the others are trained by
-/// `engines/recipe`.
+/// The engine for a setting. That for screening is trained by `engines/recipe`, the others come with
+/// the program.
 fn engine_of(setting: Setting) -> &'static str {
     match setting {
         Setting::Screening => "phantom-screening",
@@ -197,7 +205,7 @@ fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>,
     let case = if args.normal { Case::Normal } else { Case::Malignant };
     ui.say(format!("phantom: making the synthetic patient of seed {}", args.seed));
     let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
-    let patient = generate_moving(args.seed, case, args.setting, size);
+    let patient = generate_moving(args.seed, case, args.setting(), size);
     let files = phantom::write_series(&patient, &places.source)?;
     ui.say(format!(
         "phantom: {} slices of {} with {} lesion(s) in {}",

@@ -257,6 +257,9 @@ fn summary(document: &Value, out: &Path) -> String {
     if let Some(doubt) = document["doubt"].as_str() {
         lines.push(format!("not deformed: {doubt}"));
     }
+    if document["method"] == "rigid" && document["mean_shift_mm"] == 0.0 {
+        lines.push("left where it was: no turn or shift brings the images nearer".to_owned());
+    }
     let share = |name: &str| 100.0 * document[name].as_f64().unwrap_or(0.0);
     if document["folding"].is_number() {
         lines.push(format!(

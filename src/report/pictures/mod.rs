@@ -7,12 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use ndarray::Axis;
+use ndarray::{Array3, Axis};
 
 use super::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_cascade::detect::Detection;
-use hepalert_study::anatomy::Organ;
-use hepalert_voxels::volume::{LabelMap, Volume};
+use hepalert_voxels::volume::Volume;
 
 mod marks;
 mod view;
@@ -50,13 +49,13 @@ pub struct Marked<'a> {
     pub caption: &'a str,
 }
 
-/// What the pictures are drawn from: one phase in HU and the label map, on one grid.
+/// What the pictures are drawn from: one phase in HU and where the liver is, on one grid.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
     /// Hounsfield units.
     pub image: &'a Volume<f32>,
-    /// Labels of the shown view.
-    pub labels: &'a LabelMap,
+    /// The liver, with what lies in it.
+    pub liver: &'a Array3<bool>,
     /// The study's key, so that a picture on its own can be told from another.
     pub study: &'a str,
 }
@@ -84,7 +83,7 @@ pub fn overview(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Canvas {
 fn overview_slices(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Vec<usize> {
     let largest = lesions.iter().map(|lesion| largest_slice(lesion.detection));
     let mut chosen: BTreeSet<usize> = BTreeSet::new();
-    for z in largest.chain(spread(&liver_slices(scene.labels), OVERVIEW_SLICES)) {
+    for z in largest.chain(spread(&liver_slices(scene.liver), OVERVIEW_SLICES)) {
         if chosen.len() < OVERVIEW_SLICES {
             chosen.insert(z);
         }
@@ -157,10 +156,8 @@ fn slice_picture(
     let grey = view.sample(|y, x| window(slice[[y, x]]));
     let mut canvas = Canvas::from_grey(grey.view());
     if show == Show::Outlines {
-        let labels = scene.labels.voxels().index_axis(Axis(0), z);
-        let liver =
-            view.sample(|y, x| (1..=Organ::HepaticVessels.label()).contains(&labels[[y, x]]));
-        canvas.outline(liver.view(), LIVER_COLOUR);
+        let liver = scene.liver.index_axis(Axis(0), z);
+        canvas.outline(view.sample(|y, x| liver[[y, x]]).view(), LIVER_COLOUR);
     }
     mark(&mut canvas, &view, z, lesions, show);
     view.write_margin(&mut canvas);
@@ -210,15 +207,12 @@ fn covers(detection: &Detection, [z, y, x]: [usize; 3]) -> bool {
     detection.mask.get([z - lo[0], y - lo[1], x - lo[2]]).copied().unwrap_or(false)
 }
 
-/// The slices that hold liver or lesion; all slices if none does.
-fn liver_slices(labels: &LabelMap) -> Vec<usize> {
-    let has_liver = |z: &usize| {
-        let slice = labels.voxels().index_axis(Axis(0), *z);
-        slice.iter().any(|label| (1..=Organ::Liver.label()).contains(label))
-    };
-    let slices = labels.grid().shape()[0];
-    let found: Vec<usize> = (0..slices).filter(has_liver).collect();
-    if found.is_empty() { (0..slices).collect() } else { found }
+/// The slices that hold liver; all slices if none does.
+fn liver_slices(liver: &Array3<bool>) -> Vec<usize> {
+    let slices = 0..liver.len_of(Axis(0));
+    let has_liver = |z: &usize| liver.index_axis(Axis(0), *z).iter().any(|on| *on);
+    let found: Vec<usize> = slices.clone().filter(has_liver).collect();
+    if found.is_empty() { slices.collect() } else { found }
 }
 
 /// At most `most` of the slices, evenly spread from the first to the last.
@@ -259,14 +253,12 @@ fn largest_slice(detection: &Detection) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use ndarray::Array3;
-
     use super::*;
     use hepalert_cascade::detect::Region;
     use hepalert_study::anatomy::Lesion;
     use hepalert_voxels::volume::Grid;
 
-    fn scene(columns_to_the_left: bool) -> (Volume<f32>, LabelMap) {
+    fn scene(columns_to_the_left: bool) -> (Volume<f32>, Array3<bool>) {
         let sign = if columns_to_the_left { -1.0 } else { 1.0 };
         let affine = [[sign, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0]];
         let grid = Arc::new(Grid::new([6, 40, 50], [5.0, 1.0, 1.0], affine));
@@ -274,9 +266,9 @@ mod tests {
         hu.slice_mut(ndarray::s![.., 5..35, 5..45]).fill(80.0);
         // A bright mark on the low-index side of the columns.
         hu.slice_mut(ndarray::s![.., 18..22, 6..10]).fill(400.0);
-        let mut labels = Array3::zeros((6, 40, 50));
-        labels.slice_mut(ndarray::s![1..5, 10..30, 10..40]).fill(7);
-        (Volume::new(Arc::clone(&grid), hu), Volume::new(grid, labels))
+        let mut liver = Array3::from_elem((6, 40, 50), false);
+        liver.slice_mut(ndarray::s![1..5, 10..30, 10..40]).fill(true);
+        (Volume::new(grid, hu), liver)
     }
 
     fn detection() -> Detection {
@@ -293,8 +285,8 @@ mod tests {
     #[test]
     fn the_patients_right_is_on_the_left_whatever_the_storage_order() {
         for to_the_left in [true, false] {
-            let (image, labels) = scene(to_the_left);
-            let scene = Scene { image: &image, labels: &labels, study: "0" };
+            let (image, liver) = scene(to_the_left);
+            let scene = Scene { image: &image, liver: &liver, study: "0" };
             let picture = slice_picture(&scene, 2, body_frame(&scene), 200, &[], Show::Outlines);
             let bright_columns =
                 (0..200).filter(|x| picture.get(*x, picture.height() / 2)[0] == 255);
@@ -306,8 +298,8 @@ mod tests {
 
     #[test]
     fn lesions_are_outlined_in_their_colour_only_where_they_are() {
-        let (image, labels) = scene(true);
-        let scene = Scene { image: &image, labels: &labels, study: "0" };
+        let (image, liver) = scene(true);
+        let scene = Scene { image: &image, liver: &liver, study: "0" };
         let found = detection();
         let marked = Marked { number: 3, detection: &found, malignant: true, caption: "3" };
         let reds = |canvas: &Canvas| {
@@ -323,14 +315,14 @@ mod tests {
 
     #[test]
     fn nothing_to_show_is_still_a_picture() {
-        let (image, labels) = scene(true);
-        let empty = Volume::new(Arc::clone(labels.grid()), Array3::zeros((6, 40, 50)));
-        let scene = Scene { image: &image, labels: &empty, study: "0" };
+        let (image, liver) = scene(true);
+        let empty = Array3::from_elem(liver.raw_dim(), false);
+        let scene = Scene { image: &image, liver: &empty, study: "0" };
         let sheet = overview(&scene, &[]);
         assert_eq!(sheet.width(), OVERVIEW_COLUMNS * TILE_PX);
         assert!(sheet.png().is_ok());
         let air = Volume::new(Arc::clone(image.grid()), Array3::from_elem((6, 40, 50), -1000.0));
-        overview(&Scene { image: &air, labels: &empty, study: "0" }, &[]);
+        overview(&Scene { image: &air, liver: &empty, study: "0" }, &[]);
     }
 
     #[test]

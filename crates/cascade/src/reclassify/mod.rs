@@ -95,6 +95,10 @@ pub enum KeepReason {
     TooSmall,
     /// Discarded: its score is below the threshold.
     LowScore,
+    /// Discarded unseen: it lies far from the liver.
+    FarFromLiver,
+    /// Discarded unseen: it is as dark as air in every phase.
+    InAir,
 }
 
 impl KeepReason {
@@ -109,7 +113,7 @@ impl KeepReason {
     }
 }
 
-/// What the second network said of one lesion.
+/// What was decided of one lesion, and what the second network said of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reclassified {
     /// The candidate's id.
@@ -135,6 +139,25 @@ pub struct Reclassified {
     pub label_after: Lesion,
     /// Patches the network saw: all, fewer after an early stop, none if unseen.
     pub patches_run: usize,
+}
+
+impl Reclassified {
+    /// A lesion that is decided on without the network.
+    pub fn unseen(id: u32, kind: Lesion, why: KeepReason) -> Reclassified {
+        Reclassified {
+            id,
+            kept: why.is_kept(),
+            why,
+            score_cm3: None,
+            score_std_cm3: None,
+            ratio: None,
+            patch_volumes_cm3: Vec::new(),
+            votes_cm3: [0.0; 6],
+            label_before: kind,
+            label_after: kind,
+            patches_run: 0,
+        }
+    }
 }
 
 /// Why lesions could not be judged.

@@ -62,7 +62,7 @@ pub fn reclassify(
     let mut results = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         if let Some(why) = unseen(candidate, params) {
-            results.push(unseen_result(candidate, why));
+            results.push(Reclassified::unseen(candidate.id, candidate.kind, why));
             continue;
         }
         let lesion = PatchLesion::of(candidate, prepared);
@@ -97,22 +97,6 @@ fn unseen(candidate: &Candidate<'_>, params: &Params) -> Option<KeepReason> {
         Some(KeepReason::TooSmall)
     } else {
         None
-    }
-}
-
-fn unseen_result(candidate: &Candidate<'_>, why: KeepReason) -> Reclassified {
-    Reclassified {
-        id: candidate.id,
-        kept: why.is_kept(),
-        why,
-        score_cm3: None,
-        score_std_cm3: None,
-        ratio: None,
-        patch_volumes_cm3: Vec::new(),
-        votes_cm3: [0.0; 6],
-        label_before: candidate.kind,
-        label_after: candidate.kind,
-        patches_run: 0,
     }
 }
 
