@@ -48,6 +48,8 @@ struct Campaign {
     fed: usize,
     heard: Vec<(String, Vec<u8>)>,
     kills: BTreeMap<&'static str, usize>,
+    /// When the broker was killed.
+    broker_killed: Vec<Timestamp>,
 }
 
 /// A block of liver with air around it, different from every other in one voxel.
@@ -77,8 +79,17 @@ impl Campaign {
         fs::write(house.config(), config).unwrap();
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let (heard, kills) = (Vec::new(), BTreeMap::new());
-        let mut campaign =
-            Campaign { broker, subscriber, house, daemon: None, rng, fed: 0, heard, kills };
+        let mut campaign = Campaign {
+            broker,
+            subscriber,
+            house,
+            daemon: None,
+            rng,
+            fed: 0,
+            heard,
+            kills,
+            broker_killed: Vec::new(),
+        };
         campaign.daemon = Some(campaign.house.start());
         Some(campaign)
     }
@@ -123,6 +134,7 @@ impl Campaign {
             }
             "broker" => {
                 self.broker.kill();
+                self.broker_killed.push(Timestamp::now());
                 let pause = self.rng.random_range(0..800);
                 std::thread::sleep(Duration::from_millis(pause));
                 self.broker.restart();
@@ -168,6 +180,32 @@ impl Campaign {
             .collect()
     }
 
+    /// Results that were sent and not heard: number, when the broker took it, and how long after
+    /// that it was killed.
+    fn unheard(&self) -> Vec<String> {
+        let heard = self.outcomes();
+        let store = Store::open_read_only(&self.database()).unwrap();
+        let last = store.backlog().unwrap().next_seq;
+        let rows = (0..=last / 1000)
+            .flat_map(|page| store.outbox_range(page * 1000, page * 1000 + 999).unwrap());
+        let missing = rows.filter(|row| {
+            let subject = row.event.subject.as_ref();
+            row.event.topic == "event/result" && subject.is_some_and(|one| !heard.contains(one))
+        });
+        missing
+            .map(|row| {
+                let after = row.sent_at.and_then(|sent| {
+                    let later = self.broker_killed.iter().filter(|killed| **killed >= sent);
+                    later.map(|killed| killed.duration_since(sent)).min()
+                });
+                format!(
+                    "event {}, taken {:?}, the broker killed {after:?} later",
+                    row.seq, row.sent_at
+                )
+            })
+            .collect()
+    }
+
     fn drain(&mut self) {
         // Waits double with each attempt, up to an hour: nobody is killed any more, so they may end.
         let database = rusqlite::Connection::open(self.database()).unwrap();
@@ -177,10 +215,11 @@ impl Campaign {
         while self.outcomes().len() < self.fed {
             assert!(
                 began.elapsed() < DRAIN,
-                "{} of {} studies were heard of; not done: {:#?}\n{}",
+                "{} of {} studies were heard of; not done: {:#?}; not heard: {:#?}\n{}",
                 self.outcomes().len(),
                 self.fed,
                 self.left(),
+                self.unheard(),
                 self.house.log().lines().rev().take(40).collect::<Vec<_>>().join("\n")
             );
             self.listen(Duration::from_secs(1));
