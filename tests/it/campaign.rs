@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hepalert::store::Store;
+use hepalert::store::{JobState, Store};
 use hepalert_voxels::volume::{Grid, Volume, nifti};
 use jiff::Timestamp;
 use ndarray::Array3;
@@ -74,8 +74,6 @@ impl Campaign {
         let config = config.replace(&format!("{shipped:?}"), &format!("{engine:?}"));
         let config =
             config.replace("quiet_s = 2\nphase_quiet_s = 2", "quiet_s = 1\nphase_quiet_s = 1");
-        // Waits double: a study that was hit ten times would be heard of after the judge has gone.
-        let config = config.replace("retry_s = 1", "retry_s = 0");
         fs::write(house.config(), config).unwrap();
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let (heard, kills) = (Vec::new(), BTreeMap::new());
@@ -158,14 +156,31 @@ impl Campaign {
         self.heard.iter().filter_map(ended).collect()
     }
 
+    fn database(&self) -> PathBuf {
+        self.house.state().join("hepalert.sqlite")
+    }
+
+    /// Jobs that did not end well: which, where they stand, after how many attempts.
+    fn left(&self) -> Vec<String> {
+        let jobs = Store::open_read_only(&self.database()).unwrap().jobs(usize::MAX >> 1).unwrap();
+        let left = jobs.iter().filter(|job| job.state != JobState::Done);
+        left.map(|job| format!("{} {} after {} attempts", job.study_key, job.state, job.attempts))
+            .collect()
+    }
+
     fn drain(&mut self) {
+        // Waits double with each attempt, up to an hour: nobody is killed any more, so they may end.
+        let database = rusqlite::Connection::open(self.database()).unwrap();
+        database.busy_timeout(Duration::from_secs(10)).unwrap();
+        database.execute("UPDATE jobs SET not_before = 0 WHERE state = 'queued'", []).unwrap();
         let began = Instant::now();
         while self.outcomes().len() < self.fed {
             assert!(
                 began.elapsed() < DRAIN,
-                "{} of {} studies were heard of\n{}",
+                "{} of {} studies were heard of; not done: {:#?}\n{}",
                 self.outcomes().len(),
                 self.fed,
+                self.left(),
                 self.house.log().lines().rev().take(40).collect::<Vec<_>>().join("\n")
             );
             self.listen(Duration::from_secs(1));
@@ -197,7 +212,7 @@ impl Campaign {
         let last = *seqs.last().unwrap();
         let gaps: Vec<u64> = (1..=last).filter(|seq| !seqs.contains(seq)).collect();
         assert!(gaps.is_empty(), "events never heard: {gaps:?}");
-        let opened = Store::open(&self.house.state().join("hepalert.sqlite"), Timestamp::now());
+        let opened = Store::open(&self.database(), Timestamp::now());
         let opened = opened.unwrap();
         assert!(opened.moved_away.is_none(), "the store was whole");
         opened.store.verify_audit().unwrap();
