@@ -1,6 +1,6 @@
 //! How often contrast phases are told right on phantoms that nothing was made for.
 //!
-//!     cargo run --example phases -- FILE [SERIES] [FIRST_SEED]
+//!     cargo run --example phases -- [FILE [SERIES [FIRST_SEED]]]
 //!
 //! Half of the series are single scans of a patient each, at a moment drawn as protocols draw it;
 //! the true phase is the protocol's. The others are examinations of four phases as `hepalert
@@ -15,12 +15,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use hepalert::intake::PhaseRules;
-use hepalert::intake::phases::{Recon, Scan, Stack, choose, scan};
+use hepalert::intake::phases::{Scan, choose};
 use hepalert_engines::backend::Runtime;
 use hepalert_lab::phantom::{Case, Size, generate_moving, scan_after};
 use hepalert_phases::{Recogniser, Seen};
-use hepalert_study::digest::Digest;
 use hepalert_study::study::{Phase, Setting};
 use hepalert_voxels::volume::Volume;
 use rand::{Rng, SeedableRng};
@@ -70,18 +68,9 @@ fn single(recogniser: &mut Recogniser, seed: u64) -> anyhow::Result<String> {
 
 /// One of a study's series whose header says nothing.
 fn silent(volume: &Volume<i16>) -> Scan {
-    let stack = Stack {
-        content: Digest::of(b""),
-        set_aside: None,
-        description: String::new(),
-        protocol: String::new(),
-        contrast: false,
-        acquired_ms: None,
-        slices: volume.grid().shape()[0],
-        coverage_mm: volume.grid().shape()[0] as f64 * volume.grid().spacing_mm()[0],
-        recon: Recon::default(),
-    };
-    scan(&stack, &PhaseRules::default())
+    let slices = volume.grid().shape()[0];
+    let coverage_mm = slices as f64 * volume.grid().spacing_mm()[0];
+    Scan { slices, coverage_mm, ..Scan::default() }
 }
 
 fn examination(recogniser: &mut Recogniser, seed: u64) -> anyhow::Result<String> {
@@ -94,15 +83,13 @@ fn examination(recogniser: &mut Recogniser, seed: u64) -> anyhow::Result<String>
     let images: Vec<Option<&Seen>> = looks.iter().map(|(seen, _)| Some(seen)).collect();
     let weighed = choose(&scans, &images, &Phase::ALL);
     let mut lines = String::new();
-    for (((truth, _), (seen, seconds)), p) in
-        patient.phases.iter().zip(&looks).zip(&weighed.probabilities)
-    {
+    for (at, ((truth, _), (seen, seconds))) in patient.phases.iter().zip(&looks).enumerate() {
         let (best, own) = seen.best();
         let rest = format!("{own:.2}\t{seconds:.3}\t{}, {:?}", best.name(), seen.organs);
         lines += &line("alone", seed, *truth, best.phase(), &rest);
-        let most = (0..p.len()).fold(0, |most, at| if p[at] > p[most] { at } else { most });
-        let together = Phase::ALL.get(most).copied();
-        lines += &line("weighed", seed, *truth, together, &format!("{:.2}\t0\t{p:.2?}", p[most]));
+        let (together, p) = weighed.best(at);
+        let rest = format!("{p:.2}\t0\t{:.2?}", weighed.probabilities[at]);
+        lines += &line("weighed", seed, *truth, together, &rest);
     }
     Ok(lines)
 }

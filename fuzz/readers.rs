@@ -17,7 +17,10 @@ use hepalert_voxels::volume::dicom::read as slices;
 use hepalert_voxels::volume::nifti::read as images;
 use tempfile::TempDir;
 
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+thread_local! {
+    // Not static: what is static is never removed.
+    static FOLDER: TempDir = TempDir::new().unwrap();
+}
 /// Fuzzers and tests run in the root of the repository.
 static TRUST: LazyLock<Trust> =
     LazyLock::new(|| Trust::read(Path::new("fuzz/corpus/keys"), 1).unwrap());
@@ -47,8 +50,10 @@ pub fn syntaxes(bytes: &[u8]) {
 
 /// The manifest of an engine bundle.
 pub fn manifest(bytes: &[u8]) {
-    std::fs::write(FOLDER.path().join(MANIFEST), bytes).unwrap();
-    let _ = Bundle::open(FOLDER.path());
+    FOLDER.with(|folder| {
+        std::fs::write(folder.path().join(MANIFEST), bytes).unwrap();
+        let _ = Bundle::open(folder.path());
+    });
 }
 
 /// A packed engine: what a USB stick or an update folder brings, before any signature is known good.
@@ -67,9 +72,11 @@ pub fn signature(bytes: &[u8]) {
 
 /// A configuration file.
 pub fn config(bytes: &[u8]) {
-    let file = FOLDER.path().join("hepalert.toml");
-    std::fs::write(&file, bytes).unwrap();
-    let _ = Config::read(&file);
+    FOLDER.with(|folder| {
+        let file = folder.path().join("hepalert.toml");
+        std::fs::write(&file, bytes).unwrap();
+        let _ = Config::read(&file);
+    });
 }
 
 /// The embedded engine's reader of networks.

@@ -176,8 +176,7 @@ def write_hard(case, labels, folder):
     """Stores where the first stage saw a lesion that is none."""
     lesion = (case.codes >= 1) & (case.codes <= 6)
     false = (labels >= 1) & (labels <= 6) & ~lesion & (case.codes != data.UNKNOWN)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / f"{case.name}.npz", false=np.packbits(false))
+    data.write_hard(folder, case.name, false)
 
 
 def main():

@@ -167,15 +167,28 @@ def settle(case, folder):
     case.codes = np.load(Path(folder) / f"{case.name}.npz")["codes"]
 
 
+def write_hard(folder, name, false):
+    """Stores where the first network saw a lesion that is none, a mask [z, y, x]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{name}.npz", false=np.packbits(false))
+
+
+def read_hard(folder, name, shape):
+    """What `write_hard` stored for a case of this shape, or None."""
+    path = Path(folder) / f"{name}.npz"
+    if not path.exists():
+        return None
+    return np.unpackbits(np.load(path)["false"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
 def mark_hard(case, folder, recode):
     """Reads where the first stage saw a lesion that is none (`NAME.npz` of check.py).
 
     Both networks draw patches there; with `recode` (second network) the codes say so too.
     """
-    path = Path(folder) / f"{case.name}.npz"
-    if not path.exists():
+    false = read_hard(folder, case.name, case.codes.shape)
+    if false is None:
         return
-    false = np.unpackbits(np.load(path)["false"])[: case.codes.size].reshape(case.codes.shape) > 0
     liver = np.isin(case.codes, [LIVER, 8, LIVER_OR_VESSEL])
     lesion = (case.codes >= 1) & (case.codes <= 6)
     if recode:

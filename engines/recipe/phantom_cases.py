@@ -14,13 +14,12 @@ from scipy import ndimage as ndi
 from torch.nn.functional import grid_sample
 
 from augment import smooth_noise
-from data import HARD_BG, HARD_LIVER, load_nifti
+from data import HARD_BG, HARD_LIVER, load_nifti, read_hard
 from net import PHANTOM_SPACING_MM, normalise
 
 AIR = -1000
 # What registration leaves undone, in pixels of 2 mm (deviation of a smooth field).
 RESIDUAL = 0.5
-
 # Share of patches around what the first network wrongly takes for a lesion, where that is known.
 HARD_SHARE = 0.4
 
@@ -73,14 +72,13 @@ def load_all(root, phases):
 
 def mark_hard(case, folder):
     """Codes of what `phantom_hard.py` found; lesions keep their label, and a margin of a voxel around them too."""
-    path = Path(folder) / f"{case.name}.npz"
-    if not path.exists():
+    false = read_hard(folder, case.name, case.labels.shape)
+    if false is None:
         return
-    false = np.unpackbits(np.load(path)["false"], count=case.labels.size).reshape(case.labels.shape).astype(bool)
     lesion = (case.labels >= 1) & (case.labels <= 6)
     false &= ~ndi.binary_dilation(lesion, np.ones((1, 3, 3), bool))
     liver = (case.labels >= 7) & (case.labels <= 9)
-    numbered, count = ndi.label(false)
+    numbered, _ = ndi.label(false)
     size = np.bincount(numbered.ravel())
     voxels = np.argwhere(false & (size[numbered] >= 8))
     weight = 1 / np.sqrt(size[numbered[tuple(voxels.T)]])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import phantom_cases
+from data import write_hard
 from net import PHANTOM_PHASES, UNet, normalise, plans_of
 
 LESIONS = slice(1, 7)
@@ -35,7 +36,7 @@ def lesions_seen(model, plan, case, gain):
                 box = tuple(slice(a, a + p) for a, p in zip((z, y, x), plan.patch))
                 with torch.autocast("cpu", torch.bfloat16):
                     logits = model(image[(None, slice(None), *box)])
-                logits = (logits[0] if isinstance(logits, (list, tuple)) else logits)[0].float()
+                logits = logits[0].float()
                 logits[LESIONS] += float(np.log(gain))
                 label = logits.argmax(0).numpy()
                 seen[box] |= (label >= 1) & (label <= 6)
@@ -52,10 +53,9 @@ def main():
     plan = plans_of(args.engine)["segment"]
     model = UNet(plan).eval()
     model.load_state_dict(torch.load(args.out / "segment.pt", weights_only=False)["average"])
-    (args.out / "hard").mkdir(exist_ok=True)
     for case in phantom_cases.load_all(args.phantoms, PHANTOM_PHASES[args.engine]):
         false = lesions_seen(model, plan, case, args.gain) & ~((case.labels >= 1) & (case.labels <= 6))
-        np.savez_compressed(args.out / "hard" / f"{case.name}.npz", false=np.packbits(false))
+        write_hard(args.out / "hard", case.name, false)
         print(f"{case.name}: {int(false.sum())} voxels", flush=True)
 
 

@@ -53,7 +53,7 @@ pub fn beside(engine: &Path) -> Option<PathBuf> {
 /// What looking at a study's series brought.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// What became of every series; none of a study that is no choice among series.
+    /// What became of every series that was looked at; none of a study that is no choice among series.
     pub series: Vec<SeriesLine>,
     /// Why the engine's phases are not all there.
     pub refusal: Option<Refusal>,
@@ -173,7 +173,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::intake::phases::{Recon, Scan};
+    use crate::intake::phases::Scan;
     use crate::intake::{Candidate, Confidence, Format, PhaseFiles, PhaseSource, RefusalCode};
     use hepalert_study::study::{Study, StudyKey};
 
@@ -192,8 +192,7 @@ mod tests {
     }
 
     fn scan() -> Scan {
-        let (named, recon) = (Vec::new(), Recon::default());
-        Scan { named, contrast: false, acquired_ms: None, slices: 1, coverage_mm: 0.0, recon }
+        Scan { slices: 1, ..Scan::default() }
     }
 
     #[test]

@@ -35,6 +35,19 @@ pub fn identity(
     }
 }
 
+/// One step of a job as an event.
+pub fn step_of(
+    device: &Device,
+    job: &Job,
+    state: StudyState,
+    code: Option<&str>,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    let who = identity(device, job.study_key.as_str(), &job.input_fingerprint, job.revision);
+    let (setting, attempts) = (Some(job.setting), job.attempts);
+    Step { code, setting, attempts, ..Step::of(state) }.said(&who, now)
+}
+
 /// A step of a study, for `event/study`.
 #[derive(Debug, Clone)]
 pub struct Step<'a> {

@@ -3,34 +3,27 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use log::{error, info, warn};
+use log::{error, info};
 
-use super::events::{self, Step};
 use super::health::Monitor;
-use super::inbox::{FolderMail, QueueMail};
+use super::inbox::{FolderMail, Notices, QueueMail};
 use super::life::{Life, Stop};
-use super::quarantine::{self, Refused};
 use super::site::Site;
 use crate::analyze::phases_of;
 use crate::config::Config;
 use crate::intake::folder::{FolderIntake, FolderParams, Step as FolderStep};
 use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
-use crate::intake::strangers::{Counts, most, words};
-use crate::intake::{
-    AssembleParams, CompletionRule, Digest, Known, Millis, RefusalCode, StudyEvent, StudyFiles,
-    study_key,
-};
-use crate::publish::Identity;
-use crate::publish::messages::StudyState;
-use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
-use hepalert_failpoint::failpoint;
-use hepalert_study::study::{Phase, Setting, StudyKey};
+use crate::intake::{AssembleParams, Digest, Known, Millis, StudyEvent, study_key};
+use crate::store::StoreError;
+use hepalert_study::study::{Phase, Setting};
+
+mod keep;
+
+use keep::files_of;
 
 /// Least time between two steps: a scanner's burst of files is one step, not hundreds.
 const BREATH: Duration = Duration::from_millis(200);
@@ -57,33 +50,6 @@ pub struct Folder {
     pub queue: SyncSender<QueueMail>,
     /// Names studies.
     pub site_key: Vec<u8>,
-}
-
-/// Notices of the folder as mail: however many come, one lies in the inbox.
-#[derive(Debug, Clone)]
-pub struct Notices {
-    inbox: Sender<FolderMail>,
-    lies_there: Arc<AtomicBool>,
-}
-
-impl Notices {
-    /// Into this inbox.
-    pub fn into_inbox(inbox: &Sender<FolderMail>) -> Notices {
-        Notices { inbox: inbox.clone(), lies_there: Arc::new(AtomicBool::new(false)) }
-    }
-
-    /// Something happened.
-    fn ring(&self) {
-        if !self.lies_there.swap(true, Ordering::AcqRel) {
-            // The thread has ended only when the daemon does.
-            let _ = self.inbox.send(FolderMail::Notice);
-        }
-    }
-
-    /// It was read: the next one is news again.
-    fn read(&self) {
-        self.lies_there.store(false, Ordering::Release);
-    }
 }
 
 impl Folder {
@@ -140,30 +106,6 @@ impl Folder {
         self.until_stored("a study cannot be queued", keep);
     }
 
-    /// Studies that were put back by hand and whose files nobody knows are taken in anew, if they
-    /// still lie here.
-    fn read_anew(
-        &self,
-        intake: &mut FolderIntake,
-        all_seen: bool,
-        at: Millis,
-    ) -> Result<(), StoreError> {
-        for job in self.site.store.without_files()? {
-            let key = &job.study_key;
-            if intake.try_again(key, at) || !all_seen {
-                continue;
-            }
-            let (code, now) = (Some(RefusalCode::Vanished.as_str()), Timestamp::now());
-            warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "put back, but nothing of it is in the export folder");
-            let step = Step { code, setting: Some(job.setting), ..Step::of(StudyState::Rejected) };
-            let identity = self.identity(key, &job.input_fingerprint, job.revision);
-            let said = step.said(&identity, now);
-            self.site.store.refuse(job.id, RefusalCode::Vanished.as_str(), &said, now)?;
-            self.monitor.wake_publisher();
-        }
-        Ok(())
-    }
-
     /// What studies are read for, once an engine is in use; nothing if the daemon is to stop.
     fn setting(&self) -> Option<Setting> {
         while !self.stop.is_set() {
@@ -207,22 +149,21 @@ impl Folder {
         doubted
     }
 
-    /// Whether the newest revision of a study was given up after too many attempts.
-    fn has_failed(&self, key: &StudyKey) -> bool {
-        let jobs = self.site.store.jobs_of(key).unwrap_or_default();
-        jobs.last().is_some_and(|job| job.state == JobState::Dead)
-    }
-
     /// Asks the store again and again until it answers; nothing if the daemon is to stop.
     /// `what` says what waits for it.
     fn until_stored<T>(&self, what: &str, ask: impl Fn() -> Result<T, StoreError>) -> Option<T> {
+        let mut failed = false;
         while !self.stop.is_set() {
             match ask() {
                 Ok(answer) => {
-                    self.monitor.set_wrong("store_failing", false);
+                    // What the queue's thread has told is for it to take back.
+                    if failed {
+                        self.monitor.set_wrong("store_failing", false);
+                    }
                     return Some(answer);
                 }
                 Err(error) => {
+                    failed = true;
                     error!("{what}: {error}");
                     self.monitor.set_wrong("store_failing", true);
                     self.life.sign();
@@ -256,130 +197,6 @@ impl Folder {
             self.monitor.set_wrong(code, codes.contains(&code));
         }
     }
-
-    /// Puts one event into the store.
-    fn keep(
-        &self,
-        setting: Setting,
-        event: &StudyEvent,
-        files: &[PathBuf],
-    ) -> Result<(), StoreError> {
-        let now = Timestamp::now();
-        match event {
-            StudyEvent::Received { key } => {
-                info!(STUDY_KEY = key.as_str(); "first file of a study");
-                let step = Step { setting: Some(setting), ..Step::of(StudyState::Received) };
-                self.site.store.record(&step.said(&self.identity(key, "", 1), now), now)?;
-            }
-            StudyEvent::Complete { study, why, passed_over } => {
-                failpoint("study_complete");
-                self.complete(setting, study, (*why, passed_over), now)?;
-                failpoint("study_queued");
-            }
-            StudyEvent::Refused { key, fingerprint, refusal, .. } => {
-                let nothing = Counts::new();
-                let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
-                self.refuse(setting, key, (*fingerprint, files), what, now)?;
-            }
-            StudyEvent::PassedOver { key, fingerprint, counts, said, .. } => {
-                // The kind of most of them stands for all; the numbers tell the rest.
-                let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
-                let said = said.as_ref().map_or(String::new(), |said| format!(": {said}"));
-                let detail = format!("a folder's files of no study, {}{said}", words(counts));
-                let what = (code, detail.as_str(), counts);
-                self.refuse(setting, key, (*fingerprint, files), what, now)?;
-            }
-            StudyEvent::Duplicate { key, .. } => {
-                info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
-            }
-        }
-        self.monitor.wake_publisher();
-        Ok(())
-    }
-
-    fn complete(
-        &self,
-        setting: Setting,
-        study: &StudyFiles,
-        (why, passed_over): (CompletionRule, &Counts),
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let fingerprint = study.fingerprint.hex();
-        let new = NewJob {
-            study_key: study.key.clone(),
-            setting,
-            input_fingerprint: fingerprint.clone(),
-            files_json: serde_json::to_string(study).unwrap_or_default(),
-            completed_at: now,
-        };
-        let announce = |admission: &Admission| {
-            let (setting, passed_over) = (Some(setting), passed_over.clone());
-            let queued = Step { setting, passed_over, ..Step::of(StudyState::Queued) };
-            let identity = self.identity(&study.key, &fingerprint, admission.revision);
-            let mut told = queued.said(&identity, now);
-            told.extend(self.superseded(admission, now));
-            told
-        };
-        match self.site.store.enqueue(&new, now, announce)? {
-            Enqueued::New(admission) => info!(
-                STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
-                "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
-                study.files().count()
-            ),
-            Enqueued::Duplicate(job) => {
-                info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");
-            }
-        }
-        // An inbox that is full wakes it anyway.
-        let _ = self.queue.try_send(QueueMail::Queued);
-        Ok(())
-    }
-
-    fn refuse(
-        &self,
-        setting: Setting,
-        key: &StudyKey,
-        (fingerprint, files): (Digest, &[PathBuf]),
-        (code, detail, passed_over): (&str, &str, &Counts),
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        warn!(STUDY_KEY = key.as_str(); "refused ({code}): {detail}");
-        let print = fingerprint.hex();
-        let new = NewJob {
-            study_key: key.clone(),
-            setting,
-            input_fingerprint: print.clone(),
-            files_json: NO_FILES.to_owned(),
-            completed_at: now,
-        };
-        let admitted = self.site.store.enqueue_refused(&new, code, now, |admission| {
-            let (code, setting, passed_over) = (Some(code), Some(setting), passed_over.clone());
-            let step = Step { code, setting, passed_over, ..Step::of(StudyState::Rejected) };
-            let mut told = step.said(&self.identity(key, &print, admission.revision), now);
-            told.extend(self.superseded(admission, now));
-            told
-        })?;
-        if let Enqueued::New(Admission { revision, .. }) = admitted {
-            let key = key.as_str();
-            quarantine::put(&self.site, &Refused { key, revision, code, detail, files });
-        }
-        Ok(())
-    }
-
-    /// What an admission took out of the queue.
-    fn superseded(&self, admission: &Admission, now: Timestamp) -> Vec<NewEvent> {
-        let step = Step::of(StudyState::Superseded);
-        let said = |old: &Job| {
-            let print = &old.input_fingerprint;
-            step.said(&self.identity(&old.study_key, print, old.revision), now)
-        };
-        admission.superseded.iter().flat_map(said).collect()
-    }
-
-    /// Who an event is about.
-    fn identity(&self, key: &StudyKey, fingerprint: &str, revision: u32) -> Identity {
-        events::identity(&self.site.config.device, key.as_str(), fingerprint, revision)
-    }
 }
 
 /// Whether what was not seen in this step is not there.
@@ -388,18 +205,6 @@ fn is_all_seen(step: &FolderStep) -> bool {
         matches!(why, Degraded::Missing | Degraded::Unreadable(_) | Degraded::MountLost)
     };
     !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind)
-}
-
-/// Which files a refusal is about.
-fn files_of(intake: &FolderIntake, event: &StudyEvent) -> Vec<PathBuf> {
-    match event {
-        StudyEvent::Refused { key, .. } | StudyEvent::PassedOver { key, .. } => {
-            intake.files_of(key)
-        }
-        StudyEvent::Received { .. }
-        | StudyEvent::Complete { .. }
-        | StudyEvent::Duplicate { .. } => Vec::new(),
-    }
 }
 
 fn params(config: &Config, setting: Setting) -> FolderParams {
@@ -444,6 +249,8 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc::{channel, sync_channel};
 
+    use jiff::Timestamp;
+
     use super::*;
     use crate::publish::messages::State;
 
@@ -478,20 +285,5 @@ mod tests {
         assert_eq!((answer, state()), (Some(1), State::Online));
         folder.stop.set();
         assert_eq!(folder.until_stored("it ends", || Ok(0)), None);
-    }
-
-    #[test]
-    fn however_many_notices_come_one_lies_in_the_inbox() {
-        let (sender, inbox) = channel();
-        let notices = Notices::into_inbox(&sender);
-        let others = notices.clone();
-        (0..5).for_each(|_| notices.ring());
-        others.ring();
-        assert_eq!(inbox.try_iter().collect::<Vec<_>>(), [FolderMail::Notice]);
-        notices.ring();
-        assert!(inbox.try_recv().is_err(), "the first one was not read yet");
-        others.read();
-        notices.ring();
-        assert_eq!(inbox.try_recv(), Ok(FolderMail::Notice));
     }
 }

@@ -4,6 +4,9 @@
 //! and the queue's inbox holds one, since whatever it says is "look again".
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 
 use hepalert_study::study::Setting;
 
@@ -27,4 +30,53 @@ pub enum QueueMail {
     Queued,
     /// The daemon ends.
     Stop,
+}
+
+/// Notices of the folder as mail: however many come, one lies in the inbox.
+#[derive(Debug, Clone)]
+pub struct Notices {
+    inbox: Sender<FolderMail>,
+    lies_there: Arc<AtomicBool>,
+}
+
+impl Notices {
+    /// Into this inbox.
+    pub fn into_inbox(inbox: &Sender<FolderMail>) -> Notices {
+        Notices { inbox: inbox.clone(), lies_there: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Something happened.
+    pub fn ring(&self) {
+        if !self.lies_there.swap(true, Ordering::AcqRel) {
+            // The thread has ended only when the daemon does.
+            let _ = self.inbox.send(FolderMail::Notice);
+        }
+    }
+
+    /// It was read: the next one is news again.
+    pub fn read(&self) {
+        self.lies_there.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn however_many_notices_come_one_lies_in_the_inbox() {
+        let (sender, inbox) = channel();
+        let notices = Notices::into_inbox(&sender);
+        let others = notices.clone();
+        (0..5).for_each(|_| notices.ring());
+        others.ring();
+        assert_eq!(inbox.try_iter().collect::<Vec<_>>(), [FolderMail::Notice]);
+        notices.ring();
+        assert!(inbox.try_recv().is_err(), "the first one was not read yet");
+        others.read();
+        notices.ring();
+        assert_eq!(inbox.try_recv(), Ok(FolderMail::Notice));
+    }
 }

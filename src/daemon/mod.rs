@@ -47,9 +47,9 @@ mod sending;
 mod site;
 mod start;
 
-use folder::{Folder, Notices};
+use folder::Folder;
 use health::Monitor;
-use inbox::{FolderMail, QueueMail};
+use inbox::{FolderMail, Notices, QueueMail};
 use life::{Life, Stop};
 use queue::Queue;
 pub use sending::params as broker_params;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use log::{error, info, warn};
 
 use super::engines::Engines;
-use super::events::{self, Moments, Step};
+use super::events::{self, Moments};
 use super::health::Monitor;
 use super::inbox::{FolderMail, QueueMail};
 use super::life::{Life, Stop};
@@ -276,9 +276,11 @@ impl Queue {
     /// What lies at the study's paths is looked at anew by the intake, whoever's it is; the study
     /// itself is tried again in case its own bytes come back, and is told as failed if not.
     fn doubt(&self, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
-        // The folder's thread has ended only when the daemon does.
+        self.again(job, code, detail)?;
+        // Only now: the store may be asked again. The folder's thread has ended only when the
+        // daemon does.
         let _ = self.folder.send(FolderMail::Doubt(files_of(job)));
-        self.again(job, code, detail)
+        Ok(())
     }
 
     /// No engine: the study waits, however long it takes, and the status says what is wrong.
@@ -324,10 +326,7 @@ impl Queue {
         code: Option<&str>,
         now: Timestamp,
     ) -> Vec<NewEvent> {
-        let (device, key) = (&self.site.config.device, job.study_key.as_str());
-        let identity = events::identity(device, key, &job.input_fingerprint, job.revision);
-        let (setting, attempts) = (Some(job.setting), job.attempts);
-        Step { code, setting, attempts, ..Step::of(state) }.said(&identity, now)
+        events::step_of(&self.site.config.device, job, state, code, now)
     }
 
     /// True if there is room for one more study; otherwise the status says so.

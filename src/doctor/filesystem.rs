@@ -290,14 +290,12 @@ pub fn look_at_account(
         config.store.database(),
         config.device.site_key_file.clone(),
     ];
-
     let mqtt = &config.mqtt;
     let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
     needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());
     let denied_at = |path: &PathBuf| account.first_denied(path).map(|at| (path.clone(), at));
-    let mut denied: Vec<_> = needed.iter().filter_map(denied_at).collect();
-    denied.dedup();
+    let denied = needed.iter().filter_map(denied_at).collect();
     AccountFacts { name: Some(account.name.clone()), denied, foreign: foreign(account, config) }
 }
 

@@ -17,6 +17,8 @@ mod account;
 mod broker;
 mod engine;
 mod filesystem;
+#[cfg(test)]
+mod filesystem_tests;
 pub mod finding;
 pub mod machine;
 mod slots;

@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_study_that_only_images_can_tell_has_its_number_too() {
         use crate::intake::facts::Candidate;
-        use crate::intake::phases::{Recon, Scan};
+        use crate::intake::phases::Scan;
         let dir = tempfile::tempdir().unwrap();
         series(1, dir.path());
         let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();
@@ -153,9 +153,7 @@ mod tests {
         let mut files = files_of_paths(&key, &[(Phase::Vp, folder)]).unwrap();
         let known = identifiers(&files);
         assert!(known.is_some());
-        let (recon, named) = (Recon::default(), Vec::new());
-        let scan =
-            Scan { named, contrast: false, acquired_ms: None, slices: 1, coverage_mm: 0.0, recon };
+        let scan = Scan { slices: 1, ..Scan::default() };
         let phase = files.phases.remove(0);
         files.candidates.push(Candidate { scan, files: phase });
         assert_eq!(identifiers(&files), known);

@@ -10,7 +10,7 @@ use hepalert_phases::{Recogniser, Seen};
 use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::named;
-use super::phases::{Choice, Namer, Scan, Weighed, Witness, choose, choose_each, recon};
+use super::phases::{self, Choice, Namer, Scan, Weighed, Witness, choose, choose_each, recon};
 use super::reasons::RefusalCode;
 use super::thinned::thinned;
 use hepalert_study::study::Phase;
@@ -23,8 +23,6 @@ pub(super) const LOOK_MM: f64 = 2.4;
 const CLEAR: f64 = 0.5;
 /// Images that give a named phase less than this contradict its name.
 pub(super) const CONTRADICTS: f64 = 0.1;
-/// A witness that says more than the region of the body does names a phase.
-const NAMES: f64 = 3.0;
 
 /// One series of a study, told.
 #[derive(Debug, Clone, PartialEq)]
@@ -201,11 +199,9 @@ impl Told<'_> {
                 signs: Vec::new(),
             };
         };
-        let p = self.weighed.probabilities[place];
-        let best = (0..p.len()).fold(0, |best, at| if p[at] > p[best] { at } else { best });
+        let (phase, probability) = self.weighed.best(place);
         let chosen = self.weighed.choices.iter().flatten().find(|choice| choice.at == place);
         let seen = self.looks[at].as_ref().ok().and_then(Clone::clone);
-        let phase = Phase::ALL.get(best).copied();
         let outcome = match chosen {
             Some(choice) => format!("read as {}", choice.phase),
             None => self.why_not(place, phase),
@@ -214,7 +210,7 @@ impl Told<'_> {
             at: self.order[at],
             acquisition: self.weighed.acquisition[place] + 1,
             phase,
-            probability: p[best],
+            probability,
             chosen: chosen.map(|choice| choice.phase),
             outcome,
             signs: signs(&scan, seen.as_ref()),
@@ -281,7 +277,8 @@ fn signs(scan: &Scan, seen: Option<&Seen>) -> Vec<String> {
     let said = |witness: &Witness| format!("{} says {}", namer(witness.by), witness.phase);
     signs.extend(scan.named.iter().map(said));
     let lies = |seen: &Seen| {
-        let mut named = scan.named.iter().filter(|w| w.weight > NAMES);
+        // The region of the body is no name.
+        let mut named = scan.named.iter().filter(|w| w.weight > phases::REGION);
         seen.has_evidence() && named.any(|w| seen.phases()[w.phase as usize] < CONTRADICTS)
     };
     if seen.is_some_and(lies) {

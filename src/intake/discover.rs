@@ -44,12 +44,19 @@ pub fn discover(
     let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
     let mut params = lies_still(root_of(input), expected, rules, gate);
     params.instead = instead.to_vec();
-    sort(assemble(Assembler::new(params, Vec::new()), found), &passed_over)
+    let found = assemble(params, found);
+    if !found.studies.is_empty() {
+        return Ok(found);
+    }
+    let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
+    Err(refusals
+        .max_by_key(|refusal| refusal.file_count)
+        .unwrap_or_else(|| nothing_but(&passed_over)))
 }
 
 /// What lies in a place, read.
 pub(super) struct Place {
-    /// Files that may be images.
+    /// Every file.
     pub(super) found: Vec<Found>,
     /// What is no image or not looked into, by kind.
     pub(super) passed_over: Counts,
@@ -72,11 +79,10 @@ pub(super) fn read_all(
     let probe = Probe { root, key_of, max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
     let read = files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path, stamp));
-    let (strangers, found): (Vec<Found>, Vec<Found>) =
-        read.partition(|(found, ..)| matches!(found, Err(ProbeError::Foreign(_))));
+    let found: Vec<Found> = read.collect();
     let mut passed_over = Counts::new();
-    let kinds = strangers.into_iter().filter_map(|(found, ..)| match found {
-        Err(ProbeError::Foreign(kind)) => Some(kind),
+    let kinds = found.iter().filter_map(|(read, ..)| match read {
+        Err(ProbeError::Foreign(kind)) => Some(*kind),
         Ok(_) | Err(_) => None,
     });
     let ignored = seen.ignored.into_values().map(|(_, kind)| kind);
@@ -110,8 +116,8 @@ pub(super) fn lies_still(
 }
 
 /// What follows of files that are all there at once.
-pub(super) fn assemble(mut machine: Assembler, found: Vec<Found>) -> Vec<StudyEvent> {
-    let mut outcomes = Vec::new();
+pub(super) fn assemble(params: AssembleParams, found: Vec<Found>) -> Discovered {
+    let (mut machine, mut outcomes) = (Assembler::new(params, Vec::new()), Vec::new());
     for (found, path, stamp) in found {
         let event = match found {
             Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
@@ -122,7 +128,18 @@ pub(super) fn assemble(mut machine: Assembler, found: Vec<Found>) -> Vec<StudyEv
         outcomes.extend(machine.apply(event, Millis(0)));
     }
     outcomes.extend(machine.tick(Millis(1)));
-    outcomes
+    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new() };
+    for outcome in outcomes {
+        match outcome {
+            StudyEvent::Complete { study, .. } => sorted.studies.push(study),
+            StudyEvent::Refused { key, refusal, .. } => sorted.refused.push((key, refusal)),
+            StudyEvent::PassedOver { key, counts, said, .. } => {
+                sorted.refused.push((key, passed_over(&counts, said.as_deref())));
+            }
+            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
+        }
+    }
+    sorted
 }
 
 fn look(input: &Path) -> std::io::Result<Snapshot> {
@@ -134,28 +151,8 @@ fn look(input: &Path) -> std::io::Result<Snapshot> {
     Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
 }
 
-fn sort(outcomes: Vec<StudyEvent>, strangers: &Counts) -> Result<Discovered, Refusal> {
-    let mut found = Discovered { studies: Vec::new(), refused: Vec::new() };
-    for outcome in outcomes {
-        match outcome {
-            StudyEvent::Complete { study, .. } => found.studies.push(study),
-            StudyEvent::Refused { key, refusal, .. } => found.refused.push((key, refusal)),
-            StudyEvent::PassedOver { key, counts, said, .. } => {
-                found.refused.push((key, passed_over(&counts, said.as_deref())));
-            }
-            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
-        }
-    }
-    if !found.studies.is_empty() {
-        return Ok(found);
-    }
-    let nothing = || nothing_but(strangers);
-    let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
-    Err(refusals.max_by_key(|refusal| refusal.file_count).unwrap_or_else(nothing))
-}
-
 /// Files that are of no study: the reason of most of them, in the reader's sentence.
-pub(super) fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
+fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
     let code = most(counts).and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
     let count = counts.values().sum();
     let detail = match said {

@@ -7,9 +7,9 @@ use hepalert_phases::joint::{Acquisition, STRONG, weigh};
 use hepalert_phases::{Recogniser, Seen};
 
 use super::decide::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
-use super::facts::{PhaseFiles, Recon, StudyFiles};
+use super::facts::{PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
-use super::phases::{Confidence, PhaseSource, Scan};
+use super::phases::{Confidence, PhaseSource, Scan, confidence};
 use super::reasons::RefusalCode;
 use super::thinned::thinned;
 use hepalert_study::study::Phase;
@@ -56,22 +56,19 @@ impl Checked {
     /// # Errors
     /// [`RefusalCode::MissingPhase`] where images leave the name no room.
     pub fn believed(&self, source: PhaseSource) -> Result<(PhaseSource, Confidence), Refusal> {
-        let confidence = match self.probability {
-            _ if source == PhaseSource::Given => return Ok((source, Confidence::High)),
-            p if p < NOT_BELIEVED => {
-                let detail = format!("not {}: {}", self.phase, described(&self.seen));
-                return Err(Refusal::new(RefusalCode::MissingPhase, detail, 1));
-            }
-            p if p < 0.7 => Confidence::Low,
-            p if p < 0.9 => Confidence::Medium,
-            _ => Confidence::High,
-        };
+        if source == PhaseSource::Given {
+            return Ok((source, Confidence::High));
+        }
+        if self.probability < NOT_BELIEVED {
+            let detail = format!("not {}: {}", self.phase, described(&self.seen));
+            return Err(Refusal::new(RefusalCode::MissingPhase, detail, 1));
+        }
         let source = match source {
             PhaseSource::FileName if !self.contradicts => PhaseSource::NamesAndImages,
             PhaseSource::OnlySeries => PhaseSource::Images,
             source => source,
         };
-        Ok((source, confidence))
+        Ok((source, confidence(self.probability)))
     }
 }
 
@@ -112,14 +109,7 @@ fn line(
 ) -> (SeriesLine, Believed) {
     let mut line = SeriesLine {
         at,
-        scan: Scan {
-            named: Vec::new(),
-            contrast: false,
-            acquired_ms: None,
-            slices: named.files.len(),
-            coverage_mm: 0.0,
-            recon: Recon::default(),
-        },
+        scan: Scan { slices: named.files.len(), ..Scan::default() },
         acquisition: at + 1,
         seen: None,
         phase: Some(named.phase),

@@ -36,7 +36,8 @@ pub struct StudyProgress {
     pub account: Option<Digest>,
     /// The account was given by an earlier process.
     pub remembered: bool,
-    /// What was taken in failed: the same again is a new revision.
+    /// It is to be taken in anew, because it failed or somebody asked: the same again is a new
+    /// revision.
     pub failed: bool,
     /// Everything that was in the last account.
     pub accounted: BTreeSet<Item>,

@@ -205,72 +205,66 @@ impl RefusalCode {
     /// What to do next.
     pub const fn advice(self) -> &'static str {
         match self {
-            RefusalCode::UnknownFormat => {
+            Self::UnknownFormat => {
                 "export CT as DICOM or NIfTI; keep other files out of the export folder"
             }
-            RefusalCode::TruncatedFile => {
+            Self::TruncatedFile => {
                 "export the study again; if it happens often, check disk space and the network"
             }
-            RefusalCode::CorruptFile => "export the study again",
-            RefusalCode::Unreadable => {
+            Self::CorruptFile => "export the study again",
+            Self::Unreadable => {
                 "check that the path is right and that the service's user may read it; then check the disk"
             }
-            RefusalCode::UnsupportedFormat => {
+            Self::UnsupportedFormat => {
                 "export classic CT images without compression, or one 3-D volume as NIfTI"
             }
-            RefusalCode::AbsurdSize => {
-                "the header is broken or the file is no CT: look at it in a viewer"
-            }
-            RefusalCode::TooManyFiles => {
+            Self::AbsurdSize => "the header is broken or the file is no CT: look at it in a viewer",
+            Self::TooManyFiles => {
                 "look for several exports of the study; raise gate.max_files if it is real"
             }
-            RefusalCode::Vanished => {
-                "let the exporting side keep files until a result is published"
-            }
-            RefusalCode::FilesChanged => {
+            Self::Vanished => "let the exporting side keep files until a result is published",
+            Self::FilesChanged => {
                 "send the study again; let the exporting side use each file name only once"
             }
-            RefusalCode::MissingGeometry => "export original images, not secondary captures",
-            RefusalCode::MissingSlices => "send the series again, whole",
-            RefusalCode::DuplicateSlicePositions => "export each phase as a series of its own",
-            RefusalCode::UnevenSpacing => "export a reconstruction with constant increment",
-            RefusalCode::GantryTilt => "export an untilted reconstruction",
-            RefusalCode::NonOrthonormalAxes => "the header is broken: export the study again",
-            RefusalCode::InconsistentSlices => "export each reconstruction as a series of its own",
-            RefusalCode::Localiser => "export the axial series too",
-            RefusalCode::NotCt => "route only CT to this folder",
-            RefusalCode::NoCtSeries => "export at least one axial CT series",
-            RefusalCode::Reformatted => "export the original axial series",
-            RefusalCode::DerivedMap => "export the series of the scan itself too",
-            RefusalCode::NotAxial => "export the original axial series",
-            RefusalCode::WrongBodyRegion => "route only examinations of the abdomen to this folder",
-            RefusalCode::TooShort => "check that the whole series was exported",
-            RefusalCode::KvpOutOfRange => {
+            Self::MissingGeometry => "export original images, not secondary captures",
+            Self::MissingSlices => "send the series again, whole",
+            Self::DuplicateSlicePositions => "export each phase as a series of its own",
+            Self::UnevenSpacing => "export a reconstruction with constant increment",
+            Self::GantryTilt => "export an untilted reconstruction",
+            Self::NonOrthonormalAxes => "the header is broken: export the study again",
+            Self::InconsistentSlices => "export each reconstruction as a series of its own",
+            Self::Localiser => "export the axial series too",
+            Self::NotCt => "route only CT to this folder",
+            Self::NoCtSeries => "export at least one axial CT series",
+            Self::Reformatted => "export the original axial series",
+            Self::DerivedMap => "export the series of the scan itself too",
+            Self::NotAxial => "export the original axial series",
+            Self::WrongBodyRegion => "route only examinations of the abdomen to this folder",
+            Self::TooShort => "check that the whole series was exported",
+            Self::KvpOutOfRange => {
                 "read this study without the tool; the limits are in the configuration"
             }
-            RefusalCode::NotCtValues => {
-                "check rescale slope and intercept, and that the file is no mask"
-            }
-            RefusalCode::SlicesWithoutImage => {
+            Self::NotCtValues => "check rescale slope and intercept, and that the file is no mask",
+            Self::SlicesWithoutImage => {
                 "the transfer was cut: send the series again, and compare it with the archive"
             }
-            RefusalCode::RepeatedSlices => {
+            Self::RepeatedSlices => {
                 "send the original series again; an interpolated copy is no scan"
             }
-            RefusalCode::RescaleJump => {
+            Self::RescaleJump => {
                 "look at rescale slope and intercept of the slices named; send the series again"
             }
-            RefusalCode::NoLiver => {
+            Self::NoLiver => {
                 "check that the abdomen was scanned and exported whole, in the right contrast phase"
             }
-            RefusalCode::MissingPhase => {
+            Self::MissingPhase => {
                 "export the phase; `hepalert inspect` shows what every series was taken for"
             }
-            RefusalCode::PhaseUncertain => {
+            Self::PhaseUncertain => {
                 "name the series by phase, or add a [[phases.rule]] to the configuration; \
                  `hepalert inspect` shows what every series was taken for"
             }
-            RefusalCode::OverMemoryBudget => {
+            Self::OverMemoryBudget => {
                 "raise engine.memory_budget_mib if the device has the memory, or scan less"
             }
         }

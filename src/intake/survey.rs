@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{self, Place, assemble, lies_still, read_all, root_of};
-use super::events::StudyEvent;
+use super::discover::{Discovered, Place, assemble, lies_still, read_all, root_of};
 use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use super::fingerprint::Digest;
 use super::gate::{GateParams, Refusal};
+use super::phases;
 use super::phases::{Fitness, PhaseRules};
 use super::probe::KeyOf;
 use super::reasons::RefusalCode;
 use super::strangers::Counts;
-use super::{Assembler, phases};
 use hepalert_study::study::{Phase, StudyKey};
 
 /// What lies in a place.
@@ -69,17 +68,7 @@ pub fn survey(
     let facts: Vec<(PathBuf, FileFacts)> =
         found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
     let params = lies_still(root_of(input), expected, rules, gate);
-    let (mut studies, mut refused) = (Vec::new(), Vec::new());
-    for outcome in assemble(Assembler::new(params, Vec::new()), found) {
-        match outcome {
-            StudyEvent::Complete { study, .. } => studies.push(study),
-            StudyEvent::Refused { key, refusal, .. } => refused.push((key, refusal)),
-            StudyEvent::PassedOver { key, counts, said, .. } => {
-                refused.push((key, discover::passed_over(&counts, said.as_deref())));
-            }
-            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
-        }
-    }
+    let Discovered { studies, refused } = assemble(params, found);
     let aside = aside(&facts, &studies, rules);
     let text = |facts: &FileFacts| match &facts.part {
         Part::Nifti(name) => name.case.clone(),

@@ -43,12 +43,10 @@ fn few(phase: &PhaseFiles, gate: &GateParams, step_mm: f64) -> Result<PhaseFiles
     for header in &headers {
         header.require_ct()?;
     }
-    let step = plan(&headers)?.coverage_mm() / headers.len() as f64;
+    let plan = plan(&headers)?;
+    let step = plan.coverage_mm() / headers.len() as f64;
     let every = ((step_mm / step).floor() as usize).max(1);
-    let place = |at: usize| headers[at].position_mm().unwrap_or_default();
-    let mut along: Vec<usize> = (0..headers.len()).collect();
-    along.sort_by(|&a, &b| place(a).total_cmp(&place(b)));
-    let few: Vec<usize> = along.into_iter().step_by(every).collect();
+    let few: Vec<usize> = plan.order().iter().copied().step_by(every).collect();
     Ok(PhaseFiles {
         files: few.iter().map(|&at| phase.files[at].clone()).collect(),
         contents: few.iter().filter_map(|&at| phase.contents.get(at).copied()).collect(),

@@ -128,19 +128,27 @@ impl Canvas {
     /// # Errors
     /// If the picture has no pixels.
     pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
-        let mut bytes = Vec::new();
-        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut encoder = png::Encoder::new(&mut bytes, side(self.width), side(self.height));
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::Balanced);
-        let [key, maker] = MAKER.map(str::to_owned);
-        encoder.add_text_chunk(key, maker)?;
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.pixels)?;
-        writer.finish()?;
-        Ok(bytes)
+        png(self.width, self.height, &self.pixels)
     }
+}
+
+/// A picture of ours in PNG: `rgb` is rows of three bytes a pixel.
+///
+/// # Errors
+/// If the picture has no pixels, or other than `width` times `height`.
+pub fn png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let mut encoder = png::Encoder::new(&mut bytes, side(width), side(height));
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Balanced);
+    let [key, maker] = MAKER.map(str::to_owned);
+    encoder.add_text_chunk(key, maker)?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 fn to_i32(n: usize) -> i32 {

@@ -25,6 +25,8 @@ mod crash_tests;
 mod job;
 mod jobs;
 mod open;
+#[cfg(test)]
+mod open_tests;
 mod outbox;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber};
 use crate::daemon::{Daemon, House, kill_pid};
+use crate::support::small_engine;
 
 /// Where the program lets itself be killed on the way of a study.
 const PLACES: [&str; 11] = [
@@ -69,7 +70,7 @@ impl Campaign {
     fn start(seed: u64) -> Option<Campaign> {
         let broker = Broker::start(&Kind { persistent: true, ..Kind::default() })?;
         let subscriber = Subscriber::join(&broker, "judge", "hepalert/v1/test/event/#");
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
+        let engine = small_engine();
         let house = House::new(broker.port, 20);
         let config = fs::read_to_string(house.config()).unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
@@ -169,7 +170,7 @@ impl Campaign {
     }
 
     fn database(&self) -> PathBuf {
-        self.house.state().join("hepalert.sqlite")
+        self.house.database()
     }
 
     /// Jobs that did not end well: which, where they stand, after how many attempts.

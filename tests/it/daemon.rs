@@ -65,6 +65,10 @@ impl House {
         self.folder.path().join("state")
     }
 
+    pub fn database(&self) -> PathBuf {
+        self.state().join("hepalert.sqlite")
+    }
+
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("hepalert.toml")
     }
@@ -234,6 +238,15 @@ impl Heart {
 
 pub fn is_state(message: &Value, state: &str) -> bool {
     message["data"]["state"] == state
+}
+
+pub fn has_reason(topic: &str, message: &Value, reason: &str) -> bool {
+    let reasons = message["reasons"].as_array();
+    topic.ends_with("/status") && reasons.is_some_and(|list| list.iter().any(|word| word == reason))
+}
+
+pub fn is_online(topic: &str, message: &Value) -> bool {
+    topic.ends_with("/status") && message["state"] == "online"
 }
 
 /// Copies files one by one, each under a temporary name first.

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,26 +15,14 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber};
 use crate::campaign::study;
-use crate::daemon::{Heart, House, is_state, wait_until};
-
-fn small() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle")
-}
-
-fn has_reason(topic: &str, message: &Value, reason: &str) -> bool {
-    let reasons = message["reasons"].as_array();
-    topic.ends_with("/status") && reasons.is_some_and(|list| list.iter().any(|word| word == reason))
-}
-
-fn is_online(topic: &str, message: &Value) -> bool {
-    topic.ends_with("/status") && message["state"] == "online"
-}
+use crate::daemon::{Heart, House, has_reason, is_online, is_state, wait_until};
+use crate::support::{memory_kib, small_engine};
 
 #[test]
 fn a_folder_that_goes_and_comes_back_is_told_and_brings_nothing_twice() {
     let Some(broker) = Broker::start(&Kind::default()) else { return };
     let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
-    let house = House::with_bundle(broker.port, 1, &small(), "");
+    let house = House::with_bundle(broker.port, 1, &small_engine(), "");
     let put = |number: usize| {
         let folder = house.export().join(format!("s{number}"));
         fs::create_dir(&folder).unwrap();
@@ -107,7 +94,7 @@ fn bomb(slices: usize, megabytes: Option<usize>) -> Vec<u8> {
 fn thirty_bombs_take_neither_memory_nor_the_daemons_voice() {
     let Some(broker) = Broker::start(&Kind::default()) else { return };
     let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
-    let house = House::with_bundle(broker.port, 1, &small(), "");
+    let house = House::with_bundle(broker.port, 1, &small_engine(), "");
     let config = fs::read_to_string(house.config()).unwrap();
     let config = config.replace("[mqtt]\n", "[mqtt]\nhealth_s = 1\n");
     // What ends too early is given up at once.
@@ -132,8 +119,8 @@ fn thirty_bombs_take_neither_memory_nor_the_daemons_voice() {
     wait_until(|| daemon.worker());
     while ended < 30 {
         assert!(began.elapsed() < Duration::from_secs(240), "{ended} told\n{}", house.log());
-        worker_kib = worker_kib.max(daemon.worker().map_or(0, peak_kib));
-        daemon_kib = daemon_kib.max(peak_kib(daemon.pid()));
+        worker_kib = worker_kib.max(daemon.worker().map_or(0, |pid| memory_kib(pid, "VmHWM")));
+        daemon_kib = daemon_kib.max(memory_kib(daemon.pid(), "VmHWM"));
         let Some(heard) = subscriber.next(Duration::from_millis(200)) else { continue };
         if heard.topic.ends_with("/health") {
             silent = silent.max(heard_at.elapsed());
@@ -149,11 +136,4 @@ fn thirty_bombs_take_neither_memory_nor_the_daemons_voice() {
     println!("inference process {worker} MiB, daemon {own} MiB, silent for {silent:?} at most");
     assert!(worker < 2048 && own < 256, "{worker} and {own} MiB");
     assert!(silent < Duration::from_secs(15), "{silent:?}");
-}
-
-/// The most memory that a process has held so far.
-fn peak_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap_or(0)
 }

@@ -17,19 +17,14 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber};
 use crate::campaign::study;
-use crate::daemon::{Heart, House, export, is_state, wait_until};
-use crate::support::hepalert;
+use crate::daemon::{Heart, House, export, has_reason, is_state, wait_until};
+use crate::support::{hepalert, small_engine};
 
 /// A small patient: what comes of it does not matter here.
 fn series(seed: u64, scratch: &Path) -> Vec<PathBuf> {
     let size = Size { pixels: 64, slices: None };
     let patient = generate(seed, Case::Normal, Setting::Venous, size);
     hepalert::cli::phantom::write_series(&patient, &scratch.join(seed.to_string())).unwrap()
-}
-
-/// An engine that takes milliseconds.
-fn small() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle")
 }
 
 fn put(house: &House, number: usize) {
@@ -47,11 +42,6 @@ fn start(kind: &Kind) -> Option<(Broker, Subscriber)> {
     let broker = Broker::start(kind)?;
     let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
     Some((broker, subscriber))
-}
-
-fn has_reason(topic: &str, message: &Value, reason: &str) -> bool {
-    let reasons = message["reasons"].as_array();
-    topic.ends_with("/status") && reasons.is_some_and(|list| list.iter().any(|word| word == reason))
 }
 
 #[test]
@@ -149,7 +139,7 @@ fn a_clock_wrong_for_one_start_removes_nothing() {
     let old = std::time::SystemTime::now() - Duration::from_secs(100 * 86_400);
     fs::File::open(&result).unwrap().set_modified(old).unwrap();
     let noted = |days: i64| {
-        let file = house.state().join("hepalert.sqlite");
+        let file = house.database();
         let store = Store::open(&file, Timestamp::now()).unwrap().store;
         let at = Timestamp::now().checked_sub(SignedDuration::from_hours(24 * days)).unwrap();
         store.set_fact("clock", &at.to_string()).unwrap();
@@ -217,7 +207,7 @@ fn a_queue_that_could_not_be_read_for_a_while_is_no_longer_told_as_failing() {
     };
     next(&|message| message["state"] == "online");
     // Nobody writes while another program holds the store, and no study waits after it.
-    let other = rusqlite::Connection::open(house.state().join("hepalert.sqlite")).unwrap();
+    let other = rusqlite::Connection::open(house.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     next(&|message| has_reason("/status", message, "store_failing"));
     other.execute_batch("ROLLBACK").unwrap();
@@ -292,7 +282,7 @@ fn a_first_start_on_a_full_disk_waits_and_says_so() {
 #[test]
 fn a_store_that_cannot_be_written_is_told_and_nothing_is_lost() {
     let Some((broker, subscriber)) = start(&Kind::default()) else { return };
-    let house = House::with_bundle(broker.port, 1, &small(), "");
+    let house = House::with_bundle(broker.port, 1, &small_engine(), "");
     fs::create_dir_all(house.state()).unwrap();
     let Some(disk) = SmallDisk::at(&house.state(), 16) else { return };
     if !disk.remount("ro") {
@@ -324,7 +314,7 @@ fn a_store_that_cannot_be_written_is_told_and_nothing_is_lost() {
 #[test]
 fn a_disk_that_is_full_at_any_moment_of_a_study_loses_nothing() {
     let Some((broker, subscriber)) = start(&Kind::default()) else { return };
-    let house = House::with_bundle(broker.port, 20, &small(), "");
+    let house = House::with_bundle(broker.port, 20, &small_engine(), "");
     fs::create_dir_all(house.state()).unwrap();
     let Some(disk) = SmallDisk::at(&house.state(), 16) else { return };
     let daemon = house.start();
@@ -361,7 +351,7 @@ fn a_disk_that_is_full_at_any_moment_of_a_study_loses_nothing() {
         results.iter().map(|event| event["subject"].as_str().unwrap()).collect();
     assert_eq!((results.len(), subjects.len()), (4, 4), "one result a study");
     assert!(!house.log().contains("panicked"), "{}", house.log());
-    let store = Store::open(&house.state().join("hepalert.sqlite"), Timestamp::now()).unwrap();
+    let store = Store::open(&house.database(), Timestamp::now()).unwrap();
     assert!(store.moved_away.is_none());
     store.store.verify_audit().unwrap();
 }
@@ -369,7 +359,7 @@ fn a_disk_that_is_full_at_any_moment_of_a_study_loses_nothing() {
 #[test]
 fn a_daemon_short_of_files_or_memory_ends_every_study() {
     let Some((broker, subscriber)) = start(&Kind::default()) else { return };
-    let house = House::with_bundle(broker.port, 2, &small(), "");
+    let house = House::with_bundle(broker.port, 2, &small_engine(), "");
     let mut heart = Heart::default();
     // Files for what it must, then hardly any addresses for the inference process.
     for (number, limit) in ["-n 24", "-v 1500000", "-v 400000"].into_iter().enumerate() {

@@ -100,7 +100,7 @@ fn an_older_revision_takes_not_the_place_of_a_newer_one() {
     let house = House::new(1, 1);
     fs::create_dir_all(house.state()).unwrap();
     let now = Timestamp::now();
-    let store = Store::open(&house.state().join("hepalert.sqlite"), now).unwrap().store;
+    let store = Store::open(&house.database(), now).unwrap().store;
     let key = "0123456789abcdef0123456789abcdef";
     let take = |fingerprint: &str| {
         let job = NewJob {

@@ -110,7 +110,7 @@ fn half_an_image_is_segmented_with_a_warning() {
     let size = Size { pixels: 32, slices: None };
     let patient = generate(5, Case::Normal, Setting::Diagnosis, size);
     let doubts = |unfilled: Phase| {
-        let mut args = Vec::new();
+        let mut phases = Vec::new();
         for (phase, scan) in &patient.phases {
             let mut voxels = scan.voxels().mapv(f32::from);
             if *phase == unfilled {
@@ -118,15 +118,11 @@ fn half_an_image_is_segmented_with_a_warning() {
             }
             let path = dir.path().join(format!("{phase}.nii.gz"));
             fs::write(&path, write_f32(&Volume::new(scan.grid().clone(), voxels))).unwrap();
-            args.extend(["--phase".to_owned(), format!("{phase}={}", path.display())]);
+            phases.push(format!("{phase}={}", path.display()));
         }
         let out = dir.path().join("labels.nii.gz");
-        let command = ["--json", "segment", "--engine", bundle.to_str().unwrap(), "--out"];
-        let ran = hepalert().args(command).arg(&out).args(&args).output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(ran.status.success(), "{said}");
-        let document: Value = serde_json::from_slice(&ran.stdout).unwrap();
-        (document["doubts"].clone(), said)
+        let ran = segment(&bundle, &phases, &out).output().unwrap();
+        (document(&ran)["doubts"].clone(), String::from_utf8_lossy(&ran.stderr).into_owned())
     };
     let (found, said) = doubts(Phase::Ap);
     assert!(said.contains("warning: ap: slices_without_image"), "{said}");

@@ -198,10 +198,9 @@ fn long_functions(code: &str) -> impl Iterator<Item = String> + '_ {
     let lines: Vec<&str> = code.lines().collect();
     let indent = |line: &str| line.len() - line.trim_start().len();
     let starts = lines.iter().enumerate().filter(|(_, line)| {
-        let line = line.trim_start();
-        ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn "]
-            .iter()
-            .any(|start| line.starts_with(start))
+        let mut words = line.split_whitespace();
+        let before = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe"];
+        words.find(|word| !before.contains(word)) == Some("fn")
     });
     let long = starts.filter_map(|(at, line)| {
         let close = format!("{}}}", " ".repeat(indent(line)));

@@ -17,7 +17,6 @@ use crate::segment::{self, LesionGain, Scores};
 use crate::verdict::{PatientClass, Verdict, classify_patient};
 use hepalert_bundles::NetworkPlan;
 use hepalert_engines::Engine;
-use hepalert_study::anatomy::Organ;
 pub use hepalert_study::outcome::View;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::volume::LabelMap;
@@ -185,11 +184,6 @@ pub fn analyze(
         times: clock.stages,
         scores,
     })
-}
-
-/// Liver, the lesions in it and the vessels in it.
-fn is_liver(label: u8) -> bool {
-    (1..=Organ::HepaticVessels.label()).contains(&label)
 }
 
 fn run_segment(

@@ -136,6 +136,11 @@ pub const fn is_lesion(label: u8) -> bool {
     label >= 1 && label <= 6
 }
 
+/// True for the liver and what lies in it: lesions and hepatic vessels, not the portal vein.
+pub const fn is_of_liver(label: u8) -> bool {
+    is_lesion(label) || label == Organ::Liver.label() || label == Organ::HepaticVessels.label()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,7 @@ pub struct Witness {
 }
 
 /// What a header says of one series.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scan {
     /// The phases that are named.
     pub named: Vec<Witness>,

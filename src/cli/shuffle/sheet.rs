@@ -11,7 +11,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::{ArrayView2, Axis};
 
-use crate::report::output::MAKER;
+use crate::report::canvas;
 use hepalert_cascade::reclassify::Patch;
 use hepalert_study::anatomy::is_lesion;
 
@@ -86,16 +86,7 @@ impl Picture {
     /// # Errors
     /// If the encoder refuses (an empty picture).
     pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let [key, maker] = MAKER.map(str::to_owned);
-        encoder.add_text_chunk(key, maker)?;
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.rgb)?;
-        writer.finish()?;
-        Ok(bytes)
+        canvas::png(self.width, self.height, &self.rgb)
     }
 }
 

@@ -75,6 +75,15 @@ pub struct Weighed {
     pub acquisition: Vec<usize>,
 }
 
+impl Weighed {
+    /// The most probable phase of a series, `None` for none of these, and how probable it is.
+    pub fn best(&self, at: usize) -> (Option<Phase>, f64) {
+        let p = self.probabilities[at];
+        let best = (0..p.len()).fold(0, |best, at| if p[at] > p[best] { at } else { best });
+        (Phase::ALL.get(best).copied(), p[best])
+    }
+}
+
 /// Stacks this short are bolus tracking or scouts and never a phase, unless alone.
 const FEW_SLICES: usize = 8;
 /// Reconstructions that begin within this time are of one scan: phases are at least ten
@@ -85,7 +94,7 @@ const LEAST: f64 = 0.6;
 /// A phase less probable than this in every series is not there.
 const THERE: f64 = 0.2;
 /// A scan of chest and abdomen in one run is portal venous as a rule.
-const REGION: f64 = 3.0;
+pub(super) const REGION: f64 = 3.0;
 /// An agent is named: contrast so much more likely.
 const AGENT: f64 = 4.0;
 
@@ -173,7 +182,7 @@ pub fn choose(scans: &[Scan], images: &[Option<&Seen>], expected: &[Phase]) -> W
     let probabilities: Vec<_> = acquisition.iter().map(|&group| weighed[group]).collect();
     let choices = expected
         .iter()
-        .map(|&phase| pick(scans, images, phase, &probabilities, count))
+        .map(|&phase| pick(scans, images, phase, &probabilities, &acquisition))
         .collect::<Result<_, _>>();
     Weighed { choices, probabilities, acquisition }
 }
@@ -181,9 +190,17 @@ pub fn choose(scans: &[Scan], images: &[Option<&Seen>], expected: &[Phase]) -> W
 /// The series of every phase that can be told, of what was weighed.
 pub fn choose_each(scans: &[Scan], images: &[Option<&Seen>], weighed: &Weighed) -> Vec<Choice> {
     let Weighed { probabilities, acquisition, .. } = weighed;
-    let count = acquisition.iter().max().map_or(0, |last| last + 1);
-    let told = |&phase: &Phase| pick(scans, images, phase, probabilities, count).ok();
+    let told = |&phase: &Phase| pick(scans, images, phase, probabilities, acquisition).ok();
     Phase::ALL.iter().filter_map(told).collect()
+}
+
+/// How sure a phase of this probability is.
+pub(super) fn confidence(probability: f64) -> Confidence {
+    match probability {
+        p if p >= 0.9 => Confidence::High,
+        p if p >= 0.7 => Confidence::Medium,
+        _ => Confidence::Low,
+    }
 }
 
 fn pick(
@@ -191,22 +208,18 @@ fn pick(
     images: &[Option<&Seen>],
     phase: Phase,
     probabilities: &[[f64; STATES]],
-    acquisitions: usize,
+    acquisition: &[usize],
 ) -> Result<Choice, RefusalCode> {
     let p = |at: usize| probabilities[at][phase as usize];
     let best =
         (0..scans.len()).filter(|&at| p(at) >= LEAST).max_by_key(|&at| recon::rank(&scans[at]));
     if let Some(at) = best {
-        let confidence = match p(at) {
-            p if p >= 0.9 => Confidence::High,
-            p if p >= 0.7 => Confidence::Medium,
-            _ => Confidence::Low,
-        };
+        let confidence = confidence(p(at));
         return Ok(Choice { phase, at, source: source(scans, images, at, phase), confidence });
     }
     let most = (0..scans.len()).map(p).fold(0.0, f64::max);
     let silent = images.iter().all(Option::is_none);
-    if silent && acquisitions == 1 && most > THERE {
+    if silent && acquisition.iter().all(|&at| at == 0) && most > THERE {
         // Nobody has looked yet, and there is no other.
         let at = (0..scans.len()).max_by_key(|&at| recon::rank(&scans[at])).unwrap_or(0);
         let (source, confidence) = (PhaseSource::OnlySeries, Confidence::Low);

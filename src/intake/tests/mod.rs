@@ -138,9 +138,7 @@ fn words(outcome: &StudyEvent) -> String {
         }
         StudyEvent::Duplicate { .. } => "duplicate".into(),
         StudyEvent::PassedOver { revision, counts, .. } => {
-            let kinds: Vec<String> =
-                counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-            format!("passed over {revision}: {}", kinds.join(", "))
+            format!("passed over {revision}: {}", crate::intake::strangers::words(counts))
         }
     }
 }

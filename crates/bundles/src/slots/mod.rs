@@ -359,19 +359,13 @@ impl Slots {
     /// Makes the folder. Root makes it for the owner of the one that it lies in, who must be able
     /// to write there.
     fn make(&self) -> Result<(), SlotsError> {
-        let made = || -> std::io::Result<()> {
-            if self.folder.is_dir() {
-                return Ok(());
-            }
-            fs::create_dir_all(&self.folder)?;
-            let Some(parent) = self.folder.parent() else { return Ok(()) };
-            let owner = fs::metadata(parent)?;
-            match fs::metadata(&self.folder)?.uid() == owner.uid() {
-                true => Ok(()),
-                false => chown(&self.folder, owner.uid(), owner.gid()),
-            }
-        };
-        made().map_err(|reason| self.failed("", reason))
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let made = fs::create_dir_all(&self.folder).and_then(|()| give(&self.folder, parent));
+        made.map_err(|reason| self.failed("", reason))
     }
 
     fn sync(&self) -> Result<(), SlotsError> {
@@ -409,18 +403,22 @@ impl Slots {
 
     /// Gives what root has made to the owner of the folder, who must be able to replace it.
     fn adopt(&self, path: &Path) -> Result<(), SlotsError> {
-        let adopted = fs::metadata(&self.folder).and_then(|owner| {
-            if fs::symlink_metadata(path)?.uid() == owner.uid() {
-                return Ok(());
-            }
-            chown(path, owner.uid(), owner.gid())
-        });
+        let adopted = give(path, &self.folder);
         adopted.map_err(|reason| SlotsError::File { path: path.to_owned(), reason })
     }
 
     fn failed(&self, name: &str, reason: std::io::Error) -> SlotsError {
         SlotsError::File { path: self.folder.join(name), reason }
     }
+}
+
+/// Gives a path to the owner of `like`.
+fn give(path: &Path, like: &Path) -> std::io::Result<()> {
+    let owner = fs::metadata(like)?;
+    if fs::symlink_metadata(path)?.uid() == owner.uid() {
+        return Ok(());
+    }
+    chown(path, owner.uid(), owner.gid())
 }
 
 fn chown(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {

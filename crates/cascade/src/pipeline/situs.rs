@@ -6,7 +6,7 @@
 use ndarray::Axis;
 use rayon::prelude::*;
 
-use hepalert_study::anatomy::Organ;
+use hepalert_study::anatomy::{Organ, is_of_liver};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// A spleen smaller than this, in cm3, is as likely a mistake of the network.
@@ -53,7 +53,7 @@ pub fn liver_side_unusual(labels: &LabelMap, image: &Volume<f32>) -> bool {
             let [mut liver, mut spleen, mut body] = [Centre::default(); 3];
             for (((y, x), &label), &hounsfield) in labels.indexed_iter().zip(image) {
                 match label {
-                    label if super::is_liver(label) => liver.add([z, y, x]),
+                    label if is_of_liver(label) => liver.add([z, y, x]),
                     label if label == Organ::Spleen.label() => spleen.add([z, y, x]),
                     _ => {}
                 }

@@ -12,13 +12,11 @@ use ndarray::{Array3, ArrayView3, s};
 
 use crate::detect::{Detection, Region};
 use crate::reclassify::KeepReason;
-use hepalert_study::anatomy::Organ;
+use hepalert_study::anatomy::{Organ, is_of_liver};
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::components::{Run, whole_components};
 use hepalert_voxels::image::distance::squared_distance_mm2;
 use hepalert_voxels::volume::LabelMap;
-
-use super::is_liver;
 
 /// A lesion on the surface touches the liver or what the network calls lesion around it; masks of
 /// thick slices may leave a gap of one slice and some millimetres.
@@ -92,7 +90,7 @@ fn touches(lesion: &Detection, liver: &Array3<bool>) -> bool {
 
 /// Liver, lesions and vessels that hang together with most parenchyma.
 fn true_liver(labels: ArrayView3<'_, u8>) -> Option<Array3<bool>> {
-    let members = labels.mapv(|label| u8::from(is_liver(label)));
+    let members = labels.mapv(|label| u8::from(is_of_liver(label)));
     let found = whole_components(members.view());
     let row = |run: &Run| s![run.z as usize, run.y as usize, run.x_lo as usize..run.x_hi as usize];
     let mut parenchyma = vec![0_usize; found.count];

@@ -6,7 +6,7 @@
 use ndarray::{Array3, ArrayView3, Zip, s};
 use sha2::{Digest, Sha256};
 
-use hepalert_study::anatomy::{Organ, is_lesion};
+use hepalert_study::anatomy::{Organ, is_lesion, is_of_liver};
 use hepalert_voxels::image::box_sum::BoxSum;
 use hepalert_voxels::image::fill::{Neighbours, bounding_box, fill_holes, flood};
 
@@ -34,12 +34,12 @@ impl LiverRegion {
     /// counts only where enclosed); components (26 neighbours) without any liver dropped.
     /// `rim` is how many voxels `[y, x]` from any edge liver begins to be deep.
     pub fn of(labels: ArrayView3<'_, u8>, rim: [usize; 2]) -> LiverRegion {
-        let Some((lo, hi)) = bounding_box(labels.mapv(is_member).view()) else {
+        let Some((lo, hi)) = bounding_box(labels.mapv(is_of_liver).view()) else {
             return LiverRegion::from_truth(Array3::zeros(labels.raw_dim()), rim);
         };
         let part = s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]];
         let near = labels.slice(part);
-        let mut inside = near.mapv(is_member);
+        let mut inside = near.mapv(is_of_liver);
         fill_holes(&mut inside);
         let liver = places(&near.mapv(|label| label == Organ::Liver.label()), [0; 3]);
         let liver = liver.iter().map(|at| at.map(|n| n as usize));
@@ -124,10 +124,6 @@ impl LiverRegion {
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
-}
-
-const fn is_member(label: u8) -> bool {
-    is_lesion(label) || label == Organ::Liver.label() || label == Organ::HepaticVessels.label()
 }
 
 /// The true voxels in C order, counted from `lo` on.

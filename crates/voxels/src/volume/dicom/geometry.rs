@@ -104,12 +104,17 @@ impl Frame<'_> {
     }
 
     fn normal(&self) -> [f64; 3] {
-        let [[ax, ay, az], [bx, by, bz]] = [self.along_row, self.along_column];
-        [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
+        cross(self.along_row, self.along_column)
     }
 }
 
-fn dot([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> f64 {
+/// The vector product.
+pub(super) fn cross([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> [f64; 3] {
+    [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
+}
+
+/// The scalar product.
+pub(super) fn dot([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> f64 {
     ax * bx + ay * by + az * bz
 }
 

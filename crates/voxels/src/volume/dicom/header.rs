@@ -14,6 +14,7 @@ use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry
 use super::DicomError;
 use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Element, Elements, Encoding, Value};
 use super::envelope::Envelope;
+use super::geometry::{cross, dot};
 
 /// Longer values of the attributes read here are passed over: the longest real ones are
 /// comments of a few hundred bytes.
@@ -154,14 +155,13 @@ impl SliceHeader {
 
     /// The direction in which slices are stacked, if it says how it lies.
     pub fn normal(&self) -> Option<[f64; 3]> {
-        let [ax, ay, az, bx, by, bz] = self.image_orientation?;
-        Some([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+        let [rx, ry, rz, cx, cy, cz] = self.image_orientation?;
+        Some(cross([rx, ry, rz], [cx, cy, cz]))
     }
 
     /// Where it lies along its normal.
     pub fn position_mm(&self) -> Option<f64> {
-        let ([x, y, z], [p, q, r]) = (self.image_position_mm?, self.normal()?);
-        Some(x * p + y * q + z * r)
+        Some(dot(self.image_position_mm?, self.normal()?))
     }
 
     /// Passes a CT image of one frame, or one frame of an enhanced object.

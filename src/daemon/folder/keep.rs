@@ -1,0 +1,188 @@
+//! What the folder's thread puts into the store: studies taken in, refused, put back.
+//!
+//! Owns the rows and events of a step's outcomes. Refuses to watch.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use log::{info, warn};
+
+use super::super::events::{self, Step};
+use super::super::inbox::QueueMail;
+use super::super::quarantine::{self, Refused};
+use super::Folder;
+use crate::intake::folder::FolderIntake;
+use crate::intake::strangers::{Counts, most, words};
+use crate::intake::{CompletionRule, Digest, Millis, RefusalCode, StudyEvent, StudyFiles};
+use crate::publish::Identity;
+use crate::publish::messages::StudyState;
+use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
+use hepalert_failpoint::failpoint;
+use hepalert_study::study::{Setting, StudyKey};
+
+impl Folder {
+    /// Puts one event into the store.
+    pub(super) fn keep(
+        &self,
+        setting: Setting,
+        event: &StudyEvent,
+        files: &[PathBuf],
+    ) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        match event {
+            StudyEvent::Received { key } => {
+                info!(STUDY_KEY = key.as_str(); "first file of a study");
+                let step = Step { setting: Some(setting), ..Step::of(StudyState::Received) };
+                self.site.store.record(&step.said(&self.identity(key, "", 1), now), now)?;
+            }
+            StudyEvent::Complete { study, why, passed_over } => {
+                failpoint("study_complete");
+                self.complete(setting, study, (*why, passed_over), now)?;
+                failpoint("study_queued");
+            }
+            StudyEvent::Refused { key, fingerprint, refusal, .. } => {
+                let nothing = Counts::new();
+                let what = (refusal.code.as_str(), refusal.detail.as_str(), &nothing);
+                self.refuse(setting, key, (*fingerprint, files), what, now)?;
+            }
+            StudyEvent::PassedOver { key, fingerprint, counts, said, .. } => {
+                // The kind of most of them stands for all; the numbers tell the rest.
+                let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
+                let said = said.as_ref().map_or(String::new(), |said| format!(": {said}"));
+                let detail = format!("a folder's files of no study, {}{said}", words(counts));
+                let what = (code, detail.as_str(), counts);
+                self.refuse(setting, key, (*fingerprint, files), what, now)?;
+            }
+            StudyEvent::Duplicate { key, .. } => {
+                info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
+            }
+        }
+        self.monitor.wake_publisher();
+        Ok(())
+    }
+
+    fn complete(
+        &self,
+        setting: Setting,
+        study: &StudyFiles,
+        (why, passed_over): (CompletionRule, &Counts),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let fingerprint = study.fingerprint.hex();
+        let new = NewJob {
+            study_key: study.key.clone(),
+            setting,
+            input_fingerprint: fingerprint.clone(),
+            files_json: serde_json::to_string(study).unwrap_or_default(),
+            completed_at: now,
+        };
+        let announce = |admission: &Admission| {
+            let (setting, passed_over) = (Some(setting), passed_over.clone());
+            let queued = Step { setting, passed_over, ..Step::of(StudyState::Queued) };
+            let identity = self.identity(&study.key, &fingerprint, admission.revision);
+            let mut told = queued.said(&identity, now);
+            told.extend(self.superseded(admission, now));
+            told
+        };
+        match self.site.store.enqueue(&new, now, announce)? {
+            Enqueued::New(admission) => info!(
+                STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
+                "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
+                study.files().count()
+            ),
+            Enqueued::Duplicate(job) => {
+                info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");
+            }
+        }
+        // An inbox that is full wakes it anyway.
+        let _ = self.queue.try_send(QueueMail::Queued);
+        Ok(())
+    }
+
+    fn refuse(
+        &self,
+        setting: Setting,
+        key: &StudyKey,
+        (fingerprint, files): (Digest, &[PathBuf]),
+        (code, detail, passed_over): (&str, &str, &Counts),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        warn!(STUDY_KEY = key.as_str(); "refused ({code}): {detail}");
+        let print = fingerprint.hex();
+        let new = NewJob {
+            study_key: key.clone(),
+            setting,
+            input_fingerprint: print.clone(),
+            files_json: NO_FILES.to_owned(),
+            completed_at: now,
+        };
+        let admitted = self.site.store.enqueue_refused(&new, code, now, |admission| {
+            let (code, setting, passed_over) = (Some(code), Some(setting), passed_over.clone());
+            let step = Step { code, setting, passed_over, ..Step::of(StudyState::Rejected) };
+            let mut told = step.said(&self.identity(key, &print, admission.revision), now);
+            told.extend(self.superseded(admission, now));
+            told
+        })?;
+        if let Enqueued::New(Admission { revision, .. }) = admitted {
+            let key = key.as_str();
+            quarantine::put(&self.site, &Refused { key, revision, code, detail, files });
+        }
+        Ok(())
+    }
+
+    /// What an admission took out of the queue.
+    fn superseded(&self, admission: &Admission, now: Timestamp) -> Vec<NewEvent> {
+        let step = Step::of(StudyState::Superseded);
+        let said = |old: &Job| {
+            let print = &old.input_fingerprint;
+            step.said(&self.identity(&old.study_key, print, old.revision), now)
+        };
+        admission.superseded.iter().flat_map(said).collect()
+    }
+
+    /// Who an event is about.
+    fn identity(&self, key: &StudyKey, fingerprint: &str, revision: u32) -> Identity {
+        events::identity(&self.site.config.device, key.as_str(), fingerprint, revision)
+    }
+
+    /// Studies that were put back by hand and whose files nobody knows are taken in anew, if they
+    /// still lie here.
+    pub(super) fn read_anew(
+        &self,
+        intake: &mut FolderIntake,
+        all_seen: bool,
+        at: Millis,
+    ) -> Result<(), StoreError> {
+        for job in self.site.store.without_files()? {
+            let key = &job.study_key;
+            if intake.try_again(key, at) || !all_seen {
+                continue;
+            }
+            let (code, now) = (RefusalCode::Vanished.as_str(), Timestamp::now());
+            warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "put back, but nothing of it is in the export folder");
+            let device = &self.site.config.device;
+            let said = events::step_of(device, &job, StudyState::Rejected, Some(code), now);
+            self.site.store.refuse(job.id, code, &said, now)?;
+            self.monitor.wake_publisher();
+        }
+        Ok(())
+    }
+
+    /// Whether the newest revision of a study was given up after too many attempts.
+    pub(super) fn has_failed(&self, key: &StudyKey) -> bool {
+        let jobs = self.site.store.jobs_of(key).unwrap_or_default();
+        jobs.last().is_some_and(|job| job.state == JobState::Dead)
+    }
+}
+
+/// Which files a refusal is about.
+pub(super) fn files_of(intake: &FolderIntake, event: &StudyEvent) -> Vec<PathBuf> {
+    match event {
+        StudyEvent::Refused { key, .. } | StudyEvent::PassedOver { key, .. } => {
+            intake.files_of(key)
+        }
+        StudyEvent::Received { .. }
+        | StudyEvent::Complete { .. }
+        | StudyEvent::Duplicate { .. } => Vec::new(),
+    }
+}
