@@ -16,7 +16,7 @@ use crate::intake::{GateParams, StudyFiles, files_of_paths, study_key};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]

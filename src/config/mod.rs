@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_study::study::{Phase, Privacy};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::Privacy;
 
 mod fragments;
 mod phases;

@@ -12,7 +12,8 @@ use crate::publish::messages::*;
 use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass};
-use hepalert_study::study::{Phase, Privacy, Setting};
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::Privacy;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()

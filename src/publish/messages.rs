@@ -15,7 +15,7 @@ use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, Time, sch
 use super::findings::EngineUsed;
 use super::ids::{Identity, note_id};
 use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 /// A step of a study.
 #[derive(

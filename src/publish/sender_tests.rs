@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::publish::contract::{Draft, EventKind};
+use crate::publish::exchange::OutboxError;
 use crate::publish::link::Waker;
 use crate::publish::messages::{Info, InfoParts, Status, Worklist};
-use crate::publish::publisher::{OutboxError, PublisherHandle, start_on};
+use crate::publish::publisher::{PublisherHandle, start_on};
 use crate::publish::schedule::Limits;
 
 /// The publisher's end of a line whose other end the test holds.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::*;
 use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 
 pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
@@ -116,7 +117,7 @@ fn the_queue_goes_by_time_then_age() {
 fn the_queue_is_found_without_reading_every_job() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path());
-    for sql in [jobs::NEXT, jobs::COUNTS] {
+    for sql in [queue::NEXT, queue::COUNTS] {
         let connection = store.lock();
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = plan.raw_query().mapped(|row| row.get::<_, String>("detail"));

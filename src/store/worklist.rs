@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
 use super::job::{Job, OpenAlert};
-use super::{Store, StoreError, audit, instant, millis, number, open, word};
+use super::{Store, StoreError, audit, facts, instant, millis, number, word};
 use hepalert_study::outcome::AlertLevel;
 
 /// An open alert.
@@ -45,7 +45,7 @@ impl Store {
             // One statement sequence under one lock; another process may write in between,
             // so the revision is read first: a stale revision only causes one more message.
             let revision =
-                open::fact(connection, "worklist_revision")?.map_or(Ok(0), |t| number(&t))?;
+                facts::fact(connection, "worklist_revision")?.map_or(Ok(0), |t| number(&t))?;
             let sql = "SELECT count(*) FROM alerts WHERE closed_at IS NULL";
             let open_total: i64 = connection.query_row(sql, [], |row| row.get(0))?;
             let sql = "SELECT event_id, study_key, verdict, revision, raised_at FROM alerts
@@ -123,6 +123,6 @@ pub(super) fn update_alert(
 
 fn turn(connection: &Connection) -> Result<(), StoreError> {
     let revision: u64 =
-        open::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
-    open::set_fact(connection, "worklist_revision", &(revision + 1).to_string())
+        facts::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
+    facts::set_fact(connection, "worklist_revision", &(revision + 1).to_string())
 }

@@ -164,7 +164,7 @@ fn held(name: &str, text: &str) {
 #[test]
 fn the_page_of_codes_is_what_the_code_says() {
     let mut page = String::from(
-        "# Codes\n\nWritten from the code (`src/codes/`, `src/intake/reasons.rs`, \
+        "# Codes\n\nWritten from the code (`src/codes/`, `src/intake/refusal_codes.rs`, \
          `src/intake/quality.rs`); a test holds the two together.\nA code is part of the contract: it is never used for something else.\n",
     );
     for chapter in chapters() {

@@ -21,7 +21,8 @@ use hepalert::publish::schemas::schemas;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewEvent, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 use jiff::Timestamp;
 
 use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};

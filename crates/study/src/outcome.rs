@@ -133,7 +133,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::study::{Phase, Setting};
+    use crate::phase::{Phase, Setting};
 
     /// The name, the JSON and the way back are one.
     fn one_way<T>(words: &[T], name: fn(T) -> &'static str)
