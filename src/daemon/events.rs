@@ -131,6 +131,12 @@ pub fn finished(
     Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
 }
 
+/// The bundle that made a report, and its version.
+pub fn engine_name(report: &Report) -> String {
+    let first = report.engines.first();
+    first.map_or_else(|| "unknown".to_owned(), |engine| format!("{} {}", engine.id, engine.version))
+}
+
 fn findings(
     report: &Report,
     link: Option<Link>,

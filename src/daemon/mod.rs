@@ -43,6 +43,7 @@ mod inbox;
 mod liveness;
 mod quarantine;
 mod queue;
+mod reminders;
 mod sending;
 mod site;
 mod start;
@@ -289,6 +290,7 @@ impl Daemon {
         let mut told = String::new();
         let mut clock = self.site.clock();
         let prune_every = hastened(PRUNE_EVERY);
+        let remind = reminders::patience(&self.site.config.mqtt);
         while !signalled.load(Ordering::Relaxed) {
             thread::sleep(ROUND);
             if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
@@ -306,6 +308,12 @@ impl Daemon {
             if good && pruned.is_none_or(|at| at.elapsed() > prune_every) {
                 prune(&self.site, clock.believed());
                 pruned = Some(Instant::now());
+            }
+            if good
+                && let Some(remind) = remind
+                && reminders::tell_due(&self.site, remind, clock.believed()) > 0
+            {
+                self.monitor.wake_publisher();
             }
             self.tell_line();
             if let Some(name) = self.dead() {

@@ -247,6 +247,7 @@ impl Queue {
                 event_id: event.id.clone(),
                 verdict: report.verdict,
                 raised_at: notified,
+                engine: events::engine_name(&report),
             }),
         };
         self.site.store.finish(job.id, &finished, &made, notified)?;

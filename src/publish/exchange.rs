@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::contract::Row;
+use hepalert_study::outcome::Opinion;
+
 use super::messages::{Info, Status, Vitals, Worklist};
 
 /// How the line to the broker is, for a status page.
@@ -63,11 +65,33 @@ pub trait Outbox: Send {
     /// # Errors
     /// Whatever the store says.
     fn refused(&mut self, seqs: &[u64]) -> Result<(), OutboxError>;
-    /// Someone has seen this alert; false if it is not open.
+    /// Someone has seen this alert, and may think something of it; false if it is not open and
+    /// there is no opinion to keep.
     ///
     /// # Errors
     /// Whatever the store says.
-    fn acknowledge(&mut self, id: Uuid, by: &str) -> Result<bool, OutboxError>;
+    fn acknowledge(
+        &mut self,
+        id: Uuid,
+        by: &str,
+        opinion: Option<Opinion>,
+    ) -> Result<bool, OutboxError>;
+    /// Puts a study back into the queue.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn reprocess(&mut self, study_key: &str) -> Result<Reprocess, OutboxError>;
+}
+
+/// What came of putting a study back into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reprocess {
+    /// It waits again.
+    Queued,
+    /// There is no such study.
+    Unknown,
+    /// It was neither refused nor has it failed.
+    InOrder,
 }
 
 /// The outbox's own words for what went wrong.

@@ -18,7 +18,7 @@ pub mod schemas;
 mod sender;
 
 pub use contract::{Code, ContractError, Draft, EventKind, Row};
-pub use exchange::{LinkState, Outbox, OutboxError, Snapshot, TooLarge};
+pub use exchange::{LinkState, Outbox, OutboxError, Reprocess, Snapshot, TooLarge};
 pub use findings::Findings;
 pub use ids::Identity;
 pub use link::Waker;

@@ -166,6 +166,8 @@ pub struct OpenAlert {
     pub verdict: AlertLevel,
     /// When it was raised.
     pub raised_at: Timestamp,
+    /// The engine that raised it, and its version.
+    pub engine: String,
 }
 
 /// A report as it was stored.

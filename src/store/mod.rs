@@ -19,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use hepalert_failpoint::failpoint;
 
+mod acknowledgements;
 mod audit;
 #[cfg(test)]
 mod crash_tests;
@@ -33,6 +34,7 @@ mod queue;
 mod tests;
 mod worklist;
 
+pub use acknowledgements::{Answered, Patience, Unanswered};
 pub use audit::AuditRow;
 pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
@@ -40,7 +42,7 @@ pub use job::{
 };
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
-pub use queue::{MAX_WAIT, NO_FILES};
+pub use queue::{MAX_WAIT, NO_FILES, Requeued};
 pub use worklist::{WorklistEntry, WorklistState};
 
 /// A handle on the store; cheap to clone, safe to share between threads.

@@ -31,6 +31,17 @@ const MAX_EXCUSES: u32 = 5;
 /// In place of the files of a study that the intake refused, and of one that was pruned.
 pub const NO_FILES: &str = "[]";
 
+/// What came of putting a study back into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requeued {
+    /// It waits again; the job as it was.
+    Queued(Box<Job>),
+    /// There is no such study.
+    Unknown,
+    /// Its newest revision is neither refused nor failed.
+    Not(JobState),
+}
+
 const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, received_at, started_at, finished_at, reason_code";
 
@@ -170,6 +181,20 @@ impl Store {
             audit::append(tx, now, "job_requeued", &detail.to_string())?;
             Ok(revision)
         })
+    }
+
+    /// [`Store::requeue`] of the newest revision of a study: an older one holds less, and its
+    /// result would stand in the place of that.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn requeue_study(&self, key: &StudyKey, now: Timestamp) -> Result<Requeued, StoreError> {
+        let Some(job) = self.jobs_of(key)?.pop() else { return Ok(Requeued::Unknown) };
+        match self.requeue(job.id, now) {
+            Ok(_) => Ok(Requeued::Queued(Box::new(job))),
+            Err(StoreError::WrongState { state, .. }) => Ok(Requeued::Not(state)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives up a job that failed too often.

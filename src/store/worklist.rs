@@ -3,10 +3,9 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::json;
 
 use super::job::{Job, OpenAlert};
-use super::{Store, StoreError, audit, facts, instant, millis, number, word};
+use super::{Store, StoreError, facts, instant, millis, number, word};
 use hepalert_study::outcome::AlertLevel;
 
 /// An open alert.
@@ -64,29 +63,6 @@ impl Store {
             Ok(WorklistState { revision, open_total: open_total as u64, entries })
         })
     }
-
-    /// Someone has seen this alert. False if no such alert is open.
-    ///
-    /// # Errors
-    /// Whatever SQLite refuses.
-    pub fn acknowledge(
-        &self,
-        event_id: &str,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let sql = "UPDATE alerts SET closed_at = ?2, acknowledged_by = ?3
-                   WHERE event_id = ?1 AND closed_at IS NULL";
-        self.write(|tx| {
-            if tx.execute(sql, params![event_id, millis(now), by])? == 0 {
-                return Ok(false);
-            }
-            turn(tx)?;
-            let detail = json!({ "id": event_id, "by": by });
-            audit::append(tx, now, "alert_acknowledged", &detail.to_string())?;
-            Ok(true)
-        })
-    }
 }
 
 /// Puts the outcome of a finished study into the worklist, unless a later revision of the
@@ -105,11 +81,11 @@ pub(super) fn update_alert(
     let changed = match alert {
         Some(alert) => {
             let sql = "INSERT OR REPLACE INTO alerts
-                       (study_key, event_id, verdict, revision, raised_at)
-                       VALUES (?1, ?2, ?3, ?4, ?5)";
-            let raised_at = millis(alert.raised_at);
-            let values =
-                params![key, alert.event_id, alert.verdict.name(), job.revision, raised_at];
+                       (study_key, event_id, verdict, revision, raised_at, engine)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let OpenAlert { event_id, verdict, raised_at, engine } = alert;
+            let raised_at = millis(*raised_at);
+            let values = params![key, event_id, verdict.name(), job.revision, raised_at, engine];
             connection.execute(sql, values)?
         }
         None => {
@@ -121,7 +97,8 @@ pub(super) fn update_alert(
     if changed == 0 { Ok(()) } else { turn(connection) }
 }
 
-fn turn(connection: &Connection) -> Result<(), StoreError> {
+/// The worklist has changed.
+pub(super) fn turn(connection: &Connection) -> Result<(), StoreError> {
     let revision: u64 =
         facts::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
     facts::set_fact(connection, "worklist_revision", &(revision + 1).to_string())

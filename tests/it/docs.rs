@@ -196,7 +196,7 @@ ever re-typed; ignore fields you do not know. No message names a patient (`devic
 | `health` | yes | vital signs, every `mqtt.health_s` seconds |
 | `worklist` | yes | the open alerts |
 {EVENTS}
-| `cmd/ping`, `cmd/ack`, `cmd/replay` | no | commands, taken only with `mqtt.commands` |
+| `cmd/ping`, `cmd/ack`, `cmd/replay`, `cmd/reprocess` | no | commands, taken only with `mqtt.commands` |
 | `reply/<client>` | no | answers, on the response topic of the command |
 
 Events come at least once, oldest first. Deduplicate by `id`, which is the same after a crash, a
@@ -210,6 +210,7 @@ const fn what(kind: EventKind) -> &'static str {
         EventKind::Study => "a study's way: its steps, and why it was refused or failed",
         EventKind::Result => "every finished study, negatives included",
         EventKind::Alert => "a suspected or uncertain study",
+        EventKind::Escalation => "an alert that nobody has acknowledged, told again",
         EventKind::Engine => "a change of engine",
     }
 }
