@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Where a label map with each lesion's number goes.
-    #[arg(long)]
+    #[arg(long = "instances-out", alias = "instances")]
     instances: Option<PathBuf>,
     /// Which neighbours touch within a slice.
     #[arg(long, value_enum, default_value_t = InPlane::Eight)]

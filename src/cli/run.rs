@@ -68,7 +68,10 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.result(&checks, lines.join("\n"))?;
     let exits = [Exit::Failed, Exit::Engine, Exit::Broker];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
-        Some((check, exit)) => Err(Failure::new(exit, anyhow::anyhow!("{} fails", check.what))),
+        Some((check, exit)) => {
+            let error = anyhow::anyhow!("{} fails", check.what);
+            Err(Failure::new(exit, error).after_result())
+        }
         None => Ok(()),
     }
 }

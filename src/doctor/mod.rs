@@ -55,7 +55,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(failed) => {
             let error =
                 anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
-            Err(Failure::new(failed.exit, error))
+            Err(Failure::new(failed.exit, error).after_result())
         }
         None => Ok(()),
     }

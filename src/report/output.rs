@@ -29,6 +29,11 @@ pub const SUPPORT: &str = "hepalert-support/";
 pub const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
 pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
+/// The heading of the table that `analyze` writes of many studies.
+pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
+    largest_mm,liver_cm3,quality,seconds,report,message";
+/// The heading of the table of cases that `evaluate` writes.
+pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
 /// What the name of a folder begins with that is not whole yet.
@@ -81,7 +86,8 @@ impl From<OutputError> for Failure {
             OutputError::InTheWay { .. } => Exit::Usage,
             OutputError::File { .. } => Exit::Failed,
         };
-        Failure { exit, code: Some(error.code()), error: error.into() }
+        let code = error.code();
+        Failure::new(exit, error).with_code(code)
     }
 }
 
@@ -250,7 +256,8 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
     }
 }
 
-fn report_of(folder: &Path) -> Option<Report> {
+/// The report of this program that lies in a folder.
+pub fn report_of(folder: &Path) -> Option<Report> {
     let report: Report = read_json(&folder.join(REPORT))?;
     (report.schema == SCHEMA).then_some(report)
 }
@@ -363,6 +370,8 @@ fn bears_mark(head: &[u8]) -> bool {
         || stands(0, MADE_BY.as_bytes())
         || stands(0, SUPPORT.as_bytes())
         || stands(0, POINTS.as_bytes())
+        || stands(0, SUMMARY.as_bytes())
+        || stands(0, CASES.as_bytes())
         || is_manual()
 }
 
