@@ -153,7 +153,8 @@ pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<Gi
     engines::require_there(input)?;
     let (gate, wanted) = (GateParams::default(), bundle.phases().to_vec());
     let key_of = |uid: &str| study_key(b"analyze", uid);
-    let found = discover(input, &[wanted.clone()], &PhaseRules::default(), &gate, &key_of);
+    let found =
+        discover(input, std::slice::from_ref(&wanted), &PhaseRules::default(), &gate, &key_of);
     let studies = found.map_err(engines::refused)?.studies;
     let [study] = studies.as_slice() else {
         let (count, place) = (studies.len(), input.display());

@@ -32,7 +32,7 @@ pub(super) fn check_out(out: &Path, inputs: &[&Path]) -> Result<(), OutputError>
         let there = there.unwrap_or(Path::new("."));
         is_same(there, input) || is_within(there, input)
     };
-    if inputs.iter().any(|input| input.is_dir() && is_inside(&input)) {
+    if inputs.iter().any(|input| input.is_dir() && is_inside(input)) {
         return in_the_way("the results of many studies would lie among the inputs");
     }
     if out.exists() && !out.is_dir() {
