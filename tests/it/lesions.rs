@@ -302,6 +302,7 @@ fn flood_fill(labels: &Array3<u8>) -> Array3<u16> {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_lesions_are_those_of_flood_fill() {
     let Some(data) = shared_data() else { return };
     let mut masks = 0;
