@@ -119,6 +119,15 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+/// So many of something: `1 lesion`, `2 lesions`.
+pub fn counted(count: usize, one: &str) -> String {
+    match (count, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {one}s"),
+    }
+}
+
 /// The voice of a command.
 #[derive(Debug)]
 pub struct Ui {
@@ -199,5 +208,17 @@ impl Drop for Progress {
         if self.shown.is_some() {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn plurals_are_right() {
+        let said = [(0, "lesion"), (1, "study"), (2, "study"), (2, "lesion")];
+        let said = said.map(|(count, one)| counted(count, one));
+        assert_eq!(said, ["0 lesions", "1 study", "2 studies", "2 lesions"]);
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Exit, Failure, Ui};
 use crate::intake::study_key;
 use crate::store::{Job, JobCounts, JobState, NO_FILES, Store};
+use crate::ui::counted;
 use crate::{codes, daemon};
 use hepalert_study::study::StudyKey;
 
@@ -26,6 +27,7 @@ pub struct Args {
 
 /// What to do with a study.
 #[derive(Debug, clap::Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub enum Study {
     /// Show a study's jobs and its report.
     Show(StudyArgs),
@@ -93,8 +95,13 @@ impl Line {
             format!("  {code}{meaning}")
         });
         format!(
-            "{:>6}  {}  r{}  {:<10}  {} attempts  {}{reason}",
-            self.job, self.study_key, self.revision, self.state, self.attempts, self.received
+            "{:>6}  {}  r{}  {:<10}  {:<10}  {}{reason}",
+            self.job,
+            self.study_key,
+            self.revision,
+            self.state,
+            counted(self.attempts as usize, "attempt"),
+            self.received
         )
     }
 }

@@ -16,6 +16,7 @@ use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::intake::RefusalCode;
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
@@ -131,8 +132,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         "peak_memory_mib": peak_memory_mib().round(),
     });
     let summary = format!(
-        "{}: {tiles} tiles in {:.1} s by {} version {}",
+        "{}: {} in {:.1} s by {} version {}",
         args.out.display(),
+        counted(tiles, "tile"),
         timer.seconds("segment"),
         bundle.id(),
         bundle.version()

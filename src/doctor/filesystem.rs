@@ -207,11 +207,12 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let waits = oldest_unsent.map(|since| now.duration_since(since));
     if waits.is_some_and(|waits| waits > WAITS_LONG) {
         let minutes = waits.unwrap_or_default().as_mins();
-        let found = format!("{unsent} messages wait, the oldest for {minutes} minutes");
+        let found =
+            format!("{unsent} messages wait for the broker, the oldest for {minutes} minutes");
         return Finding::warn(name, found, "see what the check `broker` says");
     }
     let found = format!(
-        "{} studies wait, {} are done, {} failed, {unsent} messages wait",
+        "studies: {} wait, {} are done, {} failed; messages that wait for the broker: {unsent}",
         jobs.queued + jobs.running,
         jobs.done,
         jobs.dead

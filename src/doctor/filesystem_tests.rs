@@ -71,7 +71,7 @@ fn a_damaged_store_is_told_of_and_left_alone() {
 
     let file = folder.path().join("hepalert.sqlite");
     drop(Store::open(&file, now).unwrap());
-    level(&judged(&config), Level::Ok, "0 studies wait");
+    level(&judged(&config), Level::Ok, "studies: 0 wait");
     fs::write(&file, vec![7; 8192]).unwrap();
     level(&judged(&config), Level::Fail, "");
     assert_eq!(fs::read(&file).unwrap(), vec![7; 8192], "doctor repairs nothing");

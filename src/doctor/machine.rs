@@ -231,7 +231,7 @@ pub fn heat(facts: &HeatFacts) -> Finding {
     };
     let found = format!("{place} has {degrees:.0} C and slows down at {slows:.0} C{mode}");
     if degrees + CLOSE_C >= *slows {
-        return Finding::warn(name, found, "free its air ways, look at the fan, let it cool");
+        return Finding::warn(name, found, "clear its air vents, check the fan, let it cool");
     }
     let slow = facts.power_mode.as_deref().is_some_and(|mode| !mode.contains("MAXN"));
     let finding = Finding::ok(name, found);

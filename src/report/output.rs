@@ -40,7 +40,7 @@ pub const PHANTOM: &str = "hepalert phantom";
 pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
 pub const REPORT: &str = "report.json";
-const STRANGER: &str = "there is a file that this program did not make";
+const STRANGER: &str = "a file that this program did not make is there";
 /// Marks stand within this; compressed files are unpacked so far.
 const HEAD_BYTES: u64 = 4096;
 /// A report with more than this is none of ours.
@@ -60,7 +60,7 @@ pub enum OutputError {
         what: &'static str,
     },
     /// The system refuses.
-    #[error("{}: {reason}; check space and rights", path.display())]
+    #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
         /// Which file or folder.
         path: PathBuf,
@@ -111,7 +111,7 @@ pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(path)(error)),
         Ok(facts) if !facts.is_file() => {
-            Err(in_the_way(path, "there is something else than a file"))
+            Err(in_the_way(path, "something else than a file is there"))
         }
         Ok(_) if is_ours(path) => Ok(()),
         Ok(_) => Err(in_the_way(path, STRANGER)),
@@ -219,7 +219,7 @@ pub fn put_json(
 /// [`OutputError::InTheWay`].
 pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     if target.file_name().is_none() {
-        return Err(in_the_way(target, "this names no folder of its own"));
+        return Err(in_the_way(target, "this is no name of a folder"));
     }
     if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
@@ -228,7 +228,7 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(target)(error)),
         Ok(facts) if !facts.is_dir() => {
-            Err(in_the_way(target, "there is something else than a folder"))
+            Err(in_the_way(target, "something else than a folder is there"))
         }
         Ok(_) => check_content(target),
     }

@@ -17,6 +17,7 @@ mod intake;
 mod lesions;
 mod liars;
 mod limits;
+mod messages;
 mod mutations;
 mod openvino;
 mod phantom;

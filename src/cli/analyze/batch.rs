@@ -36,10 +36,10 @@ pub(super) fn check_out(out: &Path, inputs: &[&Path]) -> Result<(), OutputError>
         return in_the_way("the results of many studies would lie among the inputs");
     }
     if out.exists() && !out.is_dir() {
-        return in_the_way("there is something else than a folder");
+        return in_the_way("something else than a folder is there");
     }
     match out.join(output::REPORT).exists() {
-        true => in_the_way("there is the report of one study"),
+        true => in_the_way("the report of one study is there"),
         false => Ok(()),
     }
 }

@@ -243,7 +243,7 @@ fn lesion_line(lesion: &LesionRecord) -> String {
     let what = if lesion.malignant { "suspected finding" } else { "finding" };
     let [x, y, z] = lesion.centre_ras_mm;
     format!(
-        "{what} {}: {}, {:.1} cm3, {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
+        "{what} {}: {}, {:.1} cm3, longest {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
         lesion.id,
         lesion.class,
         lesion.volume_cm3,
