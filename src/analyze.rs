@@ -187,6 +187,18 @@ impl Analyzer {
         pipeline_fingerprint(&self.settings, &self.bundle)
     }
 
+    /// That of this engine, and those of the others that may run in its place.
+    ///
+    /// # Errors
+    /// [`EngineError`] of a bundle that cannot be opened.
+    pub fn fingerprints(&self) -> Result<Vec<String>, EngineError> {
+        let others = self.settings.others.iter().map(|folder| {
+            let bundle = Bundle::open(folder)?;
+            Ok(pipeline_fingerprint(&self.settings, &bundle))
+        });
+        std::iter::once(Ok(self.fingerprint())).chain(others).collect()
+    }
+
     /// Reads a study, runs the cascade and writes the report to the folder `out`. A study that
     /// lacks a phase, or of which one cannot be aligned, goes to the best other engine.
     ///

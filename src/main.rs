@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use hepalert::cli::{Arguments, run};
+use hepalert::cli::{parse, run};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = parse();
     let json = arguments.json;
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

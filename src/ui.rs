@@ -23,15 +23,48 @@ pub enum Exit {
     Config = 6,
 }
 
+impl Exit {
+    /// All of them, by number.
+    pub const ALL: [Exit; 6] =
+        [Exit::Failed, Exit::Usage, Exit::Refused, Exit::Engine, Exit::Broker, Exit::Config];
+
+    /// The `error` of a failure's JSON document.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Refused => "refused",
+            Exit::Engine => "engine",
+            Exit::Broker => "broker",
+            Exit::Config => "config",
+        }
+    }
+
+    /// What it means, for help and manual pages.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Exit::Failed => "failed",
+            Exit::Usage => "wrong usage",
+            Exit::Refused => "input refused, with a reason code",
+            Exit::Engine => "engine unusable",
+            Exit::Broker => "broker unreachable",
+            Exit::Config => "configuration invalid",
+        }
+    }
+}
+
 /// Why a command ends with something other than 0.
 #[derive(Debug)]
 pub struct Failure {
     /// The process exit code.
     pub exit: Exit,
-    /// The reason code, for refusals.
+    /// The reason code, where there is one.
     pub code: Option<&'static str>,
     /// What went wrong and what to do.
     pub error: anyhow::Error,
+    /// Whether the command has printed its one document already: of several checks or studies
+    /// the failed ones are in it.
+    is_told: bool,
 }
 
 impl Failure {
@@ -42,34 +75,56 @@ impl Failure {
 
     /// A failure with this exit code.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Failure {
-        Failure { exit, code: None, error: error.into() }
+        Failure { exit, code: None, error: error.into(), is_told: false }
     }
 
     /// The input was refused for a named reason.
     pub fn refused(code: &'static str, error: impl Into<anyhow::Error>) -> Failure {
-        Failure { exit: Exit::Refused, code: Some(code), error: error.into() }
+        Failure::new(Exit::Refused, error).with_code(code)
+    }
+
+    /// With a name for scripts.
+    pub fn with_code(self, code: &'static str) -> Failure {
+        Failure { code: Some(code), ..self }
+    }
+
+    /// After the command's result has been printed.
+    pub fn after_result(self) -> Failure {
+        Failure { is_told: true, ..self }
+    }
+
+    /// Says it: a sentence on standard error, and with `json` the one document on standard
+    /// output.
+    pub fn tell(&self, json: bool) {
+        let sentence = format!("{:#}", self.error);
+        match (self.exit, self.code) {
+            (Exit::Refused, Some(code)) => eprintln!("refused ({code}): {sentence}"),
+            (_, Some(code)) => eprintln!("error ({code}): {sentence}"),
+            (_, None) => eprintln!("error: {sentence}"),
+        }
+        if json && !self.is_told {
+            println!("{:#}", failure_document(self.exit, self.code, &sentence));
+        }
     }
 }
 
-impl Failure {
-    /// Says it: a sentence on standard error, and with `json` a refusal as the one document
-    /// on standard output.
-    pub fn tell(&self, json: bool) {
-        let sentence = format!("{:#}", self.error);
-        let Some(code) = self.code else {
-            eprintln!("error: {sentence}");
-            return;
-        };
-        eprintln!("refused ({code}): {sentence}");
-        if json {
-            println!("{:#}", serde_json::json!({"refused": code, "reason": sentence}));
-        }
-    }
+/// What a command that failed prints with `--json`.
+pub fn failure_document(exit: Exit, code: Option<&str>, message: &str) -> serde_json::Value {
+    serde_json::json!({"error": exit.name(), "code": code, "message": message})
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::failed(error)
+    }
+}
+
+/// So many of something: `1 lesion`, `2 lesions`.
+pub fn counted(count: usize, one: &str) -> String {
+    match (count, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {one}s"),
     }
 }
 
@@ -153,5 +208,17 @@ impl Drop for Progress {
         if self.shown.is_some() {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn plurals_are_right() {
+        let said = [(0, "lesion"), (1, "study"), (2, "study"), (2, "lesion")];
+        let said = said.map(|(count, one)| counted(count, one));
+        assert_eq!(said, ["0 lesions", "1 study", "2 studies", "2 lesions"]);
     }
 }

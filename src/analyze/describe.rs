@@ -8,7 +8,7 @@ use super::{Analyzer, high_gain};
 use crate::report::record;
 use crate::report::types::{
     AlignmentRecord, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord, Report,
-    SCHEMA, StageSeconds, TimingRecord,
+    SCHEMA, StageSeconds, TimingRecord, methods,
 };
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::Findings;
@@ -58,6 +58,7 @@ impl Analyzer {
             },
             timing: TimingRecord { stages: stages.collect(), total_s: 0.0 },
             peak_memory_mib: 0.0,
+            methods: methods(),
             artefacts: Vec::new(),
             engine_choice: self.instead.clone(),
             notice: NOTICE.to_owned(),

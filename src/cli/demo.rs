@@ -83,13 +83,13 @@ fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>,
     let patient = generate_moving(args.seed, case, args.setting(), size);
     let files = phantom::write_series(&patient, &places.source)?;
     ui.say(format!(
-        "phantom: {} slices of {} with {} lesion(s) in {}",
+        "phantom: {} slices of {} with {} in {}",
         files.len(),
         match patient.phases.len() {
             1 => "one phase".to_owned(),
             n => format!("{n} phases"),
         },
-        patient.lesions.len(),
+        crate::ui::counted(patient.lesions.len(), "lesion"),
         places.source.display()
     ));
     Ok(patient.lesions)

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Failure, Ui, label_file};
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::{Context, measure};
 use hepalert_cascade::detect::seg2det::{Params, instance_map};
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Where a label map with each lesion's number goes.
-    #[arg(long)]
+    #[arg(long = "instances-out", alias = "instances")]
     instances: Option<PathBuf>,
     /// Which neighbours touch within a slice.
     #[arg(long, value_enum, default_value_t = InPlane::Eight)]
@@ -119,7 +120,7 @@ impl Lesion {
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lesions", self.lesions.len())?;
+        f.write_str(&counted(self.lesions.len(), "lesion"))?;
         for lesion in &self.lesions {
             let Lesion { id, class, volume_cm3, max_diameter_mm, slices: [lo, hi], .. } = lesion;
             let last = hi.saturating_sub(1);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, words};
 use crate::analyze::{Settings, phases_beside};
 use crate::intake::{GateParams, Refusal};
 use hepalert_cascade::align;
@@ -15,11 +15,11 @@ use hepalert_study::phase::Phase;
 /// What runs the networks.
 #[derive(Debug, clap::Args)]
 pub struct RuntimeArgs {
-    /// What runs the networks: native, openvino, tensorrt, or tract where it was built in.
-    #[arg(long, default_value_t = Backend::Native)]
+    /// What runs the networks.
+    #[arg(long, default_value_t = Backend::Native, value_parser = words::backends())]
     pub backend: Backend,
-    /// The numbers they are computed in: f32, bf16 or f16.
-    #[arg(long, default_value_t = Precision::F32)]
+    /// The numbers they are computed in.
+    #[arg(long, default_value_t = Precision::F32, value_parser = words::precisions())]
     pub precision: Precision,
     /// Threads of one engine on the CPU; 0 means one per core.
     #[arg(long, default_value_t = 0)]
@@ -64,16 +64,15 @@ pub struct EngineArgs {
     /// aligned; may be given several times.
     #[arg(long)]
     pub other_engine: Vec<PathBuf>,
-    /// The phase that stays where it is while others are brought onto it, where a study has it: nc,
-    /// ap, vp or dp.
-    #[arg(long, default_value_t = Phase::Vp)]
+    /// The phase that stays where it is while others are brought onto it, where a study has it.
+    #[arg(long, default_value_t = Phase::Vp, value_parser = words::phases())]
     pub reference_phase: Phase,
     /// What runs the networks.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-    /// Gain (alpha) of the high-sensitivity view, instead of the bundle's own.
-    #[arg(long)]
-    pub high_gain: Option<f32>,
+    /// Lesion gain of the high-sensitivity view, instead of the bundle's own.
+    #[arg(long, alias = "high-gain")]
+    pub alpha: Option<f32>,
     /// Patches per lesion in the third stage.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub patches: u16,
@@ -103,15 +102,15 @@ impl EngineArgs {
             Some(bundle) => bundle.clone(),
             None => default_bundle()?,
         };
-        if self.high_gain.is_some_and(|gain| !(1.0..=1e6).contains(&gain)) {
-            let error = anyhow::anyhow!("--high-gain must be from 1 to 1000000");
+        if self.alpha.is_some_and(|gain| !(1.0..=1e6).contains(&gain)) {
+            let error = anyhow::anyhow!("--alpha must be from 1 to 1000000");
             return Err(Failure::new(Exit::Usage, error));
         }
         Ok(Settings {
             others: self.other_engine.clone(),
             alignment: align::Rules::onto(self.reference_phase),
             runtime: self.runtime.runtime(),
-            high_gain: self.high_gain,
+            high_gain: self.alpha,
             reclassify: reclassify::Params {
                 patches: usize::from(self.patches),
                 schemes: match self.no_shuffle {
@@ -164,6 +163,24 @@ pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
 /// An engine that cannot be used.
 pub fn unusable(error: EngineError) -> Failure {
     Failure::new(Exit::Engine, error)
+}
+
+/// Refuses a path that leads nowhere by its name, before anything is looked for.
+///
+/// # Errors
+/// Exit 3, `unreadable`.
+pub fn require_there(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let why = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+                _ => format!("it cannot be read ({error})"),
+            };
+            let error = anyhow::anyhow!("{}: {why}", path.display());
+            Err(Failure::refused("unreadable", error))
+        }
+    }
 }
 
 /// An input that the gate refused.

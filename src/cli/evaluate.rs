@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Failure, Ui};
 use crate::report::output::{self, MADE_BY};
 use hepalert_lab::evaluate::cohort::{evaluate_case, find};
+use hepalert_lab::evaluate::csv::csv;
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
 use hepalert_lab::evaluate::tables::Tables;
@@ -27,7 +28,7 @@ pub struct Args {
     /// A second folder of predictions, analysed on original patches only.
     #[arg(long)]
     predicted_no_shuffle: Option<PathBuf>,
-    /// Folder for tables.json, tables.md and the plots; made if it is not there.
+    /// Folder for tables.json, tables.md, cases.csv and the plots; made if it is not there.
     #[arg(long)]
     out: PathBuf,
     /// Which variants to count; all that are there if none is named.
@@ -37,21 +38,20 @@ pub struct Args {
     /// margin.nii.gz.
     #[arg(long)]
     sweep: bool,
-    /// The gain at which labels_high.nii.gz was read, where no report says it: a sweep goes
-    /// no further.
-    #[arg(long, default_value_t = 100.0)]
-    gain_high: f64,
+    /// The lesion gain at which labels_high.nii.gz was read, where no report says it: a sweep
+    /// goes no further.
+    #[arg(long, alias = "gain-high", default_value_t = 100.0)]
+    alpha: f64,
 }
 
 fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
-    use clap::builder::TypedValueParser;
-    let names = Variant::ALL.map(|variant| PossibleValue::new(variant.name()));
-    clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<Variant>())
+    super::words::one_of(Variant::ALL.map(|variant| PossibleValue::new(variant.name())))
 }
 
 /// `tables.json`.
 #[derive(Debug, Serialize)]
 struct Document {
+    /// The cases, in the order of cases.csv.
     names: Vec<String>,
     #[serde(flatten)]
     tables: Tables,
@@ -69,7 +69,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         progress.step(done, cases.len());
-        results.push(evaluate_case(case, args.sweep.then_some(args.gain_high)).map_err(refused)?);
+        results.push(evaluate_case(case, args.sweep.then_some(args.alpha)).map_err(refused)?);
     }
     drop(progress);
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
@@ -78,13 +78,21 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .with_context(|| format!("{}: cannot be made", args.out.display()))
         .map_err(Failure::failed)?;
     let text = markdown(&tables);
+    let mut written = Vec::new();
     for (name, svg) in charts(&tables) {
-        output::put(&args.out.join(name), format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
+        let file = args.out.join(name);
+        output::put(&file, format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
+        written.push(file);
     }
+    let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results));
+    output::put(&args.out.join("cases.csv"), lines.as_bytes(), &[])?;
     let marked = format!("{MADE_BY}\n{text}");
     output::put(&args.out.join("tables.md"), marked.as_bytes(), &[])?;
     let names = cases.into_iter().map(|case| case.name).collect();
     let document = Document { names, tables };
     output::put_json(&args.out.join("tables.json"), &document, &[])?;
+    written.extend(["tables.md", "tables.json", "cases.csv"].map(|name| args.out.join(name)));
+    let written: Vec<String> = written.iter().map(|file| file.display().to_string()).collect();
+    ui.say(format!("written: {}", written.join(", ")));
     ui.result(&document, text.trim_end())
 }

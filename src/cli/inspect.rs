@@ -32,7 +32,7 @@ pub struct Args {
     /// A folder of DICOM slices or NIfTI files, or one file.
     pub input: PathBuf,
     /// Write a picture with four slices of every series to this PNG file.
-    #[arg(long)]
+    #[arg(long = "picture-out", alias = "picture")]
     pub picture: Option<PathBuf>,
     /// Take the site's rules for phases from this configuration.
     #[arg(long)]
@@ -93,6 +93,7 @@ impl From<&Refusal> for RefusalDocument {
 /// # Errors
 /// Exit 3 if nothing can be read, 4 without an engine.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    engines::require_there(&args.input)?;
     let settings = args.engine.settings()?;
     let bundle = Bundle::open(&settings.bundle).map_err(engines::unusable)?;
     let expected = bundle.phases().to_vec();

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Failure, Ui, label_file};
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_strict};
 use hepalert_cascade::detect::seg2det::Params;
@@ -134,7 +135,7 @@ impl fmt::Display for Document {
             }
             write_row(f, "malignant", &form.malignant)?;
         }
-        write!(f, "{} events", self.pairs.len())
+        f.write_str(&counted(self.pairs.len(), "event"))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns argument parsing, exit codes and the two voices of a command: one JSON document on
 //! standard output with `--json`, sentences for people without. Refuses to compute.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod analyze;
 pub mod demo;
@@ -11,6 +11,7 @@ pub mod detect;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
+mod examples;
 pub mod inspect;
 pub mod label_file;
 pub mod logger;
@@ -26,9 +27,10 @@ pub mod shell;
 pub mod shuffle;
 mod stage_timer;
 pub mod study_files;
+mod words;
 pub mod worker;
 
-pub use crate::ui::{Exit, Failure, Ui};
+pub use crate::ui::{Exit, Failure, Ui, failure_document};
 use crate::{doctor, support_bundle};
 
 /// Suspected liver lesions from a CT export folder, published over MQTT. Triage aid, not a
@@ -93,9 +95,27 @@ pub enum Command {
     Study(queue::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
-    /// The inference process, started by the daemon.
-    #[command(hide = true)]
+    /// The inference process, started by the daemon: nobody else is told of it.
+    #[command(skip)]
     Worker,
+}
+
+/// Reads the arguments. Wrong usage ends the process here, with the one document where that is
+/// asked for.
+pub fn parse() -> Arguments {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if words.len() == 2 && words[1] == "worker" {
+        return Arguments { json: false, command: Command::Worker };
+    }
+    let matched = examples::shown(Arguments::command()).try_get_matches_from(&words);
+    matched.and_then(|found| Arguments::from_arg_matches(&found)).unwrap_or_else(|error| {
+        if error.use_stderr() && words.iter().any(|word| word == "--json") {
+            let text = error.to_string();
+            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            println!("{:#}", failure_document(Exit::Usage, None, sentence));
+        }
+        error.exit()
+    })
 }
 
 /// Runs one command.
@@ -107,10 +127,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Analyze(args) => analyze::run(&args, &ui),
         Command::CheckConfig(args) => run::check(&args, &ui),
-        Command::Completions(args) => {
-            shell::completions(&args);
-            Ok(())
-        }
+        Command::Completions(args) => shell::completions(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
         Command::Doctor(args) => doctor::run(&args, &ui),

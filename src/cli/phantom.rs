@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Failure, Ui};
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_lab::phantom::{Case, Patient, Size, generate, generate_moving};
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
@@ -79,11 +80,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let files = write_patient(&patient, &args.out)?;
     let summary = summary(&patient, setting);
     let text = format!(
-        "{} patient of seed {} with {} lesion(s): {} files in {}",
+        "{} patient of seed {} with {}: {} in {}",
         summary.case,
         summary.seed,
-        summary.lesions.len(),
-        files.len(),
+        counted(summary.lesions.len(), "lesion"),
+        counted(files.len(), "file"),
         args.out.display()
     );
     ui.result(&summary, text)

@@ -1,14 +1,17 @@
-//! `queue`, `study show`, `study requeue` and `status`: a look into the store of a daemon,
-//! running or not.
+//! `queue`, `study show`, `study requeue`, `study key` and `status`: a look into the store of a
+//! daemon, running or not.
 
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
-use crate::codes;
+use crate::intake::study_key;
 use crate::store::{Job, JobCounts, NO_FILES, Requeued, Store};
+use crate::ui::counted;
+use crate::{codes, daemon};
 use hepalert_study::study::StudyKey;
 
 /// Most jobs listed; older ones are in the store still.
@@ -24,11 +27,25 @@ pub struct Args {
 
 /// What to do with a study.
 #[derive(Debug, clap::Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub enum Study {
     /// Show a study's jobs and its report.
     Show(StudyArgs),
     /// Put a refused or failed study back into the queue.
     Requeue(StudyArgs),
+    /// Tell under which key a patient's study is known to this device.
+    Key(KeyArgs),
+}
+
+/// Whose study.
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// The StudyInstanceUID, as the archive shows it; `-` reads it from standard input, so that it
+    /// stands in no history and no list of processes.
+    pub uid: String,
+    /// The daemon's configuration.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
 }
 
 /// Which study.
@@ -78,8 +95,13 @@ impl Line {
             format!("  {code}{meaning}")
         });
         format!(
-            "{:>6}  {}  r{}  {:<10}  {} attempts  {}{reason}",
-            self.job, self.study_key, self.revision, self.state, self.attempts, self.received
+            "{:>6}  {}  r{}  {:<10}  {:<10}  {}{reason}",
+            self.job,
+            self.study_key,
+            self.revision,
+            self.state,
+            counted(self.attempts as usize, "attempt"),
+            self.received
         )
     }
 }
@@ -150,7 +172,45 @@ pub fn study(what: &Study, ui: &Ui) -> Result<(), Failure> {
     match what {
         Study::Show(args) => show(args, ui),
         Study::Requeue(args) => requeue(args, ui),
+        Study::Key(args) => key(args, ui),
     }
+}
+
+/// Digits and dots are all that a UID may have, and 64 of them.
+const UID_LENGTH: usize = 64;
+
+fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
+    let config = super::run::read(&args.config)?;
+    let uid = match args.uid.as_str() {
+        "-" => {
+            let mut line = String::new();
+            let most = 2 * UID_LENGTH as u64;
+            let read = std::io::stdin().lock().take(most).read_line(&mut line);
+            read.map_err(Failure::failed)?;
+            line
+        }
+        uid => uid.to_owned(),
+    };
+    let uid = uid.trim();
+    let is_uid = |uid: &str| uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if uid.is_empty() || uid.len() > UID_LENGTH || !is_uid(uid) {
+        let error = anyhow::anyhow!("a StudyInstanceUID has up to 64 digits and dots");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    let file = &config.device.site_key_file;
+    let site_key = daemon::read_site_key(file).map_err(|reason| {
+        let advice = "the daemon makes it at its first start; run this with sudo";
+        Failure::failed(anyhow::anyhow!("{}: the site key: {reason}; {advice}", file.display()))
+    })?;
+    let key = study_key(site_key.as_bytes(), uid);
+    let file = config.store.database();
+    let known = match file.is_file() {
+        true => !open(&args.config)?.jobs_of(&key).map_err(Failure::failed)?.is_empty(),
+        false => false,
+    };
+    let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
+    let document = serde_json::json!({"study_key": key.as_str(), "known": known});
+    ui.result(&document, format!("{key}  ({how})"))
 }
 
 fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::engines::RuntimeArgs;
 use super::label_file::lesions;
-use super::segment::{engine_failure, open_bundle, study_for};
+use super::segment::{engine_failure, open_engine, study_for};
 use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
 use super::{Exit, Failure, Ui};
 use crate::report::output;
@@ -33,11 +33,12 @@ use hepalert_voxels::volume::{LabelMap, Volume};
 /// The third stage alone, on a given label map.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the engine bundle.
+    /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
-    engine: PathBuf,
-    /// An image in Hounsfield units, as PHASE=FILE; once per phase the engine takes.
-    #[arg(long = "phase", value_name = "PHASE=FILE", required = true)]
+    engine: Option<PathBuf>,
+    /// A phase and its NIfTI file, or a folder with one DICOM series; once per phase the engine
+    /// takes.
+    #[arg(long = "phase", value_name = "PHASE=PATH", required = true)]
     phases: Vec<PhaseFile>,
     /// The label map whose lesions are judged.
     #[arg(long, value_name = "FILE")]
@@ -102,7 +103,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs: Vec<&Path> = phases.chain([args.labels.as_path()]).collect();
     output::check_file(&files[0], &inputs)?;
     output::check_json(&files[1], &["engine", "parameters", "seconds", "lesions"], &inputs)?;
-    let bundle = open_bundle(&args.engine)?;
+    let bundle = open_engine(args.engine.as_deref())?;
     let plan = bundle.require(Role::Reclassify).map_err(engine_failure)?;
     let (study, _) = study_for(&bundle, &args.phases)?.warned(ui);
     let (study, back) = study.brought_into(plan.reader.orientation());

@@ -41,6 +41,8 @@ pub fn read(file: &Path) -> Result<Config, Failure> {
 #[derive(Debug, Serialize)]
 struct Check {
     what: &'static str,
+    /// The settings that decide it.
+    keys: &'static str,
     works: bool,
     detail: String,
 }
@@ -51,31 +53,50 @@ struct Check {
 /// Exit 6 for a configuration that cannot be read, 4 for the engine, 5 for the broker, 1 for
 /// a folder.
 pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let config = read(&args.config)?;
+    let (config, files) =
+        Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
     let engine = Bundle::open(&config.engine.bundle);
     let folder = std::fs::read_dir(&config.intake.folder);
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let (export, line) = (config.intake.folder.display(), &config.mqtt);
+    let folder = folder.map_err(|error| format!("{export}: {error}"));
+    let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
+    let bundle = config.engine.bundle.display();
+    let engine = engine.map_err(|error| format!("{bundle}: {error}"));
     let checks = [
-        outcome("export folder", folder.map(|_| config.intake.folder.display().to_string())),
-        outcome("engine", engine.map(|b| format!("{} version {}", b.id(), b.version()))),
-        outcome("broker", broker.map(|()| format!("{}:{}", config.mqtt.host, config.mqtt.port))),
+        outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
+        outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
+        outcome(
+            "engine",
+            "engine.bundle",
+            engine.map(|b| format!("{} version {}", b.id(), b.version())),
+        ),
+        outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
     ];
     let line = |check: &Check| {
         let sign = if check.works { "works" } else { "FAILS" };
-        format!("{sign}  {}: {}", check.what, check.detail)
+        format!("{sign}  {} ({}): {}", check.what, check.keys, check.detail)
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits = [Exit::Failed, Exit::Engine, Exit::Broker];
+    let exits = [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
-        Some((check, exit)) => Err(Failure::new(exit, anyhow::anyhow!("{} fails", check.what))),
+        Some((check, exit)) => {
+            let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
+            Err(Failure::new(exit, error).after_result())
+        }
         None => Ok(()),
     }
 }
 
-fn outcome<E: ToString>(what: &'static str, result: Result<String, E>) -> Check {
+fn outcome<E: ToString>(
+    what: &'static str,
+    keys: &'static str,
+    result: Result<String, E>,
+) -> Check {
     match result {
-        Ok(detail) => Check { what, works: true, detail },
-        Err(error) => Check { what, works: false, detail: error.to_string() },
+        Ok(detail) => Check { what, keys, works: true, detail },
+        Err(error) => Check { what, keys, works: false, detail: error.to_string() },
     }
 }

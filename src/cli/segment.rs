@@ -9,17 +9,19 @@ use std::time::Instant;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::engines::RuntimeArgs;
+use super::engines::{RuntimeArgs, default_bundle};
 use super::stage_timer::StageTimer;
-use super::study_files::{GivenStudy, PhaseFile, read_study};
+use super::study_files::{GivenStudy, PhaseFile, find_study, read_study};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::intake::RefusalCode;
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
 };
+use hepalert_engines::backend::Runtime;
 use hepalert_voxels::image::largest::keep_largest;
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -33,20 +35,25 @@ const BACKGROUND: &str = "background";
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the engine bundle.
+    /// A NIfTI file or a folder of DICOM slices, whose series are chosen as `analyze` does.
+    #[arg(required_unless_present = "phases")]
+    input: Option<PathBuf>,
+    /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
-    engine: PathBuf,
-    /// One phase and its NIfTI file; once per phase the engine takes.
-    #[arg(long = "phase", value_name = "PHASE=FILE", required = true)]
+    engine: Option<PathBuf>,
+    /// One phase and its NIfTI file, or a folder with one DICOM series; once per phase the engine
+    /// takes, instead of INPUT.
+    #[arg(long = "phase", value_name = "PHASE=PATH", conflicts_with = "input")]
     phases: Vec<PhaseFile>,
     /// Where the label map goes (.nii.gz).
     #[arg(long)]
     out: PathBuf,
-    /// Factor on the lesion probabilities before the argmax [default: the engine's base gain].
+    /// Lesion gain: a factor on the lesion probabilities before the argmax [default: the
+    /// engine's base gain].
     #[arg(long)]
     alpha: Option<f32>,
     /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
-    #[arg(long)]
+    #[arg(long = "margin-out", alias = "margin")]
     margin: Option<PathBuf>,
     /// Run the network once on a tile of air and reuse the result for every tile that is all
     /// air: the same labels, faster where the image holds much air.
@@ -65,7 +72,8 @@ pub struct Args {
 /// Refused inputs, an unusable engine, and results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
-    let inputs: Vec<&Path> = args.phases.iter().map(|file| file.path.as_path()).collect();
+    let phases = args.phases.iter().map(|file| file.path.as_path());
+    let inputs: Vec<&Path> = phases.chain(args.input.as_deref()).collect();
     let outs: Vec<&Path> = [Some(&args.out), args.margin.as_ref()]
         .into_iter()
         .flatten()
@@ -73,7 +81,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .collect();
     output::check_distinct(&outs)?;
     outs.iter().try_for_each(|out| output::check_file(out, &inputs))?;
-    let bundle = open_bundle(&args.engine)?;
+    let bundle = open_engine(args.engine.as_deref())?;
     let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
     if !(gain.0.is_finite() && gain.0 > 0.0) {
         let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
@@ -82,9 +90,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
     let mut timer = StageTimer::start();
-    let (study, doubts) = study_for(&bundle, &args.phases)?.warned(ui);
-    timer.lap("read");
     let mut runtime = args.runtime.runtime();
+    let (study, doubts) = given(args, &bundle, &runtime)?.warned(ui);
+    timer.lap("read");
     let air = super::engines::air_tiles(args.skip_air);
     let memory_budget_bytes = args.memory_mib.saturating_mul(1 << 20);
     let mut plan = Plan { network, batch: 1, air, memory_budget_bytes };
@@ -124,8 +132,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         "peak_memory_mib": peak_memory_mib().round(),
     });
     let summary = format!(
-        "{}: {tiles} tiles in {:.1} s by {} version {}",
+        "{}: {} in {:.1} s by {} version {}",
         args.out.display(),
+        counted(tiles, "tile"),
         timer.seconds("segment"),
         bundle.id(),
         bundle.version()
@@ -143,6 +152,26 @@ fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
             Err(Failure::new(Exit::Usage, error))
         }
         (Decision::Regions(_) | Decision::Argmax, _) => Ok(()),
+    }
+}
+
+/// The study that the arguments name.
+fn given(args: &Args, bundle: &Bundle, runtime: &Runtime) -> Result<GivenStudy, Failure> {
+    match (&args.input, bundle.phases()) {
+        (None, _) => study_for(bundle, &args.phases),
+        // Whoever names one image to an engine that takes one need not say which it is.
+        (Some(path), [phase]) if path.is_file() => {
+            read_study(&[PhaseFile { phase: *phase, path: path.clone() }])
+        }
+        (Some(path), _) => find_study(bundle, path, runtime),
+    }
+}
+
+/// The engine that is named, or the one that came with the program.
+pub(super) fn open_engine(named: Option<&Path>) -> Result<Bundle, Failure> {
+    match named {
+        Some(folder) => open_bundle(folder),
+        None => open_bundle(&default_bundle()?),
     }
 }
 

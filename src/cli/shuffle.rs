@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::anyhow;
+use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::segment::open_bundle;
@@ -40,8 +41,9 @@ const MAX_COUNT: u32 = 10_000;
 /// Write lesion-shuffle patches for training.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An image in Hounsfield units, as PHASE=FILE (nc, ap, vp or dp); once per phase.
-    #[arg(long = "phase", value_name = "PHASE=FILE", required = true)]
+    /// A phase (nc, ap, vp or dp) and its NIfTI file, or a folder with one DICOM series; once per
+    /// phase.
+    #[arg(long = "phase", value_name = "PHASE=PATH", required = true)]
     phases: Vec<PhaseFile>,
     /// The label map: 1 to 6 lesions, 7 liver, 8 vessels.
     #[arg(long, value_name = "FILE")]
@@ -57,7 +59,7 @@ pub struct Args {
     #[arg(long, default_value = "", value_parser = relabel, value_name = "FROM=TO,..")]
     relabel_predicted: Relabel,
     /// Which of op, on, sp, sn (original and shuffled, positive and negative).
-    #[arg(long, value_delimiter = ',', default_value = "op,on,sp,sn", value_parser = scheme)]
+    #[arg(long, value_delimiter = ',', default_value = "op,on,sp,sn", value_parser = schemes())]
     scheme: Vec<Scheme>,
     /// Patches per lesion and scheme.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
@@ -87,7 +89,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// A picture of the first patches of each kind.
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long = "picture-out", alias = "contact-sheet", value_name = "FILE.png")]
     contact_sheet: Option<PathBuf>,
 }
 
@@ -321,8 +323,8 @@ fn relabel(text: &str) -> Result<Relabel, String> {
     if text.is_empty() { Ok(Relabel::default()) } else { text.parse() }
 }
 
-fn scheme(code: &str) -> Result<Scheme, String> {
-    code.parse().map_err(|_| format!("`{code}`: take op, on, sp or sn"))
+fn schemes() -> impl clap::builder::TypedValueParser<Value = Scheme> {
+    super::words::one_of(["op", "on", "sp", "sn"].map(PossibleValue::new))
 }
 
 fn numbers<T: FromStr, const N: usize>(text: &str) -> Result<[T; N], String>

@@ -1,4 +1,5 @@
-//! A study given as files on the command line: phases, labels, and the network's sampling.
+//! A study given as files or folders on the command line: phases, labels, and the network's
+//! sampling.
 //!
 //! Shared by `segment`, `shuffle` and `reclassify`. Reads files and turns what is wrong with them into
 //! refusals that name the file.
@@ -12,9 +13,16 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Failure, Ui};
-use crate::intake::{GateParams, Refusal, load};
+use super::{Exit, Failure, Ui, engines};
+use crate::analyze::phases_beside;
+use crate::intake::decide::decide;
+use crate::intake::{
+    GateParams, PhaseRules, Refusal, StudyFiles, discover, files_of_paths, load, study_key,
+};
+use hepalert_bundles::Bundle;
 use hepalert_cascade::align::{Rules, align_given};
+use hepalert_engines::backend::Runtime;
+use hepalert_phases::Recogniser;
 use hepalert_study::digest::hex;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, Study, StudyKey};
@@ -26,7 +34,7 @@ use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 pub struct PhaseFile {
     /// Which phase.
     pub phase: Phase,
-    /// Its NIfTI file.
+    /// Its NIfTI file, or a folder with one DICOM series.
     pub path: PathBuf,
 }
 
@@ -102,17 +110,17 @@ impl GivenStudy {
 /// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase`,
 /// `alignment_failed` or what makes a phase unfit for registration.
 pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
-    let packed: Vec<Vec<u8>> =
-        files.iter().map(|file| read_file(&file.path)).collect::<Result<_, _>>()?;
-    let hash = || packed.iter().fold(Sha256::new(), |hash, bytes| hash.chain_update(bytes));
+    let gate = GateParams::default();
+    let images: Vec<Image> = files.iter().map(Image::of).collect::<Result<_, _>>()?;
+    let hash = || images.iter().fold(Sha256::new(), |hash, image| hash.chain_update(image.bytes()));
     // All results, then the first failure: with several damaged files always the same is named.
-    let volumes = || packed.par_iter().map(|bytes| read(bytes)).collect::<Vec<_>>();
-    let (volumes, hash) = rayon::join(volumes, hash);
-    drop(packed);
+    let read = || images.par_iter().zip(files).map(|(image, file)| image.read(file, &gate));
+    let (volumes, hash) = rayon::join(|| read().collect::<Vec<_>>(), hash);
+    drop(images);
     let mut phases = BTreeMap::new();
-    let (mut doubts, gate) = (Vec::new(), GateParams::default());
-    for (PhaseFile { phase, path }, volume) in files.iter().zip(volumes) {
-        let volume = volume.map_err(|error| damaged(path, error))?;
+    let mut doubts = Vec::new();
+    for (PhaseFile { phase, .. }, volume) in files.iter().zip(volumes) {
+        let volume = volume?;
         doubts.extend(load::doubts(&volume, &gate).map(|doubt| (*phase, doubt)));
         if phases.insert(*phase, volume).is_some() {
             return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
@@ -124,11 +132,88 @@ pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
     let hex = hex(&hash.finalize()[..16]);
     let key = StudyKey::new(&hex).ok_or_else(|| Failure::failed(anyhow!("no study key")))?;
     let wanted: Vec<Phase> = phases.keys().copied().collect();
-    let study = Study { key, phases };
-    // As nnU-Net takes them: what lies on one grid is aligned.
-    let aligned = align_given(study, &wanted, &Rules::default());
+    on_one_grid(Study { key, phases }, &wanted, doubts)
+}
+
+/// As nnU-Net takes them: what lies on one grid is aligned.
+fn on_one_grid(
+    study: Study,
+    wanted: &[Phase],
+    doubts: Vec<(Phase, Refusal)>,
+) -> Result<GivenStudy, Failure> {
+    let aligned = align_given(study, wanted, &Rules::default());
     let aligned = aligned.map_err(|error| Failure::refused(error.code(), error))?;
     Ok(GivenStudy { study: aligned.study, doubts })
+}
+
+/// The phases of an engine from a folder, chosen among its series as `analyze` does.
+///
+/// # Errors
+/// Refused with the reason code; wrong usage for a folder with several studies.
+pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<GivenStudy, Failure> {
+    engines::require_there(input)?;
+    let (gate, wanted) = (GateParams::default(), bundle.phases().to_vec());
+    let key_of = |uid: &str| study_key(b"analyze", uid);
+    let found =
+        discover(input, std::slice::from_ref(&wanted), &PhaseRules::default(), &gate, &key_of);
+    let studies = found.map_err(engines::refused)?.studies;
+    let [study] = studies.as_slice() else {
+        let (count, place) = (studies.len(), input.display());
+        let error = anyhow!("{place} holds {count} studies: name one of them, or use `analyze`");
+        return Err(Failure::new(Exit::Usage, error));
+    };
+    let recogniser = phases_beside(bundle.dir()).map(|dir| Recogniser::open(&dir, runtime));
+    let mut recogniser = recogniser.transpose().map_err(engines::unusable)?;
+    let decided = decide(study, &wanted, &gate, recogniser.as_mut());
+    if let Some(refusal) = decided.refusal {
+        return Err(engines::refused(refusal));
+    }
+    let loaded = load::load(&decided.told, &wanted, &gate).map_err(engines::refused)?;
+    on_one_grid(loaded.study, &wanted, Vec::new())
+}
+
+/// What a person named as one phase.
+enum Image {
+    /// A NIfTI file, read.
+    Nifti(Vec<u8>),
+    /// A folder with one DICOM series, or a file with many frames.
+    Dicom(Box<StudyFiles>),
+}
+
+impl Image {
+    fn of(file: &PhaseFile) -> Result<Image, Failure> {
+        let PhaseFile { phase, path } = file;
+        engines::require_there(path)?;
+        let bytes = if path.is_dir() { None } else { Some(read_file(path)?) };
+        match bytes {
+            Some(bytes) if bytes.get(128..132) != Some(b"DICM") => Ok(Image::Nifti(bytes)),
+            _ => {
+                let key = study_key(b"", phase.code());
+                let files = files_of_paths(&key, &[(*phase, path.clone())]);
+                Ok(Image::Dicom(Box::new(files.map_err(engines::refused)?)))
+            }
+        }
+    }
+
+    /// What tells it from another image.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Image::Nifti(bytes) => bytes,
+            Image::Dicom(files) => files.fingerprint.as_bytes(),
+        }
+    }
+
+    fn read(&self, file: &PhaseFile, gate: &GateParams) -> Result<Volume<f32>, Failure> {
+        let PhaseFile { phase, path } = file;
+        match self {
+            Image::Nifti(bytes) => read(bytes).map_err(|error| damaged(path, error)),
+            Image::Dicom(files) => {
+                let loaded = load::load(files, &[*phase], gate).map_err(engines::refused)?;
+                let volume = loaded.study.phases.into_iter().next().map(|(_, volume)| volume);
+                volume.ok_or_else(|| Failure::failed(anyhow!("{}: no image", path.display())))
+            }
+        }
+    }
 }
 
 /// Reads a label map and lays it on the grid of the images, which it must match but for the
@@ -169,11 +254,8 @@ pub fn make_folder(path: &Path) -> Result<(), Failure> {
 /// Refused as `unreadable`, with the path.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     if path.is_dir() {
-        let error = anyhow!(
-            "{} is a folder; this command takes NIfTI files (.nii, .nii.gz), `hepalert analyze` \
-             folders of DICOM slices too",
-            path.display()
-        );
+        let error =
+            anyhow!("{} is a folder; a NIfTI file (.nii, .nii.gz) is needed here", path.display());
         return Err(Failure::refused("unreadable", error));
     }
     std::fs::read(path)

@@ -35,6 +35,11 @@ impl Fragment {
     }
 }
 
+/// Their names, in order.
+pub(super) fn files(fragments: Vec<Fragment>) -> Vec<PathBuf> {
+    fragments.into_iter().map(|fragment| fragment.file).collect()
+}
+
 /// All of them together: later ones override, key by key.
 pub(super) fn merged(fragments: &[Fragment]) -> Result<Config, ConfigError> {
     let mut whole = toml::Table::new();

@@ -393,6 +393,22 @@ struct Fault {
     reason: String,
 }
 
+/// Whether this program has the backend, and the backend the numbers.
+fn runs(engine: &Engine) -> Result<(), Fault> {
+    let Engine { backend, precision, .. } = engine;
+    let able = backend.precisions();
+    if able.is_empty() {
+        let reason = format!("this program was built without {backend}; take \"native\"");
+        return Err(Fault { key: "engine.backend", reason });
+    }
+    if able.contains(precision) {
+        return Ok(());
+    }
+    let able: Vec<String> = able.iter().map(|one| format!("\"{one}\"")).collect();
+    let reason = format!("engine.backend \"{backend}\" computes in {}", able.join(" or "));
+    Err(Fault { key: "engine.precision", reason })
+}
+
 impl Config {
     /// Folder of the two slots.
     pub fn slots(&self) -> PathBuf {
@@ -404,6 +420,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first file or key that cannot be used.
     pub fn read(file: &Path) -> Result<Config, ConfigError> {
+        Config::read_with_files(file).map(|(config, _)| config)
+    }
+
+    /// The same, with the files that were read, in order: each overrides those before it.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read_with_files(file: &Path) -> Result<(Config, Vec<PathBuf>), ConfigError> {
         let fragments = fragments::read(file)?;
         let config = fragments::merged(&fragments)?;
         config.check().map_err(|Fault { key, reason }| ConfigError::Value {
@@ -411,7 +435,7 @@ impl Config {
             key,
             reason,
         })?;
-        Ok(config)
+        Ok((config, fragments::files(fragments)))
     }
 
     /// Checks what types cannot say.
@@ -429,6 +453,12 @@ impl Config {
         must(base_good, "mqtt.base", "parts of a-z, 0-9 and -, separated by /")?;
         must(mqtt.port > 0, "mqtt.port", "a port from 1 to 65535")?;
         must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
+        let authority = !mqtt.tls || mqtt.ca_file.is_some();
+        must(
+            authority,
+            "mqtt.ca_file",
+            "mqtt.tls needs the authority of the broker's certificate",
+        )?;
         let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
         let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
         must(told, "mqtt.commands", "true, or nobody can acknowledge what escalates")?;
@@ -448,6 +478,7 @@ impl Config {
             "1 to 64",
         )?;
         must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
+        runs(engine)?;
         let gain = engine.high_gain.is_none_or(|gain| (1.0..=1e6).contains(&gain));
         must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
         let keys = (1..=8).contains(&engine.signatures_needed);
@@ -493,6 +524,9 @@ mod tests {
         std::fs::write(folder.path().join("conf.d/10.toml"), "[mqtt]\nhost = \"b\"\n").unwrap();
         let config = Config::read(&file).unwrap();
         assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("c", 1));
+        let files = Config::read_with_files(&file).unwrap().1;
+        let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap()).collect();
+        assert_eq!(names, ["hepalert.toml", "10.toml", "20.toml"]);
     }
 
     #[test]
@@ -505,6 +539,23 @@ mod tests {
         assert!(Config::read(&file).unwrap_err().to_string().contains("mqtt.base"));
         let (_folder, file) = written("[mqtt]\ncert_file = \"c.pem\"\n");
         assert!(Config::read(&file).is_err());
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_by_its_key() {
+        for (text, key) in [
+            ("[engine]\nprecision = \"f16\"\n", "engine.precision"),
+            ("[engine]\nbackend = \"tensorrt\"\nprecision = \"bf16\"\n", "engine.precision"),
+            ("[mqtt]\ntls = true\n", "mqtt.ca_file"),
+        ] {
+            let (_folder, file) = written(text);
+            let said = Config::read(&file).unwrap_err().to_string();
+            assert!(said.contains(key), "{text}: {said}");
+        }
+        let (_folder, file) = written("[engine]\nbackend = \"tract\"\nprecision = \"bf16\"\n");
+        assert!(Config::read(&file).unwrap_err().to_string().contains("hepalert.toml: engine."));
+        let (_folder, file) = written("[engine]\nprecision = \"bf16\"\n");
+        assert!(Config::read(&file).is_ok());
     }
 
     #[test]

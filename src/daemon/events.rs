@@ -213,6 +213,7 @@ fn lesion(record: &LesionRecord) -> Lesion {
         max_diameter_mm: record.max_diameter_mm,
         centre_ras_mm: record.centre_ras_mm,
         mean_hu: record.mean_hu.clone(),
+        score_cm3: record.reclassified.score_cm3,
         score: record.reclassified.score_cm3,
         seen_in: record.view.into(),
     }

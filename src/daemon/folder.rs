@@ -78,7 +78,7 @@ impl Folder {
                 self.take(setting, &mut intake, event, step_at);
             }
             if let Err(error) = self.read_anew(&mut intake, is_all_seen(&step), step_at) {
-                error!("studies that were put back cannot be read anew: {error}");
+                error!("studies that were queued again by hand cannot be read: {error}");
             }
             let open = step.moving_files > 0 || step.open_studies > 0;
             let pause = match step.more {
@@ -97,7 +97,7 @@ impl Folder {
         if let StudyEvent::Duplicate { key, resent: true, .. } = event
             && self.has_failed(key)
         {
-            info!(STUDY_KEY = key.as_str(); "sent again after it failed: it is tried again");
+            info!(STUDY_KEY = key.as_str(); "sent again after it had failed: it is tried again");
             intake.try_again(key, at);
             return;
         }

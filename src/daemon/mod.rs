@@ -55,8 +55,8 @@ use liveness::{Life, Stop};
 use queue::Queue;
 pub use sending::params as broker_params;
 use site::Site;
-pub use start::exposed;
 use start::{Begun, CLOCK};
+pub use start::{KeyUse, exposed, key_use, read_site_key};
 
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);

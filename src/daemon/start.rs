@@ -268,7 +268,7 @@ fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
         None => return Err(wrong("is gone")),
         Some(_) => return Err(wrong("is too short")),
     };
-    let print = hex(&Digest::of(format!("hepalert site key {key}").as_bytes()).as_bytes()[..8]);
+    let print = key_print(&key);
     match used {
         Some(used) if used != print => Err(wrong("is another one")),
         Some(_) => Ok(key.into_bytes()),
@@ -276,6 +276,49 @@ fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
             store.set_fact(SITE_KEY, &print)?;
             Ok(key.into_bytes())
         }
+    }
+}
+
+/// What the store knows a site key by: it tells keys apart and gives none away.
+fn key_print(key: &str) -> String {
+    hex(&Digest::of(format!("hepalert site key {key}").as_bytes()).as_bytes()[..8])
+}
+
+/// How a site key stands to the studies of a store, where the store names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// No study is named yet.
+    None,
+    /// Studies are named with this key, or nothing says otherwise.
+    This,
+    /// Studies are named, and not with this key.
+    Another,
+}
+
+/// Compares a site key, if there is one, with the one that a store's studies are named with.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn key_use(key: Option<&str>, store: &Store) -> Result<KeyUse, StoreError> {
+    let used = store.fact(SITE_KEY)?;
+    Ok(match (used, key) {
+        (Some(used), Some(key)) if used == key_print(key) => KeyUse::This,
+        (Some(_), _) => KeyUse::Another,
+        (None, _) if store.known()?.is_empty() => KeyUse::None,
+        (None, Some(_)) => KeyUse::This,
+        (None, None) => KeyUse::Another,
+    })
+}
+
+/// Reads a site key that is there already: for who asks, not for who begins.
+///
+/// # Errors
+/// The system's words; too short a key is invalid data.
+pub fn read_site_key(path: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(path)?.trim().to_owned();
+    match text.len() >= 2 * SITE_KEY_BYTES {
+        true => Ok(text),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "too short for a site key")),
     }
 }
 

@@ -43,7 +43,12 @@ pub fn broker(facts: &BrokerFacts) -> Finding {
     let name = "broker";
     let BrokerFacts { at, tls, remote, exposed, answer } = facts;
     let fail = |words: &dyn std::fmt::Display, advice: &str| {
-        Finding::fail(name, format!("{at}: {words}"), advice).ending(Exit::Broker)
+        let mut found = format!("{at}: {words}");
+        // What others know of the password does not wait for the broker.
+        if !exposed.is_empty() {
+            found += &format!("; and {}", exposed.join("; and "));
+        }
+        Finding::fail(name, found, advice).ending(Exit::Broker)
     };
     match answer {
         Ok(()) if !exposed.is_empty() => Finding::warn(

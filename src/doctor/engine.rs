@@ -1,6 +1,6 @@
 //! The engine: whole, right, how fast, and what would run it faster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::finding::Finding;
@@ -28,6 +28,8 @@ pub struct EngineFacts {
     pub bundle: String,
     /// What runs it.
     pub runtime: String,
+    /// The first file of it that may not be read by whoever asks.
+    pub closed: Option<PathBuf>,
     /// Name and version once it opened; what was tested, unless that was left out.
     pub found: Result<(String, Option<Vec<Tested>>), EngineError>,
 }
@@ -38,11 +40,26 @@ pub fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
         let tested = if run { Some(test(&bundle, runtime)?) } else { None };
         Ok((format!("{} version {}", bundle.id(), bundle.version()), tested))
     });
+    let is_closed = |file: &PathBuf| {
+        let opened = std::fs::File::open(file).map_err(|error| error.kind());
+        matches!(opened, Err(std::io::ErrorKind::PermissionDenied))
+    };
+    let place = std::iter::once(dir.to_owned()).chain(files_of(dir));
     EngineFacts {
+        closed: place.into_iter().find(is_closed),
         bundle: dir.display().to_string(),
         runtime: format!("{} in {}", runtime.backend, runtime.precision),
         found,
     }
+}
+
+/// The files of a bundle, whatever they are.
+pub(super) fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    files
 }
 
 fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> {
@@ -67,12 +84,19 @@ fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> 
 /// Without a right engine no study is analysed.
 pub fn engine(facts: &EngineFacts) -> Finding {
     let name = "engine";
-    let EngineFacts { bundle, runtime, found } = facts;
+    let EngineFacts { bundle, runtime, closed, found } = facts;
+    if let Some(file) = closed {
+        let found = format!("{}: you may not read it; it may be whole", file.display());
+        let advice = "run doctor with sudo; if the daemon may not read it either, run \
+                      `sudo chmod -R a+rX` on the engine's folder";
+        return Finding::fail(name, found, advice).ending(Exit::Engine);
+    }
     match found {
         Ok((id, None)) => Finding::ok(name, format!("{id}: every file is whole")),
         Ok((id, Some(tested))) => {
             let each = tested.iter().map(|Tested { role, folds, patch_s }| {
-                format!("{} ({folds} folds) {patch_s:.2} s per patch", role.name())
+                let plural = if *folds == 1 { "" } else { "s" };
+                format!("{} ({folds} fold{plural}) {patch_s:.2} s per patch", role.name())
             });
             let each: Vec<String> = each.collect();
             Finding::ok(name, format!("{id}, {runtime}: golden patches right; {}", each.join(", ")))

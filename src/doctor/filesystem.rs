@@ -1,8 +1,8 @@
-//! Folders and files: the export folder, the disk, the store, the site key, and whether the
-//! daemon's account may read what it needs.
+//! Folders and files: the export folder, the disk, the store, and whether the daemon's account may
+//! read what it needs.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +18,6 @@ use crate::store::{JobCounts, Store, StoreError};
 
 /// Events that wait longer than this say that the broker does not take them.
 const WAITS_LONG: SignedDuration = SignedDuration::from_mins(10);
-/// Hex digits of a site key.
-const SITE_KEY_DIGITS: usize = 64;
 
 /// What the export folder looks like.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +149,8 @@ pub fn disk(facts: &DiskFacts) -> Finding {
 pub enum StoreFacts {
     /// No file yet.
     NotYet(PathBuf),
+    /// Whoever asks may not read it: that says nothing of its state.
+    Closed(PathBuf),
     /// It cannot be used.
     Unusable(StoreError),
     /// It opens.
@@ -171,8 +171,10 @@ pub struct StoreCounts {
 /// Opens the store for reading.
 pub fn look_at_store(config: &Config) -> StoreFacts {
     let file = config.store.database();
-    if matches!(file.try_exists(), Ok(false)) {
-        return StoreFacts::NotYet(file);
+    match std::fs::File::open(&file).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NotFound) => return StoreFacts::NotYet(file),
+        Err(io::ErrorKind::PermissionDenied) => return StoreFacts::Closed(file),
+        Ok(_) | Err(_) => {}
     }
     let counted = Store::open_read_only(&file).and_then(|store| {
         let backlog = store.backlog()?;
@@ -190,6 +192,10 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
             let found = format!("{}: none yet, the daemon makes it", file.display());
             return Finding::ok(name, found);
         }
+        StoreFacts::Closed(file) => {
+            let found = format!("{}: you may not read it; it may be in order", file.display());
+            return Finding::fail(name, found, "run doctor with sudo, or as the user hepalert");
+        }
         StoreFacts::Unusable(error) => {
             let advice = "if it is damaged, `sudo systemctl restart hepalert` sets it aside and \
                           begins a new one; nothing is deleted";
@@ -201,11 +207,12 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let waits = oldest_unsent.map(|since| now.duration_since(since));
     if waits.is_some_and(|waits| waits > WAITS_LONG) {
         let minutes = waits.unwrap_or_default().as_mins();
-        let found = format!("{unsent} messages wait, the oldest for {minutes} minutes");
+        let found =
+            format!("{unsent} messages wait for the broker, the oldest for {minutes} minutes");
         return Finding::warn(name, found, "see what the check `broker` says");
     }
     let found = format!(
-        "{} studies wait, {} are done, {} failed, {unsent} messages wait",
+        "studies: {} wait, {} are done, {} failed; messages that wait for the broker: {unsent}",
         jobs.queued + jobs.running,
         jobs.done,
         jobs.dead
@@ -213,53 +220,6 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     match jobs.dead {
         0 => Finding::ok(name, found),
         _ => Finding::ok(name, found).with("look at the failed ones with `hepalert queue`"),
-    }
-}
-
-/// What the site key's file looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFacts {
-    /// The file.
-    pub file: PathBuf,
-    /// Its permission bits and its length; or why it cannot be read.
-    pub found: Result<(u32, usize), io::ErrorKind>,
-}
-
-/// Looks at the site key without keeping it.
-pub fn look_at_key(config: &Config) -> KeyFacts {
-    let file = config.device.site_key_file.clone();
-    let looked = std::fs::metadata(&file).and_then(|meta| {
-        let text = std::fs::read_to_string(&file)?;
-        Ok((meta.permissions().mode() & 0o777, text.trim().len()))
-    });
-    KeyFacts { file, found: looked.map_err(|error| error.kind()) }
-}
-
-/// Study keys are made with it.
-pub fn site_key(facts: &KeyFacts) -> Finding {
-    let name = "site_key";
-    let file = facts.file.display();
-    match &facts.found {
-        Err(io::ErrorKind::NotFound) => {
-            Finding::ok(name, format!("{file}: none yet, the daemon makes it"))
-                .with("keep a copy of it: with another key a study gets another name")
-        }
-        Err(kind) => Finding::fail(
-            name,
-            format!("{file}: it cannot be read ({kind})"),
-            "run doctor with sudo, or as the user hepalert",
-        ),
-        Ok((_, length)) if *length < SITE_KEY_DIGITS => Finding::fail(
-            name,
-            format!("{file}: {length} characters are too short for a site key"),
-            "restore the right one from its copy",
-        ),
-        Ok((mode, _)) if mode & 0o077 != 0 => Finding::warn(
-            name,
-            format!("{file}: others can read it (mode {mode:04o})"),
-            "run `sudo chmod 600` on it: who has it can find out whose study is which",
-        ),
-        Ok(_) => Finding::ok(name, format!("{file}: whole and private")),
     }
 }
 
@@ -291,6 +251,7 @@ pub fn look_at_account(
         config.device.site_key_file.clone(),
     ];
     let mqtt = &config.mqtt;
+    needed.extend(super::engine::files_of(&config.engine.bundle));
     let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];
     needed.extend(secrets.into_iter().flatten().cloned());
     needed.retain(|path| path.exists());

@@ -71,7 +71,7 @@ fn a_damaged_store_is_told_of_and_left_alone() {
 
     let file = folder.path().join("hepalert.sqlite");
     drop(Store::open(&file, now).unwrap());
-    level(&judged(&config), Level::Ok, "0 studies wait");
+    level(&judged(&config), Level::Ok, "studies: 0 wait");
     fs::write(&file, vec![7; 8192]).unwrap();
     level(&judged(&config), Level::Fail, "");
     assert_eq!(fs::read(&file).unwrap(), vec![7; 8192], "doctor repairs nothing");
@@ -95,7 +95,7 @@ fn a_site_key_must_be_whole_and_private() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.device.site_key_file = folder.path().join("site.key");
-    let judged = |config: &Config| filesystem::site_key(&filesystem::look_at_key(config));
+    let judged = |config: &Config| site_key::site_key(&site_key::look_at_key(config));
     level(&judged(&config), Level::Ok, "none yet");
     let key = "0123456789abcdef".repeat(4);
     fs::write(&config.device.site_key_file, &key).unwrap();
@@ -111,6 +111,32 @@ fn a_site_key_must_be_whole_and_private() {
     level(&judged(&config), Level::Ok, "private");
     fs::write(&config.device.site_key_file, "short").unwrap();
     level(&judged(&config), Level::Fail, "5 characters");
+}
+
+#[test]
+fn a_site_key_that_is_gone_or_another_one_is_told_before_the_daemon_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.store.folder = folder.path().to_owned();
+    config.device.site_key_file = folder.path().join("site.key");
+    let judged = |config: &Config| site_key::site_key(&site_key::look_at_key(config));
+    let store = Store::open(&config.store.database(), at("2026-03-01T10:00:00Z")).unwrap().store;
+    level(&judged(&config), Level::Ok, "none yet");
+    // What a daemon notes that named studies with another key.
+    store.set_fact("site_key", "0123456789abcdef").unwrap();
+    level(&judged(&config), Level::Fail, "it is missing");
+    fs::write(&config.device.site_key_file, "0123456789abcdef".repeat(4)).unwrap();
+    level(&judged(&config), Level::Fail, "with another key");
+}
+
+#[test]
+fn what_may_not_be_read_is_not_called_damaged() {
+    let closed = filesystem::store(
+        &StoreFacts::Closed("/var/lib/hepalert/hepalert.sqlite".into()),
+        at("2026-03-01T10:00:00Z"),
+    );
+    level(&closed, Level::Fail, "you may not read it");
+    assert!(!closed.text().contains("damaged"), "{closed:?}");
 }
 
 #[test]

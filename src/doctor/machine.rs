@@ -231,13 +231,49 @@ pub fn heat(facts: &HeatFacts) -> Finding {
     };
     let found = format!("{place} has {degrees:.0} C and slows down at {slows:.0} C{mode}");
     if degrees + CLOSE_C >= *slows {
-        return Finding::warn(name, found, "free its air ways, look at the fan, let it cool");
+        return Finding::warn(name, found, "clear its air vents, check the fan, let it cool");
     }
     let slow = facts.power_mode.as_deref().is_some_and(|mode| !mode.contains("MAXN"));
     let finding = Finding::ok(name, found);
     match slow {
         true => finding.with("a mode with more power is faster: see /etc/nvpmodel.conf"),
         false => finding,
+    }
+}
+
+/// Daemons that run on this machine, by process number.
+pub fn look_at_daemons(machine: &Machine) -> Vec<u32> {
+    let numbers = machine.names("proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
+    let mut found: Vec<u32> = numbers
+        .filter(|pid| {
+            let line = machine.read(format!("proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split('\0');
+            let program = words.next().unwrap_or_default();
+            let is_ours = Path::new(program).file_name().is_some_and(|name| name == "hepalert");
+            is_ours && words.find(|word| !word.starts_with('-')) == Some("run")
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Two daemons of one name push each other off the broker's line.
+pub fn daemons(found: &[u32], service: &ServiceFacts) -> Finding {
+    let name = "daemons";
+    let numbers: Vec<String> = found.iter().map(u32::to_string).collect();
+    match found {
+        [] => Finding::ok(name, "none runs"),
+        [pid] if service.load == "loaded" && service.active != "active" => Finding::warn(
+            name,
+            format!("process {pid} is a daemon that systemd did not start"),
+            "end it before the service is started: only one may use a store",
+        ),
+        [pid] => Finding::ok(name, format!("one runs, process {pid}")),
+        [..] => Finding::warn(
+            name,
+            format!("{} run here: processes {}", found.len(), numbers.join(", ")),
+            "end all but one, or give each its own device.name, store.folder and intake.folder",
+        ),
     }
 }
 

@@ -21,6 +21,7 @@ mod filesystem;
 mod filesystem_tests;
 pub mod finding;
 pub mod machine;
+mod site_key;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(failed) => {
             let error =
                 anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
-            Err(Failure::new(failed.exit, error))
+            Err(Failure::new(failed.exit, error).after_result())
         }
         None => Ok(()),
     }
@@ -64,14 +65,16 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 /// All findings, without printing them.
 pub fn examine(args: &Args, machine: &Machine, ui: &Ui) -> Report {
     let now = Timestamp::now();
-    let read = Config::read(&args.config);
-    let mut checks = vec![configuration(&args.config, &read)];
+    let read = Config::read_with_files(&args.config);
+    let mut checks = vec![configuration(&read)];
     match read {
-        Ok(config) => checks.extend(installed(args, &config, machine, now, ui)),
+        Ok((config, _)) => checks.extend(installed(args, &config, machine, now, ui)),
         Err(_) => checks.push(machine::clock(&machine::look_at_clock(machine, now, None))),
     }
     checks.push(machine::heat(&machine::look_at_heat(machine)));
-    checks.push(machine::service(&machine::look_at_service(machine)));
+    let service = machine::look_at_service(machine);
+    checks.push(machine::service(&service));
+    checks.push(machine::daemons(&machine::look_at_daemons(machine), &service));
     Report::of(checks)
 }
 
@@ -95,7 +98,7 @@ fn installed(
         filesystem::export_folder(&filesystem::look_at_export(config)),
         filesystem::disk(&filesystem::look_at_disk(config)),
         filesystem::store(&filesystem::look_at_store(config), now),
-        filesystem::site_key(&filesystem::look_at_key(config)),
+        site_key::site_key(&site_key::look_at_key(config)),
         broker::broker(&broker::look_at_broker(config)),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
@@ -111,12 +114,15 @@ fn made(bundle: &Path) -> Option<Date> {
 }
 
 /// Whether there is a configuration to work with.
-fn configuration(file: &Path, read: &Result<Config, ConfigError>) -> Finding {
+fn configuration(read: &Result<(Config, Vec<PathBuf>), ConfigError>) -> Finding {
     let name = "configuration";
     match read {
-        Ok(config) => {
-            let found = format!("{}: device {}", file.display(), config.device.name);
-            Finding::ok(name, found)
+        Ok((config, files)) => {
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            Finding::ok(
+                name,
+                format!("device {}, by {}", config.device.name, files.join(", then ")),
+            )
         }
         Err(error) => {
             let advice = match error {

@@ -270,7 +270,7 @@ fn ten() -> Vec<Finding> {
         answer: Err(ProbeError::Network("I/O: Connection refused (os error 111)".to_owned())),
     };
     vec![
-        configuration(Path::new("/etc/hepalert/hepalert.toml"), &Err(syntax)),
+        configuration(&Err(syntax)),
         export(vec![Degraded::Missing], FileSystem::Local),
         filesystem::account(&AccountFacts {
             name: Some("hepalert".to_owned()),
@@ -280,7 +280,7 @@ fn ten() -> Vec<Finding> {
         broker::broker(&refused),
         broker(Err(ProbeError::Credentials("NotAuthorized".to_owned()))),
         broker(Err(ProbeError::Tls("TLS: invalid peer certificate: UnknownIssuer".to_owned()))),
-        engine::engine(&EngineFacts { bundle, runtime, found: Err(damaged) }),
+        engine::engine(&EngineFacts { bundle, runtime, closed: None, found: Err(damaged) }),
         filesystem::disk(&DiskFacts {
             folder: "/var/lib/hepalert".into(),
             free_mib: Some(310),
@@ -298,6 +298,38 @@ fn ten() -> Vec<Finding> {
             restarts: 10,
         }),
     ]
+}
+
+#[test]
+fn two_daemons_on_one_machine_are_told() {
+    let run = "/usr/bin/hepalert\0run\0--config\0/etc/hepalert/hepalert.toml\0";
+    let other = "/usr/bin/hepalert\0doctor\0";
+    let files = [("proc/7/cmdline", run), ("proc/8/cmdline", other), ("proc/12/cmdline", run)];
+    let (_root, machine) = machine(&files, &[]);
+    let found = machine::look_at_daemons(&machine);
+    assert_eq!(found, [7, 12]);
+    let service = |active: &str| ServiceFacts {
+        load: "loaded".to_owned(),
+        active: active.to_owned(),
+        ..ServiceFacts::default()
+    };
+    level(&machine::daemons(&found, &service("active")), Level::Warn, "7, 12");
+    level(&machine::daemons(&[7], &service("active")), Level::Ok, "process 7");
+    level(&machine::daemons(&[7], &service("inactive")), Level::Warn, "systemd did not start");
+    level(&machine::daemons(&[], &service("active")), Level::Ok, "none");
+}
+
+#[test]
+fn an_engine_that_may_not_be_read_is_not_called_damaged() {
+    let error = EngineError::File { file: "a".to_owned(), reason: "permission denied".to_owned() };
+    let told = engine::engine(&EngineFacts {
+        bundle: "/e".to_owned(),
+        runtime: String::new(),
+        closed: Some("/e/segment.onnx".into()),
+        found: Err(error),
+    });
+    level(&told, Level::Fail, "you may not read it");
+    assert!(!told.text().contains("copy"), "{told:?}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn lesion(id: u32) -> Lesion {
         max_diameter_mm: 31.25,
         centre_ras_mm: [-40.5, 12.0, 88.0],
         mean_hu: BTreeMap::from([(Phase::Nc, 44.0), (Phase::Ap, 95.5)]),
+        score_cm3: Some(0.93),
         score: Some(0.93),
         seen_in: SeenIn::Common,
     }

@@ -111,15 +111,20 @@ pub struct Lesion {
     pub class: anatomy::Lesion,
     /// Whether that is a malignant class.
     pub malignant: bool,
-    /// Volume in cm3.
+    /// Volume in cm3: its voxels times the volume of a voxel, as the scan was stored.
     pub volume_cm3: f64,
-    /// Longest diameter in mm.
+    /// Longest diameter in mm: the largest distance between the centres of two of its voxels, in
+    /// any direction.
     pub max_diameter_mm: f64,
     /// Centre in mm: x to the right, y to the front, z to the head.
     pub centre_ras_mm: [f64; 3],
     /// Mean Hounsfield units per phase.
     pub mean_hu: BTreeMap<Phase, f64>,
-    /// Score of the third stage; absent if it was not asked.
+    /// Score of the third stage, in cm3: how much of the lesion its network finds again, in the
+    /// mean of shuffled and original patches; absent if it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score_cm3: Option<f64>,
+    /// The same as `score_cm3`, under its name of before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// In which view it was seen.

@@ -111,7 +111,7 @@ impl Params {
             .set_max_packet_size(Some(MAX_INCOMING))
             .set_outgoing_inflight_upper_limit(self.inflight.max(1));
         let password = match &self.password_file {
-            Some(file) => Some(read(file, "the password")?.trim_ascii_end().to_vec()),
+            Some(file) => Some(read(file, "mqtt.password_file")?.trim_ascii_end().to_vec()),
             None => None,
         };
         match (&self.username, password) {
@@ -121,12 +121,11 @@ impl Params {
             (None, None) => &mut options,
         };
         if let Some(tls) = &self.tls {
-            let ca = read(&tls.ca_file, "the broker's authority")?;
+            let ca = read(&tls.ca_file, "mqtt.ca_file")?;
             let client = match &tls.client {
-                Some((certificate, key)) => Some((
-                    read(certificate, "this device's certificate")?,
-                    read(key, "this device's key")?,
-                )),
+                Some((certificate, key)) => {
+                    Some((read(certificate, "mqtt.cert_file")?, read(key, "mqtt.key_file")?))
+                }
                 None => None,
             };
             options.set_transport(Transport::tls(ca, client, None));

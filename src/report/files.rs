@@ -28,7 +28,7 @@ const MAX_LESION_PICTURES: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// A file or folder.
-    #[error("{}: {reason}; check space and rights", path.display())]
+    #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -197,7 +197,7 @@ fn caption(finding: &Finding) -> String {
     let hu = finding.measured.hu.iter().find_map(|(phase, hu)| hu.map(|hu| (*phase, hu.mean)));
     let hu = hu.map_or(String::new(), |(phase, mean)| format!(", {mean:.0} HU in {phase}"));
     format!(
-        "{what} {}: {}, {:.1} cm3, {:.0} mm{hu}, view {}",
+        "{what} {}: {}, {:.1} cm3, longest {:.0} mm{hu}, view {}",
         detection.id,
         detection.kind,
         detection.volume_cm3,

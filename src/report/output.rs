@@ -29,13 +29,18 @@ pub const SUPPORT: &str = "hepalert-support/";
 pub const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
 pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
+/// The heading of the table that `analyze` writes of many studies.
+pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
+    largest_mm,liver_cm3,quality,seconds,report,message";
+/// The heading of the table of cases that `evaluate` writes.
+pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
 /// What the name of a folder begins with that is not whole yet.
 pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
 pub const REPORT: &str = "report.json";
-const STRANGER: &str = "there is a file that this program did not make";
+const STRANGER: &str = "a file that this program did not make is there";
 /// Marks stand within this; compressed files are unpacked so far.
 const HEAD_BYTES: u64 = 4096;
 /// A report with more than this is none of ours.
@@ -55,7 +60,7 @@ pub enum OutputError {
         what: &'static str,
     },
     /// The system refuses.
-    #[error("{}: {reason}; check space and rights", path.display())]
+    #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
         /// Which file or folder.
         path: PathBuf,
@@ -81,7 +86,8 @@ impl From<OutputError> for Failure {
             OutputError::InTheWay { .. } => Exit::Usage,
             OutputError::File { .. } => Exit::Failed,
         };
-        Failure { exit, code: Some(error.code()), error: error.into() }
+        let code = error.code();
+        Failure::new(exit, error).with_code(code)
     }
 }
 
@@ -105,7 +111,7 @@ pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(path)(error)),
         Ok(facts) if !facts.is_file() => {
-            Err(in_the_way(path, "there is something else than a file"))
+            Err(in_the_way(path, "something else than a file is there"))
         }
         Ok(_) if is_ours(path) => Ok(()),
         Ok(_) => Err(in_the_way(path, STRANGER)),
@@ -213,7 +219,7 @@ pub fn put_json(
 /// [`OutputError::InTheWay`].
 pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     if target.file_name().is_none() {
-        return Err(in_the_way(target, "this names no folder of its own"));
+        return Err(in_the_way(target, "this is no name of a folder"));
     }
     if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
@@ -222,7 +228,7 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(target)(error)),
         Ok(facts) if !facts.is_dir() => {
-            Err(in_the_way(target, "there is something else than a folder"))
+            Err(in_the_way(target, "something else than a folder is there"))
         }
         Ok(_) => check_content(target),
     }
@@ -250,7 +256,8 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
     }
 }
 
-fn report_of(folder: &Path) -> Option<Report> {
+/// The report of this program that lies in a folder.
+pub fn report_of(folder: &Path) -> Option<Report> {
     let report: Report = read_json(&folder.join(REPORT))?;
     (report.schema == SCHEMA).then_some(report)
 }
@@ -363,6 +370,8 @@ fn bears_mark(head: &[u8]) -> bool {
         || stands(0, MADE_BY.as_bytes())
         || stands(0, SUPPORT.as_bytes())
         || stands(0, POINTS.as_bytes())
+        || stands(0, SUMMARY.as_bytes())
+        || stands(0, CASES.as_bytes())
         || is_manual()
 }
 

@@ -17,6 +17,30 @@ pub const SCHEMA: &str = "hepalert.report.v1";
 /// Stands in every report and alert.
 pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
 
+/// How what a report holds was measured.
+pub fn methods() -> BTreeMap<String, String> {
+    let said = [
+        ("volume_cm3", "voxels times the volume of a voxel, on the grid of the input"),
+        ("max_diameter_mm", "largest distance between the centres of two voxels, in any direction"),
+        ("max_axial_diameter_mm", "the same within one slice"),
+        (
+            "centre_ras_mm",
+            "mean of the voxels' centres; x to the right, y to the front, z to the head",
+        ),
+        ("mean_hu", "mean Hounsfield units of its voxels, per phase"),
+        ("surface_distance_mm", "least distance of a voxel to the liver's surface"),
+        ("lesion_score", "mean and highest probability of a lesion in the first stage, 0 to 1"),
+        (
+            "score_cm3",
+            "volume of the lesion that the second network finds again, mean over original and \
+             shuffled patches",
+        ),
+        ("ratio", "score_cm3 over volume_cm3"),
+        ("liver_cm3", "voxels of the liver with its lesions and hepatic vessels, as volume_cm3"),
+    ];
+    said.map(|(field, method)| (field.to_owned(), method.to_owned())).into()
+}
+
 /// Everything that is known of one analysed study. No patient identifiers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -57,6 +81,9 @@ pub struct Report {
     pub timing: TimingRecord,
     /// Highest memory use of the process while it worked, in MiB.
     pub peak_memory_mib: f64,
+    /// How volumes, diameters and scores were measured, and in which units: by field.
+    #[serde(default)]
+    pub methods: BTreeMap<String, String>,
     /// Files written beside this one.
     pub artefacts: Vec<ArtefactRecord>,
     /// Why another engine ran than the configured one, where it did.
@@ -189,9 +216,9 @@ pub struct LesionRecord {
     pub class: Lesion,
     /// HCC, ICC or metastasis.
     pub malignant: bool,
-    /// Volume in cm3.
+    /// Volume in cm3: its voxels times the volume of a voxel.
     pub volume_cm3: f64,
-    /// Largest distance between two of its voxels, in mm.
+    /// Largest distance between the centres of two of its voxels, in any direction, in mm.
     pub max_diameter_mm: f64,
     /// The same within one slice, in mm.
     pub max_axial_diameter_mm: f64,

@@ -255,7 +255,7 @@ impl Worker {
                         },
                         Err(_) => {
                             return RequestOutcome::Died(
-                                "the inference process babbles".to_owned(),
+                                "the inference process writes what is no answer".to_owned(),
                             );
                         }
                     }

@@ -202,8 +202,36 @@ ever re-typed; ignore fields you do not know. No message names a patient (`devic
 Events come at least once, oldest first. Deduplicate by `id`, which is the same after a crash, a
 retry or a replay; a gap in `seq` means loss: send `cmd/replay`. A late series opens the study
 again as a higher `rev`, and `supersedes` names the event that is replaced. Keep the session
-(`clean_session false`, QoS 1). What codes mean is in `codes.md`.
+(`clean_session false`, QoS 1). What codes mean is in `codes.md`, who a study is in `privacy.md`.
+
+## Who comes late
+
+A subscriber that was away gets what its session kept. One that is new gets the retained messages:
+`worklist` names the alerts that are open (at most 50), `status` and `availability` how the device is,
+`info` the number of the next event, `next_seq`. With `mqtt.commands`, `cmd/replay`
+sends again what was sent before and is kept (`{\"from_seq\": 1, \"to_seq\": 99}`, with a response topic below `reply/`); those events
+carry `replay: true` and their first `id`. An alert stays in the worklist until `cmd/ack` closes
+it or a later revision takes it back.
+
+## A broker to develop against
+
+```sh
+sudo apt-get install mosquitto mosquitto-clients
+mosquitto -p 18830 &                            # for this machine alone, nothing kept
+mosquitto_sub -p 18830 -t 'hepalert/v1/+/#' -v &
+scripts/demo                                    # or a daemon with [mqtt] port = 18830
+```
+
+`scripts/demo` starts a broker of its own and prints its port in its first lines: subscribe there to
+see a whole study go by. `config/mosquitto` has a broker for a site: TLS, passwords, an access list.
+
+## Examples
+
+From a demonstration; the lists of engines and artefacts are shortened. Each is held against its schema.
 ";
+
+/// What a subscriber sees, in the order in which it matters to one.
+const EXAMPLES: [&str; 5] = ["alert", "study", "worklist", "status", "health"];
 
 const fn what(kind: EventKind) -> &'static str {
     match kind {
@@ -220,6 +248,16 @@ fn the_page_of_messages_is_what_the_types_say() {
     let events = EventKind::ALL.map(|kind| format!("| `{}` | no | {} |", kind.topic(), what(kind)));
     let head = MQTT_HEAD.replace("{MAX_BYTES}", &MAX_BYTES.to_string());
     let mut page = head.replace("{EVENTS}", &events.join("\n"));
+    for name in EXAMPLES {
+        let file = root().join("tests/data/mqtt").join(name).with_extension("json");
+        let text = std::fs::read_to_string(file).unwrap();
+        let example: Value = serde_json::from_str(&text).unwrap();
+        let (_, schema) = schemas().into_iter().find(|(of, _)| *of == name).unwrap();
+        let checked = jsonschema::validator_for(schema.as_value()).unwrap();
+        let faults: Vec<String> = checked.iter_errors(&example).map(|e| e.to_string()).collect();
+        assert!(faults.is_empty(), "{name}: {faults:#?}");
+        write!(page, "\n`{name}`:\n\n```json\n{}\n```\n", text.trim_end()).unwrap();
+    }
     for (name, schema) in schemas() {
         let schema = schema.as_value();
         write!(page, "\n## `{name}`\n\n{}\n", text(schema)).unwrap();

@@ -94,7 +94,7 @@ fn doctor_finds_what_is_wrong_with_the_line_and_the_files() {
     fs::write(setup.at("password"), "wrong").unwrap();
     setup.fails(5, "broker", "NotAuthorized");
     fs::remove_file(setup.at("password")).unwrap();
-    setup.fails(5, "broker", "the password cannot be read");
+    setup.fails(5, "broker", "mqtt.password_file cannot be read");
     fs::write(setup.at("password"), password("ct-1")).unwrap();
 
     fs::write(setup.at("bundle/segment.onnx"), "short").unwrap();
@@ -110,7 +110,7 @@ fn doctor_says_when_the_other_side_speaks_no_tls() {
     let Some(broker) = Broker::start(&Kind::default()) else { return };
     let setup = Setup::new(broker.port, "ct-1");
     setup.configure(&format!("tls = true\nca_file = {:?}\n", setup.at("ca.pem")));
-    setup.fails(5, "broker", "the broker's authority cannot be read");
+    setup.fails(5, "broker", "mqtt.ca_file cannot be read");
     let made = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=ca"])
         .arg("-keyout")

@@ -471,6 +471,7 @@ fn the_export_folder_is_left_as_it_is() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_series_load_with_spacing_from_positions() {
     let Some(data) = shared_data() else { return };
     for (name, slices, step_mm) in [("crlm-1004", 41, 5.0), ("chaos-ct3", 78, 2.0)] {
@@ -492,6 +493,7 @@ fn real_series_load_with_spacing_from_positions() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_nifti_loads_and_real_masks_are_refused() {
     let Some(data) = shared_data() else { return };
     let gate = GateParams::default();
@@ -508,6 +510,7 @@ fn real_nifti_loads_and_real_masks_are_refused() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn a_segmentation_is_no_ct_and_three_slices_are_no_study() {
     let Some(data) = shared_data() else { return };
     let refusal = |path: PathBuf| judge(&path).unwrap_err().code.as_str();

@@ -250,6 +250,18 @@ fn evaluate_counts_every_variant_of_a_cohort() {
     let misses: Vec<_> =
         tables["sweep"].as_array().unwrap().iter().map(|p| p["fn"].clone()).collect();
     assert_eq!(misses, [2, 1, 1, 1, 1, 1, 1, 1, 0], "from a gain of 0.1 to 50");
+    assert_eq!(tables["lesions"][0]["false_per_patient"], json!(1.0));
+    let lines = std::fs::read_to_string(out.join("cases.csv")).unwrap();
+    let lines: Vec<&str> = lines.lines().skip(1).collect();
+    let expected = [
+        "a,base,HCC,Meta,2,2,0,1,1,1,1,0,1,0,0.4444,0.5714",
+        "a,base+recls,HCC,HCC,2,1,1,0,1,0,1,0,1,0,0.5714,0.5714",
+        "a,high+recls,HCC,HCC,2,2,2,0,0,0,2,0,0,0,0.4348,0.4348",
+        "b,base,normal,HCC,0,1,0,0,0,1,0,0,0,1,0.0000,0.0000",
+    ];
+    assert_eq!(lines, expected);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cases.csv") && said.contains("sweep.svg"), "{said}");
     let text = std::fs::read_to_string(out.join("tables.md")).unwrap();
     assert!(text.contains("joint (uncertain as positive)"), "{text}");
     for chart in ["lesions_by_volume", "malignant_lesions", "patients", "joint", "sweep"] {
@@ -290,6 +302,7 @@ fn flood_fill(labels: &Array3<u8>) -> Array3<u16> {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_lesions_are_those_of_flood_fill() {
     let Some(data) = shared_data() else { return };
     let mut masks = 0;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod batch;
 mod broker;
 mod campaign;
 mod commands;
@@ -17,6 +18,7 @@ mod intake;
 mod lesions;
 mod liars;
 mod limits;
+mod messages;
 mod mutations;
 mod openvino;
 mod phantom;

@@ -35,6 +35,7 @@ fn unpacked(archive: &Path) -> tempfile::TempDir {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn the_arterial_series_is_never_read_as_portal_venous() {
     let Some(data) = shared_data() else { return };
     let cases = data.join("field-cases/phase-chosen-wrong");
@@ -63,6 +64,7 @@ fn the_arterial_series_is_never_read_as_portal_venous() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn neither_maps_nor_lung_kernels_are_read() {
     let Some(data) = shared_data() else { return };
     let cases = data.join("field-cases/series-chosen-wrong");
@@ -80,6 +82,7 @@ fn neither_maps_nor_lung_kernels_are_read() {
 
 /// Real examinations: series number to true phase.
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn every_real_series_is_told_right() {
     let Some(data) = shared_data() else { return };
     let studies: [(&str, &[(i64, &str)]); 4] = [
@@ -100,6 +103,7 @@ fn every_real_series_is_told_right() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn a_native_scan_is_not_read_as_portal_venous() {
     let Some(data) = shared_data() else { return };
     let image = data.join("totalsegmentator-example/example_ct.nii.gz");

@@ -497,7 +497,7 @@ fn a_password_is_read_from_its_file() {
         ..params(broker.port)
     };
     let missing = probe(&named, PATIENCE).unwrap_err();
-    assert!(missing.to_string().contains("the password cannot be read"), "{missing}");
+    assert!(missing.to_string().contains("mqtt.password_file cannot be read"), "{missing}");
     std::fs::write(&file, "wrong\n").unwrap();
     let refused = probe(&named, PATIENCE).unwrap_err();
     assert!(matches!(refused, ProbeError::Credentials(_)), "{refused}");

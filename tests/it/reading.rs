@@ -53,6 +53,7 @@ fn volume(loaded: &Loaded) -> &Volume<f32> {
 
 /// Each with the reason and a part of the sentence.
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn what_cannot_be_read_rightly_is_refused_by_its_cause() {
     let dir = tempfile::tempdir().unwrap();
     let table = [
@@ -80,6 +81,7 @@ fn what_cannot_be_read_rightly_is_refused_by_its_cause() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn padding_that_looks_like_metal_is_made_air_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let Some(input) = case(dir.path(), "hu-not-plausible", "padding_63536_unsigned") else {
@@ -93,6 +95,7 @@ fn padding_that_looks_like_metal_is_made_air_and_told() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn zeros_behind_a_gzip_stream_are_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     let Some(input) = case(dir.path(), "message-lost", "gz_with_zero_padding.nii.gz") else {
@@ -103,6 +106,7 @@ fn zeros_behind_a_gzip_stream_are_no_damage() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn slices_that_share_an_instance_uid_are_all_read() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["all_share_one", "last_two_share_one_0", "last_two_share_one_1"] {
@@ -114,6 +118,7 @@ fn slices_that_share_an_instance_uid_are_all_read() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn two_passes_in_one_series_are_never_one_volume() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["interleaved_half_step", "interleaved_1mm_message"] {
@@ -141,6 +146,7 @@ fn two_passes_in_one_series_are_never_one_volume() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn three_acquisitions_in_one_real_series_are_three_whole_volumes() {
     let Some(data) = shared_data() else { return };
     let mut files: Vec<PathBuf> = fs::read_dir(data.join("hcc-tace-011/series-4"))
@@ -162,6 +168,7 @@ fn three_acquisitions_in_one_real_series_are_three_whole_volumes() {
 
 /// A CD export, a PACS and a person leave such things beside a study.
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn strangers_beside_a_series_never_refuse_it() {
     let Some(data) = shared_data() else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -202,6 +209,7 @@ fn strangers_beside_a_series_never_refuse_it() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn a_broken_image_refuses_its_own_series_only() {
     let dir = tempfile::tempdir().unwrap();
     let kind = "no-second-choice";
@@ -219,6 +227,7 @@ fn a_broken_image_refuses_its_own_series_only() {
 
 /// Good data: nothing of it may be refused or flagged.
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_examinations_pass_the_look_at_every_slice() {
     let Some(data) = shared_data() else { return };
     let series = [

@@ -222,6 +222,7 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_livers_give_sound_patches() {
     let Some(data) = shared_data() else { return };
     let out = tempfile::tempdir().unwrap();

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// The folder of real CT beside the checkout (`../shared/data`), if it is there. Without it
-/// a test prints that it was skipped; under `CI=true` a missing folder is a failure.
+/// tests that need it are ignored (`build.rs`), and what a test does with it beside other things is
+/// left out with a print; under `CI=true` a missing folder is a failure.
 #[allow(dead_code)]
 pub fn shared_data() -> Option<PathBuf> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");

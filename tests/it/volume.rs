@@ -178,6 +178,7 @@ fn series(folder: &Path) -> Volume<f32> {
 /// One slice in every syntax of the archive: lossless ones are equal to the pixel, lossy ones
 /// are near, and say so.
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn every_transfer_syntax_of_one_slice_gives_the_same_pixels() {
     let Some(data) = shared_data() else { return };
     let hu = |path: &Path| -> (Vec<f32>, bool) {
@@ -221,6 +222,7 @@ fn an_oblique_series_lies_where_simpleitk_puts_it() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_series_equal_their_reference_conversions() {
     let Some(data) = shared_data() else { return };
     for patient in ["crlm-1004", "chaos-ct3"] {
@@ -236,6 +238,7 @@ fn real_series_equal_their_reference_conversions() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn a_builder_and_assemble_give_the_same_volume_in_any_order() {
     let Some(data) = shared_data() else { return };
     let folder = data.join("crlm-1004/dicom");
@@ -255,6 +258,7 @@ fn a_builder_and_assemble_give_the_same_volume_in_any_order() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn broken_real_series_are_refused_by_name() {
     let Some(data) = shared_data() else { return };
     let mut headers: Vec<SliceHeader> = files(&data.join("chaos-ct3/dicom"), ".dcm")
@@ -271,6 +275,7 @@ fn broken_real_series_are_refused_by_name() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn segmentations_are_not_ct() {
     let Some(data) = shared_data() else { return };
     for name in ["liver.dcm", "partial_overlaps.dcm"] {
@@ -286,6 +291,7 @@ fn segmentations_are_not_ct() {
 }
 
 #[test]
+#[cfg_attr(no_real_ct, ignore = "no real CT in ../shared/data")]
 fn real_nifti_of_every_kind_is_read() {
     let Some(data) = shared_data() else { return };
     let read = |name: &str| nifti::read::read(&std::fs::read(data.join(name)).unwrap()).unwrap();

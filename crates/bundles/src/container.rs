@@ -141,9 +141,7 @@ impl<R: Read> Reader<R> {
         }
         match self.input.read(&mut [0]) {
             Ok(0) => Ok(()),
-            Ok(_) => {
-                Err(PackageError::Malformed { reason: "something follows its end".to_owned() })
-            }
+            Ok(_) => Err(PackageError::Malformed { reason: "bytes follow its end".to_owned() }),
             Err(error) => Err(PackageError::Unreadable(error)),
         }
     }

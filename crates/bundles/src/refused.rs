@@ -46,7 +46,7 @@ pub enum PackageError {
         folder: PathBuf,
     },
     /// Fewer have signed it than must.
-    #[error("{found} trusted key(s) have signed it, {needed} must; ask for the other signatures")]
+    #[error("it has {found} of the {needed} signatures that are needed; ask for the others")]
     TooFewSignatures {
         /// Trusted keys that have signed.
         found: usize,

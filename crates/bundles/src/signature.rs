@@ -128,7 +128,7 @@ fn parse(text: &str) -> Result<Vec<Signature>, PackageError> {
     if !lines.len().is_multiple_of(SIGNATURE_LINES)
         || lines.len() / SIGNATURE_LINES > MAX_SIGNATURES
     {
-        return Err(malformed("not one to eight signatures of four lines"));
+        return Err(malformed("expected one to eight signatures of four lines each"));
     }
     lines
         .chunks(SIGNATURE_LINES)

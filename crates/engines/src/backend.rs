@@ -36,6 +36,17 @@ impl Backend {
     pub fn name(self) -> &'static str {
         self.into()
     }
+
+    /// The numbers that it computes in, on a machine that can; none if it is not in this program.
+    pub const fn precisions(self) -> &'static [Precision] {
+        match self {
+            Backend::Native => &[Precision::F32, Precision::Bf16],
+            Backend::Tract if cfg!(feature = "tract") => &[Precision::F32],
+            Backend::OpenVino if cfg!(feature = "openvino") => &[Precision::F32, Precision::Bf16],
+            Backend::TensorRt => &[Precision::F32, Precision::F16],
+            Backend::Tract | Backend::OpenVino => &[],
+        }
+    }
 }
 
 /// What was found of a backend.

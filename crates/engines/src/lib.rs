@@ -9,7 +9,7 @@ use ndarray::{Array5, ArrayView5, ArrayViewMut5};
 pub mod backend;
 pub mod conformance;
 mod dispatch;
-#[cfg(any(test, feature = "doubles"))]
+#[cfg(any(test, debug_assertions))]
 pub mod fake;
 pub mod native;
 #[cfg(feature = "openvino")]

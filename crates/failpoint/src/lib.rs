@@ -1,16 +1,17 @@
 //! Places where tests let the process die, as a power cut would, and times that pass sooner.
 //!
-//! Owns the two switches; in the program itself they are nothing. Refuses to do anything else at
-//! such a place.
+//! Owns the two switches; in a release they are nothing. They are part of every build with debug
+//! assertions and no feature, so that `cargo build` and `cargo test` share what they compile.
+//! Refuses to do anything else at such a place.
 
 use std::time::Duration;
 
 /// Names a place, `report_placed`, or the third time there, `report_placed:3`.
-#[cfg(feature = "armed")]
+#[cfg(debug_assertions)]
 const SWITCH: &str = "HEPALERT_FAILPOINT";
 
 /// In tests: ends the process on the spot where the environment names this place.
-#[cfg(feature = "armed")]
+#[cfg(debug_assertions)]
 pub fn failpoint(name: &str) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static PASSED: AtomicU32 = AtomicU32::new(0);
@@ -22,22 +23,22 @@ pub fn failpoint(name: &str) {
 }
 
 /// By how much sooner things come round that come round every so often.
-#[cfg(feature = "armed")]
+#[cfg(debug_assertions)]
 const HASTE: &str = "HEPALERT_HASTE";
 
 /// In tests: sooner by the factor that the environment names.
-#[cfg(feature = "armed")]
+#[cfg(debug_assertions)]
 pub fn hastened(every: Duration) -> Duration {
     let factor = std::env::var(HASTE).ok().and_then(|text| text.parse().ok());
     every / factor.unwrap_or(1).max(1)
 }
 
-/// In the program: as it is.
-#[cfg(not(feature = "armed"))]
+/// In a release: as it is.
+#[cfg(not(debug_assertions))]
 pub const fn hastened(every: Duration) -> Duration {
     every
 }
 
-/// In the program: nothing.
-#[cfg(not(feature = "armed"))]
+/// In a release: nothing.
+#[cfg(not(debug_assertions))]
 pub const fn failpoint(_name: &str) {}

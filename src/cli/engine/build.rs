@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::engines::unusable;
 use crate::cli::segment::open_bundle;
-use crate::cli::{Exit, Failure, Ui};
+use crate::cli::{Exit, Failure, Ui, words};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
 use hepalert_bundles::{Bundle, Role};
@@ -21,8 +21,8 @@ use hepalert_engines::tensorrt::{self, Origin};
 pub struct Args {
     /// Folder of the bundle.
     pub bundle: PathBuf,
-    /// The numbers the networks are computed in: f32 or f16.
-    #[arg(long, default_value_t = Precision::F16)]
+    /// The numbers the networks are computed in; TensorRT has f32 and f16.
+    #[arg(long, default_value_t = Precision::F16, value_parser = words::precisions())]
     pub precision: Precision,
     /// Keep the plans where the daemon with this configuration looks, and take its precision.
     #[arg(long, conflicts_with_all = ["cache", "precision"])]

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::cli::{Failure, Ui};
+use crate::ui::counted;
 use hepalert_bundles::{Bundle, MANIFEST, NetworkPlan, Role};
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
@@ -71,9 +72,9 @@ pub(super) fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     for (role, plan) in networks {
         let _ = write!(
             text,
-            "\n  {}: {} fold(s), {} classes, patch {:?} at {:?} mm, {:?} fusion, mirrors {:?}",
+            "\n  {}: {}, {} classes, patch {:?} at {:?} mm, {:?} fusion, mirrors {:?}",
             role.name(),
-            plan.files.len(),
+            counted(plan.files.len(), "fold"),
             plan.classes.len(),
             plan.patch,
             plan.spacing_mm,

@@ -16,6 +16,7 @@ mod verify;
 
 /// Arguments.
 #[derive(Debug, clap::Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub enum Args {
     /// What is in the slots of a device, or which bundles a folder holds.
     List {

@@ -113,10 +113,10 @@ pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
         self_test(slot, &installer, &config)?;
         installer.switch(Timestamp::now()).map_err(failed)?;
     } else if args.place.no_wait {
-        let text = "the daemon tests and uses it when the study under way has ended";
+        let text = "the daemon tests and uses it once the study under way has ended";
         return ui.result(&json!({"slot": slot, "waiting": true}), text);
     } else {
-        ui.note("the daemon tests and uses it when the study under way has ended; waiting");
+        ui.note("the daemon tests and uses it once the study under way has ended; waiting");
         wait(slots, |state| {
             let gone = state.slot(slot).is_none_or(|held| held.which.sha256 != sha256);
             gone || state.wanted.is_none()
@@ -194,7 +194,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
     if let Some(_place) = installer.occupy().map_err(failed)? {
         installer.switch(Timestamp::now()).map_err(failed)?;
     } else if !place.no_wait {
-        ui.note("the daemon does it when the study under way has ended; waiting");
+        ui.note("the daemon does it once the study under way has ended; waiting");
         wait(slots, |state| state.wanted.is_none())?;
     }
     list(&config, ui)
@@ -237,7 +237,9 @@ fn wait(slots: &Slots, done: impl Fn(&State) -> bool) -> Result<(), Failure> {
         }
         // A study may take long; longer than its deadline nothing takes.
         if began.elapsed() > Duration::from_secs(2 * 3600) {
-            let error = anyhow::anyhow!("the daemon does not do it; look at its log");
+            let error = anyhow::anyhow!(
+                "the daemon has not done it within two hours; read its log (journalctl -u hepalert)"
+            );
             return Err(Failure::failed(error));
         }
         std::thread::sleep(LOOK_EVERY);
@@ -279,10 +281,10 @@ fn line(state: &State, slot: Slot) -> String {
         Condition::Untested { .. } => "waits for its self-test".to_owned(),
         Condition::Staged => "staged".to_owned(),
         Condition::Probation { studies, since, .. } => {
-            format!("on probation since {since:.0}, {studies} studies")
+            format!("on probation since {since:.0}, studies finished: {studies}")
         }
         Condition::Good => "good".to_owned(),
-        Condition::Bad { code } => format!("bad ({code})"),
+        Condition::Bad { code } => format!("it failed here ({code})"),
     };
     let test = self_test.as_ref().map_or(String::new(), |test| {
         let passed = if test.passed { "passed" } else { "FAILED" };

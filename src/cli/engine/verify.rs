@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::installer::Installer;
+use crate::ui::counted;
 use hepalert_bundles::package::Package;
 use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
@@ -78,8 +79,11 @@ fn told(bundle: &Bundle, signed_by: Option<usize>, ui: &Ui) -> Result<(), Failur
         "whole": true, "signed_by": signed_by, "sha256": bundle.fingerprint()});
     let (id, version) = (bundle.id(), bundle.version());
     let signed = match signed_by {
-        Some(keys) => format!(", signed by {keys} trusted key(s)"),
+        Some(keys) => format!(", signed by {}", counted(keys, "trusted key")),
         None => format!(" (signatures of {MANIFEST} not looked at: give --keys)"),
     };
-    ui.result(&document, format!("{id} version {version}: {files} files, all whole{signed}"))
+    ui.result(
+        &document,
+        format!("{id} version {version}: {}, all whole{signed}", counted(files, "file")),
+    )
 }

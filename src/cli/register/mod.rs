@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Where the displacements go: millimetres along x, y, z for every voxel of the fixed image.
-    #[arg(long)]
+    #[arg(long = "field-out", alias = "field")]
     field: Option<PathBuf>,
     /// Estimate nothing: apply the displacements of this file.
     #[arg(long, conflicts_with = "field")]
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, requires = "labels")]
     fixed_labels: Option<PathBuf>,
     /// Where a picture goes: checkerboards and differences, before and after (PNG).
-    #[arg(long)]
+    #[arg(long = "picture-out", alias = "picture")]
     picture: Option<PathBuf>,
     /// Turn and move only.
     #[arg(long)]

@@ -161,7 +161,7 @@ impl Folder {
                 continue;
             }
             let (code, now) = (RefusalCode::Vanished.as_str(), Timestamp::now());
-            warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "put back, but nothing of it is in the export folder");
+            warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "queued again by hand, but none of its files is in the export folder");
             let device = &self.site.config.device;
             let said = events::step_of(device, &job, StudyState::Rejected, Some(code), now);
             self.site.store.refuse(job.id, code, &said, now)?;

@@ -71,7 +71,7 @@ impl<L: Link> Sender<L> {
                 self.room.found = Some((way.bytes - 1, Instant::now()));
                 format!("{}: {} bytes are more than it takes", way.topic, way.bytes)
             }
-            None => "a message was more than it takes".to_owned(),
+            None => "a message was larger than it takes".to_owned(),
         };
         self.lost(&words);
     }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Variant;
+use super::dice::{LesionVoxels, Shared, lesion_voxels};
 use super::sweep::SweepPoint;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::{Tally, match_events, match_strict};
 use hepalert_cascade::verdict::{PatientClass, Verdict, classify_patient};
-use hepalert_study::anatomy::Lesion;
+use hepalert_study::anatomy::{CLASS_COUNT, Lesion};
+use hepalert_voxels::volume::LabelMap;
 
 /// What one variant came to in one case.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +20,8 @@ pub struct ViewResult {
     pub strict: Tally,
     /// The patient's class by the predicted lesions.
     pub class: PatientClass,
+    /// Lesion voxels.
+    pub voxels: LesionVoxels,
 }
 
 /// What one case came to.
@@ -29,23 +33,30 @@ pub struct CaseResult {
     pub truth_class: PatientClass,
     /// By variant; [`Variant::Joint`] never has an entry of its own.
     pub views: BTreeMap<Variant, ViewResult>,
+    /// By label value, of the network's own label map.
+    pub labels: [Shared; CLASS_COUNT],
     /// By lesion gain; empty without a sweep.
     pub sweep: Vec<SweepPoint>,
 }
 
 impl CaseResult {
-    /// Counts every view of a case.
-    pub fn new(truth: &[Detection], views: &BTreeMap<Variant, Vec<Detection>>) -> CaseResult {
+    /// Counts every view of a case; of voxels, against the true label map.
+    pub fn new(
+        (map, truth): (&LabelMap, &[Detection]),
+        views: &BTreeMap<Variant, Vec<Detection>>,
+    ) -> CaseResult {
         let class = |found: &[Detection]| classify_patient(found.iter().map(|lesion| lesion.kind));
         let view = |found: &Vec<Detection>| ViewResult {
             paper: match_events(truth, found).tally,
             strict: match_strict(truth, found),
             class: class(found),
+            voxels: lesion_voxels(map, found),
         };
         CaseResult {
             truth: truth.iter().map(|lesion| (lesion.kind, lesion.volume_cm3)).collect(),
             truth_class: class(truth),
             views: views.iter().map(|(variant, found)| (*variant, view(found))).collect(),
+            labels: Default::default(),
             sweep: Vec::new(),
         }
     }

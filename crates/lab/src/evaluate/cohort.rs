@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::Variant;
 use super::case::CaseResult;
+use super::dice::label_voxels;
 use super::sweep::{SweepPoint, sweep};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
@@ -177,16 +178,21 @@ pub fn evaluate_case(
     let truth = lesions(&case.truth, &truth_map)?;
     let beside = Beside { truth: &truth_map, path: &case.truth };
     let mut views = BTreeMap::new();
+    let mut overlap = Default::default();
     let folder = match &case.predicted {
         Predicted::Labels(path) => {
-            views.insert(Variant::Base, beside.lesions(path)?);
+            let map = beside.labels(path)?;
+            overlap = label_voxels(&truth_map, &map);
+            views.insert(Variant::Base, lesions(path, &map)?);
             None
         }
         Predicted::Folder(folder) => Some(folder),
     };
     let mut analysis = None;
     if let Some(folder) = folder {
-        let base = beside.lesions(&folder.join(BASE))?;
+        let map = beside.labels(&folder.join(BASE))?;
+        overlap = label_voxels(&truth_map, &map);
+        let base = lesions(&folder.join(BASE), &map)?;
         analysis = Analysis::read(folder, &beside)?;
         if let Some(kept) = &analysis {
             let high = beside.lesions(&folder.join(HIGH))?;
@@ -203,7 +209,8 @@ pub fn evaluate_case(
             views.insert(Variant::BaseReclsNoShuffle, kept.of(&base, ReportLesion::in_base));
         }
     }
-    let mut result = CaseResult::new(&truth, &views);
+    let mut result =
+        CaseResult { labels: overlap, ..CaseResult::new((&truth_map, &truth), &views) };
     // The report's own classes: a lesion of both views is listed under its base type only.
     let classes = [
         (Variant::BaseRecls, analysis.as_ref().map(|report| report.base)),

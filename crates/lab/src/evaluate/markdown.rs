@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::dice::DiceRow;
 use super::rates::Rate;
 use super::tables::{JointTable, LesionTable, PatientRow, Tables, VOLUME_BINS_CM3, VolumeTable};
 
@@ -17,6 +18,9 @@ pub fn markdown(tables: &Tables) -> String {
     parts.push(patients(&tables.patients));
     parts.extend(tables.decided.iter().map(|table| lesions("Lesions of decided patients", table)));
     parts.extend(tables.joint.iter().map(joint));
+    if !tables.dice.is_empty() {
+        parts.push(dice(&tables.dice));
+    }
     if !tables.sweep.is_empty() {
         parts.push(sweep(tables));
     }
@@ -76,8 +80,11 @@ fn lesions(title: &str, lesions: &LesionTable) -> String {
         let counts = counts.into_iter().map(|count| count.to_string());
         name.chain(counts).chain(rates.iter().map(Rate::percent_with_interval)).collect()
     });
+    let [all, malignant] = &lesions.dice;
     format!(
-        "## {title}: {}, {} cases\n\n{}\n\nTP to FP by the paper's rule: one event per \
+        "## {title}: {}, {} cases\n\n{}\n\nFalse lesions per patient: {:.2}, of these malignant \
+         {:.2}. Dice of lesion voxels under whatever label: {}; of malignant ones as one: {}.\n\n\
+         TP to FP by the paper's rule: one event per \
          prediction, a true lesion may count twice or not at all. FL are true lesions of the \
          row found under another label; \"called\" are predictions of the row on another \
          label, and the precision of a row counts them, except that the paper's precision of \
@@ -85,7 +92,35 @@ fn lesions(title: &str, lesions: &LesionTable) -> String {
          columns count every lesion once.",
         lesions.variant,
         lesions.cases,
-        table(&header, rows)
+        table(&header, rows),
+        lesions.false_per_patient,
+        lesions.malignant_false_per_patient,
+        overlap(all),
+        overlap(malignant),
+    )
+}
+
+fn overlap(row: &DiceRow) -> String {
+    let two = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    let plural = if row.cases == 1 { "case" } else { "cases" };
+    format!(
+        "{} in the mean of the {} {plural} that have any, {} of all voxels together",
+        two(row.mean),
+        row.cases,
+        two(row.pooled)
+    )
+}
+
+fn dice(rows: &[DiceRow]) -> String {
+    let three = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    let lines = rows.iter().map(|row| {
+        vec![row.row.to_owned(), row.cases.to_string(), three(row.mean), three(row.pooled)]
+    });
+    format!(
+        "## Dice per class of the network's own label map\n\n{}\n\nMean: of the cases whose truth \
+         has the class. Pooled: of all voxels together, so that large organs and false voxels in \
+         cases without the class count.",
+        table(&["", "cases", "mean", "pooled"], lines)
     )
 }
 

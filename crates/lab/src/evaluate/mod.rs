@@ -5,8 +5,8 @@
 //! `analyze` writes. Refuses to look at an image: what counts as a lesion is `detect`'s.
 //!
 //! In reading order: [`cohort`] finds the cases, [`case`] counts one, [`rates`] turns counts
-//! into rates with intervals, [`tables`] adds the cases up, [`markdown`] and [`plot`] write
-//! down what came out.
+//! into rates with intervals, [`dice`] counts voxels, [`tables`] adds the cases up, [`markdown`],
+//! [`csv`] and [`plot`] write down what came out.
 
 use std::fmt;
 
@@ -14,6 +14,8 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 pub mod case;
 pub mod cohort;
+pub mod csv;
+pub mod dice;
 pub mod markdown;
 pub mod plot;
 pub mod rates;

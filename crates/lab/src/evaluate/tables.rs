@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Variant;
 use super::case::{CaseResult, ViewResult};
+use super::dice::{DiceRow, rows_of_labels};
 use super::rates::{Binary, LesionRates, Rate};
 use super::sweep::{SweepPoint, total};
 use hepalert_cascade::detect::matching::{Counts, Tally};
@@ -30,6 +31,8 @@ pub struct Tables {
     pub decided: Option<LesionTable>,
     /// Fig. 10.
     pub joint: Option<JointTable>,
+    /// Overlap per class of the network's own label map.
+    pub dice: Vec<DiceRow>,
     /// Fig. 11.
     pub sweep: Vec<SweepPoint>,
 }
@@ -63,6 +66,12 @@ pub struct LesionTable {
     pub cases: usize,
     /// HCC to cyst, then all, then malignant.
     pub rows: Vec<LesionRow>,
+    /// Predictions that hit nothing, per patient.
+    pub false_per_patient: f64,
+    /// Of these the malignant ones.
+    pub malignant_false_per_patient: f64,
+    /// Overlap of lesion voxels: under whatever label, and malignant ones.
+    pub dice: [DiceRow; 2],
 }
 
 /// One row of Table II, III or V.
@@ -151,6 +160,7 @@ impl Tables {
                 .then(|| cases.iter().filter(decided))
                 .and_then(|cases| lesion_table("joint (decided)", Variant::HighRecls, cases)),
             joint: (!joint.is_empty()).then(|| joint_table(&joint)),
+            dice: rows_of_labels(cases.iter().map(|case| &case.labels)),
             sweep: total(cases.iter().map(|case| case.sweep.as_slice())),
         }
     }
@@ -183,10 +193,11 @@ fn bin(volume_cm3: f64) -> usize {
 fn lesion_table<'a>(
     name: &'static str,
     variant: Variant,
-    cases: impl Iterator<Item = &'a CaseResult>,
+    cases: impl Iterator<Item = &'a CaseResult> + Clone,
 ) -> Option<LesionTable> {
+    let views = cases.filter_map(|case| case.views.get(&variant));
     let (mut paper, mut strict, mut count) = (Tally::default(), Tally::default(), 0);
-    for view in cases.filter_map(|case| case.views.get(&variant)) {
+    for view in views.clone() {
         paper += &view.paper;
         strict += &view.strict;
         count += 1;
@@ -207,7 +218,18 @@ fn lesion_table<'a>(
         paper: malignant(&paper.malignant),
         strict: malignant(&strict.malignant),
     });
-    (count > 0).then_some(LesionTable { variant: name, cases: count, rows })
+    let per_patient = |counts: &Counts| counts.fp as f64 / count.max(1) as f64;
+    (count > 0).then(|| LesionTable {
+        variant: name,
+        cases: count,
+        rows,
+        false_per_patient: per_patient(&strict.all()),
+        malignant_false_per_patient: per_patient(&strict.malignant),
+        dice: [
+            DiceRow::over("All", views.clone().map(|view| view.voxels.all)),
+            DiceRow::over("Malig", views.map(|view| view.voxels.malignant)),
+        ],
+    })
 }
 
 impl LesionMetrics {
@@ -340,7 +362,12 @@ mod tests {
     const NORMAL: PatientClass = PatientClass::Normal;
 
     fn case(truth: PatientClass, base: PatientClass, high: PatientClass) -> CaseResult {
-        let view = |class| ViewResult { paper: Tally::default(), strict: Tally::default(), class };
+        let view = |class| ViewResult {
+            paper: Tally::default(),
+            strict: Tally::default(),
+            class,
+            voxels: Default::default(),
+        };
         CaseResult {
             truth: Vec::new(),
             truth_class: truth,
@@ -348,6 +375,7 @@ mod tests {
                 (Variant::BaseRecls, view(base)),
                 (Variant::HighRecls, view(high)),
             ]),
+            labels: Default::default(),
             sweep: Vec::new(),
         }
     }

@@ -238,7 +238,7 @@ fn number(runs: &mut [Run], parents: &mut [u32]) -> usize {
     count as usize
 }
 
-#[cfg(any(test, feature = "oracles"))]
+#[cfg(any(test, debug_assertions))]
 pub mod oracle {
     //! The slow definition of components, for tests.
 

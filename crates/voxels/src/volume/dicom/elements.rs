@@ -197,7 +197,7 @@ fn skip_items(
     depth: usize,
 ) -> Result<usize, DicomError> {
     if depth > MAX_DEPTH {
-        return Err(DicomError::Corrupt("sequences nest without end".into()));
+        return Err(DicomError::Corrupt("sequences nest too deep".into()));
     }
     let mut at = head.value_at;
     loop {

@@ -116,7 +116,7 @@ fn inflate(packed: &[u8]) -> Result<Vec<u8>, DicomError> {
         return Err(DicomError::Corrupt(error.to_string()));
     }
     if dataset.len() as u64 > MAX_INFLATED {
-        return Err(DicomError::Corrupt("it inflates without end".into()));
+        return Err(DicomError::Corrupt("it unpacks to more than any image has".into()));
     }
     Ok(dataset)
 }

@@ -112,7 +112,7 @@ pub fn unpacked_bytes(mut packed: impl BufRead, most: u64) -> Result<u64, NiftiE
             }
         }
     }
-    Err(NiftiError::CorruptGzip("members without end".into()))
+    Err(NiftiError::CorruptGzip("too many parts".into()))
 }
 
 impl From<io::Error> for NiftiError {

@@ -1,4 +1,4 @@
-//! `analyze`: one study, now.
+//! `analyze`: one study, or many one after the other, now.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -10,25 +10,34 @@ use super::engines::{self, EngineArgs};
 use super::study_files::PhaseFile;
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
-use crate::intake::discover::discover;
 use crate::intake::phases::PhaseRules;
-use crate::intake::{GateParams, StudyFiles, files_of_paths, study_key};
+use crate::intake::{Discovered, GateParams, StudyFiles, discover, files_of_paths, study_key};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
 use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::StudyKey;
+
+mod batch;
+mod names;
+mod table;
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files.
+    /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files. Of several inputs, or of
+    /// a folder with several studies, each study gets a folder of its own below OUT, and
+    /// OUT/summary.csv lists them all; what is done already is not done again.
     #[arg(required_unless_present = "phase")]
-    pub input: Option<PathBuf>,
+    pub input: Vec<PathBuf>,
     /// Folder for the report; an earlier report there is replaced, anything else is refused.
     #[arg(long)]
     pub out: PathBuf,
+    /// Write a folder per study and summary.csv even if there is one study only.
+    #[arg(long, conflicts_with = "phase")]
+    pub each: bool,
     /// A phase and its file or folder, as `vp=PATH`; instead of INPUT, once per phase.
-    #[arg(long, value_parser = parse_phase)]
+    #[arg(long, value_parser = parse_phase, value_name = "PHASE=PATH", conflicts_with = "input")]
     pub phase: Vec<(Phase, PathBuf)>,
     /// Refuse unless the engine is for this setting.
     #[arg(long, value_parser = parse_setting)]
@@ -63,8 +72,13 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
-    let inputs = args.phase.iter().map(|(_, path)| path.as_path()).chain(args.input.as_deref());
-    output::check_folder(&args.out, &inputs.collect::<Vec<_>>())?;
+    let phases = args.phase.iter().map(|(_, path)| path);
+    let inputs: Vec<&Path> = phases.chain(&args.input).map(PathBuf::as_path).collect();
+    if args.each || args.input.len() > 1 {
+        batch::check_out(&args.out, &inputs)?;
+    } else if !args.out.join(table::FILE).exists() {
+        output::check_folder(&args.out, &inputs)?;
+    }
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(settings.clone()).map_err(engines::unusable)?;
     if let Some(wanted) = args.setting
@@ -77,9 +91,67 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         ));
     }
     let wanted = analyzer.wanted().map_err(engines::unusable)?;
-    let files = study_files(args, &wanted, &settings.gate)?;
-    let report = analyze(&mut analyzer, &files, &args.out, ui)?;
-    ui.result(&report, summary(&report, &args.out))
+    let rules = rules(args.config.as_deref())?;
+    let look = Look { wanted: &wanted, rules: &rules, gate: &settings.gate };
+    match given(args, &look)? {
+        Given::One(files) => {
+            output::check_folder(&args.out, &inputs)?;
+            let report = analyze(&mut analyzer, &files, &args.out, ui)?;
+            ui.result(&report, summary(&report, &args.out))
+        }
+        Given::Many(found) => batch::run(args, &mut analyzer, &look, found, ui),
+    }
+}
+
+/// How studies are looked for.
+struct Look<'a> {
+    wanted: &'a [Vec<Phase>],
+    rules: &'a PhaseRules,
+    gate: &'a GateParams,
+}
+
+impl Look<'_> {
+    /// The studies in a file or folder.
+    fn at(&self, input: &Path) -> Result<Discovered, Failure> {
+        engines::require_there(input)?;
+        let found = discover(input, self.wanted, self.rules, self.gate, &key_of);
+        found.map_err(engines::refused)
+    }
+}
+
+/// Nobody is protected from their own command line: the key only has to be a key.
+fn key_of(uid: &str) -> StudyKey {
+    study_key(b"analyze", uid)
+}
+
+/// What the arguments name.
+enum Given {
+    /// One study.
+    One(Box<StudyFiles>),
+    /// Several inputs, or one with several studies, which were found already.
+    Many(Option<Discovered>),
+}
+
+fn given(args: &Args, look: &Look<'_>) -> Result<Given, Failure> {
+    let one = |files| Given::One(Box::new(files));
+    match (args.input.as_slice(), args.each) {
+        ([], _) => {
+            args.phase.iter().try_for_each(|(_, path)| engines::require_there(path))?;
+            let named = files_of_paths(&key_of("--phase"), &args.phase);
+            named.map(one).map_err(engines::refused)
+        }
+        ([input], false) => {
+            let mut found = look.at(input)?;
+            match (found.studies.pop(), found.studies.is_empty()) {
+                (Some(study), true) => Ok(one(study)),
+                (last, _) => {
+                    found.studies.extend(last);
+                    Ok(Given::Many(Some(found)))
+                }
+            }
+        }
+        _ => Ok(Given::Many(None)),
+    }
 }
 
 /// Runs the cascade with a progress line for each stage.
@@ -124,36 +196,6 @@ pub fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
     match config {
         Some(file) => Ok(crate::daemon::phase_rules(&super::run::read(file)?)),
         None => Ok(PhaseRules::default()),
-    }
-}
-
-/// The one study that the arguments name.
-fn study_files(
-    args: &Args,
-    wanted: &[Vec<Phase>],
-    gate: &GateParams,
-) -> Result<StudyFiles, Failure> {
-    // Nobody is protected from their own command line: the key only has to be a key.
-    let key_of = |uid: &str| study_key(b"analyze", uid);
-    match (&args.input, args.phase.as_slice()) {
-        (None, phases) => files_of_paths(&key_of("--phase"), phases).map_err(engines::refused),
-        (Some(input), []) => {
-            let rules = rules(args.config.as_deref())?;
-            let found = discover(input, wanted, &rules, gate, &key_of).map_err(engines::refused)?;
-            let count = found.studies.len();
-            let mut studies = found.studies.into_iter();
-            match (studies.next(), studies.next()) {
-                (Some(study), None) => Ok(study),
-                _ => Err(Failure::new(
-                    super::Exit::Usage,
-                    anyhow::anyhow!("{count} studies in {}: give one of them", input.display()),
-                )),
-            }
-        }
-        (Some(_), _) => {
-            let error = anyhow::anyhow!("give either INPUT or --phase, not both");
-            Err(Failure::new(super::Exit::Usage, error))
-        }
     }
 }
 
@@ -202,7 +244,7 @@ fn lesion_line(lesion: &LesionRecord) -> String {
     let what = if lesion.malignant { "suspected finding" } else { "finding" };
     let [x, y, z] = lesion.centre_ras_mm;
     format!(
-        "{what} {}: {}, {:.1} cm3, {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
+        "{what} {}: {}, {:.1} cm3, longest {:.0} mm, at {x:.0} {y:.0} {z:.0} mm RAS, view {}",
         lesion.id,
         lesion.class,
         lesion.volume_cm3,

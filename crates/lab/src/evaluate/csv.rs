@@ -1,0 +1,45 @@
+//! One line per case and variant, for a spreadsheet.
+
+use std::fmt::Write;
+
+use super::case::CaseResult;
+use super::dice::Shared;
+
+/// The columns.
+pub const HEAD: &str = "case,variant,class_true,class,lesions_true,lesions,tp,fl,fn,fp,\
+    malignant_tp,malignant_fl,malignant_fn,malignant_fp,dice,dice_malignant";
+
+/// The table: strict counts, where every lesion counts once; Dice's coefficient of lesion voxels
+/// under whatever label, empty where neither side has any.
+pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String {
+    let mut text = format!("{HEAD}\n");
+    let dice = |shared: &Shared| shared.dice().map_or(String::new(), |dice| format!("{dice:.4}"));
+    for (name, case) in cases {
+        // A name is that of a file: it may hold anything.
+        let name = name.replace(['\n', '\r'], " ").replace('"', "\"\"");
+        let name = if name.contains([',', '"']) { format!("\"{name}\"") } else { name };
+        for (variant, view) in &case.views {
+            let (all, malignant) = (view.strict.all(), view.strict.malignant);
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "{name},{variant},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                case.truth_class,
+                view.class,
+                case.truth.len(),
+                all.tp_predicted + all.fl_predicted + all.fp,
+                all.tp,
+                all.fl_truth,
+                all.fn_,
+                all.fp,
+                malignant.tp,
+                malignant.fl_truth,
+                malignant.fn_,
+                malignant.fp,
+                dice(&view.voxels.all),
+                dice(&view.voxels.malignant),
+            );
+        }
+    }
+    text
+}

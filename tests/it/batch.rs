@@ -1,0 +1,162 @@
+//! Many studies in one command, and the first stage on DICOM: whole commands on synthetic patients.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use hepalert_lab::phantom::{Case, Size, generate};
+use hepalert_study::phase::Setting;
+use serde_json::Value;
+
+use crate::support::{hepalert, small_engine};
+
+/// A folder with two studies and a file that is none.
+struct Cohort(tempfile::TempDir);
+
+impl Cohort {
+    fn new() -> Cohort {
+        let cohort = Cohort(tempfile::tempdir().unwrap());
+        for (seed, name) in [(2, "one"), (3, "two")] {
+            let size = Size { pixels: 64, slices: None };
+            let patient = generate(seed, Case::Malignant, Setting::Venous, size);
+            let made = cohort.at(&format!("made/{name}"));
+            hepalert::cli::phantom::write_patient(&patient, &made).unwrap();
+            fs::create_dir_all(cohort.at("studies")).unwrap();
+            fs::rename(made.join("dicom"), cohort.at("studies").join(name)).unwrap();
+        }
+        fs::write(cohort.at("studies/notes.txt"), "mine").unwrap();
+        cohort
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Arguments with `@` for the folder.
+    fn run(&self, words: &str) -> Output {
+        let place = format!("{}/", self.0.path().display());
+        let words = words.split_whitespace().map(|word| word.replace('@', &place));
+        let output = hepalert().args(words).current_dir(self.0.path()).output().unwrap();
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// `analyze` with an engine that takes no time.
+    fn analyze(&self, words: &str) -> Output {
+        self.run(&format!("--json analyze --engine {} {words}", small_engine().display()))
+    }
+}
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn written(path: &Path) -> std::time::SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[test]
+fn a_folder_of_studies_is_analysed_once_and_listed() {
+    let cohort = Cohort::new();
+    let first = cohort.analyze("@studies --out @results");
+    assert!(first.status.success());
+    let table = fs::read_to_string(cohort.at("results/summary.csv")).unwrap();
+    let cases: Vec<&str> = table.lines().map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(cases, ["case", "one", "two"], "{table}");
+    assert_eq!(document(&first)["done_before"], 0);
+    let report = cohort.at("results/one/report.json");
+    let (before, other) = (written(&report), cohort.at("results/two/report.json"));
+    // As if it had been killed in the second study.
+    fs::remove_dir_all(other.parent().unwrap()).unwrap();
+    let second = cohort.analyze("@studies --out @results");
+    assert!(second.status.success() && other.is_file());
+    assert_eq!((document(&second)["done_before"].clone(), written(&report)), (1.into(), before));
+    // Another pipeline's results are none of this one's.
+    let third = cohort.analyze("@studies --out @results --alpha 20");
+    assert_eq!((document(&third)["done_before"].clone(), third.status.code()), (0.into(), Some(0)));
+}
+
+#[test]
+fn one_study_that_is_refused_holds_back_no_other() {
+    let cohort = Cohort::new();
+    fs::create_dir(cohort.at("empty")).unwrap();
+    let ended = cohort.analyze("@empty @studies/one @made/two/ct.nii.gz @nowhere --out @results");
+    assert_eq!(ended.status.code(), Some(3));
+    let told = document(&ended);
+    let rows: Vec<(&str, &str)> = told["studies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["case"].as_str().unwrap(), row["code"].as_str().unwrap_or("done")))
+        .collect();
+    let expected =
+        [("empty", "no_ct_series"), ("one", "done"), ("ct", "done"), ("nowhere", "unreadable")];
+    assert_eq!(rows, expected);
+    let why = told["studies"][3]["message"].as_str().unwrap();
+    assert!(why.contains("nowhere: there is no such file or folder"), "{why}");
+}
+
+#[test]
+fn results_of_many_studies_never_lie_among_the_inputs() {
+    let cohort = Cohort::new();
+    for words in
+        ["@studies @made/one/ct.nii.gz --out @studies/results", "@studies --each --out @studies"]
+    {
+        assert_eq!(cohort.analyze(words).status.code(), Some(2), "{words}");
+    }
+    assert!(!cohort.at("studies/results").exists());
+    fs::create_dir(cohort.at("results")).unwrap();
+    fs::write(cohort.at("results/summary.csv"), "mine").unwrap();
+    assert_eq!(cohort.analyze("@studies --out @results").status.code(), Some(2));
+    assert_eq!(fs::read_to_string(cohort.at("results/summary.csv")).unwrap(), "mine");
+}
+
+#[test]
+fn the_first_stage_reads_dicom_as_it_reads_nifti() {
+    let cohort = Cohort::new();
+    let segment = |words: &str| {
+        let engine = small_engine();
+        let ended = cohort.run(&format!("segment --engine {} {words}", engine.display()));
+        assert!(ended.status.success(), "{words}");
+    };
+    segment("@studies/one --out @a.nii.gz");
+    segment("--phase vp=@studies/one/vp --out @b.nii.gz");
+    segment("@made/one/ct.nii.gz --out @c.nii.gz");
+    segment("--phase vp=@made/one/ct.nii.gz --out @d.nii.gz");
+    let [a, b, c, d] =
+        ["a", "b", "c", "d"].map(|name| fs::read(cohort.at(&format!("{name}.nii.gz"))).unwrap());
+    assert!(a == b && c == d);
+    let labels = |bytes: &[u8]| hepalert_voxels::volume::nifti::read::read_labels(bytes).unwrap();
+    assert!(labels(&a).voxels() == labels(&c).voxels());
+}
+
+#[test]
+fn every_failure_is_one_document_with_json() {
+    let cohort = Cohort::new();
+    fs::write(cohort.at("bad.toml"), "[intake]\nfoldr = 1\n").unwrap();
+    for (words, error, code) in [
+        ("--json segment --phase vp=@nowhere --out @x.nii.gz", "refused", Some("unreadable")),
+        ("--json detect @studies/notes.txt --out @x.json", "refused", Some("not_nifti")),
+        ("--json queue --config @bad.toml", "config", None),
+        ("--json engine inspect @nowhere", "engine", None),
+        ("--json match --truth", "usage", None),
+        (
+            "--json segment @studies/one --out @studies/notes.txt",
+            "usage",
+            Some("output_in_the_way"),
+        ),
+    ] {
+        let ended = cohort.run(words);
+        let told = document(&ended);
+        let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["code", "error", "message"], "{words}");
+        assert_eq!((told["error"].as_str(), told["code"].as_str()), (Some(error), code), "{told}");
+        assert!(!told["message"].as_str().unwrap().is_empty() && !ended.status.success());
+    }
+    // A command with a result of its own says what failed in that.
+    let ended = cohort.run("--json check-config --config /nowhere/hepalert.toml");
+    assert_eq!(
+        (document(&ended)["error"].as_str(), ended.status.code()),
+        (Some("config"), Some(6))
+    );
+}
