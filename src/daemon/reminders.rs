@@ -17,7 +17,7 @@ pub fn patience(mqtt: &Mqtt) -> Option<Patience> {
     Some(Patience { after, times: mqtt.escalate_times })
 }
 
-/// Tells what is due; `now` can be believed. Returns how many were told.
+/// Tells what is due. Returns how many were told.
 pub fn tell_due(site: &Site, patience: Patience, now: Timestamp) -> usize {
     let device = &site.config.device.name;
     let told = site.store.remind(patience, now, |alert| said(device, patience, alert, now));

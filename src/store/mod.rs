@@ -30,6 +30,7 @@ mod open;
 mod open_tests;
 mod outbox;
 mod queue;
+mod requeue;
 #[cfg(test)]
 mod tests;
 mod worklist;
@@ -42,7 +43,8 @@ pub use job::{
 };
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
-pub use queue::{MAX_WAIT, NO_FILES, Requeued};
+pub use queue::{MAX_WAIT, NO_FILES};
+pub use requeue::Requeued;
 pub use worklist::{WorklistEntry, WorklistState};
 
 /// A handle on the store; cheap to clone, safe to share between threads.

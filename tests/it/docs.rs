@@ -204,6 +204,13 @@ retry or a replay; a gap in `seq` means loss: send `cmd/replay`. A late series o
 again as a higher `rev`, and `supersedes` names the event that is replaced. Keep the session
 (`clean_session false`, QoS 1). What codes mean is in `codes.md`, who a study is in `privacy.md`.
 
+## Who has seen an alert
+
+With `mqtt.escalate_after_min` an alert that stays open (nobody sends `cmd/ack` with its `id`) is told
+again as `event/escalation`, `mqtt.escalate_times` times at most. An acknowledgement says `by` which
+role, never a person's name, and may carry a `verdict`: `agreed`, `disagreed` or `other`, also later,
+once the alert is closed. `hepalert quality` counts them by device, engine and month.
+
 ## Who comes late
 
 A subscriber that was away gets what its session kept. One that is new gets the retained messages:
