@@ -317,15 +317,16 @@ impl Analyzer {
         let findings = self.findings(&aligned, origin.content, watch)?;
         limits::require_liver(&findings, origin.files)?;
         let writing = Instant::now();
+        let slices = origin.slices(&alignments, &back);
         let mut draft = Draft::begin(out)?;
-        draft.add_findings(&aligned, &findings, &back, &mut |done, total| {
+        draft.add_findings(&aligned, &findings, slices, &mut |done, total| {
             // Too late to stop: the report is nearly there.
             let _ = watch("report", done, total);
         })?;
         if self.settings.keep_margin {
             draft.add_margin(&findings, &back)?;
         }
-        let mut report = self.report(&aligned, &findings, (&origin, &back));
+        let mut report = self.report(&aligned, &findings, (&origin, slices));
         let stage = |stage: &str, seconds| StageSeconds {
             stage: stage.to_owned(),
             seconds: record::rounded(seconds),

@@ -6,6 +6,7 @@
 use super::quality::Origin;
 use super::{Analyzer, high_gain};
 use crate::report::record;
+use crate::report::slices::Slices;
 use crate::report::types::{
     AlignmentRecord, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord, Report,
     SCHEMA, StageSeconds, TimingRecord, methods,
@@ -13,15 +14,16 @@ use crate::report::types::{
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::Findings;
 use hepalert_study::digest::hex;
-use hepalert_study::study::{AlignedStudy, Back};
+use hepalert_study::study::AlignedStudy;
 
 impl Analyzer {
     pub(super) fn report(
         &self,
         aligned: &AlignedStudy,
         findings: &Findings,
-        (origin, back): (&Origin, &Back),
+        (origin, slices): (&Origin, Slices<'_>),
     ) -> Report {
+        let back = slices.back;
         let stages = findings.times.iter().map(|(stage, time)| StageSeconds {
             stage: stage.name().to_owned(),
             seconds: record::rounded(time.as_secs_f64()),
@@ -36,8 +38,8 @@ impl Analyzer {
             verdict: findings.verdict.alert_level(),
             paper_status: findings.verdict.paper_status().to_owned(),
             patient_class: record::classes(&findings.verdict),
-            lesions: record::kept(findings, back),
-            discarded: record::discarded(findings, back),
+            lesions: record::kept(findings, slices),
+            discarded: record::discarded(findings, slices),
             liver_cm3: record::rounded(findings.liver_cm3),
             quality: self.quality(aligned, findings, (origin, back)),
             pipeline: PipelineRecord {

@@ -235,6 +235,7 @@ mod tests {
                 kvp: None,
                 side_uncertain: false,
                 quality: Vec::new(),
+                slice_names: Vec::new(),
             };
             let series = as_read(&files, found, &Loaded { study, phases: vec![phase] });
             series.iter().map(|line| (line.chosen, line.outcome.clone())).collect::<Vec<_>>()

@@ -1,14 +1,17 @@
 //! What the report says of the input and of its quality.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analyzer;
 use super::phases::{Read, record as series_record};
 use crate::intake::{QualityFlag, StudyFiles};
+use crate::report::slices::Slices;
 use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_bundles::Untrained;
+use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::{Findings, situs};
-use hepalert_study::files::Confidence;
+use hepalert_study::files::{Confidence, SliceName};
+use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, Back};
 use hepalert_voxels::volume::Orientation;
 
@@ -30,6 +33,8 @@ pub(super) struct Origin {
     pub(super) quality: BTreeSet<QualityFlag>,
     /// What the engine was not trained for, of any phase.
     pub(super) untrained: BTreeSet<Untrained>,
+    /// How the archive knows the slices of each phase.
+    pub(super) slice_names: BTreeMap<Phase, Vec<SliceName>>,
     pub(super) read_s: f64,
 }
 
@@ -51,8 +56,27 @@ impl Origin {
             files: files.files().count(),
             quality: loaded.phases.iter().flat_map(|phase| phase.quality.clone()).collect(),
             untrained: BTreeSet::new(),
+            slice_names: loaded
+                .phases
+                .iter()
+                .map(|phase| (phase.files.phase, phase.slice_names.clone()))
+                .collect(),
             read_s,
         }
+    }
+
+    /// The slices that the study was analysed on: those of the phase that stayed where it was.
+    pub(super) fn slices<'a>(
+        &'a self,
+        alignments: &[PhaseAlignment],
+        back: &'a Back,
+    ) -> Slices<'a> {
+        let stayed = alignments.iter().find(|one| one.moved.is_none()).map(|one| one.phase);
+        // One phase alone is not aligned.
+        let reference = stayed.or_else(|| self.slice_names.keys().next().copied());
+        let names = reference.and_then(|phase| self.slice_names.get(&phase));
+        let names = names.filter(|names| names.len() == back.grid().shape()[0]);
+        Slices { back, names: names.map_or(&[], Vec::as_slice) }
     }
 }
 

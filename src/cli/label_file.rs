@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::Failure;
+use super::engines::require_there;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
@@ -16,6 +17,7 @@ use hepalert_voxels::volume::nifti::read::read_labels;
 /// # Errors
 /// A refusal with the reason code of the format, or `unreadable`.
 pub fn read(path: &Path) -> Result<LabelMap, Failure> {
+    require_there(path)?;
     let bytes = std::fs::read(path)
         .with_context(|| format!("{}: cannot be read", path.display()))
         .map_err(|error| Failure::refused("unreadable", error))?;

@@ -177,6 +177,10 @@ pub(super) fn open_engine(named: Option<&Path>) -> Result<Bundle, Failure> {
 
 /// Opens a bundle; exit code 4 if it cannot be used.
 pub(super) fn open_bundle(dir: &Path) -> Result<Bundle, Failure> {
+    if !dir.exists() {
+        let error = anyhow!("engine {}: there is no such folder", dir.display());
+        return Err(Failure::new(Exit::Engine, error));
+    }
     Bundle::open(dir).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("engine {}", dir.display()));
         Failure::new(Exit::Engine, error)

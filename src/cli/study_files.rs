@@ -253,6 +253,7 @@ pub fn make_folder(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// Refused as `unreadable`, with the path.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    engines::require_there(path)?;
     if path.is_dir() {
         let error =
             anyhow!("{} is a folder; a NIfTI file (.nii, .nii.gz) is needed here", path.display());

@@ -456,8 +456,8 @@ impl Config {
         let authority = !mqtt.tls || mqtt.ca_file.is_some();
         must(
             authority,
-            "mqtt.ca_file",
-            "mqtt.tls needs the authority of the broker's certificate",
+            "mqtt.tls",
+            "needs mqtt.ca_file, the authority of the broker's certificate",
         )?;
         let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
         let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
@@ -546,7 +546,7 @@ mod tests {
         for (text, key) in [
             ("[engine]\nprecision = \"f16\"\n", "engine.precision"),
             ("[engine]\nbackend = \"tensorrt\"\nprecision = \"bf16\"\n", "engine.precision"),
-            ("[mqtt]\ntls = true\n", "mqtt.ca_file"),
+            ("[mqtt]\ntls = true\n", "mqtt.tls"),
         ] {
             let (_folder, file) = written(text);
             let said = Config::read(&file).unwrap_err().to_string();

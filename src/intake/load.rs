@@ -17,6 +17,7 @@ use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::probe::acquired_ms;
 use super::quality::{self, QualityFlag};
 use super::refusal_codes::RefusalCode;
+use hepalert_study::files::SliceName;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{Study, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;
@@ -56,6 +57,9 @@ pub struct LoadedPhase {
     pub side_uncertain: bool,
     /// What was unusual, in order.
     pub quality: Vec<QualityFlag>,
+    /// How the archive knows each slice, in the order of storage; none of NIfTI, and none where
+    /// slices were averaged.
+    pub slice_names: Vec<SliceName>,
 }
 
 /// One phase's voxels, past the gate.
@@ -64,6 +68,7 @@ pub(super) struct Scan {
     kvp: Option<f64>,
     side_uncertain: bool,
     quality: Vec<QualityFlag>,
+    slice_names: Vec<SliceName>,
 }
 
 /// Loads the phases that an engine takes.
@@ -103,7 +108,7 @@ fn load_wanted(
     };
     for loaded in loaded {
         let FirstReadable { files, passed_by, read } = loaded?;
-        let Scan { volume, kvp, side_uncertain, quality } = read;
+        let Scan { volume, kvp, side_uncertain, quality, slice_names } = read;
         let phase = files.phase;
         phases.push(LoadedPhase {
             files: PhaseFiles {
@@ -116,6 +121,7 @@ fn load_wanted(
             kvp,
             side_uncertain,
             quality,
+            slice_names,
         });
         study.phases.insert(phase, volume);
     }
@@ -239,7 +245,7 @@ fn checked(
         quality.push(QualityFlag::SlicesAveraged);
     }
     quality.sort_unstable();
-    Ok(Scan { volume, kvp, side_uncertain: false, quality })
+    Ok(Scan { volume, kvp, side_uncertain: false, quality, slice_names: Vec::new() })
 }
 
 /// Slices must lie across the patient, in whatever order the file has its axes.
@@ -343,6 +349,13 @@ pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, 
     let instances: Option<Vec<i64>> = ordered().map(|header| header.instance_number).collect();
     let names = instances.map_or(SliceNames::Places, SliceNames::Instances);
     let mut scan = checked(volume, kvp.first().copied(), &names, &padding_hu, gate)?;
+    if scan.volume.grid().shape()[0] == headers.len() {
+        let name = |header: &SliceHeader| SliceName {
+            instance_number: header.instance_number,
+            sop_uid: header.sop_uid.clone(),
+        };
+        scan.slice_names = ordered().map(name).collect();
+    }
     if headers.iter().any(|header| header.lossy) {
         scan.quality.push(QualityFlag::LossyCompression);
     }

@@ -14,6 +14,7 @@ use ndarray::Array3;
 use super::canvas::Canvas;
 use super::output::{self, DRAFT, OutputError, REPORT};
 use super::pictures::{self, Marked, Scene};
+use super::slices::Slices;
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_study::digest::Digest;
@@ -81,15 +82,19 @@ impl Draft {
         &mut self,
         study: &AlignedStudy,
         findings: &Findings,
-        back: &Back,
+        slices: Slices<'_>,
         step: &mut dyn FnMut(usize, usize),
     ) -> Result<(), WriteError> {
+        let back = slices.back;
         // Lesions are best seen in the portal venous phase.
         let venous = study.phases().iter().find(|(phase, _)| *phase == Phase::Vp);
         let (_, image) = venous.unwrap_or(&study.phases()[0]);
         let captions: Vec<String> = findings.kept.iter().map(caption).collect();
         let marked: Vec<Marked<'_>> = findings.kept.iter().zip(&captions).map(mark).collect();
-        let scene = Scene { image, liver: &findings.liver, study: study.key().as_str() };
+        let numbers: Vec<Option<i64>> =
+            (0..image.grid().shape()[0]).map(|z| slices.instance_number(z)).collect();
+        let (liver, study) = (&findings.liver, study.key().as_str());
+        let scene = Scene { image, liver, study, instances: &numbers };
         let singles = marked.len().min(MAX_LESION_PICTURES);
         let total = 4 + singles;
         step(0, total);

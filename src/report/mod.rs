@@ -9,4 +9,5 @@ pub mod files;
 pub mod output;
 pub mod pictures;
 pub mod record;
+pub mod slices;
 pub mod types;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::pictures::largest_slice;
+use super::slices::Slices;
 use super::types::{LesionRecord, PatientClasses, PieceRecord, ThirdStageRecord};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::Measurements;
@@ -17,13 +19,13 @@ use hepalert_study::study::Back;
 const DECIMALS: i32 = 4;
 
 /// The kept lesions, numbered as in `lesions.nii.gz`, boxes in the input's order of voxels.
-pub fn kept(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
-    findings.kept.iter().map(|finding| record(finding, finding.detection.id, back)).collect()
+pub fn kept(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
+    findings.kept.iter().map(|finding| record(finding, finding.detection.id, slices)).collect()
 }
 
 /// The discarded lesions; they have no number.
-pub fn discarded(findings: &Findings, back: &Back) -> Vec<LesionRecord> {
-    findings.discarded.iter().map(|finding| record(finding, 0, back)).collect()
+pub fn discarded(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
+    findings.discarded.iter().map(|finding| record(finding, 0, slices)).collect()
 }
 
 /// The classes of both views.
@@ -35,7 +37,8 @@ pub fn classes(verdict: &Verdict) -> PatientClasses {
     PatientClasses { base: verdict.base(), high: verdict.high(), joint }
 }
 
-fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
+fn record(finding: &Finding, id: u32, slices: Slices<'_>) -> LesionRecord {
+    let back = slices.back;
     let Finding { detection, measured, judged, pieces, view } = finding;
     let score = measured.score.map_or([0.0; 2], |score| [score.mean, f64::from(score.max)]);
     LesionRecord {
@@ -47,6 +50,7 @@ fn record(finding: &Finding, id: u32, back: &Back) -> LesionRecord {
         max_axial_diameter_mm: rounded(measured.axial_diameter_mm),
         centre_ras_mm: measured.centre_ras_mm.map(rounded),
         bbox_zyx: back.region([detection.region.lo, detection.region.hi]),
+        key_slice: slices.key_slice(largest_slice(detection)),
         mean_hu: mean_hu(measured),
         surface_distance_mm: measured.liver_surface_mm.map(rounded),
         lesion_score: score.map(rounded),

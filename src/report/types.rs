@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::slices::KeySlice;
 use hepalert_bundles::Role;
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_engines::backend::{Backend, Precision};
@@ -226,6 +227,9 @@ pub struct LesionRecord {
     pub centre_ras_mm: [f64; 3],
     /// Box in voxels, half-open, `[[z0,y0,x0],[z1,y1,x1]]`.
     pub bbox_zyx: [[usize; 3]; 2],
+    /// The slice that shows most of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_slice: Option<KeySlice>,
     /// Mean HU per phase.
     #[serde(serialize_with = "in_order_of_name")]
     pub mean_hu: BTreeMap<Phase, f64>,

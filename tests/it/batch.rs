@@ -77,6 +77,33 @@ fn a_folder_of_studies_is_analysed_once_and_listed() {
 }
 
 #[test]
+fn a_finding_names_its_slice_as_the_archive_does() {
+    use hepalert_voxels::volume::dicom::read::read_header;
+    let cohort = Cohort::new();
+    let ended = cohort.analyze("@studies/one --out @result");
+    assert!(ended.status.success());
+    let report = document(&ended);
+    let slices = report["input"]["shape"][0].as_i64().unwrap();
+    let lesions = report["lesions"].as_array().unwrap();
+    assert!(!lesions.is_empty());
+    for lesion in lesions {
+        let key = &lesion["key_slice"];
+        let (index, number) = (key["index"].as_i64(), key["instance_number"].as_i64());
+        let [lo, hi] = [0, 1].map(|end| lesion["bbox_zyx"][end][0].as_i64());
+        assert!(lo <= index && index < hi, "{lesion:#}");
+        // A phantom's slices are numbered from the head, its voxels from the feet.
+        assert_eq!(index.unwrap() + number.unwrap(), slices, "{key}");
+        let file = cohort.at(&format!("studies/one/vp/{:04}.dcm", number.unwrap()));
+        let header = read_header(&fs::read(file).unwrap()).unwrap();
+        assert_eq!(key["sop_instance_uid"].as_str(), Some(header.sop_uid.as_str()));
+    }
+    // A NIfTI file has no numbers, but heights.
+    let ended = cohort.analyze("@made/one/ct.nii.gz --out @other");
+    let key = &document(&ended)["lesions"][0]["key_slice"];
+    assert!(key["z_mm"].is_f64() && key.get("instance_number").is_none(), "{key}");
+}
+
+#[test]
 fn one_study_that_is_refused_holds_back_no_other() {
     let cohort = Cohort::new();
     fs::create_dir(cohort.at("empty")).unwrap();
@@ -139,6 +166,7 @@ fn every_failure_is_one_document_with_json() {
         ("--json detect @studies/notes.txt --out @x.json", "refused", Some("not_nifti")),
         ("--json queue --config @bad.toml", "config", None),
         ("--json engine inspect @nowhere", "engine", None),
+        ("--json engine install @nowhere --config @bad.toml", "refused", Some("unreadable")),
         ("--json match --truth", "usage", None),
         (
             "--json segment @studies/one --out @studies/notes.txt",

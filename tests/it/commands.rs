@@ -117,3 +117,37 @@ fn what_a_command_made_it_may_make_again() {
         }
     }
 }
+
+#[test]
+fn a_patients_study_is_found_again_by_its_uid() {
+    use std::io::Write;
+    let desk = Desk::new();
+    let (uid, site_key) = ("1.2.840.113619.2.55.3", "0123456789abcdef".repeat(4));
+    let at = |name: &str| desk.at(name).display().to_string();
+    let text = format!(
+        "[device]\nsite_key_file = {:?}\n[store]\nfolder = {:?}\n",
+        at("site.key"),
+        at("state")
+    );
+    fs::write(desk.at("hepalert.toml"), text).unwrap();
+    let words = format!("--json study key --config @hepalert.toml {uid}");
+    let told =
+        |ended: &Output| -> serde_json::Value { serde_json::from_slice(&ended.stdout).unwrap() };
+    assert_eq!(told(&desk.run(&words))["error"], "failed", "no site key yet");
+    fs::write(desk.at("site.key"), format!("{site_key}\n")).unwrap();
+    let key = hepalert::intake::study_key(site_key.as_bytes(), uid);
+    let found = told(&desk.run(&words));
+    assert_eq!((found["study_key"].as_str(), &found["known"]), (Some(key.as_str()), &false.into()));
+    // From standard input, so that it is in no history.
+    let mut asked = hepalert()
+        .args(["study", "key", "-", "--config", &at("hepalert.toml")])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(asked.stdin.take().unwrap(), "{uid}").unwrap();
+    let said = asked.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).starts_with(key.as_str()));
+    let wrong = desk.run("--json study key --config @hepalert.toml DOE^JOHN");
+    assert_eq!((told(&wrong)["error"].as_str(), wrong.status.code()), (Some("usage"), Some(2)));
+}

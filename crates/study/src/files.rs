@@ -110,6 +110,15 @@ pub struct StudyFiles {
     pub unreadable_beside: usize,
 }
 
+/// How an archive knows a slice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SliceName {
+    /// InstanceNumber, which viewers show.
+    pub instance_number: Option<i64>,
+    /// SOPInstanceUID.
+    pub sop_uid: String,
+}
+
 /// Most series of one scan that are tried one after the other.
 pub const MAX_CHOICES: usize = 4;
 

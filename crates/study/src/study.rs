@@ -125,6 +125,12 @@ impl Back {
         Volume::new(Arc::clone(&self.grid), voxels)
     }
 
+    /// A whole slice of the grid that was analysed, as a half-open box in the order of storage.
+    pub fn slice(&self, z: usize) -> [[usize; 3]; 2] {
+        let [_, rows, columns] = self.used;
+        self.region([[z, 0, 0], [z + 1, rows, columns]])
+    }
+
     /// A half-open box `[z, y, x]` in the order of storage.
     pub fn region(&self, used: [[usize; 3]; 2]) -> [[usize; 3]; 2] {
         self.axes.turn_box(self.used, used)

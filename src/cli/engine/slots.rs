@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::verify::refused;
+use crate::cli::engines::require_there;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
@@ -100,6 +101,7 @@ fn not_taken(refusal: Refusal) -> Failure {
 /// # Errors
 /// Exit 3 with the reason code if it is refused.
 pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
+    require_there(&args.file)?;
     let config = crate::cli::run::read(&args.place.config)?;
     let installer = Installer::new(&config);
     let policy = installer.policy(installer.trust().map_err(refused)?, None);

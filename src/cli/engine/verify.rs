@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::cli::engines::require_there;
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::installer::Installer;
@@ -36,6 +37,7 @@ pub struct Args {
 /// would refuse.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = args.config.as_deref().map(crate::cli::run::read).transpose()?;
+    require_there(&args.bundle)?;
     let folder = args.bundle.is_dir();
     if folder && args.keys.is_none() && config.is_none() {
         return told(&open_bundle(&args.bundle)?, None, ui);

@@ -58,6 +58,8 @@ pub struct Scene<'a> {
     pub liver: &'a Array3<bool>,
     /// The study's key, so that a picture on its own can be told from another.
     pub study: &'a str,
+    /// InstanceNumber of each slice, as viewers show it; none where it is not known.
+    pub instances: &'a [Option<i64>],
 }
 
 /// Head first: each lesion's largest slice (the most urgent ones if there are too many), the rest
@@ -161,7 +163,8 @@ fn slice_picture(
     }
     mark(&mut canvas, &view, z, lesions, show);
     view.write_margin(&mut canvas);
-    canvas.text(4, 3, &view::place(scene.image.grid(), z), [230; 3]);
+    let instance = scene.instances.get(z).copied().flatten();
+    canvas.text(4, 3, &view::place(scene.image.grid(), z, instance), [230; 3]);
     canvas
 }
 
@@ -237,7 +240,8 @@ fn lesion_frame(scene: &Scene<'_>, detection: &Detection) -> Frame {
     Frame { rows: around(1, row_mm, rows), columns: around(2, column_mm, columns) }
 }
 
-fn largest_slice(detection: &Detection) -> usize {
+/// The slice of the study that shows most of a lesion.
+pub fn largest_slice(detection: &Detection) -> usize {
     let areas = detection.mask.outer_iter().map(|slice| slice.iter().filter(|on| **on).count());
     // The first of equals, so that the picture does not depend on iteration order.
     let best = areas.enumerate().fold(
@@ -286,7 +290,7 @@ mod tests {
     fn the_patients_right_is_on_the_left_whatever_the_storage_order() {
         for to_the_left in [true, false] {
             let (image, liver) = scene(to_the_left);
-            let scene = Scene { image: &image, liver: &liver, study: "0" };
+            let scene = Scene { image: &image, liver: &liver, study: "0", instances: &[] };
             let picture = slice_picture(&scene, 2, body_frame(&scene), 200, &[], Show::Outlines);
             let bright_columns =
                 (0..200).filter(|x| picture.get(*x, picture.height() / 2)[0] == 255);
@@ -299,7 +303,7 @@ mod tests {
     #[test]
     fn lesions_are_outlined_in_their_colour_only_where_they_are() {
         let (image, liver) = scene(true);
-        let scene = Scene { image: &image, liver: &liver, study: "0" };
+        let scene = Scene { image: &image, liver: &liver, study: "0", instances: &[] };
         let found = detection();
         let marked = Marked { number: 3, detection: &found, malignant: true, caption: "3" };
         let reds = |canvas: &Canvas| {
@@ -317,12 +321,12 @@ mod tests {
     fn nothing_to_show_is_still_a_picture() {
         let (image, liver) = scene(true);
         let empty = Array3::from_elem(liver.raw_dim(), false);
-        let scene = Scene { image: &image, liver: &empty, study: "0" };
+        let scene = Scene { image: &image, liver: &empty, study: "0", instances: &[] };
         let sheet = overview(&scene, &[]);
         assert_eq!(sheet.width(), OVERVIEW_COLUMNS * TILE_PX);
         assert!(sheet.png().is_ok());
         let air = Volume::new(Arc::clone(image.grid()), Array3::from_elem((6, 40, 50), -1000.0));
-        overview(&Scene { image: &air, liver: &empty, study: "0" }, &[]);
+        overview(&Scene { image: &air, liver: &empty, study: "0", instances: &[] }, &[]);
     }
 
     #[test]

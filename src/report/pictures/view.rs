@@ -128,12 +128,14 @@ fn letters(direction: [f64; 3], mirrored: bool) -> [char; 2] {
     if (direction[axis] > 0.0) == mirrored { [falling, rising] } else { [rising, falling] }
 }
 
-/// Where a slice is: its number in the volume and the height of its centre in the patient.
-pub(super) fn place(grid: &Grid, z: usize) -> String {
+/// Where a slice is: its number in the archive and in the volume, and the height of its centre in
+/// the patient.
+pub(super) fn place(grid: &Grid, z: usize, instance: Option<i64>) -> String {
     let [slices, rows, columns] = grid.shape();
     let centre = [z as f64, (rows as f64 - 1.0) / 2.0, (columns as f64 - 1.0) / 2.0];
     let [_, _, height_mm] = grid.ras_mm(centre);
-    format!("{}/{slices} z {height_mm:.1} mm", z + 1)
+    let instance = instance.map_or(String::new(), |number| format!("Im {number}, "));
+    format!("{instance}slice {}/{slices}, z {height_mm:.1} mm", z + 1)
 }
 
 /// True if slices run from feet to head in the order they are stored.
@@ -190,7 +192,8 @@ mod tests {
     #[test]
     fn a_slice_is_placed_by_number_and_height() {
         let grid = Grid::axial([41, 4, 4], [5.0, 1.0, 1.0], [0.0, 0.0, -374.0]);
-        assert_eq!(place(&grid, 20), "21/41 z -274.0 mm");
+        assert_eq!(place(&grid, 20, None), "slice 21/41, z -274.0 mm");
+        assert_eq!(place(&grid, 20, Some(65)), "Im 65, slice 21/41, z -274.0 mm");
         assert!(rises(&grid));
     }
 }
