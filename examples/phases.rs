@@ -19,7 +19,7 @@ use hepalert::intake::phases::{Scan, choose};
 use hepalert_engines::backend::Runtime;
 use hepalert_lab::phantom::{Case, Size, generate_moving, scan_after};
 use hepalert_phases::{Recogniser, Seen};
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::Volume;
 use rand::{Rng, SeedableRng};
 

@@ -21,7 +21,8 @@ use hepalert_engines::conformance::{self, GoldenPatch};
 use hepalert_engines::{Engine, EngineError};
 use hepalert_phases::Recogniser;
 use hepalert_study::digest::Digest;
-use hepalert_study::study::{AlignedStudy, Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::AlignedStudy;
 
 mod describe;
 mod limits;

@@ -3,8 +3,8 @@
 //! In reading order, the way a study goes: [`intake`] makes studies of files; the crates
 //! `hepalert-cascade` and `hepalert-engines` run the stages and their networks on it; [`report`]
 //! writes down what was found, [`store`] keeps it, [`publish`] sends it. [`worker`] runs the
-//! cascade in a child process, `daemon` holds the threads, [`cli`] the commands; [`codes`] says what each code means. Voxels and
-//! formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
+//! cascade in a child process, `daemon` holds the threads, [`cli`] the commands; [`codes`] says
+//! what each code means. Voxels and formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
 //! cohorts `hepalert-lab`.
 
 pub mod analyze;
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod codes;
 pub mod config;
 pub mod daemon;
+mod demo;
 pub mod doctor;
 mod installer;
 pub mod intake;

@@ -9,7 +9,8 @@ use hepalert_bundles::{
 use hepalert_cascade::segment::{AirTiles, Plan};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::anatomy;
-use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Study, StudyKey};
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView5, ArrayViewMut5};

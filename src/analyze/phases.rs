@@ -7,15 +7,16 @@
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use crate::intake::decide::{SeriesLine, decide, described};
+use crate::intake::decide::decide;
+use crate::intake::decided::{SeriesLine, described};
 use crate::intake::load::{self, Loaded, LoadedPhase};
-use crate::intake::{GateParams, Refusal, StudyFiles, named};
+use crate::intake::{GateParams, Refusal, StudyFiles, named_phases};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_bundles::MANIFEST;
 use hepalert_engines::EngineError;
 use hepalert_phases::Recogniser;
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// A study as it was read.
 pub struct Read {
@@ -105,7 +106,7 @@ pub fn read(
         let volume = loaded.study.phases.get(&files.phase);
         let checked = volume
             .zip(recogniser.as_deref_mut())
-            .and_then(|(volume, recogniser)| named::check(volume, files, recogniser));
+            .and_then(|(volume, recogniser)| named_phases::check(volume, files, recogniser));
         images.push(checked.as_ref().map(|checked| described(&checked.seen)));
         let Some(checked) = checked else { continue };
         contradicted |= checked.contradicts;

@@ -11,7 +11,8 @@ use hepalert_bundles::Untrained;
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::{Findings, situs};
 use hepalert_study::files::{Confidence, SliceName};
-use hepalert_study::study::{AlignedStudy, Back, Phase};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Back};
 use hepalert_voxels::volume::Orientation;
 
 /// What the report says of the input; taken before the voxels are given away.

@@ -10,7 +10,7 @@ use hepalert_cascade::reclassify::{self, Schemes};
 use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// What runs the networks.
 #[derive(Debug, clap::Args)]

@@ -10,8 +10,9 @@ use super::engines::{self, EngineArgs};
 use super::{Failure, Ui};
 use crate::analyze::series_record;
 use crate::codes::{Meaning, of_study};
-use crate::intake::decide::{Decided, decide};
-use crate::intake::strangers::Counts;
+use crate::intake::decide::decide;
+use crate::intake::decided::Decided;
+use crate::intake::stranger_kind::Counts;
 use crate::intake::survey::{Survey, survey};
 use crate::intake::thinned::thinned;
 use crate::intake::{GateParams, Refusal, StudyFiles, study_key};
@@ -20,7 +21,7 @@ use crate::report::output;
 use crate::report::types::SeriesRecord;
 use hepalert_bundles::Bundle;
 use hepalert_phases::coarse::Coarse;
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// Slices of a thumbnail are at least this far apart.
 const THUMBNAIL_MM: f64 = 4.0;
@@ -191,7 +192,7 @@ fn text(document: &Document) -> String {
         text.push_str("no CT was found\n");
     }
     for (kind, count) in &document.passed_over {
-        let Some(Meaning { sentence, advice, .. }) = of_study(kind) else { continue };
+        let Some(Meaning { sentence, advice, .. }) = of_study(kind.as_str()) else { continue };
         let _ = writeln!(text, "passed over: {count} {kind} ({sentence}); {advice}");
     }
     text.trim_end().to_owned()

@@ -17,6 +17,7 @@ pub mod label_file;
 pub mod logger;
 pub mod match_lesions;
 pub mod phantom;
+pub mod quality;
 pub mod queue;
 pub mod reclassify;
 pub mod register;
@@ -73,6 +74,8 @@ pub enum Command {
     Phantom(phantom::Args),
     /// Write manual pages.
     Man(shell::Man),
+    /// Tell how often people agreed with the alerts.
+    Quality(quality::Args),
     /// List the newest jobs of the daemon.
     Queue(queue::Args),
     /// The third stage alone, on a given label map.
@@ -134,6 +137,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
         Command::Man(args) => shell::man(&args, &ui),
+        Command::Quality(args) => quality::run(&args, &ui),
         Command::Queue(args) => queue::run(&args, &ui),
         Command::Reclassify(args) => reclassify::run(&args, &ui),
         Command::Register(args) => register::run(&args, &ui),

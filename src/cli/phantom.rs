@@ -12,7 +12,7 @@ use super::{Failure, Ui};
 use crate::report::output;
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, Patient, Size, generate, generate_moving};
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
 use hepalert_voxels::volume::nifti;
 

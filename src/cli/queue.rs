@@ -2,14 +2,14 @@
 //! daemon, running or not.
 
 use std::io::{BufRead, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui};
 use crate::intake::study_key;
-use crate::store::{Job, JobCounts, JobState, NO_FILES, Store};
+use crate::store::{Job, JobCounts, NO_FILES, Requeued, Store};
 use crate::ui::counted;
 use crate::{codes, daemon};
 use hepalert_study::study::StudyKey;
@@ -234,17 +234,16 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
-    let jobs = jobs_of(&store, &args.key)?;
-    // An older revision holds less than the newest: its result would stand in the place of that.
-    let ended = |job: &&Job| matches!(job.state, JobState::Dead | JobState::Refused);
-    let Some(job) = jobs.last().filter(ended) else {
-        let state = jobs.last().map_or("unknown", |job| job.state.name());
-        let error = anyhow::anyhow!(
-            "its newest revision is {state}: only a study that was refused or failed is put back"
-        );
-        return Err(Failure::failed(error));
+    let job = match store.requeue_study(&args.key, Timestamp::now()).map_err(Failure::failed)? {
+        Requeued::Queued(job) => job,
+        Requeued::Unknown => return Err(unknown(&args.key)),
+        Requeued::Not(state) => {
+            let error = anyhow::anyhow!(
+                "its newest revision is {state}: only a study that was refused or failed is put back"
+            );
+            return Err(Failure::failed(error));
+        }
     };
-    store.requeue(job.id, Timestamp::now()).map_err(Failure::failed)?;
     let how = match job.files_json.as_str() {
         NO_FILES => "a running daemon reads its files in the export folder anew",
         _ => "a running daemon takes it up by itself",
@@ -253,20 +252,27 @@ fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     ui.result(&serde_json::json!({ "requeued": job.id.0 }), text)
 }
 
+fn unknown(key: &StudyKey) -> Failure {
+    Failure::failed(anyhow::anyhow!("no study {key} in the store"))
+}
+
 fn jobs_of(store: &Store, key: &StudyKey) -> Result<Vec<Job>, Failure> {
     let jobs = store.jobs_of(key).map_err(Failure::failed)?;
     if jobs.is_empty() {
-        return Err(Failure::failed(anyhow::anyhow!("no study {key} in the store")));
+        return Err(unknown(key));
     }
     Ok(jobs)
 }
 
-fn open(config: &std::path::Path) -> Result<Store, Failure> {
-    let config = super::run::read(config)?;
-    let file = config.store.database();
+fn open(config: &Path) -> Result<Store, Failure> {
+    open_store(&super::run::read(config)?.store.database())
+}
+
+/// Opens a store that is there.
+pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
     if !file.is_file() {
         let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
         return Err(Failure::new(Exit::Failed, error));
     }
-    Ok(Store::open(&file, Timestamp::now()).map_err(Failure::failed)?.store)
+    Ok(Store::open(file, Timestamp::now()).map_err(Failure::failed)?.store)
 }

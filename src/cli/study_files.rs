@@ -24,7 +24,8 @@ use hepalert_cascade::align::{Rules, align_given};
 use hepalert_engines::backend::Runtime;
 use hepalert_phases::Recogniser;
 use hepalert_study::digest::hex;
-use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Study, StudyKey};
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 

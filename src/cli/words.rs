@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// One of these names, read as what it stands for.
 pub(super) fn one_of<T>(

@@ -137,11 +137,21 @@ pub(super) const ENGINES: [Meaning; 28] = [
     meaning("self_test_failed", "it gives other answers than it should", "ask its maker"),
 ];
 
-pub(super) const COMMANDS: [Meaning; 7] = [
-    meaning("unknown-command", "there is no such command", "ping, ack and replay there are"),
+pub(super) const COMMANDS: [Meaning; 9] = [
+    meaning(
+        "unknown-command",
+        "there is no such command",
+        "ping, ack, replay and reprocess there are",
+    ),
     meaning("bad-arguments", "the arguments are not those of the schema", "see `mqtt.md`"),
     meaning("retained-command", "commands must not be retained", "send it without retain"),
     meaning("no-open-alert", "no such alert is open", "the worklist tells which are"),
+    meaning("unknown-study", "no such study", "`event/study` tells the keys"),
+    meaning(
+        "not-refused-or-failed",
+        "the newest revision of the study is in the queue or has a result",
+        "only a study that was refused or failed is tried again",
+    ),
     meaning("store-failed", "the database refused", "see `status`"),
     meaning("bad-range", "`from_seq` is above `to_seq`", "send the lower number first"),
     meaning("replay-under-way", "a replay is under way", "ask again when it is done"),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_study::study::{Phase, Privacy};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::Privacy;
 
 mod fragments;
 mod phases;
@@ -209,8 +210,13 @@ pub struct Mqtt {
     pub keep_alive_s: u16,
     /// Seconds between two health messages.
     pub health_s: u64,
-    /// Take the commands `cmd/ping`, `cmd/ack` and `cmd/replay`.
+    /// Take the commands `cmd/ping`, `cmd/ack`, `cmd/replay` and `cmd/reprocess`.
     pub commands: bool,
+    /// Minutes after which an alert that nobody has acknowledged is told again; never if unset.
+    #[serde(with = "unset")]
+    pub escalate_after_min: Option<u32>,
+    /// Most times that it is told again.
+    pub escalate_times: u32,
 }
 
 impl Default for Device {
@@ -298,6 +304,8 @@ impl Default for Mqtt {
             keep_alive_s: 30,
             health_s: 60,
             commands: false,
+            escalate_after_min: None,
+            escalate_times: 3,
         }
     }
 }
@@ -352,10 +360,15 @@ impl Mqtt {
     }
 }
 
+/// The database of the store in a folder.
+pub fn database_in(folder: &Path) -> PathBuf {
+    folder.join("hepalert.sqlite")
+}
+
 impl Store {
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.folder.join("hepalert.sqlite")
+        database_in(&self.folder)
     }
 
     /// Folder of the results.
@@ -447,6 +460,9 @@ impl Config {
             "needs mqtt.ca_file, the authority of the broker's certificate",
         )?;
         let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
+        let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
+        must(told, "mqtt.commands", "true, or nobody can acknowledge what escalates")?;
+        must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
         must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")?;
         must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
         let ordered = intake.quiet_s <= intake.force_complete_s;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Phases;
 use hepalert_phases::rules::{Field, Rule, Ruled};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// One `[[phases.rule]]`: all expressions that it has must match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

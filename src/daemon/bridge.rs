@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use crate::publish::contract::MAX_OPEN;
 use crate::publish::messages::{OpenAlert, Worklist};
-use crate::publish::{Draft, EventKind, Outbox, OutboxError, Row};
-use crate::store::{NewEvent, OutboxRow, Store, StoreError};
+use crate::publish::{Draft, EventKind, Outbox, OutboxError, Reprocess, Row};
+use crate::store::{NewEvent, OutboxRow, Requeued, Store, StoreError};
+use hepalert_study::outcome::Opinion;
+use hepalert_study::study::StudyKey;
 
 impl From<Draft> for NewEvent {
     fn from(draft: Draft) -> NewEvent {
@@ -46,8 +48,22 @@ impl Outbox for StoreOutbox {
         self.0.mark_attempt(seqs).map_err(words)
     }
 
-    fn acknowledge(&mut self, id: Uuid, by: &str) -> Result<bool, OutboxError> {
-        self.0.acknowledge(&id.to_string(), by, Timestamp::now()).map_err(words)
+    fn acknowledge(
+        &mut self,
+        id: Uuid,
+        by: &str,
+        opinion: Option<Opinion>,
+    ) -> Result<bool, OutboxError> {
+        self.0.acknowledge(&id.to_string(), by, opinion, Timestamp::now()).map_err(words)
+    }
+
+    fn reprocess(&mut self, study_key: &str) -> Result<Reprocess, OutboxError> {
+        let Some(key) = StudyKey::new(study_key) else { return Ok(Reprocess::Unknown) };
+        Ok(match self.0.requeue_study(&key, Timestamp::now()).map_err(words)? {
+            Requeued::Queued(_) => Reprocess::Queued,
+            Requeued::Unknown => Reprocess::Unknown,
+            Requeued::Not(_) => Reprocess::InOrder,
+        })
     }
 }
 

@@ -16,14 +16,14 @@ use super::controller::{self, EngineController, Task, Verdict, Waits};
 use super::engine_events;
 use super::health::Monitor;
 use super::inbox::FolderMail;
-use super::life::{Life, Stop};
+use super::liveness::{Life, Stop};
 use super::site::Site;
 use crate::installer::{Installer, Updates};
 use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_bundles::Bundle;
 use hepalert_bundles::slots::{self, EngineId, Fault, Slot, SlotLock, SlotsError, State, Test};
 use hepalert_engines::EngineError;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 /// How often the update folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use log::error;
 
 use crate::config::Device;
-use crate::intake::strangers::Counts;
+use crate::intake::stranger_kind::Counts;
 use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
     Artefact, Earlier, EngineUsed, Findings, Lesion, Link, PatientClasses, PhaseSeen, Pipeline,
@@ -17,7 +17,7 @@ use crate::publish::messages::{StudyEvent, StudyState};
 use crate::report::types::{LesionRecord, PhaseRecord, Report};
 use crate::store::{Job, NewEvent};
 use hepalert_study::files::Confidence;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 /// Who an event is about.
 pub fn identity(
@@ -74,7 +74,7 @@ impl<'a> Step<'a> {
     /// # Errors
     /// [`ContractError`], which these types never give.
     pub fn event(&self, identity: &Identity, now: Timestamp) -> Result<NewEvent, ContractError> {
-        let passed_over = self.passed_over.iter().map(|(kind, n)| ((*kind).to_owned(), *n));
+        let passed_over = self.passed_over.iter().map(|(kind, n)| (kind.to_string(), *n));
         let event = StudyEvent {
             study_key: identity.study_key.clone(),
             state: self.state,
@@ -129,6 +129,12 @@ pub fn finished(
     let findings = findings(report, link, moments)?;
     let drafts = findings.events(&identity, earlier, moments.notified)?;
     Ok(drafts.into_iter().map(NewEvent::from).chain([completed]).collect())
+}
+
+/// The bundle that made a report, and its version.
+pub fn engine_name(report: &Report) -> String {
+    let first = report.engines.first();
+    first.map_or_else(|| "unknown".to_owned(), |engine| format!("{} {}", engine.id, engine.version))
 }
 
 fn findings(

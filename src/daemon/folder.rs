@@ -10,7 +10,7 @@ use log::{error, info};
 
 use super::health::Monitor;
 use super::inbox::{FolderMail, Notices, QueueMail};
-use super::life::{Life, Stop};
+use super::liveness::{Life, Stop};
 use super::site::Site;
 use crate::analyze::phases_of;
 use crate::config::Config;
@@ -19,7 +19,7 @@ use crate::intake::listing::{Degraded, WatchParams};
 use crate::intake::stability::StabilityParams;
 use crate::intake::{AssembleParams, Digest, Known, Millis, StudyEvent, study_key};
 use crate::store::StoreError;
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 
 mod keep;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 /// To the thread that looks at the export folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

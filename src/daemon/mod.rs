@@ -40,9 +40,10 @@ mod events;
 mod folder;
 mod health;
 mod inbox;
-mod life;
+mod liveness;
 mod quarantine;
 mod queue;
+mod reminders;
 mod sending;
 mod site;
 mod start;
@@ -50,7 +51,7 @@ mod start;
 use folder::Folder;
 use health::Monitor;
 use inbox::{FolderMail, Notices, QueueMail};
-use life::{Life, Stop};
+use liveness::{Life, Stop};
 use queue::Queue;
 pub use sending::params as broker_params;
 use site::Site;
@@ -289,6 +290,7 @@ impl Daemon {
         let mut told = String::new();
         let mut clock = self.site.clock();
         let prune_every = hastened(PRUNE_EVERY);
+        let remind = reminders::patience(&self.site.config.mqtt);
         while !signalled.load(Ordering::Relaxed) {
             thread::sleep(ROUND);
             if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
@@ -306,6 +308,12 @@ impl Daemon {
             if good && pruned.is_none_or(|at| at.elapsed() > prune_every) {
                 prune(&self.site, clock.believed());
                 pruned = Some(Instant::now());
+            }
+            // By a clock that may be wrong too: early is better than never.
+            if let Some(remind) = remind
+                && reminders::tell_due(&self.site, remind, Timestamp::now()) > 0
+            {
+                self.monitor.wake_publisher();
             }
             self.tell_line();
             if let Some(name) = self.dead() {

@@ -15,7 +15,7 @@ use super::engines::Engines;
 use super::events::{self, Moments};
 use super::health::Monitor;
 use super::inbox::{FolderMail, QueueMail};
-use super::life::{Life, Stop};
+use super::liveness::{Life, Stop};
 use super::quarantine::{self, Refused};
 use super::site::Site;
 use super::start::sweep_drafts;
@@ -247,6 +247,7 @@ impl Queue {
                 event_id: event.id.clone(),
                 verdict: report.verdict,
                 raised_at: notified,
+                engine: events::engine_name(&report),
             }),
         };
         self.site.store.finish(job.id, &finished, &made, notified)?;

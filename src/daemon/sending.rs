@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bridge::{self, StoreOutbox};
 use super::health::{Health, Monitor};
-use super::life::Stop;
+use super::liveness::Stop;
 use super::site::Site;
 use crate::config::Config;
 use crate::publish::contract::Time;

@@ -23,10 +23,11 @@ use super::{DaemonError, ROUND, notify, sending};
 use crate::config::Config;
 use crate::publish::contract::Code;
 use crate::publish::messages::{State, Status, Vitals};
-use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Row, Snapshot};
+use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Reprocess, Row, Snapshot};
 use crate::report::output::{self, DRAFT};
 use crate::store::{Store, StoreError};
 use hepalert_study::digest::{Digest, hex};
+use hepalert_study::outcome::Opinion;
 
 /// How often a start that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -156,7 +157,11 @@ impl Outbox for Nothing {
         Ok(())
     }
 
-    fn acknowledge(&mut self, _: Uuid, _: &str) -> Result<bool, OutboxError> {
+    fn acknowledge(&mut self, _: Uuid, _: &str, _: Option<Opinion>) -> Result<bool, OutboxError> {
+        Err(OutboxError("the store is not open".to_owned()))
+    }
+
+    fn reprocess(&mut self, _: &str) -> Result<Reprocess, OutboxError> {
         Err(OutboxError("the store is not open".to_owned()))
     }
 }
@@ -175,6 +180,8 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let believed = believed(&opened.store)?;
     let boot = take_back(&opened.store)?;
     sweep_drafts(&config.store.results());
+    // A copy of the store says whose it is.
+    opened.store.set_fact("name", &config.device.name)?;
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);

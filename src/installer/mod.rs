@@ -13,13 +13,14 @@ use jiff::Timestamp;
 use crate::config::{self, Config};
 use hepalert_bundles::Bundle;
 use hepalert_bundles::constraints::Device;
-use hepalert_bundles::package::{Package, PackageError};
+use hepalert_bundles::package::Package;
+use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{
     self, Admission, EngineId, Failed, Limits, Refusal, Slot, SlotLock, Slots, SlotsError,
 };
 use hepalert_engines::backend::Presence;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 mod updates;
 

@@ -11,11 +11,12 @@ use log::{info, warn};
 use sha2::{Digest, Sha256};
 
 use super::{InstallPolicy, Installer, Opened};
-use hepalert_bundles::package::{EXTENSION, PackageError};
+use hepalert_bundles::package::EXTENSION;
+use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{Objection, Refusal, SlotsError};
 use hepalert_study::digest::hex;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 /// Entries of the folder looked at: it is for updates, not an archive.
 const MAX_FILES: usize = 100;

@@ -13,7 +13,7 @@ use super::facts::{Accepted, PhaseFiles};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::Refusal;
 use super::probe::open_regular;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 
 /// What is in a file now.
 pub(super) fn content(path: &Path) -> Result<Digest, Refusal> {
@@ -100,11 +100,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::intake::command_line::files_of_paths;
     use crate::intake::gate::GateParams;
-    use crate::intake::given::files_of_paths;
     use crate::intake::load::{identifiers, load};
     use hepalert_lab::phantom::{Case, Size, generate};
-    use hepalert_study::study::{Phase, Setting, StudyKey};
+    use hepalert_study::phase::{Phase, Setting};
+    use hepalert_study::study::StudyKey;
 
     fn series(seed: u64, folder: &Path) -> Vec<PathBuf> {
         let size = Size { pixels: 64, slices: None };

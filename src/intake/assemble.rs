@@ -21,8 +21,9 @@ use super::fingerprint::{Digest, again};
 use super::gate::Refusal;
 use super::markers::{Marker, Places};
 use super::progress::StudyProgress;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use super::stacks::Arrived;
+use super::stranger_kind::Kind;
 use super::strangers::{Strangers, top_folder};
 use super::versions::Version;
 use hepalert_study::study::StudyKey;
@@ -258,7 +259,7 @@ impl Assembler {
         let Some(key) = study else {
             self.pass_over(
                 path,
-                Stranger { kind: code.as_str(), said: Some(said), content, alone },
+                Stranger { kind: Kind::Refused(code), said: Some(said), content, alone },
             );
             return Vec::new();
         };

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::accepted::unreadable;
-use super::events::{AssembleParams, Event, Millis, Stranger, StudyEvent};
+use super::events::{AssembleParams, Event, Millis, StudyEvent};
 use super::facts::{FileFacts, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::listing::{Snapshot, Stamp, WatchParams, list};
 use super::probe::{KeyOf, Probe, ProbeError};
-use super::reasons::RefusalCode;
-use super::strangers::{Counts, most, words};
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::{Counts, Kind};
+use super::strangers::{most, words};
 use super::{Assembler, PhaseRules};
-use hepalert_study::study::{Phase, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 
 /// What lies in a place.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +88,7 @@ pub(super) fn read_all(
         Ok(_) | Err(_) => None,
     });
     let ignored = seen.ignored.into_values().map(|(_, kind)| kind);
-    let closed = seen.blind.iter().map(|_| Stranger::CLOSED_FOLDER);
+    let closed = seen.blind.iter().map(|_| Kind::ClosedFolder);
     for kind in kinds.chain(ignored).chain(closed) {
         *passed_over.entry(kind).or_default() += 1;
     }
@@ -153,7 +155,7 @@ fn look(input: &Path) -> std::io::Result<Snapshot> {
 
 /// Files that are of no study: the reason of most of them, in the reader's sentence.
 fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
-    let code = most(counts).and_then(RefusalCode::from_name).unwrap_or(RefusalCode::UnknownFormat);
+    let code = most(counts).and_then(Kind::reason).unwrap_or(RefusalCode::UnknownFormat);
     let count = counts.values().sum();
     let detail = match said {
         Some(said) if counts.len() == 1 => said.to_owned(),
@@ -169,7 +171,7 @@ fn nothing_but(strangers: &Counts) -> Refusal {
     if !strangers.is_empty() {
         detail += &format!("; passed over: {}", words(strangers));
     }
-    if strangers.contains_key(Stranger::ARCHIVE) {
+    if strangers.contains_key(&Kind::Archive) {
         detail += "; archives (zip, gz and the like) are not looked into: unpack them";
     }
     Refusal::new(RefusalCode::NoCtSeries, detail, strangers.values().sum())
@@ -181,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_number_of_files_that_are_not_told_apart_is_no_reason() {
-        let counts = Counts::from([("more", 9000), ("foreign", 96), ("truncated_file", 4000)]);
+        let truncated = Kind::Refused(RefusalCode::TruncatedFile);
+        let counts = Counts::from([(Kind::More, 9000), (Kind::Foreign, 96), (truncated, 4000)]);
         let refusal = passed_over(&counts, Some("the file is empty"));
         assert_eq!((refusal.code, refusal.file_count), (RefusalCode::TruncatedFile, 13_096));
         let all = "the file is empty; in all 96 foreign, 9000 more, 4000 truncated_file";

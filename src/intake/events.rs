@@ -9,9 +9,10 @@ use super::fingerprint::Digest;
 use super::gate::Refusal;
 use super::markers::Marker;
 use super::phases::PhaseRules;
-use super::reasons::RefusalCode;
-use super::strangers::Counts;
-use hepalert_study::study::{Phase, StudyKey};
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::{Counts, Kind};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 
 /// Milliseconds on any clock; best one that never jumps. A jump back is caught, a jump
 /// forward ends quiet periods early.
@@ -133,41 +134,14 @@ pub enum Event {
 /// Something in the folder that is no image, or is not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
-    /// Its kind, as messages call it.
-    pub kind: &'static str,
+    /// Its kind.
+    pub kind: Kind,
     /// Why it cannot be used, in the reader's own sentence, where that was tried.
     pub said: Option<String>,
     /// Stands for what is there: of its stamp, or of what is in it.
     pub content: Digest,
     /// Under which key it is told, with all others below the same folder.
     pub alone: StudyKey,
-}
-
-impl Stranger {
-    /// All kinds that are no [`RefusalCode`].
-    pub const KINDS: [&'static str; 7] = [
-        Stranger::FOREIGN,
-        Stranger::LINK,
-        Stranger::ARCHIVE,
-        Stranger::UNFINISHED,
-        Stranger::HIDDEN,
-        Stranger::NEVER_STILL,
-        Stranger::CLOSED_FOLDER,
-    ];
-    /// By its name no image: notes, programs, pictures.
-    pub const FOREIGN: &'static str = "foreign";
-    /// A link, and links are not followed.
-    pub const LINK: &'static str = "link";
-    /// A file that holds others.
-    pub const ARCHIVE: &'static str = "archive";
-    /// By its name not finished, and nobody writes on.
-    pub const UNFINISHED: &'static str = "unfinished";
-    /// Its name begins with a dot.
-    pub const HIDDEN: &'static str = "hidden";
-    /// It is written to without end.
-    pub const NEVER_STILL: &'static str = "never_still";
-    /// A folder that may not be read.
-    pub const CLOSED_FOLDER: &'static str = "closed_folder";
 }
 
 /// A file that cannot be used.

@@ -6,9 +6,11 @@
 
 use super::fingerprint::Digest;
 use super::names::NiftiName;
-use super::reasons::RefusalCode;
-pub use hepalert_study::files::{Accepted, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles};
-pub use hepalert_study::series::{Candidate, Recon};
+use super::refusal_codes::RefusalCode;
+pub use hepalert_study::files::{
+    Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles,
+};
+pub use hepalert_study::series::Recon;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 

@@ -12,11 +12,11 @@ use super::fingerprint::{Digest, Item, fingerprint};
 use super::gate::Refusal;
 use super::names::Tag;
 use super::phases::{Confidence, PhaseRules};
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use super::stacks::{Arrived, SliceOf, Slices, acquisitions, pick_named, pick_slices};
-use super::strangers::Counts;
+use super::stranger_kind::{Counts, Kind};
 use super::versions::{Picked, Version, versions};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// A file that belongs to a study and cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,11 +193,11 @@ impl StudyFileSet {
         let mut counts = Counts::new();
         for slices in self.stacks() {
             if let Some(code) = slices.set_aside() {
-                *counts.entry(code.as_str()).or_default() += slices.files();
+                *counts.entry(Kind::Refused(code)).or_default() += slices.files();
             }
         }
         for broken in self.broken.values() {
-            *counts.entry(broken.code.as_str()).or_default() += 1;
+            *counts.entry(Kind::Refused(broken.code)).or_default() += 1;
         }
         counts
     }

@@ -9,7 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 
 pub use hepalert_study::digest::Digest;
-use hepalert_study::study::{Phase, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 
 /// The key of a study: 128 bits of HMAC-SHA256 of its StudyInstanceUID under the site key.
 /// Padding that some writers leave behind a UID does not count.

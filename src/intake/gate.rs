@@ -4,7 +4,7 @@
 //! to guess: what a header does not say is not held against it.
 
 use super::phases::recon::image_words;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use super::suited::is_map;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;

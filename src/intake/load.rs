@@ -16,9 +16,10 @@ use super::gate::{
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::probe::acquired_ms;
 use super::quality::{self, QualityFlag};
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use hepalert_study::files::SliceName;
-use hepalert_study::study::{Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{Study, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{
     SliceHeader, plan, read_frame, read_header, read_headers, read_slice,

@@ -7,7 +7,7 @@
 use super::accepted::unreadable;
 use super::facts::PhaseFiles;
 use super::gate::{GateParams, Refusal};
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use hepalert_voxels::image::thin::average_slices;
 use hepalert_voxels::volume::dicom::read::SliceHeader;
 use hepalert_voxels::volume::{MAX_VOXELS, Volume};
@@ -86,7 +86,7 @@ mod tests {
     use crate::intake::facts::{Format, Pick};
     use crate::intake::gate::MemoryLimit;
     use crate::intake::phases::{Confidence, PhaseSource};
-    use hepalert_study::study::Phase;
+    use hepalert_study::phase::Phase;
     use hepalert_voxels::volume::Grid;
 
     #[test]

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// Endings of files that somebody is still writing.
 const UNFINISHED: [&str; 9] =

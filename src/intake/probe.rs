@@ -8,14 +8,15 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::events::{Broken, Stranger};
+use super::events::Broken;
 use super::facts::{FileFacts, Part, SliceFacts};
 use super::fingerprint::{Digest, digest_of};
 use super::gate::{Refusal, set_aside};
 use super::listing::Stamp;
 use super::names::{self, NiftiName};
 use super::phases::recon;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::Kind;
 use super::strangers::top_folder;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
@@ -59,7 +60,7 @@ pub enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
     /// Not an image, and no promise of one: which kind of stranger.
-    Foreign(&'static str),
+    Foreign(Kind),
     /// It should be an image and cannot be used.
     Broken(Broken),
 }
@@ -244,7 +245,7 @@ impl Probe<'_> {
         bytes: &[u8],
     ) -> Result<FileFacts, ProbeError> {
         if header.sop_class == MEDIA_DIRECTORY {
-            return Err(ProbeError::Foreign(Stranger::FOREIGN));
+            return Err(ProbeError::Foreign(Kind::Foreign));
         }
         if header.study_uid.is_empty() {
             let refusal = DicomError::MissingAttribute("StudyInstanceUID").into();
@@ -262,16 +263,16 @@ impl Probe<'_> {
     }
 }
 
-fn stranger_by_name(name: &std::ffi::OsStr) -> Option<&'static str> {
+fn stranger_by_name(name: &std::ffi::OsStr) -> Option<Kind> {
     if names::archive(name) {
-        return Some(Stranger::ARCHIVE);
+        return Some(Kind::Archive);
     }
-    names::foreign(name).then_some(Stranger::FOREIGN)
+    names::foreign(name).then_some(Kind::Foreign)
 }
 
 /// What a file is that is no image, by what it begins with; `None` if it may have been meant
 /// as one.
-pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<&'static str> {
+pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<Kind> {
     const PICTURES: [&[u8]; 6] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
     const ARCHIVES: [&[u8]; 6] =
         [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
@@ -281,11 +282,11 @@ pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<&'static 
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
     if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
-        return Some(Stranger::ARCHIVE);
+        return Some(Kind::Archive);
     }
     let is_known =
         begins(&PICTURES) || begins(&OTHERS) || CHECKSUMS.iter().any(|end| name.ends_with(end));
-    is_known.then_some(Stranger::FOREIGN)
+    is_known.then_some(Kind::Foreign)
 }
 
 /// One half of a NIfTI or Analyze pair: the header says so, the other half has its name.

@@ -17,7 +17,8 @@ use super::listing::{Snapshot, Stamp};
 use super::markers::Marker;
 use super::names;
 use super::probe::ProbeError;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::Kind;
 use hepalert_study::study::StudyKey;
 
 /// The times of settling.
@@ -204,7 +205,7 @@ impl FileStability {
             if !restless && now.is_past(moving, patience) {
                 file.restless = true;
                 let content = Digest::of(path.as_os_str().as_encoded_bytes());
-                events.push(passed_over(path.clone(), Stranger::NEVER_STILL, content, reader));
+                events.push(passed_over(path.clone(), Kind::NeverStill, content, reader));
             }
             self.files.insert(path.clone(), file);
             let study = reader.study_by_name(path);
@@ -223,7 +224,7 @@ impl FileStability {
     ) {
         let closed = Stamp { bytes: 0, mtime_ns: 0, ctime_ns: 0, inode: 0 };
         let folders = seen.blind.iter().filter(|folder| seen.folders.contains(*folder));
-        let folders = folders.map(|folder| (folder, (closed, Stranger::CLOSED_FOLDER)));
+        let folders = folders.map(|folder| (folder, (closed, Kind::ClosedFolder)));
         let ignored = seen.ignored.iter().map(|(path, what)| (path, *what));
         for (path, (stamp, kind)) in ignored.chain(folders) {
             let passed = self.ignored.entry(path.clone()).or_insert(Passed {
@@ -235,7 +236,7 @@ impl FileStability {
                 *passed = Passed { stamp, since: now, told: false };
             }
             passed.since = passed.since.min(now);
-            let soon = [Stranger::LINK, Stranger::CLOSED_FOLDER].contains(&kind);
+            let soon = [Kind::Link, Kind::ClosedFolder].contains(&kind);
             let wait = if soon { self.params.settle_s } else { self.params.give_up_s };
             if !passed.told && now.is_past(passed.since, Millis::from_s(wait)) {
                 passed.told = true;
@@ -303,7 +304,7 @@ impl FileStability {
     }
 }
 
-fn passed_over(path: PathBuf, kind: &'static str, content: Digest, reader: &dyn Reader) -> Event {
+fn passed_over(path: PathBuf, kind: Kind, content: Digest, reader: &dyn Reader) -> Event {
     let stranger = Stranger { kind, said: None, content, alone: reader.alone(&path) };
     Event::PassedOver { path, stranger }
 }

@@ -16,9 +16,9 @@ use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
     named_surely, recon, scan,
 };
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use super::versions::{Held, Picked};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
 
 /// A step this many times the usual one is a hole.

@@ -10,22 +10,17 @@ use std::path::{Path, PathBuf};
 use super::events::{Millis, Stranger};
 use super::fingerprint::{Digest, fingerprint};
 use super::names;
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::{Counts, Kind};
 use hepalert_study::study::StudyKey;
 
 /// Strangers of one heap that are told apart; of more only the number is kept, so that a
 /// folder full of junk costs no memory.
 const MAX_TOLD_APART: usize = 4096;
 
-/// Kinds and numbers, for messages.
-pub type Counts = BTreeMap<&'static str, usize>;
-
-/// Under this stands the number of those that are not told apart: it is no kind.
-const MORE: &str = "more";
-
 /// The kind of most of them, which stands for all.
-pub fn most(counts: &Counts) -> Option<&'static str> {
-    let kinds = counts.iter().filter(|(kind, _)| **kind != MORE);
+pub fn most(counts: &Counts) -> Option<Kind> {
+    let kinds = counts.iter().filter(|(kind, _)| **kind != Kind::More);
     kinds.max_by_key(|(_, count)| **count).map(|(kind, _)| *kind)
 }
 
@@ -46,9 +41,9 @@ pub struct Strangers {
 struct Heap {
     /// The folder of the export whose strangers these are.
     folder: PathBuf,
-    files: BTreeMap<PathBuf, (&'static str, Digest)>,
+    files: BTreeMap<PathBuf, (Kind, Digest)>,
     /// What the reader said of the first of each kind.
-    said: BTreeMap<&'static str, String>,
+    said: BTreeMap<Kind, String>,
     beyond: usize,
     changed: Millis,
     news: bool,
@@ -146,7 +141,7 @@ impl Strangers {
                 let mut items: Vec<_> = items.collect();
                 items.push((Digest::of(&heap.beyond.to_le_bytes()), Digest::of(b"beyond")));
                 let counts = heap.counts();
-                let said = most(&counts).and_then(|kind| heap.said.get(kind).cloned());
+                let said = most(&counts).and_then(|kind| heap.said.get(&kind).cloned());
                 told.push(Told {
                     key: key.clone(),
                     folder: heap.folder.clone(),
@@ -162,10 +157,10 @@ impl Strangers {
     /// Files in these very folders that by their names are images and cannot be read: whose slices
     /// they were, nobody knows.
     pub fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
-        let counts = |(path, (kind, _)): &(&PathBuf, &(&'static str, Digest))| {
+        let counts = |(path, (kind, _)): &(&PathBuf, &(Kind, Digest))| {
             let is_here = path.parent().is_some_and(|at| folders.contains(at));
             let should_be = |code| code != RefusalCode::UnknownFormat || is_named_as_image(path);
-            is_here && RefusalCode::from_name(kind).is_some_and(should_be)
+            is_here && kind.reason().is_some_and(should_be)
         };
         self.heaps.values().flat_map(|heap| &heap.files).filter(counts).count()
     }
@@ -185,10 +180,10 @@ impl Heap {
     fn counts(&self) -> Counts {
         let mut counts = Counts::new();
         for (kind, _) in self.files.values() {
-            *counts.entry(kind).or_default() += 1;
+            *counts.entry(*kind).or_default() += 1;
         }
         if self.beyond > 0 {
-            counts.insert(MORE, self.beyond);
+            counts.insert(Kind::More, self.beyond);
         }
         counts
     }

@@ -13,9 +13,10 @@ use super::gate::{GateParams, Refusal};
 use super::phases;
 use super::phases::{Fitness, PhaseRules};
 use super::probe::KeyOf;
-use super::reasons::RefusalCode;
-use super::strangers::Counts;
-use hepalert_study::study::{Phase, StudyKey};
+use super::refusal_codes::RefusalCode;
+use super::stranger_kind::Counts;
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 
 /// What lies in a place.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::events::Millis;
 use super::facts::{Candidate, Format, PhaseFiles, Pick};
 use super::fingerprint::{Digest, Item, fingerprint};
 use super::phases::{Choice, Confidence, PhaseSource, Scan, named_surely};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// More folders than this with copies of one series are not weighed against each other.
 const MAX_COPIES: usize = 16;

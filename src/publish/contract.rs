@@ -154,14 +154,21 @@ pub enum EventKind {
     Result,
     /// A suspected or uncertain study.
     Alert,
+    /// An alert that nobody has acknowledged.
+    Escalation,
     /// A change of engine.
     Engine,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 4] =
-        [EventKind::Study, EventKind::Result, EventKind::Alert, EventKind::Engine];
+    pub const ALL: [EventKind; 5] = [
+        EventKind::Study,
+        EventKind::Result,
+        EventKind::Alert,
+        EventKind::Escalation,
+        EventKind::Engine,
+    ];
 
     /// Its name in topics and schemas.
     pub const fn name(self) -> &'static str {
@@ -169,6 +176,7 @@ impl EventKind {
             EventKind::Study => "study",
             EventKind::Result => "result",
             EventKind::Alert => "alert",
+            EventKind::Escalation => "escalation",
             EventKind::Engine => "engine",
         }
     }
@@ -179,6 +187,7 @@ impl EventKind {
             EventKind::Study => "event/study",
             EventKind::Result => "event/result",
             EventKind::Alert => "event/alert",
+            EventKind::Escalation => "event/escalation",
             EventKind::Engine => "event/engine",
         }
     }
@@ -366,8 +375,17 @@ pub fn check_base(text: &str) -> Result<(), ContractError> {
 }
 
 /// The names of all schemas.
-pub const SCHEMAS: [&str; 10] = [
-    "study", "result", "alert", "engine", "status", "info", "health", "worklist", "command",
+pub const SCHEMAS: [&str; 11] = [
+    "study",
+    "result",
+    "alert",
+    "escalation",
+    "engine",
+    "status",
+    "info",
+    "health",
+    "worklist",
+    "command",
     "reply",
 ];
 

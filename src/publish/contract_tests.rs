@@ -12,7 +12,8 @@ use crate::publish::messages::*;
 use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass};
-use hepalert_study::study::{Phase, Privacy, Setting};
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::Privacy;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
@@ -236,13 +237,42 @@ fn every_other_message_keeps_its_schema() {
 }
 
 #[test]
+fn a_reminder_names_its_alert_and_is_the_same_after_a_crash() {
+    let reminder = |reminder| {
+        let escalation = Escalation {
+            alert_id: identity().id(EventKind::Alert, "").to_string(),
+            study_key: identity().study_key,
+            verdict: AlertLevel::Suspected,
+            raised: at(0).into(),
+            reminder,
+            reminders: 3,
+            notice: String::new(),
+        };
+        escalation.draft("ct-1", 2, at(9)).unwrap()
+    };
+    let first = reminder(1);
+    assert_eq!((first.id, first.revision), (reminder(1).id, 2));
+    assert_ne!(first.id, reminder(2).id);
+    let row = Row { seq: 1, boot: 1, draft: first };
+    let said: serde_json::Value =
+        serde_json::from_slice(&row.body("ct-1", false).unwrap()).unwrap();
+    valid("escalation", &said);
+    assert_eq!(said["data"]["notice"], NOTICE);
+}
+
+#[test]
 fn commands_are_read_strictly() {
     assert_eq!(Command::read("ping", b""), Ok(Command::Ping {}));
     let replay = Command::read("replay", br#"{"from_seq":3,"to_seq":9}"#);
     assert_eq!(replay, Ok(Command::Replay { from_seq: 3, to_seq: 9 }));
     valid("command", &json!(replay.unwrap()));
     for (name, body, code) in [
-        ("reprocess", "{}", "unknown-command"),
+        ("reprocess", "{}", "bad-arguments"),
+        (
+            "ack",
+            "{\"id\":\"00000000-0000-0000-0000-000000000000\",\"by\":\"me\",\"verdict\":\"yes\"}",
+            "bad-arguments",
+        ),
         ("engine", "{}", "unknown-command"),
         ("replay", "{}", "bad-arguments"),
         ("replay", "{\"from_seq\":-1,\"to_seq\":2}", "bad-arguments"),

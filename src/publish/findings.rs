@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use hepalert_study::anatomy;
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
-use hepalert_study::study::{Phase, Privacy, Setting};
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::Privacy;
 
 use super::contract::{Code, ContractError, Draft, EventKind, MAX_LESIONS, NOTICE, Time};
 use super::ids::Identity;

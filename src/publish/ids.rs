@@ -48,6 +48,11 @@ pub fn note_id(device: &str, kind: EventKind, what: &str, time: Timestamp) -> Uu
     derive(&[device, kind.name(), what, &time.as_millisecond().to_string()])
 }
 
+/// The id of a reminder, the n-th, of an alert.
+pub fn reminder_id(device: &str, alert: &str, reminder: u32) -> Uuid {
+    derive(&[device, EventKind::Escalation.name(), alert, &reminder.to_string()])
+}
+
 /// Lengths go in before texts: two lists that differ never give the same bytes.
 fn derive(parts: &[&str]) -> Uuid {
     let mut name = Vec::new();

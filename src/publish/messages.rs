@@ -11,11 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, Time, schema_id};
+use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, NOTICE, Time, schema_id};
 use super::findings::EngineUsed;
-use super::ids::{Identity, note_id};
-use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::Setting;
+use super::ids::{Identity, note_id, reminder_id};
+use hepalert_study::outcome::{AlertLevel, Opinion};
+use hepalert_study::phase::Setting;
 
 /// A step of a study.
 #[derive(
@@ -111,6 +111,50 @@ impl EngineAction {
     /// The wire name.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+}
+
+/// Data of `event/escalation`: an alert is told again, since nobody has acknowledged it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Escalation {
+    /// Id of the alert event: acknowledge this one.
+    pub alert_id: String,
+    /// The study.
+    pub study_key: String,
+    /// Suspected or uncertain.
+    pub verdict: AlertLevel,
+    /// When the alert was raised.
+    pub raised: Time,
+    /// Which reminder, from 1.
+    pub reminder: u32,
+    /// How many there will be.
+    pub reminders: u32,
+    /// What the message is not.
+    pub notice: String,
+}
+
+impl Escalation {
+    /// The event, about a revision of the study.
+    ///
+    /// # Errors
+    /// [`ContractError::TooLarge`].
+    pub fn draft(
+        mut self,
+        device: &str,
+        revision: u32,
+        time: Timestamp,
+    ) -> Result<Draft, ContractError> {
+        self.notice = NOTICE.to_owned();
+        let draft = Draft {
+            id: reminder_id(device, &self.alert_id, self.reminder),
+            kind: EventKind::Escalation,
+            subject: Some(self.study_key.clone()),
+            revision,
+            supersedes: None,
+            time,
+            data: serde_json::to_string(&self).unwrap_or_default(),
+        };
+        draft.checked(device)
     }
 }
 
@@ -343,8 +387,11 @@ pub enum Command {
         /// Id of the alert event.
         #[schemars(with = "String", extend("format" = "uuid"))]
         id: Uuid,
-        /// Who, in the words of the asking program.
+        /// Who, by role: `radiologist`, `reading-room`, the name of a program. No person's name.
         by: Code,
+        /// What that role thinks of it; may follow later, also once the alert is closed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<Opinion>,
     },
     /// Send these events again.
     Replay {
@@ -352,6 +399,11 @@ pub enum Command {
         from_seq: u64,
         /// Last number.
         to_seq: u64,
+    },
+    /// Put a study that was refused or failed back into the queue.
+    Reprocess {
+        /// The study.
+        study_key: String,
     },
 }
 
@@ -361,7 +413,7 @@ impl Command {
     /// # Errors
     /// A code for the reply: `unknown-command` or `bad-arguments`.
     pub fn read(name: &str, body: &[u8]) -> Result<Command, Code> {
-        if !["ping", "ack", "replay"].contains(&name) {
+        if !["ping", "ack", "replay", "reprocess"].contains(&name) {
             return Err(Code::fixed("unknown-command"));
         }
         let arguments: serde_json::Value = match body {

@@ -6,6 +6,7 @@
 //! that must survive, and to know what the outbox is made of.
 
 pub mod contract;
+mod exchange;
 pub mod findings;
 pub mod ids;
 pub mod link;
@@ -17,10 +18,9 @@ pub mod schemas;
 mod sender;
 
 pub use contract::{Code, ContractError, Draft, EventKind, Row};
+pub use exchange::{LinkState, Outbox, OutboxError, Reprocess, Snapshot, TooLarge};
 pub use findings::Findings;
 pub use ids::Identity;
 pub use link::Waker;
 pub use mqtt::{Params, Tls, probe};
-pub use publisher::{
-    LinkState, Outbox, OutboxError, Publisher, PublisherHandle, Snapshot, TooLarge,
-};
+pub use publisher::{Publisher, PublisherHandle};

@@ -1,96 +1,18 @@
 //! The publisher from outside: what it needs, how it is started, woken and stopped.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
-use super::contract::{ContractError, Row};
+use super::contract::ContractError;
+use super::exchange::{LinkState, Outbox, Shared, Snapshot, lock};
 use super::link::{Link, Waker};
-use super::messages::{Info, Status, Vitals, Worklist};
 use super::mqtt::{MqttLink, Params};
 use super::schedule::{Limits, Schedule};
 use super::sender::Sender;
-
-/// How the line to the broker is, for a status page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LinkState {
-    /// Whether the broker holds the connection.
-    pub connected: bool,
-    /// How often a connection was made.
-    pub connections: u64,
-    /// Events that the broker took.
-    pub accepted: u64,
-    /// Events that it refused.
-    pub refused: u64,
-    /// What the last failure was.
-    pub last_error: Option<String>,
-    /// The last message that this broker does not take for its size.
-    pub too_large: Option<TooLarge>,
-    /// When another client last came under this one's name.
-    pub usurped: Option<Instant>,
-}
-
-/// A message that is larger than the broker takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TooLarge {
-    /// Below the device's root.
-    pub topic: String,
-    /// Its size as a packet.
-    pub bytes: u64,
-    /// What the broker takes; where it does not say so, what it did not take before.
-    pub most: u64,
-}
-
-/// What is kept until the broker has it. The daemon ties it to the store.
-pub trait Outbox: Send {
-    /// At most `most` unsent events with a number above `after`, oldest first.
-    ///
-    /// # Errors
-    /// Whatever the store says; it is asked again later.
-    fn unsent(&mut self, after: u64, most: usize) -> Result<Vec<Row>, OutboxError>;
-    /// The event with this number, sent or not, if it is still kept.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    fn row(&mut self, seq: u64) -> Result<Option<Row>, OutboxError>;
-    /// The broker has these.
-    ///
-    /// # Errors
-    /// Whatever the store says; it is told again later.
-    fn accepted(&mut self, seqs: &[u64]) -> Result<(), OutboxError>;
-    /// The broker refused these, or the connection was lost over them.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    fn refused(&mut self, seqs: &[u64]) -> Result<(), OutboxError>;
-    /// Someone has seen this alert; false if it is not open.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    fn acknowledge(&mut self, id: Uuid, by: &str) -> Result<bool, OutboxError>;
-}
-
-/// The outbox's own words for what went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct OutboxError(pub String);
-
-/// What is true of the device now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot {
-    /// The birth message, once it can be told.
-    pub info: Option<Info>,
-    /// How the device is.
-    pub status: Status,
-    /// The open alerts; what is not known is not told, and what was told before stands.
-    pub worklist: Option<Worklist>,
-    /// The vital signs.
-    pub vitals: Vitals,
-}
 
 /// Starts the publishing thread.
 #[derive(Debug)]
@@ -102,23 +24,6 @@ pub struct PublisherHandle {
     thread: JoinHandle<()>,
     shared: Arc<Shared>,
     waker: Waker,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) inbox: Mutex<Inbox>,
-    pub(super) state: Mutex<LinkState>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    pub(super) woken: bool,
-    pub(super) stop_within: Option<Duration>,
-}
-
-/// A thread that panicked while it held one of these left plain data behind.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Publisher {

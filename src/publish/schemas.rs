@@ -7,7 +7,9 @@ use schemars::{Schema, schema_for};
 
 use super::contract::{Envelope, SCHEMAS, VERSION, schema_id};
 use super::findings::Findings;
-use super::messages::{Command, EngineEvent, Health, Info, Reply, Status, StudyEvent, Worklist};
+use super::messages::{
+    Command, EngineEvent, Escalation, Health, Info, Reply, Status, StudyEvent, Worklist,
+};
 
 /// The schema of every message, by name; the files under `config/schemas` are these.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
@@ -15,6 +17,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         schema_for!(Envelope<StudyEvent>),
         schema_for!(Envelope<Findings>),
         schema_for!(Envelope<Findings>),
+        schema_for!(Envelope<Escalation>),
         schema_for!(Envelope<EngineEvent>),
         schema_for!(Status),
         schema_for!(Info),

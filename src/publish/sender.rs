@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::contract::{ContractError, Row, bounded, finite, schema_id};
+use super::exchange::{Inbox, Outbox, Shared, Snapshot, lock};
 use super::link::{Link, LinkEvent, Message, Request};
 use super::messages::{Health, Info, State, Vitals};
 use super::mqtt::Params;
-use super::publisher::{Inbox, Outbox, Shared, Snapshot, lock};
 use super::schedule::{Item, Retained, Schedule, Step};
 use hepalert_failpoint::failpoint;
 use name::Lines;

@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::publish::contract::{Draft, EventKind};
+use crate::publish::exchange::{OutboxError, Reprocess};
 use crate::publish::link::Waker;
 use crate::publish::messages::{Info, InfoParts, Status, Worklist};
-use crate::publish::publisher::{OutboxError, PublisherHandle, start_on};
+use crate::publish::publisher::{PublisherHandle, start_on};
 use crate::publish::schedule::Limits;
+use hepalert_study::outcome::Opinion;
 
 /// The publisher's end of a line whose other end the test holds.
 struct FakeLink {
@@ -101,8 +103,12 @@ impl Outbox for FakeOutbox {
         Ok(())
     }
 
-    fn acknowledge(&mut self, _: Uuid, _: &str) -> Result<bool, OutboxError> {
+    fn acknowledge(&mut self, _: Uuid, _: &str, _: Option<Opinion>) -> Result<bool, OutboxError> {
         Ok(false)
+    }
+
+    fn reprocess(&mut self, _: &str) -> Result<Reprocess, OutboxError> {
+        Ok(Reprocess::Unknown)
     }
 }
 

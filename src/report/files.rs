@@ -18,7 +18,8 @@ use super::slices::Slices;
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_study::digest::Digest;
-use hepalert_study::study::{AlignedStudy, Back, Phase};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Back};
 use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
 /// Pictures of single lesions; the overview marks all.

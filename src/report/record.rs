@@ -11,7 +11,8 @@ use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
 use hepalert_cascade::verdict::Verdict;
 use hepalert_study::anatomy::Lesion;
-use hepalert_study::study::{Back, Phase};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::Back;
 
 /// Largest part of a metre, litre or unit that a report tells apart: figures are rounded to
 /// this many decimals so that they read well; voxels are coarser.

@@ -11,7 +11,7 @@ use hepalert_engines::backend::{Backend, Precision};
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
 pub const SCHEMA: &str = "hepalert.report.v1";

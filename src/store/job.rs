@@ -5,7 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 
 use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 
 /// Names a job on this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +166,8 @@ pub struct OpenAlert {
     pub verdict: AlertLevel,
     /// When it was raised.
     pub raised_at: Timestamp,
+    /// The engine that raised it, and its version.
+    pub engine: String,
 }
 
 /// A report as it was stored.

@@ -19,27 +19,32 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use hepalert_failpoint::failpoint;
 
+mod acknowledgements;
 mod audit;
 #[cfg(test)]
 mod crash_tests;
+mod facts;
 mod job;
-mod jobs;
 mod open;
 #[cfg(test)]
 mod open_tests;
 mod outbox;
+mod queue;
+mod requeue;
 #[cfg(test)]
 mod tests;
 mod worklist;
 
+pub use acknowledgements::{Answered, Patience, Unanswered};
 pub use audit::AuditRow;
 pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,
 };
-pub use jobs::{MAX_WAIT, NO_FILES};
 pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
+pub use queue::{MAX_WAIT, NO_FILES};
+pub use requeue::Requeued;
 pub use worklist::{WorklistEntry, WorklistState};
 
 /// A handle on the store; cheap to clone, safe to share between threads.
@@ -191,9 +196,9 @@ impl Store {
     /// Whatever SQLite refuses.
     pub fn begin(&self, now: Timestamp) -> Result<Started, StoreError> {
         self.write(|tx| {
-            let boot = open::fact(tx, "boot")?.map_or(Ok(0), |text| number(&text))? + 1;
-            open::set_fact(tx, "boot", &boot.to_string())?;
-            let requeued = jobs::recover(tx)?;
+            let boot = facts::fact(tx, "boot")?.map_or(Ok(0), |text| number(&text))? + 1;
+            facts::set_fact(tx, "boot", &boot.to_string())?;
+            let requeued = queue::recover(tx)?;
             let detail = serde_json::json!({ "boot": boot, "requeued": requeued.len() });
             audit::append(tx, now, "boot", &detail.to_string())?;
             Ok(Started { boot, requeued })
@@ -205,7 +210,7 @@ impl Store {
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn boot(&self) -> Result<u64, StoreError> {
-        self.read(|connection| open::fact(connection, "boot")?.map_or(Ok(0), |text| number(&text)))
+        self.read(|connection| facts::fact(connection, "boot")?.map_or(Ok(0), |text| number(&text)))
     }
 
     /// A fact about the device that outlives the process, if it was ever set.
@@ -213,7 +218,7 @@ impl Store {
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.read(|connection| open::fact(connection, &format!("device.{name}")))
+        self.read(|connection| facts::fact(connection, &format!("device.{name}")))
     }
 
     /// Sets a fact about the device.
@@ -221,7 +226,7 @@ impl Store {
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
-        self.write(|tx| open::set_fact(tx, &format!("device.{name}"), value))
+        self.write(|tx| facts::set_fact(tx, &format!("device.{name}"), value))
     }
 
     /// When the newest row was written, by the clock of that moment.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags};
 
+use super::facts::{fact, set_fact};
 use super::{Store, StoreError, audit, millis};
 
 /// How long a call waits for another process. Longer than any transaction of ours by far.
@@ -21,8 +22,12 @@ const DAMAGED: &str = ".damaged-";
 
 /// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
 /// are only ever added.
-pub(super) const MIGRATIONS: [&str; 3] =
-    [include_str!("layout1.sql"), include_str!("layout2.sql"), include_str!("layout3.sql")];
+pub(super) const MIGRATIONS: [&str; 4] = [
+    include_str!("layout1.sql"),
+    include_str!("layout2.sql"),
+    include_str!("layout3.sql"),
+    include_str!("layout4.sql"),
+];
 
 /// An open store, and what became of a damaged one.
 #[derive(Debug)]
@@ -177,16 +182,4 @@ fn start_over(
     audit::append(&tx, now, "store_replaced", &detail.to_string())?;
     tx.commit()?;
     Ok(Some(aside))
-}
-
-pub(super) fn fact(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT value FROM meta WHERE name = ?1";
-    Ok(connection.query_row(sql, [name], |row| row.get(0)).optional()?)
-}
-
-pub(super) fn set_fact(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)
-               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    connection.execute(sql, params![name, value])?;
-    Ok(())
 }

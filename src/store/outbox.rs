@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Store, StoreError, instant, millis, open};
+use super::{Store, StoreError, facts, instant, millis};
 
 /// An event to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,7 +218,7 @@ pub(super) fn append(
     if let Some(stray) = events.iter().find(|event| !event.topic.starts_with("event/")) {
         return Err(StoreError::NotAnEvent(stray.topic.clone()));
     }
-    let boot = open::fact(connection, "boot")?.unwrap_or_else(|| "0".to_owned());
+    let boot = facts::fact(connection, "boot")?.unwrap_or_else(|| "0".to_owned());
     // Not `INSERT OR IGNORE`: an ignored insert may use up a number, and a gap means loss.
     let sql = "INSERT INTO outbox
         (id, topic, kind, subject, revision, supersedes, boot, time, data, created)

@@ -1,10 +1,12 @@
 //! The promises of the store, one at a time.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
-use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::outcome::{AlertLevel, Opinion};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 
 pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
@@ -50,6 +52,7 @@ pub(super) fn finished(alert: Option<&str>) -> Finished {
             event_id: id.to_owned(),
             verdict: AlertLevel::Suspected,
             raised_at: at(2),
+            engine: "e 1".to_owned(),
         }),
     }
 }
@@ -116,7 +119,7 @@ fn the_queue_goes_by_time_then_age() {
 fn the_queue_is_found_without_reading_every_job() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path());
-    for sql in [jobs::NEXT, jobs::COUNTS] {
+    for sql in [queue::NEXT, queue::COUNTS] {
         let connection = store.lock();
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = plan.raw_query().mapped(|row| row.get::<_, String>("detail"));
@@ -270,10 +273,54 @@ fn a_later_revision_closes_or_replaces_the_alert() {
         store.newest_event("event/alert", key(1).as_str()).unwrap(),
         Some(("third".to_owned(), 3))
     );
-    assert!(store.acknowledge("third", "reader \"1\"", at(23)).unwrap());
-    assert!(!store.acknowledge("third", "reader 2", at(24)).unwrap());
+    assert!(store.acknowledge("third", "reader \"1\"", None, at(23)).unwrap());
+    assert!(!store.acknowledge("third", "reader 2", None, at(24)).unwrap());
     let worklist = store.worklist(50).unwrap();
     assert_eq!((worklist.revision, worklist.open_total), (2, 0));
+}
+
+#[test]
+fn an_open_alert_is_told_again_after_every_wait_and_no_oftener_than_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    store.finish(job.id, &finished(Some("alert")), &[], at(2)).unwrap();
+    let patience = Patience { after: Duration::from_millis(60), times: 2 };
+    let remind = |now| {
+        let tell = |alert: &Unanswered| {
+            assert_eq!((alert.event_id.as_str(), alert.raised_at), ("alert", at(2)));
+            vec![event(&format!("reminder {}", alert.reminder), 1, alert.revision)]
+        };
+        store.remind(patience, at(now), tell).unwrap()
+    };
+    let told: Vec<usize> = [61, 62, 63, 121, 122, 500].map(remind).into();
+    assert_eq!(told, [0, 1, 0, 0, 1, 0]);
+    let ids: Vec<String> =
+        store.unsent(0, 9).unwrap().into_iter().map(|row| row.event.id).collect();
+    assert_eq!(ids, ["reminder 1", "reminder 2"]);
+}
+
+#[test]
+fn who_has_seen_an_alert_ends_its_reminders_and_the_last_opinion_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    enqueue(&store, 1, "a");
+    let job = begin_next(&store);
+    store.finish(job.id, &finished(Some("alert")), &[], at(2)).unwrap();
+    let patience = Patience { after: Duration::from_millis(60), times: 2 };
+    let opinion = || store.answers().unwrap()[0].opinion;
+    assert_eq!((opinion(), store.answers().unwrap()[0].is_acknowledged), (None, false));
+    assert!(store.acknowledge("alert", "desk", None, at(3)).unwrap());
+    assert_eq!(store.remind(patience, at(500), |_| panic!("seen")).unwrap(), 0);
+    assert!(store.acknowledge("alert", "reader", Some(Opinion::Agreed), at(4)).unwrap());
+    assert!(!store.acknowledge("alert", "reader", None, at(5)).unwrap(), "nothing is said");
+    assert_eq!(opinion(), Some(Opinion::Agreed));
+    assert!(store.acknowledge("alert", "board", Some(Opinion::Disagreed), at(6)).unwrap());
+    assert_eq!(opinion(), Some(Opinion::Disagreed));
+    assert!(!store.acknowledge("other", "reader", Some(Opinion::Agreed), at(7)).unwrap());
+    let answers = store.answers().unwrap();
+    assert_eq!((answers.len(), answers[0].engine.as_str()), (1, "e 1"));
 }
 
 #[test]

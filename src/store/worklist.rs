@@ -3,10 +3,9 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::json;
 
 use super::job::{Job, OpenAlert};
-use super::{Store, StoreError, audit, instant, millis, number, open, word};
+use super::{Store, StoreError, facts, instant, millis, number, word};
 use hepalert_study::outcome::AlertLevel;
 
 /// An open alert.
@@ -45,7 +44,7 @@ impl Store {
             // One statement sequence under one lock; another process may write in between,
             // so the revision is read first: a stale revision only causes one more message.
             let revision =
-                open::fact(connection, "worklist_revision")?.map_or(Ok(0), |t| number(&t))?;
+                facts::fact(connection, "worklist_revision")?.map_or(Ok(0), |t| number(&t))?;
             let sql = "SELECT count(*) FROM alerts WHERE closed_at IS NULL";
             let open_total: i64 = connection.query_row(sql, [], |row| row.get(0))?;
             let sql = "SELECT event_id, study_key, verdict, revision, raised_at FROM alerts
@@ -62,29 +61,6 @@ impl Store {
             })?;
             let entries = entries.collect::<Result<_, _>>()?;
             Ok(WorklistState { revision, open_total: open_total as u64, entries })
-        })
-    }
-
-    /// Someone has seen this alert. False if no such alert is open.
-    ///
-    /// # Errors
-    /// Whatever SQLite refuses.
-    pub fn acknowledge(
-        &self,
-        event_id: &str,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let sql = "UPDATE alerts SET closed_at = ?2, acknowledged_by = ?3
-                   WHERE event_id = ?1 AND closed_at IS NULL";
-        self.write(|tx| {
-            if tx.execute(sql, params![event_id, millis(now), by])? == 0 {
-                return Ok(false);
-            }
-            turn(tx)?;
-            let detail = json!({ "id": event_id, "by": by });
-            audit::append(tx, now, "alert_acknowledged", &detail.to_string())?;
-            Ok(true)
         })
     }
 }
@@ -105,11 +81,11 @@ pub(super) fn update_alert(
     let changed = match alert {
         Some(alert) => {
             let sql = "INSERT OR REPLACE INTO alerts
-                       (study_key, event_id, verdict, revision, raised_at)
-                       VALUES (?1, ?2, ?3, ?4, ?5)";
-            let raised_at = millis(alert.raised_at);
-            let values =
-                params![key, alert.event_id, alert.verdict.name(), job.revision, raised_at];
+                       (study_key, event_id, verdict, revision, raised_at, engine)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let OpenAlert { event_id, verdict, raised_at, engine } = alert;
+            let raised_at = millis(*raised_at);
+            let values = params![key, event_id, verdict.name(), job.revision, raised_at, engine];
             connection.execute(sql, values)?
         }
         None => {
@@ -121,8 +97,9 @@ pub(super) fn update_alert(
     if changed == 0 { Ok(()) } else { turn(connection) }
 }
 
-fn turn(connection: &Connection) -> Result<(), StoreError> {
+/// The worklist has changed.
+pub(super) fn turn(connection: &Connection) -> Result<(), StoreError> {
     let revision: u64 =
-        open::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
-    open::set_fact(connection, "worklist_revision", &(revision + 1).to_string())
+        facts::fact(connection, "worklist_revision")?.map_or(Ok(0), |text| number(&text))?;
+    facts::set_fact(connection, "worklist_revision", &(revision + 1).to_string())
 }

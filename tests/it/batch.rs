@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use serde_json::Value;
 
 use crate::support::{hepalert, small_engine};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hepalert::cli::phantom::write_series;
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::nifti;
 use hepalert_voxels::volume::{Grid, Volume};
 use rustix::process::{Pid, Signal, kill_process};

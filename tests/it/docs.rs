@@ -164,7 +164,7 @@ fn held(name: &str, text: &str) {
 #[test]
 fn the_page_of_codes_is_what_the_code_says() {
     let mut page = String::from(
-        "# Codes\n\nWritten from the code (`src/codes/`, `src/intake/reasons.rs`, \
+        "# Codes\n\nWritten from the code (`src/codes/`, `src/intake/refusal_codes.rs`, \
          `src/intake/quality.rs`); a test holds the two together.\nA code is part of the contract: it is never used for something else.\n",
     );
     for chapter in chapters() {
@@ -196,13 +196,20 @@ ever re-typed; ignore fields you do not know. No message names a patient (`devic
 | `health` | yes | vital signs, every `mqtt.health_s` seconds |
 | `worklist` | yes | the open alerts |
 {EVENTS}
-| `cmd/ping`, `cmd/ack`, `cmd/replay` | no | commands, taken only with `mqtt.commands` |
+| `cmd/ping`, `cmd/ack`, `cmd/replay`, `cmd/reprocess` | no | commands, taken only with `mqtt.commands` |
 | `reply/<client>` | no | answers, on the response topic of the command |
 
 Events come at least once, oldest first. Deduplicate by `id`, which is the same after a crash, a
 retry or a replay; a gap in `seq` means loss: send `cmd/replay`. A late series opens the study
 again as a higher `rev`, and `supersedes` names the event that is replaced. Keep the session
 (`clean_session false`, QoS 1). What codes mean is in `codes.md`, who a study is in `privacy.md`.
+
+## Who has seen an alert
+
+With `mqtt.escalate_after_min` an alert that stays open (nobody sends `cmd/ack` with its `id`) is told
+again as `event/escalation`, `mqtt.escalate_times` times at most. An acknowledgement says `by` which
+role, never a person's name, and may carry a `verdict`: `agreed`, `disagreed` or `other`, also later,
+once the alert is closed. `hepalert quality` counts them by device, engine and month.
 
 ## Who comes late
 
@@ -238,6 +245,7 @@ const fn what(kind: EventKind) -> &'static str {
         EventKind::Study => "a study's way: its steps, and why it was refused or failed",
         EventKind::Result => "every finished study, negatives included",
         EventKind::Alert => "a suspected or uncertain study",
+        EventKind::Escalation => "an alert that nobody has acknowledged, told again",
         EventKind::Engine => "a change of engine",
     }
 }

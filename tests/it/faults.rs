@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hepalert::store::Store;
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -12,7 +12,8 @@ use hepalert::intake::{
     RefusalCode, StabilityParams, StudyEvent, StudyFiles, WatchParams, discover, load, load_paths,
     study_key,
 };
-use hepalert_study::study::{Phase, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::nifti;
 
 use crate::support::shared_data;

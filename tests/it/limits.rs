@@ -16,7 +16,8 @@ use hepalert_bundles::{
 };
 use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
-use hepalert_study::study::{AlignedStudy, Phase, Study};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Study};
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::nifti::write::write_f32;
 use hepalert_voxels::volume::{Grid, Volume};

@@ -11,6 +11,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod engines;
+mod escalation;
 mod export;
 mod faults;
 mod intake;

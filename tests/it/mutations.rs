@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::dicom::read::read_header;
 use hepalert_voxels::volume::{Grid, Volume, nifti};
 use rand::{Rng, RngExt, SeedableRng};

@@ -21,7 +21,8 @@ use hepalert::publish::schemas::schemas;
 use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewEvent, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 use jiff::Timestamp;
 
 use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};
@@ -225,8 +226,22 @@ fn late_joiners_see_the_truth_and_a_forgetful_broker_is_told_again() {
     assert!(publisher.stop(Duration::from_secs(2)));
 }
 
+/// A study that was refused; its key.
+fn refuse(store: &Store, n: usize) -> String {
+    let now = Timestamp::now();
+    let job = NewJob {
+        study_key: StudyKey::new(&key(n)).unwrap(),
+        setting: Setting::Venous,
+        input_fingerprint: "f".to_owned(),
+        files_json: "{}".to_owned(),
+        completed_at: now,
+    };
+    store.enqueue_refused(&job, "not_ct", now, |_| Vec::new()).unwrap();
+    key(n)
+}
+
 /// Puts an open alert about study `n` into the worklist; returns its id.
-fn raise_alert(store: &Store, n: usize) -> String {
+pub fn raise_alert(store: &Store, n: usize) -> String {
     let now = Timestamp::now();
     let job = NewJob {
         study_key: StudyKey::new(&key(n)).unwrap(),
@@ -238,7 +253,8 @@ fn raise_alert(store: &Store, n: usize) -> String {
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };
     let job = store.next_job(now, |_| Vec::new()).unwrap().unwrap();
     let id = uuid::Uuid::from_u128(n as u128).to_string();
-    let alert = OpenAlert { event_id: id.clone(), verdict: AlertLevel::Suspected, raised_at: now };
+    let (event_id, verdict, engine) = (id.clone(), AlertLevel::Suspected, "e 1".to_owned());
+    let alert = OpenAlert { event_id, verdict, raised_at: now, engine };
     let finished = Finished {
         pipeline_fingerprint: "p".to_owned(),
         report_json: "{}".to_owned(),
@@ -354,8 +370,20 @@ fn commands_are_obeyed_only_when_allowed_and_never_from_memory() {
     assert!(silent.is_none(), "a kept command is not obeyed");
     reader.ask(&format!("{ROOT}/cmd/ping"), "", &reply, false);
     assert_eq!(answer(), (true, serde_json::Value::Null));
-    reader.ask(&format!("{ROOT}/cmd/reprocess"), "{}", &reply, false);
+    reader.ask(&format!("{ROOT}/cmd/engine"), "{}", &reply, false);
     assert_eq!(answer(), (false, "unknown-command".into()));
+    let (refused, unknown, done) = (refuse(&store, 7), key(8), key(9));
+    for (study, code) in [
+        (refused.as_str(), serde_json::Value::Null),
+        (&refused, "not-refused-or-failed".into()),
+        (&unknown, "unknown-study".into()),
+        (&done, "not-refused-or-failed".into()),
+        ("no key", "unknown-study".into()),
+    ] {
+        let body = format!(r#"{{"study_key":"{study}"}}"#);
+        reader.ask(&format!("{ROOT}/cmd/reprocess"), &body, &reply, false);
+        assert_eq!(answer(), (code.is_null(), code), "{study}");
+    }
     reader.ask(&format!("{ROOT}/cmd/ping"), "", "elsewhere/reply", false);
 
     reader.ask(&format!("{ROOT}/cmd/replay"), r#"{"from_seq":2,"to_seq":9}"#, &reply, false);

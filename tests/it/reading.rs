@@ -11,7 +11,8 @@ use hepalert::intake::{
     Confidence, GateParams, Loaded, PhaseRules, QualityFlag, Refusal, StudyFiles, discover, load,
     load_paths, study_key,
 };
-use hepalert_study::study::{Phase, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom;
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;

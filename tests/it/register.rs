@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hepalert::cli::phantom::write_series;
 use hepalert_lab::phantom::{Case, Size, generate_moving};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{Grid, Volume};

@@ -6,7 +6,8 @@
 use std::fs;
 
 use hepalert::store::{Finished, NewJob, Store};
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::write_f32;
 use hepalert_voxels::volume::{Grid, Volume};

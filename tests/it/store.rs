@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hepalert::store::{Enqueued, Finished, JobState, NewEvent, NewJob, Store};
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 use jiff::Timestamp;
 
 fn open(folder: &Path) -> Store {

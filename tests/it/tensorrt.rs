@@ -13,7 +13,7 @@ use std::time::Duration;
 use hepalert::config::Config;
 use hepalert::intake::{files_of_paths, study_key};
 use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use serde_json::Value;
 
 use crate::segment::{bundle, document, phases, segment};

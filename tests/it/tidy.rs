@@ -1,6 +1,6 @@
 //! The house keeps its shape: imports point one way, files and functions stay small.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace and which of the others each may use, from the bottom up.
@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
-    &["doctor"],
+    &["doctor", "demo"],
     &["daemon"],
     &["analyze", "codes", "installer"],
     &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],
@@ -148,6 +148,63 @@ fn imports_point_one_way() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The names of a module below its home: `a/b.rs` and `a/b/mod.rs` are both `[a, b]`.
+fn module(home: &Path, path: &Path) -> Vec<String> {
+    let below = path.strip_prefix(home).unwrap().with_extension("");
+    let names = below.components().map(|part| part.as_os_str().to_str().unwrap().to_owned());
+    names.filter(|name| !["mod", "lib", "main"].contains(&name.as_str())).collect()
+}
+
+/// The modules beside or above `own` that its code names, by `crate::` or by any number of `super::`.
+fn neighbours(own: &[String], code: &str) -> BTreeSet<Vec<String>> {
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
+    let at = |base: &[String], name: String| base.iter().cloned().chain([name]).collect();
+    found.extend(imports(code).into_iter().map(|name| at(&[], name)));
+    let mut rest = code;
+    while let Some(start) = rest.find("super::") {
+        let mut up = 0;
+        rest = &rest[start..];
+        while let Some(after) = rest.strip_prefix("super::") {
+            (rest, up) = (after, up + 1);
+        }
+        // What `imports` reads behind one kind of path it reads behind the other.
+        let names = imports(&format!("crate::{}", rest.split(';').next().unwrap()));
+        let base = &own[..own.len().saturating_sub(up)];
+        found.extend(names.into_iter().map(|name| at(base, name)));
+    }
+    found
+}
+
+/// Within a room too: of two files that name each other neither can be read first.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    for home in homes() {
+        let mut paths = Vec::new();
+        sources(&home, &mut paths);
+        let code = |path: &PathBuf| shipped(&std::fs::read_to_string(path).unwrap());
+        let modules: BTreeMap<Vec<String>, String> = paths
+            .iter()
+            .filter(|path| !is_test(path))
+            .map(|path| (module(&home, path), code(path)))
+            .collect();
+        let mut open: BTreeMap<&Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+        for (own, code) in &modules {
+            let mut named = neighbours(own, code);
+            named.retain(|name| modules.contains_key(name) && !name.starts_with(own));
+            open.insert(own, named);
+        }
+        // Who needs nobody that is still open is no part of a circle.
+        loop {
+            let names: BTreeSet<Vec<String>> = open.keys().map(|own| (*own).clone()).collect();
+            open.retain(|_, named| named.iter().any(|name| names.contains(name)));
+            if open.len() == names.len() {
+                break;
+            }
+        }
+        assert!(open.is_empty(), "{}: a circle among {:?}", home.display(), open.keys());
+    }
 }
 
 #[test]

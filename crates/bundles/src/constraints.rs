@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use hepalert_engines::backend::Backend;
 use hepalert_study::anatomy;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
-use super::package::PackageError;
+use super::refused::PackageError;
 use super::{Bundle, NetworkPlan, Role};
 
 /// What the manifest says under `update`; without it nothing is restricted.

@@ -6,7 +6,7 @@ use jiff::civil::date;
 use serde_json::json;
 
 use super::constraints::Device;
-use super::package::PackageError;
+use super::refused::PackageError;
 use super::tests::bundle;
 use super::*;
 use hepalert_engines::backend::Backend;

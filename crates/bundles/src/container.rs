@@ -7,7 +7,7 @@
 
 use std::io::{Read, Write};
 
-use super::package::PackageError;
+use super::refused::PackageError;
 
 /// Everything in a tar is a multiple of this.
 pub(super) const BLOCK: usize = 512;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 
 use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_engines::conformance;
@@ -23,6 +23,7 @@ mod manifest;
 mod network;
 pub mod package;
 mod plan;
+pub mod refused;
 pub mod signature;
 pub mod signing;
 pub mod slots;

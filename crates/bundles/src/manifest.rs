@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use hepalert_engines::EngineError;
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::Orientation;
 
 use super::constraints::InstallConstraints;

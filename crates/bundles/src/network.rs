@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use hepalert_study::anatomy;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::Orientation;
 

@@ -10,21 +10,22 @@ use std::process::Command;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::package::{Package, PackageError, pack};
+use super::package::{Package, pack};
+use super::refused::PackageError;
 use super::signature::{SIGNATURES, Trust};
 use super::signing::{self, Keys};
 use super::tests::bundle;
 use super::*;
 
 /// A maker with a key, a device that trusts it, and a packed, signed, tiny engine.
-pub(super) struct Desk {
+pub(super) struct Workbench {
     pub(super) folder: tempfile::TempDir,
     pub(super) keys: Keys,
 }
 
-impl Desk {
-    pub(super) fn new() -> Desk {
-        let desk = Desk { folder: tempfile::tempdir().unwrap(), keys: keys() };
+impl Workbench {
+    pub(super) fn new() -> Workbench {
+        let desk = Workbench { folder: tempfile::tempdir().unwrap(), keys: keys() };
         fs::create_dir(desk.at("trusted")).unwrap();
         fs::write(desk.at("trusted/maker.pub"), &desk.keys.public).unwrap();
         desk
@@ -74,7 +75,7 @@ fn find(bytes: &[u8], text: &str) -> usize {
 
 #[test]
 fn a_signed_bundle_travels_and_comes_out_as_it_was() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let file = desk.signed();
     let package = Package::open(&file, &desk.trust()).unwrap();
     assert_eq!((package.bundle().id(), package.signed_by()), ("tiny", 1));
@@ -93,7 +94,7 @@ fn a_signed_bundle_travels_and_comes_out_as_it_was() {
 
 #[test]
 fn the_same_folder_makes_the_same_bytes() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let first = fs::read(desk.packed()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert_eq!(first, fs::read(desk.packed()).unwrap());
@@ -101,7 +102,7 @@ fn the_same_folder_makes_the_same_bytes() {
 
 #[test]
 fn a_tar_program_can_look_into_it() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let Ok(told) = Command::new("tar").arg("tf").arg(desk.signed()).output() else {
         println!("skipped: no tar program");
         return;
@@ -114,7 +115,7 @@ fn a_tar_program_can_look_into_it() {
 
 #[test]
 fn a_changed_manifest_is_refused() {
-    let refused = Desk::new().refusal(|bytes| {
+    let refused = Workbench::new().refusal(|bytes| {
         let at = find(bytes, "tests only");
         bytes[at] = b'T';
     });
@@ -124,16 +125,16 @@ fn a_changed_manifest_is_refused() {
 #[test]
 fn a_cut_file_is_refused() {
     for left in [0, 100, 512, 3000] {
-        let refused = Desk::new().refusal(|bytes| bytes.truncate(left));
+        let refused = Workbench::new().refusal(|bytes| bytes.truncate(left));
         assert!(matches!(refused, PackageError::Truncated), "{left}: {refused}");
     }
-    let refused = Desk::new().refusal(|bytes| bytes.truncate(bytes.len() - 1));
+    let refused = Workbench::new().refusal(|bytes| bytes.truncate(bytes.len() - 1));
     assert!(matches!(refused, PackageError::Truncated), "{refused}");
 }
 
 #[test]
 fn a_swapped_file_is_refused() {
-    let refused = Desk::new().refusal(|bytes| {
+    let refused = Workbench::new().refusal(|bytes| {
         let at = find(bytes, "tiny_expected.f32\0") + 512 + 40;
         bytes[at] ^= 1;
     });
@@ -142,10 +143,10 @@ fn a_swapped_file_is_refused() {
 
 #[test]
 fn a_bundle_that_grew_or_has_more_files_is_refused() {
-    let refused = Desk::new().refusal(|bytes| bytes.extend([0; 512]));
+    let refused = Workbench::new().refusal(|bytes| bytes.extend([0; 512]));
     assert!(matches!(refused, PackageError::Malformed { .. }), "{refused}");
     // Thousands of entries more.
-    let refused = Desk::new().refusal(|bytes| {
+    let refused = Workbench::new().refusal(|bytes| {
         bytes.truncate(bytes.len() - 1024);
         for number in 0..5000 {
             bytes.extend(container::header(&format!("more-{number}"), 0).unwrap());
@@ -157,7 +158,7 @@ fn a_bundle_that_grew_or_has_more_files_is_refused() {
 
 #[test]
 fn a_path_that_leaves_the_folder_is_refused_even_when_signed() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     for path in ["../outside.onnx", "/etc/hepalert.onnx", "a/../../b"] {
         let source = bundle(|m| m["networks"]["segment"]["files"][0]["path"] = json!(path));
         signing::sign(source.path(), &desk.keys.secret, None).unwrap_err();
@@ -175,7 +176,7 @@ fn a_path_that_leaves_the_folder_is_refused_even_when_signed() {
     }
 }
 
-fn by_hand(desk: &Desk, manifest: &[u8]) -> String {
+fn by_hand(desk: &Workbench, manifest: &[u8]) -> String {
     let boxed = minisign::SecretKeyBox::from_string(&desk.keys.secret).unwrap();
     let key = boxed.into_unencrypted_secret_key().unwrap();
     minisign::sign(None, &key, manifest, Some("x"), None).unwrap().to_string()
@@ -189,14 +190,14 @@ fn a_link_or_another_name_in_the_container_is_refused() {
         let sum: u32 = bytes[at..at + 512].iter().map(|&byte| u32::from(byte)).sum();
         bytes[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     };
-    let link = Desk::new().refusal(|bytes| {
+    let link = Workbench::new().refusal(|bytes| {
         let at = at_header(bytes);
         bytes[at + 156] = b'2';
         bytes[at + 157..at + 168].copy_from_slice(b"/etc/shadow");
         reseal(bytes, at);
     });
     assert!(matches!(link, PackageError::Malformed { .. }), "{link}");
-    let name = Desk::new().refusal(|bytes| {
+    let name = Workbench::new().refusal(|bytes| {
         let at = at_header(bytes);
         bytes[at..at + 4].copy_from_slice(b"../x");
         reseal(bytes, at);
@@ -227,7 +228,7 @@ impl Read for Counting<'_> {
 
 #[test]
 fn a_length_that_lies_is_refused_before_it_is_read() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     for claimed in [1 << 33, 5 << 20] {
         let read = Cell::new(0);
         let head = container::header(MANIFEST, claimed - 1).unwrap();
@@ -294,7 +295,7 @@ proptest! {
     fn whatever_is_done_to_a_package_it_is_refused(harms in prop::collection::vec(harm(), 1..4)) {
         thread_local! {
             static SOUND: (Vec<u8>, Trust) = {
-                let desk = Desk::new();
+                let desk = Workbench::new();
                 (fs::read(desk.signed()).unwrap(), desk.trust())
             };
         }

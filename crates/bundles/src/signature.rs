@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use minisign_verify::{PublicKey, Signature};
 
 use super::files;
-use super::package::PackageError;
+use super::refused::PackageError;
 
 /// Beside the manifest: one or more signatures, four lines each, as minisign writes them.
 pub const SIGNATURES: &str = "manifest.json.minisig";

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::package::{Package, PackageError, pack};
-use super::package_tests::{Desk, keys};
+use super::package::{Package, pack};
+use super::package_tests::{Workbench, keys};
+use super::refused::PackageError;
 use super::signature::Trust;
 use super::tests::bundle;
 use super::*;
@@ -13,7 +14,7 @@ use super::*;
 /// Both ways: the program's key and signature here, ours there.
 #[test]
 fn the_minisign_program_agrees() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let minisign = |args: &[&str]| {
         let mut command = Command::new("minisign");
         command.args(args).current_dir(desk.folder.path());
@@ -51,7 +52,7 @@ fn the_minisign_program_agrees() {
 
 #[test]
 fn a_key_under_a_password_signs_only_with_it() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let locked = signing::keygen(Some("wine"), "a test").unwrap();
     fs::write(desk.at("trusted/maker.pub"), &locked.public).unwrap();
     let file = desk.packed();
@@ -63,14 +64,14 @@ fn a_key_under_a_password_signs_only_with_it() {
 
 #[test]
 fn an_unsigned_bundle_is_refused() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let refused = Package::open(&desk.packed(), &desk.trust()).err().unwrap();
     assert!(matches!(refused, PackageError::Unsigned), "{refused}");
 }
 
 #[test]
 fn a_bundle_signed_by_a_stranger_is_refused() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let file = desk.packed();
     signing::sign(&file, &keys().secret, None).unwrap();
     let refused = Package::open(&file, &desk.trust()).err().unwrap();
@@ -79,7 +80,7 @@ fn a_bundle_signed_by_a_stranger_is_refused() {
 
 #[test]
 fn a_device_that_trusts_nobody_says_where_keys_belong() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let trust = Trust::read(&desk.at("nowhere"), 1).unwrap();
     let refused = Package::open(&desk.signed(), &trust).err().unwrap();
     assert!(refused.to_string().contains("nowhere"), "{refused}");
@@ -89,7 +90,7 @@ fn a_device_that_trusts_nobody_says_where_keys_belong() {
 
 #[test]
 fn two_of_two_keys_means_two_different_keys() {
-    let desk = Desk::new();
+    let desk = Workbench::new();
     let second = keys();
     // The first key once more under another name, and the second one.
     fs::write(desk.at("trusted/maker-again.pub"), &desk.keys.public).unwrap();

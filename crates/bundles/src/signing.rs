@@ -9,7 +9,8 @@ use std::path::Path;
 
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
-use super::package::{self, PackageError};
+use super::package;
+use super::refused::PackageError;
 use super::signature::{MAX_SIGNATURES_BYTES, SIGNATURES};
 use super::{MANIFEST, files, manifest};
 

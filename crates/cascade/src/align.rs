@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hepalert_register::align::{self as registration, Doubt, Kind, Quality, RegisterError};
-use hepalert_study::study::{AlignedStudy, NotAligned, Phase, Study};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, NotAligned, Study};
 use hepalert_voxels::volume::Volume;
 
 pub use hepalert_register::align::Settings as Registration;

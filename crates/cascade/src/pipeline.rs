@@ -23,7 +23,7 @@ use hepalert_voxels::volume::LabelMap;
 
 use surroundings::Surroundings;
 
-pub mod pieces;
+pub mod merge;
 pub mod situs;
 #[cfg(test)]
 mod storage_tests;
@@ -83,7 +83,7 @@ pub struct Finding {
     /// What was decided and what the second network said; `None` without one.
     pub judged: Option<Reclassified>,
     /// What it was joined from after the third stage, largest first; none if it was one.
-    pub pieces: Vec<pieces::Piece>,
+    pub pieces: Vec<merge::Piece>,
     /// In which view it stands.
     pub view: View,
 }
@@ -246,8 +246,8 @@ pub fn candidate(detection: &Detection) -> Candidate<'_> {
 
 /// One view after the third stage.
 struct DecidedView {
-    kept: Vec<pieces::Piece>,
-    discarded: Vec<pieces::Piece>,
+    kept: Vec<merge::Piece>,
+    discarded: Vec<merge::Piece>,
 }
 
 impl DecidedView {
@@ -260,7 +260,7 @@ impl DecidedView {
 fn set_aside(
     view: Vec<Detection>,
     around: &Surroundings<'_>,
-) -> (Vec<Detection>, Vec<pieces::Piece>) {
+) -> (Vec<Detection>, Vec<merge::Piece>) {
     let (mut near, mut away) = (Vec::new(), Vec::new());
     for detection in view {
         match around.objection(&detection) {
@@ -277,7 +277,7 @@ fn set_aside(
 fn split_kept(
     view: Vec<Detection>,
     judged: Option<Vec<Reclassified>>,
-    discarded: Vec<pieces::Piece>,
+    discarded: Vec<merge::Piece>,
 ) -> DecidedView {
     let mut decided = DecidedView { kept: Vec::new(), discarded };
     let mut judged = judged.map(Vec::into_iter);
@@ -309,8 +309,8 @@ impl<'a> Measuring<'a> {
         Measuring { study, scores, depth_mm }
     }
 
-    fn finding(&self, found: pieces::Joined, view: View) -> Finding {
-        let pieces::Joined { whole: (detection, judged), pieces } = found;
+    fn finding(&self, found: merge::Joined, view: View) -> Finding {
+        let merge::Joined { whole: (detection, judged), pieces } = found;
         let context = measure::Context {
             phases: self.study.phases(),
             margin: Some(self.scores.margin.view()),
@@ -324,7 +324,7 @@ impl<'a> Measuring<'a> {
     /// only the high view has; each place in the liver is listed once. A discarded lesion is listed
     /// unless the base view discarded the very same voxels.
     fn merge(&self, base: DecidedView, high: DecidedView) -> Merged {
-        let [base_kept, high_kept] = [base.kept, high.kept].map(pieces::join);
+        let [base_kept, high_kept] = [base.kept, high.kept].map(merge::join);
         let [low, high_view] = [&base_kept, &high_kept].map(|kept| {
             kept.iter().map(|joined| joined.whole.0.clone()).collect::<Vec<Detection>>()
         });
@@ -359,8 +359,8 @@ impl<'a> Measuring<'a> {
     }
 }
 
-fn alone(whole: pieces::Piece) -> pieces::Joined {
-    pieces::Joined { whole, pieces: Vec::new() }
+fn alone(whole: merge::Piece) -> merge::Joined {
+    merge::Joined { whole, pieces: Vec::new() }
 }
 
 /// Order: label, volume descending, box; numbers from 1.

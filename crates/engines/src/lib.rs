@@ -8,14 +8,15 @@ use ndarray::{Array5, ArrayView5, ArrayViewMut5};
 
 pub mod backend;
 pub mod conformance;
+mod dispatch;
 #[cfg(any(test, debug_assertions))]
 pub mod fake;
 pub mod native;
-#[cfg(feature = "tract")]
-pub mod onnx;
 #[cfg(feature = "openvino")]
 pub mod openvino;
 pub mod tensorrt;
+#[cfg(feature = "tract")]
+pub mod tract;
 
 /// The fixed shape of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::error::LoadError;
 
 mod build;
+mod known;
 mod operators;
 mod simplify;
 

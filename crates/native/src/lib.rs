@@ -13,7 +13,6 @@
 // for no level.
 #![allow(clippy::needless_range_loop)]
 
-mod answer;
 mod axis;
 mod direct;
 mod element;
@@ -27,6 +26,7 @@ mod network;
 mod norm;
 #[cfg(test)]
 mod oracle;
+mod output;
 mod plan;
 mod pointwise;
 mod run;

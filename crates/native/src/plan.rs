@@ -5,7 +5,6 @@
 //! of values, copied only for a reader that cannot read a list. Memory is cut once: a value's
 //! room is used again after its last reader.
 
-use crate::answer::{self, Answer, Head};
 use crate::direct::Direct;
 use crate::element::{Element, LANES, bf16};
 use crate::error::LoadError;
@@ -14,6 +13,7 @@ use crate::half::Half;
 use crate::level::Level;
 use crate::micro::Single;
 use crate::norm::Learnt;
+use crate::output::{self, Answer, Head};
 use crate::pointwise::Pointwise;
 use crate::stages::Stages;
 use crate::volume::{blocks, count_bands};
@@ -262,7 +262,7 @@ impl<T: Element + FromF32> Planner<'_, T> {
         let node = &self.graph.nodes[node];
         let read = self.graph.nodes.iter().any(|other| other.inputs.contains(&self.graph.output));
         if let Work::Convolve(filter) = &node.work
-            && answer::fits(filter)
+            && output::fits(filter)
             && !read
         {
             // It was planned last, in its turn, and is taken back.

@@ -1,9 +1,9 @@
 //! Runs a plan: operation after operation, each on all threads.
 
-use crate::answer::Answer;
 use crate::element::{Chunk, Element, LANES};
 use crate::level::at_level;
 use crate::norm::{Moments, Norm, settle};
+use crate::output::Answer;
 use crate::plan::{Do, MAX_PARTS, Operation, Part, Place, Plan};
 use crate::stages::{Crew, Worker};
 use crate::volume::{Blocks, Source, bands};

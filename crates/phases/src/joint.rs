@@ -4,7 +4,7 @@
 //! which order, and which come alone. Every assignment of phases to acquisitions is tried.
 //! Refuses images and texts: probabilities come in, probabilities go out.
 
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// Of each acquisition: nc, ap, vp, dp, none of these.
 pub const STATES: usize = 5;

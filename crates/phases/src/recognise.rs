@@ -10,7 +10,7 @@ use ndarray::Array5;
 use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::Runtime;
 use hepalert_engines::{Engine, EngineError};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Volume;
 
 use super::features::{FEATURES, Organs};

@@ -3,7 +3,7 @@
 //! Owns matching. A rule matches when every expression that it has matches. Refuses
 //! expressions that cannot be read, with the place in them.
 
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use regex::{Regex, RegexBuilder};
 
 /// Most memory that one compiled expression may take, in bytes.

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_register::align::{Alignment, Kind, Settings, align};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::write_f32;

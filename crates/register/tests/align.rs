@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_register::align::{Alignment, Doubt, Gate, Kind, RegisterError, Settings, align};
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 

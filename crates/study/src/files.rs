@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
 use crate::digest::Digest;
-use crate::series::Candidate;
-use crate::study::{Phase, StudyKey};
+use crate::phase::Phase;
+use crate::series::Scan;
+use crate::study::StudyKey;
 
 /// Which rule named a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
@@ -74,6 +75,16 @@ impl Confidence {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+/// A series that may be a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// What its header says.
+    pub scan: Scan,
+    /// Its files. Phase, source and confidence are what the header proposes, and the engine's
+    /// first phase where it proposes none.
+    pub files: PhaseFiles,
 }
 
 /// A study that is whole: the files of each phase, ready to load.

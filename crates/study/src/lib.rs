@@ -1,5 +1,6 @@
 //! The words that every room shares: [`anatomy`] (lesion types, organs, label values),
-//! [`study`] (phases, settings, an examination before and after alignment), [`files`] (a
+//! [`phase`] (phases and the settings they make), [`study`] (an examination before and after
+//! alignment), [`files`] (a
 //! study as files), [`outcome`] (what a patient is taken for) and [`digest`] (content by name).
 //!
 //! Owns names and their order: each word is written in one way, in files, messages and on the
@@ -10,6 +11,7 @@ pub mod anatomy;
 pub mod digest;
 pub mod files;
 pub mod outcome;
+pub mod phase;
 pub mod series;
 pub mod study;
 

@@ -9,6 +9,31 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 use crate::anatomy::Lesion;
 use crate::{all, displayed_by_name};
 
+/// What a person who has looked at the images thinks of an alert.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Opinion {
+    /// There is what was suspected.
+    Agreed,
+    /// There is not.
+    Disagreed,
+    /// Neither: seen elsewhere, known before, or still open.
+    Other,
+}
+
+displayed_by_name!(Opinion);
+
+impl Opinion {
+    /// The name in messages and in the store.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// A lesion type or, for a patient, none.
 // The most urgent lesion there is; lower outranks higher.
 #[derive(
@@ -133,7 +158,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::study::{Phase, Setting};
+    use crate::phase::{Phase, Setting};
 
     /// The name, the JSON and the way back are one.
     fn one_way<T>(words: &[T], name: fn(T) -> &'static str)

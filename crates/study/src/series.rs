@@ -1,11 +1,10 @@
-//! A series that may be a phase: what its header says, without its texts.
+//! What the header of a series says that may be a phase, without its texts.
 //!
 //! Owns the words; what they follow from is the intake's to say, and what images show decides.
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::PhaseFiles;
-use crate::study::Phase;
+use crate::phase::Phase;
 
 /// How fit for reading a liver, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,14 +88,4 @@ pub struct Scan {
     pub coverage_mm: f64,
     /// How it was made.
     pub recon: Recon,
-}
-
-/// A series that may be a phase.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// What its header says.
-    pub scan: Scan,
-    /// Its files. Phase, source and confidence are what the header proposes, and the engine's
-    /// first phase where it proposes none.
-    pub files: PhaseFiles,
 }

@@ -15,7 +15,8 @@ use crate::intake::{Discovered, GateParams, StudyFiles, discover, files_of_paths
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
-use hepalert_study::study::{Phase, Setting, StudyKey};
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::StudyKey;
 
 mod batch;
 mod names;

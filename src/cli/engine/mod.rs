@@ -7,7 +7,7 @@ use super::segment::open_bundle;
 use super::{Failure, Ui};
 
 mod build;
-mod look;
+mod list;
 mod measure;
 mod selftest;
 mod signing;
@@ -67,13 +67,13 @@ pub enum Args {
 /// Exit code 4 if a bundle cannot be used, 3 if a packed one is refused.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args {
-        Args::List { folder: Some(folder), .. } => look::list(folder, ui),
+        Args::List { folder: Some(folder), .. } => list::list(folder, ui),
         Args::List { folder: None, config } => slots::list(&super::run::read(config)?, ui),
         Args::Install(args) => slots::install(args, ui),
         Args::Activate(args) => slots::activate(args, ui),
         Args::Rollback(args) => slots::rollback(args, ui),
         Args::Discard(args) => slots::discard(args, ui),
-        Args::Inspect { bundle } => look::inspect(&open_bundle(bundle)?, ui),
+        Args::Inspect { bundle } => list::inspect(&open_bundle(bundle)?, ui),
         Args::Verify(args) => verify::run(args, ui),
         Args::Selftest { bundle, runtime } => {
             selftest::selftest(&open_bundle(bundle)?, &runtime.runtime(), ui)

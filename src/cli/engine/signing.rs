@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::cli::{Exit, Failure, Ui};
 use crate::report::output::OutputError;
-use hepalert_bundles::package::{self, EXTENSION, PackageError};
+use hepalert_bundles::package::{self, EXTENSION};
+use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signing::{self, SigningError};
 
 /// Arguments of `keygen`.

@@ -9,7 +9,8 @@ use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::installer::Installer;
 use crate::ui::counted;
-use hepalert_bundles::package::{Package, PackageError};
+use hepalert_bundles::package::Package;
+use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::{Bundle, MANIFEST};
 

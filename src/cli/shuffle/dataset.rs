@@ -15,7 +15,7 @@ use crate::cli::study_files::make_folder;
 use crate::report::output;
 use hepalert_cascade::reclassify::{LIVER_CLASS, Patch, Prepared, Sampling};
 use hepalert_study::anatomy::Lesion;
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8};
 use hepalert_voxels::volume::{Grid, Volume};

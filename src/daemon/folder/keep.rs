@@ -12,13 +12,15 @@ use super::super::inbox::QueueMail;
 use super::super::quarantine::{self, Refused};
 use super::Folder;
 use crate::intake::folder::FolderIntake;
-use crate::intake::strangers::{Counts, most, words};
+use crate::intake::stranger_kind::{Counts, Kind};
+use crate::intake::strangers::{most, words};
 use crate::intake::{CompletionRule, Digest, Millis, RefusalCode, StudyEvent, StudyFiles};
 use crate::publish::Identity;
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
 use hepalert_failpoint::failpoint;
-use hepalert_study::study::{Setting, StudyKey};
+use hepalert_study::phase::Setting;
+use hepalert_study::study::StudyKey;
 
 impl Folder {
     /// Puts one event into the store.
@@ -47,7 +49,7 @@ impl Folder {
             }
             StudyEvent::PassedOver { key, fingerprint, counts, said, .. } => {
                 // The kind of most of them stands for all; the numbers tell the rest.
-                let code = most(counts).unwrap_or(RefusalCode::UnknownFormat.as_str());
+                let code = most(counts).map_or(RefusalCode::UnknownFormat.as_str(), Kind::as_str);
                 let said = said.as_ref().map_or(String::new(), |said| format!(": {said}"));
                 let detail = format!("a folder's files of no study, {}{said}", words(counts));
                 let what = (code, detail.as_str(), counts);

@@ -11,8 +11,8 @@ use hepalert_phases::joint::{Acquisition, RULE, STATES, STRONG, WEAK, weigh};
 
 use super::fingerprint::Digest;
 use super::names::Tag;
-use super::reasons::RefusalCode;
-use hepalert_study::study::Phase;
+use super::refusal_codes::RefusalCode;
+use hepalert_study::phase::Phase;
 
 pub mod recon;
 pub mod words;

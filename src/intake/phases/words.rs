@@ -3,7 +3,7 @@
 //! Owns the lists and what counts as a word. Refuses to choose between two phases in one text:
 //! that text names an examination, not a phase.
 
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 use super::Confidence;
 

@@ -13,8 +13,9 @@ use crate::intake::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use crate::intake::fingerprint::{Digest, study_key};
 use crate::intake::markers::Marker;
 use crate::intake::names::nifti_name;
-use crate::intake::reasons::RefusalCode;
-use hepalert_study::study::{Phase, StudyKey};
+use crate::intake::refusal_codes::RefusalCode;
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 mod choices;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::intake::events::{Broken, Event, Millis, Stranger};
+use crate::intake::events::{Broken, Event, Millis};
 use crate::intake::facts::FileFacts;
 use crate::intake::facts::Part;
 use crate::intake::fingerprint::{Digest, study_key};
 use crate::intake::listing::{Snapshot, Stamp};
 use crate::intake::names::{NiftiName, Tag};
 use crate::intake::probe::ProbeError;
-use crate::intake::reasons::RefusalCode;
+use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::stability::{FileStability, Reader, StabilityParams};
+use crate::intake::stranger_kind::Kind;
 use hepalert_study::study::StudyKey;
 
 /// Files by name: what is in them, `ok` or a word for what is wrong.
@@ -39,7 +40,7 @@ impl Reader for Disk {
             }),
             Some("half") => Err(ProbeError::Broken(broken(RefusalCode::TruncatedFile))),
             Some("shut") => Err(ProbeError::Broken(broken(RefusalCode::Unreadable))),
-            Some("note") => Err(ProbeError::Foreign(Stranger::FOREIGN)),
+            Some("note") => Err(ProbeError::Foreign(Kind::Foreign)),
             _ => Err(ProbeError::Changed),
         }
     }
@@ -116,8 +117,8 @@ fn a_change_that_keeps_size_and_time_is_seen() {
 #[test]
 fn what_is_not_looked_into_is_told_when_it_is_given_up() {
     let mut story = Story::new();
-    story.seen.ignored.insert("/e/x.part".into(), (STILL, Stranger::UNFINISHED));
-    story.seen.ignored.insert("/e/link".into(), (STILL, Stranger::LINK));
+    story.seen.ignored.insert("/e/x.part".into(), (STILL, Kind::Unfinished));
+    story.seen.ignored.insert("/e/link".into(), (STILL, Kind::Link));
     story.seen.blind.push("/e/shut".into());
     story.seen.folders.insert("/e/shut".into());
     assert_eq!(story.look(0), NOTHING);

@@ -1,4 +1,4 @@
-//! Commands from other programs: ping, ack, replay. Off unless configured.
+//! Commands from other programs: ping, ack, replay, reprocess. Off unless configured.
 //!
 //! Owns what is refused: kept commands, answers outside `reply/`, unknown names and
 //! arguments. Engines and configuration cannot be changed from here because there is no
@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::super::contract::{Code, Time, bounded, schema_id};
+use super::super::exchange::Reprocess;
 use super::super::link::{Link, Message, Request};
 use super::super::messages::{Command, Reply};
 use super::Sender;
@@ -53,14 +54,25 @@ pub(super) fn handle_command<L: Link>(sender: &mut Sender<L>, request: &Request)
 fn execute<L: Link>(sender: &mut Sender<L>, command: Command) -> CommandOutcome {
     match command {
         Command::Ping {} => CommandOutcome::DONE,
-        Command::Ack { id, by } => match sender.outbox.acknowledge(id, by.as_str()) {
-            Ok(true) => {
-                sender.compare();
-                CommandOutcome::DONE
+        Command::Ack { id, by, verdict } => {
+            match sender.outbox.acknowledge(id, by.as_str(), verdict) {
+                Ok(true) => {
+                    sender.compare();
+                    CommandOutcome::DONE
+                }
+                Ok(false) => CommandOutcome::refused(Code::fixed("no-open-alert")),
+                Err(error) => {
+                    log::error!("an alert cannot be acknowledged: {error}");
+                    CommandOutcome::refused(Code::fixed("store-failed"))
+                }
             }
-            Ok(false) => CommandOutcome::refused(Code::fixed("no-open-alert")),
+        }
+        Command::Reprocess { study_key } => match sender.outbox.reprocess(&study_key) {
+            Ok(Reprocess::Queued) => CommandOutcome::DONE,
+            Ok(Reprocess::Unknown) => CommandOutcome::refused(Code::fixed("unknown-study")),
+            Ok(Reprocess::InOrder) => CommandOutcome::refused(Code::fixed("not-refused-or-failed")),
             Err(error) => {
-                log::error!("an alert cannot be acknowledged: {error}");
+                log::error!("a study cannot be put back: {error}");
                 CommandOutcome::refused(Code::fixed("store-failed"))
             }
         },

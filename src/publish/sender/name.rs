@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::exchange::lock;
 use super::super::link::Link;
-use super::super::publisher::lock;
 use super::Sender;
 
 /// A line that stood no longer than this was taken away at once.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::contract::Code;
+use super::super::exchange::{TooLarge, lock};
 use super::super::link::{Link, Message};
-use super::super::publisher::{TooLarge, lock};
 use super::super::schedule::{Item, Retained};
 use super::Sender;
 

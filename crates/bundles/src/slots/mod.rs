@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::constraints::Device;
-use crate::package::{Package, PackageError};
+use crate::package::Package;
+use crate::refused::PackageError;
 use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;

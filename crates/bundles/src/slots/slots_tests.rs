@@ -8,7 +8,7 @@ use super::*;
 use crate::signature::Trust;
 use crate::{MANIFEST, package, signing};
 use hepalert_engines::backend::Backend;
-use hepalert_study::study::Setting;
+use hepalert_study::phase::Setting;
 
 pub(super) const LIMITS: Limits = Limits { studies: 2, hours: 1 };
 

@@ -6,7 +6,7 @@
 use ndarray::{Array3, ArrayView3, s};
 
 use super::{Detection, Region};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::image::distance::squared_distance_mm2;
 use hepalert_voxels::volume::{Grid, Volume};
 

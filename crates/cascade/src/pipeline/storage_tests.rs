@@ -13,7 +13,8 @@ use hepalert_bundles::{BundleFile, Decision, Fusion, Golden, Reader, Resampling,
 use hepalert_engines::fake::Formula;
 use hepalert_engines::{Engine, EngineSpec};
 use hepalert_study::anatomy;
-use hepalert_study::study::{Back, Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{Back, Study, StudyKey};
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::{Axes, Grid, Orientation, Volume};
 

@@ -117,7 +117,8 @@ mod tests {
 
     use super::*;
     use crate::detect::seg2det;
-    use hepalert_study::study::{Phase, Study, StudyKey};
+    use hepalert_study::phase::Phase;
+    use hepalert_study::study::{Study, StudyKey};
     use hepalert_voxels::volume::{Grid, Volume};
 
     const SHAPE: [usize; 3] = [6, 20, 60];

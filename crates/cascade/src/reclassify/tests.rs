@@ -8,7 +8,8 @@ use ndarray::{Array3, ArrayView5, ArrayViewMut5, Axis, s};
 
 use super::*;
 use hepalert_engines::{Engine, EngineSpec};
-use hepalert_study::study::{AlignedStudy, Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{AlignedStudy, Study, StudyKey};
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 

@@ -6,7 +6,7 @@ use hepalert_study::study::AlignedStudy;
 use super::calls::group_size;
 use super::feed::MAX_SETS;
 use super::folds::slab_count;
-use super::preprocess::Geometry;
+use super::geometry::Geometry;
 use super::{AirTiles, Plan, SegmentError};
 
 /// The largest batch up to `preferred` (and at least 1) with which a study stays within the

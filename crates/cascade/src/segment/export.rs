@@ -15,7 +15,7 @@ use hepalert_voxels::image::resample::{Tap, mix, order_one_taps, should_separate
 use hepalert_voxels::image::vector::widest;
 
 use super::decide::{Columns, Row, Rule};
-use super::preprocess::Geometry;
+use super::geometry::Geometry;
 use super::{Plan, Scores};
 
 /// Rows that one thread decides in a row: its buffers are made once for them.

@@ -18,6 +18,7 @@ mod export;
 mod feed;
 mod folds;
 pub mod gaussian;
+mod geometry;
 mod half;
 mod meter;
 pub mod preprocess;
@@ -27,8 +28,9 @@ pub mod tiles;
 mod window;
 
 pub use budget::largest_batch;
+pub use geometry::Geometry;
 pub use meter::{Busy, Clock};
-pub use preprocess::{Geometry, Prepared, prepare};
+pub use preprocess::{Prepared, prepare};
 pub use scores::{LesionGain, Scores};
 
 /// What the first stage is to do, built at the edge from an engine bundle.

@@ -11,7 +11,8 @@ use super::*;
 use hepalert_bundles::{BundleFile, Decision, Fusion, Golden, Reader, Resampling, Sums};
 use hepalert_engines::fake::{Formula, Index, Spoiled, VoxelwiseEngine};
 use hepalert_study::anatomy;
-use hepalert_study::study::{Phase, Study, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::{Study, StudyKey};
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::{Grid, Volume};
 

@@ -4,7 +4,7 @@ use ndarray::{Array5, Zip};
 
 use super::*;
 use crate::fake::tiny::{TINY, spec};
-use crate::onnx::OnnxEngine;
+use crate::tract::OnnxEngine;
 
 fn logits(engine: &mut dyn Engine) -> Array5<f32> {
     let spec = engine.spec().clone();

@@ -9,7 +9,7 @@ use super::palette::Palette;
 use super::shape::{Bounds, Ellipsoid, Point, dot, ease, length, minus};
 use super::vessels::Vessels;
 use hepalert_study::anatomy::{Lesion, Organ};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// Free space between two lesions.
 const APART_MM: f32 = 4.0;

@@ -10,7 +10,7 @@
 use ndarray::Array3;
 
 use hepalert_study::anatomy::Lesion;
-use hepalert_study::study::{Phase, Setting};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 
 mod body;

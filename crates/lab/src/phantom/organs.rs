@@ -103,7 +103,7 @@ impl Organs {
 
     fn paint_spleen(&self, canvas: &mut Canvas, palette: &Palette) {
         // Early contrast reaches the red pulp in bands.
-        let mottle = if palette.phase == hepalert_study::study::Phase::Ap { 14.0 } else { 2.0 };
+        let mottle = if palette.phase == hepalert_study::phase::Phase::Ap { 14.0 } else { 2.0 };
         canvas.paint(self.spleen.bounds(), |spot, ink| {
             let whole = self.spleen.distance(spot.p) + 1.2 * spot.coarse;
             let d = carve(whole, self.splenic_hollow.distance(spot.p), 6.0);

@@ -2,7 +2,7 @@
 
 use super::contrast::Enhancement;
 use super::draw::Draw;
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 
 /// How one patient looks and takes up contrast, drawn once and shared by all phases.
 #[derive(Debug, Clone)]

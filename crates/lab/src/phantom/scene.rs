@@ -18,7 +18,7 @@ use super::scanner::Scanner;
 use super::shape::{Bounds, minus};
 use super::vessels::Vessels;
 use super::{Case, Size};
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 
 /// Sheets per slice that are painted and averaged: the slice's thickness.

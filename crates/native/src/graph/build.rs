@@ -2,20 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::known::Known;
 use super::operators::Call;
-use super::{Fixed, Graph, Node, Shape, Value, Work};
+use super::{Graph, Node, Shape, Value, Work};
 use crate::error::LoadError;
-use crate::model::{self, Described, Model, Tensor};
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Known<'a> {
-    Value(Value),
-    Constant(&'a Tensor<'a>),
-    /// A value without slices: the importer's filters across slices join one where a network is
-    /// only as deep as they are.
-    Empty,
-}
+use crate::model::{self, Described, Model};
 
 /// At most so many weights are kept.
 pub(super) fn build(model: &Model<'_>, weights: usize) -> Result<Graph, LoadError> {
@@ -115,26 +106,6 @@ fn described(found: &Described<'_>) -> Result<Shape, LoadError> {
     match shape.numbers() {
         Some(_) => Ok(shape),
         None => Err(LoadError::graph(format!("`{name}` is too large or empty: {sizes:?}"))),
-    }
-}
-
-/// Keeps a constant that is read like a value.
-pub(super) fn keep(graph: &mut Graph, tensor: &Tensor<'_>) -> Result<Value, String> {
-    let [1, channels, z, y, x] = tensor.shape[..] else {
-        return Err(format!("the constant is {:?}, expected [1, c, z, y, x]", tensor.shape));
-    };
-    let shape = Shape { channels, size: [z, y, x] };
-    let numbers = shape.numbers().ok_or("the constant is too large or empty")?;
-    graph.count(numbers)?;
-    let values = finite(tensor.f32s()?)?;
-    graph.constants.push(Fixed { shape, values });
-    Ok(Value::Constant(graph.constants.len() - 1))
-}
-
-pub(super) fn finite(values: Vec<f32>) -> Result<Vec<f32>, String> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => Err(format!("weight {at} is {}", values[at])),
-        None => Ok(values),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The operators, one by one: what each takes and what shape it makes.
 
-use super::build::{Known, finite, keep};
+use super::known::{Known, finite, keep};
 use super::{Filter, Graph, MAX_KERNEL, MAX_SIZE, Shape, Sum, Value, Work};
 use crate::model;
 

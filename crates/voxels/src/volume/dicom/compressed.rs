@@ -16,7 +16,7 @@ use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry
 
 use super::codestream::{self, Coding};
 use super::elements::{EXPLICIT_VR_BIG_ENDIAN, Encoding, Value, fragments_of};
-use super::pixels::{Frame, Layout};
+use super::layout::{Frame, Layout};
 use super::{DicomError, SliceHeader, jpeg12, rle};
 
 /// An item tag, in the byte order of all compressed syntaxes.

@@ -13,6 +13,7 @@ mod frames;
 mod geometry;
 mod header;
 mod jpeg12;
+mod layout;
 mod pixels;
 pub mod read;
 mod rle;

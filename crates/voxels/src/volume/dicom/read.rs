@@ -12,7 +12,7 @@ pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
 };
-use super::{frames, pixels};
+use super::{frames, layout, pixels};
 
 /// Reads the attributes before the pixels, of a whole file or of its beginning. 64 KiB hold
 /// the header of nearly every CT image.
@@ -62,7 +62,7 @@ pub fn read_slice(bytes: &[u8]) -> Result<Slice, DicomError> {
     let (header, elements) = SliceHeader::parse(&envelope)?;
     header.require_ct()?;
     let value = pixel_data(elements)?;
-    let pixels = pixels::decode(&header, envelope.encoding, &value, pixels::Frame::ONLY)?;
+    let pixels = pixels::decode(&header, envelope.encoding, &value, layout::Frame::ONLY)?;
     Ok(Slice { header, pixels })
 }
 
@@ -75,7 +75,7 @@ pub fn read_frame(bytes: &[u8], header: &SliceHeader) -> Result<Slice, DicomErro
     let envelope = Envelope::open(bytes)?;
     let value = pixel_data(Elements::new(&envelope.dataset, envelope.encoding))?;
     let of = usize::try_from(header.number_of_frames).unwrap_or(1).max(1);
-    let frame = pixels::Frame { at: header.frame.unwrap_or(0), of };
+    let frame = layout::Frame { at: header.frame.unwrap_or(0), of };
     let pixels = pixels::decode(header, envelope.encoding, &value, frame)?;
     Ok(Slice { header: header.clone(), pixels })
 }

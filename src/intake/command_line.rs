@@ -16,7 +16,8 @@ use super::load::{HEADER_BYTES, Loaded, load};
 use super::names;
 use super::phases::{Confidence, PhaseSource};
 use super::probe::stranger_by_content;
-use hepalert_study::study::{Phase, StudyKey};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
 use hepalert_voxels::volume::dicom::read::read_header;
 
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn an_ending_is_no_proof_that_a_file_is_no_slice() {
         use hepalert_lab::phantom::{Case, Size, generate};
-        use hepalert_study::study::Setting;
+        use hepalert_study::phase::Setting;
         let dir = tempfile::tempdir().unwrap();
         let size = Size { pixels: 32, slices: None };
         let patient = generate(3, Case::Normal, Setting::Venous, size);

@@ -149,29 +149,6 @@ impl Store {
         })
     }
 
-    /// Puts a failed or refused job back to the queue by hand, with its attempts forgotten and
-    /// as the study's next revision: the ids of events hang on the revision, and what happens
-    /// to it from now on is news, also if it fails in the same way again. Returns the
-    /// revision.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
-    pub fn requeue(&self, job: JobId, now: Timestamp) -> Result<u32, StoreError> {
-        self.write(|tx| {
-            must_be(tx, job, &[JobState::Dead, JobState::Refused], "dead or rejected")?;
-            let sql =
-                "UPDATE jobs SET state = 'queued', attempts = 0, interrupted = 0, not_before = 0,
-                       finished_at = NULL, reason_code = NULL,
-                       revision = (SELECT max(other.revision) + 1 FROM jobs AS other
-                                   WHERE other.study_key = jobs.study_key)
-                       WHERE id = ?1 RETURNING revision";
-            let revision = tx.query_row(sql, [job.0], |row| row.get(0))?;
-            let detail = json!({ "job": job.0, "revision": revision });
-            audit::append(tx, now, "job_requeued", &detail.to_string())?;
-            Ok(revision)
-        })
-    }
-
     /// Gives up a job that failed too often.
     ///
     /// # Errors
@@ -467,7 +444,7 @@ fn store_report(
     Ok(())
 }
 
-fn must_be(
+pub(super) fn must_be(
     connection: &Connection,
     id: JobId,
     allowed: &[JobState],

@@ -6,13 +6,13 @@
 use hepalert_phases::joint::{Acquisition, STRONG, weigh};
 use hepalert_phases::{Recogniser, Seen};
 
-use super::decide::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
+use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
 use super::facts::{PhaseFiles, StudyFiles};
 use super::gate::{GateParams, Refusal};
 use super::phases::{Confidence, PhaseSource, Scan, confidence};
-use super::reasons::RefusalCode;
+use super::refusal_codes::RefusalCode;
 use super::thinned::thinned;
-use hepalert_study::study::Phase;
+use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Volume;
 
 /// Below this a name of a file is not believed against its images.
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::intake::{files_of_paths, study_key};
     use hepalert_lab::phantom::{Case, Size, generate};
-    use hepalert_study::study::Setting;
+    use hepalert_study::phase::Setting;
     use hepalert_voxels::volume::nifti::write::write_f32;
 
     #[test]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Stop, left};
-use crate::cli::{Exit, Failure, Ui};
+use super::Stop;
+use crate::ui::{Exit, Failure, Ui};
 
 /// How long a process may take to start or to end.
 const MOMENT: Duration = Duration::from_secs(20);
@@ -216,4 +216,9 @@ impl Daemon {
         }
         Err(Failure::failed(anyhow::anyhow!("the daemon does not stop when asked to")))
     }
+}
+
+/// Time left of a wait that began at a moment.
+fn left(began: Instant, most: Duration) -> Duration {
+    most.saturating_sub(began.elapsed())
 }
