@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 41] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 42] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -112,6 +112,7 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 41] = [
         "hepalert phantom --seed 7 --malignant --out patient",
         "a synthetic patient as DICOM and NIfTI, with its truth",
     ),
+    ("quality", "hepalert quality", "how often people agreed, as far as they said so"),
     ("queue", "hepalert queue", "the newest jobs, and why some were refused"),
     (
         "reclassify",

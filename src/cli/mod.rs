@@ -49,7 +49,7 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Analyse one study, now.
+    /// Analyse one study, or many one after the other, now.
     Analyze(analyze::Args),
     /// Tell whether the daemon could run with this configuration.
     CheckConfig(run::Args),
@@ -61,10 +61,10 @@ pub enum Command {
     Detect(detect::Args),
     /// Look at everything the daemon needs: what is wrong, and what to do.
     Doctor(doctor::Args),
-    /// Inspect and check engine bundles.
+    /// Inspect, check, install and sign engines.
     #[command(subcommand)]
     Engine(engine::Args),
-    /// Tables and plots over a cohort.
+    /// Hold results against the truth over a cohort: tables, plots, one line per case.
     Evaluate(evaluate::Args),
     /// Tell what every series in a folder is, which would be read, and why.
     Inspect(inspect::Args),
@@ -84,13 +84,13 @@ pub enum Command {
     Register(register::Args),
     /// Run the daemon.
     Run(run::Args),
-    /// The first stage alone.
+    /// The first stage alone: a label map of a CT.
     Segment(segment::Args),
     /// Write lesion-shuffle patches for training.
     Shuffle(shuffle::Args),
     /// Count jobs, unsent messages and open alerts of the daemon.
     Status(queue::Args),
-    /// Look at one study of the daemon, or put it back into the queue.
+    /// Look at one study of the daemon, put it back into the queue, or tell its key.
     #[command(subcommand)]
     Study(queue::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.

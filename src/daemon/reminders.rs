@@ -24,7 +24,7 @@ pub fn tell_due(site: &Site, patience: Patience, now: Timestamp) -> usize {
     match told {
         Ok(0) => 0,
         Ok(told) => {
-            warn!("{told} alert(s) that nobody has acknowledged are told again");
+            warn!("alerts that nobody has acknowledged, told again: {told}");
             told
         }
         Err(error) => {
