@@ -87,8 +87,9 @@ pub fn onnx(bytes: &[u8]) {
 /// A command from the broker: the first byte names it, the others are its body.
 pub fn command(bytes: &[u8]) {
     if let Some((first, body)) = bytes.split_first() {
-        let name = ["ping", "ack", "replay", "other"][usize::from(*first) % 4];
-        let _ = Command::read(name, body);
+        let name = ["ping", "ack", "replay", "reprocess", "other"][usize::from(*first) % 5];
+        let Ok(arguments) = serde_json::from_slice(body) else { return };
+        let _ = Command::read(name, arguments);
     }
 }
 

@@ -8,12 +8,13 @@ use super::{Analyzer, high_gain};
 use crate::report::record;
 use crate::report::slices::Slices;
 use crate::report::types::{
-    AlignmentRecord, EngineRecord, InputRecord, LesionGains, NOTICE, PipelineRecord, Report,
-    SCHEMA, StageSeconds, TimingRecord, methods,
+    AlignmentRecord, EngineRecord, InputRecord, LesionGains, PipelineRecord, Report, SCHEMA,
+    StageSeconds, TimingRecord, methods,
 };
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::Findings;
 use hepalert_study::digest::hex;
+use hepalert_study::outcome::NOTICE;
 use hepalert_study::study::AlignedStudy;
 
 impl Analyzer {

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use check::Fault;
 use hepalert_engines::backend::{Backend, Precision};
 use hepalert_study::phase::Phase;
+use hepalert_study::protocol::Protocol;
 use hepalert_study::study::Privacy;
 
+mod check;
 mod fragments;
 mod phases;
 mod unset;
@@ -187,6 +190,8 @@ pub struct Mqtt {
     pub host: String,
     /// Broker's port.
     pub port: u16,
+    /// Which MQTT: `5` or `3.1.1`.
+    pub protocol: Protocol,
     /// First part of every topic.
     pub base: String,
     /// User name.
@@ -295,6 +300,7 @@ impl Default for Mqtt {
             host: "127.0.0.1".to_owned(),
             port: 1883,
             base: "hepalert".to_owned(),
+            protocol: Protocol::V5,
             username: None,
             password_file: None,
             tls: false,
@@ -387,28 +393,6 @@ impl Store {
     }
 }
 
-/// A value that cannot work.
-struct Fault {
-    key: &'static str,
-    reason: String,
-}
-
-/// Whether this program has the backend, and the backend the numbers.
-fn runs(engine: &Engine) -> Result<(), Fault> {
-    let Engine { backend, precision, .. } = engine;
-    let able = backend.precisions();
-    if able.is_empty() {
-        let reason = format!("this program was built without {backend}; take \"native\"");
-        return Err(Fault { key: "engine.backend", reason });
-    }
-    if able.contains(precision) {
-        return Ok(());
-    }
-    let able: Vec<String> = able.iter().map(|one| format!("\"{one}\"")).collect();
-    let reason = format!("engine.backend \"{backend}\" computes in {}", able.join(" or "));
-    Err(Fault { key: "engine.precision", reason })
-}
-
 impl Config {
     /// Folder of the two slots.
     pub fn slots(&self) -> PathBuf {
@@ -430,62 +414,12 @@ impl Config {
     pub fn read_with_files(file: &Path) -> Result<(Config, Vec<PathBuf>), ConfigError> {
         let fragments = fragments::read(file)?;
         let config = fragments::merged(&fragments)?;
-        config.check().map_err(|Fault { key, reason }| ConfigError::Value {
+        check::check(&config).map_err(|Fault { key, reason }| ConfigError::Value {
             file: fragments::origin(&fragments, key).to_owned(),
             key,
             reason,
         })?;
         Ok((config, fragments::files(fragments)))
-    }
-
-    /// Checks what types cannot say.
-    fn check(&self) -> Result<(), Fault> {
-        let topic_part = |text: &str, most: usize| {
-            (1..=most).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
-        let must = |holds: bool, key, reason: &str| {
-            if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
-        };
-        let Config { device, intake, gate, phases, engine, worker, store: _, mqtt } = self;
-        must(topic_part(&device.name, 32), "device.name", "1 to 32 of a-z, 0-9 and -")?;
-        let base_good = mqtt.base.split('/').all(|part| topic_part(part, 64));
-        must(base_good, "mqtt.base", "parts of a-z, 0-9 and -, separated by /")?;
-        must(mqtt.port > 0, "mqtt.port", "a port from 1 to 65535")?;
-        must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
-        let authority = !mqtt.tls || mqtt.ca_file.is_some();
-        must(
-            authority,
-            "mqtt.tls",
-            "needs mqtt.ca_file, the authority of the broker's certificate",
-        )?;
-        let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
-        let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
-        must(told, "mqtt.commands", "true, or nobody can acknowledge what escalates")?;
-        must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
-        must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")?;
-        must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
-        let ordered = intake.quiet_s <= intake.force_complete_s;
-        must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
-        if let Err(reason) = phases.rules() {
-            return Err(Fault { key: "phases.rule", reason });
-        }
-        must(gate.kvp_min <= gate.kvp_max, "gate.kvp_max", "not less than gate.kvp_min")?;
-        must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")?;
-        must(
-            (1..=64).contains(&engine.patches_per_lesion),
-            "engine.patches_per_lesion",
-            "1 to 64",
-        )?;
-        must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
-        runs(engine)?;
-        let gain = engine.high_gain.is_none_or(|gain| (1.0..=1e6).contains(&gain));
-        must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
-        let keys = (1..=8).contains(&engine.signatures_needed);
-        must(keys, "engine.signatures_needed", "1 to 8")?;
-        must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")?;
-        must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
-        must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")
     }
 }
 
@@ -547,6 +481,21 @@ mod tests {
             ("[engine]\nprecision = \"f16\"\n", "engine.precision"),
             ("[engine]\nbackend = \"tensorrt\"\nprecision = \"bf16\"\n", "engine.precision"),
             ("[mqtt]\ntls = true\n", "mqtt.tls"),
+            (
+                "[mqtt]\nbase = \"a/a-name-of-more-than-sixty-four-letters-which-no-topic-may-begin-with\"\n",
+                "mqtt.base",
+            ),
+            ("[mqtt]\nhost = \"\"\n", "mqtt.host"),
+            ("[store]\nfolder = \"\"\n", "store.folder"),
+            // What JSON cannot say would stop the inference process, which is told in it.
+            ("[engine]\nkeep_above_cm3 = inf\n", "engine.keep_above_cm3"),
+            ("[engine]\ndiscard_below_cm3 = nan\n", "engine.discard_below_cm3"),
+            ("[gate]\nkvp_max = inf\n", "gate.kvp_max"),
+            ("[gate]\nmin_extent_mm = nan\n", "gate.min_extent_mm"),
+            ("[engine]\nmemory_budget_mib = 0\n", "engine.memory_budget_mib"),
+            ("[worker]\ndeadline_s = 0\n", "worker.deadline_s"),
+            ("[mqtt]\nhealth_s = 0\n", "mqtt.health_s"),
+            ("[intake]\ngive_up_s = 0\n", "intake.give_up_s"),
         ] {
             let (_folder, file) = written(text);
             let said = Config::read(&file).unwrap_err().to_string();

@@ -36,6 +36,7 @@ pub fn params(config: &Config) -> Params {
         keep_alive_s: mqtt.keep_alive_s,
         health_s: mqtt.health_s,
         commands: mqtt.commands,
+        protocol: mqtt.protocol,
         ..Params::new(&mqtt.host, mqtt.port, &config.device.name)
     }
 }

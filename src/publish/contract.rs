@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use hepalert_study::protocol::{MAX_BASE, MAX_DEVICE, is_base_topic, is_device_name};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,8 +23,6 @@ pub const MAX_LESIONS: usize = 20;
 pub const MAX_OPEN: usize = 50;
 /// Most characters of a [`Code`].
 pub const MAX_CODE: usize = 64;
-/// Goes with every finding.
-pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
 
 /// Why something cannot be said in this contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -351,11 +350,10 @@ pub fn finite(kind: &'static str, value: &Value) -> Result<(), ContractError> {
 /// # Errors
 /// [`ContractError::Name`].
 pub fn check_device(text: &str) -> Result<(), ContractError> {
-    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if (1..=32).contains(&text.len()) && text.bytes().all(good) {
+    if is_device_name(text) {
         Ok(())
     } else {
-        Err(ContractError::Name { what: "device", text: text.to_owned(), most: 32 })
+        Err(ContractError::Name { what: "device", text: text.to_owned(), most: MAX_DEVICE })
     }
 }
 
@@ -365,12 +363,10 @@ pub fn check_device(text: &str) -> Result<(), ContractError> {
 /// # Errors
 /// [`ContractError::Name`].
 pub fn check_base(text: &str) -> Result<(), ContractError> {
-    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
-    let levels = text.split('/').all(|level| !level.is_empty() && level.bytes().all(good));
-    if (1..=64).contains(&text.len()) && levels {
+    if is_base_topic(text) {
         Ok(())
     } else {
-        Err(ContractError::Name { what: "base topic", text: text.to_owned(), most: 64 })
+        Err(ContractError::Name { what: "base topic", text: text.to_owned(), most: MAX_BASE })
     }
 }
 

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use hepalert_study::anatomy;
-use hepalert_study::outcome::{AlertLevel, PatientClass, View};
+use hepalert_study::outcome::{AlertLevel, NOTICE, PatientClass, View};
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::study::Privacy;
 
-use super::contract::{Code, ContractError, Draft, EventKind, MAX_LESIONS, NOTICE, Time};
+use super::contract::{Code, ContractError, Draft, EventKind, MAX_LESIONS, Time};
 use super::ids::Identity;
 
 /// The way back to the study in the archive, as far as the privacy profile allows.

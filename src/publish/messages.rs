@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, NOTICE, Time, schema_id};
+use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, Time, schema_id};
 use super::findings::EngineUsed;
 use super::ids::{Identity, note_id, reminder_id};
-use hepalert_study::outcome::{AlertLevel, Opinion};
+use hepalert_study::outcome::{AlertLevel, NOTICE, Opinion};
 use hepalert_study::phase::Setting;
 
 /// A step of a study.
@@ -412,14 +412,10 @@ impl Command {
     ///
     /// # Errors
     /// A code for the reply: `unknown-command` or `bad-arguments`.
-    pub fn read(name: &str, body: &[u8]) -> Result<Command, Code> {
+    pub fn read(name: &str, arguments: serde_json::Value) -> Result<Command, Code> {
         if !["ping", "ack", "replay", "reprocess"].contains(&name) {
             return Err(Code::fixed("unknown-command"));
         }
-        let arguments: serde_json::Value = match body {
-            [] => serde_json::json!({}),
-            _ => serde_json::from_slice(body).map_err(|_| Code::fixed("bad-arguments"))?,
-        };
         let tagged = serde_json::json!({ name: arguments });
         serde_json::from_value(tagged).map_err(|_| Code::fixed("bad-arguments"))
     }
@@ -440,4 +436,7 @@ pub struct Reply {
     /// How many numbers will be gone through for a replay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
+    /// The command's own `correlation`, where it stood in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
 }

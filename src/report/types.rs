@@ -15,8 +15,6 @@ use hepalert_study::phase::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
 pub const SCHEMA: &str = "hepalert.report.v1";
-/// Stands in every report and alert.
-pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
 
 /// How what a report holds was measured.
 pub fn methods() -> BTreeMap<String, String> {

@@ -19,6 +19,7 @@ mod lesions;
 mod liars;
 mod limits;
 mod messages;
+mod mqtt311;
 mod mutations;
 mod openvino;
 mod phantom;

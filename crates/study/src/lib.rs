@@ -12,6 +12,7 @@ pub mod digest;
 pub mod files;
 pub mod outcome;
 pub mod phase;
+pub mod protocol;
 pub mod series;
 pub mod study;
 

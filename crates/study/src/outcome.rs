@@ -9,6 +9,9 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 use crate::anatomy::Lesion;
 use crate::{all, displayed_by_name};
 
+/// Stands in every report and alert.
+pub const NOTICE: &str = "Triage aid; absence of an alert is not a negative result";
+
 /// What a person who has looked at the images thinks of an alert.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,

@@ -5,6 +5,7 @@
 //! command for it.
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::super::contract::{Code, Time, bounded, schema_id};
 use super::super::exchange::Reprocess;
@@ -16,6 +17,48 @@ use super::Sender;
 const MAX_REPLAYED: u64 = 10_000;
 /// Longest response topic.
 const MAX_TOPIC: usize = 256;
+
+/// Longest correlation text.
+const MAX_CORRELATION: usize = 256;
+
+/// Where the answer to a command goes, and what is sent back with it: by the properties of MQTT 5, or by
+/// `reply_to` and `correlation` of the body, which 3.1.1 has alone.
+#[derive(Default)]
+struct Answer {
+    topic: Option<String>,
+    correlation: Option<Vec<u8>>,
+    correlation_text: Option<String>,
+}
+
+impl Answer {
+    fn by_properties(request: &Request) -> Answer {
+        let Request { response_topic, correlation, .. } = request;
+        Answer {
+            topic: response_topic.clone(),
+            correlation: correlation.clone(),
+            ..Answer::default()
+        }
+    }
+
+    /// The command's own arguments; what the body says of the answer is kept here.
+    fn read(&mut self, body: &[u8]) -> Result<Value, Code> {
+        let bad = || Code::fixed("bad-arguments");
+        let mut asked = match body {
+            [] => Value::Object(Map::new()),
+            body => serde_json::from_slice(body).map_err(|_| bad())?,
+        };
+        let fields = asked.as_object_mut().ok_or_else(bad)?;
+        let mut text = |name: &str| match fields.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= MAX_CORRELATION => Ok(Some(text)),
+            Some(_) => Err(bad()),
+        };
+        let reply_to = text("reply_to")?;
+        self.correlation_text = text("correlation")?;
+        self.topic = self.topic.take().or(reply_to);
+        Ok(asked)
+    }
+}
 
 /// What came of a command.
 struct CommandOutcome {
@@ -37,18 +80,19 @@ pub(super) fn handle_command<L: Link>(sender: &mut Sender<L>, request: &Request)
     let Some(name) = request.topic.strip_prefix(&prefix).filter(|_| sender.params.commands) else {
         return;
     };
-    let outcome = if request.retained {
-        CommandOutcome::refused(Code::fixed("retained-command"))
-    } else {
-        match Command::read(name, &request.body) {
+    let mut answer_to = Answer::by_properties(request);
+    let outcome = match answer_to.read(&request.body) {
+        Err(code) => CommandOutcome::refused(code),
+        Ok(_) if request.retained => CommandOutcome::refused(Code::fixed("retained-command")),
+        Ok(arguments) => match Command::read(name, arguments) {
             Ok(command) => execute(sender, command),
             Err(code) => CommandOutcome::refused(code),
-        }
+        },
     };
     if let Some(code) = outcome.code.as_ref().filter(|_| !outcome.ok) {
         log::warn!("a command was refused: {}", code.as_str());
     }
-    reply(sender, request, outcome);
+    reply(sender, &answer_to, outcome);
 }
 
 fn execute<L: Link>(sender: &mut Sender<L>, command: Command) -> CommandOutcome {
@@ -89,8 +133,8 @@ fn execute<L: Link>(sender: &mut Sender<L>, command: Command) -> CommandOutcome 
     }
 }
 
-fn reply<L: Link>(sender: &mut Sender<L>, request: &Request, outcome: CommandOutcome) {
-    let Some(topic) = &request.response_topic else { return };
+fn reply<L: Link>(sender: &mut Sender<L>, answer_to: &Answer, outcome: CommandOutcome) {
+    let Some(topic) = &answer_to.topic else { return };
     let prefix = format!("{}/reply/", sender.root);
     let good =
         topic.starts_with(&prefix) && topic.len() <= MAX_TOPIC && !topic.contains(['+', '#', '\0']);
@@ -100,7 +144,8 @@ fn reply<L: Link>(sender: &mut Sender<L>, request: &Request, outcome: CommandOut
     let CommandOutcome { ok, code, events } = outcome;
     let time = Time(Timestamp::now());
     let schema = schema_id("reply");
-    let answer = Reply { schema: schema.clone(), time, ok, code, events };
+    let correlation = answer_to.correlation_text.clone();
+    let answer = Reply { schema: schema.clone(), time, ok, code, events, correlation };
     let Ok(body) = bounded("reply", &answer) else { return };
     let ticket = sender.ticket();
     sender.link.send(Message {
@@ -110,6 +155,6 @@ fn reply<L: Link>(sender: &mut Sender<L>, request: &Request, outcome: CommandOut
         body,
         content_type: Some("application/json"),
         properties: vec![("schema".to_owned(), schema)],
-        correlation: request.correlation.clone(),
+        correlation: answer_to.correlation.clone(),
     });
 }

@@ -1,0 +1,100 @@
+//! What the types of the configuration cannot say: each section's limits, by key.
+
+use super::{Config, Engine, Gate, Intake, Mqtt, Worker};
+use hepalert_study::protocol::{MAX_BASE, MAX_DEVICE, is_base_topic, is_device_name};
+
+/// A value that cannot be used.
+pub(super) struct Fault {
+    pub(super) key: &'static str,
+    pub(super) reason: String,
+}
+
+/// Checks every section; the first fault is told.
+pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    let Config { device, intake, gate, phases, engine, worker, store, mqtt } = config;
+    let name = format!("1 to {MAX_DEVICE} of a-z, 0-9 and -");
+    must(is_device_name(&device.name), "device.name", &name)?;
+    must(!store.folder.as_os_str().is_empty(), "store.folder", "the path of a folder")?;
+    of_mqtt(mqtt)?;
+    of_intake(intake)?;
+    if let Err(reason) = phases.rules() {
+        return Err(Fault { key: "phases.rule", reason });
+    }
+    of_gate(gate)?;
+    of_engine(engine)?;
+    of_worker(worker)
+}
+
+fn must(holds: bool, key: &'static str, reason: &str) -> Result<(), Fault> {
+    if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
+}
+
+fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
+    let base = format!("at most {MAX_BASE} of a-z, 0-9, - and _, in parts separated by /");
+    must(is_base_topic(&mqtt.base), "mqtt.base", &base)?;
+    must(!mqtt.host.is_empty(), "mqtt.host", "the broker's name or address")?;
+    must(mqtt.port > 0, "mqtt.port", "a port from 1 to 65535")?;
+    must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
+    must(mqtt.health_s >= 1, "mqtt.health_s", "at least 1 s")?;
+    let authority = !mqtt.tls || mqtt.ca_file.is_some();
+    must(authority, "mqtt.tls", "needs mqtt.ca_file, the authority of the broker's certificate")?;
+    let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
+    must(told, "mqtt.commands", "true, or nobody can acknowledge what escalates")?;
+    must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
+    let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
+    must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")
+}
+
+fn of_intake(intake: &Intake) -> Result<(), Fault> {
+    must(!intake.folder.as_os_str().is_empty(), "intake.folder", "the path of a folder")?;
+    must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
+    let ordered = intake.quiet_s <= intake.force_complete_s;
+    must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
+    let patient = intake.settle_s <= intake.give_up_s;
+    must(patient, "intake.give_up_s", "not less than intake.settle_s")
+}
+
+fn of_gate(gate: &Gate) -> Result<(), Fault> {
+    let kvp = gate.kvp_min <= gate.kvp_max && gate.kvp_max.is_finite() && gate.kvp_min >= 0.0;
+    must(kvp, "gate.kvp_max", "a number not less than gate.kvp_min")?;
+    must((0.0..=10_000.0).contains(&gate.min_extent_mm), "gate.min_extent_mm", "0 to 10000 mm")?;
+    must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")
+}
+
+fn of_engine(engine: &Engine) -> Result<(), Fault> {
+    let patches = (1..=64).contains(&engine.patches_per_lesion);
+    must(patches, "engine.patches_per_lesion", "1 to 64")?;
+    must((1..=64).contains(&engine.batch), "engine.batch", "1 to 64")?;
+    runs(engine)?;
+    let gain = engine.high_gain.is_none_or(|gain| (1.0..=1e6).contains(&gain));
+    must(gain, "engine.high_gain", "0 for the bundle's own, or 1 to 1e6")?;
+    let volume = |cm3: f64| (0.0..=1e6).contains(&cm3);
+    must(volume(engine.keep_above_cm3), "engine.keep_above_cm3", "0 to 1e6 cm3")?;
+    must(volume(engine.discard_below_cm3), "engine.discard_below_cm3", "0 to 1e6 cm3")?;
+    must(engine.memory_budget_mib >= 1, "engine.memory_budget_mib", "at least 1 MiB")?;
+    must((1..=8).contains(&engine.signatures_needed), "engine.signatures_needed", "1 to 8")?;
+    must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")
+}
+
+fn of_worker(worker: &Worker) -> Result<(), Fault> {
+    must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
+    must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")?;
+    let deadline = worker.deadline_s >= worker.stall_s;
+    must(deadline, "worker.deadline_s", "not less than worker.stall_s")
+}
+
+/// Whether this program has the backend, and the backend the numbers.
+fn runs(engine: &Engine) -> Result<(), Fault> {
+    let Engine { backend, precision, .. } = engine;
+    let able = backend.precisions();
+    if able.is_empty() {
+        let reason = format!("this program was built without {backend}; take \"native\"");
+        return Err(Fault { key: "engine.backend", reason });
+    }
+    if able.contains(precision) {
+        return Ok(());
+    }
+    let able: Vec<String> = able.iter().map(|one| format!("\"{one}\"")).collect();
+    let reason = format!("engine.backend \"{backend}\" computes in {}", able.join(" or "));
+    Err(Fault { key: "engine.precision", reason })
+}
