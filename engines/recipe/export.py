@@ -215,7 +215,8 @@ def main():
     parser.add_argument("--version", required=True, type=int)
     parser.add_argument("--engine", default="venous-demo", choices=["venous-demo", *PHANTOM_PHASES])
     parser.add_argument("--created", default="2026-11-23")
-    parser.add_argument("--gain", type=float, default=100.0)
+    parser.add_argument("--gain", type=float, default=100.0, help="lesion gain of the high-sensitivity view")
+    parser.add_argument("--base-gain", type=float, default=1.0, help="lesion gain of the base view")
     parser.add_argument("--after", type=Path, help="bundle whose networks were continued, or are kept")
     parser.add_argument("--keep", nargs="*", default=[], choices=list(PLANS), help="networks taken from --after")
     parser.add_argument("--teacher", default="", help="what chose among classes that labels do not tell apart")
@@ -236,7 +237,7 @@ def main():
         "format": "hepalert-engine", "format_version": 3, "id": args.engine, "version": args.version,
         "created": args.created, "intended_use": "demonstration only", **about(args.engine),
         # Patients and phantoms are read as axial DICOM series store them: to the left, the back, the head.
-        "orientation": "LPS", "fusion": "logits", "lesion_gain": {"base": 1.0, "high": args.gain},
+        "orientation": "LPS", "fusion": "logits", "lesion_gain": {"base": args.base_gain, "high": args.gain},
         "networks": networks,
         "training": {"data": data_of(args.engine), "iterations": sum(f["iterations"] for f in figures.values()),
                      "seed": figures["segment"]["seed"],

@@ -66,8 +66,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     conclude(&places, &heard, truth.as_deref(), ui)
 }
 
-/// The engine for a setting. That for screening is trained by `engines/recipe`, the others come with
-/// the program.
+/// The engine for a setting, as it comes with the program.
 fn engine_of(setting: Setting) -> &'static str {
     match setting {
         Setting::Screening => "phantom-screening",

@@ -53,3 +53,11 @@ fn four_phases_are_aligned_and_read_as_the_paper_does() {
     let healthy = report_of("40002", "--normal", "phantom-diagnosis", &phases);
     assert_eq!(verdict(&healthy), "not_suspected", "{:#}", healthy["lesions"]);
 }
+
+#[test]
+fn one_native_phase_is_enough_for_screening() {
+    let report = report_of("40001", "--malignant", "phantom-screening", &["nc"]);
+    assert_eq!(verdict(&report), "suspected", "{report:#}");
+    let healthy = report_of("40002", "--normal", "phantom-screening", &["nc"]);
+    assert_eq!(verdict(&healthy), "not_suspected", "{:#}", healthy["lesions"]);
+}
