@@ -1,8 +1,7 @@
 //! Places where tests let the process die, as a power cut would, and times that pass sooner.
 //!
 //! Owns the two switches; in a release they are nothing. They are part of every build with debug
-//! assertions and no feature, so that `cargo build` and `cargo test` share what they compile.
-//! Refuses to do anything else at such a place.
+//! assertions, so that no feature has to be asked for. Refuses to do anything else at such a place.
 
 use std::time::Duration;
 
