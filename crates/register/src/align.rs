@@ -13,7 +13,7 @@ use crate::affine::{Affine, Freedom};
 use crate::deform::{Level, Params, deform, described};
 use crate::descriptor::COMPARED;
 use crate::field::Field;
-use crate::isotropic::{Isotropic, affordable_mm, body_box, isotropic};
+use crate::isotropic::{Isotropic, affordable_mm, affordable_part, body_box, isotropic};
 use crate::lattice::Lattice;
 use crate::map::Map;
 use crate::matching;
@@ -342,7 +342,8 @@ impl Case {
         settings: &Settings,
     ) -> Result<Case, RegisterError> {
         let grid = &target.isotropic.grid;
-        let source = isotropic(moving, &body_box(moving), grid.spacing_mm()[0]);
+        let within = affordable_part(moving, grid);
+        let source = isotropic(moving, &within, grid.spacing_mm()[0]);
         let start = between(grid, &source.grid);
         let moved = source.image.warped(&start, &target.still());
         let codes = described(&moved, COMPARED);

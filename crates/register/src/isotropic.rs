@@ -25,6 +25,8 @@ const BODY_HU: f32 = -400.0;
 const BODY_SHARE: f64 = 0.01;
 /// What scanners store; padding and metal lie beyond.
 const HU: [f32; 2] = [-1000.0, 2000.0];
+/// Farther than the widest search looks.
+const SEARCH_MM: f64 = 100.0;
 /// Most voxels of a grid for estimation: at about 60 bytes each, 1.5 GB. A larger body gets
 /// larger voxels.
 const MAX_VOXELS: f64 = 24e6;
@@ -79,6 +81,42 @@ pub fn affordable_mm(grid: &Grid, within: &[Range<usize>; 3], wanted_mm: f64) ->
     let size = |a: usize| within[a].len() as f64 * grid.spacing_mm()[a];
     let voxels = (0..3).map(|a| size(a) / wanted_mm + 1.0).product::<f64>();
     wanted_mm * (voxels / MAX_VOXELS).cbrt().max(1.0)
+}
+
+/// The box of a moving scan's body; of one that would be too many cubes of the fixed grid (its header
+/// says voxels of decimetres, say) only what lies within [`SEARCH_MM`] of that grid.
+pub fn affordable_part(moving: &Volume<f32>, fixed: &Grid) -> [Range<usize>; 3] {
+    let body = body_box(moving);
+    let (mm, spacing) = (fixed.spacing_mm()[0], moving.grid().spacing_mm());
+    let cubes = (0..3).map(|a| body[a].len() as f64 * spacing[a] / mm + 1.0).product::<f64>();
+    if cubes <= MAX_VOXELS {
+        return body;
+    }
+    let last = fixed.shape().map(|n| (n - 1) as f64);
+    let corners = (0..8).map(|corner| {
+        let at = [0, 1, 2].map(|a| if corner >> a & 1 == 1 { last[a] } else { 0.0 });
+        index_of(moving.grid(), fixed.ras_mm(at))
+    });
+    let corners: Vec<[f64; 3]> = corners.collect();
+    [0, 1, 2].map(|a| {
+        let margin = SEARCH_MM / spacing[a];
+        let low = corners.iter().map(|at| at[a]).fold(f64::INFINITY, f64::min) - margin;
+        let high = corners.iter().map(|at| at[a]).fold(f64::NEG_INFINITY, f64::max) + margin;
+        let n = body[a].end - body[a].start;
+        let inside = |at: f64| (at.max(0.0) as usize).clamp(body[a].start, body[a].start + n - 1);
+        inside(low.floor())..inside(high.ceil()) + 1
+    })
+}
+
+/// Where a point in mm RAS lies in a grid, in voxels `[z, y, x]`; its axes are taken to be at right angles.
+fn index_of(grid: &Grid, at_mm: [f64; 3]) -> [f64; 3] {
+    let affine = grid.affine();
+    [0, 1, 2].map(|axis| {
+        let along = [0, 1, 2].map(|row| affine[row][2 - axis]);
+        let from = [0, 1, 2].map(|row| at_mm[row] - affine[row][3]);
+        let dot = |a: [f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+        dot(along, from) / dot(along, along)
+    })
 }
 
 /// The part of a scan within a box of voxels, in cubes of `spacing_mm`.

@@ -177,6 +177,20 @@ fn bad_input_is_refused_by_name() {
     assert_eq!(code(&good, &long), "too_many_voxels_along_axis");
 }
 
+/// A header that says voxels of decimetres asks for no memory but that of the fixed image's surroundings.
+#[test]
+fn absurd_voxels_cost_no_more_than_what_can_be_reached() {
+    let textured = |[z, y, x]: [usize; 3]| ((z * 31 + y * 17 + x * x * 7) % 90) as f32;
+    let fixed = volume([40, 80, 80], [0.0; 3], textured);
+    let grid = Arc::new(Grid::axial([60, 80, 80], [100.0; 3], [-4000.0, -4000.0, -3000.0]));
+    let voxels = Array3::from_shape_fn([60, 80, 80], |(z, y, x)| textured([z, y, x]));
+    // 184 GB as cubes of 2 mm; whether it can be laid on is not the question.
+    let _ = one(&fixed, &Volume::new(grid, voxels));
+    let grid = Arc::new(Grid::axial([60, 80, 80], [100.0; 3], [90_000.0, 0.0, 0.0]));
+    let voxels = Array3::from_shape_fn([60, 80, 80], |(z, y, x)| textured([z, y, x]));
+    assert_eq!(one(&fixed, &Volume::new(grid, voxels)).unwrap_err().code(), "no_overlap");
+}
+
 /// Nothing smaller than a descriptor reads out of bounds, and no dimension is a multiple.
 #[test]
 fn tiny_images_and_odd_dimensions_are_no_trouble() {
