@@ -2,8 +2,7 @@
 //!
 //! Inference runs in a child process, one study at a time, so that a crashed or hung
 //! accelerator can be killed while the daemon lives on. Owns the messages (one JSON document
-//! a line) and the supervision: stall, deadline, death. Refuses to know what a study is:
-//! requests carry it as JSON that only the child's command reads.
+//! a line) and the supervision: stall, deadline, death. Refuses to open a study's files.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::ops::ControlFlow;

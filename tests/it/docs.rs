@@ -207,6 +207,13 @@ retry or a replay; a gap in `seq` means loss: send `cmd/replay`. A late series o
 again as a higher `rev`, and `supersedes` names the event that is replaced. Keep the session
 (`clean_session false`, QoS 1). What codes mean is in `codes.md`, who a study is in `privacy.md`.
 
+## MQTT 3.1.1
+
+With `mqtt.protocol = \"3.1.1\"` topics and bodies are the same, without properties: `schema` or
+`dataschema` and `id` stand in the body as always. A command's body may say `reply_to` (a topic below
+`reply/`) and `correlation` (a text, sent back in the answer) with either version. What this version
+cannot tell: why a broker refuses a message, and how large one may be.
+
 ## Who has seen an alert
 
 With `mqtt.escalate_after_min` an alert that stays open (nobody sends `cmd/ack` with its `id`) is told
