@@ -290,7 +290,11 @@ fn words(outcome: &StudyEvent) -> String {
         }
         StudyEvent::Refused { refusal, .. } => format!("refused: {}", refusal.code),
         StudyEvent::Duplicate { .. } => "duplicate".into(),
-        StudyEvent::PassedOver { counts, .. } => format!("passed over: {counts:?}"),
+        StudyEvent::PassedOver { counts, .. } => {
+            let counts: BTreeMap<&str, usize> =
+                counts.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
+            format!("passed over: {counts:?}")
+        }
     }
 }
 
