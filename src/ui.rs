@@ -103,7 +103,7 @@ impl Failure {
             (_, None) => eprintln!("error: {sentence}"),
         }
         if json && !self.is_told {
-            println!("{:#}", failure_document(self.exit, self.code, &sentence));
+            print(&failure_document(self.exit, self.code, &sentence));
         }
     }
 }
@@ -209,6 +209,11 @@ impl Drop for Progress {
             eprint!("\r\x1b[K");
         }
     }
+}
+
+/// Writes a document to standard output; a reader that has gone is no fault.
+pub fn print(document: &serde_json::Value) {
+    let _ = writeln!(std::io::stdout(), "{document:#}");
 }
 
 #[cfg(test)]

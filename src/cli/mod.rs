@@ -112,7 +112,7 @@ pub fn parse() -> Arguments {
         if error.use_stderr() && words.iter().any(|word| word == "--json") {
             let text = error.to_string();
             let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            println!("{:#}", failure_document(Exit::Usage, None, sentence));
+            crate::ui::print(&failure_document(Exit::Usage, None, sentence));
         }
         error.exit()
     })

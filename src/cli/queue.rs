@@ -233,7 +233,7 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
-    let store = open(&args.config)?;
+    let store = open_to_write(&args.config)?;
     let job = match store.requeue_study(&args.key, Timestamp::now()).map_err(Failure::failed)? {
         Requeued::Queued(job) => job,
         Requeued::Unknown => return Err(unknown(&args.key)),
@@ -268,11 +268,19 @@ fn open(config: &Path) -> Result<Store, Failure> {
     open_store(&super::run::read(config)?.store.database())
 }
 
-/// Opens a store that is there.
+/// Opens the store to change it, once it has been read without a fault: a damaged one would be moved
+/// away, which is for the daemon to do.
+fn open_to_write(config: &Path) -> Result<Store, Failure> {
+    let file = super::run::read(config)?.store.database();
+    open_store(&file)?;
+    Ok(Store::open(&file, Timestamp::now()).map_err(Failure::failed)?.store)
+}
+
+/// Opens a store that is there, for reading alone.
 pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
     if !file.is_file() {
         let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
         return Err(Failure::new(Exit::Failed, error));
     }
-    Ok(Store::open(file, Timestamp::now()).map_err(Failure::failed)?.store)
+    Store::open_read_only(file).map_err(Failure::failed)
 }

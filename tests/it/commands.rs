@@ -151,3 +151,27 @@ fn a_patients_study_is_found_again_by_its_uid() {
     let wrong = desk.run("--json study key --config @hepalert.toml DOE^JOHN");
     assert_eq!((told(&wrong)["error"].as_str(), wrong.status.code()), (Some("usage"), Some(2)));
 }
+
+/// A damaged store is moved away by the daemon alone, which tells it; who only looks, looks.
+#[test]
+fn who_looks_into_a_damaged_store_leaves_it_as_it_is() {
+    let house = crate::daemon::House::new(1, 1);
+    fs::create_dir_all(house.state()).unwrap();
+    fs::write(house.database(), "junk").unwrap();
+    let key = "0".repeat(32);
+    let asked: [&[&str]; 5] = [
+        &["queue"],
+        &["status"],
+        &["quality"],
+        &["study", "show", &key],
+        &["study", "requeue", &key],
+    ];
+    for words in asked {
+        let ended = hepalert().args(words).arg("--config").arg(house.config()).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("damaged"), "{words:?}: {said}");
+        assert_eq!(fs::read(house.database()).unwrap(), b"junk", "{words:?}");
+        assert_eq!(fs::read_dir(house.state()).unwrap().count(), 1, "{words:?}");
+    }
+}
