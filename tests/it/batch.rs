@@ -124,6 +124,17 @@ fn one_study_that_is_refused_holds_back_no_other() {
 }
 
 #[test]
+fn what_lies_beside_the_only_good_study_is_told() {
+    let cohort = Cohort::new();
+    fs::remove_dir_all(cohort.at("studies/two")).unwrap();
+    fs::write(cohort.at("studies/broken.nii.gz"), "cut off").unwrap();
+    let output = cohort.analyze("@studies --out @result");
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("also there, and not analysed"), "{said}");
+}
+
+#[test]
 fn results_of_many_studies_never_lie_among_the_inputs() {
     let cohort = Cohort::new();
     for words in

@@ -11,7 +11,9 @@ use super::study_files::PhaseFile;
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::phases::PhaseRules;
-use crate::intake::{Discovered, GateParams, StudyFiles, discover, files_of_paths, study_key};
+use crate::intake::{
+    Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths, study_key,
+};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
@@ -93,7 +95,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let wanted = analyzer.wanted().map_err(engines::unusable)?;
     let rules = rules(args.config.as_deref())?;
     let look = Look { wanted: &wanted, rules: &rules, gate: &settings.gate };
-    match given(args, &look)? {
+    match given(args, &look, ui)? {
         Given::One(files) => {
             output::check_folder(&args.out, &inputs)?;
             let report = analyze(&mut analyzer, &files, &args.out, ui)?;
@@ -132,7 +134,7 @@ enum Given {
     Many(Option<Discovered>),
 }
 
-fn given(args: &Args, look: &Look<'_>) -> Result<Given, Failure> {
+fn given(args: &Args, look: &Look<'_>, ui: &Ui) -> Result<Given, Failure> {
     let one = |files| Given::One(Box::new(files));
     match (args.input.as_slice(), args.each) {
         ([], _) => {
@@ -143,7 +145,14 @@ fn given(args: &Args, look: &Look<'_>) -> Result<Given, Failure> {
         ([input], false) => {
             let mut found = look.at(input)?;
             match (found.studies.pop(), found.studies.is_empty()) {
-                (Some(study), true) => Ok(one(study)),
+                (Some(study), true) => {
+                    // One result must not look as if it were all that lies there.
+                    for (_, refusal) in &found.refused {
+                        let Refusal { code, detail, .. } = refusal;
+                        ui.say(format!("also there, and not analysed ({code}): {detail}"));
+                    }
+                    Ok(one(study))
+                }
                 (last, _) => {
                     found.studies.extend(last);
                     Ok(Given::Many(Some(found)))
