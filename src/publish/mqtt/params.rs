@@ -97,7 +97,7 @@ impl Params {
             }
             None => None,
         };
-        Ok(Secrets { password, tls: Some((ca, client)) })
+        Ok(Secrets { password, tls: Some(TlsFiles { ca, client }) })
     }
 }
 
@@ -105,8 +105,16 @@ impl Params {
 pub(super) struct Secrets {
     /// Without its line end.
     pub(super) password: Option<Vec<u8>>,
-    /// The authority, and this device's certificate and key; PEM.
-    pub(super) tls: Option<(Vec<u8>, Option<(Vec<u8>, Vec<u8>)>)>,
+    /// For TLS.
+    pub(super) tls: Option<TlsFiles>,
+}
+
+/// What lies in the files of [`Tls`].
+pub(super) struct TlsFiles {
+    /// The authority, PEM.
+    pub(super) ca: Vec<u8>,
+    /// This device's certificate and key, PEM.
+    pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 fn read(file: &PathBuf, what: &str) -> Result<Vec<u8>, String> {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::super::contract::MAX_BYTES;
 use super::super::link::{LinkEvent, Message, Request};
-use super::params::{Params, Secrets};
+use super::params::{Params, Secrets, TlsFiles};
 use super::refusal::ProbeError;
 use super::{Answer, MAX_INCOMING, Session, Teller};
 
@@ -33,7 +33,7 @@ fn options(params: &Params) -> Result<MqttOptions, String> {
         (None, Some(_)) => return Err("MQTT 3.1.1 needs mqtt.username with a password".to_owned()),
         (None, None) => &mut options,
     };
-    if let Some((ca, client)) = tls {
+    if let Some(TlsFiles { ca, client }) = tls {
         options.set_transport(Transport::tls(ca, client, None));
     }
     Ok(options)

@@ -10,7 +10,7 @@ use rumqttc::{
 use tokio::task::JoinHandle;
 
 use super::super::link::{LinkEvent, Message, Request};
-use super::params::{Params, Secrets};
+use super::params::{Params, Secrets, TlsFiles};
 use super::refusal::ProbeError;
 use super::{Answer, CONNECT, MAX_INCOMING, Session, Teller};
 
@@ -33,7 +33,7 @@ fn options(params: &Params) -> Result<MqttOptions, String> {
         (None, Some(password)) => options.set_password(password),
         (None, None) => &mut options,
     };
-    if let Some((ca, client)) = tls {
+    if let Some(TlsFiles { ca, client }) = tls {
         options.set_transport(Transport::tls(ca, client, None));
     }
     Ok(options)
