@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::engines::{self, EngineArgs};
+use super::study_files::key_of;
 use super::{Failure, Ui};
 use crate::analyze::series_record;
 use crate::codes::{Meaning, of_study};
@@ -15,7 +16,7 @@ use crate::intake::decided::Decided;
 use crate::intake::stranger_kind::Counts;
 use crate::intake::survey::{Survey, survey};
 use crate::intake::thinned::thinned;
-use crate::intake::{GateParams, Refusal, StudyFiles, study_key};
+use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::contact::{Strip, sheet};
 use crate::report::output;
 use crate::report::types::SeriesRecord;
@@ -99,7 +100,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let expected = bundle.phases().to_vec();
     let rules = super::analyze::rules(args.config.as_deref())?;
     let mut recogniser = settings.recogniser().map_err(engines::unusable)?;
-    let key_of = |uid: &str| study_key(b"analyze", uid);
     let found = survey(&args.input, &expected, &rules, &settings.gate, &key_of)
         .map_err(engines::refused)?;
     let decided: Vec<(&StudyFiles, Decided)> = found
@@ -277,7 +277,6 @@ mod tests {
             }
         }
         let (gate, expected) = (GateParams::default(), [Phase::Vp]);
-        let key_of = |uid: &str| study_key(b"analyze", uid);
         let found = survey(dir.path(), &expected, &PhaseRules::default(), &gate, &key_of).unwrap();
         let decided: Vec<_> = found
             .studies

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::queue::open_store;
 use super::{Failure, Ui};
 use crate::config::database_in;
-use crate::store::Answered;
+use crate::store::{Answered, DEVICE_NAME};
 use hepalert_lab::evaluate::rates::Rate;
 use hepalert_study::outcome::Opinion;
 
@@ -53,14 +53,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut lines = Vec::new();
     for folder in &stores {
         let store = open_store(&database_in(folder))?;
-        let device = store.fact("name").map_err(Failure::failed)?;
+        let device = store.fact(DEVICE_NAME).map_err(Failure::failed)?;
         let device = device.unwrap_or_else(|| folder.display().to_string());
-        lines.extend(counted(&device, &store.answers().map_err(Failure::failed)?));
+        lines.extend(by_month(&device, &store.answers().map_err(Failure::failed)?));
     }
     ui.result(&serde_json::json!({ "alerts": lines }), table(&lines))
 }
 
-fn counted(device: &str, answers: &[Answered]) -> Vec<Line> {
+fn by_month(device: &str, answers: &[Answered]) -> Vec<Line> {
     let mut groups: BTreeMap<(String, String), Line> = BTreeMap::new();
     for answer in answers {
         let month = answer.raised_at.to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string();
@@ -121,7 +121,7 @@ mod tests {
             opinion,
         };
         let (agreed, disagreed) = (Some(Opinion::Agreed), Some(Opinion::Disagreed));
-        let lines = counted(
+        let lines = by_month(
             "ct-1",
             &[
                 answer("a 1", "2026-10-31T23:59:59Z", agreed),

@@ -146,6 +146,11 @@ fn on_one_grid(
     Ok(GivenStudy { study: aligned.study, doubts })
 }
 
+/// Nobody is protected from their own command line: the key of a study only has to be a key.
+pub fn key_of(uid: &str) -> StudyKey {
+    study_key(b"analyze", uid)
+}
+
 /// The phases of an engine from a folder, chosen among its series as `analyze` does.
 ///
 /// # Errors
@@ -153,7 +158,6 @@ fn on_one_grid(
 pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<GivenStudy, Failure> {
     engines::require_there(input)?;
     let (gate, wanted) = (GateParams::default(), bundle.phases().to_vec());
-    let key_of = |uid: &str| study_key(b"analyze", uid);
     let found =
         discover(input, std::slice::from_ref(&wanted), &PhaseRules::default(), &gate, &key_of);
     let studies = found.map_err(engines::refused)?.studies;

@@ -60,6 +60,8 @@ pub use start::{KeyUse, exposed, key_use, read_site_key};
 
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);
+/// How often alerts are looked through that nobody has acknowledged.
+const REMIND_EVERY: Duration = Duration::from_secs(10);
 /// How often old results are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// So long after another device came under this one's name the status says so.
@@ -291,6 +293,7 @@ impl Daemon {
         let mut clock = self.site.clock();
         let prune_every = hastened(PRUNE_EVERY);
         let remind = reminders::patience(&self.site.config.mqtt);
+        let (mut asked, remind_every) = (Instant::now(), hastened(REMIND_EVERY));
         while !signalled.load(Ordering::Relaxed) {
             thread::sleep(ROUND);
             if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
@@ -310,10 +313,11 @@ impl Daemon {
                 pruned = Some(Instant::now());
             }
             // By a clock that may be wrong too: early is better than never.
-            if let Some(remind) = remind
-                && reminders::tell_due(&self.site, remind, Timestamp::now()) > 0
-            {
-                self.monitor.wake_publisher();
+            if let Some(remind) = remind.filter(|_| asked.elapsed() > remind_every) {
+                asked = Instant::now();
+                if reminders::tell_due(&self.site, remind, Timestamp::now()) > 0 {
+                    self.monitor.wake_publisher();
+                }
             }
             self.tell_line();
             if let Some(name) = self.dead() {

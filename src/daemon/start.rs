@@ -25,7 +25,7 @@ use crate::publish::contract::Code;
 use crate::publish::messages::{State, Status, Vitals};
 use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Reprocess, Row, Snapshot};
 use crate::report::output::{self, DRAFT};
-use crate::store::{Store, StoreError};
+use crate::store::{DEVICE_NAME, Store, StoreError};
 use hepalert_study::digest::{Digest, hex};
 use hepalert_study::outcome::Opinion;
 
@@ -181,7 +181,7 @@ fn begin(config: Config) -> Result<Begun, DaemonError> {
     let boot = take_back(&opened.store)?;
     sweep_drafts(&config.store.results());
     // A copy of the store says whose it is.
-    opened.store.set_fact("name", &config.device.name)?;
+    opened.store.set_fact(DEVICE_NAME, &config.device.name)?;
     let merged = toml::to_string(&config).unwrap_or_default();
     let config_sha256 = Digest::of(merged.as_bytes()).hex();
     warn_of_secrets(&config);

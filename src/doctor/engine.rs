@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::finding::Finding;
 use super::machine::Machine;
 use crate::ui::Exit;
+use crate::ui::counted;
 use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
 use hepalert_engines::{EngineError, conformance};
@@ -95,8 +96,8 @@ pub fn engine(facts: &EngineFacts) -> Finding {
         Ok((id, None)) => Finding::ok(name, format!("{id}: every file is whole")),
         Ok((id, Some(tested))) => {
             let each = tested.iter().map(|Tested { role, folds, patch_s }| {
-                let plural = if *folds == 1 { "" } else { "s" };
-                format!("{} ({folds} fold{plural}) {patch_s:.2} s per patch", role.name())
+                let folds = counted(*folds, "fold");
+                format!("{} ({folds}) {patch_s:.2} s per patch", role.name())
             });
             let each: Vec<String> = each.collect();
             Finding::ok(name, format!("{id}, {runtime}: golden patches right; {}", each.join(", ")))

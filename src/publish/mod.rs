@@ -1,7 +1,7 @@
 //! What leaves the device: the MQTT contract and the thread that keeps it.
 //!
 //! Owns the types of every message ([`contract`], [`findings`], [`messages`]), the ids
-//! ([`ids`]), the order of sending ([`outbox`], pure) and the line to the broker ([`link`],
+//! ([`ids`]), the order of sending ([`schedule`], pure) and the line to the broker ([`link`],
 //! [`mqtt`]). Refuses to send an event that is not in an [`Outbox`] first, to hold anything
 //! that must survive, and to know what the outbox is made of.
 

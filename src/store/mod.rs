@@ -47,6 +47,9 @@ pub use queue::{MAX_WAIT, NO_FILES};
 pub use requeue::Requeued;
 pub use worklist::{WorklistEntry, WorklistState};
 
+/// The fact that says whose store this is: a copy of it tells.
+pub const DEVICE_NAME: &str = "name";
+
 /// A handle on the store; cheap to clone, safe to share between threads.
 #[derive(Debug, Clone)]
 pub struct Store {

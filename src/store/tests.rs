@@ -279,20 +279,27 @@ fn a_later_revision_closes_or_replaces_the_alert() {
     assert_eq!((worklist.revision, worklist.open_total), (2, 0));
 }
 
-#[test]
-fn an_open_alert_is_told_again_after_every_wait_and_no_oftener_than_allowed() {
+const PATIENCE: Patience = Patience { after: Duration::from_millis(60), times: 2 };
+
+/// A store with one open alert, raised at 2 ms.
+fn with_alert() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = open_at(folder.path());
     enqueue(&store, 1, "a");
     let job = begin_next(&store);
     store.finish(job.id, &finished(Some("alert")), &[], at(2)).unwrap();
-    let patience = Patience { after: Duration::from_millis(60), times: 2 };
+    (folder, store)
+}
+
+#[test]
+fn an_open_alert_is_told_again_after_every_wait_and_no_oftener_than_allowed() {
+    let (_folder, store) = with_alert();
     let remind = |now| {
         let tell = |alert: &Unanswered| {
             assert_eq!((alert.event_id.as_str(), alert.raised_at), ("alert", at(2)));
             vec![event(&format!("reminder {}", alert.reminder), 1, alert.revision)]
         };
-        store.remind(patience, at(now), tell).unwrap()
+        store.remind(PATIENCE, at(now), tell).unwrap()
     };
     let told: Vec<usize> = [61, 62, 63, 121, 122, 500].map(remind).into();
     assert_eq!(told, [0, 1, 0, 0, 1, 0]);
@@ -303,16 +310,11 @@ fn an_open_alert_is_told_again_after_every_wait_and_no_oftener_than_allowed() {
 
 #[test]
 fn who_has_seen_an_alert_ends_its_reminders_and_the_last_opinion_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open_at(folder.path());
-    enqueue(&store, 1, "a");
-    let job = begin_next(&store);
-    store.finish(job.id, &finished(Some("alert")), &[], at(2)).unwrap();
-    let patience = Patience { after: Duration::from_millis(60), times: 2 };
+    let (_folder, store) = with_alert();
     let opinion = || store.answers().unwrap()[0].opinion;
     assert_eq!((opinion(), store.answers().unwrap()[0].is_acknowledged), (None, false));
     assert!(store.acknowledge("alert", "desk", None, at(3)).unwrap());
-    assert_eq!(store.remind(patience, at(500), |_| panic!("seen")).unwrap(), 0);
+    assert_eq!(store.remind(PATIENCE, at(500), |_| panic!("seen")).unwrap(), 0);
     assert!(store.acknowledge("alert", "reader", Some(Opinion::Agreed), at(4)).unwrap());
     assert!(!store.acknowledge("alert", "reader", None, at(5)).unwrap(), "nothing is said");
     assert_eq!(opinion(), Some(Opinion::Agreed));

@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
-use super::study_files::PhaseFile;
+use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::phases::PhaseRules;
-use crate::intake::{
-    Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths, study_key,
-};
+use crate::intake::{Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
 use hepalert_study::phase::{Phase, Setting};
-use hepalert_study::study::StudyKey;
 
 mod batch;
 mod names;
@@ -119,11 +116,6 @@ impl Look<'_> {
         let found = discover(input, self.wanted, self.rules, self.gate, &key_of);
         found.map_err(engines::refused)
     }
-}
-
-/// Nobody is protected from their own command line: the key only has to be a key.
-fn key_of(uid: &str) -> StudyKey {
-    study_key(b"analyze", uid)
 }
 
 /// What the arguments name.

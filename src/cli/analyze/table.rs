@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use crate::report::output::{self, OutputError, SUMMARY};
 use crate::report::types::Report;
-use crate::ui::Exit;
+use crate::ui::{Exit, counted};
+use hepalert_lab::evaluate::csv::quoted;
 
 /// Its name below the folder of results.
 pub(super) const FILE: &str = "summary.csv";
 
 /// What became of one study.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Row {
     /// Its name, and that of its folder.
     pub(super) case: String,
@@ -47,7 +48,6 @@ impl Row {
         Row {
             case: case.to_owned(),
             status: "done",
-            code: None,
             verdict: Some(report.verdict.name()),
             class_base: Some(report.patient_class.base.to_string()),
             class_high: Some(report.patient_class.high.to_string()),
@@ -58,8 +58,7 @@ impl Row {
             quality: report.quality.clone(),
             seconds: Some(report.timing.total_s),
             report: Some(folder.join(output::REPORT)),
-            message: None,
-            exit: None,
+            ..Row::default()
         }
     }
 
@@ -70,18 +69,9 @@ impl Row {
             case: case.to_owned(),
             status,
             code: Some(failure.code.unwrap_or(failure.exit.name()).to_owned()),
-            verdict: None,
-            class_base: None,
-            class_high: None,
-            findings: None,
-            suspected: None,
-            largest_mm: None,
-            liver_cm3: None,
-            quality: Vec::new(),
-            seconds: None,
-            report: None,
             message: Some(format!("{:#}", failure.error)),
             exit: Some(failure.exit),
+            ..Row::default()
         }
     }
 
@@ -114,8 +104,8 @@ impl Row {
         match (self.verdict, self.findings, self.suspected) {
             (Some(verdict), Some(findings), Some(suspected)) => {
                 let verdict = verdict.replace('_', " ");
-                let plural = if findings == 1 { "" } else { "s" };
-                format!("{case}: {verdict}, {findings} finding{plural}, {suspected} suspected")
+                let findings = counted(findings, "finding");
+                format!("{case}: {verdict}, {findings}, {suspected} suspected")
             }
             _ => format!(
                 "{case}: {} ({}): {}",
@@ -124,15 +114,6 @@ impl Row {
                 self.message.as_deref().unwrap_or_default()
             ),
         }
-    }
-}
-
-/// A field of CSV; line ends are none of its own.
-fn quoted(text: &str) -> String {
-    let text = text.replace(['\n', '\r'], " ");
-    match text.contains([',', '"']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text,
     }
 }
 

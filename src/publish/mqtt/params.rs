@@ -80,6 +80,21 @@ impl Params {
         format!("{}/{VERSION}/{}", self.base_topic, self.device)
     }
 
+    /// The topic of the last will.
+    pub(super) fn availability(&self) -> String {
+        format!("{}/availability", self.root())
+    }
+
+    /// The topics of commands, where they are listened to.
+    pub(super) fn command_filter(&self) -> Option<String> {
+        self.commands.then(|| format!("{}/cmd/+", self.root()))
+    }
+
+    /// Room for the window, the retained set and some replies.
+    pub(super) fn capacity(&self) -> usize {
+        usize::from(self.inflight) + 32
+    }
+
     /// The password and the TLS files as they are now.
     ///
     /// # Errors

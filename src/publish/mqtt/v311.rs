@@ -45,13 +45,10 @@ pub(super) fn open(
     teller: Teller,
 ) -> Result<(Box<dyn Session>, JoinHandle<()>), String> {
     let mut options = options(params)?;
-    let topic = format!("{}/availability", params.root());
+    let topic = params.availability();
     options.set_last_will(LastWill::new(topic, "offline", QoS::AtLeastOnce, true));
-    // Room for the window, the retained set and some replies.
-    let capacity = usize::from(params.inflight) + 32;
-    let (client, event_loop) = AsyncClient::builder(options).capacity(capacity).build();
-    let commands = params.commands.then(|| format!("{}/cmd/+", params.root()));
-    let driver = Driver { teller, client: client.clone(), commands };
+    let (client, event_loop) = AsyncClient::builder(options).capacity(params.capacity()).build();
+    let driver = Driver { teller, client: client.clone(), commands: params.command_filter() };
     let driver = tokio::spawn(driver.drive(event_loop));
     Ok((Box::new(client), driver))
 }

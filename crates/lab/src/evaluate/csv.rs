@@ -9,6 +9,15 @@ use super::dice::Shared;
 pub const HEAD: &str = "case,variant,class_true,class,lesions_true,lesions,tp,fl,fn,fp,\
     malignant_tp,malignant_fl,malignant_fn,malignant_fp,dice,dice_malignant";
 
+/// A field; line ends are none of its own.
+pub fn quoted(text: &str) -> String {
+    let text = text.replace(['\n', '\r'], " ");
+    match text.contains([',', '"']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
 /// The table: strict counts, where every lesion counts once; Dice's coefficient of lesion voxels
 /// under whatever label, empty where neither side has any.
 pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String {
@@ -16,8 +25,7 @@ pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String
     let dice = |shared: &Shared| shared.dice().map_or(String::new(), |dice| format!("{dice:.4}"));
     for (name, case) in cases {
         // A name is that of a file: it may hold anything.
-        let name = name.replace(['\n', '\r'], " ").replace('"', "\"\"");
-        let name = if name.contains([',', '"']) { format!("\"{name}\"") } else { name };
+        let name = quoted(name);
         for (variant, view) in &case.views {
             let (all, malignant) = (view.strict.all(), view.strict.malignant);
             // Writing to a string cannot fail.
