@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 42] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 45] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -166,6 +166,13 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 42] = [
         "hepalert support-bundle --out support.tar.gz",
         "versions, settings and counts, no patient",
     ),
+    (
+        "web user add",
+        "hepalert web user add ana --role annotator",
+        "ask for a password twice; a script may send it by standard input",
+    ),
+    ("web user remove", "hepalert web user remove ana", "her sessions end at once"),
+    ("web user list", "hepalert web user list", "who is let in, as what, since when"),
 ];
 
 /// The manual page of a command.

@@ -4,6 +4,7 @@
 
 mod batch;
 mod broker;
+mod browser;
 mod campaign;
 mod commands;
 mod daemon;
@@ -38,3 +39,4 @@ mod support;
 mod tensorrt;
 mod tidy;
 mod volume;
+mod web;
