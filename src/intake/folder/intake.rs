@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::assemble::Assembler;
-use super::events::{AssembleParams, Known, Millis, StudyEvent};
 use super::filesystem::FileSystem;
 use super::listing::{Degraded, WatchParams};
-use super::probe::Probe;
 use super::stability::{FileStability, StabilityParams};
 use super::watch::FolderWatch;
+use crate::intake::events::{AssembleParams, Known, Millis, StudyEvent};
+use crate::intake::reading::probe::Probe;
+use crate::intake::study::assemble::Assembler;
 use hepalert_study::study::StudyKey;
 
 /// Everything that one export folder is taken in by.

@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::{AssembleParams, Millis};
-use super::facts::{Format, Part, SliceFacts};
-use super::fingerprint::{Digest, Item, fingerprint};
-use super::gate::Refusal;
-use super::names::Tag;
 use super::phases::{Confidence, PhaseRules};
-use super::refusal_codes::RefusalCode;
 use super::stacks::{Arrived, SliceOf, Slices, acquisitions, pick_named, pick_slices};
-use super::stranger_kind::{Counts, Kind};
 use super::versions::{Picked, Version, versions};
+use crate::intake::events::{AssembleParams, Millis};
+use crate::intake::facts::{Format, Part, SliceFacts};
+use crate::intake::fingerprint::{Digest, Item, fingerprint};
+use crate::intake::folder::names::Tag;
+use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::reading::gate::Refusal;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 
 /// A file that belongs to a study and cannot be used.

@@ -1,20 +1,20 @@
 //! Every series that lies in a place, read or not: what `hepalert inspect` tells.
 //!
 //! Owns one look for a person who has the files at hand, so descriptions are told as they
-//! stand. Refuses to decide: phases are told by [`super::decide`].
+//! stand. Refuses to decide: phases are told by [`crate::intake::study::decide`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::discover::{Discovered, Place, assemble, lies_still, read_all, root_of};
-use super::facts::{FileFacts, Part, SliceFacts, StudyFiles};
-use super::fingerprint::Digest;
-use super::gate::{GateParams, Refusal};
-use super::phases;
-use super::phases::{Fitness, PhaseRules};
-use super::probe::KeyOf;
-use super::refusal_codes::RefusalCode;
-use super::stranger_kind::Counts;
+use crate::intake::facts::{FileFacts, Part, SliceFacts, StudyFiles};
+use crate::intake::fingerprint::Digest;
+use crate::intake::folder::stranger_kind::Counts;
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::probe::KeyOf;
+use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::study::phases;
+use crate::intake::study::phases::{Fitness, PhaseRules};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 

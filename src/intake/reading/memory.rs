@@ -5,9 +5,9 @@
 //! computed on it.
 
 use super::accepted::unreadable;
-use super::facts::PhaseFiles;
 use super::gate::{GateParams, Refusal};
-use super::refusal_codes::RefusalCode;
+use crate::intake::facts::PhaseFiles;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_voxels::image::thin::average_slices;
 use hepalert_voxels::volume::dicom::read::SliceHeader;
 use hepalert_voxels::volume::{MAX_VOXELS, Volume};
@@ -84,8 +84,8 @@ pub(super) fn fitted(
 mod tests {
     use super::*;
     use crate::intake::facts::{Format, Pick};
-    use crate::intake::gate::MemoryLimit;
-    use crate::intake::phases::{Confidence, PhaseSource};
+    use crate::intake::reading::gate::MemoryLimit;
+    use crate::intake::study::phases::{Confidence, PhaseSource};
     use hepalert_study::phase::Phase;
     use hepalert_voxels::volume::Grid;
 

@@ -4,7 +4,7 @@
 //! name here before this compiles.
 
 use super::gate::Refusal;
-use super::refusal_codes::RefusalCode;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_voxels::volume::dicom::{DicomError, GeometryError};
 use hepalert_voxels::volume::nifti::NiftiError;
 

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::Millis;
-use super::facts::{Candidate, Format, PhaseFiles, Pick};
-use super::fingerprint::{Digest, Item, fingerprint};
 use super::phases::{Choice, Confidence, PhaseSource, Scan, named_surely};
+use crate::intake::events::Millis;
+use crate::intake::facts::{Candidate, Format, PhaseFiles, Pick};
+use crate::intake::fingerprint::{Digest, Item, fingerprint};
 use hepalert_study::phase::Phase;
 
 /// More folders than this with copies of one series are not weighed against each other.

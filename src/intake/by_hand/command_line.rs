@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::accepted::{self, content, unreadable};
-use super::facts::{Format, PhaseFiles, Pick, StudyFiles};
-use super::fingerprint::{Digest, Item, fingerprint};
-use super::gate::{GateParams, Refusal};
-use super::listing::{WatchParams, list};
-use super::load::{HEADER_BYTES, Loaded, load};
-use super::names;
-use super::phases::{Confidence, PhaseSource};
-use super::probe::stranger_by_content;
+use crate::intake::facts::{Format, PhaseFiles, Pick, StudyFiles};
+use crate::intake::fingerprint::{Digest, Item, fingerprint};
+use crate::intake::folder::listing::{WatchParams, list};
+use crate::intake::folder::names;
+use crate::intake::reading::accepted::{self, content, unreadable};
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::load::{HEADER_BYTES, Loaded, load};
+use crate::intake::reading::probe::stranger_by_content;
+use crate::intake::study::phases::{Confidence, PhaseSource};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Assembler;
 use crate::intake::events::{AssembleParams, Millis, StudyEvent};
 use crate::intake::fingerprint::again;
-use crate::intake::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::Kind;
 use hepalert_study::study::StudyKey;
 
 impl Assembler {

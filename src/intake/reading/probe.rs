@@ -8,16 +8,16 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::events::Broken;
-use super::facts::{FileFacts, Part, SliceFacts};
-use super::fingerprint::{Digest, digest_of};
 use super::gate::{Refusal, set_aside};
-use super::listing::Stamp;
-use super::names::{self, NiftiName};
-use super::phases::recon;
-use super::refusal_codes::RefusalCode;
-use super::stranger_kind::Kind;
-use super::strangers::top_folder;
+use crate::intake::events::Broken;
+use crate::intake::facts::{FileFacts, Part, SliceFacts};
+use crate::intake::fingerprint::{Digest, digest_of};
+use crate::intake::folder::listing::Stamp;
+use crate::intake::folder::names::{self, NiftiName};
+use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::strangers::top_folder;
+use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::study::phases::recon;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::DicomError;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
@@ -272,7 +272,7 @@ fn stranger_by_name(name: &std::ffi::OsStr) -> Option<Kind> {
 
 /// What a file is that is no image, by what it begins with; `None` if it may have been meant
 /// as one.
-pub(super) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<Kind> {
+pub(in crate::intake) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<Kind> {
     const PICTURES: [&[u8]; 6] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
     const ARCHIVES: [&[u8]; 6] =
         [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
@@ -366,7 +366,7 @@ fn has_contrast(agent: Option<&str>) -> bool {
 }
 
 /// The time of the exposure where it is said, else of the image, else of the series.
-pub(super) fn acquired_ms(header: &SliceHeader) -> Option<i64> {
+pub(in crate::intake) fn acquired_ms(header: &SliceHeader) -> Option<i64> {
     let pair = |date: &Option<String>, time: &Option<String>| {
         Some(format!("{}{}", date.as_deref()?, time.as_deref()?))
     };

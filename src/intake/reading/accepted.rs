@@ -9,19 +9,19 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::facts::{Accepted, PhaseFiles};
-use super::fingerprint::{Digest, digest_of};
 use super::gate::Refusal;
 use super::probe::open_regular;
-use super::refusal_codes::RefusalCode;
+use crate::intake::facts::{Accepted, PhaseFiles};
+use crate::intake::fingerprint::{Digest, digest_of};
+use crate::intake::refusal_codes::RefusalCode;
 
 /// What is in a file now.
-pub(super) fn content(path: &Path) -> Result<Digest, Refusal> {
+pub(in crate::intake) fn content(path: &Path) -> Result<Digest, Refusal> {
     open_regular(path).and_then(digest_of).map_err(|e| unreadable(&e))
 }
 
 /// Of the kind alone: the text of an error may hold a path.
-pub(super) fn unreadable(error: &io::Error) -> Refusal {
+pub(in crate::intake) fn unreadable(error: &io::Error) -> Refusal {
     let detail = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
         kind => kind.to_string(),
@@ -100,9 +100,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::intake::command_line::files_of_paths;
-    use crate::intake::gate::GateParams;
-    use crate::intake::load::{identifiers, load};
+    use crate::intake::by_hand::command_line::files_of_paths;
+    use crate::intake::reading::gate::GateParams;
+    use crate::intake::reading::load::{identifiers, load};
     use hepalert_lab::phantom::{Case, Size, generate};
     use hepalert_study::phase::{Phase, Setting};
     use hepalert_study::study::StudyKey;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_study_that_only_images_can_tell_has_its_number_too() {
         use crate::intake::facts::Candidate;
-        use crate::intake::phases::Scan;
+        use crate::intake::study::phases::Scan;
         let dir = tempfile::tempdir().unwrap();
         series(1, dir.path());
         let key = StudyKey::new("0123456789abcdef0123456789abcdef").unwrap();

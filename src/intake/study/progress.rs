@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::events::Millis;
-use super::facts::StudyFiles;
 use super::file_set::StudyFileSet;
-use super::fingerprint::{Digest, Item, again};
 use super::versions::Version;
+use crate::intake::events::Millis;
+use crate::intake::facts::StudyFiles;
+use crate::intake::fingerprint::{Digest, Item, again};
 use hepalert_study::study::StudyKey;
 
 /// One study in time.

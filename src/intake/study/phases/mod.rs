@@ -9,9 +9,9 @@
 use hepalert_phases::Seen;
 use hepalert_phases::joint::{Acquisition, RULE, STATES, STRONG, WEAK, weigh};
 
-use super::fingerprint::Digest;
-use super::names::Tag;
-use super::refusal_codes::RefusalCode;
+use crate::intake::fingerprint::Digest;
+use crate::intake::folder::names::Tag;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 
 pub mod recon;

@@ -8,16 +8,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::Millis;
-use super::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
-use super::fingerprint::{Digest, fingerprint};
-use super::names::Tag;
 use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
     named_surely, recon, scan,
 };
-use super::refusal_codes::RefusalCode;
 use super::versions::{Held, Picked};
+use crate::intake::events::Millis;
+use crate::intake::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
+use crate::intake::fingerprint::{Digest, fingerprint};
+use crate::intake::folder::names::Tag;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::dicom::acquisitions::{Member, split};
 

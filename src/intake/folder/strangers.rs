@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::events::{Millis, Stranger};
-use super::fingerprint::{Digest, fingerprint};
 use super::names;
-use super::refusal_codes::RefusalCode;
 use super::stranger_kind::{Counts, Kind};
+use crate::intake::events::{Millis, Stranger};
+use crate::intake::fingerprint::{Digest, fingerprint};
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::study::StudyKey;
 
 /// Strangers of one heap that are told apart; of more only the number is kept, so that a

@@ -12,20 +12,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::events::{
+use super::file_set::{Assessment, Unusable};
+use super::progress::StudyProgress;
+use super::stacks::Arrived;
+use super::versions::Version;
+use crate::intake::events::{
     AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
 };
-use super::facts::FileFacts;
-use super::file_set::{Assessment, Unusable};
-use super::fingerprint::{Digest, again};
-use super::gate::Refusal;
-use super::markers::{Marker, Places};
-use super::progress::StudyProgress;
-use super::refusal_codes::RefusalCode;
-use super::stacks::Arrived;
-use super::stranger_kind::Kind;
-use super::strangers::{Strangers, top_folder};
-use super::versions::Version;
+use crate::intake::facts::FileFacts;
+use crate::intake::fingerprint::{Digest, again};
+use crate::intake::folder::markers::{Marker, Places};
+use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::strangers::{Strangers, top_folder};
+use crate::intake::reading::gate::Refusal;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::study::StudyKey;
 
 mod anew;

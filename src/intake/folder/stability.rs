@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::events::{Broken, Event, Millis, Stranger};
-use super::facts::FileFacts;
-use super::fingerprint::Digest;
 use super::listing::{Snapshot, Stamp};
 use super::markers::Marker;
 use super::names;
-use super::probe::ProbeError;
-use super::refusal_codes::RefusalCode;
 use super::stranger_kind::Kind;
+use crate::intake::events::{Broken, Event, Millis, Stranger};
+use crate::intake::facts::FileFacts;
+use crate::intake::fingerprint::Digest;
+use crate::intake::reading::probe::ProbeError;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::study::StudyKey;
 
 /// The times of settling.
@@ -106,17 +106,17 @@ pub trait Reader: Sync {
     fn alone(&self, path: &Path) -> StudyKey;
 }
 
-impl Reader for super::probe::Probe<'_> {
+impl Reader for crate::intake::reading::probe::Probe<'_> {
     fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError> {
-        super::probe::Probe::read(self, path, stamp)
+        crate::intake::reading::probe::Probe::read(self, path, stamp)
     }
 
     fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
-        super::probe::Probe::study_by_name(self, path)
+        crate::intake::reading::probe::Probe::study_by_name(self, path)
     }
 
     fn alone(&self, path: &Path) -> StudyKey {
-        super::probe::Probe::alone(self, path)
+        crate::intake::reading::probe::Probe::alone(self, path)
     }
 }
 

@@ -3,9 +3,9 @@
 //! Owns [`GateParams`] and the pure checks on headers and voxels. Refuses
 //! to guess: what a header does not say is not held against it.
 
-use super::phases::recon::image_words;
-use super::refusal_codes::RefusalCode;
 use super::suited::is_map;
+use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::study::phases::recon::image_words;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::SliceHeader;

@@ -8,12 +8,12 @@
 use hepalert_phases::{Recogniser, Seen};
 
 use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
-use super::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
-use super::gate::{GateParams, Refusal};
 use super::named_phases;
 use super::phases::{self, Choice, Namer, Scan, Weighed, Witness, choose, choose_each, recon};
-use super::refusal_codes::RefusalCode;
-use super::thinned::thinned;
+use crate::intake::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::thinned::thinned;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 
 /// No more series than this are looked at, the best reconstructions first.

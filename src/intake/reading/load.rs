@@ -9,14 +9,14 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
-use super::facts::{Accepted, Format, PhaseFiles, StudyFiles};
 use super::gate::{
     GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::probe::acquired_ms;
 use super::quality::{self, QualityFlag};
-use super::refusal_codes::RefusalCode;
+use crate::intake::facts::{Accepted, Format, PhaseFiles, StudyFiles};
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::files::SliceName;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{Study, StudyKey};
@@ -29,7 +29,7 @@ use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Axes, Grid, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
-pub(super) const HEADER_BYTES: u64 = 64 << 10;
+pub(in crate::intake) const HEADER_BYTES: u64 = 64 << 10;
 
 /// A study in Hounsfield units, and how its phases were found.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ pub struct LoadedPhase {
 }
 
 /// One phase's voxels, past the gate.
-pub(super) struct Scan {
-    pub(super) volume: Volume<f32>,
+pub(in crate::intake) struct Scan {
+    pub(in crate::intake) volume: Volume<f32>,
     kvp: Option<f64>,
     side_uncertain: bool,
     quality: Vec<QualityFlag>,
@@ -378,7 +378,10 @@ fn check_acquisitions(headers: &[SliceHeader]) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalCode::DuplicateSlicePositions, detail, headers.len()))
 }
 
-pub(super) fn header(path: &Path, gate: &GateParams) -> Result<(SliceHeader, Glance), Refusal> {
+pub(in crate::intake) fn header(
+    path: &Path,
+    gate: &GateParams,
+) -> Result<(SliceHeader, Glance), Refusal> {
     let mut bytes = accepted::read_prefix(path, HEADER_BYTES)?;
     let header = match read_header(&bytes) {
         Err(DicomError::Truncated) => {

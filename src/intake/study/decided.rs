@@ -4,9 +4,9 @@
 
 use hepalert_phases::Seen;
 
-use super::facts::StudyFiles;
-use super::gate::Refusal;
 use super::phases::Scan;
+use crate::intake::facts::StudyFiles;
+use crate::intake::reading::gate::Refusal;
 use hepalert_study::phase::Phase;
 
 /// Slices closer than this are passed over: the coarse volume has one every 5 mm.

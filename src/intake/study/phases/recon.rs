@@ -6,8 +6,8 @@
 use hepalert_study::series::{Fitness, Recon, Scan};
 use hepalert_voxels::volume::dicom::SliceHeader;
 
-use super::super::suited::{is_mono, is_sharp};
 use super::words;
+use crate::intake::reading::suited::{is_mono, is_sharp};
 
 /// Reads a header.
 pub fn of(header: &SliceHeader) -> Recon {

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::accepted::unreadable;
-use super::events::{AssembleParams, Event, Millis, StudyEvent};
-use super::facts::{FileFacts, StudyFiles};
-use super::gate::{GateParams, Refusal};
-use super::listing::{Snapshot, Stamp, WatchParams, list};
-use super::probe::{KeyOf, Probe, ProbeError};
-use super::refusal_codes::RefusalCode;
-use super::stranger_kind::{Counts, Kind};
-use super::strangers::{most, words};
-use super::{Assembler, PhaseRules};
+use crate::intake::events::{AssembleParams, Event, Millis, StudyEvent};
+use crate::intake::facts::{FileFacts, StudyFiles};
+use crate::intake::folder::listing::{Snapshot, Stamp, WatchParams, list};
+use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::folder::strangers::{most, words};
+use crate::intake::reading::accepted::unreadable;
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::probe::{KeyOf, Probe, ProbeError};
+use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::{Assembler, PhaseRules};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 
@@ -57,15 +57,15 @@ pub fn discover(
 }
 
 /// What lies in a place, read.
-pub(super) struct Place {
+pub(in crate::intake) struct Place {
     /// Every file.
-    pub(super) found: Vec<Found>,
+    pub(in crate::intake) found: Vec<Found>,
     /// What is no image or not looked into, by kind.
-    pub(super) passed_over: Counts,
+    pub(in crate::intake) passed_over: Counts,
 }
 
 /// What was read of a file.
-pub(super) type Found = (Result<FileFacts, ProbeError>, PathBuf, Stamp);
+pub(in crate::intake) type Found = (Result<FileFacts, ProbeError>, PathBuf, Stamp);
 
 /// Reads every file in a place.
 ///
@@ -118,7 +118,7 @@ pub(super) fn lies_still(
 }
 
 /// What follows of files that are all there at once.
-pub(super) fn assemble(params: AssembleParams, found: Vec<Found>) -> Discovered {
+pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> Discovered {
     let (mut machine, mut outcomes) = (Assembler::new(params, Vec::new()), Vec::new());
     for (found, path, stamp) in found {
         let event = match found {

@@ -5,10 +5,10 @@
 
 use rayon::prelude::*;
 
-use super::facts::{Format, PhaseFiles};
 use super::gate::{GateParams, Refusal};
 use super::load::{header, load_dicom, load_nifti};
 use super::memory::{check_size, check_sizes};
+use crate::intake::facts::{Format, PhaseFiles};
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::read::{SliceHeader, plan};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::refusal_codes::RefusalCode;
+use crate::intake::refusal_codes::RefusalCode;
 
 /// Kinds of files and how many there are, for messages.
 pub type Counts = BTreeMap<Kind, usize>;

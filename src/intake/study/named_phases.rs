@@ -7,11 +7,11 @@ use hepalert_phases::joint::{Acquisition, STRONG, weigh};
 use hepalert_phases::{Recogniser, Seen};
 
 use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
-use super::facts::{PhaseFiles, StudyFiles};
-use super::gate::{GateParams, Refusal};
 use super::phases::{Confidence, PhaseSource, Scan, confidence};
-use super::refusal_codes::RefusalCode;
-use super::thinned::thinned;
+use crate::intake::facts::{PhaseFiles, StudyFiles};
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::thinned::thinned;
+use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Volume;
 
@@ -73,7 +73,7 @@ impl Checked {
 }
 
 /// Reads every phase, checks its name, and tells one line of each.
-pub(super) fn decide(
+pub(in crate::intake) fn decide(
     files: &StudyFiles,
     expected: &[Phase],
     gate: &GateParams,
@@ -178,7 +178,7 @@ mod tests {
         let files = files_of_paths(&study_key(b"", "a"), &named).unwrap();
         let gate = GateParams::default();
         let told = |expected| {
-            let found = super::super::decide::decide(&files, expected, &gate, None);
+            let found = crate::intake::study::decide::decide(&files, expected, &gate, None);
             (found.refusal.map(|r| r.code), found.series[0].why(), found.series[0].scan.slices)
         };
         let slices = scan.grid().shape()[0];
