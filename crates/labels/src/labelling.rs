@@ -95,21 +95,42 @@ impl Labelling {
             return Err(Refused::OtherGrid);
         }
         let voxels = decode_map(packed, self.map.grid().shape())?;
+        Ok(self.put(voxels))
+    }
+
+    /// Takes other labels in place of these.
+    ///
+    /// # Panics
+    /// If their shape is another.
+    pub fn put(&mut self, voxels: Array3<u8>) -> Change {
         let change = Change::between(self.map.voxels(), &voxels);
         *self.map.voxels_mut() = voxels;
-        Ok(self.done(change))
+        self.done(change)
+    }
+
+    /// Takes the last change back as if it had not been made: what was undone before it cannot be
+    /// redone any more.
+    pub fn forget(&mut self) {
+        if self.undo().is_some() {
+            self.redo.clear();
+        }
+    }
+
+    /// Gives the labels away, in RAS order.
+    pub fn into_map(self) -> LabelMap {
+        self.map
     }
 
     fn done(&mut self, change: Change) -> Change {
         if !change.is_empty() {
             self.redo.clear();
             self.undo.push_back(change.clone());
-            self.forget();
+            self.bound();
         }
         change
     }
 
-    fn forget(&mut self) {
+    fn bound(&mut self) {
         let mut runs: usize = self.undo.iter().map(|change| change.runs().len()).sum();
         while self.undo.len() > 1 && (self.undo.len() > MAX_STEPS || runs > MAX_RUNS) {
             runs -= self.undo.pop_front().map_or(0, |change| change.runs().len());

@@ -1,3 +1,5 @@
+//! What each operation makes of small maps that are drawn here.
+
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
