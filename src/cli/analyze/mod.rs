@@ -10,7 +10,7 @@ use super::engines::{self, EngineArgs};
 use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
-use crate::intake::phases::PhaseRules;
+use crate::intake::study::phases::PhaseRules;
 use crate::intake::{Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths};
 use crate::report::files::WriteError;
 use crate::report::output;
