@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 45] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 46] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -165,6 +165,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 45] = [
         "support-bundle",
         "hepalert support-bundle --out support.tar.gz",
         "versions, settings and counts, no patient",
+    ),
+    (
+        "web label",
+        "hepalert web label cases --reader ana",
+        "a folder of NIfTI images; edits are kept under her name",
     ),
     (
         "web user add",

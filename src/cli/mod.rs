@@ -96,7 +96,7 @@ pub enum Command {
     Study(queue::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
-    /// Say who may see the page on the device.
+    /// Say who may see the page on the device, or label a folder without one.
     #[command(subcommand)]
     Web(web::Args),
     /// The inference process, started by the daemon: nobody else is told of it.

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
-use crate::{daemon, doctor, web};
 use crate::publish::mqtt;
+use crate::{daemon, doctor, web};
 use hepalert_bundles::Bundle;
 
 /// Arguments.

@@ -39,6 +39,9 @@ pub struct Web {
     pub open_metrics: bool,
     /// Keep what the page needs to redraw lesions at any gain with every result.
     pub keep_gains: bool,
+    /// Folder of cases to be labelled, if any.
+    #[serde(with = "unset")]
+    pub labels_folder: Option<PathBuf>,
     /// Most space for images made ready for browsers, in MiB.
     pub cache_mib: u64,
 }
@@ -90,6 +93,7 @@ impl Default for Web {
             session_hours: 12,
             open_metrics: false,
             keep_gains: true,
+            labels_folder: None,
             cache_mib: 1024,
         }
     }

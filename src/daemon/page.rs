@@ -13,13 +13,16 @@ use crate::publish::LinkState;
 use crate::publish::messages::State;
 use crate::web::{self, Check, Device, Engine, Handle, Line, Pulse, ServeError, Step, Tested};
 
+/// Looks at a device as `doctor` does, by its configuration's file.
+pub type Checks = Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>;
+
 /// What the page needs beside the daemon itself.
 #[derive(Clone)]
 pub struct Page {
     /// The file that the configuration was read from.
     pub config_file: PathBuf,
     /// Runs the checks of `doctor`, the networks excepted.
-    pub checks: Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>,
+    pub checks: Checks,
 }
 
 struct Told {
@@ -41,11 +44,8 @@ impl Device for Told {
             State::Draining => "draining",
             State::Stopped => "stopped",
         };
-        let step = health.step().map(|(stage, done, total)| Step {
-            stage: stage.to_owned(),
-            done,
-            total,
-        });
+        let step =
+            health.step().map(|(stage, done, total)| Step { stage: stage.to_owned(), done, total });
         let engine = |used: &crate::publish::findings::EngineUsed| Engine {
             role: used.role.as_str().to_owned(),
             id: used.id.clone(),
@@ -87,13 +87,8 @@ pub(super) fn serve(
         return Ok(None);
     }
     let config_file = page.config_file.clone();
-    let told = Told {
-        site: Arc::clone(site),
-        monitor: monitor.clone(),
-        stop: stop.clone(),
-        line,
-        page,
-    };
+    let told =
+        Told { site: Arc::clone(site), monitor: monitor.clone(), stop: stop.clone(), line, page };
     let (config, store) = (site.config.clone(), site.store.clone());
     let shared = web::Site::new(config, &config_file, store, Arc::new(told));
     let shared = shared.map_err(|error| ServeError::System(std::io::Error::other(error)))?;

@@ -62,7 +62,8 @@ pub fn cookie_name(site: &Site) -> &'static str {
 pub fn token(site: &Site, headers: &HeaderMap) -> Option<String> {
     let name = cookie_name(site);
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|p| p.trim().split_once('='));
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|p| p.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
@@ -84,14 +85,15 @@ async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>,
         return Ok(Some(principal));
     }
     if !site.config.web.login {
-        let local = Principal { name: "local".to_owned(), role: site.config.web.open_role };
+        // Where the page is one person's, edits are kept under that name.
+        let name = if site.has_device { "local" } else { &site.config.device.name };
+        let local = Principal { name: name.to_owned(), role: site.config.web.open_role };
         return Ok(is_own_host(headers).then_some(local));
     }
     let Some(token) = token(site, headers) else { return Ok(None) };
     let site = Arc::clone(site);
-    let found = blocking(move || {
-        site.accounts.session(&token, Timestamp::now()).map_err(Problem::fault)
-    });
+    let found =
+        blocking(move || site.accounts.session(&token, Timestamp::now()).map_err(Problem::fault));
     Ok(found.await?.map(|(name, role)| Principal { name, role }))
 }
 

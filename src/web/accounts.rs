@@ -166,10 +166,8 @@ impl Accounts {
             return Ok(None);
         }
         let sql = "SELECT role, password FROM users WHERE name = ?1";
-        let found: Option<(String, String)> = self
-            .lock()
-            .query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let found: Option<(String, String)> =
+            self.lock().query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((named, hash)) = found else {
             let salt = SaltString::encode_b64(&[0; 16]).map_err(AccountError::Hash)?;
             // What comes out is of no interest, that it takes its time is.
@@ -193,7 +191,8 @@ impl Accounts {
         let sql = "INSERT INTO sessions (token, name, created, expires) VALUES (?1, ?2, ?3, ?4)";
         connection.execute(sql, params![kept(&token), name, now.as_millisecond(), expires])?;
         connection.execute("DELETE FROM sessions WHERE expires < ?1", [now.as_millisecond()])?;
-        let sql = "DELETE FROM sessions WHERE name = ?1 AND token NOT IN (SELECT token FROM sessions
+        let sql =
+            "DELETE FROM sessions WHERE name = ?1 AND token NOT IN (SELECT token FROM sessions
                    WHERE name = ?1 ORDER BY created DESC LIMIT ?2)";
         connection.execute(sql, params![name, MAX_SESSIONS])?;
         Ok(token)

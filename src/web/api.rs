@@ -17,13 +17,15 @@ use super::access::{gate, require};
 use super::problem::ProblemBody;
 use super::site::Site;
 use super::{
-    assets, browse, engines, events, images, metrics, openapi, overview, queue, scene, session,
-    settings, studies, study,
+    assets, browse, engines, events, images, labels, metrics, openapi, overview, queue, scene,
+    session, settings, studies, study,
 };
 use crate::config::Role;
 
 /// Largest body of a request that is no upload.
 const MAX_BODY: usize = 64 << 10;
+/// Largest edit of labels: a stroke over a whole liver.
+const MAX_EDIT: usize = 8 << 20;
 /// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
 pub const MAX_PACKAGE: usize = 2 << 30;
 
@@ -74,7 +76,11 @@ impl Api {
             _ => MethodFilter::POST,
         };
         let uploads = endpoint.takes.as_ref().is_some_and(|(kind, _)| *kind != JSON);
-        let limit = if uploads { MAX_PACKAGE } else { MAX_BODY };
+        let limit = match endpoint.path.ends_with("/edit") {
+            _ if uploads => MAX_PACKAGE,
+            true => MAX_EDIT,
+            false => MAX_BODY,
+        };
         let mut route: MethodRouter<Arc<Site>> = on(filter, handler);
         if let Some(role) = endpoint.role {
             route = route.layer(from_fn_with_state(role, require));
@@ -95,8 +101,7 @@ impl Api {
         T: 'static,
     {
         let gives = (JSON, self.schema::<A>());
-        let endpoint =
-            Endpoint { method: "get", path, summary, role, query, takes: None, gives };
+        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
         self.add(endpoint, handler)
     }
 
@@ -113,8 +118,7 @@ impl Api {
         T: 'static,
     {
         let gives = (kind, serde_json::json!({"type": "string", "format": "binary"}));
-        let endpoint =
-            Endpoint { method: "get", path, summary, role, query, takes: None, gives };
+        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
         self.add(endpoint, handler)
     }
 
@@ -158,13 +162,10 @@ const ADMIN: Option<Role> = Some(Role::Admin);
 
 /// Everything that the interface offers.
 pub fn api() -> Api {
-    let mut api = Api {
-        endpoints: Vec::new(),
-        schemas: SchemaGenerator::default(),
-        router: Router::new(),
-    };
+    let mut api =
+        Api { endpoints: Vec::new(), schemas: SchemaGenerator::default(), router: Router::new() };
     api.schema::<ProblemBody>();
-    reports(device(api))
+    cases(reports(device(api)))
 }
 
 /// The device itself.
@@ -208,7 +209,11 @@ fn device(api: Api) -> Api {
             overview::checks,
         )
         .get::<settings::Settings, _, _>(
-            ("/api/v1/settings", VIEWER, "Every setting, its value, and whether it is the default."),
+            (
+                "/api/v1/settings",
+                VIEWER,
+                "Every setting, its value, and whether it is the default.",
+            ),
             NONE,
             settings::show,
         )
@@ -305,6 +310,90 @@ fn reports(api: Api) -> Api {
         NONE,
         "application/octet-stream",
         images::gains,
+    )
+}
+
+/// Labels of a folder of cases.
+fn cases(api: Api) -> Api {
+    let api = api
+        .get::<labels::Cases, _, _>(
+            (
+                "/api/v1/label/cases",
+                VIEWER,
+                "The cases, in the order in which they are to be read.",
+            ),
+            NONE,
+            labels::cases,
+        )
+        .get::<labels::CaseLine, _, _>(
+            ("/api/v1/label/cases/{case}", VIEWER, "A case with its report."),
+            NONE,
+            labels::case,
+        )
+        .raw(
+            ("/api/v1/label/cases/{case}/{image}/image", VIEWER, "An image as NIfTI in RAS order."),
+            NONE,
+            "application/octet-stream",
+            labels::image,
+        )
+        .raw(
+            (
+                "/api/v1/label/cases/{case}/{image}/labels",
+                ANNOTATOR,
+                "One's own labels, one byte per voxel, x fastest, RAS order.",
+            ),
+            NONE,
+            "application/octet-stream",
+            labels::voxels,
+        )
+        .raw(
+            (
+                "/api/v1/label/cases/{case}/{image}/labels.nii.gz",
+                ANNOTATOR,
+                "One's own labels as NIfTI, in the order of the image's file.",
+            ),
+            NONE,
+            "application/gzip",
+            labels::file,
+        );
+    edits(api)
+}
+
+/// What readers do to labels.
+fn edits(api: Api) -> Api {
+    api.change::<labels::Begin, labels::AtDesk, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/desk", ANNOTATOR, "Open one's labels, or begin them."),
+        labels::open,
+    )
+    .change::<labels::Edit, labels::Made, _, _>(
+        "post",
+        (
+            "/api/v1/label/cases/{case}/{image}/edit",
+            ANNOTATOR,
+            "Make an edit; 409 if the labels are not those it was made on.",
+        ),
+        labels::edit,
+    )
+    .change::<labels::On, labels::Made, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/undo", ANNOTATOR, "Take the last edit back."),
+        labels::undo,
+    )
+    .change::<labels::On, labels::Made, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
+        labels::redo,
+    )
+    .get::<serde_json::Value, _, _>(
+        ("/api/v1/label/cases/{case}/{image}/history", VIEWER, "Who did what to a case, and when."),
+        NONE,
+        labels::history,
+    )
+    .get::<labels::Compared, _, _>(
+        ("/api/v1/label/cases/{case}/{image}/compare", VIEWER, "Two readers' labels compared."),
+        &[("first", "a reader, or `labels:NAME`"), ("second", "the same")],
+        labels::compare,
     )
 }
 

@@ -95,11 +95,15 @@ pub fn told(error: CaseError) -> Problem {
     let next = match &error {
         CaseError::Unknown { .. } => "list the cases again",
         CaseError::Conflict { .. } => "load the labels again, then make the edit again",
-        CaseError::Refused(Refused::Background | Refused::Outside { .. }) => "choose a region",
+        CaseError::Refused(Refused::Background(_) | Refused::Outside { .. }) => "choose a region",
         CaseError::Refused(_) => "look at the region, then try again",
         CaseError::Reader(_) => "take a user's name of a-z, 0-9, dots, - and _",
-        CaseError::Nifti { .. } | CaseError::TooLong { .. } => "look at the file in another program",
-        CaseError::File { .. } | CaseError::Export(_) => "look at the folder's permissions and space",
+        CaseError::Nifti { .. } | CaseError::TooLong { .. } => {
+            "look at the file in another program"
+        }
+        CaseError::File { .. } | CaseError::Export(_) => {
+            "look at the folder's permissions and space"
+        }
     };
     // Paths stay on the device.
     let (status, message) = match &error {

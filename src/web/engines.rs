@@ -202,8 +202,7 @@ async fn received(
     let mut body = Box::pin(body);
     let mut size = 0;
     let least = site.config.store.min_free_mib;
-    while let Some(frame) =
-        std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
     {
         let frame = frame.map_err(|_| Problem::bad("the upload broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -216,7 +215,9 @@ async fn received(
             Ok(file)
         })
         .await?;
-        if size % (64 << 20) < 64 << 10 && crate::system::free_mib(file.path()).is_some_and(|f| f < least) {
+        if size % (64 << 20) < 64 << 10
+            && crate::system::free_mib(file.path()).is_some_and(|f| f < least)
+        {
             return Err(Problem::fault("the disk is nearly full"));
         }
     }

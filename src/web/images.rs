@@ -184,7 +184,7 @@ fn instances(reading: &Reading) -> Result<(LabelMap, Vec<u8>), Problem> {
 }
 
 /// Sends gzipped bytes; `plain` is their size unpacked, by which progress is shown.
-fn sent(bytes: Vec<u8>, plain: usize) -> Response {
+pub fn sent(bytes: Vec<u8>, plain: usize) -> Response {
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -268,23 +268,26 @@ pub fn windows(
         let image = nifti::read::read(&image_bytes(site, reading, phase)?);
         let image = image.map_err(Problem::fault)?;
         let labels = onto(reading.labels("labels_base.nii.gz")?, image.grid());
-        let organs: [(&str, fn(u8) -> bool); 3] =
+        let organs: [(&str, IsOf); 3] =
             [("liver", is_of_liver), ("spleen", |label| label == 11), ("pancreas", |l| l == 12)];
-        let found = organs.into_iter().filter_map(|(organ, is_of)| {
-            Some((organ, window_of(&image, &labels, is_of)?))
-        });
+        let found = organs
+            .into_iter()
+            .filter_map(|(organ, is_of)| Some((organ, window_of(&image, &labels, is_of)?)));
         let found: Vec<(&str, [f32; 2])> = found.collect();
         serde_json::to_vec(&found).map_err(Problem::fault)
     })?;
     serde_json::from_slice(&bytes).map_err(Problem::fault)
 }
 
+/// Whether a label belongs to an organ.
+type IsOf = fn(u8) -> bool;
+
 /// Fewer voxels are no organ.
 const MIN_VOXELS: usize = 200;
 
 /// The median of an organ, and a width that shows what differs from it by a little: three times
 /// the spread of its middle four fifths, rounded to tens.
-fn window_of(image: &Volume<f32>, labels: &LabelMap, is_of: fn(u8) -> bool) -> Option<[f32; 2]> {
+fn window_of(image: &Volume<f32>, labels: &LabelMap, is_of: IsOf) -> Option<[f32; 2]> {
     let pairs = image.voxels().iter().zip(labels.voxels());
     let mut hu: Vec<f32> = pairs.filter(|(_, l)| is_of(**l)).map(|(hu, _)| *hu).collect();
     if hu.len() < MIN_VOXELS {
@@ -296,7 +299,6 @@ fn window_of(image: &Volume<f32>, labels: &LabelMap, is_of: fn(u8) -> bool) -> O
     let tens = |hu: f32| (hu / 10.0).round() * 10.0;
     Some([tens(at(0.5)), tens(width)])
 }
-
 
 #[cfg(test)]
 mod tests {

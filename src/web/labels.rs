@@ -187,7 +187,7 @@ pub struct Place {
 
 fn bench(site: &Site) -> Result<&Bench, Problem> {
     site.bench.as_ref().ok_or_else(|| {
-        let next = "set web.labels_folder, or run `hepalert label DIR`";
+        let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
         Problem::new(axum::http::StatusCode::NOT_FOUND, "no_cases", message, next)
     })
@@ -229,9 +229,10 @@ pub async fn cases(State(site): State<Arc<Site>>) -> Result<Json<Cases>, Problem
         let folder = bench(site)?.look_again()?;
         let order = Order::read(folder.work()).map_err(told)?;
         let known = !order.disagreement.is_empty();
-        let cases = order.of(&folder).into_iter().map(|(id, disagreement)| {
-            line(&folder, folder.case(id).map_err(told)?, disagreement)
-        });
+        let cases = order
+            .of(&folder)
+            .into_iter()
+            .map(|(id, disagreement)| line(&folder, folder.case(id).map_err(told)?, disagreement));
         let passed = folder.skipped().iter().map(|skipped| Passed {
             path: skipped.path.display().to_string(),
             why: skipped.why.clone(),

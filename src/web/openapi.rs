@@ -68,7 +68,8 @@ fn operation(endpoint: &Endpoint) -> Value {
     }
     if let Some(role) = endpoint.role {
         operation["security"] = json!([{"session": []}]);
-        operation["description"] = format!("Needs the role {} or a higher one.", role.name()).into();
+        operation["description"] =
+            format!("Needs the role {} or a higher one.", role.name()).into();
     }
     operation
 }

@@ -43,7 +43,8 @@ pub fn onto<T: Copy + Default + Send + Sync>(volume: Volume<T>, grid: &Arc<Grid>
     let from = volume.voxels();
     Zip::indexed(&mut voxels).par_for_each(|(z, y, x), value| {
         let point = grid.ras_mm([z as f64, y as f64, x as f64]);
-        let index: [f64; 3] = back.map(|[a, b, c, t]| a * point[0] + b * point[1] + c * point[2] + t);
+        let index: [f64; 3] =
+            back.map(|[a, b, c, t]| a * point[0] + b * point[1] + c * point[2] + t);
         // Rows are x, y, z; the array is [z, y, x].
         let at = [index[2], index[1], index[0]].map(f64::round);
         let inside = at.iter().zip(shape).all(|(i, n)| *i >= 0.0 && *i < n as f64);
@@ -57,7 +58,9 @@ pub fn onto<T: Copy + Default + Send + Sync>(volume: Volume<T>, grid: &Arc<Grid>
 /// The way from a point in patient space to the index x, y, z.
 fn inverse(grid: &Grid) -> [[f64; 4]; 3] {
     let a = grid.affine();
-    let minor = |r: [usize; 2], c: [usize; 2]| a[r[0]][c[0]] * a[r[1]][c[1]] - a[r[0]][c[1]] * a[r[1]][c[0]];
+    let minor = |r: [usize; 2], c: [usize; 2]| {
+        a[r[0]][c[0]] * a[r[1]][c[1]] - a[r[0]][c[1]] * a[r[1]][c[0]]
+    };
     let others = [[1, 2], [0, 2], [0, 1]];
     let sign = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 };
     let cofactor = |i: usize, j: usize| sign(i, j) * minor(others[i], others[j]);
@@ -73,9 +76,8 @@ fn inverse(grid: &Grid) -> [[f64; 4]; 3] {
 /// indices, their steps, their classes.
 pub fn by_gain(steps: &Volume<i16>) -> Vec<u8> {
     let told = steps.voxels().iter().enumerate().filter(|(_, step)| **step > 0);
-    let mut found: Vec<(i16, u32, u8)> = told
-        .map(|(at, step)| (step % 1000 - 400, at as u32, (step / 1000) as u8))
-        .collect();
+    let mut found: Vec<(i16, u32, u8)> =
+        told.map(|(at, step)| (step % 1000 - 400, at as u32, (step / 1000) as u8)).collect();
     found.sort_unstable();
     let mut bytes = Vec::with_capacity(4 + 7 * found.len());
     bytes.extend((found.len() as u32).to_le_bytes());

@@ -79,13 +79,11 @@ impl Reading {
     /// [`Problem`] if its files are gone or changed.
     pub fn image(&self, phase: Phase) -> Result<Volume<f32>, Problem> {
         let files = self.files_of(phase).ok_or_else(gone)?;
-        let study = StudyFiles {
-            phases: vec![files],
-            candidates: Vec::new(),
-            ..self.files.clone()
-        };
+        let study =
+            StudyFiles { phases: vec![files], candidates: Vec::new(), ..self.files.clone() };
         // It has passed the gate already: what may have been changed since is no reason now.
-        let gate = GateParams { kvp: [0.0, f64::MAX], min_coverage_mm: 0.0, ..GateParams::default() };
+        let gate =
+            GateParams { kvp: [0.0, f64::MAX], min_coverage_mm: 0.0, ..GateParams::default() };
         let mut loaded = load(&study, &[phase], &gate).map_err(|refusal| match refusal.code {
             RefusalCode::FilesChanged | RefusalCode::Unreadable => gone(),
             _ => Problem::fault(refusal),

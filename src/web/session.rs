@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, PoisonError};
 
+use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use axum::Json;
 use jiff::Timestamp;
 use log::{info, warn};
 use schemars::JsonSchema;
@@ -29,6 +29,10 @@ pub struct Session {
     role: Option<Role>,
     /// Whether one can log in and out here.
     login: bool,
+    /// Whether there is a device with a queue; else there are cases to label alone.
+    has_device: bool,
+    /// Whether there are cases to label.
+    has_cases: bool,
     /// The device's name.
     device: String,
     /// The program's version.
@@ -50,6 +54,8 @@ fn of(site: &Site, principal: Option<&Principal>) -> Session {
         user: principal.map(|found| found.name.clone()),
         role: principal.map(|found| found.role),
         login: site.config.web.login,
+        has_device: site.has_device,
+        has_cases: site.bench.is_some(),
         device: site.config.device.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }

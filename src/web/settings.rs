@@ -82,13 +82,8 @@ fn read(site: &Site) -> Result<Settings, Problem> {
     let mut sections: Vec<Section> = Vec::new();
     for (section, key, help) in explained() {
         let (is, was) = (value(&now, &section, &key), value(&default, &section, &key));
-        let setting = Setting {
-            value: written(is),
-            default: written(was),
-            is_default: is == was,
-            key,
-            help,
-        };
+        let setting =
+            Setting { value: written(is), default: written(was), is_default: is == was, key, help };
         match sections.last_mut().filter(|last| last.name == section) {
             Some(last) => last.keys.push(setting),
             None => sections.push(Section { name: section, keys: vec![setting] }),

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
 use super::accounts::{AccountError, Accounts};
+use super::bench::Bench;
 use super::browse::Summaries;
 use super::device::{Check, Device};
 use super::images::Cache;
@@ -37,10 +38,12 @@ pub struct Site {
     pub(super) throttle: Mutex<Throttle>,
     pub(super) summaries: Mutex<Summaries>,
     pub(super) cache: Cache,
+    pub(super) bench: Option<Bench>,
     pub(super) heavy: Semaphore,
     pub(super) queue: watch::Sender<Arc<QueueState>>,
     pub(super) checks: Mutex<Option<(Instant, Arc<Vec<Check>>)>>,
     pub(super) proxy_secret: Option<String>,
+    pub(super) has_device: bool,
     reader: OnceLock<Store>,
 }
 
@@ -65,6 +68,7 @@ impl Site {
         let folder = config.store.folder.join("web-cache");
         Ok(Site {
             accounts: Accounts::open(&database(&config))?,
+            bench: config.web.labels_folder.as_deref().map(|folder| Bench::new(folder, None)),
             cache: Cache::new(folder, config.web.cache_mib << 20),
             config_file: config_file.to_owned(),
             store,
@@ -77,9 +81,16 @@ impl Site {
             checks: Mutex::default(),
             // A short secret is as good as none.
             proxy_secret: secret.filter(|secret| secret.len() >= 16),
+            has_device: true,
             reader: OnceLock::new(),
             config,
         })
+    }
+
+    /// Of a folder of cases alone, without a daemon: what belongs to one is not offered.
+    #[must_use]
+    pub fn of_cases(self, bench: Bench) -> Site {
+        Site { bench: Some(bench), has_device: false, ..self }
     }
 
     /// A connection of the page's own: reading does not hold up the daemon.

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
-use axum::extract::{Query as Asked, State};
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as Asked, State};
 
 use super::browse::{Page, Query, Row, row};
 use super::problem::Problem;

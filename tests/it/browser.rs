@@ -31,7 +31,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -214,8 +215,7 @@ impl Browser {
     }
 
     fn element(&self, css: &str) -> String {
-        let found =
-            self.call("POST", "/element", &json!({"using": "css selector", "value": css}));
+        let found = self.call("POST", "/element", &json!({"using": "css selector", "value": css}));
         found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
     }
 
@@ -245,9 +245,7 @@ impl Browser {
     /// Drags the mouse over an element: points from its centre, in pixels.
     pub fn drag(&self, css: &str, points: &[(i32, i32)]) {
         let origin = json!({"element-6066-11e4-a52e-4f735466cecf": self.element(css)});
-        let go = |(x, y): &(i32, i32)| {
-            json!({"type": "pointerMove", "duration": 40, "x": x, "y": y, "origin": origin})
-        };
+        let go = |(x, y): &(i32, i32)| json!({"type": "pointerMove", "duration": 40, "x": x, "y": y, "origin": origin});
         let mut actions = vec![go(&points[0]), json!({"type": "pointerDown", "button": 0})];
         actions.extend(points[1..].iter().map(go));
         actions.push(json!({"type": "pointerUp", "button": 0}));

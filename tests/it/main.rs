@@ -40,3 +40,4 @@ mod tensorrt;
 mod tidy;
 mod volume;
 mod web;
+mod web_browser;

@@ -229,9 +229,8 @@ fn nobody_is_let_in_without_a_name_and_roles_hold() {
 fn sessions_end_and_other_sites_are_turned_away() {
     let served = Served::new(|_, _| ());
     let vera = served.log_in("vera");
-    let with = |origin: &str| {
-        served.get("/api/v1/queue", &[("Cookie", &vera), ("Origin", origin)]).status
-    };
+    let with =
+        |origin: &str| served.get("/api/v1/queue", &[("Cookie", &vera), ("Origin", origin)]).status;
     assert_eq!(with(&format!("http://{}", served.address)), 200);
     assert_eq!(with("http://evil.example"), 403);
     assert_eq!(with("null"), 403);
@@ -258,9 +257,8 @@ fn rusqlite_like(served: &Served) -> Accounts {
 #[test]
 fn a_password_is_not_guessed() {
     let served = Served::new(|_, _| ());
-    let try_it = || {
-        served.post("/api/v1/session", &[], &json!({"name": "vera", "password": "wrong horse"}))
-    };
+    let try_it =
+        || served.post("/api/v1/session", &[], &json!({"name": "vera", "password": "wrong horse"}));
     let first: Vec<u16> = (0..5).map(|_| try_it().status).collect();
     assert_eq!(first, [401; 5]);
     let told = try_it();

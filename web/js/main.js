@@ -7,13 +7,15 @@ import { plural } from "./format.js";
 import { problem, stateChip } from "./parts.js";
 import { login } from "./pages/login.js";
 
-const PAGES = [
+const ALL_PAGES = [
   { path: "", name: "Overview", icon: "overview", load: () => import("./pages/overview.js") },
   { path: "queue", name: "Queue", icon: "queue", load: () => import("./pages/queue.js") },
   { path: "studies", name: "Studies", icon: "studies", load: () => import("./pages/studies.js") },
+  { path: "label", name: "Labels", icon: "label", load: () => import("./pages/label.js"), needs: "has_cases" },
   { path: "engines", name: "Engines", icon: "engines", load: () => import("./pages/engines.js") },
   { path: "settings", name: "Settings", icon: "settings", load: () => import("./pages/settings.js") },
 ];
+let PAGES = ALL_PAGES;
 const HIDDEN = [
   { path: "view", name: "Viewer", load: () => import("./pages/viewer.js") },
 ];
@@ -39,6 +41,7 @@ async function start() {
     return;
   }
   if (!session.user) return showLogin();
+  PAGES = ALL_PAGES.filter((page) => session[page.needs ?? "has_device"]);
   frame();
   show();
 }
@@ -57,10 +60,10 @@ whenLoggedOut(() => {
 });
 
 function frame() {
-  const links = PAGES.map((page) => h("a", { href: `#/${page.path}`, "data-page": page.path },
+  const links = PAGES.map((page) => h("a", { href: `#/${page.path}`, "data-page": page.path, title: page.name },
     icon(page.icon), h("span", {}, page.name)));
   const pulse = h("div", { class: "pulse", "aria-live": "polite" });
-  live.subscribe((state) => {
+  if (session.has_device) live.subscribe((state) => {
     const device = state.device;
     const waiting = state.counts.queued + state.counts.running;
     replace(pulse, state.lost

@@ -2,7 +2,7 @@
 
 import { get, send } from "../api.js";
 import { h, replace } from "../dom.js";
-import { CLASSES, PHASES, VERDICTS, number, plural, size, span, time, words } from "../format.js";
+import { CLASSES, PHASES, VERDICTS, ago, number, plural, size, span, time, words } from "../format.js";
 import * as live from "../live.js";
 import { bar, chip, confirm, empty, facts, notice, panel, problem, sentence, stateChip, table } from "../parts.js";
 
@@ -34,9 +34,8 @@ function page(study, context) {
     newest.reason ? panel("Why", { class: "warn" }, h("p", {}, h("strong", {}, sentence(newest.reason.sentence ?? words(newest.reason.code))), " ", sentence(newest.reason.advice ?? "")), h("code", {}, newest.reason.code)) : null,
     report ? [
       h("div", { class: "columns wide-left" },
-        h("div", {}, lesions(report, study), discarded(report)),
+        h("div", {}, lesions(report, study), discarded(report), pictures(study, report)),
         h("div", {}, verdict(report), quality(study))),
-      pictures(study, report),
       h("div", { class: "columns" },
         h("div", {}, phases(report), timings(report)),
         h("div", {}, files(study, report), trace(report))),
@@ -143,12 +142,12 @@ function enlarge(src, alt) {
 }
 
 function phases(report) {
-  const row = (phase) => h("tr", {}, h("td", {}, PHASES[phase.phase] ?? phase.phase), h("td", {}, words(phase.source)), h("td", {}, words(phase.confidence)),
-    h("td", {}, phase.alignment ? words(phase.alignment.method) : ""), h("td", { class: "grow muted" }, phase.images ?? ""));
+  const row = (phase) => h("li", {}, h("strong", {}, PHASES[phase.phase] ?? phase.phase), h("span", { class: "muted" }, ` by ${words(phase.source)}, ${phase.confidence} confidence`),
+    phase.alignment ? h("span", { class: "tag" }, words(phase.alignment.method)) : null, phase.images ? h("p", { class: "muted" }, sentence(phase.images)) : null);
   const series = report.series?.length ? h("details", {}, h("summary", {}, `All ${report.series.length} series`),
     table([["Series", "num"], ["Slices", "num"], ["mm", "num"], "Read as", "Why"], report.series.map((one) => h("tr", {},
       h("td", { class: "num" }, one.series_number ?? ""), h("td", { class: "num" }, one.slices), h("td", { class: "num" }, one.thickness_mm ?? ""), h("td", {}, one.chosen ?? ""), h("td", { class: "grow muted" }, one.why))), "Series")) : null;
-  return panel("Phases", table(["Phase", "By", "Sure", "Alignment", "Images"], report.phases.map(row), "Phases"), series,
+  return panel("Phases", h("ul", { class: "phases" }, report.phases.map(row)), series,
     facts([["Grid", `${report.input.shape.toReversed().join(" × ")} voxels`], ["Spacing", `${report.input.spacing_mm.toReversed().map((mm) => mm.toFixed(2)).join(" × ")} mm`], ["Acquired", report.input.acquired?.replace("T", " ").slice(0, 16)]]));
 }
 
@@ -185,7 +184,7 @@ function messages(study) {
 }
 
 function revisions(study) {
-  const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", {}, time(job.received)), h("td", {}, time(job.finished)),
+  const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.received) }, ago(job.received)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
     h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${study.study_key}/${job.revision}` }, "View") : ""));
   return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", ""], study.jobs.map(row), "Revisions"));
 }

@@ -122,7 +122,7 @@ function lesionList(scene, ui) {
   return h("div", { class: "lesions" }, scene.lesions.map((lesion, at) => h("button", { class: "lesion", "aria-pressed": "false", onclick: () => ui.jump(at) },
     h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }),
     h("b", {}, `${lesion.id} ${lesion.class}`), lesion.malignant ? h("span", { class: "tag bad" }, "suspected") : h("span", { class: "tag" }, "benign type"),
-    h("span", { class: "num" }, `${number(lesion.volume_cm3)} cm³`), h("span", { class: "num" }, `${number(lesion.max_diameter_mm, 0)} mm`))));
+    h("span", { class: "size" }, `${number(lesion.volume_cm3)} cm³, longest ${number(lesion.max_diameter_mm, 0)} mm, seen in ${words(lesion.view)}`))));
 }
 
 function discardedList(scene, state) {

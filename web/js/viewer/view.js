@@ -26,8 +26,8 @@ export class View {
     this.moved = () => {};
     this.drawn = () => {};
     this.nv = new Niivue({
-      sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.8, 0.2, 0.75],
-      crosshairWidth: 1, crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, isColorbar: false,
+      sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
+      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, isColorbar: false,
       isRuler: false, loadingText: "", dragAndDropEnabled: false, isResizeCanvas: true, fontSizeScaling: 0.35, fontMinPx: 12,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", maxDrawUndoBitmaps: 2, logLevel: "error", show3Dcrosshair: false,
       measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],

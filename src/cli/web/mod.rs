@@ -1,4 +1,4 @@
-//! `web user`: who may see the page on the device.
+//! `web`: who may see the page on the device, and the labeler without a device.
 //!
 //! Owns the arguments and how a password comes in: typed twice, or by standard input, never as an
 //! argument, where histories and lists of processes would keep it.
@@ -14,6 +14,10 @@ use crate::config::Role;
 use crate::web::accounts::{AccountError, Accounts, MAX_PASSWORD};
 use crate::web::database;
 
+mod label;
+
+pub use label::Label;
+
 /// What about the page.
 #[derive(Debug, clap::Subcommand)]
 #[command(disable_help_subcommand = true)]
@@ -21,6 +25,8 @@ pub enum Args {
     /// Let people see the page, or no longer.
     #[command(subcommand)]
     User(User),
+    /// Correct the labels of a folder of cases in a browser, without a daemon.
+    Label(Label),
 }
 
 /// What about its users.
@@ -75,11 +81,11 @@ fn role(text: &str) -> Result<Role, String> {
 /// # Errors
 /// Exit 2 for a name or password that cannot be taken, 1 for the database, 6 for the configuration.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let Args::User(user) = args;
-    match user {
-        User::Add(args) => add(args, ui),
-        User::Remove(args) => remove(args, ui),
-        User::List(args) => list(args, ui),
+    match args {
+        Args::User(User::Add(args)) => add(args, ui),
+        Args::User(User::Remove(args)) => remove(args, ui),
+        Args::User(User::List(args)) => list(args, ui),
+        Args::Label(args) => label::run(args, ui),
     }
 }
 
