@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 18] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
-    &["doctor", "demo"],
+    &["doctor", "demo", "archive", "fleet"],
     &["daemon"],
     &["web"],
     &["analyze", "codes", "installer"],
