@@ -1,6 +1,6 @@
 //! Who may see the page: users with passwords, and sessions, in a small database of their own.
 //!
-//! Owns `web.sqlite` in the store's folder. A password is kept as an argon2id hash, a session as the
+//! Owns `page.sqlite` in the store's folder. A password is kept as an argon2id hash, a session as the
 //! SHA-256 of its cookie: neither can be read back. Refuses to know requests.
 
 use std::fs::{File, OpenOptions};
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_session_lasts_as_long_as_its_time_its_user_and_the_password() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web.sqlite");
+        let path = folder.path().join("page.sqlite");
         let accounts = Accounts::open(&path).unwrap();
         assert!(accounts.put("ana", Role::Viewer, "correct horse", at(0)).unwrap());
         assert_eq!(accounts.check("ana", "correct horse").unwrap(), Some(Role::Viewer));
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn names_and_passwords_have_their_bounds() {
         let folder = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(&folder.path().join("web.sqlite")).unwrap();
+        let accounts = Accounts::open(&folder.path().join("page.sqlite")).unwrap();
         let put = |name: &str, password: &str| accounts.put(name, Role::Viewer, password, at(0));
         assert!(matches!(put("", "long enough"), Err(AccountError::Name)));
         assert!(matches!(put("a\nb", "long enough"), Err(AccountError::Name)));

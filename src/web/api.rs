@@ -7,18 +7,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::access::{gate, require};
+use super::access::require;
 use super::problem::ProblemBody;
 use super::site::Site;
 use super::{
-    assets, browse, engines, events, images, labels, metrics, openapi, overview, queue, scene,
-    session, settings, studies, study,
+    browse, engines, events, images, labels, lines, metrics, overview, queue, scene, session,
+    settings, studies, study,
 };
 use crate::config::Role;
 
@@ -26,8 +25,6 @@ use crate::config::Role;
 const MAX_BODY: usize = 64 << 10;
 /// Largest edit of labels: a stroke over a whole liver.
 const MAX_EDIT: usize = 8 << 20;
-/// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
-pub const MAX_PACKAGE: usize = 2 << 30;
 
 /// One entry of the interface.
 pub struct Endpoint {
@@ -53,7 +50,8 @@ pub struct Api {
     pub endpoints: Vec<Endpoint>,
     /// Schemas of everything sent.
     pub schemas: SchemaGenerator,
-    router: Router<Arc<Site>>,
+    /// The routes.
+    pub router: Router<Arc<Site>>,
 }
 
 /// JSON, as OpenAPI names it.
@@ -77,7 +75,7 @@ impl Api {
         };
         let uploads = endpoint.takes.as_ref().is_some_and(|(kind, _)| *kind != JSON);
         let limit = match endpoint.path.ends_with("/edit") {
-            _ if uploads => MAX_PACKAGE,
+            _ if uploads => engines::MAX_PACKAGE,
             true => MAX_EDIT,
             false => MAX_BODY,
         };
@@ -165,7 +163,7 @@ pub fn api() -> Api {
     let mut api =
         Api { endpoints: Vec::new(), schemas: SchemaGenerator::default(), router: Router::new() };
     api.schema::<ProblemBody>();
-    cases(reports(device(api)))
+    cases(volumes(reports(device(api))))
 }
 
 /// The device itself.
@@ -236,7 +234,7 @@ fn device(api: Api) -> Api {
 
 /// The queue, the studies and their images.
 fn reports(api: Api) -> Api {
-    api.get::<queue::QueueState, _, _>(
+    api.get::<lines::QueueState, _, _>(
         ("/api/v1/queue", VIEWER, "What waits, runs and has just ended."),
         NONE,
         queue::show,
@@ -272,7 +270,11 @@ fn reports(api: Api) -> Api {
         "application/octet-stream",
         study::file,
     )
-    .get::<scene::Scene, _, _>(
+}
+
+/// What viewers load.
+fn volumes(api: Api) -> Api {
+    api.get::<scene::Scene, _, _>(
         (
             "/api/v1/studies/{key}/{revision}/scene",
             VIEWER,
@@ -395,31 +397,4 @@ fn edits(api: Api) -> Api {
         &[("first", "a reader, or `labels:NAME`"), ("second", "the same")],
         labels::compare,
     )
-}
-
-/// The routes, the page itself and the gate before both.
-pub fn router(site: Arc<Site>) -> Router {
-    let Api { router, .. } = api();
-    router
-        .route("/api/openapi.json", axum::routing::get(openapi::serve))
-        .fallback(axum::routing::get(assets::serve))
-        .layer(from_fn(no_panic_page))
-        .layer(from_fn_with_state(Arc::clone(&site), gate))
-        .with_state(site)
-}
-
-/// Answers of axum's own (a wrong method, a body that is no JSON) are told as ours are.
-async fn no_panic_page(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
-    let response = next.run(request).await;
-    let status = response.status();
-    let plain = response
-        .headers()
-        .get(axum::http::header::CONTENT_TYPE)
-        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    if !status.is_client_error() || !plain {
-        return response;
-    }
-    let next = "/api/openapi.json says what is expected";
-    let message = status.canonical_reason().unwrap_or("refused").to_lowercase();
-    super::problem::Problem::new(status, "bad_request", message, next).into_response()
 }

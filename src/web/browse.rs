@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::queue::Reason;
+use super::lines::Reason;
 use crate::store::{Job, StudyRow};
 
 /// Most studies of one page.

@@ -18,13 +18,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
-use super::api::MAX_PACKAGE;
 use super::problem::Problem;
 use super::site::{Site, blocking};
 use crate::installer::Installer;
 use hepalert_bundles::Bundle;
 use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots, Wanted};
+
+/// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
+pub const MAX_PACKAGE: usize = 2 << 30;
 
 /// The engines of the device.
 #[derive(Debug, Serialize, JsonSchema)]

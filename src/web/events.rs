@@ -14,7 +14,8 @@ use futures_util::stream::unfold;
 use jiff::Timestamp;
 use log::warn;
 
-use super::queue::{self, QueueState};
+use super::lines::QueueState;
+use super::queue;
 use super::site::{Site, blocking};
 
 /// How often the store is looked at.

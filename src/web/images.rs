@@ -1,15 +1,11 @@
 //! Volumes for the viewer: made once, kept on the disk, sent as they lie there.
 //!
-//! Owns the cache: its names are keys of studies, its size is bounded, what was used longest ago
-//! goes first. It can be removed at any time. Images are sent with `no-store`: they stay on no disk
-//! but this device's.
+//! Owns what each layer shows and the windows. Images are sent with `no-store`: they stay on no disk but
+//! this device's.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::io::Read;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{Path as Named, State};
@@ -31,68 +27,6 @@ use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
 pub const LAYERS: [&str; 6] = ["final", "base", "high", "discarded", "instances", "organs"];
 /// So many bytes hold any header.
 const HEADER: usize = 4096;
-
-/// The folder of what was made ready.
-pub struct Cache {
-    folder: PathBuf,
-    most_bytes: u64,
-}
-
-impl Cache {
-    /// In this folder, which is made when it is first needed.
-    pub fn new(folder: PathBuf, most_bytes: u64) -> Cache {
-        Cache { folder, most_bytes }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    /// What lies there under a name.
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let path = self.path(name);
-        let bytes = fs::read(&path).ok()?;
-        // Used now: it goes last. Where that cannot be noted it goes sooner.
-        let now = fs::File::options().append(true).open(&path);
-        let _ = now.and_then(|file| file.set_modified(SystemTime::now()));
-        Some(bytes)
-    }
-
-    /// Puts something there; a disk that is full is no reason to refuse the page.
-    fn put(&self, name: &str, bytes: &[u8]) {
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.folder)?;
-            fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700))?;
-            self.make_room(bytes.len() as u64)?;
-            let mut draft = tempfile::NamedTempFile::new_in(&self.folder)?;
-            draft.write_all(bytes)?;
-            draft.persist(self.path(name))?;
-            Ok(())
-        };
-        if let Err(error) = write() {
-            log::warn!("the page: an image cannot be kept: {error}");
-        }
-    }
-
-    fn make_room(&self, needed: u64) -> std::io::Result<()> {
-        let mut kept: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let facts = entry.metadata()?;
-            kept.push((facts.modified()?, facts.len(), entry.path()));
-        }
-        kept.sort();
-        let mut total: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, bytes, path) in kept {
-            if total + needed <= self.most_bytes {
-                break;
-            }
-            fs::remove_file(path)?;
-            total -= bytes;
-        }
-        Ok(())
-    }
-}
 
 /// Reads what is kept, or makes and keeps it.
 fn kept(
@@ -304,22 +238,6 @@ fn window_of(image: &Volume<f32>, labels: &LabelMap, is_of: IsOf) -> Option<[f32
 mod tests {
     use super::*;
     use ndarray::Array3;
-
-    #[test]
-    fn a_cache_keeps_within_its_size_and_forgets_the_oldest() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().join("cache"), 100);
-        cache.put("a", &[1; 40]);
-        cache.put("b", &[2; 40]);
-        let old = fs::File::options().append(true).open(cache.path("b")).unwrap();
-        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(cache.read("a").is_some());
-        cache.put("c", &[3; 40]);
-        assert!(cache.read("b").is_none() && cache.read("a").is_some());
-        assert_eq!(cache.read("c").unwrap(), [3; 40]);
-        let mode = fs::metadata(folder.path().join("cache")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0);
-    }
 
     #[test]
     fn a_window_lies_around_its_organ() {

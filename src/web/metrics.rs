@@ -15,8 +15,9 @@ use jiff::Timestamp;
 
 use super::access::Principal;
 use super::device::Pulse;
+use super::lines::Counts;
 use super::problem::Problem;
-use super::queue::{Counts, counts};
+use super::queue::counts;
 use super::site::{Site, blocking};
 use crate::system;
 
@@ -132,12 +133,12 @@ fn figures(
     if !pulse.engines.is_empty() {
         text.head("engine_info", "gauge", "The networks in use.");
     }
-    for engine in &pulse.engines {
+    for used in &pulse.engines {
         let labels = format!(
             "{{role=\"{}\",id=\"{}\",version=\"{}\"}}",
-            quoted(&engine.role),
-            quoted(&engine.id),
-            quoted(&engine.version)
+            quoted(&used.role),
+            quoted(&used.id),
+            quoted(&used.version)
         );
         text.line("engine_info", &labels, 1.0);
     }

@@ -12,8 +12,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::device::{Check, Pulse};
+use super::lines::Counts;
 use super::problem::Problem;
-use super::queue::{Counts, counts};
+use super::queue::counts;
 use super::site::{Site, blocking};
 use crate::system;
 

@@ -22,8 +22,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::access::Peer;
-use super::api::router;
 use super::events;
+use super::router::router;
 use super::site::Site;
 
 /// Connections at one time: a browser opens six, and a ward has a dozen of them.

@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, watch};
 use super::accounts::{AccountError, Accounts};
 use super::bench::Bench;
 use super::browse::Summaries;
+use super::cache::Cache;
 use super::device::{Check, Device};
-use super::images::Cache;
+use super::lines::QueueState;
 use super::problem::Problem;
-use super::queue::QueueState;
 use super::throttle::Throttle;
 use crate::config::Config;
 use crate::store::Store;
@@ -49,7 +49,7 @@ pub struct Site {
 
 /// The database of users and sessions.
 pub fn database(config: &Config) -> PathBuf {
-    config.store.folder.join("web.sqlite")
+    config.store.folder.join("page.sqlite")
 }
 
 impl Site {

@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::access::Principal;
+use super::lines::{JobLine, Reason};
 use super::problem::Problem;
-use super::queue::{JobLine, Reason};
 use super::site::{Site, blocking};
 use crate::report::output::REPORT;
 use crate::report::types::Report;

@@ -89,6 +89,22 @@ impl Served {
         Served { folder, store, address, handle: Some(handle) }
     }
 
+    /// Over TLS, by a certificate made for it.
+    pub fn encrypted() -> Served {
+        Served::new(|config, folder| {
+            let (certificate, secret) = (folder.join("page.pem"), folder.join("page.key"));
+            let made = std::process::Command::new("openssl")
+                .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+                .args(["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-keyout"])
+                .args([&secret, Path::new("-out"), &certificate])
+                .stderr(std::process::Stdio::null())
+                .status();
+            assert!(made.unwrap().success());
+            config.web.certificate = Some(certificate);
+            config.web.certificate_key = Some(secret);
+        })
+    }
+
     /// Everybody here may look.
     pub fn open() -> Served {
         Served::new(|config, _| {
@@ -140,7 +156,7 @@ fn report(number: usize, verdict: &str) -> Value {
         json!({"id": id, "class": "Meta", "malignant": true, "volume_cm3": 3.5, "max_diameter_mm": 21.5,
             "max_axial_diameter_mm": 18.0, "centre_ras_mm": [60.0, 20.0, 30.0],
             "bbox_zyx": [[1, 2, 3], [4, 5, 6]], "mean_hu": {"vp": 71.0}, "surface_distance_mm": 4.0,
-            "lesion_score": [0.7, 0.9], "view": "both", "reclassified": {"outcome": "kept",
+            "lesion_score": [0.7, 0.9], "view": "common", "reclassified": {"outcome": "kept",
             "score_cm3": 3.0, "score_std_cm3": 0.1, "ratio": 0.9, "patch_volumes_cm3": [],
             "votes_cm3": {}, "label_before": "Meta", "label_after": "Meta"}})
     };
@@ -241,7 +257,7 @@ fn sessions_end_and_other_sites_are_turned_away() {
     let bare = request(&served.address, "DELETE", "/api/v1/session", &[("Cookie", &vera)], b"");
     assert_eq!(bare.status, 403);
     // A session whose time is over is nobody's.
-    let database = rusqlite_like(&served);
+    let database = accounts_of(&served);
     database.put("vera", Role::Viewer, PASSWORD, Timestamp::now()).unwrap();
     let told = served.get("/api/v1/queue", &[("Cookie", &vera)]);
     assert_eq!((told.status, told.json()["code"].as_str()), (401, Some("not_logged_in")));
@@ -250,8 +266,8 @@ fn sessions_end_and_other_sites_are_turned_away() {
     assert_eq!(served.get("/api/v1/queue", &[("Cookie", &cookie)]).status, 401);
 }
 
-fn rusqlite_like(served: &Served) -> Accounts {
-    Accounts::open(&served.folder.path().join("web.sqlite")).unwrap()
+fn accounts_of(served: &Served) -> Accounts {
+    Accounts::open(&served.folder.path().join("page.sqlite")).unwrap()
 }
 
 #[test]

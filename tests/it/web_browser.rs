@@ -134,10 +134,10 @@ fn what_comes_from_outside_is_text_and_a_session_that_ends_shows_the_login() {
     if !is_there() {
         return;
     }
-    let served = Served::new(|_, _| ());
+    let served = Served::encrypted();
     fill(&served.store, 5);
     let browser = Browser::start(1000, 800, false);
-    browser.go(&format!("http://{}/", served.address));
+    browser.go(&format!("https://{}/", served.address));
     browser.type_into("#name", "vera");
     browser.type_into("#password", "not the password");
     browser.click("form button");
@@ -146,9 +146,10 @@ fn what_comes_from_outside_is_text_and_a_session_that_ends_shows_the_login() {
     browser.type_into("#password", PASSWORD);
     browser.click("form button");
     browser.until("document.querySelector('.checks li')");
+    assert_eq!(browser.run("return document.cookie"), "", "no script reads the session");
     browser.run("window.stolen = 0");
     let evil = "#/studies?search=%3Cimg%20src%3Dx%20onerror%3D%22window.stolen%3D1%22%3E";
-    browser.go(&format!("http://{}/{evil}", served.address));
+    browser.go(&format!("https://{}/{evil}", served.address));
     browser.until("document.querySelector('.empty')");
     // Markup in whatever the interface sends stays text: here a reason that nobody explains.
     let body = "<img src=x onerror='window.stolen=1'><script>window.stolen=1</script>";
@@ -160,13 +161,13 @@ fn what_comes_from_outside_is_text_and_a_session_that_ends_shows_the_login() {
     assert_eq!(browser.run("return document.querySelectorAll('.problem img').length"), 0);
     assert_eq!(browser.run("return window.stolen"), 0);
     let viewer = "return document.querySelectorAll('.install, .actions button').length";
-    browser.go(&format!("http://{}/#/engines", served.address));
+    browser.go(&format!("https://{}/#/engines", served.address));
     browser.run("location.reload()");
     browser.until("document.querySelector('.slots .panel')");
     assert_eq!(browser.run(viewer), 0, "a viewer is offered no change");
     // Another password ends her session while she looks.
     let accounts =
-        hepalert::web::accounts::Accounts::open(&served.folder.path().join("web.sqlite")).unwrap();
+        hepalert::web::accounts::Accounts::open(&served.folder.path().join("page.sqlite")).unwrap();
     assert!(accounts.remove("vera").unwrap());
     browser.run("location.hash = '#/studies'");
     browser.until("document.querySelector('main.login')");

@@ -2,8 +2,8 @@
 
 import { bytes, get } from "../api.js";
 import { h, redraw, replace } from "../dom.js";
-import { CLASSES, ORGANS, PHASES, ago, number, plural, sentence, time, words } from "../format.js";
-import { bar, chip, confirm, notice, problem } from "../parts.js";
+import { CLASSES, ORGANS, PHASES, ago, number, plural, time, words } from "../format.js";
+import { bar, chip, confirm, notice, problem, sentence } from "../parts.js";
 import { Edits } from "../viewer/edits.js";
 import { View, tie } from "../viewer/view.js";
 import { PRESETS } from "../viewer/windows.js";

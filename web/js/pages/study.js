@@ -4,7 +4,7 @@ import { get, send } from "../api.js";
 import { h, replace } from "../dom.js";
 import { CLASSES, PHASES, VERDICTS, ago, number, plural, size, span, time, words } from "../format.js";
 import * as live from "../live.js";
-import { bar, chip, confirm, empty, facts, notice, panel, problem, sentence, stateChip, table } from "../parts.js";
+import { bar, chip, confirm, empty, facts, notice, panel, sentence, stateChip, table } from "../parts.js";
 
 export async function show(main, context) {
   const key = context.parts[0];
