@@ -11,6 +11,7 @@ pub mod analyze;
 pub mod cli;
 pub mod codes;
 pub mod config;
+mod curate;
 pub mod daemon;
 mod demo;
 pub mod doctor;

@@ -34,6 +34,10 @@ pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findin
     largest_mm,liver_cm3,quality,seconds,report,message";
 /// The heading of the table of cases that `evaluate` writes.
 pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
+/// The heading of the table of cases that `curate` writes.
+pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
+    worst_dice,missed_lesions,false_lesions,largest_cm3,largest_expert,largest_machine,\
+    largest_voxel_zyx,labels,picture,message";
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
 /// What the name of a folder begins with that is not whole yet.
@@ -372,6 +376,7 @@ fn bears_mark(head: &[u8]) -> bool {
         || stands(0, POINTS.as_bytes())
         || stands(0, SUMMARY.as_bytes())
         || stands(0, CASES.as_bytes())
+        || stands(0, DISAGREEMENT.as_bytes())
         || is_manual()
 }
 
