@@ -65,6 +65,7 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
         false_lesions: Some(extra),
         largest_cm3: largest.map(|place| place.region.volume_cm3),
         largest_labels: largest.map(|place| [place.first, place.second]),
+        largest_box: largest.map(|place| [place.region.lo, place.region.hi]),
         largest_at: largest.map(|place| place.region.at),
         labels: Some(hepalert_labels::cases::desk::CURATED.to_owned()),
         ..Row::of(id)

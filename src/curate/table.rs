@@ -65,6 +65,9 @@ pub struct Row {
     pub largest_labels: Option<[u8; 2]>,
     /// A voxel of it, `[z, y, x]` in RAS order.
     pub largest_at: Option<[usize; 3]>,
+    /// Its box, for the picture.
+    #[serde(skip)]
+    pub largest_box: Option<[[usize; 3]; 2]>,
     /// Whose labels the next training set takes.
     pub labels: Option<String>,
     /// Whether a person corrected them.

@@ -15,6 +15,7 @@ mod escalation;
 mod export;
 mod faults;
 mod intake;
+mod labels;
 mod lesions;
 mod liars;
 mod limits;

@@ -158,9 +158,6 @@ impl DataSet {
             let _ = fs::remove_dir_all(&draft);
             failed(&written.out)(error)
         })?;
-        // Drafts are private; a data set is for who trains.
-        use std::os::unix::fs::PermissionsExt;
-        let _ = fs::set_permissions(&written.out, fs::Permissions::from_mode(0o755));
         Ok(written)
     }
 
