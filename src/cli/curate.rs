@@ -11,7 +11,7 @@ use super::study_files::{Relabel, make_folder};
 use super::{Exit, Failure, Ui};
 use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
-use crate::ui::{Progress, counted};
+use crate::ui::{Course, counted};
 use hepalert_labels::cases::{CaseError, Folder, Who};
 
 /// Arguments.
@@ -63,14 +63,13 @@ fn relabel(text: &str) -> Result<Relabel, String> {
 /// Tells of a run as it goes on.
 struct Telling<'a> {
     ui: &'a Ui,
-    progress: Progress,
+    course: Course,
     lines: bool,
 }
 
 impl Listener for Telling<'_> {
-    fn at(&mut self, case: usize, of: usize, share: f64) {
-        // In hundredths, so that the time left is known within the first case.
-        self.progress.step(case * 100 + (share * 100.0) as usize, of * 100);
+    fn at(&mut self, case: usize, of: usize) {
+        self.course.step(case, of);
     }
 
     fn done(&mut self, row: &Row) {
@@ -110,8 +109,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         corrected: &args.corrected,
         pictures: args.pictures,
     };
-    let progress = ui.progress("hundredths of cases");
-    let mut telling = Telling { ui, progress, lines: args.lines };
+    let course = ui.course("cases");
+    let mut telling = Telling { ui, course, lines: args.lines };
     let rows = curate(&plan, &mut analyzer, &mut telling).map_err(curate_failure)?;
     drop(telling);
     let bundle = analyzer.bundle();

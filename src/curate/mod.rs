@@ -65,11 +65,10 @@ pub enum CurateError {
     Engine(#[from] hepalert_engines::EngineError),
 }
 
-/// What is heard of a run: which case of how many, and how far it has come, 0 to 1; a case that is
-/// through.
+/// Hears of a run.
 pub trait Listener {
-    /// How far.
-    fn at(&mut self, case: usize, of: usize, share: f64);
+    /// So many cases are through; told several times in each.
+    fn at(&mut self, case: usize, of: usize);
     /// A case is through.
     fn done(&mut self, row: &Row);
 }
@@ -113,8 +112,7 @@ pub fn curate(
     let pipelines = analyzer.fingerprints()?;
     let mut rows = Vec::with_capacity(cases.len());
     for (at, case) in cases.iter().enumerate() {
-        let mut watch = |share: f64| listener.at(at, cases.len(), share);
-        watch(0.0);
+        let mut watch = || listener.at(at, cases.len());
         let image = case.first_image();
         let folder = plan.out.join("engine").join(&case.id);
         let predicted = predict::predict(analyzer, &pipelines, case, &folder, &mut watch)?;
@@ -123,6 +121,7 @@ pub fn curate(
         listener.done(&row);
         rows.push(row);
     }
+    listener.at(cases.len(), cases.len());
     table::order(&mut rows);
     draw(plan, &marked, &mut rows)?;
     table::write(plan.out, &rows)?;

@@ -19,9 +19,6 @@ use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::LabelMap;
 use hepalert_voxels::volume::nifti::read::read as read_image;
 
-/// The share of the first network in the time of a case, about.
-const FIRST: f64 = 0.85;
-
 /// An engine's labels of a case, on its first image, in RAS order.
 #[derive(Debug)]
 pub struct Predicted {
@@ -52,7 +49,7 @@ pub(super) fn predict(
     pipelines: &[String],
     case: &Case,
     folder: &Path,
-    watch: &mut dyn FnMut(f64),
+    watch: &mut dyn FnMut(),
 ) -> Result<Result<Predicted, Unpredicted>, CurateError> {
     let phases = match phases(case, analyzer.phases()) {
         Ok(phases) => phases,
@@ -65,13 +62,8 @@ pub(super) fn predict(
     };
     if !is_done(folder, &files, pipelines) {
         output::check_folder(folder, &[])?;
-        let mut step = |stage: &str, done: usize, total: usize| {
-            let share = done as f64 / total.max(1) as f64;
-            watch(match stage {
-                "segment" => FIRST * share,
-                "read" | "register" => 0.0,
-                _ => FIRST + (1.0 - FIRST) * share.min(0.99),
-            });
+        let mut step = |_: &str, _: usize, _: usize| {
+            watch();
             ControlFlow::Continue(())
         };
         if let Err(error) = analyzer.study(&files, folder, &mut step) {
