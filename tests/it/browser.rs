@@ -273,7 +273,10 @@ impl Browser {
 impl Drop for Browser {
     /// Ends the browser, also of a test that failed: without its driver it would go on for ever.
     fn drop(&mut self) {
-        let end = format!("DELETE /session/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", self.session);
+        let end = format!(
+            "DELETE /session/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            self.session
+        );
         if let Ok(mut line) = TcpStream::connect(&self.address) {
             let _ = line.set_read_timeout(Some(Duration::from_secs(5)));
             let _ = line.write_all(end.as_bytes());

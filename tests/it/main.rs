@@ -18,6 +18,7 @@ mod export;
 mod faults;
 mod fleet;
 mod intake;
+mod labels;
 mod lesions;
 mod liars;
 mod limits;

@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 18] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
-    &["doctor", "demo", "archive", "fleet"],
+    &["doctor", "demo", "curate", "archive", "fleet"],
     &["daemon"],
     &["web"],
     &["analyze", "codes", "installer"],

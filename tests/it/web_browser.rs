@@ -111,6 +111,7 @@ fn the_first_of_two_thousand_studies_are_seen_within_a_second() {
     browser.go("about:blank");
     browser.go(&format!("http://{}/#/studies", served.address));
     browser.until("document.querySelectorAll('.results tbody tr').length === 50");
+    browser.until("performance.getEntriesByName('first-contentful-paint').length");
     let paint = browser.run(
         "return performance.getEntriesByType('paint').find((p) => p.name === 'first-contentful-paint').startTime",
     );
