@@ -386,5 +386,4 @@ pub const SCHEMAS: [&str; 11] = [
 ];
 
 #[cfg(test)]
-#[path = "contract_tests.rs"]
 mod tests;

@@ -287,7 +287,7 @@ impl From<InfoParts> for Info {
 /// The last self-test of the engines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfTest {
-    /// When.
+    /// The moment of it.
     pub at: Time,
     /// Whether it went well.
     pub passed: bool,
@@ -426,7 +426,7 @@ impl Command {
 pub struct Reply {
     /// Name of the schema.
     pub schema: String,
-    /// When.
+    /// The moment of it.
     pub time: Time,
     /// Whether it was done.
     pub ok: bool,

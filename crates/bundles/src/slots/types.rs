@@ -21,7 +21,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Both.
+    /// Both slots, in order of name.
     pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
 
     /// Folder and name on the command line.
@@ -60,7 +60,7 @@ pub struct Installed {
 /// A self-test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Test {
-    /// When.
+    /// The moment of it.
     pub at: Timestamp,
     /// Whether it went well.
     pub passed: bool,
@@ -95,7 +95,7 @@ pub enum Condition {
     Good,
     /// It has failed.
     Bad {
-        /// How.
+        /// The code of the refusal.
         code: String,
     },
 }
@@ -121,9 +121,9 @@ pub enum Action {
 /// A change that subscribers and the audit trail must hear of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
-    /// When.
+    /// The moment of it.
     pub at: Timestamp,
-    /// What.
+    /// What was done to the slot.
     pub action: Action,
     /// With which engine; nothing, if it was refused before it had a name.
     pub which: Option<EngineId>,

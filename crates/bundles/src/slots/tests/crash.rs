@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::slots_tests::{House, stage_at, with_admission};
-use super::*;
+use super::{House, stage_at, with_admission};
+use crate::slots::*;
 
 const LIMITS: Limits = Limits { studies: 1, hours: 0 };
 
@@ -54,7 +54,7 @@ fn child_installs() {
 
 fn in_a_child(house: &Path, failpoint: &str) -> std::process::ExitStatus {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "slots::crash_tests::child_installs", "--ignored"]);
+    child.args(["--exact", "slots::tests::crash::child_installs", "--ignored"]);
     child.env("HEPALERT_TEST_HOUSE", house).env("HEPALERT_FAILPOINT", failpoint);
     child.output().unwrap().status
 }

@@ -10,6 +10,9 @@ use crate::{MANIFEST, package, signing};
 use hepalert_engines::backend::Backend;
 use hepalert_study::phase::Setting;
 
+mod crash;
+mod state;
+
 pub(super) const LIMITS: Limits = Limits { studies: 2, hours: 1 };
 
 pub(super) fn at(minutes: i64) -> Timestamp {
