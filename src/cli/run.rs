@@ -11,7 +11,7 @@ use crate::daemon;
 use crate::publish::mqtt;
 use hepalert_bundles::Bundle;
 
-/// Arguments.
+/// Arguments of `run` and `check-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; fragments in conf.d beside it are read too.

@@ -5,6 +5,7 @@
 //! explained in `config/hepalert.toml`, which a test holds equal to the defaults. Refuses
 //! unknown keys: a misspelt key must not be silently ignored, and each fault names its file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -320,7 +321,7 @@ impl Default for Mqtt {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {reason}; give the path of a configuration with --config", file.display())]
+    #[error("{}: {reason}; {}", file.display(), what_to_do(reason))]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -345,6 +346,30 @@ pub enum ConfigError {
         /// What is expected.
         reason: String,
     },
+}
+
+fn what_to_do(reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory => {
+            "give the path of a configuration with --config"
+        }
+        ErrorKind::InvalidData => "a configuration is text in UTF-8: write the file again",
+        _ => "check the permissions of the file and of the folders above it",
+    }
+}
+
+/// Of the keys that do not go together the file that spoke last is to be changed.
+fn at_fault(fragments: &[fragments::Fragment], fault: Fault) -> ConfigError {
+    let Fault { key, with, reason } = fault;
+    let keys: Vec<&'static str> = [key].into_iter().chain(with).collect();
+    match fragments::origin(fragments, &keys) {
+        (file, said) if said == key => ConfigError::Value { file: file.to_owned(), key, reason },
+        (file, said) => ConfigError::Value {
+            file: file.to_owned(),
+            key: said,
+            reason: format!("{key} must then be {reason}"),
+        },
+    }
 }
 
 /// How what belongs to a study of one revision is named in the store's folders.
@@ -414,11 +439,7 @@ impl Config {
     pub fn read_with_files(file: &Path) -> Result<(Config, Vec<PathBuf>), ConfigError> {
         let fragments = fragments::read(file)?;
         let config = fragments::merged(&fragments)?;
-        check::check(&config).map_err(|Fault { key, reason }| ConfigError::Value {
-            file: fragments::origin(&fragments, key).to_owned(),
-            key,
-            reason,
-        })?;
+        check::check(&config).map_err(|fault| at_fault(&fragments, fault))?;
         Ok((config, fragments::files(fragments)))
     }
 }
@@ -520,6 +541,21 @@ mod tests {
         assert!(said().contains("10-site.toml: ") && said().contains("batches"), "{}", said());
         std::fs::write(&fragment, "[engine]\nbatch = \"two\"\n").unwrap();
         assert!(said().contains("10-site.toml: "), "{}", said());
+    }
+
+    #[test]
+    fn of_two_keys_that_do_not_agree_the_one_said_last_is_blamed() {
+        let (folder, file) = written("[gate]\nkvp_max = 120.0\n");
+        let fragment = folder.path().join("conf.d/site.toml");
+        std::fs::create_dir(fragment.parent().unwrap()).unwrap();
+        std::fs::write(&fragment, "[gate]\nkvp_min = 200.0\n").unwrap();
+        let said = Config::read(&file).unwrap_err().to_string();
+        let expected = "site.toml: gate.kvp_min: gate.kvp_max must then be a number not less than \
+                        gate.kvp_min";
+        assert!(said.ends_with(expected), "{said}");
+        std::fs::write(&fragment, b"\xff").unwrap();
+        let said = Config::read(&file).unwrap_err().to_string();
+        assert!(said.contains("site.toml") && said.ends_with("write the file again"), "{said}");
     }
 
     #[test]

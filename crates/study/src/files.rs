@@ -122,7 +122,26 @@ pub struct SliceName {
 /// Most series of one scan that are tried one after the other.
 pub const MAX_CHOICES: usize = 4;
 
+/// The folder that holds all of the files; of one file itself.
+pub fn place_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> PathBuf {
+    let mut files = files.into_iter();
+    let Some(first) = files.next() else { return PathBuf::new() };
+    let mut place = first.clone();
+    for file in files {
+        while !file.starts_with(&place) {
+            place.pop();
+        }
+    }
+    place
+}
+
 impl StudyFiles {
+    /// The folder that holds all files of the study, chosen or not; of one file itself.
+    pub fn place(&self) -> PathBuf {
+        let candidates = self.candidates.iter().flat_map(|one| &one.files.files);
+        place_of(self.phases.iter().flat_map(|one| &one.files).chain(candidates))
+    }
+
     /// The study with the next series of each phase that has one, for a study that cannot be
     /// computed with the first. `None` if there is no other.
     pub fn next_choice(&self) -> Option<StudyFiles> {
