@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use check::Fault;
 use hepalert_engines::backend::{Backend, Precision};
+use hepalert_study::defaults;
 use hepalert_study::phase::Phase;
 use hepalert_study::protocol::Protocol;
 use hepalert_study::study::Privacy;
@@ -240,11 +241,11 @@ impl Default for Intake {
         Intake {
             folder: "/srv/ct-export".into(),
             rescan_s: 10,
-            settle_s: 3,
-            quiet_s: 60,
-            phase_quiet_s: 15,
-            force_complete_s: 1800,
-            give_up_s: 600,
+            settle_s: defaults::SETTLE_S,
+            quiet_s: defaults::QUIET_S,
+            phase_quiet_s: defaults::PHASE_QUIET_S,
+            force_complete_s: defaults::FORCE_COMPLETE_S,
+            give_up_s: defaults::GIVE_UP_S,
             follow_links: false,
         }
     }
@@ -252,12 +253,15 @@ impl Default for Intake {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0, max_files: 20_000 }
+        let [kvp_min, kvp_max] = defaults::KVP;
+        let (min_extent_mm, max_files) = (defaults::MIN_EXTENT_MM, defaults::MAX_FILES);
+        Gate { kvp_min, kvp_max, min_extent_mm, max_files }
     }
 }
 
 impl Default for Engine {
     fn default() -> Engine {
+        let third = hepalert_cascade::reclassify::Params::default();
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),
@@ -268,9 +272,9 @@ impl Default for Engine {
             batch: 1,
             skip_air: false,
             high_gain: None,
-            patches_per_lesion: 8,
-            keep_above_cm3: 64.0,
-            discard_below_cm3: 0.5,
+            patches_per_lesion: third.patches,
+            keep_above_cm3: third.keep_above_cm3,
+            discard_below_cm3: third.discard_below_cm3,
             memory_budget_mib: 2048,
             slots: None,
             trusted_keys: "/etc/hepalert/keys".into(),
@@ -309,7 +313,7 @@ impl Default for Mqtt {
             cert_file: None,
             key_file: None,
             keep_alive_s: 30,
-            health_s: 60,
+            health_s: defaults::HEALTH_S,
             commands: false,
             escalate_after_min: None,
             escalate_times: 3,

@@ -11,6 +11,7 @@ use super::folder::stranger_kind::{Counts, Kind};
 use super::reading::gate::Refusal;
 use super::refusal_codes::RefusalCode;
 use super::study::phases::PhaseRules;
+use hepalert_study::defaults;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 
@@ -58,17 +59,17 @@ pub struct AssembleParams {
 }
 
 impl AssembleParams {
-    /// The times that `config` ships: 60 s, 15 s, 30 min.
+    /// The times of [`defaults`].
     pub fn new(root: impl Into<PathBuf>, expected: &[Phase]) -> AssembleParams {
         AssembleParams {
             root: root.into(),
             expected: expected.to_vec(),
             instead: Vec::new(),
             rules: PhaseRules::default(),
-            quiet_s: 60.0,
-            phase_quiet_s: 15.0,
-            force_complete_s: 1800.0,
-            max_files: 20_000,
+            quiet_s: defaults::QUIET_S as f64,
+            phase_quiet_s: defaults::PHASE_QUIET_S as f64,
+            force_complete_s: defaults::FORCE_COMPLETE_S as f64,
+            max_files: defaults::MAX_FILES,
         }
     }
 }

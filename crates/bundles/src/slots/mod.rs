@@ -30,8 +30,8 @@ mod types;
 
 pub use state::{FORMAT, State};
 pub use types::{
-    Action, Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice,
-    Objection, Slot, Test, Wanted,
+    Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice, Objection, Slot,
+    Test, Wanted,
 };
 
 const STATE: &str = "state.json";

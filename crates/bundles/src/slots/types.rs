@@ -1,5 +1,6 @@
 //! What the state of the slots is made of. Plain data; written to the slots' folder as JSON.
 
+use hepalert_study::outcome::EngineAction;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -100,31 +101,13 @@ pub enum Condition {
     },
 }
 
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// It lies in a slot and has passed its self-test.
-    Staged,
-    /// It is in use.
-    Activated,
-    /// Its probation is over.
-    Good,
-    /// The one before is in use again.
-    RolledBack,
-    /// It was not taken.
-    Refused,
-    /// It is in use and has failed its self-test; the queue waits.
-    Failed,
-}
-
 /// A change that subscribers and the audit trail must hear of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// The moment of it.
     pub at: Timestamp,
     /// What was done to the slot.
-    pub action: Action,
+    pub action: EngineAction,
     /// With which engine; nothing, if it was refused before it had a name.
     pub which: Option<EngineId>,
     /// What is in use afterwards, if that is in a slot.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{House, stage_at, with_admission};
 use crate::slots::*;
+use hepalert_study::outcome::EngineAction;
 
 const LIMITS: Limits = Limits { studies: 1, hours: 0 };
 
@@ -102,7 +103,7 @@ fn a_crash_at_any_step_leaves_a_whole_engine_in_use() {
         assert_eq!(version_in_use(&house), 2, "{failpoint}");
         let state = house.slots().state().unwrap();
         let told = state.notices.iter().filter(|notice| {
-            notice.action == Action::Activated && notice.which.as_ref().unwrap().version == 2
+            notice.action == EngineAction::Activated && notice.which.as_ref().unwrap().version == 2
         });
         assert_eq!(told.count(), 1, "{failpoint}: activated once");
         let left: Vec<_> = fs::read_dir(house.slots().folder())
