@@ -6,12 +6,14 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod analyze;
+pub mod archive;
 pub mod demo;
 pub mod detect;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
 mod examples;
+pub mod fleet;
 pub mod inspect;
 pub mod label_file;
 pub mod logger;
@@ -51,6 +53,9 @@ pub struct Arguments {
 pub enum Command {
     /// Analyse one study, or many one after the other, now.
     Analyze(analyze::Args),
+    /// Analyse a whole archive in parts, put the results together, compare two engines.
+    #[command(subcommand)]
+    Archive(archive::Args),
     /// Tell whether the daemon could run with this configuration.
     CheckConfig(run::Args),
     /// Print shell completions.
@@ -66,6 +71,8 @@ pub enum Command {
     Engine(engine::Args),
     /// Hold results against the truth over a cohort: tables, plots, one line per case.
     Evaluate(evaluate::Args),
+    /// Tell of every device at a broker: which live, which differ.
+    Fleet(fleet::Args),
     /// Tell what every series in a folder is, which would be read, and why.
     Inspect(inspect::Args),
     /// Compare predicted with true lesions.
@@ -133,6 +140,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let ui = Ui::new(arguments.json);
     match arguments.command {
         Command::Analyze(args) => analyze::run(&args, &ui),
+        Command::Archive(what) => archive::run(&what, &ui),
         Command::CheckConfig(args) => run::check(&args, &ui),
         Command::Completions(args) => shell::completions(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
@@ -140,6 +148,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
+        Command::Fleet(args) => fleet::run(&args, &ui),
         Command::Inspect(args) => inspect::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),

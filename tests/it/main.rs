@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
+mod archive;
 mod batch;
 mod broker;
 mod campaign;
@@ -14,6 +15,7 @@ mod engines;
 mod escalation;
 mod export;
 mod faults;
+mod fleet;
 mod intake;
 mod lesions;
 mod liars;
@@ -32,6 +34,7 @@ mod requeue;
 mod requirements;
 mod segment;
 mod settings;
+mod slurm;
 mod soak;
 mod store;
 mod support;

@@ -123,10 +123,10 @@ pub struct SliceName {
 pub const MAX_CHOICES: usize = 4;
 
 /// The folder that holds all of the files; of one file itself.
-pub fn place_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> PathBuf {
+pub fn place_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> PathBuf {
     let mut files = files.into_iter();
     let Some(first) = files.next() else { return PathBuf::new() };
-    let mut place = first.clone();
+    let mut place = first.to_owned();
     for file in files {
         while !file.starts_with(&place) {
             place.pop();
@@ -138,8 +138,7 @@ pub fn place_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> PathBuf {
 impl StudyFiles {
     /// The folder that holds all files of the study, chosen or not; of one file itself.
     pub fn place(&self) -> PathBuf {
-        let candidates = self.candidates.iter().flat_map(|one| &one.files.files);
-        place_of(self.phases.iter().flat_map(|one| &one.files).chain(candidates))
+        place_of(self.files())
     }
 
     /// The study with the next series of each phase that has one, for a study that cannot be

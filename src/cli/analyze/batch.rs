@@ -113,7 +113,7 @@ impl Batch<'_> {
             self.take(row, ui)?;
         }
         for (NotTaken { place, refusal, .. }, case) in found.refused.iter().zip(refused) {
-            self.take(Row::refused(case, place, refusal), ui)?;
+            self.take(Row::refused_at(case, place, refusal), ui)?;
         }
         Ok(())
     }

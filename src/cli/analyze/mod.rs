@@ -22,7 +22,7 @@ use hepalert_study::phase::{Phase, Setting};
 
 mod batch;
 mod names;
-mod table;
+pub(super) mod table;
 
 /// Arguments of `analyze`.
 #[derive(Debug, ClapArgs)]
