@@ -180,11 +180,7 @@ fn every_failure_is_one_document_with_json() {
         ("--json engine inspect @nowhere", "engine", None),
         ("--json engine install @nowhere --config @bad.toml", "refused", Some("unreadable")),
         ("--json match --truth", "usage", None),
-        (
-            "--json segment @studies/one --out @taken.nii.gz",
-            "usage",
-            Some("output_in_the_way"),
-        ),
+        ("--json segment @studies/one --out @taken.nii.gz", "usage", Some("output_in_the_way")),
         ("--json segment @studies/one --out @labels.png", "usage", Some("output_other_kind")),
         ("--json segment @studies/one --out @no/x.nii.gz", "usage", Some("output_folder_missing")),
     ] {
