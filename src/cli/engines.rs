@@ -124,6 +124,7 @@ impl EngineArgs {
             memory_budget_bytes: self.memory_mib.saturating_mul(1 << 20),
             gate: GateParams::default(),
             keep_margin: false,
+            keep_gains: false,
             phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
             bundle,
         })

@@ -31,6 +31,7 @@ pub mod shell;
 pub mod shuffle;
 mod stage_timer;
 pub mod study_files;
+pub mod web;
 mod words;
 pub mod worker;
 
@@ -108,6 +109,9 @@ pub enum Command {
     Study(queue::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
+    /// Say who may see the page on the device, or label a folder without one.
+    #[command(subcommand)]
+    Web(web::Args),
     /// The inference process, started by the daemon: nobody else is told of it.
     #[command(skip)]
     Worker,
@@ -171,6 +175,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
+        Command::Web(args) => web::run(&args, &ui),
         Command::Worker => worker::run(),
     }
 }

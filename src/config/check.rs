@@ -14,7 +14,7 @@ pub(super) struct Fault {
 
 /// Checks every section; the first fault is told.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    let Config { device, intake, gate, phases, engine, worker, store, mqtt } = config;
+    let Config { device, intake, gate, phases, engine, worker, store, mqtt, web } = config;
     let name = format!("1 to {MAX_DEVICE} of a-z, 0-9 and -");
     must(is_device_name(&device.name), "device.name", &name)?;
     must(!store.folder.as_os_str().is_empty(), "store.folder", "the path of a folder")?;
@@ -25,6 +25,9 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     }
     of_gate(gate)?;
     of_engine(engine)?;
+    if let Some((key, reason)) = web.fault() {
+        return Err(Fault { key, reason: reason.to_owned() });
+    }
     of_worker(worker)
 }
 

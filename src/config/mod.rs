@@ -21,8 +21,10 @@ mod check;
 mod fragments;
 mod phases;
 mod unset;
+mod web;
 
 pub use phases::{PhaseRule, RuledPhase};
+pub use web::{Role, Web};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub store: Store,
     /// The broker.
     pub mqtt: Mqtt,
+    /// The page.
+    pub web: Web,
 }
 
 /// Section `[device]`.

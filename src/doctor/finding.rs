@@ -19,6 +19,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// As it is written in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "fail",
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Level::Ok => "ok",

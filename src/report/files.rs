@@ -126,6 +126,16 @@ impl Draft {
         self.add("margin.nii.gz", &nifti::write::write_f32(&back.volume(margin)))
     }
 
+    /// Writes `gains.nii.gz`: per voxel from which lesion gain on it is a lesion, and of which kind,
+    /// as [`hepalert_cascade::segment::Scores::gain_steps`] has it. Small: most voxels never are.
+    ///
+    /// # Errors
+    /// [`WriteError::File`].
+    pub fn add_gains(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
+        let steps = back.volume(findings.scores.gain_steps());
+        self.add("gains.nii.gz", &nifti::write::write_i16(&steps))
+    }
+
     fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {
         self.add(name, &picture.png()?)
     }

@@ -112,6 +112,9 @@ pub struct PhaseRecord {
 /// One series of the study: what it is, and why it was read or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesRecord {
+    /// Its place among the study's series, from 0. Reports of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
     /// SeriesNumber, where said.
     pub series_number: Option<i64>,
     /// Series of one acquisition carry one number, from 1; 0 where it cannot be read.

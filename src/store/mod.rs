@@ -27,6 +27,7 @@ mod open;
 mod outbox;
 mod queue;
 mod requeue;
+mod studies;
 #[cfg(test)]
 mod tests;
 mod worklist;
@@ -41,6 +42,7 @@ pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
 pub use queue::{MAX_WAIT, NO_FILES};
 pub use requeue::Requeued;
+pub use studies::{Answer, StudyRow};
 pub use worklist::{WorklistEntry, WorklistState};
 
 /// The fact that says whose store this is: a copy of it tells.
