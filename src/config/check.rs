@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     of_gate(gate)?;
     of_engine(engine)?;
     if let Some((key, reason)) = web.fault() {
-        return Err(Fault { key, reason: reason.to_owned() });
+        return Err(Fault { key, with: None, reason: reason.to_owned() });
     }
     of_worker(worker)
 }
