@@ -127,12 +127,19 @@ pub fn parse() -> Arguments {
     let matched = examples::shown(Arguments::command()).try_get_matches_from(&words);
     matched.and_then(|found| Arguments::from_arg_matches(&found)).unwrap_or_else(|error| {
         if error.use_stderr() && words.iter().any(|word| word == "--json") {
-            let text = error.to_string();
-            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            crate::ui::print(&failure_document(Exit::Usage, None, sentence));
+            crate::ui::print(&failure_document(Exit::Usage, None, &told(&error.to_string())));
         }
         error.exit()
     })
+}
+
+/// What clap says of wrong usage before it shows how the command is used, on one line.
+fn told(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    said.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// Runs one command.

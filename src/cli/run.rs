@@ -12,7 +12,7 @@ use crate::publish::mqtt;
 use crate::{daemon, doctor, web};
 use hepalert_bundles::Bundle;
 
-/// Arguments.
+/// Arguments of `run` and `check-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; fragments in conf.d beside it are read too.

@@ -77,7 +77,7 @@ pub enum DaemonError {
     /// A file or folder.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: std::io::Error,
@@ -155,13 +155,15 @@ pub fn gate_params(config: &Config) -> GateParams {
     }
 }
 
-/// A flag that SIGTERM or SIGINT sets, instead of ending the process at once.
+/// A flag that SIGTERM or SIGINT sets, instead of ending the process at once; a second one does that.
 ///
 /// # Errors
 /// If the system takes no handler.
 pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // In this order: what is registered first looks at the flag before the signal sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)

@@ -105,7 +105,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts.
+    /// Counts the findings of each level.
     pub fn of(checks: Vec<Finding>) -> Report {
         let count = |level| checks.iter().filter(|check| check.level == level).count();
         let (warnings, failures) = (count(Level::Warn), count(Level::Fail));

@@ -31,7 +31,7 @@ pub enum WriteError {
     /// A file or folder.
     #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: io::Error,

@@ -95,7 +95,7 @@ pub struct Report {
 /// One phase and how it was recognised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
-    /// Which.
+    /// The phase that the series shows.
     pub phase: Phase,
     /// What it was recognised by.
     pub source: PhaseSource,
@@ -119,7 +119,7 @@ pub struct SeriesRecord {
     pub series_number: Option<i64>,
     /// Series of one acquisition carry one number, from 1; 0 where it cannot be read.
     pub acquisition: usize,
-    /// Slices.
+    /// How many slices it has.
     pub slices: usize,
     /// SliceThickness, where said.
     pub thickness_mm: Option<f64>,

@@ -21,13 +21,9 @@ use hepalert_failpoint::failpoint;
 
 mod acknowledgements;
 mod audit;
-#[cfg(test)]
-mod crash_tests;
 mod facts;
 mod job;
 mod open;
-#[cfg(test)]
-mod open_tests;
 mod outbox;
 mod queue;
 mod requeue;

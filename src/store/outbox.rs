@@ -26,7 +26,7 @@ pub struct NewEvent {
     pub supersedes: Option<String>,
     /// When it happened.
     pub time: Timestamp,
-    /// JSON.
+    /// The body, as JSON.
     pub data: String,
 }
 
@@ -61,7 +61,7 @@ pub struct Backlog {
 pub struct Pruned {
     /// Sent events.
     pub events: usize,
-    /// Reports.
+    /// How many reports there are.
     pub reports: usize,
 }
 

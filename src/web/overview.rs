@@ -3,6 +3,7 @@
 //! Owns how long findings are believed: checks try the broker and read folders, and a page that is
 //! open on three screens is no reason to do so three times.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,7 +103,10 @@ fn read(site: &Site) -> Result<Overview, Problem> {
             least_mib: config.store.min_free_mib,
             keep_days: config.store.keep_days,
         },
-        temperatures_c: system::temperatures_c(),
+        temperatures_c: system::thermal_zones(Path::new("/"))
+            .into_iter()
+            .map(|zone| (zone.name, zone.now_c))
+            .collect(),
         memory_mib: system::memory_kib("self", "VmRSS").map(|kib| kib as f64 / 1024.0),
         clock_synced: system::clock_synced(),
     })

@@ -10,12 +10,12 @@ use std::process::Command;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::package::{Package, pack};
-use super::refused::PackageError;
-use super::signature::{SIGNATURES, Trust};
-use super::signing::{self, Keys};
-use super::tests::bundle;
-use super::*;
+use super::bundle;
+use crate::package::{Package, pack};
+use crate::refused::PackageError;
+use crate::signature::{SIGNATURES, Trust};
+use crate::signing::{self, Keys};
+use crate::*;
 
 /// A maker with a key, a device that trusts it, and a packed, signed, tiny engine.
 pub(super) struct Workbench {

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 use super::*;
 use hepalert_voxels::image::normalise::Normalisation;
 
+mod constraints;
+mod loading;
+mod package;
+mod signature;
+
 /// A folder with the tiny network as its first stage; `edit` changes the manifest first.
 pub(super) fn bundle(edit: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::filesystem::{AccountFacts, DiskFacts, ExportFacts, StoreCounts, StoreFacts};
-use super::finding::Level;
-use super::tests::{at, level, machine};
-use super::*;
+use super::{at, level, machine};
+use crate::doctor::filesystem::{AccountFacts, DiskFacts, ExportFacts, StoreCounts, StoreFacts};
+use crate::doctor::finding::Level;
+use crate::doctor::*;
 use crate::intake::{Degraded, FileSystem};
 use crate::store::{JobCounts, Store};
 
@@ -110,7 +110,9 @@ fn a_site_key_must_be_whole_and_private() {
     allow(0o600);
     level(&judged(&config), Level::Ok, "private");
     fs::write(&config.device.site_key_file, "short").unwrap();
-    level(&judged(&config), Level::Fail, "5 characters");
+    level(&judged(&config), Level::Fail, "damaged: 5 of 64");
+    fs::write(&config.device.site_key_file, [0xff; 64]).unwrap();
+    level(&judged(&config), Level::Fail, "damaged");
 }
 
 #[test]

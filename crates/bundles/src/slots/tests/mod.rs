@@ -8,7 +8,11 @@ use super::*;
 use crate::signature::Trust;
 use crate::{MANIFEST, package, signing};
 use hepalert_engines::backend::Backend;
+use hepalert_study::outcome::EngineAction;
 use hepalert_study::phase::Setting;
+
+mod crash;
+mod state;
 
 pub(super) const LIMITS: Limits = Limits { studies: 2, hours: 1 };
 
@@ -130,7 +134,7 @@ fn prove_itself(house: &House) {
     house.slots().change(change).unwrap();
 }
 
-fn actions(state: &State) -> Vec<Action> {
+fn actions(state: &State) -> Vec<EngineAction> {
     state.notices.iter().map(|notice| notice.action).collect()
 }
 
@@ -157,7 +161,10 @@ fn an_engine_comes_proves_itself_and_is_good() {
     assert!(slots.change(|state| state.review(LIMITS, at(60))).unwrap());
     let state = slots.state().unwrap();
     assert_eq!(state.in_use().unwrap().condition, Condition::Good);
-    assert_eq!(actions(&state), [Action::Staged, Action::Activated, Action::Good]);
+    assert_eq!(
+        actions(&state),
+        [EngineAction::Staged, EngineAction::Activated, EngineAction::Good]
+    );
 }
 
 #[test]
@@ -178,7 +185,7 @@ fn a_fault_of_the_engine_brings_the_one_before_back_at_once() {
     assert_eq!(state.active, Some(first));
     assert!(state.has_failed());
     let told = state.notices.last().unwrap();
-    assert_eq!(told.action, Action::RolledBack);
+    assert_eq!(told.action, EngineAction::RolledBack);
     assert_eq!(told.which.as_ref().unwrap().version, 2);
     assert_eq!(told.in_use.as_ref().unwrap().version, 1);
     let refused = stage(&house, &second_file).unwrap_err();

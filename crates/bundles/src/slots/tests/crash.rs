@@ -9,8 +9,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::slots_tests::{House, stage_at, with_admission};
-use super::*;
+use super::{House, stage_at, with_admission};
+use crate::slots::*;
+use hepalert_study::outcome::EngineAction;
 
 const LIMITS: Limits = Limits { studies: 1, hours: 0 };
 
@@ -54,7 +55,7 @@ fn child_installs() {
 
 fn in_a_child(house: &Path, failpoint: &str) -> std::process::ExitStatus {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "slots::crash_tests::child_installs", "--ignored"]);
+    child.args(["--exact", "slots::tests::crash::child_installs", "--ignored"]);
     child.env("HEPALERT_TEST_HOUSE", house).env("HEPALERT_FAILPOINT", failpoint);
     child.output().unwrap().status
 }
@@ -102,7 +103,7 @@ fn a_crash_at_any_step_leaves_a_whole_engine_in_use() {
         assert_eq!(version_in_use(&house), 2, "{failpoint}");
         let state = house.slots().state().unwrap();
         let told = state.notices.iter().filter(|notice| {
-            notice.action == Action::Activated && notice.which.as_ref().unwrap().version == 2
+            notice.action == EngineAction::Activated && notice.which.as_ref().unwrap().version == 2
         });
         assert_eq!(told.count(), 1, "{failpoint}: activated once");
         let left: Vec<_> = fs::read_dir(house.slots().folder())

@@ -11,6 +11,7 @@ use crate::publish::ids::Identity;
 use crate::publish::messages::*;
 use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
+use hepalert_study::outcome::EngineAction;
 use hepalert_study::outcome::{AlertLevel, NOTICE, PatientClass};
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::study::Privacy;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::slots_tests::{LIMITS, at};
-use super::*;
+use super::{LIMITS, at};
+use crate::slots::*;
 
 #[test]
 fn a_test_that_never_ends_is_given_up() {

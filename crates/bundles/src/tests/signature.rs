@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::package::{Package, pack};
-use super::package_tests::{Workbench, keys};
-use super::refused::PackageError;
-use super::signature::Trust;
-use super::tests::bundle;
-use super::*;
+use super::bundle;
+use super::package::{Workbench, keys};
+use crate::package::{Package, pack};
+use crate::refused::PackageError;
+use crate::signature::Trust;
+use crate::*;
 
 /// Both ways: the program's key and signature here, ours there.
 #[test]

@@ -5,10 +5,10 @@ use std::fs;
 use jiff::civil::date;
 use serde_json::json;
 
-use super::constraints::Device;
-use super::refused::PackageError;
-use super::tests::bundle;
-use super::*;
+use super::bundle;
+use crate::constraints::Device;
+use crate::refused::PackageError;
+use crate::*;
 use hepalert_engines::backend::Backend;
 
 fn device() -> Device {

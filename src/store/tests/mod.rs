@@ -8,6 +8,9 @@ use hepalert_study::outcome::{AlertLevel, Opinion};
 use hepalert_study::phase::Setting;
 use hepalert_study::study::StudyKey;
 
+mod crash;
+mod opening;
+
 pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + ms).unwrap()
 }

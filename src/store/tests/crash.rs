@@ -6,8 +6,8 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::tests::{at, begin_next, enqueue, event, finished, key, open_at};
-use super::*;
+use super::{at, begin_next, enqueue, event, finished, key, open_at};
+use crate::store::*;
 
 /// Not a test by itself: the part of the process that dies. Finishes one job on the store
 /// named by the environment.
@@ -22,7 +22,7 @@ fn child_finishes_a_job() {
 
 fn finish_in_a_child(folder: &Path, failpoint: &str) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "store::crash_tests::child_finishes_a_job", "--ignored"]);
+    child.args(["--exact", "store::tests::crash::child_finishes_a_job", "--ignored"]);
     child.env("HEPALERT_TEST_STORE", folder).env("HEPALERT_FAILPOINT", failpoint);
     child.output().unwrap().status.success()
 }

@@ -8,15 +8,17 @@ use std::path::Path;
 use super::broker::BrokerFacts;
 use super::engine::{BackendFacts, EngineFacts};
 use super::filesystem::{AccountFacts, DiskFacts};
-use super::filesystem_tests::export;
 use super::finding::Level;
 use super::machine::{ClockFacts, HeatFacts, ServiceFacts};
 use super::*;
 use crate::intake::{Degraded, FileSystem};
 use crate::publish::mqtt::ProbeError;
+use places::export;
 
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Presence};
+
+mod places;
 
 pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -341,7 +343,7 @@ fn every_fault_is_one_line_and_one_advice() {
 
 #[test]
 fn the_technicians_guide_quotes_the_program() {
-    let guide = include_str!("../../docs/technician.md");
+    let guide = include_str!("../../../docs/technician.md");
     for (number, finding) in ten().iter().enumerate() {
         let text = finding.text();
         let quoted = format!("```\n{text}\n```");

@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::params;
 
-use super::tests::*;
 use super::*;
 
 #[test]

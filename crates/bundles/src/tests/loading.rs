@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ndarray::{ArrayView5, ArrayViewMut5};
 use serde_json::{Value, json};
 
-use super::tests::bundle;
-use super::*;
+use super::bundle;
+use crate::*;
 
 fn built_in() -> Runtime {
     Runtime { threads: 2, ..Runtime::default() }
