@@ -7,12 +7,14 @@
 
 mod archive;
 mod device;
+mod files;
 mod studies;
 
 use crate::intake::{QualityFlag, RefusalCode};
 
 use archive::ARCHIVE;
 use device::{COMMANDS, DEGRADED, ENGINES};
+use files::{EDITS, FILES};
 use studies::{FAILED, QUALITY, REFUSED, STRANGERS};
 
 /// A code, in words.
@@ -80,8 +82,23 @@ pub fn chapters() -> Vec<Chapter> {
             seen: "`reply/...`",
             codes: COMMANDS.to_vec(),
         },
+        Chapter {
+            title: "Files that a command cannot use",
+            seen: "`code` of a failing command with `--json`, `code` of `Refused` in Python",
+            codes: FILES.to_vec(),
+        },
+        Chapter {
+            title: "Edits of labels that are refused",
+            seen: "the labeler",
+            codes: EDITS.to_vec(),
+        },
         Chapter { title: "Archives", seen: "`hepalert archive`", codes: ARCHIVE.to_vec() },
     ]
+}
+
+/// What the reason of a degraded device means.
+pub fn of_device(code: &str) -> Option<Meaning> {
+    DEGRADED.into_iter().find(|meaning| meaning.code == code)
 }
 
 /// What the code of an archive's work means.

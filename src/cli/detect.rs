@@ -71,7 +71,7 @@ struct Lesion {
 /// If the label map is refused or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.labels.as_path()];
-    output::check_json(&args.out, &["spacing_mm", "lesions"], &inputs)?;
+    output::check_document(&args.out, &["spacing_mm", "lesions"], &inputs)?;
     if let Some(out) = &args.instances {
         output::check_distinct(&[&args.out, out])?;
         output::check_nifti(out, &inputs)?;

@@ -61,7 +61,7 @@ pub(super) struct Document {
 /// # Errors
 /// If a case is refused, one has no prediction, or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    output::make_folder(&args.out)?;
+    output::check_results(&args.out)?;
     let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
         .map_err(refused)?;
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
@@ -99,6 +99,10 @@ pub(super) fn write(
         course.step(done + 1, cases.len());
     }
     let tables = Tables::new(&results, asked);
+    if highest_gain.is_some() && results.iter().all(|result| result.sweep.is_empty()) {
+        ui.say("no sweep: no case has a margin.nii.gz, which `analyze --margin` writes");
+    }
+    output::make_folder(out)?;
     let text = markdown(&tables);
     let mut written = Vec::new();
     for (name, svg) in charts(&tables) {

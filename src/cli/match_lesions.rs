@@ -82,7 +82,7 @@ struct Event {
 /// If a label map is refused, the two lie on different grids, or the file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.truth.as_path(), &args.predicted];
-    output::check_json(&args.out, &["paper", "strict", "pairs"], &inputs)?;
+    output::check_document(&args.out, &["paper", "strict", "pairs"], &inputs)?;
     let truth = label_file::read(&args.truth)?;
     let predicted = label_file::read(&args.predicted)?;
     label_file::same_grid((&args.truth, &truth), (&args.predicted, &predicted))?;

@@ -291,9 +291,15 @@ fn open_to_write(config: &Path) -> Result<Store, Failure> {
 
 /// Opens a store that is there, for reading alone.
 pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
-    if !file.is_file() {
-        let error = anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display());
-        return Err(Failure::new(Exit::Failed, error));
-    }
-    Store::open_read_only(file).map_err(Failure::failed)
+    let error = match std::fs::metadata(file) {
+        Ok(facts) if facts.is_file() => {
+            return Store::open_read_only(file).map_err(Failure::failed);
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "{}: you may not look there; run this with sudo, or as the user hepalert",
+            file.display()
+        ),
+        _ => anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display()),
+    };
+    Err(Failure::new(Exit::Failed, error))
 }

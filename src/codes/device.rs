@@ -50,7 +50,7 @@ pub(super) const DEGRADED: [Meaning; 18] = [
     meaning(
         "store_failing",
         "the database refuses; the queue stands still",
-        "check the disk below store.folder",
+        "check the disk below store.folder, and that all in it belongs to the daemon's account",
     ),
     meaning(
         "store_replaced",

@@ -17,7 +17,9 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     let Config { device, intake, gate, phases, engine, worker, store, mqtt, web } = config;
     let name = format!("1 to {MAX_DEVICE} of a-z, 0-9 and -");
     must(is_device_name(&device.name), "device.name", &name)?;
-    must(!store.folder.as_os_str().is_empty(), "store.folder", "the path of a folder")?;
+    let absolute = "a path from / on: the daemon runs in a folder of its own";
+    must(store.folder.is_absolute(), "store.folder", absolute)?;
+    must(device.site_key_file.is_absolute(), "device.site_key_file", absolute)?;
     of_mqtt(mqtt)?;
     of_intake(intake)?;
     if let Err(reason) = phases.rules() {
@@ -53,6 +55,12 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
         ["mqtt.tls", "mqtt.ca_file"],
         "false, or name the authority of the broker's certificate in mqtt.ca_file",
     )?;
+    let of_tls = mqtt.tls || mqtt.ca_file.is_none();
+    agree(
+        of_tls,
+        ["mqtt.tls", "mqtt.ca_file"],
+        "true, or the authority's certificate is of no use",
+    )?;
     let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
     agree(
         told,
@@ -61,7 +69,11 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
     )?;
     must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
     let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
-    agree(mutual, ["mqtt.key_file", "mqtt.cert_file"], "there if mqtt.cert_file is, and only then")
+    agree(
+        mutual,
+        ["mqtt.key_file", "mqtt.cert_file"],
+        "named together with mqtt.cert_file, or not at all",
+    )
 }
 
 fn of_intake(intake: &Intake) -> Result<(), Fault> {

@@ -58,7 +58,7 @@ use queue::Queue;
 pub use sending::params as broker_params;
 use site::Site;
 use start::{Begun, CLOCK};
-pub use start::{KeyUse, exposed, key_use, read_site_key};
+pub use start::{KeyUse, exposed, is_site_key, key_use, read_site_key};
 
 /// How often the main thread looks after the others.
 const ROUND: Duration = Duration::from_millis(250);

@@ -68,7 +68,8 @@ pub(super) fn begin_or_wait(
             Err(error) => error,
         };
         let Some(reason) = reason(&error, config) else { return Err(error) };
-        error!("not begun ({reason}), tried again every {} s: {error}", AGAIN.as_secs());
+        let what = crate::codes::of_device(reason).map_or("", |meaning| meaning.advice);
+        error!("not begun ({reason}), tried again every {} s: {error}; {what}", AGAIN.as_secs());
         let told = match &waiting {
             Some(waiting) => waiting,
             None => waiting.insert(Waiting::begin(config, reason)?),
@@ -266,11 +267,11 @@ fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
         Err(error) => return Err(failed(error)),
     };
     let key = match text {
-        Some(text) if text.len() >= 2 * SITE_KEY_BYTES => text,
+        Some(text) if is_site_key(&text) => text,
         // An empty file is what a first start on a full disk left.
         None | Some(_) if is_new && text.as_deref().is_none_or(str::is_empty) => make_key(path)?,
         None => return Err(wrong("is gone")),
-        Some(_) => return Err(wrong("is too short")),
+        Some(_) => return Err(wrong("is damaged: it is no 64 hex digits")),
     };
     let print = key_print(&key);
     match used {
@@ -320,10 +321,15 @@ pub fn key_use(key: Option<&str>, store: &Store) -> Result<KeyUse, StoreError> {
 /// The system's words; too short a key is invalid data.
 pub fn read_site_key(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?.trim().to_owned();
-    match text.len() >= 2 * SITE_KEY_BYTES {
+    match is_site_key(&text) {
         true => Ok(text),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "too short for a site key")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "no 64 hex digits")),
     }
+}
+
+/// Whether a text is a key as [`make_key`] writes it: a digit more or less is damage.
+pub fn is_site_key(text: &str) -> bool {
+    text.len() == 2 * SITE_KEY_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Appears whole or not at all.

@@ -17,8 +17,8 @@ const SITE_KEY_DIGITS: usize = 64;
 pub struct KeyFacts {
     /// The file.
     pub file: PathBuf,
-    /// Its permission bits and its length; or why it cannot be read.
-    pub found: Result<(u32, usize), io::ErrorKind>,
+    /// Its permission bits; or why it is no key. What is not as a key is written is invalid data.
+    pub found: Result<u32, io::ErrorKind>,
     /// How it stands to the store's studies; `None` if the store cannot be read.
     pub used: Option<KeyUse>,
 }
@@ -28,7 +28,8 @@ pub fn look_at_key(config: &Config) -> KeyFacts {
     let file = config.device.site_key_file.clone();
     let text = std::fs::read_to_string(&file).map(|text| text.trim().to_owned());
     let looked = std::fs::metadata(&file).and_then(|meta| match &text {
-        Ok(text) => Ok((meta.permissions().mode() & 0o777, text.len())),
+        Ok(text) if daemon::is_site_key(text) => Ok(meta.permissions().mode() & 0o777),
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         Err(error) => Err(error.kind().into()),
     });
     let database = config.store.database();
@@ -68,22 +69,22 @@ pub fn site_key(facts: &KeyFacts) -> Finding {
             format!("{file}: it is damaged: a site key is {SITE_KEY_DIGITS} hex digits"),
             "restore the right one from its copy",
         ),
+        (Err(io::ErrorKind::IsADirectory), _) => Finding::fail(
+            name,
+            format!("{file}: it is a folder"),
+            "name the file of the site key in device.site_key_file",
+        ),
         (Err(kind), _) => Finding::fail(
             name,
             format!("{file}: it cannot be read ({kind})"),
             "run doctor with sudo, or as the user hepalert",
-        ),
-        (Ok((_, length)), _) if *length < SITE_KEY_DIGITS => Finding::fail(
-            name,
-            format!("{file}: it is damaged: {length} of {SITE_KEY_DIGITS} hex digits"),
-            "restore the right one from its copy",
         ),
         (Ok(_), Some(KeyUse::Another)) => Finding::fail(
             name,
             format!("{file}: the store's studies are named with another key"),
             restore,
         ),
-        (Ok((mode, _)), _) if mode & 0o077 != 0 => Finding::warn(
+        (Ok(mode), _) if mode & 0o077 != 0 => Finding::warn(
             name,
             format!("{file}: others can read it (mode {mode:04o})"),
             "run `sudo chmod 600` on it: who has it can find out whose study is which",

@@ -8,13 +8,13 @@ use crate::config::Config;
 use crate::installer::Installer;
 use crate::ui::Exit;
 use hepalert_bundles::signature::Trust;
-use hepalert_bundles::slots::State;
+use hepalert_bundles::slots::{SlotsError, State};
 
 /// What the slots say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlotFacts {
-    /// Their state, or why it cannot be read.
-    pub state: Result<State, String>,
+    /// Their state, or why it cannot be read, and whether that is for permissions alone.
+    pub state: Result<State, (String, bool)>,
     /// Why the trusted keys cannot be used, if they cannot.
     pub keys: Result<(), String>,
     /// Whether there is a key at all.
@@ -28,7 +28,11 @@ pub fn look_at_slots(config: &Config) -> SlotFacts {
     let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
     let is_key = |path: &Path| path.extension().is_some_and(|extension| extension == "pub");
     SlotFacts {
-        state: Installer::new(config).slots().state().map_err(|error| error.to_string()),
+        state: Installer::new(config).slots().state().map_err(|error| {
+            let is_closed = matches!(&error, SlotsError::File { reason, .. }
+                if reason.kind() == std::io::ErrorKind::PermissionDenied);
+            (error.to_string(), is_closed)
+        }),
         keys: keys.map(drop).map_err(|error| error.to_string()),
         any_key: listed.map(|entry| entry.path()).any(|path| is_key(&path)),
     }
@@ -44,7 +48,12 @@ pub fn slots(facts: &SlotFacts) -> Finding {
     let name = "slots";
     let state = match &facts.state {
         Ok(state) => state,
-        Err(error) => {
+        Err((error, true)) => {
+            let advice = "run doctor with sudo; if the daemon may not read it either, give the folder \
+                          engine.slots back to its account: `sudo chown -R hepalert` on it";
+            return Finding::fail(name, error.clone(), advice).ending(Exit::Engine);
+        }
+        Err((error, false)) => {
             let advice = "restore the folder engine.slots, or empty it: the configured bundle is \
                           used then";
             return Finding::fail(name, error.clone(), advice).ending(Exit::Engine);

@@ -88,13 +88,13 @@ impl Draft {
         let back = slices.back;
         // Lesions are best seen in the portal venous phase.
         let venous = study.phases().iter().find(|(phase, _)| *phase == Phase::Vp);
-        let (_, image) = venous.unwrap_or(&study.phases()[0]);
+        let (phase, image) = venous.unwrap_or(&study.phases()[0]);
         let captions: Vec<String> = findings.kept.iter().map(caption).collect();
         let marked: Vec<Marked<'_>> = findings.kept.iter().zip(&captions).map(mark).collect();
         let numbers: Vec<Option<i64>> =
             (0..image.grid().shape()[0]).map(|z| slices.instance_number(z)).collect();
-        let (liver, study) = (&findings.liver, study.key().as_str());
-        let scene = Scene { image, liver, study, instances: &numbers };
+        let (liver, study) = (&findings.liver, format!("{}, phase {phase}", study.key()));
+        let scene = Scene { image, liver, study: &study, instances: &numbers };
         let singles = marked.len().min(MAX_LESION_PICTURES);
         let total = 4 + singles;
         step(0, total);
@@ -212,11 +212,12 @@ fn caption(finding: &Finding) -> String {
     let hu = finding.measured.hu.iter().find_map(|(phase, hu)| hu.map(|hu| (*phase, hu.mean)));
     let hu = hu.map_or(String::new(), |(phase, mean)| format!(", {mean:.0} HU in {phase}"));
     format!(
-        "{what} {}: {}, {:.1} cm3, longest {:.0} mm{hu}, view {}",
+        "{what} {}: {}, {:.1} cm3, longest {:.0} mm, in a slice {:.0} mm{hu}, view {}",
         detection.id,
         detection.kind,
         detection.volume_cm3,
         finding.measured.max_diameter_mm,
+        finding.measured.axial_diameter_mm,
         finding.view.name(),
     )
 }

@@ -31,7 +31,7 @@ pub const MAKER: [&str; 2] = ["Software", "hepalert"];
 pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
 /// The heading of the table that `analyze` writes of many studies.
 pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
-    largest_mm,liver_cm3,quality,seconds,report,message";
+    largest_mm,liver_cm3,quality,seconds,report,message,study_key,place";
 /// The heading of the table of changes that `archive compare` writes.
 pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_high,old_lesions,\
     old_malignant,new_verdict,new_code,new_class_base,new_class_high,new_lesions,new_malignant";
@@ -137,6 +137,18 @@ fn check_writable(folder: &Path) -> Result<(), OutputError> {
     tried.map(drop).map_err(plain).map_err(failed(folder))
 }
 
+/// Whether several results may be written into a folder, which need not be there yet.
+///
+/// # Errors
+/// [`OutputError`].
+pub fn check_results(path: &Path) -> Result<(), OutputError> {
+    let there = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
+    match there.is_dir() {
+        true => check_writable(there),
+        false => Err(in_the_way(there, "a file is where a folder would be made")),
+    }
+}
+
 /// Makes a folder for several results, and those above it, unless it is there.
 ///
 /// # Errors
@@ -156,6 +168,15 @@ pub fn make_folder(path: &Path) -> Result<(), OutputError> {
 pub fn check_nifti(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     check_kind(path, "compressed NIfTI", ".nii.gz")?;
     check_file(path, inputs)
+}
+
+/// Whether a JSON document with these keys may be written here, under a name that says so.
+///
+/// # Errors
+/// [`OutputError`].
+pub fn check_document(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
+    check_kind(path, "a JSON document", ".json")?;
+    check_json(path, keys, inputs)
 }
 
 /// Whether a picture may be written here.

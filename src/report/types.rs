@@ -21,7 +21,7 @@ pub fn methods() -> BTreeMap<String, String> {
     let said = [
         ("volume_cm3", "voxels times the volume of a voxel, on the grid of the input"),
         ("max_diameter_mm", "largest distance between the centres of two voxels, in any direction"),
-        ("max_axial_diameter_mm", "the same within one slice"),
+        ("max_axial_diameter_mm", "the longest distance between voxel centres within one slice"),
         (
             "centre_ras_mm",
             "mean of the voxels' centres; x to the right, y to the front, z to the head",

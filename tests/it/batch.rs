@@ -76,6 +76,35 @@ fn a_folder_of_studies_is_analysed_once_and_listed() {
     assert_eq!((document(&third)["done_before"].clone(), third.status.code()), (0.into(), Some(0)));
 }
 
+/// Two patients' images of one file name, each given alone: both results stay, both are listed.
+#[test]
+fn one_patients_result_never_takes_the_place_of_another() {
+    let cohort = Cohort::new();
+    for patient in ["one", "two"] {
+        let ended = cohort.analyze(&format!("@made/{patient}/ct.nii.gz --each --out @results"));
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    let table = fs::read_to_string(cohort.at("results/summary.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().skip(1).collect();
+    assert_eq!(lines.len(), 2, "{table}");
+    assert!(lines[0].starts_with("ct,done") && lines[0].ends_with("made/one/ct.nii.gz"), "{table}");
+    assert!(lines[1].starts_with("ct-") && lines[1].ends_with("made/two/ct.nii.gz"), "{table}");
+    let reports = fs::read_dir(cohort.at("results")).unwrap().flatten();
+    assert_eq!(reports.filter(|entry| entry.path().join("report.json").is_file()).count(), 2);
+    let again = cohort.analyze("@made/two/ct.nii.gz --each --out @results");
+    assert_eq!(document(&again)["done_before"], 1, "the same input finds its own result");
+    // A second copy of a study's slices is no study, and is told.
+    let copy = cohort.at("studies/copy");
+    fs::create_dir(&copy).unwrap();
+    for slice in fs::read_dir(cohort.at("studies/one/vp")).unwrap().flatten() {
+        fs::copy(slice.path(), copy.join(slice.file_name())).unwrap();
+    }
+    let told = document(&cohort.analyze("@studies --out @all"));
+    let rows = told["studies"].as_array().unwrap();
+    assert_eq!(rows.iter().filter(|row| row["status"] == "done").count(), 2, "{told:#}");
+    assert_eq!(rows.iter().filter(|row| row["status"] == "passed_over").count(), 1, "{told:#}");
+}
+
 #[test]
 fn a_finding_names_its_slice_as_the_archive_does() {
     use hepalert_voxels::volume::dicom::read::read_header;

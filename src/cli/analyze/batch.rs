@@ -3,13 +3,13 @@
 //! Owns the folder of results: one folder per study, named as its input, and the table of all. A
 //! study that is refused or fails is a line of the table; the others go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::table::{self, Row};
+use super::table::{self, Earlier, Row};
 use super::{Args, Look, analyze, engines, names};
 use crate::analyze::Analyzer;
 use crate::cli::{Failure, Ui};
@@ -19,6 +19,7 @@ use crate::intake::{Discovered, NotTaken};
 use crate::report::output::{self, OutputError, is_same, is_within, report_of};
 use crate::report::types::Report;
 use crate::ui::counted;
+use hepalert_study::study::StudyKey;
 
 /// Files of `--margin` in a study's folder.
 const MARGIN: &str = "margin.nii.gz";
@@ -64,20 +65,40 @@ pub(super) fn run(
     check_out(&args.out, &inputs)?;
     output::make_folder(&args.out)?;
     let pipelines = analyzer.fingerprints().map_err(engines::unusable)?;
+    let earlier = table::earlier(&args.out);
     // From now on the folder is known as one of results.
-    table::write(&args.out, &[])?;
+    table::write(&args.out, &earlier, &[])?;
     let input_names = names::of_inputs(&args.input);
     let stop = stop_on_signals().map_err(Failure::failed)?;
-    let mut batch = Batch { args, inputs, pipelines, stop, rows: Vec::new(), repeated: 0 };
+    let mut batch = Batch { args, inputs, pipelines, stop, earlier, rows: Vec::new(), repeated: 0 };
     for (input, name) in args.input.iter().zip(&input_names) {
         ui.note(format!("looking at {}", input.display()));
         let looked = found.take().map_or_else(|| look.at(input), Ok);
         match looked {
             Ok(found) => batch.input(input, name, &found, analyzer, ui)?,
-            Err(failure) => batch.take(Row::failed(name, &failure), ui)?,
+            Err(failure) => {
+                let case = batch.free_name(name, None, input);
+                batch.take(Row::failed(&case, &failure).at(input), ui)?;
+            }
         }
     }
     batch.told(ui)
+}
+
+/// The folders right below an input of which nothing is read and nothing is refused: nobody is to
+/// wonder where a patient went.
+fn folders_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(input).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|folder| {
+        let is_hidden = folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        let mut read = found.studies.iter().flat_map(StudyFiles::files);
+        let is_told = read.any(|file| file.starts_with(folder))
+            || found.refused.iter().any(|one| one.place.starts_with(folder));
+        folder.is_dir() && !is_hidden && !is_told
+    });
+    folders.sort();
+    folders
 }
 
 /// What is under way.
@@ -87,6 +108,8 @@ struct Batch<'a> {
     pipelines: Vec<String>,
     /// Set by Ctrl-C: the study in hand is given up, what is done stays.
     stop: Arc<AtomicBool>,
+    /// What runs before this one wrote of the folder's studies.
+    earlier: Vec<Earlier>,
     rows: Vec<Row>,
     /// How many were done before.
     repeated: usize,
@@ -108,14 +131,42 @@ impl Batch<'_> {
         let (done, refused) = cases.split_at(found.studies.len());
         for (files, case) in found.studies.iter().zip(done) {
             self.go_on()?;
-            let row = self.study(case, files, analyzer, ui);
+            let place = files.place();
+            let case = self.free_name(case, Some(&files.key), &place);
+            let row = self.study(&case, files, analyzer, ui);
             self.go_on()?;
-            self.take(row, ui)?;
+            self.take(row.at(&place), ui)?;
         }
-        for (NotTaken { place, refusal, .. }, case) in found.refused.iter().zip(refused) {
-            self.take(Row::refused_at(case, place, refusal), ui)?;
+        for (NotTaken { key, place, refusal }, case) in found.refused.iter().zip(refused) {
+            let case = self.free_name(case, Some(key), place);
+            self.take(Row::refused_at(&case, place, refusal), ui)?;
+        }
+        for folder in folders_of_none(input, found) {
+            let inside = folder.strip_prefix(input).unwrap_or(&folder).display().to_string();
+            let case = self.free_name(&inside, None, &folder);
+            self.take(Row::passed_over(&case, &folder), ui)?;
         }
         Ok(())
+    }
+
+    /// The name itself, unless it is that of another study's result, here or by an earlier run: one
+    /// patient's result never takes the place of another's.
+    fn free_name(&self, name: &str, key: Option<&StudyKey>, place: &Path) -> String {
+        let is_free = |name: &String| {
+            let of_this_run = self.rows.iter().any(|row| row.case == *name);
+            let of_another = self.earlier.iter().any(|one| one.case == *name && one.place != place);
+            let report = report_of(&self.args.out.join(name));
+            let holds_another =
+                report.is_some_and(|report| key.is_none_or(|key| report.study_key != key.as_str()));
+            !(of_this_run || of_another || holds_another)
+        };
+        let told_apart = key.map_or_else(|| "other".to_owned(), |key| key.as_str()[..8].to_owned());
+        let names = (1..).map(|number| match number {
+            1 => name.to_owned(),
+            2 => format!("{name}-{told_apart}"),
+            _ => format!("{name}-{told_apart}-{}", number - 1),
+        });
+        names.into_iter().find(is_free).unwrap_or_else(|| name.to_owned())
     }
 
     /// # Errors
@@ -158,30 +209,32 @@ impl Batch<'_> {
 
     /// Notes a row, and writes the table as far as it is known.
     fn take(&mut self, row: Row, ui: &Ui) -> Result<(), Failure> {
-        ui.note(row.text());
+        ui.say(row.text());
         self.rows.push(row);
-        Ok(table::write(&self.args.out, &self.rows)?)
+        Ok(table::write(&self.args.out, &self.earlier, &self.rows)?)
     }
 
     fn told(self, ui: &Ui) -> Result<(), Failure> {
         let Batch { args, rows, repeated, .. } = self;
         let summary = args.out.join(table::FILE);
-        let mut lines: Vec<String> = rows.iter().map(Row::text).collect();
         let done = rows.iter().filter(|row| row.status == "done").count();
-        lines.push(format!(
-            "{done} of {} studies have a result, {repeated} of them from before: {}",
-            rows.len(),
+        let of_none = rows.iter().filter(|row| row.status == "passed_over").count();
+        let all = rows.len() - of_none;
+        let text = format!(
+            "{done} of {} with a result, {repeated} of them from before: {}",
+            counted(all, "study"),
             summary.display()
-        ));
+        );
         let document = json!({"out": args.out, "summary": summary, "done_before": repeated,
             "studies": rows});
-        ui.result(&document, lines.join("\n"))?;
+        ui.result(&document, text)?;
         match rows.iter().find_map(|row| row.exit) {
             Some(exit) => {
-                let (without, all) = (rows.len() - done, rows.len());
+                let without = all - done;
                 let error = anyhow::anyhow!(
-                    "{without} of {all} studies have no result; {} says why, and the same command \
-                     again tries those alone",
+                    "{without} of {} without a result; {} says why, and the same command again tries \
+                     those alone",
+                    counted(all, "study"),
                     summary.display()
                 );
                 Err(Failure::new(exit, error).after_result())

@@ -39,6 +39,10 @@ pub(in crate::cli) struct Row {
     report: Option<PathBuf>,
     /// What went wrong and what to do.
     message: Option<String>,
+    /// Whose result it is.
+    study_key: Option<String>,
+    /// Where its images lie.
+    place: Option<PathBuf>,
     #[serde(skip)]
     pub(in crate::cli) exit: Option<Exit>,
 }
@@ -60,6 +64,7 @@ impl Row {
             quality: report.quality.clone(),
             seconds: Some(report.timing.total_s),
             report: Some(folder.join(output::REPORT)),
+            study_key: Some(report.study_key.clone()),
             ..Row::default()
         }
     }
@@ -77,14 +82,30 @@ impl Row {
         }
     }
 
-    /// A study, or files of none, that the intake refuses. `place` is told: the name alone may stand for
-    /// many folders.
+    /// A study, or files of none, that the intake refuses.
     pub(super) fn refused_at(case: &str, place: &Path, refusal: &Refusal) -> Row {
-        let mut row = Row::failed(case, &engines::refused(refusal.clone()));
-        if let Some(message) = &mut row.message {
+        Row::failed(case, &engines::refused(refusal.clone())).at(place)
+    }
+
+    /// The same with its place, which a message names too: a name may stand for many folders.
+    pub(super) fn at(mut self, place: &Path) -> Row {
+        if let Some(message) = &mut self.message {
             *message = format!("{}: {message}", place.display());
         }
-        row
+        Row { place: Some(place.to_owned()), ..self }
+    }
+
+    /// A folder of which nothing became a study.
+    pub(super) fn passed_over(case: &str, place: &Path) -> Row {
+        let message = "no study of its own: its images are copies of those in another folder, or there \
+                       are none";
+        Row {
+            case: case.to_owned(),
+            status: "passed_over",
+            message: Some(message.to_owned()),
+            ..Row::default()
+        }
+        .at(place)
     }
 
     /// A study that was refused before.
@@ -117,6 +138,8 @@ impl Row {
             number(self.seconds),
             word(&self.report.as_ref().map(|path| path.display().to_string())),
             word(&self.message),
+            word(&self.study_key),
+            word(&self.place.as_ref().map(|path| path.display().to_string())),
         ]
         .join(",")
     }
@@ -130,23 +153,71 @@ impl Row {
                 let findings = counted(findings, "finding");
                 format!("{case}: {verdict}, {findings}, {suspected} suspected")
             }
-            _ => format!(
-                "{case}: {} ({}): {}",
-                self.status,
-                self.code.as_deref().unwrap_or_default(),
-                self.message.as_deref().unwrap_or_default()
-            ),
+            _ => {
+                let code = self.code.as_ref().map_or(String::new(), |code| format!(" ({code})"));
+                let message = self.message.as_deref().unwrap_or_default();
+                format!("{case}: {}{code}: {message}", self.status.replace('_', " "))
+            }
         }
     }
 }
 
-/// Writes the table.
+/// A line that an earlier run wrote.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Earlier {
+    /// Its study's name.
+    pub(super) case: String,
+    /// Where the study's images lie.
+    pub(super) place: PathBuf,
+    line: String,
+}
+
+/// The lines of the table in a folder of results; none where there is no table.
+pub(super) fn earlier(out: &Path) -> Vec<Earlier> {
+    let text = std::fs::read_to_string(out.join(FILE)).unwrap_or_default();
+    let Some(lines) = text.strip_prefix(SUMMARY) else { return Vec::new() };
+    lines
+        .lines()
+        .filter_map(|line| {
+            let fields = fields(line);
+            let (case, place) = (fields.first()?.clone(), fields.last()?.into());
+            (!case.is_empty()).then(|| Earlier { case, place, line: line.to_owned() })
+        })
+        .collect()
+}
+
+/// The fields of a line as [`quoted`] writes them.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut inside) = (vec![String::new()], false);
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let last = fields.len() - 1;
+        match letter {
+            '"' if inside && letters.peek() == Some(&'"') => {
+                letters.next();
+                fields[last].push('"');
+            }
+            '"' => inside = !inside,
+            ',' if !inside => fields.push(String::new()),
+            other => fields[last].push(other),
+        }
+    }
+    fields
+}
+
+/// Writes the table: first what earlier runs wrote of other studies.
 ///
 /// # Errors
 /// If something else is there, or the disk refuses.
-pub(in crate::cli) fn write(out: &Path, rows: &[Row]) -> Result<(), OutputError> {
+pub(in crate::cli) fn write(
+    out: &Path,
+    earlier: &[Earlier],
+    rows: &[Row],
+) -> Result<(), OutputError> {
+    let kept = earlier.iter().filter(|one| rows.iter().all(|row| row.case != one.case));
     output::put_with(&out.join(FILE), &[], |file| {
         writeln!(file, "{SUMMARY}")?;
+        kept.clone().try_for_each(|one| writeln!(file, "{}", one.line))?;
         rows.iter().try_for_each(|row| writeln!(file, "{}", row.line()))
     })
 }
@@ -160,9 +231,11 @@ mod tests {
     fn every_line_has_the_fields_of_the_heading() {
         let failure = Failure::refused("no_ct_series", anyhow::anyhow!("no CT, \"none\"\nat all"));
         let line = Row::failed("a", &failure).line();
-        assert_eq!(line, "a,refused,no_ct_series,,,,,,,,,,,\"no CT, \"\"none\"\" at all\"");
-        assert_eq!(SUMMARY.split(',').count(), 14);
+        assert_eq!(line, "a,refused,no_ct_series,,,,,,,,,,,\"no CT, \"\"none\"\" at all\",,");
+        assert_eq!(SUMMARY.split(',').count(), 16);
+        assert_eq!(fields(&line).len(), 16);
+        assert_eq!(fields(&line)[13], "no CT, \"none\" at all");
         let other = Row::failed("b,c", &Failure::failed(anyhow::anyhow!("x"))).line();
-        assert_eq!(other, "\"b,c\",failed,failed,,,,,,,,,,,x");
+        assert_eq!(other, "\"b,c\",failed,failed,,,,,,,,,,,x,,");
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     })
     .map_err(wrong)?;
     output::make_folder(&args.out)?;
-    table::write(&args.out, &rows)?;
+    table::write(&args.out, &[], &rows)?;
     let text = cohort.markdown();
     output::put(&args.out.join("cohort.md"), format!("{MADE_BY}\n{text}").as_bytes(), &[])?;
     output::put_json(&args.out.join("cohort.json"), &cohort, &[])?;

@@ -230,7 +230,7 @@ fn the_slots_tell_which_engine_is_in_use_and_what_hinders_a_new_one() {
     level(&judged(&config), Level::Warn, "nothing can be installed");
     fs::create_dir_all(config.slots()).unwrap();
     let facts = super::slots::SlotFacts {
-        state: Err("not readable".to_owned()),
+        state: Err(("not readable".to_owned(), false)),
         keys: Ok(()),
         any_key: true,
     };

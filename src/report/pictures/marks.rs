@@ -67,17 +67,25 @@ fn bounds(mask: &Array2<bool>) -> Option<[[usize; 2]; 2]> {
 
 /// An arrow towards the mask from a corner where there is room, ending just outside of it.
 pub(super) fn arrow(canvas: &mut Canvas, mask: &Array2<bool>, colour: Colour) {
-    let Some([[top, left], [bottom, right]]) = bounds(mask) else { return };
     let (height, width) = mask.dim();
-    let reach = ARROW_PX + GAP_PX;
-    // From the upper left, upper right, lower left or lower right, whichever stays inside.
-    let corners = [
-        ((left, top), [-1isize, -1isize], left >= reach && top >= reach),
-        ((right, top), [1, -1], right + reach < width && top >= reach),
-        ((left, bottom), [-1, 1], left >= reach && bottom + reach < height),
-        ((right, bottom), [1, 1], right + reach < width && bottom + reach < height),
-    ];
-    let Some((corner, away, _)) = corners.into_iter().find(|(.., room)| *room) else { return };
+    // From the upper left, upper right, lower left or lower right, whichever stays inside, to the
+    // outermost voxel that way: beyond it there is no lesion.
+    let sides = [[-1isize, -1isize], [1, -1], [-1, 1], [1, 1]].map(|away| {
+        let along = |row: usize, column: usize| {
+            away[0] * column.cast_signed() + away[1] * row.cast_signed()
+        };
+        let held =
+            mask.indexed_iter().filter(|(_, on)| **on).map(|((row, column), _)| (row, column));
+        held.max_by_key(|(row, column)| along(*row, *column))
+            .map(|(row, column)| (column, row, away))
+    });
+    let has_room = |&(column, row, away): &(usize, usize, [isize; 2])| {
+        let reach = (ARROW_PX + GAP_PX).cast_signed();
+        let end = [column.cast_signed() + away[0] * reach, row.cast_signed() + away[1] * reach];
+        (0..width.cast_signed()).contains(&end[0]) && (0..height.cast_signed()).contains(&end[1])
+    };
+    let Some((column, row, away)) = sides.into_iter().flatten().find(has_room) else { return };
+    let corner = (column, row);
     let at = |steps: usize, across: isize| {
         let along = (steps + GAP_PX).cast_signed();
         let column = corner.0.cast_signed() + away[0] * along + across * away[0].signum();
@@ -126,6 +134,25 @@ mod tests {
             }
         }
         assert_eq!(taken.claim(&mask([0, 0], [0, 0]), "1", [200, 200]), None);
+    }
+
+    /// A crescent holds nothing at the corners of its box.
+    #[test]
+    fn an_arrow_points_at_the_lesion_and_not_at_a_corner_of_its_box() {
+        let lesion = Array2::from_shape_fn((200, 200), |(row, column)| {
+            let r = (row as f64 - 100.0).hypot(column as f64 - 100.0);
+            (30.0..36.0).contains(&r) && column < 100
+        });
+        let mut canvas = Canvas::new(200, 200);
+        arrow(&mut canvas, &lesion, [255; 3]);
+        let drawn = (0..200).flat_map(|y| (0..200).map(move |x| (x, y)));
+        let drawn: Vec<_> = drawn.filter(|&(x, y)| canvas.get(x, y)[0] > 0).collect();
+        let gap = |&(x, y): &(usize, usize)| {
+            let held = lesion.indexed_iter().filter(|(_, on)| **on);
+            let far = |(row, column): (usize, usize)| row.abs_diff(y).max(column.abs_diff(x));
+            held.map(|(at, _)| far(at)).min().unwrap()
+        };
+        assert!(drawn.iter().map(gap).min().unwrap() <= GAP_PX);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Scene<'a> {
     pub image: &'a Volume<f32>,
     /// The liver, with what lies in it.
     pub liver: &'a Array3<bool>,
-    /// The study's key, so that a picture on its own can be told from another.
+    /// The study's key and the phase shown, so that a picture on its own can be told from another.
     pub study: &'a str,
     /// InstanceNumber of each slice, as viewers show it; none where it is not known.
     pub instances: &'a [Option<i64>],
