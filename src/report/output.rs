@@ -75,6 +75,12 @@ pub enum OutputError {
         /// Where the result was to go.
         path: PathBuf,
     },
+    /// Two results of one name.
+    #[error("{}: two outputs have this name: name them apart", path.display())]
+    Twins {
+        /// Their name.
+        path: PathBuf,
+    },
     /// The name promises another kind of file.
     #[error("{}: what is written here is {what}; end the name in {ending}", path.display())]
     OtherKind {
@@ -99,7 +105,7 @@ impl OutputError {
     /// A name for scripts.
     pub const fn code(&self) -> &'static str {
         match self {
-            OutputError::InTheWay { .. } => "output_in_the_way",
+            OutputError::InTheWay { .. } | OutputError::Twins { .. } => "output_in_the_way",
             OutputError::NoFolder { .. } => "output_folder_missing",
             OutputError::OtherKind { .. } => "output_other_kind",
             OutputError::File { .. } => "output_failed",
@@ -112,6 +118,7 @@ impl From<OutputError> for Failure {
     fn from(error: OutputError) -> Failure {
         let exit = match error {
             OutputError::InTheWay { .. }
+            | OutputError::Twins { .. }
             | OutputError::NoFolder { .. }
             | OutputError::OtherKind { .. } => Exit::Usage,
             OutputError::File { .. } => Exit::Failed,
@@ -229,7 +236,7 @@ pub fn check_distinct(outs: &[&Path]) -> Result<(), OutputError> {
     };
     let twin = |(at, out): (usize, &&Path)| outs[..at].iter().any(|other| is_one(other, out));
     match outs.iter().enumerate().find(|one| twin(*one)) {
-        Some((_, out)) => Err(in_the_way(out, "two outputs have this name")),
+        Some((_, out)) => Err(OutputError::Twins { path: (*out).to_owned() }),
         None => Ok(()),
     }
 }

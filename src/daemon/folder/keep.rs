@@ -18,6 +18,7 @@ use crate::intake::{CompletionRule, Digest, Millis, RefusalCode, StudyEvent, Stu
 use crate::publish::Identity;
 use crate::publish::messages::StudyState;
 use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
+use crate::ui::counted;
 use hepalert_failpoint::failpoint;
 use hepalert_study::phase::Setting;
 use hepalert_study::study::StudyKey;
@@ -89,8 +90,8 @@ impl Folder {
         match self.site.store.enqueue(&new, now, announce)? {
             Enqueued::New(admission) => info!(
                 STUDY_KEY = study.key.as_str(), JOB_ID = admission.job.0;
-                "study complete ({}), revision {}, {} files", why.as_str(), admission.revision,
-                study.files().count()
+                "study complete ({}), revision {}, {}", why.as_str(), admission.revision,
+                counted(study.files().count(), "file")
             ),
             Enqueued::Duplicate(job) => {
                 info!(STUDY_KEY = study.key.as_str(), JOB_ID = job.0; "these files are known");

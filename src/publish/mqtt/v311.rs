@@ -192,6 +192,9 @@ fn refusal(error: &ConnectionError, tls: bool) -> ProbeError {
         ) => ProbeError::Credentials(format!("{code:?}")),
         ConnectionError::NetworkTimeout => ProbeError::Silent(super::CONNECT.as_secs()),
         ConnectionError::Io(_) => ProbeError::Network(words),
+        ConnectionError::MqttState(StateError::Deserialization(_)) => {
+            ProbeError::Protocol("what answers there is no MQTT broker".to_owned())
+        }
         _ => ProbeError::Protocol(words),
     }
 }

@@ -237,6 +237,9 @@ fn refusal(error: &ConnectionError, tls: bool) -> ProbeError {
         ) => ProbeError::Credentials(format!("{code:?}")),
         ConnectionError::Timeout(_) => ProbeError::Silent(CONNECT.as_secs()),
         ConnectionError::Io(_) => ProbeError::Network(words),
+        ConnectionError::MqttState(StateError::Deserialization(_)) => {
+            ProbeError::Protocol("what answers there is no MQTT broker".to_owned())
+        }
         _ => ProbeError::Protocol(words),
     }
 }

@@ -85,8 +85,10 @@ pub enum SegmentError {
     },
     /// The study needs more memory than it may have.
     #[error(
-        "the study needs {needed} bytes, {allowed} are allowed: raise the memory budget \
-         (memory_budget_mib, --memory-mib) or give fewer slices"
+        "the study needs {} MiB, {} MiB are allowed: raise the memory budget \
+         (memory_budget_mib, --memory-mib) or give fewer slices",
+        needed.div_ceil(1 << 20),
+        allowed >> 20
     )]
     OverBudget {
         /// Bytes needed at the peak.
