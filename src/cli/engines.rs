@@ -124,6 +124,7 @@ impl EngineArgs {
             gate: GateParams::default(),
             keep_margin: false,
             phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
+            objects: None,
             bundle,
         })
     }

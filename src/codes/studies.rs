@@ -131,7 +131,7 @@ pub(super) const FAILED: [Meaning; 11] = [
     ),
 ];
 
-pub(super) const QUALITY: [Meaning; 19] = [
+pub(super) const QUALITY: [Meaning; 20] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -146,6 +146,11 @@ pub(super) const QUALITY: [Meaning; 19] = [
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
         "install an engine that was validated for your site",
+    ),
+    meaning(
+        "dicom_objects_not_made",
+        "the result was wanted as DICOM objects too, and there are none",
+        "they refer to the images of a study that is DICOM, which this one is not; else the log has the reason",
     ),
     meaning(
         "liver_cut_by_scan",

@@ -131,6 +131,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
         gate: gate_params(config),
         keep_margin: false,
         phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
+        objects: None,
     }
 }
 

@@ -21,6 +21,7 @@ mod limits;
 mod messages;
 mod mqtt311;
 mod mutations;
+mod objects;
 mod openvino;
 mod phantom;
 mod phases;

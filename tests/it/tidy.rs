@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace and which of the others each may use, from the bottom up.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("voxels", &[]),
     ("study", &["voxels"]),
     ("failpoint", &[]),
@@ -15,11 +15,12 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("cascade", &["voxels", "study", "engines", "bundles", "register"]),
     ("lab", &["voxels", "study", "cascade"]),
     ("phases", &["voxels", "study", "engines", "bundles"]),
+    ("evidence", &["voxels", "study"]),
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`
 /// and `bundles` are one room each.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 21] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
@@ -31,6 +32,11 @@ const LAYERS: [&[&str]; 17] = [
     &["ct"],
     &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
     &["volume", "system", "ui"],
+    // `evidence`
+    &["capture", "segmentation", "structured"],
+    &["maker", "source", "finding"],
+    &["code"],
+    &["dataset"],
     // `register`
     &["align"],
     &["matching", "quality", "isotropic", "map"],

@@ -3,11 +3,14 @@
 //! Files may have any name, a preamble or none, a file meta group or none. Refuses whatever
 //! is not a CT image as soon as pixels are asked for.
 
+use std::collections::BTreeMap;
+
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 use super::elements::{Elements, Value};
 use super::envelope::Envelope;
-use super::header::Leaves;
+use super::header::{Leaves, Values, is_leaf};
 pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
@@ -41,6 +44,27 @@ pub fn read_headers(bytes: &[u8]) -> Result<Vec<SliceHeader>, DicomError> {
     } else {
         Ok(vec![header])
     }
+}
+
+/// The texts of these attributes as far as they are there and hold any, decoded by the character
+/// set of the file: for who copies them into an object of its own.
+///
+/// # Errors
+/// As [`read_header`].
+pub fn read_texts(bytes: &[u8], wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, DicomError> {
+    let envelope = Envelope::open(bytes)?;
+    let mut elements = Elements::new(&envelope.dataset, envelope.encoding);
+    let mut written = Vec::new();
+    while elements.next_tag().is_some_and(|tag| tag < tags::PIXEL_DATA) {
+        let Some(element) = elements.next()? else { break };
+        let is_wanted =
+            element.tag == tags::SPECIFIC_CHARACTER_SET || wanted.contains(&element.tag);
+        if is_wanted && is_leaf(&element, envelope.encoding) {
+            written.extend_from_slice(element.written);
+        }
+    }
+    let values = Values::decode(&written, envelope.encoding)?;
+    Ok(wanted.iter().filter_map(|tag| Some((*tag, values.text(*tag)?))).collect())
 }
 
 /// Whether the pixels of an image with this header are all there, without decoding any.
