@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use hepalert::intake::phases::{Scan, choose};
+use hepalert::intake::study::phases::{Scan, choose};
 use hepalert_engines::backend::Runtime;
 use hepalert_lab::phantom::{Case, Size, generate_moving, scan_after};
 use hepalert_phases::{Recogniser, Seen};

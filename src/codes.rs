@@ -92,7 +92,7 @@ const fn meaning(code: &'static str, sentence: &'static str, advice: &'static st
 
 #[cfg(test)]
 mod tests {
-    use crate::intake::stranger_kind::Kind;
+    use crate::intake::folder::stranger_kind::Kind;
 
     use super::*;
 

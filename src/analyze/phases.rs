@@ -7,10 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use super::Settings;
-use crate::intake::decide::decide;
-use crate::intake::decided::{SeriesLine, described};
-use crate::intake::load::{self, Loaded, LoadedPhase};
-use crate::intake::{GateParams, Refusal, StudyFiles, named_phases};
+use crate::intake::reading::load::{self, Loaded, LoadedPhase};
+use crate::intake::study::decide::decide;
+use crate::intake::study::decided::{SeriesLine, described};
+use crate::intake::study::named_phases;
+use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
 use hepalert_bundles::MANIFEST;
@@ -174,7 +175,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::intake::phases::Scan;
+    use crate::intake::study::phases::Scan;
     use crate::intake::{Candidate, Confidence, Format, PhaseFiles, PhaseSource, RefusalCode};
     use hepalert_study::study::{Study, StudyKey};
 

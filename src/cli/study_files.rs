@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Exit, Failure, Ui, engines};
 use crate::analyze::phases_beside;
-use crate::intake::decide::decide;
+use crate::intake::study::decide::decide;
 use crate::intake::{
-    GateParams, PhaseRules, Refusal, StudyFiles, discover, files_of_paths, load, study_key,
+    GateParams, PhaseRules, Refusal, StudyFiles, discover, files_of_paths, reading, study_key,
 };
 use hepalert_bundles::Bundle;
 use hepalert_cascade::align::{Rules, align_given};
@@ -121,7 +121,7 @@ pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
     let mut doubts = Vec::new();
     for (PhaseFile { phase, .. }, volume) in files.iter().zip(volumes) {
         let volume = volume?;
-        doubts.extend(load::doubts(&volume, &gate).map(|doubt| (*phase, doubt)));
+        doubts.extend(reading::load::doubts(&volume, &gate).map(|doubt| (*phase, doubt)));
         if phases.insert(*phase, volume).is_some() {
             return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
         }
@@ -172,7 +172,7 @@ pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<Gi
     if let Some(refusal) = decided.refusal {
         return Err(engines::refused(refusal));
     }
-    let loaded = load::load(&decided.told, &wanted, &gate).map_err(engines::refused)?;
+    let loaded = reading::load::load(&decided.told, &wanted, &gate).map_err(engines::refused)?;
     on_one_grid(loaded.study, &wanted, Vec::new())
 }
 
@@ -212,7 +212,8 @@ impl Image {
         match self {
             Image::Nifti(bytes) => read(bytes).map_err(|error| damaged(path, error)),
             Image::Dicom(files) => {
-                let loaded = load::load(files, &[*phase], gate).map_err(engines::refused)?;
+                let loaded =
+                    reading::load::load(files, &[*phase], gate).map_err(engines::refused)?;
                 let volume = loaded.study.phases.into_iter().next().map(|(_, volume)| volume);
                 volume.ok_or_else(|| Failure::failed(anyhow!("{}: no image", path.display())))
             }

@@ -3,7 +3,7 @@
 //! Owns sentences. Refuses to decide.
 
 use super::{Meaning, meaning};
-use crate::intake::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::Kind;
 
 /// Phases that cannot be brought onto one grid.
 pub(super) const REFUSED: [Meaning; 6] = [

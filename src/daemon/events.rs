@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use log::error;
 
 use crate::config::Device;
-use crate::intake::stranger_kind::Counts;
+use crate::intake::folder::stranger_kind::Counts;
 use crate::publish::contract::{Code, ContractError, Time};
 use crate::publish::findings::{
     Artefact, Earlier, EngineUsed, Findings, Lesion, Link, PatientClasses, PhaseSeen, Pipeline,

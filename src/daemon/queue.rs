@@ -19,7 +19,7 @@ use super::liveness::{Life, Stop};
 use super::quarantine::{self, Refused};
 use super::site::Site;
 use super::start::sweep_drafts;
-use crate::intake::{StudyFiles, load};
+use crate::intake::{StudyFiles, reading};
 use crate::publish::findings::{Earlier, Link};
 use crate::publish::messages::StudyState;
 use crate::report;
@@ -346,7 +346,7 @@ impl Queue {
             return None;
         }
         let files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
-        let (uid, accession) = load::identifiers(&files)?;
+        let (uid, accession) = reading::load::identifiers(&files)?;
         Link::under(privacy, Some(&uid), accession.as_deref())
     }
 }

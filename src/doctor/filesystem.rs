@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::account::Account;
 use super::finding::Finding;
 use crate::config::Config;
-use crate::intake::filesystem::FileSystem;
-use crate::intake::listing::{Degraded, WatchParams};
-use crate::intake::watch::FolderWatch;
+use crate::intake::folder::filesystem::FileSystem;
+use crate::intake::folder::listing::{Degraded, WatchParams};
+use crate::intake::folder::watch::FolderWatch;
 use crate::store::{JobCounts, Store, StoreError};
 
 /// Events that wait longer than this say that the broker does not take them.

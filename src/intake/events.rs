@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use super::facts::{FileFacts, StudyFiles};
 use super::fingerprint::Digest;
-use super::gate::Refusal;
-use super::markers::Marker;
-use super::phases::PhaseRules;
+use super::folder::markers::Marker;
+use super::folder::stranger_kind::{Counts, Kind};
+use super::reading::gate::Refusal;
 use super::refusal_codes::RefusalCode;
-use super::stranger_kind::{Counts, Kind};
+use super::study::phases::PhaseRules;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 

@@ -5,7 +5,7 @@
 //! instances are digests.
 
 use super::fingerprint::Digest;
-use super::names::NiftiName;
+use super::folder::names::NiftiName;
 use super::refusal_codes::RefusalCode;
 pub use hepalert_study::files::{
     Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles,

@@ -1,63 +1,38 @@
 //! Makes studies of files: watches the export folder, waits until a study is whole, and
 //! refuses by name what cannot be computed on.
 //!
-//! In reading order: [`watch`] and [`listing`] look at the folder, [`stability`] tells files that are whole from
-//! files still being written, [`probe`] reads one file's facts, [`assemble`] makes studies
-//! of facts, [`phases`] picks the series, [`mod@load`] reads the voxels past the [`gate`].
+//! [`folder`] looks at the export folder and tells files that are whole, [`study`] makes studies of
+//! them and picks the series, [`reading`] reads facts and voxels past the gate, [`by_hand`] does the
+//! same once for files a person names. What they tell each other stands beside them: [`facts`] of
+//! files, [`events`], [`refusal_codes`], names by content ([`mod@fingerprint`]).
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
-pub mod accepted;
-pub mod assemble;
-pub mod command_line;
-pub mod decide;
-pub mod decided;
-pub mod discover;
+pub mod by_hand;
 pub mod events;
 pub mod facts;
-mod file_set;
-pub mod filesystem;
 pub mod fingerprint;
 pub mod folder;
-pub mod gate;
-pub mod listing;
-pub mod load;
-pub mod markers;
-mod memory;
-pub mod named_phases;
-pub mod names;
-pub mod phases;
-pub mod probe;
-mod progress;
-pub mod quality;
-mod reader_errors;
+pub mod reading;
 pub mod refusal_codes;
-pub mod stability;
-mod stacks;
-pub mod stranger_kind;
-pub mod strangers;
-mod suited;
-pub mod survey;
-pub mod thinned;
-mod versions;
-pub mod watch;
+pub mod study;
 
-pub use assemble::Assembler;
-pub use command_line::{files_of_paths, load_paths};
-pub use decided::{Decided, SeriesLine};
-pub use discover::{Discovered, discover};
+pub use by_hand::command_line::{files_of_paths, load_paths};
+pub use by_hand::discover::{Discovered, discover};
 pub use events::{AssembleParams, CompletionRule, Event, Known, Millis, StudyEvent};
 pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
-pub use filesystem::FileSystem;
 pub use fingerprint::{Digest, study_key};
-pub use folder::{FolderIntake, FolderParams, Step};
-pub use gate::{GateParams, MemoryLimit, Refusal};
-pub use listing::{Degraded, WatchParams};
-pub use load::{Loaded, LoadedPhase, load};
-pub use phases::{Confidence, PhaseRules, PhaseSource};
-pub use quality::QualityFlag;
+pub use folder::filesystem::FileSystem;
+pub use folder::intake::{FolderIntake, FolderParams, Step};
+pub use folder::listing::{Degraded, WatchParams};
+pub use folder::stability::StabilityParams;
+pub use reading::gate::{GateParams, MemoryLimit, Refusal};
+pub use reading::load::{Loaded, LoadedPhase, load};
+pub use reading::quality::QualityFlag;
 pub use refusal_codes::RefusalCode;
-pub use stability::StabilityParams;
+pub use study::assemble::Assembler;
+pub use study::decided::{Decided, SeriesLine};
+pub use study::phases::{Confidence, PhaseRules, PhaseSource};
 
 #[cfg(test)]
 mod tests;

@@ -168,7 +168,7 @@ fn held(name: &str, text: &str) {
 fn the_page_of_codes_is_what_the_code_says() {
     let mut page = String::from(
         "# Codes\n\nWritten from the code (`src/codes/`, `src/intake/refusal_codes.rs`, \
-         `src/intake/quality.rs`); a test holds the two together.\nA code is part of the contract: it is never used for something else.\n",
+         `src/intake/reading/quality.rs`); a test holds the two together.\nA code is part of the contract: it is never used for something else.\n",
     );
     for chapter in chapters() {
         write!(page, "\n## {}\n\nSeen in {}.\n\n", chapter.title, chapter.seen).unwrap();

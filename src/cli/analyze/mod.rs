@@ -11,7 +11,7 @@ use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
-use crate::intake::phases::PhaseRules;
+use crate::intake::study::phases::PhaseRules;
 use crate::intake::{Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths};
 use crate::report::files::WriteError;
 use crate::report::output;

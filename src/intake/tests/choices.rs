@@ -62,7 +62,7 @@ fn a_second_choice_is_one_for_the_images_too() {
         });
         let study = newest(story.wait(500));
         let gate = crate::intake::GateParams::default();
-        crate::intake::decide::decide(&study, &VENOUS, &gate, None).told.phases[0].is_second
+        crate::intake::study::decide::decide(&study, &VENOUS, &gate, None).told.phases[0].is_second
     };
     assert!(run(Some("venous fine")), "the better one is cut");
     assert!(!run(None));
@@ -75,7 +75,7 @@ fn a_sharp_kernel_is_read_where_there_is_no_other() {
         for n in 0..40 {
             let mut facts = fine(n);
             if let Part::Slice(slice) = &mut facts.part {
-                slice.recon.fitness = crate::intake::phases::Fitness::Sharp;
+                slice.recon.fitness = crate::intake::study::phases::Fitness::Sharp;
             }
             story.file(&format!("/e/sharp{n}"), facts);
         }

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::intake::assemble::Assembler;
 use crate::intake::events::{
     AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
 };
 use crate::intake::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use crate::intake::fingerprint::{Digest, study_key};
-use crate::intake::markers::Marker;
-use crate::intake::names::nifti_name;
+use crate::intake::folder::markers::Marker;
+use crate::intake::folder::names::nifti_name;
 use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::study::assemble::Assembler;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
@@ -47,7 +47,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             contrast: false,
             acquired_ms: None,
             position_mm: Some(5.0 * n as f64),
-            recon: crate::intake::phases::Recon::default(),
+            recon: crate::intake::study::phases::Recon::default(),
             marks: Marks::default(),
             said: None,
         }),
@@ -139,7 +139,7 @@ fn words(outcome: &StudyEvent) -> String {
         }
         StudyEvent::Duplicate { .. } => "duplicate".into(),
         StudyEvent::PassedOver { revision, counts, .. } => {
-            format!("passed over {revision}: {}", crate::intake::strangers::words(counts))
+            format!("passed over {revision}: {}", crate::intake::folder::strangers::words(counts))
         }
     }
 }
@@ -156,7 +156,7 @@ fn rejected(path: &str, study: Option<&str>) -> Event {
 }
 
 fn rejected_of(path: &str, study: Option<&str>, series: Option<Digest>) -> Event {
-    let folder = crate::intake::strangers::top_folder(Path::new("/e"), Path::new(path));
+    let folder = crate::intake::folder::strangers::top_folder(Path::new("/e"), Path::new(path));
     let broken = Broken {
         code: RefusalCode::TruncatedFile,
         said: "it ends too early".into(),

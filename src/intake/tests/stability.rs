@@ -8,12 +8,12 @@ use crate::intake::events::{Broken, Event, Millis};
 use crate::intake::facts::FileFacts;
 use crate::intake::facts::Part;
 use crate::intake::fingerprint::{Digest, study_key};
-use crate::intake::listing::{Snapshot, Stamp};
-use crate::intake::names::{NiftiName, Tag};
-use crate::intake::probe::ProbeError;
+use crate::intake::folder::listing::{Snapshot, Stamp};
+use crate::intake::folder::names::{NiftiName, Tag};
+use crate::intake::folder::stability::{FileStability, Reader, StabilityParams};
+use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::reading::probe::ProbeError;
 use crate::intake::refusal_codes::RefusalCode;
-use crate::intake::stability::{FileStability, Reader, StabilityParams};
-use crate::intake::stranger_kind::Kind;
 use hepalert_study::study::StudyKey;
 
 /// Files by name: what is in them, `ok` or a word for what is wrong.

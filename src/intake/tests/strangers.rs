@@ -1,7 +1,7 @@
 //! What belongs to no study, and broken files.
 
 use super::*;
-use crate::intake::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::Kind;
 
 #[test]
 fn strangers_are_told_by_folder_and_overturn_nothing() {

@@ -1,0 +1,464 @@
+//! One reader's labels of one image, under correction and kept after every edit.
+//!
+//! Owns the file `CASE/IMAGE/READER.nii.gz` among the labels and its revision: the name of its
+//! content. An edit says which revision it was made on; if the labels are others by now, whoever
+//! changed them and with whatever program, it is refused and nothing is lost. An edit is on the
+//! disk when it is answered.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use hepalert_failpoint::failpoint;
+use hepalert_voxels::volume::nifti::read::read_labels;
+use hepalert_voxels::volume::nifti::write::write_u8;
+use hepalert_voxels::volume::{Axes, LabelMap};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::case::{Case, ImageFile};
+use super::compare::{Comparison, compare};
+use super::entry::{Entry, what};
+use super::error::CaseError;
+use super::files::{MAX_NIFTI_BYTES, hold, put, read, revision_of};
+use super::folder::{Folder, damaged, image_of, labels_of};
+use super::history::{self, Told};
+use super::reader::Reader;
+use crate::change::Change;
+use crate::labelling::Labelling;
+use crate::operation::{Context, Operation};
+
+/// The revision of labels that are not on the disk yet.
+pub const NEW: &str = "new";
+/// Labels that came with a case and a reader begins with, best first. Others may mean their
+/// values in another way: a reader names them.
+const BEGINNINGS: [&str; 6] = ["labelsTr", "labelsTs", "labels", "truth", "labels_base", "label"];
+const ENDING: &str = ".nii.gz";
+
+/// Whose labels: a reader's, or those that came with the case, as `labels:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// A reader.
+    Reader(Reader),
+    /// A file of the case.
+    Given(String),
+}
+
+impl FromStr for Who {
+    type Err = CaseError;
+
+    fn from_str(text: &str) -> Result<Who, CaseError> {
+        match text.strip_prefix("labels:") {
+            Some(name) => Ok(Who::Given(name.to_owned())),
+            None => Ok(Who::Reader(Reader::new(text)?)),
+        }
+    }
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Who::Reader(reader) => write!(f, "{reader}"),
+            Who::Given(name) => write!(f, "labels:{name}"),
+        }
+    }
+}
+
+/// What labels begin with that a reader has not touched yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Start {
+    /// The labels that came with the case, where they are known to mean what this program's do.
+    #[default]
+    Usual,
+    /// Nothing.
+    Empty,
+    /// These.
+    From(Who),
+}
+
+/// An edit that is on the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// What it changed.
+    pub change: Change,
+    /// The labels it made.
+    pub revision: String,
+    /// How many steps can be undone, and how many redone.
+    pub steps: [usize; 2],
+}
+
+/// Labels under correction.
+#[derive(Debug)]
+pub struct Desk {
+    case: Case,
+    image: ImageFile,
+    reader: Reader,
+    work: PathBuf,
+    labelling: Labelling,
+    revision: String,
+    /// What the labels began with, until that is in the history.
+    begun: Option<String>,
+}
+
+impl Desk {
+    /// Opens a reader's labels of an image, or begins them.
+    ///
+    /// # Errors
+    /// [`CaseError::Unknown`] for a name that there is not, and what is wrong with a file.
+    pub fn open(
+        folder: &Folder,
+        case: &str,
+        image: &str,
+        reader: &Reader,
+        start: &Start,
+    ) -> Result<Desk, CaseError> {
+        let case = folder.case(case)?;
+        let image = case.image(image)?;
+        let work = folder.work_of(case);
+        let (labelling, revision, begun) = match stored(&work, image, reader)? {
+            Some((labels, revision)) => (Labelling::on(&image.grid, labels)?, revision, None),
+            None => {
+                let (labels, from) = beginning(&work, case, image, start)?;
+                let begun = match labels {
+                    Some(labels) => Labelling::on(&image.grid, labels)?,
+                    None => Labelling::empty(&image.grid),
+                };
+                (begun, NEW.to_owned(), from)
+            }
+        };
+        let (case, image, reader) = (case.clone(), image.clone(), reader.clone());
+        Ok(Desk { case, image, reader, work, labelling, revision, begun })
+    }
+
+    /// The labels.
+    pub fn labelling(&self) -> &Labelling {
+        &self.labelling
+    }
+
+    /// Their revision; [`NEW`] until the first edit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The case.
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// The image they lie on.
+    pub fn image(&self) -> &ImageFile {
+        &self.image
+    }
+
+    /// Makes an edit on the revision `on`.
+    ///
+    /// # Errors
+    /// [`CaseError::Conflict`], [`CaseError::Refused`], or what the disk refuses; then nothing has
+    /// changed.
+    pub fn edit(
+        &mut self,
+        operation: &Operation,
+        on: &str,
+        now: Timestamp,
+    ) -> Result<Saved, CaseError> {
+        let hold = hold(&self.work)?;
+        self.check(on)?;
+        let image = match operation {
+            Operation::Grow { .. } => Some(in_ras(image_of(&self.image)?)),
+            _ => None,
+        };
+        let other = match operation {
+            Operation::CopyFrom { phase, .. } => self.labels_of_phase(phase)?,
+            _ => None,
+        };
+        let context = Context { image: image.as_ref(), other: other.as_ref() };
+        let change = self.labelling.apply(operation, context)?;
+        let saved = self.save(change, what(operation), now);
+        drop(hold);
+        self.or_back(saved, Labelling::forget)
+    }
+
+    /// Takes a whole map in, as a page drew it, in RAS order and gzipped, for the grid of this
+    /// name.
+    ///
+    /// # Errors
+    /// As [`Desk::edit`].
+    pub fn draw(
+        &mut self,
+        grid: &str,
+        packed: &[u8],
+        on: &str,
+        now: Timestamp,
+    ) -> Result<Saved, CaseError> {
+        let hold = hold(&self.work)?;
+        self.check(on)?;
+        let change = self.labelling.replace(grid, packed)?;
+        let saved = self.save(change, json!({"op": "drawn"}), now);
+        drop(hold);
+        self.or_back(saved, Labelling::forget)
+    }
+
+    /// Takes a label map in, of whatever order its voxels are stored in, that `from` made.
+    ///
+    /// # Errors
+    /// As [`Desk::edit`].
+    pub fn take_in(
+        &mut self,
+        labels: LabelMap,
+        from: &str,
+        on: &str,
+        now: Timestamp,
+    ) -> Result<Saved, CaseError> {
+        let hold = hold(&self.work)?;
+        self.check(on)?;
+        let laid = Labelling::on(&self.image.grid, labels)?;
+        let change = self.labelling.put(laid.into_map().into_voxels());
+        let saved = self.save(change, json!({"op": "taken_in", "from": from}), now);
+        drop(hold);
+        self.or_back(saved, Labelling::forget)
+    }
+
+    /// Takes the last edit of this session back; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Desk::edit`].
+    pub fn undo(&mut self, on: &str, now: Timestamp) -> Result<Option<Saved>, CaseError> {
+        let hold = hold(&self.work)?;
+        self.check(on)?;
+        let Some(change) = self.labelling.undo() else { return Ok(None) };
+        let saved = self.save(change, json!({"op": "undo"}), now);
+        drop(hold);
+        self.or_back(saved, |labelling| {
+            labelling.redo();
+        })
+        .map(Some)
+    }
+
+    /// Makes the edit again that was taken back last; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Desk::edit`].
+    pub fn redo(&mut self, on: &str, now: Timestamp) -> Result<Option<Saved>, CaseError> {
+        let hold = hold(&self.work)?;
+        self.check(on)?;
+        let Some(change) = self.labelling.redo() else { return Ok(None) };
+        let saved = self.save(change, json!({"op": "redo"}), now);
+        drop(hold);
+        self.or_back(saved, |labelling| {
+            labelling.undo();
+        })
+        .map(Some)
+    }
+
+    /// What could not be kept is not done: the labels in memory are those on the disk.
+    fn or_back(
+        &mut self,
+        saved: Result<Saved, CaseError>,
+        back: impl FnOnce(&mut Labelling),
+    ) -> Result<Saved, CaseError> {
+        if saved.is_err() {
+            back(&mut self.labelling);
+        }
+        saved
+    }
+
+    /// Are the labels on the disk, and those the edit was made on, the ones here? Labels that
+    /// were changed from outside are read again, so that the next look at the desk shows them.
+    fn check(&mut self, on: &str) -> Result<(), CaseError> {
+        let found = stored(&self.work, &self.image, &self.reader)?;
+        let current = found.as_ref().map_or(NEW, |(_, revision)| revision).to_owned();
+        if current != self.revision {
+            let gone = || Labelling::empty(&self.image.grid);
+            self.labelling = match found {
+                Some((labels, _)) => Labelling::on(&self.image.grid, labels)?,
+                None => gone(),
+            };
+            (self.revision, self.begun) = (current.clone(), None);
+        }
+        if on == current {
+            return Ok(());
+        }
+        let entries = history::entries(&self.work)?;
+        let by = entries.into_iter().rfind(|entry| entry.revision == current);
+        Err(CaseError::Conflict { yours: on.to_owned(), current, by: by.map(Box::new) })
+    }
+
+    fn save(&mut self, change: Change, what: Value, now: Timestamp) -> Result<Saved, CaseError> {
+        let steps = self.labelling.steps();
+        if change.is_empty() {
+            return Ok(Saved { change, revision: self.revision.clone(), steps });
+        }
+        let bytes = write_u8(&self.labelling.stored());
+        let revision = revision_of(&bytes);
+        let mut before = Some(self.revision.clone()).filter(|before| before != NEW);
+        if let Some(from) = &self.begun {
+            // The labels begun with are no file of ours: their line stands for them.
+            let begun = format!("begun:{from}");
+            let what = json!({"op": "start", "from": from});
+            let begin = self.entry((now, what, 0), None, begun.clone());
+            history::add(&self.work, &begin)?;
+            before = Some(begun);
+        }
+        let voxels = change.voxels();
+        history::add(&self.work, &self.entry((now, what, voxels), before, revision.clone()))?;
+        failpoint("labels_history_written");
+        put(&file(&self.work, &self.image, &self.reader), &bytes)?;
+        (self.revision, self.begun) = (revision.clone(), None);
+        Ok(Saved { change, revision, steps })
+    }
+
+    fn entry(
+        &self,
+        (when, what, voxels): (Timestamp, Value, usize),
+        before: Option<String>,
+        revision: String,
+    ) -> Entry {
+        let (reader, image) = (self.reader.clone(), self.image.name.clone());
+        Entry { when, reader, image, what, voxels, before, revision }
+    }
+
+    /// The same reader's labels of another phase, or what they would begin with.
+    fn labels_of_phase(&self, phase: &str) -> Result<Option<LabelMap>, CaseError> {
+        let image = self.case.image(phase)?;
+        let labels = match stored(&self.work, image, &self.reader)? {
+            Some((labels, _)) => Some(labels),
+            None => beginning(&self.work, &self.case, image, &Start::Usual)?.0,
+        };
+        let laid = labels.map(|labels| Labelling::on(&image.grid, labels)).transpose()?;
+        Ok(laid.map(Labelling::into_map))
+    }
+}
+
+fn file(work: &Path, image: &ImageFile, reader: &Reader) -> PathBuf {
+    work.join(&image.name).join(format!("{reader}{ENDING}"))
+}
+
+fn in_ras<T: Copy + Send + Sync>(
+    volume: hepalert_voxels::volume::Volume<T>,
+) -> hepalert_voxels::volume::Volume<T> {
+    Axes::ras(volume.grid()).turn_volume(volume)
+}
+
+/// A reader's labels and their revision; none if there are none.
+fn stored(
+    work: &Path,
+    image: &ImageFile,
+    reader: &Reader,
+) -> Result<Option<(LabelMap, String)>, CaseError> {
+    let path = file(work, image, reader);
+    let Some(bytes) = read(&path, MAX_NIFTI_BYTES)? else { return Ok(None) };
+    let labels = read_labels(&bytes).map_err(damaged(&path))?;
+    Ok(Some((labels, revision_of(&bytes))))
+}
+
+/// What labels begin with, and what that is called in the history.
+fn beginning(
+    work: &Path,
+    case: &Case,
+    image: &ImageFile,
+    start: &Start,
+) -> Result<(Option<LabelMap>, Option<String>), CaseError> {
+    let who = match start {
+        Start::Empty => return Ok((None, None)),
+        Start::From(who) => who.clone(),
+        Start::Usual => {
+            let named = |name: &&&str| case.labels_on(image).any(|labels| labels.name == ***name);
+            match BEGINNINGS.iter().find(named) {
+                Some(name) => Who::Given((*name).to_owned()),
+                None => return Ok((None, None)),
+            }
+        }
+    };
+    Ok((Some(labels_by(work, case, image, &who)?), Some(who.to_string())))
+}
+
+/// Somebody's labels, as stored.
+fn labels_by(
+    work: &Path,
+    case: &Case,
+    image: &ImageFile,
+    who: &Who,
+) -> Result<LabelMap, CaseError> {
+    match who {
+        Who::Given(name) => labels_of(&case.labels(name)?.path),
+        Who::Reader(reader) => {
+            let found = stored(work, image, reader)?;
+            let name = reader.to_string();
+            found
+                .map(|(labels, _)| labels)
+                .ok_or(CaseError::Unknown { what: "reader's labels", name })
+        }
+    }
+}
+
+/// Somebody's labels of an image, laid on it, in RAS order.
+///
+/// # Errors
+/// [`CaseError::Unknown`] if there are none, and what is wrong with the file.
+pub fn labels(
+    folder: &Folder,
+    case: &Case,
+    image: &ImageFile,
+    who: &Who,
+) -> Result<Labelling, CaseError> {
+    let labels = labels_by(&folder.work_of(case), case, image, who)?;
+    Ok(Labelling::on(&image.grid, labels)?)
+}
+
+/// Who has labelled an image, and the revision of their labels.
+///
+/// # Errors
+/// [`CaseError::File`] if the folder cannot be read.
+pub fn readers(
+    folder: &Folder,
+    case: &Case,
+    image: &ImageFile,
+) -> Result<BTreeMap<Reader, String>, CaseError> {
+    let place = folder.work_of(case).join(&image.name);
+    let mut found = BTreeMap::new();
+    let entries = match std::fs::read_dir(&place) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(super::files::failed(&place)(error)),
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let reader = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+        let Some(reader) = reader.and_then(|name| Reader::new(name).ok()) else { continue };
+        if let Some(bytes) = read(&entry.path(), MAX_NIFTI_BYTES)? {
+            found.insert(reader, revision_of(&bytes));
+        }
+    }
+    Ok(found)
+}
+
+/// Every edit of a case, and whether the labels that are there were made by it.
+///
+/// # Errors
+/// [`CaseError::File`] if a file cannot be read.
+pub fn history_of(folder: &Folder, case: &Case) -> Result<Vec<Told>, CaseError> {
+    let mut current = BTreeMap::new();
+    for image in &case.images {
+        for (reader, revision) in readers(folder, case, image)? {
+            current.insert((image.name.clone(), reader), revision);
+        }
+    }
+    Ok(history::told(history::entries(&folder.work_of(case))?, current))
+}
+
+/// Compares two people's labels of an image.
+///
+/// # Errors
+/// As [`labels`].
+pub fn compare_labels(
+    folder: &Folder,
+    case: &Case,
+    image: &ImageFile,
+    who: [&Who; 2],
+) -> Result<Comparison, CaseError> {
+    let [first, second] = who.map(|who| labels(folder, case, image, who));
+    Ok(compare(first?.map(), second?.map())?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Edits that are kept, collide, come from outside.
+
+use std::fs;
+use std::sync::Arc;
+
+use hepalert_voxels::volume::nifti::write::write_i16;
+use hepalert_voxels::volume::{Grid, Orientation, Volume};
+use ndarray::Array3;
+
+use super::*;
+use crate::wire::encode_map;
+
+fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn anna() -> Reader {
+    Reader::new("anna").unwrap()
+}
+
+/// A case of two phases, the second shifted and stored LPS, with labels of the first.
+fn cohort() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let case = dir.path().join("p1");
+    fs::create_dir(&case).unwrap();
+    let grid = Arc::new(Grid::axial([3, 6, 6], [5.0, 1.0, 1.0], [0.0; 3]));
+    let hu = Array3::from_shape_fn([3, 6, 6], |(_, _, x)| if x < 3 { 40 } else { 110 });
+    fs::write(case.join("vp.nii.gz"), write_i16(&Volume::new(grid.clone(), hu))).unwrap();
+    let mut labels = Array3::from_elem([3, 6, 6], 7);
+    labels[[1, 2, 2]] = 1;
+    fs::write(case.join("truth.nii.gz"), write_u8(&Volume::new(grid, labels))).unwrap();
+    let lps = Grid::axial([3, 8, 8], [5.0, 1.0, 1.0], [-1.0, -1.0, 0.0]);
+    let lps = Arc::new(Axes::to(Orientation::LPS, &lps).grid(&lps));
+    let hu = Array3::zeros([3, 8, 8]);
+    fs::write(case.join("ap.nii.gz"), write_i16(&Volume::new(lps, hu))).unwrap();
+    dir
+}
+
+fn open(folder: &Folder, image: &str, reader: &Reader) -> Desk {
+    Desk::open(folder, "p1", image, reader, &Start::Usual).unwrap()
+}
+
+fn relabel(label: u8) -> Operation {
+    Operation::Relabel { at: [1, 2, 2], label }
+}
+
+#[test]
+fn edits_are_kept_undone_and_read_again() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let given = fs::read(dir.path().join("p1/truth.nii.gz")).unwrap();
+    let mut desk = open(&folder, "vp", &anna());
+    assert_eq!((desk.revision(), desk.labelling().map().voxels()[[1, 2, 2]]), (NEW, 1));
+    let saved = desk.edit(&relabel(3), NEW, now()).unwrap();
+    assert_eq!((saved.change.voxels(), saved.steps), (1, [1, 0]));
+    let grow = Operation::Grow {
+        at: [1, 2, 2],
+        label: 3,
+        hu: [0.0, 80.0],
+        reach_mm: 1.0,
+        inside: vec![7],
+    };
+    let grown = desk.edit(&grow, &saved.revision, now()).unwrap();
+    assert_eq!(grown.change.voxels(), 3, "left, before and behind: the right is bright");
+    let kept = desk.labelling().map().voxels().clone();
+    assert_eq!(open(&folder, "vp", &anna()).labelling().map().voxels(), &kept);
+    let back = desk.undo(&grown.revision, now()).unwrap().unwrap();
+    assert_eq!(back.revision, saved.revision, "the same labels are the same revision");
+    let again = desk.redo(&back.revision, now()).unwrap().unwrap();
+    assert_eq!((again.revision.as_str(), again.steps), (grown.revision.as_str(), [2, 0]));
+    assert_eq!(open(&folder, "vp", &anna()).labelling().map().voxels(), &kept);
+    // Nothing is written for an edit that changes nothing.
+    let same = desk.edit(&relabel(3), &again.revision, now()).unwrap();
+    assert!(same.change.is_empty() && same.revision == again.revision);
+    let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
+    let ops: Vec<_> = told.iter().map(|t| t.entry.what["op"].as_str().unwrap()).collect();
+    assert_eq!(ops, ["start", "relabel", "grow", "undo", "redo"]);
+    assert!(told.iter().all(|told| told.kept));
+    assert_eq!(told[0].entry.what["from"], "labels:truth");
+    assert_eq!(fs::read(dir.path().join("p1/truth.nii.gz")).unwrap(), given, "never written to");
+}
+
+#[test]
+fn two_readers_collide_and_neither_loses_work() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let [mut one, mut other] = [(); 2].map(|()| open(&folder, "vp", &anna()));
+    let saved = one.edit(&relabel(2), NEW, now()).unwrap();
+    let refused = other.edit(&relabel(6), NEW, now()).unwrap_err();
+    let CaseError::Conflict { current, by: Some(by), .. } = &refused else { panic!("{refused}") };
+    assert_eq!((refused.code(), current), ("labels_changed", &saved.revision));
+    assert_eq!((by.reader.as_str(), &by.what["op"]), ("anna", &json!("relabel")));
+    // The refused desk shows what is there now, and goes on from it.
+    assert_eq!(other.labelling().map().voxels()[[1, 2, 2]], 2);
+    let mut mine = other.labelling().map().voxels().clone();
+    mine[[0, 0, 0]] = 6;
+    let grid = other.labelling().grid_name();
+    let drawn = other.draw(&grid, &encode_map(&mine), &saved.revision, now()).unwrap();
+    assert_eq!(drawn.change.voxels(), 1);
+    assert!(one.edit(&relabel(4), &saved.revision, now()).is_err());
+    // Or under another name.
+    let bert = Reader::new("bert").unwrap();
+    let mut aside = open(&folder, "vp", &bert);
+    aside.draw(&grid, &encode_map(&mine), NEW, now()).unwrap();
+    let case = folder.case("p1").unwrap();
+    let image = case.image("vp").unwrap();
+    assert_eq!(readers(&folder, case, image).unwrap().len(), 2);
+    let who = ["anna", "labels:truth"].map(|who| who.parse::<Who>().unwrap());
+    let found = compare_labels(&folder, case, image, [&who[0], &who[1]]).unwrap();
+    assert_eq!(found.disagreements.len(), 2, "{found:?}");
+    let none = ["anna", "labels:none"].map(|who| who.parse::<Who>().unwrap());
+    let refused = compare_labels(&folder, case, image, [&none[0], &none[1]]).unwrap_err();
+    assert_eq!(refused.code(), "unknown_name");
+}
+
+/// Two processes, many edits each: every edit that was answered is in the labels, once.
+#[test]
+fn many_edits_at_once_lose_none() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let edit = |row: usize| {
+        let mut desk = open(&folder, "vp", &anna());
+        for x in 0..6 {
+            let paint = Operation::Paint { runs: vec![[0, row, x, 1]], label: 5, over: None };
+            loop {
+                let on = desk.revision().to_owned();
+                match desk.edit(&paint, &on, now()) {
+                    Ok(_) => break,
+                    Err(CaseError::Conflict { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| edit(1));
+        scope.spawn(|| edit(4));
+    });
+    let desk = open(&folder, "vp", &anna());
+    let rows = [1, 4].map(|row| (0..6).all(|x| desk.labelling().map().voxels()[[0, row, x]] == 5));
+    assert_eq!(rows, [true, true]);
+}
+
+#[test]
+fn labels_changed_by_another_program_are_not_overwritten() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut desk = open(&folder, "vp", &anna());
+    let saved = desk.edit(&relabel(2), NEW, now()).unwrap();
+    let path = dir.path().join("hepalert-labels/p1/vp/anna.nii.gz");
+    let grid = labels_of(&path).unwrap().grid().clone();
+    let theirs = write_u8(&Volume::new(grid, Array3::from_elem([3, 6, 6], 11)));
+    fs::write(&path, &theirs).unwrap();
+    let refused = desk.edit(&relabel(4), &saved.revision, now()).unwrap_err();
+    assert!(matches!(refused, CaseError::Conflict { by: None, .. }), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), theirs);
+    let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
+    assert!(told.iter().all(|told| !told.kept), "what is there was made by nobody here");
+    // Damage is told, and not taken for no labels.
+    fs::write(&path, &theirs[..20]).unwrap();
+    assert_eq!(
+        desk.edit(&relabel(4), desk.revision().to_owned().as_str(), now()).unwrap_err().code(),
+        "truncated"
+    );
+}
+
+#[test]
+fn a_lesion_is_copied_to_the_other_phase_whatever_its_order() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut desk = open(&folder, "ap", &anna());
+    assert!(desk.labelling().map().voxels().iter().all(|label| *label == 0), "no labels lie on it");
+    let copy = |phase: &str| Operation::CopyFrom {
+        phase: phase.to_owned(),
+        at: [1, 2, 2],
+        label: None,
+        over: None,
+    };
+    let saved = desk.edit(&copy("vp"), NEW, now()).unwrap();
+    assert_eq!(saved.change.voxels(), 1);
+    assert_eq!(desk.labelling().map().voxels()[[1, 3, 3]], 1);
+    assert_eq!(desk.edit(&copy("dp"), &saved.revision, now()).unwrap_err().code(), "unknown_name");
+    let file = dir.path().join("hepalert-labels/p1/ap/anna.nii.gz");
+    let stored = labels_of(&file).unwrap();
+    assert_eq!(Orientation::of(stored.grid()), Orientation::LPS);
+    assert_eq!(stored.voxels()[[1, 8 - 1 - 3, 8 - 1 - 3]], 1);
+}
+
+#[test]
+fn labels_of_another_image_are_not_taken_in() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut desk = open(&folder, "ap", &anna());
+    let other = labels_of(&dir.path().join("p1/truth.nii.gz")).unwrap();
+    let refused = desk.take_in(other.clone(), "3D Slicer", NEW, now()).unwrap_err();
+    assert_eq!(refused.code(), "geometry_mismatch");
+    let mut desk = open(&folder, "vp", &anna());
+    let mut changed = other;
+    changed.voxels_mut().fill(4);
+    assert_eq!(desk.take_in(changed, "3D Slicer", NEW, now()).unwrap().change.voxels(), 108);
+    let start = Start::From("labels:truth".parse().unwrap());
+    let refused = Desk::open(&folder, "p1", "ap", &Reader::new("b").unwrap(), &start).unwrap_err();
+    assert_eq!(refused.code(), "geometry_mismatch");
+}

@@ -1,0 +1,412 @@
+//! Which files of a folder make a case.
+//!
+//! Owns three layouts: nnU-Net's raw data set (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`),
+//! a folder per case, and many cases in one folder told apart by their names. Looks at names and the
+//! first bytes of files. What looked like a case and is none is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hepalert_study::phase::Phase;
+use hepalert_voxels::volume::Grid;
+use hepalert_voxels::volume::nifti::NiftiError;
+use hepalert_voxels::volume::nifti::read::{Datatype, Facts, peek};
+
+use super::case::{Case, ImageFile, LabelFile, Skipped};
+use super::error::CaseError;
+use super::files::failed;
+use super::names::{Kind, is_plain, name, stem};
+
+/// Folders below folders that are looked into.
+const MAX_DEPTH: usize = 4;
+/// Files and folders looked at: more patients are no folder for one page.
+const MAX_ENTRIES: usize = 200_000;
+/// A report of this program.
+const REPORT: &str = "report.json";
+/// The header of a NIfTI file, gzipped or not.
+const PEEK_BYTES: u64 = 4096;
+/// Folders whose files are images, and those beside them whose files are labels.
+const IMAGES: [&str; 3] = ["imagesTr", "imagesTs", "images"];
+const LABELS: [&str; 3] = ["labelsTr", "labelsTs", "labels"];
+
+/// The cases below a folder, by name, and what was passed over.
+pub(super) fn cases(root: &Path, work: &Path) -> Result<(Vec<Case>, Vec<Skipped>), CaseError> {
+    let mut finding = Finding {
+        root: root.to_owned(),
+        work: work.to_owned(),
+        cases: BTreeMap::new(),
+        skipped: Vec::new(),
+        looked: 0,
+    };
+    finding.folder(root, 0)?;
+    Ok((finding.cases.into_values().collect(), finding.skipped))
+}
+
+struct Finding {
+    root: PathBuf,
+    work: PathBuf,
+    cases: BTreeMap<String, Case>,
+    skipped: Vec<Skipped>,
+    looked: usize,
+}
+
+/// What a folder holds, by name.
+#[derive(Default)]
+struct Listing {
+    folders: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Finding {
+    fn list(&mut self, folder: &Path) -> Result<Listing, CaseError> {
+        let mut listing = Listing::default();
+        for entry in fs::read_dir(folder).map_err(failed(folder))? {
+            let path = entry.map_err(failed(folder))?.path();
+            self.looked += 1;
+            if self.looked > MAX_ENTRIES {
+                let why = format!("more than {MAX_ENTRIES} files: the rest is not looked at");
+                self.skip(folder, why);
+                break;
+            }
+            let Ok(facts) = fs::metadata(&path) else { continue };
+            if file_name(&path).starts_with('.') || path == self.work {
+                continue;
+            }
+            if facts.is_dir() {
+                listing.folders.push(path);
+            } else if facts.is_file() {
+                listing.files.push(path);
+            }
+        }
+        listing.folders.sort();
+        listing.files.sort();
+        Ok(listing)
+    }
+
+    fn folder(&mut self, folder: &Path, depth: usize) -> Result<(), CaseError> {
+        let Listing { folders, files } = self.list(folder)?;
+        if self.looked > MAX_ENTRIES {
+            return Ok(());
+        }
+        let pairs: Vec<(PathBuf, PathBuf)> = (IMAGES.iter().zip(LABELS))
+            .map(|(images, labels)| (folder.join(images), folder.join(labels)))
+            .filter(|(images, _)| folders.contains(images))
+            .collect();
+        for (images, labels) in &pairs {
+            self.raw_data_set(folder, images, labels)?;
+        }
+        if pairs.is_empty() {
+            self.by_names(folder, &files);
+        }
+        let is_pair = |path: &PathBuf| pairs.iter().any(|(a, b)| path == a || path == b);
+        for inner in folders.iter().filter(|inner| !is_pair(inner)) {
+            if depth < MAX_DEPTH {
+                self.folder(inner, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Images in one folder, labels of the same names in another.
+    fn raw_data_set(
+        &mut self,
+        folder: &Path,
+        images: &Path,
+        labels: &Path,
+    ) -> Result<(), CaseError> {
+        let known: BTreeSet<String> = match labels.is_dir() {
+            true => self.list(labels)?.files.iter().filter_map(|path| nifti_stem(path)).collect(),
+            false => BTreeSet::new(),
+        };
+        let mut cases: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+        for path in self.list(images)?.files {
+            let Some(stem) = nifti_stem(&path) else { continue };
+            let channel = stem.rsplit_once('_').filter(|(case, channel)| {
+                // Without labels of either name, four digits at the end are nnU-Net's channel.
+                let is_channel = channel.len() == 4 && channel.bytes().all(|b| b.is_ascii_digit());
+                is_channel && (known.contains(*case) || !known.contains(&stem))
+            });
+            let (case, own) = channel.unwrap_or((&stem, "ct"));
+            if let Some(facts) = self.facts(&path) {
+                let (own, grid) = (own.to_owned(), Arc::new(facts.grid));
+                let found = Found { own, path, grid, is_image: true, phase: None };
+                cases.entry(case.to_owned()).or_default().push(found);
+            }
+        }
+        for (case, mut found) in cases {
+            for ending in [".nii.gz", ".nii"] {
+                let path = labels.join(format!("{case}{ending}"));
+                let own = file_name(labels);
+                if let Some(facts) = path.is_file().then(|| self.facts(&path)).flatten() {
+                    let grid = Arc::new(facts.grid);
+                    found.push(Found { own, path, grid, is_image: false, phase: None });
+                    break;
+                }
+            }
+            let id = self.id(folder, &case);
+            self.add(id, found, None);
+        }
+        Ok(())
+    }
+
+    /// Files of one folder, told apart by what their names share.
+    fn by_names(&mut self, folder: &Path, files: &[PathBuf]) {
+        let mut groups: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+        for path in files {
+            let Some(stem) = nifti_stem(path) else { continue };
+            // A field of displacements lies beside phantoms; it is neither.
+            if stem.ends_with(".field") {
+                continue;
+            }
+            let Some(facts) = self.facts(path) else { continue };
+            let said = name(&stem);
+            let (is_image, phase) = match said.kind {
+                Kind::Image(phase) => (true, phase),
+                Kind::Labels => (false, None),
+                Kind::Unknown => (!matches!(facts.datatype, Datatype::U8 | Datatype::I8), None),
+            };
+            let (path, grid) = (path.clone(), Arc::new(facts.grid));
+            groups.entry(said.case).or_default().push(Found {
+                own: said.own,
+                path,
+                grid,
+                is_image,
+                phase,
+            });
+        }
+        let with_images: Vec<String> = groups
+            .iter()
+            .filter(|(_, found)| found.iter().any(|found| found.is_image))
+            .map(|(case, _)| case.clone())
+            .collect();
+        if let [only] = &with_images[..] {
+            // One patient's folder: whatever else lies there is of the same.
+            let all: Vec<Found> = groups.into_values().flatten().collect();
+            let id = self.id(folder, if folder == self.root { only } else { "" });
+            self.add(id, all, report(folder));
+            return;
+        }
+        for (case, found) in groups {
+            let id = self.id(folder, &case);
+            self.add(id, found, None);
+        }
+    }
+
+    /// The name of a case: of the folders it lies in and its own.
+    fn id(&self, folder: &Path, case: &str) -> String {
+        let below = folder.strip_prefix(&self.root).unwrap_or(folder);
+        let mut parts: Vec<String> =
+            below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if !case.is_empty() {
+            parts.push(case.to_owned());
+        }
+        match parts.is_empty() {
+            true => file_name(&self.root),
+            false => parts.join("~"),
+        }
+    }
+
+    fn add(&mut self, id: String, found: Vec<Found>, report: Option<PathBuf>) {
+        let (images, labels): (Vec<Found>, Vec<Found>) =
+            found.into_iter().partition(|found| found.is_image);
+        let first = images.first().or(labels.first()).map(|found| found.path.clone());
+        let Some(first) = first else { return };
+        let own: BTreeSet<&str> = images.iter().chain(&labels).map(|f| f.own.as_str()).collect();
+        let why = if images.is_empty() {
+            "labels without an image"
+        } else if !is_plain(&id) || !own.iter().all(|own| is_plain(own)) {
+            "its name has characters that are not taken: rename it"
+        } else if own.len() < images.len() + labels.len() {
+            "two of its files have one name, as .nii and .nii.gz: remove one"
+        } else if self.cases.contains_key(&id) {
+            "another case has the same name: rename one"
+        } else {
+            let images = images.into_iter().map(|found| ImageFile {
+                name: found.own,
+                phase: found.phase,
+                path: found.path,
+                grid: found.grid,
+            });
+            let labels = labels.into_iter().map(|found| LabelFile {
+                name: found.own,
+                path: found.path,
+                grid: found.grid,
+            });
+            let (images, labels) = (images.collect(), labels.collect());
+            self.cases.insert(id.clone(), Case { id, images, labels, report });
+            return;
+        };
+        self.skip(&first, why.to_owned());
+    }
+
+    fn facts(&mut self, path: &Path) -> Option<Facts> {
+        match header(path) {
+            Ok(facts) => Some(facts),
+            Err(why) => {
+                self.skip(path, why);
+                None
+            }
+        }
+    }
+
+    fn skip(&mut self, path: &Path, why: String) {
+        let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+        self.skipped.push(Skipped { path, why });
+    }
+}
+
+struct Found {
+    own: String,
+    path: PathBuf,
+    grid: Arc<Grid>,
+    is_image: bool,
+    phase: Option<Phase>,
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn nifti_stem(path: &Path) -> Option<String> {
+    stem(&file_name(path)).map(str::to_owned)
+}
+
+fn report(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(REPORT)).filter(|path| path.is_file())
+}
+
+fn header(path: &Path) -> Result<Facts, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(PEEK_BYTES).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    peek(&bytes).map_err(|error: NiftiError| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use hepalert_voxels::volume::Volume;
+    use hepalert_voxels::volume::nifti::write::{write_i16, write_u8};
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::cases::Folder;
+
+    fn write(root: &Path, file: &str) {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let grid = Arc::new(Grid::axial([1, 2, 2], [1.0; 3], [0.0; 3]));
+        let is_labels = ["label", "truth", "u8", "lesion"].iter().any(|word| file.contains(word));
+        let bytes = match is_labels {
+            true => write_u8(&Volume::new(grid, Array3::zeros([1, 2, 2]))),
+            false => write_i16(&Volume::new(grid, Array3::zeros([1, 2, 2]))),
+        };
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn check(files: &[&str], expected: Expect) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("cohort");
+        files.iter().for_each(|file| write(&root, file));
+        fs::write(root.join("notes.txt"), "no image").unwrap();
+        let folder = Folder::open(&root, None).unwrap();
+        let names = |names: Vec<&str>| names.join(" ");
+        let case = |case: &Case| {
+            let images = case.images.iter().map(|image| image.name.as_str()).collect();
+            let labels = case.labels.iter().map(|labels| labels.name.as_str()).collect();
+            format!("{}: {} | {}\n", case.id, names(images), names(labels))
+        };
+        let skipped =
+            |skipped: &Skipped| format!("skipped {}: {}\n", skipped.path.display(), skipped.why);
+        let told: String = folder.cases().iter().map(case).collect();
+        let passed: String = folder.skipped().iter().map(skipped).collect();
+        expected.assert_eq(&(told + &passed));
+    }
+
+    #[test]
+    fn an_nnunet_raw_data_set() {
+        check(
+            &[
+                "imagesTr/liver_1_0000.nii.gz",
+                "imagesTr/liver_1_0001.nii.gz",
+                "imagesTr/liver_2_0000.nii.gz",
+                "labelsTr/liver_1.nii.gz",
+                "imagesTs/x_0000.nii.gz",
+            ],
+            expect![[r#"
+                liver_1: 0000 0001 | labelsTr
+                liver_2: 0000 | 
+                x: 0000 | 
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_decathlon_data_set_has_no_channels() {
+        check(
+            &["imagesTr/liver_0001.nii.gz", "labelsTr/liver_0001.nii.gz"],
+            expect![[r#"
+                liver_0001: ct | labelsTr
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_folder_per_case_and_many_cases_in_one() {
+        check(
+            &[
+                "p1/vp.nii.gz",
+                "p1/ap.nii.gz",
+                "p1/truth.nii.gz",
+                "p2/ct.nii.gz",
+                "p2/labels_base.nii.gz",
+                "p2/dicom/0001.dcm",
+                "flat/a_vp.nii.gz",
+                "flat/a_labels.nii.gz",
+                "flat/b_vp.nii.gz",
+                "masks/lesions.nii.gz",
+                "hepalert-labels/p1/vp/anna.nii.gz",
+                "one/scan 7.nii.gz",
+                "one/u8.nii.gz",
+            ],
+            expect![[r#"
+                flat~a: vp | labels
+                flat~b: vp | 
+                one: scan 7 | u8
+                p1: ap vp | truth
+                p2: ct | labels_base
+                skipped masks/lesions.nii.gz: labels without an image
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_single_case_is_called_as_its_folder() {
+        check(
+            &["ct.nii.gz", "truth.nii.gz"],
+            expect![[r#"
+                cohort: ct | truth
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_damaged_or_ambiguous_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a/ct.nii.gz");
+        write(dir.path(), "a/ct.nii");
+        write(dir.path(), "b~c/ct.nii.gz");
+        write(dir.path(), "b/c/ct.nii.gz");
+        fs::write(dir.path().join("d_vp.nii.gz"), b"none").unwrap();
+        let folder = Folder::open(dir.path(), None).unwrap();
+        assert_eq!(folder.cases().len(), 1);
+        let why: Vec<&str> = folder.skipped().iter().map(|skipped| skipped.why.as_str()).collect();
+        assert!(why.iter().any(|why| why.contains("one name")), "{why:?}");
+        assert!(why.iter().any(|why| why.contains("the same name")), "{why:?}");
+        assert!(why.iter().any(|why| why.contains("not a NIfTI")), "{why:?}");
+        assert_eq!(folder.case("../b~c").unwrap_err().code(), "unknown_name");
+    }
+}

@@ -1,0 +1,26 @@
+//! The cases of a folder: images, labels and report of one patient together.
+//!
+//! In reading order: a [`case`], the [`folder`] that has them and reads their files, [`reader`] is who labels,
+//! [`desk`] one reader's labels of one image under correction, kept on disk after each edit;
+//! [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
+//! next. What was found is never written to: labels go into a
+//! folder of their own.
+
+pub mod case;
+pub mod compare;
+pub mod desk;
+pub mod entry;
+pub mod error;
+pub mod files;
+mod find;
+pub mod folder;
+pub mod history;
+pub mod names;
+pub mod order;
+pub mod reader;
+
+pub use case::{Case, ImageFile, LabelFile};
+pub use desk::{Desk, Saved, Start, Who};
+pub use error::CaseError;
+pub use folder::Folder;
+pub use reader::Reader;

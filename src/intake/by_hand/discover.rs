@@ -1,0 +1,230 @@
+//! Finds the studies in a file or folder that lies still: `hepalert analyze INPUT`.
+//!
+//! Owns one look at one place; the rules are those of the assembler. A person waits here:
+//! whatever cannot be used is named at once.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::intake::events::{AssembleParams, Event, Millis, StudyEvent};
+use crate::intake::facts::{FileFacts, StudyFiles};
+use crate::intake::folder::listing::{Snapshot, Stamp, WatchParams, list};
+use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::folder::strangers::{most, words};
+use crate::intake::reading::accepted::unreadable;
+use crate::intake::reading::gate::{GateParams, Refusal};
+use crate::intake::reading::probe::{KeyOf, Probe, ProbeError};
+use crate::intake::refusal_codes::RefusalCode;
+use crate::intake::{Assembler, PhaseRules};
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
+
+/// What lies in a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Discovered {
+    /// Studies ready to load, by key.
+    pub studies: Vec<StudyFiles>,
+    /// Studies that are refused, and files of no study by folder.
+    pub refused: Vec<(StudyKey, Refusal)>,
+}
+
+/// Looks for studies with the wanted phases in a folder, or takes one file. A study without all
+/// phases of the first set is taken for the next whose phases it has.
+///
+/// # Errors
+/// If nothing can be computed: the reason of the study with the most files, or
+/// [`RefusalCode::NoCtSeries`].
+pub fn discover(
+    input: &Path,
+    wanted: &[Vec<Phase>],
+    rules: &PhaseRules,
+    gate: &GateParams,
+    key_of: KeyOf<'_>,
+) -> Result<Discovered, Refusal> {
+    let Place { found, passed_over } = read_all(input, gate, key_of)?;
+    let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
+    let mut params = lies_still(root_of(input), expected, rules, gate);
+    params.instead = instead.to_vec();
+    let found = assemble(params, found);
+    if !found.studies.is_empty() {
+        return Ok(found);
+    }
+    let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
+    Err(refusals
+        .max_by_key(|refusal| refusal.file_count)
+        .unwrap_or_else(|| nothing_but(&passed_over)))
+}
+
+/// What lies in a place, read.
+pub(in crate::intake) struct Place {
+    /// Every file.
+    pub(in crate::intake) found: Vec<Found>,
+    /// What is no image or not looked into, by kind.
+    pub(in crate::intake) passed_over: Counts,
+}
+
+/// What was read of a file.
+pub(in crate::intake) type Found = (Result<FileFacts, ProbeError>, PathBuf, Stamp);
+
+/// Reads every file in a place.
+///
+/// # Errors
+/// [`RefusalCode::Unreadable`] if the place cannot be read.
+pub(super) fn read_all(
+    input: &Path,
+    gate: &GateParams,
+    key_of: KeyOf<'_>,
+) -> Result<Place, Refusal> {
+    let seen = look(input).map_err(|error| unreadable(&error))?;
+    let (root, max_file_bytes) = (root_of(input), gate.max_file_bytes);
+    let probe = Probe { root, key_of, max_file_bytes, is_network: false };
+    let files: Vec<_> = seen.files.into_iter().collect();
+    let read = files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path, stamp));
+    let found: Vec<Found> = read.collect();
+    let mut passed_over = Counts::new();
+    let kinds = found.iter().filter_map(|(read, ..)| match read {
+        Err(ProbeError::Foreign(kind)) => Some(*kind),
+        Ok(_) | Err(_) => None,
+    });
+    let ignored = seen.ignored.into_values().map(|(_, kind)| kind);
+    let closed = seen.blind.iter().map(|_| Kind::ClosedFolder);
+    for kind in kinds.chain(ignored).chain(closed) {
+        *passed_over.entry(kind).or_default() += 1;
+    }
+    Ok(Place { found, passed_over })
+}
+
+/// Below which folder studies are named: the one above, so that `a/ct.nii.gz` and `b/ct.nii.gz`
+/// are two studies whether `a` and `b` or the files are given.
+pub(super) fn root_of(input: &Path) -> &Path {
+    let folder = if input.is_dir() { Some(input) } else { input.parent() };
+    folder.and_then(Path::parent).unwrap_or(Path::new(""))
+}
+
+/// Nothing more will come: whatever is there is complete now.
+pub(super) fn lies_still(
+    root: &Path,
+    expected: &[Phase],
+    rules: &PhaseRules,
+    gate: &GateParams,
+) -> AssembleParams {
+    AssembleParams {
+        rules: rules.clone(),
+        max_files: gate.max_files,
+        force_complete_s: 0.0,
+        ..AssembleParams::new(root, expected)
+    }
+}
+
+/// What follows of files that are all there at once.
+pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> Discovered {
+    let (mut machine, mut outcomes) = (Assembler::new(params, Vec::new()), Vec::new());
+    for (found, path, stamp) in found {
+        let event = match found {
+            Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
+            Err(ProbeError::Broken(broken)) => Event::Refused { path, broken },
+            // Strangers were counted apart.
+            Err(ProbeError::Foreign(_) | ProbeError::Changed) => continue,
+        };
+        outcomes.extend(machine.apply(event, Millis(0)));
+    }
+    outcomes.extend(machine.tick(Millis(1)));
+    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new() };
+    for outcome in outcomes {
+        match outcome {
+            StudyEvent::Complete { study, .. } => sorted.studies.push(study),
+            StudyEvent::Refused { key, refusal, .. } => sorted.refused.push((key, refusal)),
+            StudyEvent::PassedOver { key, counts, said, .. } => {
+                sorted.refused.push((key, passed_over(&counts, said.as_deref())));
+            }
+            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
+        }
+    }
+    sorted
+}
+
+fn look(input: &Path) -> std::io::Result<Snapshot> {
+    if input.is_dir() {
+        // Who points at a folder means what its links lead to as well.
+        return list(&WatchParams { follow_links: true, ..WatchParams::new(input) }, false);
+    }
+    let stamp = Stamp::of(&std::fs::metadata(input)?, false);
+    Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })
+}
+
+/// Files that are of no study: the reason of most of them, in the reader's sentence.
+fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
+    let code = most(counts).and_then(Kind::reason).unwrap_or(RefusalCode::UnknownFormat);
+    let count = counts.values().sum();
+    let detail = match said {
+        Some(said) if counts.len() == 1 => said.to_owned(),
+        Some(said) => format!("{said}; in all {}", words(counts)),
+        None => format!("passed over: {}", words(counts)),
+    };
+    Refusal::new(code, detail, count)
+}
+
+/// Where nothing but strangers lies.
+fn nothing_but(strangers: &Counts) -> Refusal {
+    let mut detail = "no CT was found".to_owned();
+    if !strangers.is_empty() {
+        detail += &format!("; passed over: {}", words(strangers));
+    }
+    if strangers.contains_key(&Kind::Archive) {
+        detail += "; archives (zip, gz and the like) are not looked into: unpack them";
+    }
+    Refusal::new(RefusalCode::NoCtSeries, detail, strangers.values().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_files_that_are_not_told_apart_is_no_reason() {
+        let truncated = Kind::Refused(RefusalCode::TruncatedFile);
+        let counts = Counts::from([(Kind::More, 9000), (Kind::Foreign, 96), (truncated, 4000)]);
+        let refusal = passed_over(&counts, Some("the file is empty"));
+        assert_eq!((refusal.code, refusal.file_count), (RefusalCode::TruncatedFile, 13_096));
+        let all = "the file is empty; in all 96 foreign, 9000 more, 4000 truncated_file";
+        assert_eq!(refusal.detail, all);
+    }
+
+    #[test]
+    fn what_was_passed_over_is_named_with_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["1.dcm.gz", "2.dcm.gz", "study.zip", "notes.txt", ".hidden", "x.part"] {
+            std::fs::write(dir.path().join(name), "PK or something else").unwrap();
+        }
+        let key_of = |uid: &str| crate::intake::study_key(b"", uid);
+        let (rules, gate) = (PhaseRules::default(), GateParams::default());
+        let wanted = [vec![Phase::Vp]];
+        let refusal = discover(dir.path(), &wanted, &rules, &gate, &key_of).unwrap_err();
+        assert_eq!(
+            (refusal.code, refusal.detail.as_str(), refusal.file_count),
+            (
+                RefusalCode::NoCtSeries,
+                "no CT was found; passed over: 3 archive, 1 foreign, 1 hidden, 1 unfinished; \
+                 archives (zip, gz and the like) are not looked into: unpack them",
+                6
+            )
+        );
+    }
+
+    #[test]
+    fn files_of_no_study_keep_the_sentence_of_their_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.img", "a.hdr"] {
+            let mut bytes = vec![0; 348];
+            bytes[..4].copy_from_slice(&348_i32.to_le_bytes());
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let key_of = |uid: &str| crate::intake::study_key(b"", uid);
+        let (rules, gate) = (PhaseRules::default(), GateParams::default());
+        let wanted = [vec![Phase::Vp]];
+        let refusal = discover(dir.path(), &wanted, &rules, &gate, &key_of).unwrap_err();
+        let pair = hepalert_voxels::volume::nifti::NiftiError::HeaderPair;
+        assert_eq!((refusal.detail, refusal.file_count), (pair.to_string(), 2));
+    }
+}

@@ -1,0 +1,144 @@
+//! One study in time: what was taken in of it, and what is news.
+//!
+//! Owns the rule of revisions: the newest content is a new revision if it is not what was
+//! taken in last, also if it was there before. No clock, no file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::file_set::StudyFileSet;
+use super::versions::Version;
+use crate::intake::events::Millis;
+use crate::intake::facts::StudyFiles;
+use crate::intake::fingerprint::{Digest, Item, again};
+use hepalert_study::study::StudyKey;
+
+/// One study in time.
+#[derive(Debug, Default)]
+pub struct StudyProgress {
+    /// Its files.
+    pub file_set: StudyFileSet,
+    /// When the files that are not yet accounted for began to come.
+    pub opened: Option<Millis>,
+    /// The newest change.
+    pub changed: Millis,
+    /// The last revision given.
+    pub revision: u32,
+    /// A copy or the same file again came since the last account.
+    pub copied: bool,
+    /// What was in the last account came again since.
+    pub resent: bool,
+    /// Something came that was not in the last account.
+    pub news: bool,
+    /// Something that was in no account went away again.
+    pub lost: bool,
+    /// The fingerprint of the last account: complete, refused or a copy.
+    pub account: Option<Digest>,
+    /// The account was given by an earlier process.
+    pub remembered: bool,
+    /// It is to be taken in anew, because it failed or somebody asked: the same again is a new
+    /// revision.
+    pub failed: bool,
+    /// Everything that was in the last account.
+    pub accounted: BTreeSet<Item>,
+    /// What of it was passed over for newer content of the same slices.
+    pub outdated: BTreeSet<Item>,
+}
+
+impl StudyProgress {
+    /// Something came or went.
+    pub fn touch(&mut self, now: Millis, news: bool) {
+        self.opened.get_or_insert(now);
+        self.changed = now;
+        self.news |= news;
+    }
+
+    /// A file is no longer there.
+    pub fn let_go(&mut self, path: &Path) {
+        let removed = self.file_set.remove(path);
+        let taken_in = |item| self.remembered || self.accounted.contains(&item);
+        self.lost |= removed.is_some_and(|item| !taken_in(item));
+    }
+
+    /// True for the input that was taken in last, under its own fingerprint or as one that
+    /// came back.
+    fn is_account(&self, input: Digest) -> bool {
+        self.account == Some(input)
+            || (1..=self.revision).any(|n| self.account == Some(again(input, n)))
+    }
+
+    /// The version that counts and its fingerprint as a new revision; or the fingerprint that
+    /// it has already, and whether under another key.
+    pub fn next<'a>(
+        &mut self,
+        key: &StudyKey,
+        versions: &'a [Version],
+        known: &BTreeMap<Digest, (StudyKey, u32)>,
+    ) -> Result<(&'a Version, Digest), (Digest, bool)> {
+        let remembered = std::mem::take(&mut self.remembered);
+        let failed = std::mem::take(&mut self.failed);
+        let Some((newest, others)) = versions.split_first() else {
+            return Err((Digest::of(b""), false));
+        };
+        let input = newest.fingerprint;
+        let fingerprint = match known.get(&input) {
+            _ if failed => again(input, self.revision + 1),
+            _ if self.is_account(input) => return Err((input, false)),
+            Some((owner, _)) if owner != key => {
+                self.account = Some(input);
+                return Err((input, true));
+            }
+            // Older copies lie beside what was taken in: a process that just began does not
+            // know which came last, and times alone do not undo a result.
+            Some(_) if remembered && others.iter().any(|one| self.is_account(one.fingerprint)) => {
+                return Err((input, false));
+            }
+            Some(_) => again(input, self.revision + 1),
+            None => input,
+        };
+        self.revision += 1;
+        self.account = Some(fingerprint);
+        Ok((newest, fingerprint))
+    }
+
+    /// True for a slice that is not what was taken in last. An older copy is news where it was
+    /// not before.
+    pub fn is_news(&self, item: &Item, is_here: bool) -> bool {
+        !self.accounted.contains(item) || (!is_here && self.outdated.contains(item))
+    }
+
+    /// The study as it is handed on.
+    pub fn study(
+        &mut self,
+        key: &StudyKey,
+        version: &Version,
+        fingerprint: Digest,
+        unreadable_beside: usize,
+    ) -> StudyFiles {
+        let Version { phases, candidates, acquired_ms, .. } = version.clone();
+        let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
+        let read = candidates.iter().map(|candidate| &candidate.files).chain(&phases);
+        let read: BTreeSet<Digest> = read.flat_map(|phase| phase.contents.clone()).collect();
+        let counts = |item: &&Item| read.contains(&item.1);
+        let slices: BTreeSet<Digest> =
+            self.accounted.iter().filter(counts).map(|item| item.0).collect();
+        let old = |item: &&Item| slices.contains(&item.0) && !read.contains(&item.1);
+        self.outdated = self.accounted.iter().filter(old).copied().collect();
+        StudyFiles {
+            key: key.clone(),
+            revision: self.revision,
+            fingerprint,
+            phases,
+            candidates,
+            acquired: acquired_ms.and_then(civil),
+            set_aside: self.file_set.files.len() - used,
+            unreadable_beside,
+        }
+    }
+}
+
+/// `2025-01-31T10:11:12.000`, without zone: scanners do not say theirs.
+fn civil(ms: i64) -> Option<String> {
+    let moment = jiff::Timestamp::from_millisecond(ms).ok()?;
+    Some(jiff::tz::TimeZone::UTC.to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string())
+}
