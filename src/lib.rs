@@ -13,6 +13,7 @@ pub mod codes;
 pub mod config;
 pub mod daemon;
 mod demo;
+pub mod dicom;
 pub mod doctor;
 mod installer;
 pub mod intake;

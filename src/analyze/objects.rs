@@ -11,13 +11,13 @@ use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use super::source_images::SourceImages;
-use crate::report::files::{Draft, WriteError};
+use crate::report::files::{Draft, Picture, WriteError};
 use crate::report::types::Report;
 use hepalert_cascade::pipeline::{Finding as Found, Findings};
 use hepalert_evidence::finding::{Finding, Shape, Tracking};
 use hepalert_evidence::maker::{Identity, Maker};
-use hepalert_evidence::source::Source;
-use hepalert_evidence::{Object, capture, segmentation, structured};
+use hepalert_evidence::source::ImageRef;
+use hepalert_evidence::{Object, capture, document, segmentation, structured};
 use hepalert_study::anatomy::Organ;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::Back;
@@ -32,6 +32,8 @@ pub const NOT_MADE: &str = "dicom_objects_not_made";
 pub struct ObjectSettings {
     /// Key images too.
     pub captures: bool,
+    /// A PDF of the report too.
+    pub pdf: bool,
     /// Segments of all organs, and not of the liver alone.
     pub organs: bool,
     /// Name of the device.
@@ -95,42 +97,74 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
         put(draft, "segmentation", &object)?;
     }
     put(draft, "report", &report)?;
-    if made.settings.captures {
-        add_captures(draft, &source, &maker, &identity)?;
-    }
-    Ok(())
-}
-
-fn put(draft: &mut Draft, name: &str, object: &Object) -> Result<(), WriteError> {
-    draft.add(&format!("{FOLDER}/{name}.dcm"), &object.bytes)
-}
-
-fn add_captures(
-    draft: &mut Draft,
-    source: &Source,
-    maker: &Maker,
-    identity: &Identity,
-) -> Result<(), ObjectError> {
-    for (at, kept) in draft.take_pictures().into_iter().enumerate() {
-        let of: Vec<_> = kept
-            .slices
-            .iter()
-            .filter_map(|slice| source.slices.get(*slice))
-            .flatten()
-            .cloned()
-            .collect();
-        let picture = capture::Picture {
-            number: at + 1,
+    let kept = draft.take_pictures();
+    let pictures: Vec<(usize, &Picture, Vec<ImageRef>)> = kept
+        .iter()
+        .enumerate()
+        .map(|(at, kept)| {
+            let images = kept.slices.iter().filter_map(|slice| source.slices.get(*slice));
+            (at + 1, kept, images.flatten().cloned().collect())
+        })
+        .collect();
+    let pictures: Vec<capture::Picture<'_>> = pictures
+        .iter()
+        .map(|(number, kept, of)| capture::Picture {
+            number: *number,
             title: &kept.title,
             width: kept.picture.width(),
             height: kept.picture.height(),
             rgb: kept.picture.rgb(),
-            of: &of,
-        };
-        let object = capture::write(&picture, source, maker, identity)?;
-        put(draft, &format!("key-image-{:02}", at + 1), &object)?;
+            of,
+        })
+        .collect();
+    for picture in pictures.iter().filter(|_| made.settings.captures) {
+        let object = capture::write(picture, &source, &maker, &identity)?;
+        put(draft, &format!("key-image-{:02}", picture.number), &object)?;
+    }
+    if made.settings.pdf {
+        let object = document::write(&lines(made.report), &pictures, &source, &maker, &identity)?;
+        put(draft, "document", &object)?;
     }
     Ok(())
+}
+
+/// What the first page of the document says.
+fn lines(report: &Report) -> Vec<String> {
+    let mut lines = vec![
+        "Suspected findings of the liver".to_owned(),
+        report.notice.clone(),
+        "Preliminary, and verified by nobody.".to_owned(),
+        String::new(),
+        format!("Verdict: {}", report.verdict.name().replace('_', " ")),
+        format!("Liver: {:.0} cm3", report.liver_cm3),
+        String::new(),
+    ];
+    lines.extend(report.lesions.iter().map(|lesion| {
+        let what = if lesion.malignant { "Suspected finding" } else { "Finding" };
+        let slice = lesion.key_slice.as_ref().map_or(String::new(), |key| {
+            let image = key.instance_number.map_or(String::new(), |n| format!(", image {n}"));
+            format!("{image}, z {:.1} mm", key.z_mm)
+        });
+        format!(
+            "{what} {}: {}, {:.1} cm3, longest {:.0} mm{slice}",
+            lesion.id, lesion.class, lesion.volume_cm3, lesion.max_diameter_mm
+        )
+    }));
+    if !report.quality.is_empty() {
+        lines.extend([String::new(), format!("Quality: {}", report.quality.join(", "))]);
+    }
+    lines.push(String::new());
+    lines.extend(
+        report.engines.iter().map(|engine| {
+            format!("{}: {} version {}", engine.role.name(), engine.id, engine.version)
+        }),
+    );
+    lines.push(format!("hepalert {}", report.pipeline.version));
+    lines
+}
+
+fn put(draft: &mut Draft, name: &str, object: &Object) -> Result<(), WriteError> {
+    draft.add(&format!("{FOLDER}/{name}.dcm"), &object.bytes)
 }
 
 /// A finding's box and mask in the order of storage.

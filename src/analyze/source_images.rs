@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use dicom_dictionary_std::tags;
 
-use crate::intake::{GateParams, Refusal, load};
+use crate::intake::reading::load;
+use crate::intake::{GateParams, Refusal};
 use hepalert_evidence::source::{ImageRef, Source, SourceSeries, wanted};
 use hepalert_study::files::PhaseFiles;
 use hepalert_study::phase::Phase;

@@ -9,7 +9,7 @@ use super::objects::{self, Made, NOT_MADE};
 use super::quality::Origin;
 use super::source_images::SourceImages;
 use super::{AnalyzeError, Analyzer, Watch, describe, peak_memory_mib};
-use crate::intake::load::LoadedPhase;
+use crate::intake::LoadedPhase;
 use crate::report::files::Draft;
 use crate::report::record;
 use crate::report::types::{Report, StageSeconds};
@@ -54,7 +54,7 @@ impl Analyzer {
         let slices = done.origin.slices(done.alignments, done.back);
         let mut draft = Draft::begin(out)?;
         let objects = self.settings.objects.as_ref();
-        if objects.is_some_and(|objects| objects.captures) {
+        if objects.is_some_and(|objects| objects.captures || objects.pdf) {
             draft.keep_pictures();
         }
         draft.add_findings(aligned, done.findings, slices, &mut |written, total| {

@@ -8,10 +8,12 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub mod analyze;
 pub mod demo;
 pub mod detect;
+pub mod dicom;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
 mod examples;
+pub mod export;
 pub mod inspect;
 pub mod label_file;
 pub mod logger;
@@ -59,6 +61,9 @@ pub enum Command {
     Demo(demo::Args),
     /// Single lesions out of a label map.
     Detect(detect::Args),
+    /// Try an archive, and tell what is spoken.
+    #[command(subcommand)]
+    Dicom(dicom::Dicom),
     /// Look at everything the daemon needs: what is wrong, and what to do.
     Doctor(doctor::Args),
     /// Inspect, check, install and sign engines.
@@ -66,6 +71,8 @@ pub enum Command {
     Engine(engine::Args),
     /// Hold results against the truth over a cohort: tables, plots, one line per case.
     Evaluate(evaluate::Args),
+    /// A study with its result, without its patient, to share it.
+    Export(export::Args),
     /// Tell what every series in a folder is, which would be read, and why.
     Inspect(inspect::Args),
     /// Compare predicted with true lesions.
@@ -86,6 +93,8 @@ pub enum Command {
     Run(run::Args),
     /// The first stage alone: a label map of a CT.
     Segment(segment::Args),
+    /// Send the objects of a study's result to an archive once more.
+    Send(dicom::SendArgs),
     /// Write lesion-shuffle patches for training.
     Shuffle(shuffle::Args),
     /// Count jobs, unsent messages and open alerts of the daemon.
@@ -130,9 +139,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Completions(args) => shell::completions(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
+        Command::Dicom(what) => dicom::run(&what, &ui),
         Command::Doctor(args) => doctor::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
+        Command::Export(args) => export::run(&args, &ui),
         Command::Inspect(args) => inspect::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
@@ -143,6 +154,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Register(args) => register::run(&args, &ui),
         Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args, &ui),
+        Command::Send(args) => dicom::send(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),

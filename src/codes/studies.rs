@@ -71,7 +71,22 @@ pub(super) const STRANGERS: [Meaning; Kind::ALL.len()] = [
     ),
 ];
 
-pub(super) const FAILED: [Meaning; 11] = [
+pub(super) const FAILED: [Meaning; 14] = [
+    meaning(
+        "dicom_refused",
+        "an archive did not take an object of the result",
+        "the log has its status; mend the archive's rules, then `hepalert send KEY --to NAME`",
+    ),
+    meaning(
+        "dicom_object_unreadable",
+        "an object of the result is gone or damaged before an archive had it",
+        "look at the disk below store.folder, and queue the study again",
+    ),
+    meaning(
+        "dicom_target_busy",
+        "an archive has no room, or is busy: it is tried again",
+        "look at the archive's disk",
+    ),
     meaning(
         "daemon_died",
         "the daemon ended each time this study was analysed",

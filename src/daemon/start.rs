@@ -88,7 +88,10 @@ pub(super) fn begin_or_wait(
 fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
     let full = crate::system::free_mib(&config.store.folder) == Some(0);
     match error {
-        DaemonError::Taken { .. } | DaemonError::System(_) | DaemonError::Thread(_) => None,
+        DaemonError::Taken { .. }
+        | DaemonError::System(_)
+        | DaemonError::Thread(_)
+        | DaemonError::Receive(_) => None,
         DaemonError::SiteKey { .. } => Some("site_key_missing"),
         DaemonError::Store(StoreError::Full) => Some("disk_full"),
         DaemonError::File { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {

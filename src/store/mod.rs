@@ -23,6 +23,7 @@ mod acknowledgements;
 mod audit;
 #[cfg(test)]
 mod crash_tests;
+mod deliveries;
 mod facts;
 mod job;
 mod open;
@@ -37,6 +38,7 @@ mod worklist;
 
 pub use acknowledgements::{Answered, Patience, Unanswered};
 pub use audit::AuditRow;
+pub use deliveries::{Delivery, DeliveryCounts, NewDelivery};
 pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,

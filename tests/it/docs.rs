@@ -344,3 +344,13 @@ fn kind(field: &Value) -> String {
         _ => plain,
     }
 }
+
+#[test]
+fn the_conformance_statement_is_what_the_code_says() {
+    let text = std::fs::read_to_string(root().join("docs/dicom.md")).unwrap();
+    let (before, rest) = text.split_once("<!-- conformance -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /conformance -->").unwrap();
+    let said = hepalert::dicom::services::conformance();
+    let wanted = format!("{before}<!-- conformance -->\n{said}\n<!-- /conformance -->{after}");
+    held("dicom.md", &wanted);
+}

@@ -58,7 +58,13 @@ pub fn patient(within: &Path) -> PathBuf {
 }
 
 fn analyzed(series: &Path, out: &Path) -> String {
-    said(hepalert().arg("analyze").arg(series).args(["--dicom", "--organs", "--out"]).arg(out))
+    said(
+        hepalert()
+            .arg("analyze")
+            .arg(series)
+            .args(["--dicom", "--organs", "--pdf", "--out"])
+            .arg(out),
+    )
 }
 
 #[test]

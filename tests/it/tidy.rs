@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace and which of the others each may use, from the bottom up.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("voxels", &[]),
     ("study", &["voxels"]),
     ("failpoint", &[]),
@@ -16,11 +16,12 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("lab", &["voxels", "study", "cascade"]),
     ("phases", &["voxels", "study", "engines", "bundles"]),
     ("evidence", &["voxels", "study"]),
+    ("labels", &["voxels", "study", "failpoint"]),
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
-/// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`
-/// and `bundles` are one room each.
-const LAYERS: [&[&str]; 21] = [
+/// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,
+/// `bundles` and `labels` are one room each.
+const LAYERS: [&[&str]; 23] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
@@ -30,10 +31,22 @@ const LAYERS: [&[&str]; 21] = [
     &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],
     // `voxels`
     &["ct"],
-    &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
+    &[
+        "segment",
+        "detect",
+        "reclassify",
+        "verdict",
+        "phantom",
+        "evaluate",
+        "anatomy",
+        "image",
+        "dicom",
+    ],
     &["volume", "system", "ui"],
     // `evidence`
+    &["document", "deidentified"],
     &["capture", "segmentation", "structured"],
+    &["samples"],
     &["maker", "source", "finding"],
     &["code"],
     &["dataset"],

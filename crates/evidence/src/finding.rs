@@ -60,6 +60,17 @@ pub struct LongAxis {
     pub mm: f64,
 }
 
+/// The segment number of a finding: its place in the list of findings, from 1.
+pub(crate) fn number_of(place: usize) -> usize {
+    place + 1
+}
+
+/// A point of a grid in patient coordinates as DICOM has them: left, back, head.
+pub(crate) fn lps_mm(grid: &Grid, index: [f64; 3]) -> [f64; 3] {
+    let [x, y, z] = grid.ras_mm(index);
+    [-x, -y, z]
+}
+
 impl Shape<'_> {
     /// The longest axis of any slice; of equals that of the first. None of an empty shape.
     pub fn long_axis(&self, grid: &Grid) -> Option<LongAxis> {

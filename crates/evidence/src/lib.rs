@@ -8,8 +8,12 @@
 pub mod capture;
 pub mod code;
 mod dataset;
+pub mod deidentified;
+pub mod document;
 pub mod finding;
 pub mod maker;
+#[cfg(test)]
+mod samples;
 pub mod segmentation;
 pub mod source;
 pub mod structured;

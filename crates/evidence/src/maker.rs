@@ -67,6 +67,7 @@ pub(crate) enum Series {
     Segmentation,
     Report,
     Captures,
+    Document,
 }
 
 impl Series {
@@ -75,6 +76,7 @@ impl Series {
             Series::Segmentation => "SEG",
             Series::Report => "SR",
             Series::Captures => "OT",
+            Series::Document => "DOC",
         }
     }
 
@@ -87,6 +89,7 @@ impl Series {
             Series::Segmentation => "hepalert: suspected findings, segmented",
             Series::Report => "hepalert: suspected findings, measured",
             Series::Captures => "hepalert: suspected findings, key images",
+            Series::Document => "hepalert: suspected findings, report",
         }
     }
 }

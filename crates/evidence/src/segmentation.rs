@@ -13,7 +13,7 @@ use hepalert_voxels::volume::Grid;
 
 use crate::code::{self, Code};
 use crate::dataset::{Dataset, WriteError, held_to};
-use crate::finding::{Finding, Shape};
+use crate::finding::{Finding, Shape, lps_mm};
 use crate::maker::{Identity, Maker, Series};
 use crate::source::Source;
 use crate::{Object, source};
@@ -55,11 +55,6 @@ struct Frame<'a> {
     slice: usize,
     lo: [usize; 2],
     plane: ndarray::ArrayView2<'a, bool>,
-}
-
-/// The segment number of a finding: its place in [`Content::findings`], from 1.
-pub(crate) fn number_of(place: usize) -> usize {
-    place + 1
 }
 
 /// The segmentation's own UID.
@@ -190,12 +185,6 @@ fn put_dimensions(object: &mut Dataset, identity: &Identity) {
     object.items(tags::DIMENSION_INDEX_SEQUENCE, indices);
 }
 
-/// A point of a grid in patient coordinates as DICOM has them: left, back, head.
-pub(crate) fn lps_mm(grid: &Grid, index: [f64; 3]) -> [f64; 3] {
-    let [x, y, z] = grid.ras_mm(index);
-    [-x, -y, z]
-}
-
 /// What holds for every frame: how slices lie, and how far apart.
 fn shared(grid: &Grid) -> Dataset {
     let [slice_mm, row_mm, column_mm] = grid.spacing_mm();
@@ -294,5 +283,4 @@ fn packed(frames: &[Frame<'_>], rows: usize, columns: usize) -> Result<Vec<u8>, 
 }
 
 #[cfg(test)]
-#[path = "segmentation_tests.rs"]
-pub(crate) mod tests;
+mod tests;

@@ -52,6 +52,9 @@ pub struct Args {
     /// Segment all organs in the DICOM segmentation, and not the liver alone.
     #[arg(long, requires = "dicom")]
     pub organs: bool,
+    /// Write an encapsulated PDF of the report too.
+    #[arg(long, requires = "dicom")]
+    pub pdf: bool,
     /// Take the site's rules for phases from this configuration.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -78,8 +81,12 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let objects =
-        args.dicom.then(|| ObjectSettings { captures: true, organs: args.organs, device: None });
+    let objects = args.dicom.then(|| ObjectSettings {
+        captures: true,
+        pdf: args.pdf,
+        organs: args.organs,
+        device: None,
+    });
     let settings = Settings { keep_margin: args.margin, objects, ..args.engine.settings()? };
     let phases = args.phase.iter().map(|(_, path)| path);
     let inputs: Vec<&Path> = phases.chain(&args.input).map(PathBuf::as_path).collect();

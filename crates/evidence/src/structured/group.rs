@@ -10,9 +10,8 @@ use hepalert_study::outcome::View;
 use super::Content;
 use super::content::{Item, Relation};
 use crate::code::{self, Code};
-use crate::finding::{Finding, LongAxis};
+use crate::finding::{Finding, LongAxis, lps_mm, number_of};
 use crate::maker::{Identity, Maker};
-use crate::segmentation::{lps_mm, number_of};
 use crate::source::ImageRef;
 
 pub(super) fn of_finding(

@@ -135,5 +135,4 @@ fn qualitative(content: &Content<'_>) -> Item {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -1,8 +1,10 @@
+//! What a plain reader finds in a report.
+
 use dicom_object::{InMemDicomObject, from_reader};
 use ndarray::Array3;
 
 use super::*;
-use crate::segmentation::tests::{finding, maker, source};
+use crate::samples::{finding, maker, source};
 use hepalert_study::phase::Phase;
 
 fn written(change: impl FnOnce(&mut Source)) -> InMemDicomObject {
