@@ -93,6 +93,11 @@ experiment OUT="experiment" PATIENTS="200":
     scripts/experiment --setting diagnosis --out {{OUT}}/diagnosis --patients {{PATIENTS}}
     scripts/experiment --setting screening --out {{OUT}}/screening --patients {{PATIENTS}}
 
+# Studies per hour of an archive on one and two tasks, and the share of time that is not analysis.
+archive-scaling FOLDER *ARGS:
+    cargo build --release --bin hepalert
+    python3 benches/archive_scaling.py target/release/hepalert {{FOLDER}} {{ARGS}}
+
 # Registration against known truth: random motions, contrasts and slices of phantoms and of the scans
 # below DATA. Fails if a case is worse than before alignment, folds, or a mean error passes its bar.
 # About ten minutes on two cores.

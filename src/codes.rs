@@ -5,11 +5,13 @@
 //! studies are intake's. `docs/codes.md` is written from here, and a test finds each code that
 //! the program can send. Refuses to send.
 
+mod archive;
 mod device;
 mod studies;
 
 use crate::intake::{QualityFlag, RefusalCode};
 
+use archive::ARCHIVE;
 use device::{COMMANDS, DEGRADED, ENGINES};
 use studies::{FAILED, QUALITY, REFUSED, STRANGERS};
 
@@ -78,7 +80,13 @@ pub fn chapters() -> Vec<Chapter> {
             seen: "`reply/...`",
             codes: COMMANDS.to_vec(),
         },
+        Chapter { title: "Archives", seen: "`hepalert archive`", codes: ARCHIVE.to_vec() },
     ]
+}
+
+/// What the code of an archive's work means.
+pub fn of_archive(code: &str) -> Option<Meaning> {
+    ARCHIVE.into_iter().find(|meaning| meaning.code == code)
 }
 
 /// What the code of a study means, where it is known.

@@ -4,10 +4,11 @@
 //! `hepalert-cascade` and `hepalert-engines` run the stages and their networks on it; [`report`]
 //! writes down what was found, [`store`] keeps it, [`publish`] sends it. [`worker`] runs the
 //! cascade in a child process, `daemon` holds the threads, [`cli`] the commands; [`codes`] says
-//! what each code means. Voxels and formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
+//! what each code means, [`archive`] goes through whole archives. Voxels and formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
 //! cohorts `hepalert-lab`.
 
 pub mod analyze;
+pub mod archive;
 pub mod cli;
 pub mod codes;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod daemon;
 mod demo;
 pub mod dicom;
 pub mod doctor;
+pub mod fleet;
 mod installer;
 pub mod intake;
 pub mod publish;

@@ -211,6 +211,105 @@ impl Drop for Progress {
     }
 }
 
+/// Seconds between the lines of a log, and of JSON.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Width of a bar in letters.
+const BAR: usize = 24;
+
+/// How far the work of minutes or days has come: a bar for people, lines for logs, JSON lines for
+/// programs; all on standard error, since standard output is for the result.
+#[derive(Debug)]
+pub struct Course {
+    what: &'static str,
+    began: Instant,
+    told: Option<Instant>,
+    /// Steps that took no time, done before.
+    skipped: usize,
+    json: bool,
+    terminal: bool,
+    /// A bar stands on a line that is not ended.
+    open: bool,
+}
+
+impl Drop for Course {
+    fn drop(&mut self) {
+        if self.open {
+            eprintln!();
+        }
+    }
+}
+
+impl Ui {
+    /// Of work that takes minutes; `what` is counted.
+    pub fn course(&self, what: &'static str) -> Course {
+        Course {
+            what,
+            began: Instant::now(),
+            told: None,
+            skipped: 0,
+            json: self.json,
+            terminal: std::io::stderr().is_terminal(),
+            open: false,
+        }
+    }
+}
+
+impl Course {
+    /// Tells that `done` of `total` are gone through, if it is time to; the last step always is.
+    pub fn step(&mut self, done: usize, total: usize) {
+        if self.told.is_none() && self.began.elapsed() < Duration::from_millis(200) {
+            // What was done before goes by in no time and says nothing of the rest.
+            self.skipped = done;
+        }
+        let every = match self.terminal && !self.json {
+            true => Duration::from_millis(200),
+            false => LINE_EVERY,
+        };
+        let is_last = done >= total;
+        if total == 0 || (self.told.is_some_and(|at| at.elapsed() < every) && !is_last) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        self.open = self.terminal && !self.json && !is_last;
+        eprint!("{}", self.line(done, total, self.left_s(done, total)));
+    }
+
+    fn left_s(&self, done: usize, total: usize) -> Option<f64> {
+        let fresh = done.saturating_sub(self.skipped);
+        let left = total.saturating_sub(done) as f64;
+        (fresh > 0).then(|| self.began.elapsed().as_secs_f64() / fresh as f64 * left)
+    }
+
+    fn line(&self, done: usize, total: usize, left_s: Option<f64>) -> String {
+        let what = self.what;
+        if self.json {
+            let line = serde_json::json!({"progress": what, "done": done, "total": total,
+                "left_s": left_s.map(f64::round)});
+            return format!("{line}\n");
+        }
+        let left = left_s.map_or(String::new(), |s| format!(", about {} left", span(s)));
+        match self.terminal {
+            true => {
+                let full = done * BAR / total;
+                let bar = "#".repeat(full) + &"-".repeat(BAR - full.min(BAR));
+                let end = if done >= total { "\n" } else { "\x1b[K" };
+                format!("\r[{bar}] {done} of {total} {what}{left}{end}")
+            }
+            false => format!("{done} of {total} {what}{left}\n"),
+        }
+    }
+}
+
+/// A time in one unit that a person has a feeling for.
+fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
 /// Writes a document to standard output; a reader that has gone is no fault.
 pub fn print(document: &serde_json::Value) {
     let _ = writeln!(std::io::stdout(), "{document:#}");
@@ -218,7 +317,33 @@ pub fn print(document: &serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{Ui, counted, span};
+
+    #[test]
+    fn progress_is_a_bar_a_line_or_json() {
+        let mut course = Ui::new(false).course("studies");
+        course.terminal = true;
+        assert_eq!(
+            course.line(6, 12, Some(240.0)),
+            "\r[############------------] 6 of 12 studies, about 4 min left\x1b[K"
+        );
+        course.terminal = false;
+        assert_eq!(course.line(12, 12, Some(0.0)), "12 of 12 studies, about 0 s left\n");
+        course.json = true;
+        let line = "{\"done\":1,\"left_s\":null,\"progress\":\"studies\",\"total\":2}\n";
+        assert_eq!(course.line(1, 2, None), line);
+        let spans = [(89.0, "89 s"), (90.0, "2 min"), (7200.0, "2.0 h"), (260_000.0, "3.0 days")];
+        assert_eq!(spans.map(|(s, _)| span(s)), spans.map(|(_, said)| said));
+    }
+
+    #[test]
+    fn what_was_done_before_says_nothing_of_the_time_left() {
+        let mut course = Ui::new(false).course("studies");
+        course.step(90, 100);
+        course.began -= std::time::Duration::from_secs(20);
+        assert_eq!(course.left_s(90, 100), None);
+        assert!((course.left_s(92, 100).unwrap() - 80.0).abs() < 1.0);
+    }
 
     #[test]
     fn plurals_are_right() {

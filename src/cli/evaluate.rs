@@ -1,6 +1,6 @@
 //! `evaluate`: tables and plots over a cohort.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::builder::PossibleValue;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Failure, Ui};
 use crate::report::output::{self, MADE_BY};
-use hepalert_lab::evaluate::cohort::{evaluate_case, find};
+use hepalert_lab::evaluate::cohort::{CaseFiles, CohortError, evaluate_case, find};
 use hepalert_lab::evaluate::csv::csv;
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
@@ -50,7 +50,7 @@ fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
 
 /// `tables.json`.
 #[derive(Debug, Serialize)]
-struct Document {
+pub(super) struct Document {
     /// The cases, in the order of cases.csv.
     names: Vec<String>,
     #[serde(flatten)]
@@ -62,37 +62,62 @@ struct Document {
 /// # Errors
 /// If a case is refused, one has no prediction, or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let refused = |error: evaluate::cohort::CohortError| Failure::refused(error.code(), error);
     let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
         .map_err(refused)?;
-    let mut progress = ui.progress("cases");
+    let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
+    let (document, text) = write(cases, args.sweep.then_some(args.alpha), asked, &args.out, ui)?;
+    ui.result(&document, text.trim_end())
+}
+
+fn refused(error: CohortError) -> Failure {
+    Failure::refused(error.code(), error)
+}
+
+/// The true label maps of a folder by case.
+///
+/// # Errors
+/// If the folder cannot be read or holds none.
+pub(super) fn truths(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+    evaluate::cohort::truths(folder).map_err(refused)
+}
+
+/// Counts the cases and writes tables and plots; the document, and the text of it.
+///
+/// # Errors
+/// If a case is refused or a file cannot be written.
+pub(super) fn write(
+    cases: Vec<CaseFiles>,
+    highest_gain: Option<f64>,
+    asked: &[Variant],
+    out: &Path,
+    ui: &Ui,
+) -> Result<(Document, String), Failure> {
+    let mut course = ui.course("cases");
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
-        progress.step(done, cases.len());
-        results.push(evaluate_case(case, args.sweep.then_some(args.alpha)).map_err(refused)?);
+        results.push(evaluate_case(case, highest_gain).map_err(refused)?);
+        course.step(done + 1, cases.len());
     }
-    drop(progress);
-    let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
     let tables = Tables::new(&results, asked);
-    std::fs::create_dir_all(&args.out)
-        .with_context(|| format!("{}: cannot be made", args.out.display()))
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("{}: cannot be made", out.display()))
         .map_err(Failure::failed)?;
     let text = markdown(&tables);
     let mut written = Vec::new();
     for (name, svg) in charts(&tables) {
-        let file = args.out.join(name);
+        let file = out.join(name);
         output::put(&file, format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
         written.push(file);
     }
     let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results));
-    output::put(&args.out.join("cases.csv"), lines.as_bytes(), &[])?;
+    output::put(&out.join("cases.csv"), lines.as_bytes(), &[])?;
     let marked = format!("{MADE_BY}\n{text}");
-    output::put(&args.out.join("tables.md"), marked.as_bytes(), &[])?;
+    output::put(&out.join("tables.md"), marked.as_bytes(), &[])?;
     let names = cases.into_iter().map(|case| case.name).collect();
     let document = Document { names, tables };
-    output::put_json(&args.out.join("tables.json"), &document, &[])?;
-    written.extend(["tables.md", "tables.json", "cases.csv"].map(|name| args.out.join(name)));
+    output::put_json(&out.join("tables.json"), &document, &[])?;
+    written.extend(["tables.md", "tables.json", "cases.csv"].map(|name| out.join(name)));
     let written: Vec<String> = written.iter().map(|file| file.display().to_string()).collect();
     ui.say(format!("written: {}", written.join(", ")));
-    ui.result(&document, text.trim_end())
+    Ok((document, text))
 }

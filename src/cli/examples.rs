@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 47] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 55] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -23,6 +23,36 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 47] = [
         "analyze",
         "hepalert analyze ct-folder --dicom --out result",
         "with a segmentation, a structured report and key images for an archive",
+    ),
+    (
+        "archive list",
+        "hepalert archive list /archive/2019 --out 2019.jsonl",
+        "every study below a folder, with the hash of its content",
+    ),
+    (
+        "archive run",
+        "hepalert archive run --list 2019.jsonl --results results --shard 3/8",
+        "the third of eight parts; examples/slurm has the job array",
+    ),
+    (
+        "archive run",
+        "hepalert archive run --list 2019.jsonl --results results",
+        "all of it, here; the same command again goes on where it ended",
+    ),
+    (
+        "archive status",
+        "hepalert archive status --list 2019.jsonl --results results",
+        "what is done, refused and missing",
+    ),
+    (
+        "archive merge",
+        "hepalert archive merge --list 2019.jsonl --results results --out cohort",
+        "one table of studies, one of the cohort",
+    ),
+    (
+        "archive compare",
+        "hepalert archive compare --list 2019.jsonl --old results --new results-5 --out changes",
+        "before a new engine is used: whose verdict changes",
     ),
     (
         "check-config",
@@ -107,6 +137,16 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 47] = [
         "export",
         "hepalert export 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --deidentify --out shared",
         "images and result of a study for whoever looks into a failure",
+    ),
+    (
+        "fleet",
+        "hepalert fleet --config /etc/hepalert/hepalert.toml",
+        "all devices at this device's broker",
+    ),
+    (
+        "fleet",
+        "hepalert fleet --host core --expect ct-1,ct-2 --strict --json",
+        "for a monitor: exit code 1 unless all are well",
     ),
     (
         "inspect",

@@ -6,6 +6,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod analyze;
+pub mod archive;
 pub mod demo;
 pub mod detect;
 pub mod dicom;
@@ -14,6 +15,7 @@ pub mod engines;
 pub mod evaluate;
 mod examples;
 pub mod export;
+pub mod fleet;
 pub mod inspect;
 pub mod label_file;
 pub mod logger;
@@ -53,6 +55,9 @@ pub struct Arguments {
 pub enum Command {
     /// Analyse one study, or many one after the other, now.
     Analyze(analyze::Args),
+    /// Analyse a whole archive in parts, put the results together, compare two engines.
+    #[command(subcommand)]
+    Archive(archive::Args),
     /// Tell whether the daemon could run with this configuration.
     CheckConfig(run::Args),
     /// Print shell completions.
@@ -73,6 +78,8 @@ pub enum Command {
     Evaluate(evaluate::Args),
     /// A study with its result, without its patient, to share it.
     Export(export::Args),
+    /// Tell of every device at a broker: which live, which differ.
+    Fleet(fleet::Args),
     /// Tell what every series in a folder is, which would be read, and why.
     Inspect(inspect::Args),
     /// Compare predicted with true lesions.
@@ -135,6 +142,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let ui = Ui::new(arguments.json);
     match arguments.command {
         Command::Analyze(args) => analyze::run(&args, &ui),
+        Command::Archive(what) => archive::run(&what, &ui),
         Command::CheckConfig(args) => run::check(&args, &ui),
         Command::Completions(args) => shell::completions(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
@@ -144,6 +152,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Export(args) => export::run(&args, &ui),
+        Command::Fleet(args) => fleet::run(&args, &ui),
         Command::Inspect(args) => inspect::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),

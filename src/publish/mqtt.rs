@@ -21,12 +21,16 @@ use tokio::task::JoinHandle;
 use super::link::{Link, LinkEvent, Message, Waker};
 use hepalert_study::protocol::Protocol;
 
+mod heard;
+mod listen;
 mod params;
 mod probe;
 mod refusal;
 mod v311;
 mod v5;
 
+pub use heard::Heard;
+pub use listen::listen;
 pub use params::{Params, Tls};
 pub use probe::probe;
 pub use refusal::ProbeError;

@@ -32,6 +32,11 @@ pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
 /// The heading of the table that `analyze` writes of many studies.
 pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
     largest_mm,liver_cm3,quality,seconds,report,message";
+/// The heading of the table of changes that `archive compare` writes.
+pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_high,old_lesions,\
+    old_malignant,new_verdict,new_code,new_class_base,new_class_high,new_lesions,new_malignant";
+/// What the list of an archive begins with.
+pub const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
 /// The heading of the table of cases that `evaluate` writes.
 pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
 /// Manufacturer of a phantom's scanner.
@@ -372,6 +377,8 @@ fn bears_mark(head: &[u8]) -> bool {
         || stands(0, POINTS.as_bytes())
         || stands(0, SUMMARY.as_bytes())
         || stands(0, CASES.as_bytes())
+        || stands(0, LIST.as_bytes())
+        || stands(0, CHANGES.as_bytes())
         || is_manual()
 }
 

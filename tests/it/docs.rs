@@ -54,6 +54,10 @@ fn keys() -> BTreeSet<String> {
     let rule = "[[phases.rule]]\nphase = \"vp\"\nseries_description = \"^portal\"";
     assert!(toml::from_str::<Config>(rule).is_ok());
     keys.insert("phases.rule".to_owned());
+    // And so are archives.
+    let target = "[[dicom.target]]\nname = \"pacs\"\nhost = \"pacs\"\nport = 104";
+    assert!(toml::from_str::<Config>(target).is_ok());
+    keys.insert("dicom.target".to_owned());
     keys
 }
 

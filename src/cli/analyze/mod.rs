@@ -20,7 +20,7 @@ use hepalert_study::phase::{Phase, Setting};
 
 mod batch;
 mod names;
-mod table;
+pub(super) mod table;
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]

@@ -14,17 +14,17 @@ use crate::ui::{Exit, counted};
 use hepalert_lab::evaluate::csv::quoted;
 
 /// Its name below the folder of results.
-pub(super) const FILE: &str = "summary.csv";
+pub(in crate::cli) const FILE: &str = "summary.csv";
 
 /// What became of one study.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     /// Its name, and that of its folder.
-    pub(super) case: String,
+    pub(in crate::cli) case: String,
     /// `done`, `refused` or `failed`.
-    pub(super) status: &'static str,
+    pub(in crate::cli) status: &'static str,
     /// Why it has no result.
-    pub(super) code: Option<String>,
+    pub(in crate::cli) code: Option<String>,
     verdict: Option<&'static str>,
     class_base: Option<String>,
     class_high: Option<String>,
@@ -38,12 +38,12 @@ pub(super) struct Row {
     /// What went wrong and what to do.
     message: Option<String>,
     #[serde(skip)]
-    pub(super) exit: Option<Exit>,
+    pub(in crate::cli) exit: Option<Exit>,
 }
 
 impl Row {
     /// A study with a result.
-    pub(super) fn done(case: &str, report: &Report, folder: &Path) -> Row {
+    pub(in crate::cli) fn done(case: &str, report: &Report, folder: &Path) -> Row {
         let diameters = report.lesions.iter().map(|lesion| lesion.max_diameter_mm);
         Row {
             case: case.to_owned(),
@@ -63,7 +63,7 @@ impl Row {
     }
 
     /// A study without one.
-    pub(super) fn failed(case: &str, failure: &crate::ui::Failure) -> Row {
+    pub(in crate::cli) fn failed(case: &str, failure: &crate::ui::Failure) -> Row {
         let status = if failure.exit == Exit::Refused { "refused" } else { "failed" };
         Row {
             case: case.to_owned(),
@@ -71,6 +71,17 @@ impl Row {
             code: Some(failure.code.unwrap_or(failure.exit.name()).to_owned()),
             message: Some(format!("{:#}", failure.error)),
             exit: Some(failure.exit),
+            ..Row::default()
+        }
+    }
+
+    /// A study that was refused before.
+    pub(in crate::cli) fn refused(case: &str, code: &str, detail: &str) -> Row {
+        Row {
+            case: case.to_owned(),
+            status: "refused",
+            code: Some(code.to_owned()),
+            message: Some(detail.to_owned()),
             ..Row::default()
         }
     }
@@ -99,7 +110,7 @@ impl Row {
     }
 
     /// For people.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::cli) fn text(&self) -> String {
         let case = &self.case;
         match (self.verdict, self.findings, self.suspected) {
             (Some(verdict), Some(findings), Some(suspected)) => {
@@ -121,7 +132,7 @@ impl Row {
 ///
 /// # Errors
 /// If something else is there, or the disk refuses.
-pub(super) fn write(out: &Path, rows: &[Row]) -> Result<(), OutputError> {
+pub(in crate::cli) fn write(out: &Path, rows: &[Row]) -> Result<(), OutputError> {
     output::put_with(&out.join(FILE), &[], |file| {
         writeln!(file, "{SUMMARY}")?;
         rows.iter().try_for_each(|row| writeln!(file, "{}", row.line()))

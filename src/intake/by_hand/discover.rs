@@ -4,12 +4,13 @@
 //! whatever cannot be used is named at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use crate::intake::events::{AssembleParams, Event, Millis, StudyEvent};
 use crate::intake::facts::{FileFacts, StudyFiles};
-use crate::intake::folder::listing::{Snapshot, Stamp, WatchParams, list};
+use crate::intake::folder::listing::{Degraded, Snapshot, Stamp, WatchParams, list};
 use crate::intake::folder::stranger_kind::{Counts, Kind};
 use crate::intake::folder::strangers::{most, words};
 use crate::intake::reading::accepted::unreadable;
@@ -42,11 +43,8 @@ pub fn discover(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Discovered, Refusal> {
-    let Place { found, passed_over } = read_all(input, gate, key_of)?;
-    let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
-    let mut params = lies_still(root_of(input), expected, rules, gate);
-    params.instead = instead.to_vec();
-    let found = assemble(params, found);
+    let Place { found, passed_over, .. } = read_all(input, gate, key_of)?;
+    let found = assemble(for_engines(input, wanted, rules, gate), found);
     if !found.studies.is_empty() {
         return Ok(found);
     }
@@ -56,12 +54,56 @@ pub fn discover(
         .unwrap_or_else(|| nothing_but(&passed_over)))
 }
 
+/// Everything in a large place.
+#[derive(Debug)]
+pub struct Inventory {
+    /// Studies, and what is refused.
+    pub found: Discovered,
+    /// Files that are no images or were not looked into, by kind.
+    pub passed_over: Counts,
+    /// Why this is not everything, where it is not.
+    pub degraded: Vec<Degraded>,
+}
+
+/// As [`discover`], of a folder with any number of studies up to `max_files` files: nothing found is
+/// an answer too, and `step` hears how many files are read of how many.
+///
+/// # Errors
+/// [`RefusalCode::Unreadable`] if the place cannot be read.
+pub fn take_stock(
+    input: &Path,
+    wanted: &[Vec<Phase>],
+    (rules, gate): (&PhaseRules, &GateParams),
+    key_of: KeyOf<'_>,
+    max_files: usize,
+    step: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Inventory, Refusal> {
+    let seen = look(input, max_files).map_err(|error| unreadable(&error))?;
+    let Place { found, passed_over, degraded } = read_seen(seen, input, gate, key_of, step);
+    let found = assemble(for_engines(input, wanted, rules, gate), found);
+    Ok(Inventory { found, passed_over, degraded })
+}
+
+/// The rules for a place in which studies for any of these sets of phases lie, best first.
+fn for_engines(
+    input: &Path,
+    wanted: &[Vec<Phase>],
+    rules: &PhaseRules,
+    gate: &GateParams,
+) -> AssembleParams {
+    let (expected, instead) = wanted.split_first().map_or((&[][..], &[][..]), |(a, b)| (a, b));
+    let params = lies_still(root_of(input), expected, rules, gate);
+    AssembleParams { instead: instead.to_vec(), ..params }
+}
+
 /// What lies in a place, read.
 pub(in crate::intake) struct Place {
     /// Every file.
     pub(in crate::intake) found: Vec<Found>,
     /// What is no image or not looked into, by kind.
     pub(in crate::intake) passed_over: Counts,
+    /// Why that is not everything.
+    degraded: Vec<Degraded>,
 }
 
 /// What was read of a file.
@@ -76,11 +118,27 @@ pub(super) fn read_all(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Place, Refusal> {
-    let seen = look(input).map_err(|error| unreadable(&error))?;
+    let max_files = WatchParams::new(input).max_files;
+    let seen = look(input, max_files).map_err(|error| unreadable(&error))?;
+    Ok(read_seen(seen, input, gate, key_of, &|_, _| ()))
+}
+
+fn read_seen(
+    seen: Snapshot,
+    input: &Path,
+    gate: &GateParams,
+    key_of: KeyOf<'_>,
+    step: &(dyn Fn(usize, usize) + Sync),
+) -> Place {
     let (root, max_file_bytes) = (root_of(input), gate.max_file_bytes);
     let probe = Probe { root, key_of, max_file_bytes, is_network: false };
     let files: Vec<_> = seen.files.into_iter().collect();
-    let read = files.into_par_iter().map(|(path, stamp)| (probe.read(&path, stamp), path, stamp));
+    let (done, total) = (AtomicUsize::new(0), files.len());
+    let read = files.into_par_iter().map(|(path, stamp)| {
+        let read = (probe.read(&path, stamp), path, stamp);
+        step(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+        read
+    });
     let found: Vec<Found> = read.collect();
     let mut passed_over = Counts::new();
     let kinds = found.iter().filter_map(|(read, ..)| match read {
@@ -92,7 +150,7 @@ pub(super) fn read_all(
     for kind in kinds.chain(ignored).chain(closed) {
         *passed_over.entry(kind).or_default() += 1;
     }
-    Ok(Place { found, passed_over })
+    Place { found, passed_over, degraded: seen.degraded }
 }
 
 /// Below which folder studies are named: the one above, so that `a/ct.nii.gz` and `b/ct.nii.gz`
@@ -144,10 +202,11 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
     sorted
 }
 
-fn look(input: &Path) -> std::io::Result<Snapshot> {
+fn look(input: &Path, max_files: usize) -> std::io::Result<Snapshot> {
     if input.is_dir() {
         // Who points at a folder means what its links lead to as well.
-        return list(&WatchParams { follow_links: true, ..WatchParams::new(input) }, false);
+        let params = WatchParams { follow_links: true, max_files, ..WatchParams::new(input) };
+        return list(&params, false);
     }
     let stamp = Stamp::of(&std::fs::metadata(input)?, false);
     Ok(Snapshot { files: [(input.to_owned(), stamp)].into(), ..Snapshot::default() })

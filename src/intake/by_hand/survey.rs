@@ -65,7 +65,7 @@ pub fn survey(
     gate: &GateParams,
     key_of: KeyOf<'_>,
 ) -> Result<Survey, Refusal> {
-    let Place { found, passed_over } = read_all(input, gate, key_of)?;
+    let Place { found, passed_over, .. } = read_all(input, gate, key_of)?;
     let facts: Vec<(PathBuf, FileFacts)> =
         found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
     let params = lies_still(root_of(input), expected, rules, gate);

@@ -10,6 +10,7 @@ use rumqttc::{
 use tokio::task::JoinHandle;
 
 use super::super::link::{LinkEvent, Message, Request};
+use super::heard::{Heard, MAX_HEARD};
 use super::params::{Params, Secrets, TlsFiles};
 use super::refusal::ProbeError;
 use super::{Answer, CONNECT, MAX_INCOMING, Session, Teller};
@@ -178,6 +179,37 @@ pub(super) async fn greet(params: &Params) -> Result<(), ProbeError> {
     let farewell = async { while line.poll().await.is_ok() {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
     Ok(())
+}
+
+/// Subscribes once greeted, and listens until the line breaks.
+pub(super) async fn hear(
+    params: &Params,
+    filters: &[String],
+    greeted: &mut bool,
+    take: &mut dyn FnMut(Heard),
+) -> Result<(), ProbeError> {
+    let mut options = options(params).map_err(ProbeError::Setup)?;
+    options.set_max_packet_size(Some(MAX_HEARD));
+    let (client, mut line) = AsyncClient::builder(options).capacity(64).build();
+    loop {
+        match line.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                *greeted = true;
+                let inputs = filters
+                    .iter()
+                    .map(|of| SubscribeFilterInput::new(of.clone(), QoS::AtLeastOnce));
+                let asked = client.try_subscribe_many(inputs);
+                asked.map_err(|error| ProbeError::Setup(error.to_string()))?;
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => take(Heard {
+                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                body: publish.payload.to_vec(),
+                retained: publish.retain,
+            }),
+            Ok(_) => {}
+            Err(error) => return Err(refusal(&error, params.tls.is_some())),
+        }
+    }
 }
 
 fn refusal(error: &ConnectionError, tls: bool) -> ProbeError {

@@ -126,22 +126,32 @@ pub fn find(
     predicted: &Path,
     no_shuffle: Option<&Path>,
 ) -> Result<Vec<CaseFiles>, CohortError> {
-    let unreadable = |reason| CohortError::Unreadable { path: truth.to_owned(), reason };
-    let mut cases = Vec::new();
-    for entry in std::fs::read_dir(truth).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let Some(name) = case_name(&path) else { continue };
-        cases.push(CaseFiles {
+    let cases = truths(truth)?.into_iter().map(|(name, path)| {
+        Ok(CaseFiles {
             predicted: prediction(predicted, &name)?,
             no_shuffle: no_shuffle.map(|folder| folder.join(&name)).filter(|path| path.is_dir()),
             truth: path,
             name,
-        });
+        })
+    });
+    cases.collect()
+}
+
+/// The true label maps of a folder, by case.
+///
+/// # Errors
+/// If the folder cannot be listed or holds none.
+pub fn truths(folder: &Path) -> Result<Vec<(String, PathBuf)>, CohortError> {
+    let unreadable = |reason| CohortError::Unreadable { path: folder.to_owned(), reason };
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        cases.extend(case_name(&path).map(|name| (name, path)));
     }
     if cases.is_empty() {
-        return Err(CohortError::NoCases(truth.to_owned()));
+        return Err(CohortError::NoCases(folder.to_owned()));
     }
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    cases.sort();
     Ok(cases)
 }
 

@@ -13,7 +13,7 @@ pub fn markdown(tables: &Tables) -> String {
          few cases says little: read the interval.",
         tables.cases
     )];
-    parts.push(volumes(&tables.lesions_by_volume));
+    parts.push(volumes("True lesions by type and volume", &tables.lesions_by_volume));
     parts.extend(tables.lesions.iter().map(|table| lesions("Lesions", table)));
     parts.push(patients(&tables.patients));
     parts.extend(tables.decided.iter().map(|table| lesions("Lesions of decided patients", table)));
@@ -28,7 +28,7 @@ pub fn markdown(tables: &Tables) -> String {
 }
 
 /// A table with its first column to the left and the others to the right.
-fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut text = format!("| {} |\n|---|{}", header.join(" | "), "--:|".repeat(header.len() - 1));
     for row in rows {
         // Writing to a string cannot fail.
@@ -37,7 +37,8 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
     text
 }
 
-fn volumes(volumes: &VolumeTable) -> String {
+/// Lesions by type and volume under a title.
+pub fn volumes(title: &str, volumes: &VolumeTable) -> String {
     let bounds = VOLUME_BINS_CM3.windows(2).map(|pair| format!("{}-{}", pair[0], pair[1]));
     let bins: Vec<String> = bounds.chain([format!(">{}", VOLUME_BINS_CM3[6])]).collect();
     let mut header = vec!["cm3"];
@@ -47,7 +48,7 @@ fn volumes(volumes: &VolumeTable) -> String {
         let counts = row.lesions.iter().chain([&row.total]).map(usize::to_string);
         [row.row.to_owned()].into_iter().chain(counts).collect()
     });
-    format!("## True lesions by type and volume\n\n{}", table(&header, rows))
+    format!("## {title}\n\n{}", table(&header, rows))
 }
 
 fn lesions(title: &str, lesions: &LesionTable) -> String {

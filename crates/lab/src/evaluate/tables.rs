@@ -151,7 +151,7 @@ impl Tables {
         let decided = |case: &&CaseResult| case.verdict().is_some_and(|v| v.decided().is_some());
         Tables {
             cases: cases.len(),
-            lesions_by_volume: volume_table(cases),
+            lesions_by_volume: VolumeTable::of(cases.iter().flat_map(|case| &case.truth)),
             lesions: single
                 .filter_map(|variant| lesion_table(variant.name(), *variant, cases.iter()))
                 .collect(),
@@ -166,20 +166,22 @@ impl Tables {
     }
 }
 
-fn volume_table(cases: &[CaseResult]) -> VolumeTable {
-    let lesions = || cases.iter().flat_map(|case| &case.truth);
-    let row = |row: &'static str, wanted: &dyn Fn(Lesion) -> bool| {
-        let mut counts = [0; 7];
-        for (_, volume_cm3) in lesions().filter(|(kind, _)| wanted(*kind)) {
-            counts[bin(*volume_cm3)] += 1;
-        }
-        VolumeRow { row, lesions: counts, total: counts.iter().sum() }
-    };
-    let mut rows: Vec<VolumeRow> =
-        Lesion::ALL.iter().map(|kind| row(kind.name(), &|other| other == *kind)).collect();
-    rows.push(row("All", &|_| true));
-    rows.push(row("Malig", &Lesion::is_malignant));
-    VolumeTable { from_cm3: VOLUME_BINS_CM3, rows }
+impl VolumeTable {
+    /// Of lesions, each with its type and volume in cm³.
+    pub fn of<'a>(lesions: impl Iterator<Item = &'a (Lesion, f64)> + Clone) -> VolumeTable {
+        let row = |row: &'static str, wanted: &dyn Fn(Lesion) -> bool| {
+            let mut counts = [0; 7];
+            for (_, volume_cm3) in lesions.clone().filter(|(kind, _)| wanted(*kind)) {
+                counts[bin(*volume_cm3)] += 1;
+            }
+            VolumeRow { row, lesions: counts, total: counts.iter().sum() }
+        };
+        let mut rows: Vec<VolumeRow> =
+            Lesion::ALL.iter().map(|kind| row(kind.name(), &|other| other == *kind)).collect();
+        rows.push(row("All", &|_| true));
+        rows.push(row("Malig", &Lesion::is_malignant));
+        VolumeTable { from_cm3: VOLUME_BINS_CM3, rows }
+    }
 }
 
 /// A bin holds its lower bound and not its upper, except that the last begins above 64 cm³:

@@ -1,0 +1,157 @@
+//! `archive run`: one part of a list.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::engines::{self, EngineArgs};
+use super::super::{Failure, Ui};
+use super::{ended, wrong};
+use crate::analyze::{Settings, phases_of};
+use crate::archive::cohort::named;
+use crate::archive::list::{List, Shard};
+use crate::archive::run::{Task, Told, run as go_through};
+use crate::archive::{ArchiveError, Code};
+use crate::daemon::{gate_params, stop_on_signals};
+use crate::report::output::{OutputError, is_same, is_within};
+use crate::ui::counted;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The list, as `archive list` wrote it.
+    #[arg(long)]
+    list: PathBuf,
+    /// Folder of the results, shared by all tasks; of one list and one configuration.
+    #[arg(long)]
+    results: PathBuf,
+    /// Which part, as K/N: task K of N.
+    #[arg(long, default_value = "1/1")]
+    shard: Shard,
+    /// Seconds to wait for a run that holds the shard, before this one is refused.
+    #[arg(long, default_value_t = 0)]
+    wait_s: u32,
+    /// Where the studies are, if not where they were listed.
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
+    #[arg(long)]
+    margin: bool,
+    /// Take the limits of a site from this configuration.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 3 if list, results and engine do not belong together, 4 for the engine, 1 if a study failed
+/// or the run was stopped.
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let mut settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
+    if let Some(file) = &args.config {
+        settings.gate = gate_params(&super::super::run::read(file)?);
+    }
+    check(args, &settings)?;
+    let stop = stop_on_signals().map_err(Failure::failed)?;
+    let task = Task {
+        list: &args.list,
+        results: &args.results,
+        shard: args.shard,
+        patience: Duration::from_secs(args.wait_s.into()),
+        root: args.root.as_deref(),
+        settings: &settings,
+        stop: &stop,
+    };
+    let mut course = ui.course("studies");
+    let told = go_through(&task, &mut |done, total| course.step(done, total)).map_err(ended)?;
+    drop(course);
+    ui.result(&told, text(&told, args))?;
+    verdict(&told).map_or(Ok(()), |error| Err(wrong(error).after_result()))
+}
+
+/// Whether list, engine and place belong together; before a folder is made.
+fn check(args: &Args, settings: &Settings) -> Result<(), Failure> {
+    let list: List<()> = List::open(&args.list, |_, _| Ok(None)).map_err(wrong)?;
+    let root = list.root(args.root.as_deref()).map_err(wrong)?;
+    let there = args.results.ancestors().find(|path| path.is_dir());
+    let there = there.unwrap_or(std::path::Path::new("."));
+    if root.is_dir() && (is_same(there, &root) || is_within(there, &root)) {
+        let what = "the results would lie among the studies";
+        return Err(OutputError::InTheWay { path: args.results.clone(), what }.into());
+    }
+    let mut wanted =
+        phases_of(std::slice::from_ref(&settings.bundle)).map_err(engines::unusable)?;
+    wanted.extend(phases_of(&settings.others).map_err(engines::unusable)?);
+    match wanted == list.heading.wanted {
+        true => Ok(()),
+        false => Err(wrong(ArchiveError::at(Code::OtherPhases, &args.list))),
+    }
+}
+
+/// What is wrong with a run that went to its end.
+fn verdict(told: &Told) -> Option<ArchiveError> {
+    let about = |count: usize, names: Vec<&str>| {
+        let names = named(&names);
+        format!("shard {}: {count} of {}: {names}", told.shard, told.studies)
+    };
+    if !told.left.is_empty() {
+        let names = told.left.iter().map(|key| key.as_str()).collect();
+        return Some(ArchiveError::new(Code::Stopped, about(told.left.len(), names)));
+    }
+    if !told.damaged.is_empty() {
+        let names = told.damaged.iter().map(String::as_str).collect();
+        return Some(ArchiveError::new(Code::ResultDamaged, about(told.damaged.len(), names)));
+    }
+    if !told.failed.is_empty() {
+        let names = told.failed.iter().map(|one| one.study_key.as_str()).collect();
+        return Some(ArchiveError::new(Code::StudiesFailed, about(told.failed.len(), names)));
+    }
+    None
+}
+
+fn text(told: &Told, args: &Args) -> String {
+    let mut lines: Vec<String> = told
+        .failed
+        .iter()
+        .map(|one| {
+            format!("{}: failed ({}): {}", one.study_key, one.reason.code, one.reason.detail)
+        })
+        .collect();
+    lines.push(format!(
+        "shard {}: {}, {} done before, {} done now, {} refused, {} failed, {} left",
+        told.shard,
+        counted(told.studies, "study"),
+        told.done_before,
+        told.done,
+        told.refused,
+        told.failed.len(),
+        told.left.len()
+    ));
+    let seconds = &told.seconds;
+    lines.push(format!(
+        "time: {:.1} s, of that {:.1} s for the engine and {:.1} s in studies",
+        seconds.total, seconds.engine, seconds.studies
+    ));
+    lines.push(format!("results: {}", args.results.display()));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exit;
+
+    #[test]
+    fn what_is_left_counts_more_than_what_failed() {
+        let key = hepalert_study::study::StudyKey::new(&"0a".repeat(16)).unwrap();
+        let mut told = Told { shard: "1/2".into(), studies: 3, ..Told::default() };
+        assert!(verdict(&told).is_none());
+        told.damaged.push("studies/x".into());
+        assert_eq!(verdict(&told).unwrap().code, Code::ResultDamaged);
+        told.left.push(key);
+        let said = verdict(&told).unwrap();
+        assert!(said.about.contains("1 of 3: 0a0a") && wrong(said).exit == Exit::Failed);
+    }
+}

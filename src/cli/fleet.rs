@@ -1,0 +1,172 @@
+//! `fleet`: every device at a broker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+
+use super::{Exit, Failure, Ui, run as config};
+use crate::daemon::broker_params;
+use crate::fleet::{Device, Fleet, Judged, Life, filters};
+use crate::publish::mqtt::{Params, listen};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A configuration that says how to reach the broker ([mqtt] alone is enough).
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml", conflicts_with_all = ["host", "port"])]
+    config: PathBuf,
+    /// The broker, without TLS and password.
+    #[arg(long)]
+    host: Option<String>,
+    /// Its port.
+    #[arg(long, requires = "host", default_value_t = 1883)]
+    port: u16,
+    /// First part of the topics, if not the configuration's.
+    #[arg(long)]
+    base: Option<String>,
+    /// Seconds to listen: what the broker keeps comes at once; over an interval of health messages
+    /// clocks are compared as well.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Devices that must be there; one nobody has heard of is a line of the table.
+    #[arg(long, value_delimiter = ',')]
+    expect: Vec<String>,
+    /// End with exit code 1 unless every device is well.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 5 for a broker that cannot be reached, 1 with `--strict` if a device is not well.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let params = match &args.host {
+        // The name is part of the client's at the broker, no more.
+        Some(host) => Params::new(host, args.port, "fleet"),
+        None => broker_params(&config::read(&args.config)?),
+    };
+    let base = args.base.clone().unwrap_or_else(|| params.base_topic.clone());
+    let mut fleet = Fleet::default();
+    let span = Duration::from_secs(args.seconds.into());
+    listen(&params, &filters(&base), span, &mut |heard| {
+        fleet.take(&base, &heard, Timestamp::now())
+    })
+    .map_err(|error| {
+        let error = anyhow!("{}:{}: {error}", params.host, params.port);
+        Failure::new(Exit::Broker, error)
+    })?;
+    let judged = fleet.judged(&args.expect, Timestamp::now());
+    ui.result(&judged, table(&judged))?;
+    let ill: Vec<&str> =
+        judged.devices.iter().filter(|one| !one.is_well()).map(|one| one.device.as_str()).collect();
+    match args.strict && !ill.is_empty() {
+        true => {
+            let error = anyhow!("not well: {}; the table says why", ill.join(", "));
+            Err(Failure::failed(error).with_code("fleet_not_well").after_result())
+        }
+        false => Ok(()),
+    }
+}
+
+const HEADING: [&str; 11] = [
+    "device",
+    "life",
+    "state",
+    "version",
+    "engine",
+    "self-test",
+    "queued",
+    "backlog",
+    "clock",
+    "disk",
+    "remarks",
+];
+
+fn table(judged: &Judged) -> String {
+    if judged.devices.is_empty() {
+        return "no device was heard of; is this the broker, and the base of the topics?"
+            .to_owned();
+    }
+    let rows: Vec<[String; 11]> = judged.devices.iter().map(row).collect();
+    let heading = HEADING.map(str::to_owned);
+    let width = |at: usize| {
+        rows.iter().chain([&heading]).map(|row| row[at].chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEADING.len()).map(width).collect();
+    let line = |row: &[String; 11]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines: Vec<String> = [&heading].into_iter().chain(&rows).map(line).collect();
+    let alive = judged.devices.iter().filter(|one| one.life == Life::Alive).count();
+    lines.push(format!("{alive} of {} alive, at {}", judged.devices.len(), judged.time));
+    for (bridge, _) in judged.bridges.iter().filter(|(_, up)| !**up) {
+        lines.push(format!(
+            "bridge {bridge}: its line is down, and so is news of what is behind it"
+        ));
+    }
+    for (topic, count) in &judged.strange {
+        lines.push(format!("{topic}: {count} times not as the contract says; another version?"));
+    }
+    lines.join("\n")
+}
+
+fn row(device: &Device) -> [String; 11] {
+    let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+    let state = device.state.map_or("-".to_owned(), |state| format!("{state:?}").to_lowercase());
+    let clock = match (device.clock_ahead_s, device.clock_synced) {
+        (Some(ahead), _) if ahead.abs() > 1 => format!("{ahead:+} s"),
+        (_, Some(false)) => "not set".to_owned(),
+        (Some(_), _) => "right".to_owned(),
+        (None, Some(true)) => "synced".to_owned(),
+        (None, None) => "-".to_owned(),
+    };
+    [
+        device.device.clone(),
+        device.life.name().to_owned(),
+        state,
+        device.version.clone().unwrap_or("-".to_owned()),
+        device.engines.first().cloned().unwrap_or("-".to_owned()),
+        device.self_test.map_or("-", |passed| if passed { "passed" } else { "FAILED" }).to_owned(),
+        number(device.queued),
+        number(device.backlog),
+        clock,
+        device.disk_free_mib.map_or("-".to_owned(), |mib| format!("{} GiB", mib / 1024)),
+        remarks(device),
+    ]
+}
+
+fn remarks(device: &Device) -> String {
+    let mut words: Vec<String> = Vec::new();
+    if device.life == Life::Silent {
+        let age = device.health_age_s.map_or("no health".to_owned(), |age| {
+            let valid = device.valid_for_s.unwrap_or(0);
+            format!("health {age} s old, valid for {valid}")
+        });
+        words.push(match device.availability {
+            Some("online") => format!("{age}; the broker still says online"),
+            _ => age,
+        });
+    }
+    words.extend(device.reasons.iter().cloned());
+    words.extend(device.differs.iter().map(|what| format!("other {} than most", what.name())));
+    words.extend(device.open_alerts.filter(|n| *n > 0).map(|n| format!("{n} open alerts")));
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_nobody_heard_of_is_a_line() {
+        let fleet = Fleet::default();
+        let said = table(&fleet.judged(&["ct-1".to_owned()], Timestamp::UNIX_EPOCH));
+        assert!(said.contains("ct-1    unknown  -"), "{said}");
+        assert!(said.ends_with("0 of 1 alive, at 1970-01-01T00:00:00Z"), "{said}");
+        assert!(table(&fleet.judged(&[], Timestamp::UNIX_EPOCH)).contains("no device"));
+    }
+}
