@@ -28,6 +28,7 @@ mod limits;
 pub mod objects;
 mod quality;
 mod source_images;
+mod tracking;
 mod write;
 
 use objects::ObjectSettings;

@@ -207,7 +207,7 @@ impl Made<'_> {
             kind: found.detection.kind,
             tracking: Tracking {
                 id: format!("finding {number}"),
-                uid: self.identity().uid(&format!("finding {number}")),
+                uid: record.and_then(|lesion| lesion.tracking_uid.clone()).unwrap_or_default(),
             },
             shape: Shape { lo: *lo, mask: mask.view() },
             volume_cm3: record.map_or(found.detection.volume_cm3, |lesion| lesion.volume_cm3),

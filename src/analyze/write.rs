@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::objects::{self, Made, NOT_MADE};
 use super::quality::Origin;
 use super::source_images::SourceImages;
-use super::{AnalyzeError, Analyzer, Watch, describe, peak_memory_mib};
+use super::{AnalyzeError, Analyzer, Watch, describe, peak_memory_mib, tracking};
 use crate::intake::LoadedPhase;
 use crate::report::files::Draft;
 use crate::report::record;
@@ -66,15 +66,18 @@ impl Analyzer {
         }
         let mut report = self.report(aligned, done.findings, (done.origin, slices));
         describe::tell_alignment(&mut report, done.alignments);
-        self.add_objects(&mut draft, &mut report, done);
+        self.add_objects(&mut draft, &mut report, (done, out));
         tell_times(&mut report, done, writing);
         draft.finish(&mut report)?;
         Ok(report)
     }
 
     /// A study whose objects cannot be made has its report all the same: that is what alerts.
-    fn add_objects(&self, draft: &mut Draft, report: &mut Report, done: &Done<'_>) {
+    fn add_objects(&self, draft: &mut Draft, report: &mut Report, (done, out): (&Done<'_>, &Path)) {
         let Some(settings) = &self.settings.objects else { return };
+        if let Some(images) = done.images {
+            tracking::name(report, out, images.study_uid());
+        }
         let reference = done.origin.reference(done.alignments);
         let made = done.images.zip(reference).map(|(images, reference)| {
             let (findings, back) = (done.findings, done.back);

@@ -149,8 +149,7 @@ mod tests {
         if close {
             drop(peer);
         }
-        let answer = Wire::over(Box::new(line), Duration::from_millis(200)).unwrap().receive();
-        answer
+        Wire::over(Box::new(line), Duration::from_millis(200)).unwrap().receive()
     }
 
     #[test]

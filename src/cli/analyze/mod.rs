@@ -81,7 +81,7 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let objects = args.dicom.then(|| ObjectSettings {
+    let objects = args.dicom.then_some(ObjectSettings {
         captures: true,
         pdf: args.pdf,
         organs: args.organs,
