@@ -66,6 +66,8 @@ pub struct Settings {
     pub gate: GateParams,
     /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
     pub keep_margin: bool,
+    /// Write `gains.nii.gz` too: what the page needs to redraw lesions at any gain. Small.
+    pub keep_gains: bool,
     /// Folder of the bundle that tells phases apart; `None` trusts names alone.
     pub phase_bundle: Option<PathBuf>,
     /// Write the results as DICOM objects too, of a study that is DICOM.
@@ -443,6 +445,7 @@ mod tests {
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,
+                keep_gains: false,
                 phase_bundle: None,
                 objects: None,
                 air: segment::AirTiles::default(),

@@ -64,6 +64,9 @@ impl Analyzer {
         if self.settings.keep_margin {
             draft.add_margin(done.findings, done.back)?;
         }
+        if self.settings.keep_gains {
+            draft.add_gains(done.findings, done.back)?;
+        }
         let mut report = self.report(aligned, done.findings, (done.origin, slices));
         describe::tell_alignment(&mut report, done.alignments);
         self.add_objects(&mut draft, &mut report, (done, out));

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 60] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -248,6 +248,18 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 60] = [
         "hepalert support-bundle --out support.tar.gz",
         "versions, settings and counts, no patient",
     ),
+    (
+        "web label",
+        "hepalert web label cases --reader ana",
+        "a folder of NIfTI images; edits are kept under her name",
+    ),
+    (
+        "web user add",
+        "hepalert web user add ana --role annotator",
+        "ask for a password twice; a script may send it by standard input",
+    ),
+    ("web user remove", "hepalert web user remove ana", "her sessions end at once"),
+    ("web user list", "hepalert web user list", "who is let in, as what, since when"),
 ];
 
 /// The manual page of a command.

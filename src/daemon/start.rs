@@ -26,6 +26,7 @@ use crate::publish::messages::{State, Status, Vitals};
 use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Reprocess, Row, Snapshot};
 use crate::report::output::{self, DRAFT};
 use crate::store::{DEVICE_NAME, Store, StoreError};
+use crate::ui::counted;
 use hepalert_study::digest::{Digest, hex};
 use hepalert_study::outcome::Opinion;
 
@@ -91,7 +92,8 @@ fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
         DaemonError::Taken { .. }
         | DaemonError::System(_)
         | DaemonError::Thread(_)
-        | DaemonError::Receive(_) => None,
+        | DaemonError::Receive(_)
+        | DaemonError::Page(_) => None,
         DaemonError::SiteKey { .. } => Some("site_key_missing"),
         DaemonError::Store(StoreError::Full) => Some("disk_full"),
         DaemonError::File { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
@@ -206,9 +208,9 @@ fn take_back(store: &Store) -> Result<u64, StoreError> {
     }
     store.set_fact(MACHINE, machine)?;
     if !started.requeued.is_empty() {
-        let count = started.requeued.len();
+        let count = counted(started.requeued.len(), "study");
         let how = if went_down { "the machine went down" } else { "the last run ended" };
-        warn!("{count} studies were under way when {how}");
+        warn!("under way when {how}: {count}");
     }
     Ok(started.boot)
 }

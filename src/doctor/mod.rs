@@ -18,8 +18,6 @@ mod archives;
 mod broker;
 mod engine;
 mod filesystem;
-#[cfg(test)]
-mod filesystem_tests;
 pub mod finding;
 pub mod machine;
 mod site_key;
@@ -34,7 +32,7 @@ pub use machine::Machine;
 /// The account that the installed daemon runs as.
 const ACCOUNT: &str = "hepalert";
 
-/// Arguments.
+/// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.

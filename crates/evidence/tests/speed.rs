@@ -69,8 +69,12 @@ fn twenty_findings_are_written_within_a_second() {
     let organs = [(Organ::Liver, liver.view())];
     let identity = Identity::new("1.2.3", "aa", 1, "bb");
     let began = Instant::now();
-    let content =
-        segmentation::Content { source: &source, grid: &grid, findings: &findings, organs: &organs };
+    let content = segmentation::Content {
+        source: &source,
+        grid: &grid,
+        findings: &findings,
+        organs: &organs,
+    };
     let segmented = segmentation::write(&content, &maker, &identity).unwrap();
     let content = structured::Content {
         source: &source,
