@@ -24,6 +24,8 @@ impl Archive {
         }
         fs::write(archive.at("root/cut.nii.gz"), &campaign::study(0)[..400]).unwrap();
         fs::write(archive.at("root/notes.txt"), "mine").unwrap();
+        fs::create_dir(archive.at("root/again")).unwrap();
+        fs::copy(archive.at("root/2019/p0/ct.nii.gz"), archive.at("root/again/ct.nii.gz")).unwrap();
         archive
     }
 
@@ -117,6 +119,7 @@ fn an_archive_is_done_in_parts_and_put_together() {
         (&listed["studies"], &listed["refused"], &listed["passed_over"]),
         (&7.into(), &1.into(), &1.into())
     );
+    assert_eq!(listed["copies"], 1);
     let bytes = fs::read(archive.at("list.jsonl")).unwrap();
     assert_eq!(archive.list()["was_there"], true);
     assert_eq!(fs::read(archive.at("list.jsonl")).unwrap(), bytes);

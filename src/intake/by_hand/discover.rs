@@ -28,6 +28,8 @@ pub struct Discovered {
     pub studies: Vec<StudyFiles>,
     /// Studies that are refused, and files of no study by folder.
     pub refused: Vec<(StudyKey, Refusal)>,
+    /// Studies that are there once more, under other names: each is taken once.
+    pub copies: usize,
 }
 
 /// Looks for studies with the wanted phases in a folder, or takes one file. A study without all
@@ -188,7 +190,7 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
         outcomes.extend(machine.apply(event, Millis(0)));
     }
     outcomes.extend(machine.tick(Millis(1)));
-    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new() };
+    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new(), copies: 0 };
     for outcome in outcomes {
         match outcome {
             StudyEvent::Complete { study, .. } => sorted.studies.push(study),
@@ -196,7 +198,8 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
             StudyEvent::PassedOver { key, counts, said, .. } => {
                 sorted.refused.push((key, passed_over(&counts, said.as_deref())));
             }
-            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
+            StudyEvent::Duplicate { .. } => sorted.copies += 1,
+            StudyEvent::Received { .. } => {}
         }
     }
     sorted
