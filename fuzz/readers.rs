@@ -12,9 +12,14 @@ use hepalert::publish::messages::Command;
 use hepalert_bundles::package::Package;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::{Bundle, MANIFEST};
+use hepalert_labels::cases::entry::Entry;
+use hepalert_labels::cases::names;
+use hepalert_labels::monai::multipart;
+use hepalert_labels::{Context, Labelling, Operation, wire};
 use hepalert_native::{Network, Options};
 use hepalert_voxels::volume::dicom::read as slices;
 use hepalert_voxels::volume::nifti::read as images;
+use hepalert_voxels::volume::{Grid, Volume};
 use tempfile::TempDir;
 
 thread_local! {
@@ -91,6 +96,54 @@ pub fn command(bytes: &[u8]) {
         let Ok(arguments) = serde_json::from_slice(body) else { return };
         let _ = Command::read(name, arguments);
     }
+}
+
+/// What a page or another program sends to the labels of an image of 3 x 4 x 5 voxels: the first byte
+/// says what the others are.
+pub fn labels(bytes: &[u8]) {
+    const SHAPE: [usize; 3] = [3, 4, 5];
+    let Some((first, rest)) = bytes.split_first() else { return };
+    match first % 7 {
+        0 => drop(wire::decode_runs(rest, SHAPE)),
+        // Behind gzip, which a fuzzer hardly guesses.
+        1 => drop(wire::decode_runs(&packed(rest), SHAPE)),
+        2 => drop(wire::decode_map(rest, SHAPE)),
+        3 => edit(rest, SHAPE),
+        4 => drop(multipart::parse("multipart/form-data; boundary=x", rest)),
+        5 => drop(serde_json::from_slice::<Entry>(rest)),
+        _ => {
+            if let Ok(text) = std::str::from_utf8(rest) {
+                let _ = names::stem(text).map(names::name);
+            }
+        }
+    }
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+/// An operation on a map with a lesion in a liver; undone, nothing of it may be left.
+fn edit(text: &[u8], shape: [usize; 3]) {
+    let Ok(operation) = serde_json::from_slice::<Operation>(text) else { return };
+    let grid = std::sync::Arc::new(Grid::axial(shape, [5.0, 0.8, 0.8], [0.0; 3]));
+    let voxels = ndarray::Array3::from_shape_fn(shape, |(z, y, x)| match (z, y, x) {
+        (_, 1..=2, 1..=2) => 1,
+        (0, 3, 4) => 3,
+        (2, ..) => 0,
+        _ => 7,
+    });
+    let image = Volume::new(grid.clone(), voxels.mapv(|label| f32::from(label) * 10.0));
+    let mut labelling = Labelling::new(Volume::new(grid, voxels.clone()));
+    let other = labelling.map().clone();
+    let context = Context { image: Some(&image), other: Some(&other) };
+    match labelling.apply(&operation, context) {
+        Ok(change) if !change.is_empty() => assert!(labelling.undo().is_some()),
+        Ok(_) | Err(_) => {}
+    }
+    assert_eq!(labelling.map().voxels(), &voxels);
 }
 
 /// All that are read or refused by name. The first four encode the whole data set, the others a

@@ -12,6 +12,7 @@ pub mod archive;
 pub mod cli;
 pub mod codes;
 pub mod config;
+mod curate;
 pub mod daemon;
 mod demo;
 pub mod doctor;

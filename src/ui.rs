@@ -156,6 +156,14 @@ impl Ui {
         written.map_err(Failure::failed)
     }
 
+    /// One document in one line, for what is told while work goes on; a reader that has gone is no
+    /// fault.
+    pub fn line(&self, document: &impl Serialize) {
+        if let Ok(line) = serde_json::to_string(document) {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
     /// A sentence for the person at the terminal, on standard error.
     pub fn say(&self, text: impl Display) {
         eprintln!("{text}");

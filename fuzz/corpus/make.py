@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the small seeds of the targets `syntaxes` and `command`: a frame of 16 x 16 in every coding
+"""Makes the small seeds of the targets `syntaxes`, `command` and `labels`: a frame of 16 x 16 in every coding
 that there is an encoder for, behind the byte that names its syntax. Needs imagecodecs and numpy."""
+import gzip
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -58,3 +60,30 @@ for name, (command, body) in {
     "ping": (0, b""), "ack": (1, b'{"id":"' + ID + b'","by":"desk-1"}'), "replay": (2, b'{"from_seq":1,"to_seq":9}'),
 }.items():
     (HERE / "command" / name).write_bytes(bytes([command]) + body)
+
+# `labels`: runs, a map, one operation of each kind, a form, a line of a history, a name.
+VOXELS = struct.pack("<5I", int.from_bytes(b"HRUN", "little"), 3, 4, 5, 2) + struct.pack("<6I", 0, 5, 1, 55, 5, 0)
+OPERATIONS = [
+    {"op": "relabel", "at": [0, 1, 1], "label": 4},
+    {"op": "delete", "at": [0, 1, 1]},
+    {"op": "merge", "at": [0, 1, 1], "with": [0, 3, 4]},
+    {"op": "split_plane", "at": [0, 1, 1], "point_ras_mm": [1.2, 1, 5], "normal": [1, 0, 0.5], "label": 1},
+    {"op": "split_seeds", "at": [0, 1, 1], "seeds": [{"at": [0, 1, 1], "label": 1}, {"at": [2, 2, 2], "label": 1}]},
+    {"op": "paint", "runs": [[0, 0, 0, 5], [2, 3, 1, 2]], "label": 2, "over": [0, 7]},
+    {"op": "fill", "at": [1, 0, 0], "within": "slices"},
+    {"op": "fill", "at": [1, 0, 0], "within": "volume"},
+    {"op": "interpolate", "at": [[0, 1, 1], [2, 2, 2]], "axis": "axial"},
+    {"op": "grow", "at": [0, 1, 1], "label": 1, "hu": [5, 75], "reach_mm": 2.5, "inside": [7]},
+    {"op": "copy_from", "phase": "ap", "at": [0, 1, 1], "label": 5},
+]
+ENTRY = {"when": "2026-01-02T03:04:05Z", "reader": "anna", "image": "vp", "what": {"op": "undo"}, "voxels": 3,
+         "before": None, "revision": "0123456789abcdef"}
+FORM = (b"--x\r\nContent-Disposition: form-data; name=\"params\"\r\n\r\n{}\r\n"
+        b"--x\r\nContent-Disposition: form-data; name=\"label\"; filename=\"a.nii.gz\"\r\n\r\nabc\r\n--x--\r\n")
+SEEDS = [bytes([0]) + gzip.compress(VOXELS, mtime=0), bytes([1]) + VOXELS,
+         bytes([2]) + gzip.compress(bytes(60), mtime=0), bytes([4]) + FORM, bytes([5]) + json.dumps(ENTRY).encode(),
+         bytes([6]) + b"p7_vp_liver.nii.gz"]
+SEEDS += [bytes([3]) + json.dumps(operation).encode() for operation in OPERATIONS]
+for number, seed in enumerate(SEEDS):
+    (HERE / "labels").mkdir(exist_ok=True)
+    (HERE / "labels" / f"{number:02}").write_bytes(seed)

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 50] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 55] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -55,6 +55,16 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 50] = [
         "before a daemon is started with new settings",
     ),
     ("completions", "hepalert completions bash", "print them; the Debian package installs them"),
+    (
+        "curate",
+        "hepalert curate cohort --expert labels:labelsTr --out round-1",
+        "what the engine says of every case, fused with what people marked; disagreement.csv says where to look",
+    ),
+    (
+        "curate",
+        "hepalert curate cohort --expert labels:labelsTr --corrected anna --out round-1 --dataset Dataset002",
+        "the next training set, with what anna corrected; the engine is not run again",
+    ),
     ("demo", "hepalert demo --out demo", "a synthetic patient, a broker and the daemon"),
     (
         "detect",
@@ -140,6 +150,21 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 50] = [
         "inspect",
         "hepalert inspect export/study --picture-out series.png",
         "what every series is, and which would be read",
+    ),
+    (
+        "label",
+        "hepalert label cohort",
+        "which cases, images and labels a folder has, the most disputed first",
+    ),
+    (
+        "label",
+        "hepalert label cohort --compare anna,bert --order",
+        "where two readers differ; from now on the list begins with the worst",
+    ),
+    (
+        "label",
+        "hepalert label cohort --export Dataset001 --whose anna,labels:truth",
+        "a training set of what anna corrected, and of the truth where she did not",
     ),
     ("man", "hepalert man --out man", "write these pages"),
     (

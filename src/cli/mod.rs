@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod analyze;
 pub mod archive;
+pub mod curate;
 pub mod demo;
 pub mod detect;
 pub mod engine;
@@ -15,6 +16,7 @@ pub mod evaluate;
 mod examples;
 pub mod fleet;
 pub mod inspect;
+pub mod label;
 pub mod label_file;
 pub mod logger;
 pub mod match_lesions;
@@ -60,6 +62,8 @@ pub enum Command {
     CheckConfig(run::Args),
     /// Print shell completions.
     Completions(shell::Completions),
+    /// The curation loop: label cases with an engine, list what disagrees, write the next training set.
+    Curate(curate::Args),
     /// The whole main job on this machine, with a real broker.
     Demo(demo::Args),
     /// Single lesions out of a label map.
@@ -75,6 +79,8 @@ pub enum Command {
     Fleet(fleet::Args),
     /// Tell what every series in a folder is, which would be read, and why.
     Inspect(inspect::Args),
+    /// List the cases of a folder; edit, compare and export what readers labelled.
+    Label(label::Args),
     /// Compare predicted with true lesions.
     Match(match_lesions::Args),
     /// Make a synthetic patient with exact truth.
@@ -136,6 +142,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Archive(what) => archive::run(&what, &ui),
         Command::CheckConfig(args) => run::check(&args, &ui),
         Command::Completions(args) => shell::completions(&args, &ui),
+        Command::Curate(args) => curate::run(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
         Command::Doctor(args) => doctor::run(&args, &ui),
@@ -143,6 +150,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Evaluate(args) => evaluate::run(&args, &ui),
         Command::Fleet(args) => fleet::run(&args, &ui),
         Command::Inspect(args) => inspect::run(&args, &ui),
+        Command::Label(args) => label::run(&args, &ui),
         Command::Match(args) => match_lesions::run(&args, &ui),
         Command::Phantom(args) => phantom::run(&args, &ui),
         Command::Man(args) => shell::man(&args, &ui),

@@ -39,6 +39,10 @@ pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_h
 pub const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
 /// The heading of the table of cases that `evaluate` writes.
 pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
+/// The heading of the table of cases that `curate` writes.
+pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
+    worst_dice,missed_lesions,false_lesions,largest_cm3,largest_expert,largest_machine,\
+    largest_voxel_zyx,labels,picture,message";
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
 /// What the name of a folder begins with that is not whole yet.
@@ -377,6 +381,7 @@ fn bears_mark(head: &[u8]) -> bool {
         || stands(0, POINTS.as_bytes())
         || stands(0, SUMMARY.as_bytes())
         || stands(0, CASES.as_bytes())
+        || stands(0, DISAGREEMENT.as_bytes())
         || stands(0, LIST.as_bytes())
         || stands(0, CHANGES.as_bytes())
         || is_manual()

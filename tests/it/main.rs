@@ -17,6 +17,7 @@ mod export;
 mod faults;
 mod fleet;
 mod intake;
+mod labels;
 mod lesions;
 mod liars;
 mod limits;

@@ -112,5 +112,6 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
     try_all("manifest", &all_in("fuzz/corpus/manifest"), readers::manifest);
     try_all("onnx", &networks, readers::onnx);
     try_all("config", &all_in("config"), readers::config);
+    try_all("labels", &all_in("fuzz/corpus/labels"), readers::labels);
     try_all("command", &all_in("fuzz/corpus/command"), readers::command);
 }

@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
-    &["doctor", "demo", "archive", "fleet"],
+    &["doctor", "demo", "curate", "archive", "fleet"],
     &["daemon"],
     &["analyze", "codes", "installer"],
     &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],

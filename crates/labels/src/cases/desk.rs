@@ -33,6 +33,8 @@ pub const NEW: &str = "new";
 /// Labels that came with a case and a reader begins with, best first. Others may mean their
 /// values in another way: a reader names them.
 const BEGINNINGS: [&str; 6] = ["labelsTr", "labelsTs", "labels", "truth", "labels_base", "label"];
+/// The reader whose labels the curation loop writes: what everybody else begins with.
+pub const CURATED: &str = "curated";
 const ENDING: &str = ".nii.gz";
 
 /// Whose labels: a reader's, or those that came with the case, as `labels:NAME`.
@@ -67,7 +69,8 @@ impl std::fmt::Display for Who {
 /// What labels begin with that a reader has not touched yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The labels that came with the case, where they are known to mean what this program's do.
+    /// What the curation loop made; or else the labels that came with the case, where they are
+    /// known to mean what this program's do.
     #[default]
     Usual,
     /// Nothing.
@@ -148,6 +151,40 @@ impl Desk {
     /// The image they lie on.
     pub fn image(&self) -> &ImageFile {
         &self.image
+    }
+
+    /// Whether nothing is labelled.
+    pub fn is_empty(&self) -> bool {
+        self.labelling.map().voxels().iter().all(|label| *label == 0)
+    }
+
+    /// Gives the labels away.
+    pub fn into_labelling(self) -> Labelling {
+        self.labelling
+    }
+
+    /// Keeps the labels that are there under a name of their own, before another program's take
+    /// their place: `anna` as `anna.` and the beginning of the revision. What that program made
+    /// itself is not kept.
+    ///
+    /// # Errors
+    /// What the disk refuses.
+    pub fn keep_edits_aside(&self, now: Timestamp) -> Result<(), CaseError> {
+        let entries = history::entries(&self.work)?;
+        let last = entries.iter().rfind(|entry| entry.revision == self.revision);
+        if self.revision == NEW || last.is_some_and(|entry| entry.what["op"] == "taken_in") {
+            return Ok(());
+        }
+        let room = 40 - 9;
+        let name = &self.reader.as_str()[..self.reader.as_str().len().min(room)];
+        let aside = Reader::new(&format!("{name}.{}", &self.revision[..8]))?;
+        let _hold = hold(&self.work)?;
+        let bytes = write_u8(&self.labelling.stored());
+        let what = json!({"op": "kept_aside", "from": self.reader});
+        let (reader, revision) = (aside.clone(), revision_of(&bytes));
+        let entry = Entry { reader, ..self.entry((now, what, 0), None, revision) };
+        history::add(&self.work, &entry)?;
+        put(&file(&self.work, &self.image, &aside), &bytes)
     }
 
     /// Makes an edit on the revision `on`.
@@ -362,6 +399,10 @@ fn beginning(
         Start::Empty => return Ok((None, None)),
         Start::From(who) => who.clone(),
         Start::Usual => {
+            let curated = Reader::new(CURATED)?;
+            if stored(work, image, &curated)?.is_some() {
+                return beginning(work, case, image, &Start::From(Who::Reader(curated)));
+            }
             let named = |name: &&&str| case.labels_on(image).any(|labels| labels.name == ***name);
             match BEGINNINGS.iter().find(named) {
                 Some(name) => Who::Given((*name).to_owned()),

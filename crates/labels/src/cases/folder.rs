@@ -120,10 +120,14 @@ pub fn labels_of(path: &Path) -> Result<LabelMap, CaseError> {
     read_labels(&bytes_of(path)?).map_err(damaged(path))
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, CaseError> {
+/// The bytes of a file.
+///
+/// # Errors
+/// [`CaseError::File`] or [`CaseError::TooLong`].
+pub fn bytes_of(path: &Path) -> Result<Vec<u8>, CaseError> {
     read(path, MAX_NIFTI_BYTES)?.ok_or_else(|| failed(path)(std::io::ErrorKind::NotFound.into()))
 }
 
-pub(super) fn damaged(path: &Path) -> impl Fn(NiftiError) -> CaseError + '_ {
+pub(crate) fn damaged(path: &Path) -> impl Fn(NiftiError) -> CaseError + '_ {
     |reason| CaseError::Nifti { path: path.to_owned(), reason }
 }

@@ -3,14 +3,16 @@
 //! In reading order: a [`case`], the [`folder`] that has them and reads their files, [`reader`] is who labels,
 //! [`desk`] one reader's labels of one image under correction, kept on disk after each edit;
 //! [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
-//! next. What was found is never written to: labels go into a
+//! next, [`export`] a data set for training. What was found is never written to: labels go into a
 //! folder of their own.
 
 pub mod case;
 pub mod compare;
+pub mod dataset;
 pub mod desk;
 pub mod entry;
 pub mod error;
+pub mod export;
 pub mod files;
 mod find;
 pub mod folder;

@@ -1,0 +1,151 @@
+//! `curate`: label what nobody has, list what disagrees, take corrections in, write the next set.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::engines::{self, EngineArgs, require_there};
+use super::label::failure as case_failure;
+use super::study_files::{Relabel, make_folder};
+use super::{Exit, Failure, Ui};
+use crate::analyze::Analyzer;
+use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
+use crate::ui::{Course, counted};
+use hepalert_labels::cases::{CaseError, Folder, Who};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A folder of cases, as `label` takes it.
+    folder: PathBuf,
+    /// Where the engine's reports, disagreement.csv and pictures go; the same folder again goes on
+    /// where it ended.
+    #[arg(long)]
+    out: PathBuf,
+    /// Where labels are kept [default: hepalert-labels in the folder of cases].
+    #[arg(long)]
+    work: Option<PathBuf>,
+    /// Whose labels are a person's: readers, or labels that came with a case as `labels:NAME`; the
+    /// first of these that a case has.
+    #[arg(long, value_delimiter = ',', value_parser = who)]
+    expert: Vec<Who>,
+    /// What their values mean here, as 1=7,2=3.
+    #[arg(long, default_value = "", value_parser = relabel, hide_default_value = true)]
+    relabel: Relabel,
+    /// Which classes their set marks wherever they are [default: those it has in any case].
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..))]
+    expert_classes: Vec<u8>,
+    /// Readers whose corrected labels are taken in: the first of these that a case has.
+    #[arg(long, value_delimiter = ',', value_parser = who)]
+    corrected: Vec<Who>,
+    /// Write the next training set (nnU-Net raw data) into this folder.
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
+    /// Cases that get a picture, the most disputed first.
+    #[arg(long, default_value_t = 20)]
+    pictures: usize,
+    /// Print a line of JSON per case as soon as it is through, then the document in one line.
+    #[arg(long)]
+    lines: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+fn who(text: &str) -> Result<Who, String> {
+    text.parse().map_err(|error: CaseError| error.to_string())
+}
+
+fn relabel(text: &str) -> Result<Relabel, String> {
+    if text.is_empty() { Ok(Relabel::default()) } else { text.parse() }
+}
+
+/// Tells of a run as it goes on.
+struct Telling<'a> {
+    ui: &'a Ui,
+    course: Course,
+    lines: bool,
+}
+
+impl Listener for Telling<'_> {
+    fn at(&mut self, case: usize, of: usize) {
+        self.course.step(case, of);
+    }
+
+    fn done(&mut self, row: &Row) {
+        if self.lines {
+            self.ui.line(row);
+        } else {
+            self.ui.note(row.text());
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 3 for labels that are refused, 4 for an engine that cannot be used.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    require_there(&args.folder)?;
+    let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(case_failure)?;
+    if folder.cases().is_empty() {
+        let error = anyhow::anyhow!(
+            "{}: no case is there; `hepalert label` tells why",
+            args.folder.display()
+        );
+        return Err(Failure::refused("no_case", error));
+    }
+    make_folder(&args.out)?;
+    ui.note("loading and testing the engine");
+    let mut analyzer = Analyzer::open(args.engine.settings()?).map_err(engines::unusable)?;
+    let marked: BTreeSet<u8> = args.expert_classes.iter().copied().collect();
+    let relabel = |map: &mut _| args.relabel.apply(map);
+    let plan = Plan {
+        folder: &folder,
+        out: &args.out,
+        experts: &args.expert,
+        relabel: &relabel,
+        marked: Some(marked).filter(|marked| !marked.is_empty()),
+        corrected: &args.corrected,
+        pictures: args.pictures,
+    };
+    let course = ui.course("cases");
+    let mut telling = Telling { ui, course, lines: args.lines };
+    let rows = curate(&plan, &mut analyzer, &mut telling).map_err(curate_failure)?;
+    drop(telling);
+    let bundle = analyzer.bundle();
+    let engine = json!({"id": bundle.id(), "version": bundle.version(),
+        "sha256": bundle.fingerprint(), "pipeline": analyzer.fingerprint()});
+    let set = match &args.dataset {
+        Some(out) => Some(next_set(&plan, &rows, &engine, out).map_err(case_failure)?),
+        None => None,
+    };
+    let mut text: Vec<String> = rows.iter().map(Row::text).collect();
+    let labelled = rows.iter().filter(|row| row.status == Status::Done).count();
+    text.push(format!(
+        "{labelled} of {} have labels of the engine; {} and pictures say where to look first",
+        counted(rows.len(), "case"),
+        args.out.join("disagreement.csv").display()
+    ));
+    if let Some(set) = &set {
+        text.push(format!("{} in {}", counted(set.cases, "case"), set.out.display()));
+    }
+    let document: Value = json!({"folder": folder.root(), "work": folder.work(), "out": args.out,
+        "engine": engine, "cases": rows, "dataset": set});
+    match args.lines {
+        true => {
+            ui.line(&document);
+            Ok(())
+        }
+        false => ui.result(&document, text.join("\n")),
+    }
+}
+
+fn curate_failure(error: CurateError) -> Failure {
+    match error {
+        CurateError::Case(error) => case_failure(error),
+        CurateError::Output(error) => error.into(),
+        CurateError::Engine(error) => engines::unusable(error),
+        CurateError::Picture(_) => Failure::new(Exit::Failed, error),
+    }
+}

@@ -1,0 +1,298 @@
+//! The paper's curation loop (its Fig. 6): a network labels what nobody has, people correct what
+//! disagrees most, and both make the next training set.
+//!
+//! Owns the order of the steps. Runs an engine over a folder of cases, fuses its labels with
+//! partial ones of people, lists the cases by disagreement with pictures, takes corrected labels
+//! back in and writes the set with a manifest of where each label came from. Every step that is
+//! done is not done again. Refuses to train, and to touch what it was given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::analyze::Analyzer;
+use crate::report::output::{self, OutputError};
+use hepalert_labels::cases::dataset::{DataSet, Written};
+use hepalert_labels::cases::desk::{CURATED, labels, readers};
+use hepalert_labels::cases::order::Order;
+use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
+use hepalert_labels::fuse::{Fused, Origin, fuse};
+use hepalert_labels::labelling::Labelling;
+use hepalert_voxels::volume::LabelMap;
+
+mod judge;
+mod picture;
+mod predict;
+mod table;
+
+pub use predict::{Predicted, Unpredicted};
+pub use table::{Row, Status};
+
+/// What is to be done.
+pub struct Plan<'a> {
+    /// The cases.
+    pub folder: &'a Folder,
+    /// Where the engine's reports, the table and the pictures go.
+    pub out: &'a Path,
+    /// Whose labels are a person's: the first of these that a case has.
+    pub experts: &'a [Who],
+    /// What their values mean here.
+    pub relabel: &'a dyn Fn(&mut LabelMap),
+    /// Which classes their set marks wherever they are; none: those it has anywhere.
+    pub marked: Option<BTreeSet<u8>>,
+    /// Who corrected fused labels: the first of these that a case has.
+    pub corrected: &'a [Who],
+    /// How many cases get a picture, the most disputed first.
+    pub pictures: usize,
+}
+
+/// Why a run ends.
+#[derive(Debug, thiserror::Error)]
+pub enum CurateError {
+    /// A file of a case, or labels.
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    /// A result that cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A picture.
+    #[error("a picture could not be encoded: {0}")]
+    Picture(#[from] png::EncodingError),
+    /// The engine itself, not one case.
+    #[error(transparent)]
+    Engine(#[from] hepalert_engines::EngineError),
+}
+
+/// Hears of a run.
+pub trait Listener {
+    /// So many cases are through; told several times in each.
+    fn at(&mut self, case: usize, of: usize);
+    /// A case is through.
+    fn done(&mut self, row: &Row);
+}
+
+/// What a case has to show after the engine.
+struct Labelled<'a> {
+    case: &'a Case,
+    image: &'a ImageFile,
+    /// A person's labels, in this program's values.
+    expert: Option<(Who, Labelling)>,
+    predicted: Result<Predicted, Unpredicted>,
+}
+
+impl Labelled<'_> {
+    fn fused(&self, marked: &BTreeSet<u8>) -> Result<Option<Fused>, CaseError> {
+        let Ok(predicted) = &self.predicted else { return Ok(None) };
+        let none = Labelling::empty(&self.image.grid);
+        let (expert, marked) = match &self.expert {
+            Some((_, expert)) => (expert.map(), marked.clone()),
+            None => (none.map(), BTreeSet::new()),
+        };
+        Ok(Some(fuse(expert, predicted.base.map(), &marked)?))
+    }
+}
+
+/// Runs the engine over all cases, fuses, and lists them by disagreement, the most disputed first.
+///
+/// # Errors
+/// [`CurateError`]; a case that the engine refuses is a row.
+pub fn curate(
+    plan: &Plan<'_>,
+    analyzer: &mut Analyzer,
+    listener: &mut dyn Listener,
+) -> Result<Vec<Row>, CurateError> {
+    let cases = plan.folder.cases();
+    let marked = match &plan.marked {
+        Some(marked) => marked.clone(),
+        None => marked_anywhere(plan)?,
+    };
+    output::check_file(&plan.out.join(table::FILE), &[])?;
+    let pipelines = analyzer.fingerprints()?;
+    let mut rows = Vec::with_capacity(cases.len());
+    for (at, case) in cases.iter().enumerate() {
+        let mut watch = || listener.at(at, cases.len());
+        let image = case.first_image();
+        let folder = plan.out.join("engine").join(&case.id);
+        let predicted = predict::predict(analyzer, &pipelines, case, &folder, &mut watch)?;
+        let labelled = Labelled { case, image, expert: expert(plan, case, image)?, predicted };
+        let row = take(plan, &labelled, &marked)?;
+        listener.done(&row);
+        rows.push(row);
+    }
+    listener.at(cases.len(), cases.len());
+    table::order(&mut rows);
+    draw(plan, &marked, &mut rows)?;
+    table::write(plan.out, &rows)?;
+    keep_order(plan.folder, &rows)?;
+    Ok(rows)
+}
+
+/// The classes that people's labels have anywhere: a set marks a class or it does not.
+fn marked_anywhere(plan: &Plan<'_>) -> Result<BTreeSet<u8>, CaseError> {
+    let mut found = BTreeSet::new();
+    for case in plan.folder.cases() {
+        if let Some((_, expert)) = expert(plan, case, case.first_image())? {
+            found.extend(expert.map().voxels().iter().copied());
+        }
+    }
+    found.remove(&0);
+    Ok(found)
+}
+
+fn expert(
+    plan: &Plan<'_>,
+    case: &Case,
+    image: &ImageFile,
+) -> Result<Option<(Who, Labelling)>, CaseError> {
+    let found = first_of(plan, case, image, plan.experts)?;
+    Ok(found.map(|(who, labelling)| {
+        let mut map = labelling.stored();
+        (plan.relabel)(&mut map);
+        (who, Labelling::new(map))
+    }))
+}
+
+/// The first of these people's labels that a case has.
+fn first_of(
+    plan: &Plan<'_>,
+    case: &Case,
+    image: &ImageFile,
+    whose: &[Who],
+) -> Result<Option<(Who, Labelling)>, CaseError> {
+    for who in whose {
+        match labels(plan.folder, case, image, who) {
+            Ok(found) => return Ok(Some((who.clone(), found))),
+            Err(CaseError::Unknown { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(None)
+}
+
+/// Keeps the fused labels of a case, and judges how far machine and person are apart.
+fn take(
+    plan: &Plan<'_>,
+    labelled: &Labelled<'_>,
+    marked: &BTreeSet<u8>,
+) -> Result<Row, CurateError> {
+    let Labelled { case, image, .. } = labelled;
+    let corrected = first_of(plan, case, image, plan.corrected)?.map(|(who, _)| who);
+    let whose = |row: Row| match &corrected {
+        Some(who) => Row { labels: Some(who.to_string()), is_corrected: true, ..row },
+        None => row,
+    };
+    let fused = match (labelled.fused(marked)?, &labelled.predicted) {
+        (Some(fused), Ok(_)) => fused,
+        (_, Err(why)) => return Ok(whose(Row::without(&case.id, why))),
+        (None, Ok(_)) => unreachable!("what was predicted is fused"),
+    };
+    keep(plan.folder, case, image, fused.labels)?;
+    Ok(whose(judge::judged(labelled, marked)?))
+}
+
+/// Under a name of its own, so that readers begin with it and their own is never touched.
+fn keep(folder: &Folder, case: &Case, image: &ImageFile, fused: LabelMap) -> Result<(), CaseError> {
+    let curated = Reader::new(CURATED)?;
+    let mut desk = Desk::open(folder, &case.id, &image.name, &curated, &Start::Empty)?;
+    let on = desk.revision().to_owned();
+    desk.take_in(fused, "curate", &on, Timestamp::now())?;
+    Ok(())
+}
+
+fn keep_order(folder: &Folder, rows: &[Row]) -> Result<(), CaseError> {
+    let mut order = Order::read(folder.work())?;
+    for row in rows {
+        match row.disagreement.filter(|_| !row.is_corrected) {
+            Some(score) => order.disagreement.insert(row.case.clone(), score),
+            // What somebody has corrected is read.
+            None => order.disagreement.remove(&row.case),
+        };
+    }
+    order.keep(folder.work())
+}
+
+/// Pictures of the most disputed places, from the files: only those few are read again.
+fn draw(plan: &Plan<'_>, marked: &BTreeSet<u8>, rows: &mut [Row]) -> Result<(), CurateError> {
+    let disputed = rows.iter_mut().filter(|row| row.largest_at.is_some() && !row.is_corrected);
+    for row in disputed.take(plan.pictures) {
+        let case = plan.folder.case(&row.case)?;
+        let image = case.first_image();
+        let engine = plan.out.join("engine").join(&case.id);
+        let Ok(predicted) = predict::read_labels(&engine, image) else { continue };
+        let expert = expert(plan, case, image)?.map(|(_, expert)| expert);
+        let name = PathBuf::from("pictures").join(format!("{}.png", case.id));
+        let to = plan.out.join(&name);
+        picture::draw(&to, row, image, (expert.as_ref(), &predicted), marked)?;
+        row.picture = Some(name);
+    }
+    Ok(())
+}
+
+/// Writes the next training set: what people corrected, and fused labels of the rest.
+///
+/// # Errors
+/// [`CaseError`] if the folder is not free or a file is damaged.
+pub fn next_set(
+    plan: &Plan<'_>,
+    rows: &[Row],
+    engine: &Value,
+    out: &Path,
+) -> Result<Written, CaseError> {
+    let names = hepalert_study::anatomy::class_names();
+    let names: BTreeMap<u8, String> =
+        (0..).zip(names).map(|(n, name)| (n, name.to_owned())).collect();
+    let mut set = DataSet::begin(out, &["ct".to_owned()], &names)?;
+    let mut by_name: Vec<&Row> = rows.iter().collect();
+    by_name.sort_by(|a, b| a.case.cmp(&b.case));
+    for row in by_name {
+        let case = plan.folder.case(&row.case)?;
+        let image = case.first_image();
+        let curated = Who::Reader(Reader::new(CURATED)?);
+        let whose: Vec<Who> = plan.corrected.iter().cloned().chain([curated]).collect();
+        let Some((who, labels)) = first_of(plan, case, image, &whose)? else {
+            set.leave_out(&case.id, row.message.as_deref().unwrap_or("it has no labels"));
+            continue;
+        };
+        let revision = match &who {
+            Who::Reader(reader) => readers(plan.folder, case, image)?.remove(reader),
+            Who::Given(_) => None,
+        };
+        let expert = expert(plan, case, image)?;
+        let origin = json!({
+            "from": who.to_string(), "revision": revision, "engine": engine,
+            "expert": expert.as_ref().map(|(who, _)| who.to_string()),
+            "voxels": origins(&labels, expert.as_ref().map(|(_, expert)| expert), row.is_corrected, &names),
+        });
+        set.add(&case.id, &[image], &labels.stored(), origin)?;
+    }
+    set.finish()
+}
+
+/// Voxels of each class by where they came from. What a person corrected after the fusion is that
+/// person's, whether it was changed or only looked at.
+fn origins(
+    labels: &Labelling,
+    expert: Option<&Labelling>,
+    is_corrected: bool,
+    names: &BTreeMap<u8, String>,
+) -> BTreeMap<String, Value> {
+    let mut counts: BTreeMap<u8, Origin> = BTreeMap::new();
+    let empty = Labelling::empty(labels.map().grid());
+    let expert = expert.unwrap_or(&empty);
+    for (label, expert) in labels.map().voxels().iter().zip(expert.map().voxels()) {
+        let origin = counts.entry(*label).or_default();
+        match label == expert {
+            true => origin.expert += 1,
+            false => origin.machine += 1,
+        }
+    }
+    counts.remove(&0);
+    let second = if is_corrected { "corrected" } else { "machine" };
+    let named = counts.into_iter().map(|(label, origin)| {
+        let name = names.get(&label).cloned().unwrap_or_else(|| format!("label_{label}"));
+        (name, json!({"expert": origin.expert, second: origin.machine}))
+    });
+    named.collect()
+}
