@@ -9,15 +9,10 @@ use super::CurateError;
 use crate::analyze::{AnalyzeError, Analyzer};
 use crate::intake::{StudyFiles, files_of_paths, study_key};
 use crate::report::output::{self, report_of};
-use crate::report::types::Report;
-use hepalert_labels::cases::folder::labels_of;
+use crate::report::views::{self, Views, ViewsError};
 use hepalert_labels::cases::{Case, CaseError, ImageFile};
 use hepalert_labels::labelling::Labelling;
-use hepalert_study::anatomy::{Lesion, Organ, is_lesion};
-use hepalert_study::outcome::View;
 use hepalert_study::phase::Phase;
-use hepalert_voxels::volume::LabelMap;
-use hepalert_voxels::volume::nifti::read::read as read_image;
 
 /// An engine's labels of a case, on its first image, in RAS order.
 #[derive(Debug)]
@@ -134,33 +129,13 @@ fn unpredicted(error: AnalyzeError) -> Result<Unpredicted, CurateError> {
 
 /// The labels of a report that is there.
 pub(super) fn read_labels(folder: &Path, image: &ImageFile) -> Result<Predicted, CaseError> {
-    let unknown = || CaseError::Unknown { what: "report", name: folder.display().to_string() };
-    let report = report_of(folder).ok_or_else(unknown)?;
-    let numbers = folder.join("lesions.nii.gz");
-    let bytes = std::fs::read(&numbers)
-        .map_err(|reason| CaseError::File { path: numbers.clone(), reason })?;
-    let numbers =
-        read_image(&bytes).map_err(|reason| CaseError::Nifti { path: numbers.clone(), reason })?;
-    let view = |name: &str, other: View| -> Result<Labelling, CaseError> {
-        let mut map = labels_of(&folder.join(name))?;
-        judged(&mut map, &report, other, numbers.voxels());
-        Ok(Labelling::on(&image.grid, map)?)
-    };
-    let base = view("labels_base.nii.gz", View::High)?;
-    let high = view("labels_high.nii.gz", View::Base)?;
-    Ok(Predicted { base, high })
-}
-
-/// Lesions get the type that the second network gave them; those it discarded, and those of the
-/// `other` view alone, are liver.
-fn judged(map: &mut LabelMap, report: &Report, other: View, numbers: &ndarray::Array3<f32>) {
-    let kept = |number: f32| -> Option<Lesion> {
-        let lesion = report.lesions.iter().find(|lesion| lesion.id as f32 == number)?;
-        (lesion.view != other).then_some(lesion.class)
-    };
-    map.voxels_mut().zip_mut_with(numbers, |label, &number| {
-        if is_lesion(*label) {
-            *label = kept(number).map_or(Organ::Liver.label(), Lesion::label);
+    let Views { base, high } = views::read(folder).map_err(|error| match error {
+        ViewsError::NoReport(path) => {
+            CaseError::Unknown { what: "report", name: path.display().to_string() }
         }
-    });
+        ViewsError::File { path, reason } => CaseError::File { path, reason },
+        ViewsError::Nifti { path, reason } => CaseError::Nifti { path, reason },
+    })?;
+    let base = Labelling::on(&image.grid, base)?;
+    Ok(Predicted { base, high: Labelling::on(&image.grid, high)? })
 }

@@ -11,3 +11,4 @@ pub mod pictures;
 pub mod record;
 pub mod slices;
 pub mod types;
+pub mod views;
