@@ -62,6 +62,8 @@ pub struct Settings {
     pub gate: GateParams,
     /// Write `margin.nii.gz` too: from it any other lesion gain can be read. Large.
     pub keep_margin: bool,
+    /// Write `gains.nii.gz` too: what the page needs to redraw lesions at any gain. Small.
+    pub keep_gains: bool,
     /// Folder of the bundle that tells phases apart; `None` trusts names alone.
     pub phase_bundle: Option<PathBuf>,
 }
@@ -326,6 +328,9 @@ impl Analyzer {
         if self.settings.keep_margin {
             draft.add_margin(&findings, &back)?;
         }
+        if self.settings.keep_gains {
+            draft.add_gains(&findings, &back)?;
+        }
         let mut report = self.report(&aligned, &findings, (&origin, slices));
         let stage = |stage: &str, seconds| StageSeconds {
             stage: stage.to_owned(),
@@ -451,6 +456,7 @@ mod tests {
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,
+                keep_gains: false,
                 phase_bundle: None,
                 air: segment::AirTiles::default(),
             };

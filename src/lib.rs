@@ -25,4 +25,5 @@ pub mod store;
 pub mod support_bundle;
 mod system;
 pub mod ui;
+pub mod web;
 pub mod worker;

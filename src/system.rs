@@ -2,7 +2,8 @@
 //!
 //! Owns where that stands. What it does not tell is `None`, never an error.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 /// Free space for this user where a folder lies, in MiB.
 pub(crate) fn free_mib(folder: &Path) -> Option<u64> {
@@ -24,15 +25,42 @@ pub(crate) fn clock_synced() -> Option<bool> {
     Path::new("/run/systemd/timesync/synchronized").exists().then_some(true)
 }
 
-/// The thermal zones by their names, in degrees Celsius.
-pub(crate) fn temperatures_c() -> Vec<(String, f64)> {
-    let zones = std::fs::read_dir("/sys/class/thermal").into_iter().flatten().flatten();
-    let read = |zone: std::fs::DirEntry| {
-        let text = |file| std::fs::read_to_string(zone.path().join(file)).ok();
-        let name = text("type")?.trim().to_owned();
-        Some((name, text("temp")?.trim().parse::<f64>().ok()? / 1000.0))
+/// A place whose heat is measured.
+pub(crate) struct ThermalZone {
+    /// As the kernel calls it.
+    pub(crate) name: String,
+    /// Degrees Celsius.
+    pub(crate) now_c: f64,
+    /// From where on the machine slows itself down, if that is said; degrees Celsius.
+    pub(crate) slows_c: Option<f64>,
+}
+
+/// The thermal zones in order of their folders; `root` is the machine's `/`, or a test's.
+pub(crate) fn thermal_zones(root: &Path) -> Vec<ThermalZone> {
+    let entries = std::fs::read_dir(root.join("sys/class/thermal")).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|folder| folder.file_name().is_some_and(is_zone));
+    folders.sort();
+    folders.iter().filter_map(|folder| thermal_zone(folder)).collect()
+}
+
+fn is_zone(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"thermal_zone")
+}
+
+fn thermal_zone(folder: &Path) -> Option<ThermalZone> {
+    let text = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
+    let degrees = |file: &str| Some(text(file)?.trim().parse::<f64>().ok()? / 1000.0);
+    let is_passive = |trip: &i32| {
+        text(&format!("trip_point_{trip}_type")).is_some_and(|kind| kind.trim() == "passive")
     };
-    zones.filter_map(read).collect()
+    let slows =
+        (0..16).find(is_passive).and_then(|trip| degrees(&format!("trip_point_{trip}_temp")));
+    Some(ThermalZone {
+        name: text("type")?.trim().to_owned(),
+        now_c: degrees("temp")?,
+        slows_c: slows.filter(|slows| *slows > 0.0),
+    })
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ pub fn counted(count: usize, one: &str) -> String {
     match (count, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) if one.ends_with("ch") => format!("{count} {one}es"),
         (_, None) => format!("{count} {one}s"),
     }
 }

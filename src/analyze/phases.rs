@@ -157,6 +157,7 @@ impl Read {
 pub fn record(line: &SeriesLine) -> SeriesRecord {
     let best = line.seen.as_ref().filter(|seen| seen.has_evidence()).map(|seen| seen.best());
     SeriesRecord {
+        place: Some(line.at),
         series_number: line.scan.recon.series_number,
         acquisition: line.acquisition,
         slices: line.scan.slices,

@@ -167,17 +167,17 @@ impl Draft {
         let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
         let studies = stock.found.studies.into_iter().map(|study| Entry {
             key: study.key.clone(),
-            place: relative(&folder_of(&study)).display().to_string(),
+            place: relative(&study.place()).display().to_string(),
             files: study.files().count(),
             study: Some(moved(&study, &relative)),
             refused: None,
         });
-        let refused = stock.found.refused.iter().map(|(key, refusal)| Entry {
-            key: key.clone(),
-            place: String::new(),
-            files: refusal.file_count,
+        let refused = stock.found.refused.iter().map(|one| Entry {
+            key: one.key.clone(),
+            place: relative(&one.place).display().to_string(),
+            files: one.refusal.file_count,
             study: None,
-            refused: Some(refusal.into()),
+            refused: Some((&one.refusal).into()),
         });
         let mut entries: Vec<Entry> = studies.chain(refused).collect();
         entries
@@ -343,18 +343,6 @@ fn moved(study: &StudyFiles, to: &dyn Fn(&Path) -> PathBuf) -> StudyFiles {
 fn move_phase(phase: &mut PhaseFiles, to: &dyn Fn(&Path) -> PathBuf) {
     phase.files.iter_mut().for_each(|path| *path = to(path));
     phase.others.iter_mut().for_each(|other| move_phase(other, to));
-}
-
-/// The folder that holds all files of a study; of one file itself.
-fn folder_of(study: &StudyFiles) -> PathBuf {
-    let mut files = study.files();
-    let Some(first) = files.next() else { return PathBuf::new() };
-    files.fold(first.to_owned(), |mut place, file| {
-        while !file.starts_with(&place) {
-            place.pop();
-        }
-        place
-    })
 }
 
 /// A key that stands twice is a study and, say, files beside it that are refused: the second gets a

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::engines::{self, EngineArgs, require_there};
 use super::label::failure as case_failure;
-use super::study_files::{Relabel, make_folder};
+use super::study_files::Relabel;
 use super::{Exit, Failure, Ui};
 use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
+use crate::report::output;
 use crate::ui::{Course, counted};
 use hepalert_labels::cases::{CaseError, Folder, Who};
 
@@ -95,7 +96,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         );
         return Err(Failure::refused("no_case", error));
     }
-    make_folder(&args.out)?;
+    output::make_folder(&args.out)?;
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(args.engine.settings()?).map_err(engines::unusable)?;
     let marked: BTreeSet<u8> = args.expert_classes.iter().copied().collect();

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::{Exit, Failure, Ui, engines, phantom};
 use crate::demo::{self, Heard, Places, Stop};
+use crate::ui::counted;
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
 use hepalert_study::phase::Setting;
 
-/// Arguments.
+/// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Makes the synthetic patient: every seed is another one.
@@ -55,12 +56,13 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(engine) => engine.clone(),
         None => engines::shipped_bundle(engine_of(args.setting()))?,
     };
-    let stop = Stop::on_signals()?;
     let places = Places::prepare(&args.out, args.study.as_deref())?;
     let truth = match &args.study {
         Some(_) => None,
         None => Some(make_study(args, &places, ui)?),
     };
+    // Until here a signal ends this process at once: nothing else runs yet.
+    let stop = Stop::on_signals()?;
     let source = args.study.as_deref().unwrap_or(&places.source);
     let heard = demo::play(&places, source, &engine, &stop, ui)?;
     conclude(&places, &heard, truth.as_deref(), ui)
@@ -82,13 +84,10 @@ fn make_study(args: &Args, places: &Places, ui: &Ui) -> Result<Vec<LesionTruth>,
     let patient = generate_moving(args.seed, case, args.setting(), size);
     let files = phantom::write_series(&patient, &places.source)?;
     ui.say(format!(
-        "phantom: {} slices of {} with {} in {}",
-        files.len(),
-        match patient.phases.len() {
-            1 => "one phase".to_owned(),
-            n => format!("{n} phases"),
-        },
-        crate::ui::counted(patient.lesions.len(), "lesion"),
+        "phantom: {} of {} with {} in {}",
+        counted(files.len(), "slice"),
+        counted(patient.phases.len(), "phase"),
+        counted(patient.lesions.len(), "lesion"),
         places.source.display()
     ));
     Ok(patient.lesions)

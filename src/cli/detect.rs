@@ -16,7 +16,7 @@ use hepalert_voxels::image::components;
 use hepalert_voxels::volume::Grid;
 use hepalert_voxels::volume::nifti::write::write_u16;
 
-/// Arguments.
+/// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Label map: 1 HCC, 2 ICC, 3 Meta, 4 Hem, 5 Other, 6 Cyst; other values are background.
@@ -74,7 +74,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_json(&args.out, &["spacing_mm", "lesions"], &inputs)?;
     if let Some(out) = &args.instances {
         output::check_distinct(&[&args.out, out])?;
-        output::check_file(out, &inputs)?;
+        output::check_nifti(out, &inputs)?;
     }
     let labels = label_file::read(&args.labels)?;
     let in_plane = match args.in_plane {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Exit, Failure, words};
 use crate::analyze::{Settings, phases_beside};
 use crate::intake::{GateParams, Refusal};
+use crate::ui::counted;
 use hepalert_cascade::align;
 use hepalert_cascade::reclassify::{self, Schemes};
 use hepalert_cascade::segment::AirTiles;
@@ -71,7 +72,7 @@ pub struct EngineArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Lesion gain of the high-sensitivity view, instead of the bundle's own.
-    #[arg(long, alias = "high-gain")]
+    #[arg(long, allow_negative_numbers = true, alias = "high-gain")]
     pub alpha: Option<f32>,
     /// Patches per lesion in the third stage.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -123,6 +124,7 @@ impl EngineArgs {
             memory_budget_bytes: self.memory_mib.saturating_mul(1 << 20),
             gate: GateParams::default(),
             keep_margin: false,
+            keep_gains: false,
             phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
             bundle,
         })
@@ -186,10 +188,7 @@ pub fn require_there(path: &Path) -> Result<(), Failure> {
 /// An input that the gate refused.
 pub fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
-    let files = match file_count {
-        1 => "1 file".to_owned(),
-        n => format!("{n} files"),
-    };
+    let files = counted(file_count, "file");
     let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
     Failure::refused(code.as_str(), error)
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::builder::PossibleValue;
 use serde::Serialize;
 
@@ -15,7 +14,7 @@ use hepalert_lab::evaluate::plot::charts;
 use hepalert_lab::evaluate::tables::Tables;
 use hepalert_lab::evaluate::{self, Variant};
 
-/// Arguments.
+/// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of true label maps, `<case>.nii.gz`.
@@ -40,7 +39,7 @@ pub struct Args {
     sweep: bool,
     /// The lesion gain at which labels_high.nii.gz was read, where no report says it: a sweep
     /// goes no further.
-    #[arg(long, alias = "gain-high", default_value_t = 100.0)]
+    #[arg(long, allow_negative_numbers = true, alias = "gain-high", default_value_t = 100.0)]
     alpha: f64,
 }
 
@@ -62,6 +61,7 @@ pub(super) struct Document {
 /// # Errors
 /// If a case is refused, one has no prediction, or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    output::make_folder(&args.out)?;
     let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
         .map_err(refused)?;
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
@@ -99,9 +99,6 @@ pub(super) fn write(
         course.step(done + 1, cases.len());
     }
     let tables = Tables::new(&results, asked);
-    std::fs::create_dir_all(out)
-        .with_context(|| format!("{}: cannot be made", out.display()))
-        .map_err(Failure::failed)?;
     let text = markdown(&tables);
     let mut written = Vec::new();
     for (name, svg) in charts(&tables) {

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 55] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -231,6 +231,18 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 55] = [
         "hepalert support-bundle --out support.tar.gz",
         "versions, settings and counts, no patient",
     ),
+    (
+        "web label",
+        "hepalert web label cases --reader ana",
+        "a folder of NIfTI images; edits are kept under her name",
+    ),
+    (
+        "web user add",
+        "hepalert web user add ana --role annotator",
+        "ask for a password twice; a script may send it by standard input",
+    ),
+    ("web user remove", "hepalert web user remove ana", "her sessions end at once"),
+    ("web user list", "hepalert web user list", "who is let in, as what, since when"),
 ];
 
 /// The manual page of a command.

@@ -20,6 +20,7 @@ use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::contact::{Strip, sheet};
 use crate::report::output;
 use crate::report::types::SeriesRecord;
+use crate::ui::counted;
 use hepalert_bundles::Bundle;
 use hepalert_phases::coarse::Coarse;
 use hepalert_study::phase::Phase;
@@ -27,7 +28,7 @@ use hepalert_study::phase::Phase;
 /// Slices of a thumbnail are at least this far apart.
 const THUMBNAIL_MM: f64 = 4.0;
 
-/// Arguments.
+/// Arguments of `inspect`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// A folder of DICOM slices or NIfTI files, or one file.
@@ -52,6 +53,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct StudyDocument {
     study: String,
+    place: PathBuf,
     refused: Option<RefusalDocument>,
     series: Vec<SeriesDocument>,
     set_aside: Vec<AsideDocument>,
@@ -95,6 +97,9 @@ impl From<&Refusal> for RefusalDocument {
 /// Exit 3 if nothing can be read, 4 without an engine.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     engines::require_there(&args.input)?;
+    if let Some(picture) = &args.picture {
+        output::check_picture(picture, &[&args.input])?;
+    }
     let settings = args.engine.settings()?;
     let bundle = Bundle::open(&settings.bundle).map_err(engines::unusable)?;
     let expected = bundle.phases().to_vec();
@@ -129,6 +134,7 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
         .iter()
         .map(|(study, decided)| StudyDocument {
             study: study.key.to_string(),
+            place: study.place(),
             refused: decided.refusal.as_ref().map(RefusalDocument::from),
             series: decided
                 .series
@@ -141,11 +147,12 @@ fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phas
             set_aside: aside(study.key.as_str()),
         })
         .collect();
-    studies.extend(found.refused.iter().map(|(key, refusal)| StudyDocument {
-        study: key.to_string(),
-        refused: Some(RefusalDocument::from(refusal)),
+    studies.extend(found.refused.iter().map(|one| StudyDocument {
+        study: one.key.to_string(),
+        place: one.place.clone(),
+        refused: Some(RefusalDocument::from(&one.refusal)),
         series: Vec::new(),
-        set_aside: aside(key.as_str()),
+        set_aside: aside(one.key.as_str()),
     }));
     let phases = expected.iter().map(|phase| phase.code()).collect();
     Document { phases, studies, passed_over: found.passed_over.clone() }
@@ -159,7 +166,7 @@ fn text(document: &Document) -> String {
     let mut text = String::new();
     let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
     for study in &document.studies {
-        let _ = writeln!(text, "study {}", study.study);
+        let _ = writeln!(text, "study {} in {}", study.study, study.place.display());
         for SeriesDocument { description, record } in &study.series {
             let thick = record.thickness_mm.map_or(String::new(), |mm| format!(" x {mm:.1} mm"));
             let mark = record.chosen.as_deref().map_or("  ", |_| "->");
@@ -178,7 +185,11 @@ fn text(document: &Document) -> String {
         for aside in &study.set_aside {
             let n = number(aside.series_number);
             let (description, files, why) = (&aside.description, aside.files, &aside.why);
-            let _ = writeln!(text, "   series {n:>4}  {description:<30}  {files} files: {why}");
+            let _ = writeln!(
+                text,
+                "   series {n:>4}  {description:<30}  {}: {why}",
+                counted(files, "file")
+            );
         }
         match &study.refused {
             Some(refusal) => {

@@ -49,8 +49,15 @@ pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Fai
     }
     let place = |(path, labels): (&Path, &LabelMap)| {
         let grid = labels.grid();
-        let (shape, spacing, first) = (grid.shape(), grid.spacing_mm(), grid.ras_mm([0.0; 3]));
-        format!("{} has {shape:?} voxels of {spacing:?} mm from {first:?}", path.display())
+        let row = |values: [f64; 3], digits: usize| {
+            values.map(|value| format!("{value:.digits$}")).join(" x ")
+        };
+        let shape = row(grid.shape().map(|n| n as f64), 0);
+        let (spacing, first) = (row(grid.spacing_mm(), 2), row(grid.ras_mm([0.0; 3]), 1));
+        format!(
+            "{} has {shape} voxels (z, y, x) of {spacing} mm from {first} mm RAS",
+            path.display()
+        )
     };
     Err(Failure::refused(
         "geometry_mismatch",

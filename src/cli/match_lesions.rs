@@ -13,7 +13,7 @@ use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_
 use hepalert_cascade::detect::seg2det::Params;
 use hepalert_study::anatomy;
 
-/// Arguments.
+/// Arguments of `match`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// True label map.

@@ -31,6 +31,7 @@ pub mod shell;
 pub mod shuffle;
 mod stage_timer;
 pub mod study_files;
+pub mod web;
 mod words;
 pub mod worker;
 
@@ -108,6 +109,9 @@ pub enum Command {
     Study(queue::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
+    /// Say who may see the page on the device, or label a folder without one.
+    #[command(subcommand)]
+    Web(web::Args),
     /// The inference process, started by the daemon: nobody else is told of it.
     #[command(skip)]
     Worker,
@@ -123,12 +127,19 @@ pub fn parse() -> Arguments {
     let matched = examples::shown(Arguments::command()).try_get_matches_from(&words);
     matched.and_then(|found| Arguments::from_arg_matches(&found)).unwrap_or_else(|error| {
         if error.use_stderr() && words.iter().any(|word| word == "--json") {
-            let text = error.to_string();
-            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            crate::ui::print(&failure_document(Exit::Usage, None, sentence));
+            crate::ui::print(&failure_document(Exit::Usage, None, &told(&error.to_string())));
         }
         error.exit()
     })
+}
+
+/// What clap says of wrong usage before it shows how the command is used, on one line.
+fn told(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    said.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 /// Runs one command.
@@ -164,6 +175,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
+        Command::Web(args) => web::run(&args, &ui),
         Command::Worker => worker::run(),
     }
 }

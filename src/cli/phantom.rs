@@ -16,7 +16,7 @@ use hepalert_study::phase::{Phase, Setting};
 use hepalert_voxels::volume::dicom::write::{SeriesTags, instance_number, uid_of, write_slice};
 use hepalert_voxels::volume::nifti;
 
-/// Arguments.
+/// Arguments of `phantom`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Makes the patient: same seed, same files.

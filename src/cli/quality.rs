@@ -14,7 +14,7 @@ use crate::store::{Answered, DEVICE_NAME};
 use hepalert_lab::evaluate::rates::Rate;
 use hepalert_study::outcome::Opinion;
 
-/// Arguments.
+/// Arguments of `quality`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.

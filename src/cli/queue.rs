@@ -1,7 +1,7 @@
 //! `queue`, `study show`, `study requeue`, `study key` and `status`: a look into the store of a
 //! daemon, running or not.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -192,14 +192,20 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
         uid => uid.to_owned(),
     };
     let uid = uid.trim();
-    let is_uid = |uid: &str| uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if uid.is_empty() || uid.len() > UID_LENGTH || !is_uid(uid) {
-        let error = anyhow::anyhow!("a StudyInstanceUID has up to 64 digits and dots");
+    if !is_uid(uid) {
+        let error = anyhow::anyhow!(
+            "a StudyInstanceUID is numbers with single dots between, at most {UID_LENGTH} \
+             characters"
+        );
         return Err(Failure::new(Exit::Usage, error));
     }
     let file = &config.device.site_key_file;
     let site_key = daemon::read_site_key(file).map_err(|reason| {
-        let advice = "the daemon makes it at its first start; run this with sudo";
+        let advice = match reason.kind() {
+            ErrorKind::NotFound => "the daemon makes it at its first start",
+            ErrorKind::InvalidData => "it is damaged: restore it from its copy",
+            _ => "run this with sudo, or as the user hepalert",
+        };
         Failure::failed(anyhow::anyhow!("{}: the site key: {reason}; {advice}", file.display()))
     })?;
     let key = study_key(site_key.as_bytes(), uid);
@@ -211,6 +217,13 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
     let document = serde_json::json!({"study_key": key.as_str(), "known": known});
     ui.result(&document, format!("{key}  ({how})"))
+}
+
+/// Whether a text has the form of DICOM PS3.5, section 9.1; zeros before a number, which it forbids,
+/// are found in images all the same.
+fn is_uid(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.len() <= UID_LENGTH && text.contains('.') && text.split('.').all(is_number)
 }
 
 fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 use super::engines::RuntimeArgs;
 use super::label_file::lesions;
 use super::segment::{engine_failure, open_engine, study_for};
-use super::study_files::{PhaseFile, Relabel, make_folder, read_label_file};
+use super::study_files::{PhaseFile, Relabel, read_label_file};
 use super::{Exit, Failure, Ui};
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
@@ -101,6 +102,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let files = ["labels_after.nii.gz", "reclassified.json"].map(|name| args.out.join(name));
     let phases = args.phases.iter().map(|file| file.path.as_path());
     let inputs: Vec<&Path> = phases.chain([args.labels.as_path()]).collect();
+    output::make_folder(&args.out)?;
     output::check_file(&files[0], &inputs)?;
     output::check_json(&files[1], &["engine", "parameters", "seconds", "lesions"], &inputs)?;
     let bundle = open_engine(args.engine.as_deref())?;
@@ -111,7 +113,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let labels = read_label_file(&args.labels, &relabel, &study)?;
     let found = lesions(&args.labels, &labels, &DetectParams::default())?;
     let outcome = reclassify_lesions(args, ui, &bundle, &study, &labels, &found)?;
-    make_folder(&args.out)?;
     let after = labels_after(&labels, &found, &outcome);
     output::put(&files[0], &write_u8(&back.volume(after)), &inputs)?;
     let document = document(args, &bundle, &found, &outcome);
@@ -210,9 +211,10 @@ fn sentences(outcome: &StageRun) -> String {
     let renamed = outcome.lesions.iter().filter(|one| one.label_before != one.label_after).count();
     let patches: usize = outcome.lesions.iter().map(|one| one.patches_run).sum();
     format!(
-        "{kept} of {} lesions kept, {renamed} under another label; {patches} patches in {:.2} s, \
-         {:.2} s of it in the network",
-        outcome.lesions.len(),
+        "{kept} of {} kept, {renamed} under another label; {} in {:.2} s, {:.2} s of it in the \
+         network",
+        counted(outcome.lesions.len(), "lesion"),
+        counted(patches, "patch"),
         outcome.stage.as_secs_f64(),
         outcome.network.as_secs_f64()
     )

@@ -1,17 +1,18 @@
 //! `run`: the daemon. And `check-config`: whether it could run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
-use crate::daemon;
 use crate::publish::mqtt;
+use crate::{daemon, doctor, web};
 use hepalert_bundles::Bundle;
 
-/// Arguments.
+/// Arguments of `run` and `check-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; fragments in conf.d beside it are read too.
@@ -26,7 +27,23 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.config)?;
     logger::install().map_err(Failure::failed)?;
-    daemon::run(config).map_err(Failure::failed)
+    let checks = Arc::new(|file: &Path| {
+        let args = doctor::Args { config: file.to_owned(), quick: true };
+        let report = doctor::examine(&args, &doctor::Machine::this(), &Ui::new(true));
+        report.checks.into_iter().map(told).collect()
+    });
+    let page = daemon::Page { config_file: args.config.clone(), checks };
+    daemon::run(config, page).map_err(Failure::failed)
+}
+
+/// A finding as the page shows it.
+fn told(finding: doctor::finding::Finding) -> web::Check {
+    web::Check {
+        name: finding.name.replace('_', " "),
+        level: finding.level.name().to_owned(),
+        finding: finding.finding,
+        advice: finding.advice,
+    }
 }
 
 /// Reads a configuration for a command.

@@ -32,7 +32,7 @@ const MAX_MARGIN: f32 = 1000.0;
 /// What the voxels of no region are called.
 const BACKGROUND: &str = "background";
 
-/// Arguments.
+/// Arguments of `segment`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A NIfTI file or a folder of DICOM slices, whose series are chosen as `analyze` does.
@@ -50,7 +50,7 @@ pub struct Args {
     out: PathBuf,
     /// Lesion gain: a factor on the lesion probabilities before the argmax [default: the
     /// engine's base gain].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     alpha: Option<f32>,
     /// Also write the margin: its exponential is a voxel's own smallest lesion gain.
     #[arg(long = "margin-out", alias = "margin")]
@@ -80,7 +80,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         .map(PathBuf::as_path)
         .collect();
     output::check_distinct(&outs)?;
-    outs.iter().try_for_each(|out| output::check_file(out, &inputs))?;
+    outs.iter().try_for_each(|out| output::check_nifti(out, &inputs))?;
     let bundle = open_engine(args.engine.as_deref())?;
     let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
     if !(gain.0.is_finite() && gain.0 > 0.0) {

@@ -1,6 +1,5 @@
 //! `completions` and `man`: what a package installs beside the program.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
@@ -44,7 +43,7 @@ pub fn completions(args: &Completions, ui: &Ui) -> Result<(), Failure> {
 /// # Errors
 /// If the folder cannot be written.
 pub fn man(args: &Man, ui: &Ui) -> Result<(), Failure> {
-    fs::create_dir_all(&args.out).map_err(Failure::failed)?;
+    output::make_folder(&args.out)?;
     let mut program = Arguments::command();
     program.build();
     let pages = pages(&program);

@@ -14,6 +14,7 @@ use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study};
 use super::{Exit, Failure, Ui, label_file};
 use crate::report::output;
+use crate::ui::counted;
 use hepalert_bundles::Role;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::Params as DetectParams;
@@ -138,7 +139,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs: Vec<&Path> =
         phases.chain(labels.into_iter().flatten().map(PathBuf::as_path)).collect();
     if let Some(path) = &args.contact_sheet {
-        output::check_file(path, &inputs)?;
+        output::check_picture(path, &inputs)?;
     }
     let (study, _) = read_study(&args.phases)?.warned(ui);
     let sampling = sampling(args, study.phases().len())?;
@@ -168,11 +169,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         cases_in_folder: dataset.close()?,
     };
     let text = format!(
-        "{} patches of {} lesions written to {} ({} cases there now)",
-        summary.patches_written,
-        summary.lesions,
+        "{} of {} written to {} ({} there now)",
+        counted(summary.patches_written, "patch"),
+        counted(summary.lesions, "lesion"),
         args.out.display(),
-        summary.cases_in_folder
+        counted(summary.cases_in_folder, "case")
     );
     ui.result(&summary, text)
 }

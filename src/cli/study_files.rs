@@ -242,17 +242,6 @@ pub fn read_label_file(
     relabel.apply(&mut labels);
     Ok(labels)
 }
-
-/// Makes a folder and those above it.
-///
-/// # Errors
-/// Failed, with the path.
-pub fn make_folder(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path)
-        .with_context(|| format!("{}: the folder cannot be made", path.display()))
-        .map_err(Failure::failed)
-}
-
 /// Reads a file, naming it if that fails.
 ///
 /// # Errors
@@ -269,7 +258,8 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::refused("unreadable", error))
 }
 
-fn damaged(path: &Path, error: NiftiError) -> Failure {
+/// A NIfTI file that cannot be used, with its path.
+pub fn damaged(path: &Path, error: NiftiError) -> Failure {
     let code = error.code();
     Failure::refused(code, anyhow::Error::new(error).context(path.display().to_string()))
 }

@@ -6,27 +6,38 @@ use hepalert_study::protocol::{MAX_BASE, MAX_DEVICE, is_base_topic, is_device_na
 /// A value that cannot be used.
 pub(super) struct Fault {
     pub(super) key: &'static str,
+    /// Another key that it does not go together with.
+    pub(super) with: Option<&'static str>,
+    /// What the key must be.
     pub(super) reason: String,
 }
 
 /// Checks every section; the first fault is told.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    let Config { device, intake, gate, phases, engine, worker, store, mqtt } = config;
+    let Config { device, intake, gate, phases, engine, worker, store, mqtt, web } = config;
     let name = format!("1 to {MAX_DEVICE} of a-z, 0-9 and -");
     must(is_device_name(&device.name), "device.name", &name)?;
     must(!store.folder.as_os_str().is_empty(), "store.folder", "the path of a folder")?;
     of_mqtt(mqtt)?;
     of_intake(intake)?;
     if let Err(reason) = phases.rules() {
-        return Err(Fault { key: "phases.rule", reason });
+        return Err(Fault { key: "phases.rule", with: None, reason });
     }
     of_gate(gate)?;
     of_engine(engine)?;
+    if let Some((key, reason)) = web.fault() {
+        return Err(Fault { key, with: None, reason: reason.to_owned() });
+    }
     of_worker(worker)
 }
 
 fn must(holds: bool, key: &'static str, reason: &str) -> Result<(), Fault> {
-    if holds { Ok(()) } else { Err(Fault { key, reason: reason.to_owned() }) }
+    if holds { Ok(()) } else { Err(Fault { key, with: None, reason: reason.to_owned() }) }
+}
+
+/// As [`must`], for two keys that do not go together.
+fn agree(holds: bool, [key, with]: [&'static str; 2], reason: &str) -> Result<(), Fault> {
+    must(holds, key, reason).map_err(|fault| Fault { with: Some(with), ..fault })
 }
 
 fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
@@ -37,26 +48,34 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
     must(mqtt.keep_alive_s >= 5, "mqtt.keep_alive_s", "at least 5 s")?;
     must(mqtt.health_s >= 1, "mqtt.health_s", "at least 1 s")?;
     let authority = !mqtt.tls || mqtt.ca_file.is_some();
-    must(authority, "mqtt.tls", "needs mqtt.ca_file, the authority of the broker's certificate")?;
+    agree(
+        authority,
+        ["mqtt.tls", "mqtt.ca_file"],
+        "false, or name the authority of the broker's certificate in mqtt.ca_file",
+    )?;
     let told = mqtt.escalate_after_min.is_none() || mqtt.commands;
-    must(told, "mqtt.commands", "true, or nobody can acknowledge what escalates")?;
+    agree(
+        told,
+        ["mqtt.commands", "mqtt.escalate_after_min"],
+        "true, or nobody can acknowledge what escalates",
+    )?;
     must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
     let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
-    must(mutual, "mqtt.key_file", "a certificate needs its key and the other way round")
+    agree(mutual, ["mqtt.key_file", "mqtt.cert_file"], "there if mqtt.cert_file is, and only then")
 }
 
 fn of_intake(intake: &Intake) -> Result<(), Fault> {
     must(!intake.folder.as_os_str().is_empty(), "intake.folder", "the path of a folder")?;
     must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
     let ordered = intake.quiet_s <= intake.force_complete_s;
-    must(ordered, "intake.force_complete_s", "not less than intake.quiet_s")?;
+    agree(ordered, ["intake.force_complete_s", "intake.quiet_s"], "not less than intake.quiet_s")?;
     let patient = intake.settle_s <= intake.give_up_s;
-    must(patient, "intake.give_up_s", "not less than intake.settle_s")
+    agree(patient, ["intake.give_up_s", "intake.settle_s"], "not less than intake.settle_s")
 }
 
 fn of_gate(gate: &Gate) -> Result<(), Fault> {
     let kvp = gate.kvp_min <= gate.kvp_max && gate.kvp_max.is_finite() && gate.kvp_min >= 0.0;
-    must(kvp, "gate.kvp_max", "a number not less than gate.kvp_min")?;
+    agree(kvp, ["gate.kvp_max", "gate.kvp_min"], "a number not less than gate.kvp_min")?;
     must((0.0..=10_000.0).contains(&gate.min_extent_mm), "gate.min_extent_mm", "0 to 10000 mm")?;
     must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")
 }
@@ -80,7 +99,7 @@ fn of_worker(worker: &Worker) -> Result<(), Fault> {
     must((1..=20).contains(&worker.attempts), "worker.attempts", "1 to 20")?;
     must(worker.stall_s >= 5, "worker.stall_s", "at least 5 s")?;
     let deadline = worker.deadline_s >= worker.stall_s;
-    must(deadline, "worker.deadline_s", "not less than worker.stall_s")
+    agree(deadline, ["worker.deadline_s", "worker.stall_s"], "not less than worker.stall_s")
 }
 
 /// Whether this program has the backend, and the backend the numbers.
@@ -88,13 +107,13 @@ fn runs(engine: &Engine) -> Result<(), Fault> {
     let Engine { backend, precision, .. } = engine;
     let able = backend.precisions();
     if able.is_empty() {
-        let reason = format!("this program was built without {backend}; take \"native\"");
-        return Err(Fault { key: "engine.backend", reason });
+        let reason = format!("\"native\": this program was built without {backend}");
+        return Err(Fault { key: "engine.backend", with: None, reason });
     }
     if able.contains(precision) {
         return Ok(());
     }
     let able: Vec<String> = able.iter().map(|one| format!("\"{one}\"")).collect();
-    let reason = format!("engine.backend \"{backend}\" computes in {}", able.join(" or "));
-    Err(Fault { key: "engine.precision", reason })
+    let reason = format!("{}: engine.backend is \"{backend}\"", able.join(" or "));
+    Err(Fault { key: "engine.precision", with: Some("engine.backend"), reason })
 }

@@ -52,15 +52,22 @@ pub(super) fn merged(fragments: &[Fragment]) -> Result<Config, ConfigError> {
     })
 }
 
-/// The file that said a key last; the first one where none did and the default is at fault.
-pub(super) fn origin<'a>(fragments: &'a [Fragment], key: &str) -> &'a Path {
-    let (section, name) = key.split_once('.').unwrap_or((key, ""));
-    let says = |fragment: &&Fragment| {
+/// The file that said one of the keys last, and which; the first file and the first key where none
+/// did and the default is at fault.
+pub(super) fn origin<'a>(
+    fragments: &'a [Fragment],
+    keys: &[&'static str],
+) -> (&'a Path, &'static str) {
+    let says = |fragment: &Fragment, key: &str| {
+        let (section, name) = key.split_once('.').unwrap_or((key, ""));
         let section = fragment.table.get(section).and_then(toml::Value::as_table);
         section.is_some_and(|keys| keys.contains_key(name))
     };
-    let last = fragments.iter().rev().find(says);
-    &last.unwrap_or(&fragments[0]).file
+    let last = fragments.iter().rev().find_map(|fragment| {
+        let said = keys.iter().find(|key| says(fragment, key))?;
+        Some((fragment.file.as_path(), *said))
+    });
+    last.unwrap_or((&fragments[0].file, keys[0]))
 }
 
 fn beside(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {

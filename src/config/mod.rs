@@ -5,12 +5,14 @@
 //! explained in `config/hepalert.toml`, which a test holds equal to the defaults. Refuses
 //! unknown keys: a misspelt key must not be silently ignored, and each fault names its file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use check::Fault;
 use hepalert_engines::backend::{Backend, Precision};
+use hepalert_study::defaults;
 use hepalert_study::phase::Phase;
 use hepalert_study::protocol::Protocol;
 use hepalert_study::study::Privacy;
@@ -19,8 +21,10 @@ mod check;
 mod fragments;
 mod phases;
 mod unset;
+mod web;
 
 pub use phases::{PhaseRule, RuledPhase};
+pub use web::{Role, Web};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,6 +46,8 @@ pub struct Config {
     pub store: Store,
     /// The broker.
     pub mqtt: Mqtt,
+    /// The page.
+    pub web: Web,
 }
 
 /// Section `[device]`.
@@ -239,11 +245,11 @@ impl Default for Intake {
         Intake {
             folder: "/srv/ct-export".into(),
             rescan_s: 10,
-            settle_s: 3,
-            quiet_s: 60,
-            phase_quiet_s: 15,
-            force_complete_s: 1800,
-            give_up_s: 600,
+            settle_s: defaults::SETTLE_S,
+            quiet_s: defaults::QUIET_S,
+            phase_quiet_s: defaults::PHASE_QUIET_S,
+            force_complete_s: defaults::FORCE_COMPLETE_S,
+            give_up_s: defaults::GIVE_UP_S,
             follow_links: false,
         }
     }
@@ -251,12 +257,15 @@ impl Default for Intake {
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { kvp_min: 100.0, kvp_max: 140.0, min_extent_mm: 60.0, max_files: 20_000 }
+        let [kvp_min, kvp_max] = defaults::KVP;
+        let (min_extent_mm, max_files) = (defaults::MIN_EXTENT_MM, defaults::MAX_FILES);
+        Gate { kvp_min, kvp_max, min_extent_mm, max_files }
     }
 }
 
 impl Default for Engine {
     fn default() -> Engine {
+        let third = hepalert_cascade::reclassify::Params::default();
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),
@@ -267,9 +276,9 @@ impl Default for Engine {
             batch: 1,
             skip_air: false,
             high_gain: None,
-            patches_per_lesion: 8,
-            keep_above_cm3: 64.0,
-            discard_below_cm3: 0.5,
+            patches_per_lesion: third.patches,
+            keep_above_cm3: third.keep_above_cm3,
+            discard_below_cm3: third.discard_below_cm3,
             memory_budget_mib: 2048,
             slots: None,
             trusted_keys: "/etc/hepalert/keys".into(),
@@ -308,7 +317,7 @@ impl Default for Mqtt {
             cert_file: None,
             key_file: None,
             keep_alive_s: 30,
-            health_s: 60,
+            health_s: defaults::HEALTH_S,
             commands: false,
             escalate_after_min: None,
             escalate_times: 3,
@@ -320,7 +329,7 @@ impl Default for Mqtt {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {reason}; give the path of a configuration with --config", file.display())]
+    #[error("{}: {reason}; {}", file.display(), what_to_do(reason))]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -345,6 +354,30 @@ pub enum ConfigError {
         /// What is expected.
         reason: String,
     },
+}
+
+fn what_to_do(reason: &std::io::Error) -> &'static str {
+    match reason.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory => {
+            "give the path of a configuration with --config"
+        }
+        ErrorKind::InvalidData => "a configuration is text in UTF-8: write the file again",
+        _ => "check the permissions of the file and of the folders above it",
+    }
+}
+
+/// Of the keys that do not go together the file that spoke last is to be changed.
+fn at_fault(fragments: &[fragments::Fragment], fault: Fault) -> ConfigError {
+    let Fault { key, with, reason } = fault;
+    let keys: Vec<&'static str> = [key].into_iter().chain(with).collect();
+    match fragments::origin(fragments, &keys) {
+        (file, said) if said == key => ConfigError::Value { file: file.to_owned(), key, reason },
+        (file, said) => ConfigError::Value {
+            file: file.to_owned(),
+            key: said,
+            reason: format!("{key} must then be {reason}"),
+        },
+    }
 }
 
 /// How what belongs to a study of one revision is named in the store's folders.
@@ -414,11 +447,7 @@ impl Config {
     pub fn read_with_files(file: &Path) -> Result<(Config, Vec<PathBuf>), ConfigError> {
         let fragments = fragments::read(file)?;
         let config = fragments::merged(&fragments)?;
-        check::check(&config).map_err(|Fault { key, reason }| ConfigError::Value {
-            file: fragments::origin(&fragments, key).to_owned(),
-            key,
-            reason,
-        })?;
+        check::check(&config).map_err(|fault| at_fault(&fragments, fault))?;
         Ok((config, fragments::files(fragments)))
     }
 }
@@ -520,6 +549,21 @@ mod tests {
         assert!(said().contains("10-site.toml: ") && said().contains("batches"), "{}", said());
         std::fs::write(&fragment, "[engine]\nbatch = \"two\"\n").unwrap();
         assert!(said().contains("10-site.toml: "), "{}", said());
+    }
+
+    #[test]
+    fn of_two_keys_that_do_not_agree_the_one_said_last_is_blamed() {
+        let (folder, file) = written("[gate]\nkvp_max = 120.0\n");
+        let fragment = folder.path().join("conf.d/site.toml");
+        std::fs::create_dir(fragment.parent().unwrap()).unwrap();
+        std::fs::write(&fragment, "[gate]\nkvp_min = 200.0\n").unwrap();
+        let said = Config::read(&file).unwrap_err().to_string();
+        let expected = "site.toml: gate.kvp_min: gate.kvp_max must then be a number not less than \
+                        gate.kvp_min";
+        assert!(said.ends_with(expected), "{said}");
+        std::fs::write(&fragment, b"\xff").unwrap();
+        let said = Config::read(&file).unwrap_err().to_string();
+        assert!(said.contains("site.toml") && said.ends_with("write the file again"), "{said}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Verdict {
     Unfit(&'static str),
     /// The process ended over it, which may be the study's fault: so many of them count.
     Suspect(&'static str),
-    /// Nothing.
+    /// Nothing is to be done now.
     Nothing,
 }
 
@@ -260,5 +260,4 @@ pub fn known_code(code: &str) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "controller_tests.rs"]
 mod tests;

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::site::Site;
 use crate::publish::contract::Code;
 use crate::publish::findings::EngineUsed;
-use crate::publish::messages::{EngineAction, EngineEvent};
+use crate::publish::messages::EngineEvent;
 use crate::store::NewEvent;
 use hepalert_bundles::Bundle;
-use hepalert_bundles::slots::{self, Action, EngineId, Notice, Slots};
+use hepalert_bundles::slots::{self, EngineId, Notice, Slots};
+use hepalert_study::outcome::EngineAction;
 
 /// Tells what is untold; true if there was something.
 ///
@@ -36,21 +37,13 @@ pub fn publish(site: &Site, slots: &Slots) -> Result<bool, Box<dyn std::error::E
 
 fn event(site: &Site, notice: &Notice) -> Result<EngineEvent, Box<dyn std::error::Error>> {
     let configured = || Bundle::open(&site.config.engine.bundle).ok().map(|b| slots::which(&b));
-    let action = match notice.action {
-        Action::Staged => EngineAction::Staged,
-        Action::Activated => EngineAction::Activated,
-        Action::Good => EngineAction::Good,
-        Action::RolledBack => EngineAction::RolledBack,
-        Action::Refused => EngineAction::Refused,
-        Action::Failed => EngineAction::Failed,
-    };
     let which = match (&notice.which, notice.action) {
-        (None, Action::Activated) => configured(),
+        (None, EngineAction::Activated) => configured(),
         (which, _) => which.clone(),
     };
     let in_use = notice.in_use.clone().or_else(configured);
     Ok(EngineEvent {
-        action,
+        action: notice.action,
         engine: which.map_or_else(unknown, used),
         in_use: in_use.map(used),
         code: notice.code.as_deref().map(Code::new).transpose()?,

@@ -19,6 +19,7 @@ use crate::intake::folder::listing::{Degraded, WatchParams};
 use crate::intake::folder::stability::StabilityParams;
 use crate::intake::{AssembleParams, Digest, Known, Millis, StudyEvent, study_key};
 use crate::store::StoreError;
+use crate::ui::counted;
 use hepalert_study::phase::{Phase, Setting};
 
 mod keep;
@@ -58,7 +59,7 @@ impl Folder {
         let Some(setting) = self.setting() else { return };
         let known = self.until_stored("the folder is not watched yet", || self.known());
         let Some(known) = known else { return };
-        info!("{} studies are known already", known.len());
+        info!("known already: {}", counted(known.len(), "study"));
         let (key, notices) = (self.site_key.clone(), self.notices.clone());
         let mut intake = FolderIntake::new(
             params(&self.site.config, setting),

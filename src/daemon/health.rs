@@ -65,6 +65,11 @@ impl Health {
         }
     }
 
+    /// What is being done: stage, done, total.
+    pub fn step(&self) -> Option<(&str, usize, usize)> {
+        self.activity.as_ref().map(|(stage, done, total)| (stage.as_str(), *done, *total))
+    }
+
     /// The engines in use, for the `info` message.
     pub fn engines(&self) -> &[EngineUsed] {
         &self.engines

@@ -41,6 +41,7 @@ mod folder;
 mod health;
 mod inbox;
 mod liveness;
+mod page;
 mod quarantine;
 mod queue;
 mod reminders;
@@ -52,6 +53,7 @@ use folder::Folder;
 use health::Monitor;
 use inbox::{FolderMail, Notices, QueueMail};
 use liveness::{Life, Stop};
+pub use page::Page;
 use queue::Queue;
 pub use sending::params as broker_params;
 use site::Site;
@@ -75,7 +77,7 @@ pub enum DaemonError {
     /// A file or folder.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: std::io::Error,
@@ -100,6 +102,9 @@ pub enum DaemonError {
     /// A thread has ended before its time.
     #[error("the thread {0} has ended: a fault of this program; the log has its words")]
     Thread(&'static str),
+    /// The page cannot be served.
+    #[error(transparent)]
+    Page(#[from] crate::web::ServeError),
     /// The system refuses a thread or the signals.
     #[error("the system refuses: {0}")]
     System(std::io::Error),
@@ -130,6 +135,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
         memory_budget_bytes: engine.memory_budget_bytes(),
         gate: gate_params(config),
         keep_margin: false,
+        keep_gains: config.web.enabled && config.web.keep_gains,
         phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
     }
 }
@@ -149,13 +155,15 @@ pub fn gate_params(config: &Config) -> GateParams {
     }
 }
 
-/// A flag that SIGTERM or SIGINT sets, instead of ending the process at once.
+/// A flag that SIGTERM or SIGINT sets, instead of ending the process at once; a second one does that.
 ///
 /// # Errors
 /// If the system takes no handler.
 pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // In this order: what is registered first looks at the flag before the signal sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
@@ -165,12 +173,12 @@ pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
 ///
 /// # Errors
 /// [`DaemonError`] if it cannot start; afterwards it keeps going.
-pub fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(config: Config, page: Page) -> Result<(), DaemonError> {
     // Whatever is made from here on is for the daemon's own account alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let signalled = stop_on_signals().map_err(DaemonError::System)?;
     let Some(begun) = start::begin_or_wait(&config, &signalled)? else { return Ok(()) };
-    let daemon = Daemon::start(begun)?;
+    let daemon = Daemon::start(begun, page)?;
     notify(&[NotifyState::Ready]);
     info!("ready, boot {}", daemon.site.boot);
     let died = daemon.look_after(&signalled);
@@ -197,15 +205,17 @@ struct Daemon {
     threads: Vec<Watched>,
     folder: Sender<FolderMail>,
     queue: SyncSender<QueueMail>,
+    page: Option<crate::web::Handle>,
 }
 
 impl Daemon {
-    fn start(begun: Begun) -> Result<Daemon, DaemonError> {
+    fn start(begun: Begun, page: Page) -> Result<Daemon, DaemonError> {
         let (monitor, stop) = (Monitor::new(Timestamp::now()), Stop::default());
         monitor.set_wrong("store_replaced", begun.store_replaced);
         let site = Arc::new(begun.site);
         let publisher = sending::start(&site, &monitor, &stop).map_err(DaemonError::System)?;
         monitor.wakes(publisher.waker());
+        let page = page::serve(&site, (&monitor, &stop), publisher.line(), page)?;
         let (folder_mail, folder_inbox) = channel();
         let (queue_mail, queue_inbox) = sync_channel(1);
         let folder = Folder {
@@ -232,7 +242,7 @@ impl Daemon {
             spawn("studies", queue.life.clone(), move || queue.run())?,
         ];
         let (folder, queue) = (folder_mail, queue_mail);
-        Ok(Daemon { site, monitor, stop, publisher, threads, folder, queue })
+        Ok(Daemon { site, monitor, stop, publisher, threads, folder, queue, page })
     }
 
     /// Ends the threads, the publisher last: it says what the others still did.
@@ -245,6 +255,9 @@ impl Daemon {
             if thread.handle.join().is_err() {
                 error!("a thread had panicked");
             }
+        }
+        if self.page.is_some_and(|page| !page.stop()) {
+            error!("the page's thread had panicked");
         }
         self.publisher.stop(FAREWELL);
     }
@@ -335,7 +348,8 @@ impl Daemon {
     fn dead(&self) -> Option<&'static str> {
         let ended = self.threads.iter().find(|thread| thread.handle.is_finished());
         let published = || (!self.publisher.is_alive()).then_some("publish");
-        ended.map(|thread| thread.name).or_else(published)
+        let served = || self.page.as_ref().filter(|page| !page.is_alive()).map(|_| "web");
+        ended.map(|thread| thread.name).or_else(published).or_else(served)
     }
 
     /// What the publisher knows of the line to the broker, as status reasons.
@@ -406,7 +420,8 @@ mod tests {
         let dies = spawn("studies", life, || panic!("a fault of this program")).unwrap();
         let (folder, queue) = (channel().0, sync_channel(1).0);
         let threads = vec![lives, dies];
-        let daemon = Daemon { site, monitor, stop, publisher, threads, folder, queue };
+        let page = None;
+        let daemon = Daemon { site, monitor, stop, publisher, threads, folder, queue, page };
         assert_eq!(daemon.look_after(&AtomicBool::new(false)), Some("studies"));
         drop(goes_on);
         daemon.end();

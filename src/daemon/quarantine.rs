@@ -16,11 +16,11 @@ const MAX_LISTED: usize = 1000;
 
 /// A study that was refused.
 pub struct Refused<'a> {
-    /// Which.
+    /// The study's key.
     pub key: &'a str,
     /// Its revision.
     pub revision: u32,
-    /// Why.
+    /// The reason's code.
     pub code: &'a str,
     /// A sentence.
     pub detail: &'a str,

@@ -24,6 +24,7 @@ use crate::publish::findings::{Earlier, Link};
 use crate::publish::messages::StudyState;
 use crate::report;
 use crate::store::{Finished, Job, MAX_WAIT, NewEvent, OpenAlert, StoreError};
+use crate::ui::counted;
 use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_failpoint::failpoint;
 use hepalert_study::study::Privacy;
@@ -254,8 +255,8 @@ impl Queue {
         failpoint("study_finished");
         info!(
             STUDY_KEY = key, JOB_ID = job.id.0;
-            "{}: {} lesions kept, {} discarded, {:.1} s",
-            report.verdict, report.lesions.len(), report.discarded.len(), report.timing.total_s
+            "{}: {} kept, {} discarded, {:.1} s",
+            report.verdict, counted(report.lesions.len(), "lesion"), report.discarded.len(), report.timing.total_s
         );
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Starts the publisher and tells it what is true of the device now.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::bridge::{self, StoreOutbox};
@@ -71,5 +72,5 @@ fn snapshot(site: &Site, health: &Health, stopping: bool) -> Snapshot {
 
 /// The hottest thermal zone, in degrees Celsius, where the system has any.
 fn hottest_c() -> Option<f64> {
-    crate::system::temperatures_c().into_iter().map(|(_, degrees)| degrees).reduce(f64::max)
+    crate::system::thermal_zones(Path::new("/")).iter().map(|zone| zone.now_c).reduce(f64::max)
 }

@@ -26,6 +26,7 @@ use crate::publish::messages::{State, Status, Vitals};
 use crate::publish::{Outbox, OutboxError, Publisher, PublisherHandle, Reprocess, Row, Snapshot};
 use crate::report::output::{self, DRAFT};
 use crate::store::{DEVICE_NAME, Store, StoreError};
+use crate::ui::counted;
 use hepalert_study::digest::{Digest, hex};
 use hepalert_study::outcome::Opinion;
 
@@ -88,7 +89,10 @@ pub(super) fn begin_or_wait(
 fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
     let full = crate::system::free_mib(&config.store.folder) == Some(0);
     match error {
-        DaemonError::Taken { .. } | DaemonError::System(_) | DaemonError::Thread(_) => None,
+        DaemonError::Taken { .. }
+        | DaemonError::System(_)
+        | DaemonError::Thread(_)
+        | DaemonError::Page(_) => None,
         DaemonError::SiteKey { .. } => Some("site_key_missing"),
         DaemonError::Store(StoreError::Full) => Some("disk_full"),
         DaemonError::File { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
@@ -203,9 +207,9 @@ fn take_back(store: &Store) -> Result<u64, StoreError> {
     }
     store.set_fact(MACHINE, machine)?;
     if !started.requeued.is_empty() {
-        let count = started.requeued.len();
+        let count = counted(started.requeued.len(), "study");
         let how = if went_down { "the machine went down" } else { "the last run ended" };
-        warn!("{count} studies were under way when {how}");
+        warn!("under way when {how}: {count}");
     }
     Ok(started.boot)
 }

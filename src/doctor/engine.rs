@@ -14,7 +14,7 @@ use hepalert_engines::{EngineError, conformance};
 /// A network that passed its golden patch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tested {
-    /// Which.
+    /// The network that was tested.
     pub role: Role,
     /// Its folds.
     pub folds: usize,
@@ -103,7 +103,9 @@ pub fn engine(facts: &EngineFacts) -> Finding {
             Finding::ok(name, format!("{id}, {runtime}: golden patches right; {}", each.join(", ")))
         }
         Err(error) => {
-            Finding::fail(name, format!("{bundle}: {error}"), remedy(error)).ending(Exit::Engine)
+            let said = error.to_string();
+            let found = if said.contains(bundle) { said } else { format!("{bundle}: {said}") };
+            Finding::fail(name, found, remedy(error)).ending(Exit::Engine)
         }
     }
 }
@@ -111,7 +113,7 @@ pub fn engine(facts: &EngineFacts) -> Finding {
 const fn remedy(error: &EngineError) -> &'static str {
     match error {
         EngineError::File { .. } | EngineError::Manifest { .. } | EngineError::Shape { .. } => {
-            "copy the bundle again from its medium and set engine.bundle to its folder"
+            "take it from its medium, or set engine.bundle to the folder of a whole bundle"
         }
         EngineError::Backend { .. } => {
             "set engine.backend and engine.precision to what the check `backend` names as present"

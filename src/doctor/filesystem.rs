@@ -160,7 +160,7 @@ pub enum StoreFacts {
 /// What is in the store.
 #[derive(Debug, Clone)]
 pub struct StoreCounts {
-    /// Studies.
+    /// How many studies are in each state.
     pub jobs: JobCounts,
     /// Events the broker has not taken.
     pub unsent: u64,

@@ -19,6 +19,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// As it is written in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "fail",
+        }
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Level::Ok => "ok",
@@ -96,7 +105,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts.
+    /// Counts the findings of each level.
     pub fn of(checks: Vec<Finding>) -> Report {
         let count = |level| checks.iter().filter(|check| check.level == level).count();
         let (warnings, failures) = (count(Level::Warn), count(Level::Fail));

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::finding::Finding;
+use crate::system;
 
 /// Most that is read of one file of the kernel or one command's answer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -196,22 +197,8 @@ pub struct HeatFacts {
 
 /// Asks for heat and power.
 pub fn look_at_heat(machine: &Machine) -> HeatFacts {
-    let zones = machine.names("sys/class/thermal");
-    let zones = zones.iter().filter(|name| name.starts_with("thermal_zone"));
-    let measured = zones.filter_map(|zone| {
-        let folder = format!("sys/class/thermal/{zone}");
-        let degrees = |file: &str| {
-            let text = machine.read(format!("{folder}/{file}"))?;
-            Some(text.trim().parse::<f64>().ok()? / 1000.0)
-        };
-        let place = machine.read(format!("{folder}/type"))?.trim().to_owned();
-        let passive = (0..16).find(|trip| {
-            let kind = machine.read(format!("{folder}/trip_point_{trip}_type"));
-            kind.is_some_and(|kind| kind.trim() == "passive")
-        });
-        let slows = passive.and_then(|trip| degrees(&format!("trip_point_{trip}_temp")));
-        Some((place, degrees("temp")?, slows.filter(|slows| *slows > 0.0).unwrap_or(HOT_C)))
-    });
+    let zones = system::thermal_zones(&machine.root).into_iter();
+    let measured = zones.map(|zone| (zone.name, zone.now_c, zone.slows_c.unwrap_or(HOT_C)));
     let room = |(_, degrees, slows): &(String, f64, f64)| slows - degrees;
     let hottest = measured.min_by(|a, b| room(a).total_cmp(&room(b)));
     let said = machine.is_jetson().then(|| machine.ask("nvpmodel", &["-q"])).flatten();

@@ -17,8 +17,6 @@ mod account;
 mod broker;
 mod engine;
 mod filesystem;
-#[cfg(test)]
-mod filesystem_tests;
 pub mod finding;
 pub mod machine;
 mod site_key;
@@ -33,7 +31,7 @@ pub use machine::Machine;
 /// The account that the installed daemon runs as.
 const ACCOUNT: &str = "hepalert";
 
-/// Arguments.
+/// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.

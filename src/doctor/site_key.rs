@@ -63,6 +63,11 @@ pub fn site_key(facts: &KeyFacts) -> Finding {
             format!("{file}: it is missing; whether the store needs it cannot be told"),
             "run doctor with sudo, or as the user hepalert",
         ),
+        (Err(io::ErrorKind::InvalidData), _) => Finding::fail(
+            name,
+            format!("{file}: it is damaged: a site key is {SITE_KEY_DIGITS} hex digits"),
+            "restore the right one from its copy",
+        ),
         (Err(kind), _) => Finding::fail(
             name,
             format!("{file}: it cannot be read ({kind})"),
@@ -70,7 +75,7 @@ pub fn site_key(facts: &KeyFacts) -> Finding {
         ),
         (Ok((_, length)), _) if *length < SITE_KEY_DIGITS => Finding::fail(
             name,
-            format!("{file}: {length} characters are too short for a site key"),
+            format!("{file}: it is damaged: {length} of {SITE_KEY_DIGITS} hex digits"),
             "restore the right one from its copy",
         ),
         (Ok(_), Some(KeyUse::Another)) => Finding::fail(

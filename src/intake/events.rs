@@ -11,6 +11,7 @@ use super::folder::stranger_kind::{Counts, Kind};
 use super::reading::gate::Refusal;
 use super::refusal_codes::RefusalCode;
 use super::study::phases::PhaseRules;
+use hepalert_study::defaults;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 
@@ -58,17 +59,17 @@ pub struct AssembleParams {
 }
 
 impl AssembleParams {
-    /// The times that `config` ships: 60 s, 15 s, 30 min.
+    /// The times of [`defaults`].
     pub fn new(root: impl Into<PathBuf>, expected: &[Phase]) -> AssembleParams {
         AssembleParams {
             root: root.into(),
             expected: expected.to_vec(),
             instead: Vec::new(),
             rules: PhaseRules::default(),
-            quiet_s: 60.0,
-            phase_quiet_s: 15.0,
-            force_complete_s: 1800.0,
-            max_files: 20_000,
+            quiet_s: defaults::QUIET_S as f64,
+            phase_quiet_s: defaults::PHASE_QUIET_S as f64,
+            force_complete_s: defaults::FORCE_COMPLETE_S as f64,
+            max_files: defaults::MAX_FILES,
         }
     }
 }
@@ -76,7 +77,7 @@ impl AssembleParams {
 /// A study that was complete or refused before: from the store, at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Whose.
+    /// The study's key.
     pub key: StudyKey,
     /// Of its input.
     pub fingerprint: Digest,
@@ -89,19 +90,19 @@ pub struct Known {
 pub enum Event {
     /// A file was seen and is not yet trusted.
     Pending {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// Whose, if its name says so.
         study: Option<StudyKey>,
     },
     /// A file lies still and cannot be read: perhaps the rest is to come.
     Unreadable {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
     },
     /// A file is whole.
     Stable {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What it is.
         facts: FileFacts,
@@ -110,21 +111,21 @@ pub enum Event {
     },
     /// A file was given up.
     Refused {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What was found.
         broken: Broken,
     },
     /// Something that is not looked into.
     PassedOver {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What it is.
         stranger: Stranger,
     },
     /// A file went away.
     Gone {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
     },
     /// A `.done` file appeared or changed.
@@ -147,7 +148,7 @@ pub struct Stranger {
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Why.
+    /// The reason's code.
     pub code: RefusalCode,
     /// The reader's own sentence.
     pub said: String,
@@ -192,7 +193,7 @@ impl CompletionRule {
 pub enum StudyEvent {
     /// The first file of a study never seen before.
     Received {
-        /// Whose.
+        /// The study's key.
         key: StudyKey,
     },
     /// A study is ready to be computed.
@@ -206,18 +207,18 @@ pub enum StudyEvent {
     },
     /// A study ends here. Single files are told by folder, in [`StudyEvent::PassedOver`].
     Refused {
-        /// Whose.
+        /// The study's key.
         key: StudyKey,
         /// As in [`StudyFiles`].
         revision: u32,
         /// Of everything that is there.
         fingerprint: Digest,
-        /// Why.
+        /// The reason, with its code and detail.
         refusal: Refusal,
     },
     /// The same study again: nothing to do. Told once per copy.
     Duplicate {
-        /// Whose.
+        /// The study's key.
         key: StudyKey,
         /// What it is a copy of.
         fingerprint: Digest,

@@ -2,11 +2,16 @@
 //!
 //! Owns the names (they go into messages), their meaning and the next step for a person.
 
+#![expect(missing_docs, reason = "the derived `into_str` has no words of its own")]
+
 use std::fmt;
+
+use strum::{IntoStaticStr, VariantArray};
 
 /// Why a study, a series or a file is refused. The names go into messages: never re-used
 /// for anything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum RefusalCode {
     /// Not DICOM and not NIfTI.
     UnknownFormat,
@@ -78,79 +83,11 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RefusalCode; 33] = [
-        RefusalCode::UnknownFormat,
-        RefusalCode::TruncatedFile,
-        RefusalCode::CorruptFile,
-        RefusalCode::Unreadable,
-        RefusalCode::UnsupportedFormat,
-        RefusalCode::AbsurdSize,
-        RefusalCode::TooManyFiles,
-        RefusalCode::Vanished,
-        RefusalCode::FilesChanged,
-        RefusalCode::MissingGeometry,
-        RefusalCode::MissingSlices,
-        RefusalCode::DuplicateSlicePositions,
-        RefusalCode::UnevenSpacing,
-        RefusalCode::GantryTilt,
-        RefusalCode::NonOrthonormalAxes,
-        RefusalCode::InconsistentSlices,
-        RefusalCode::Localiser,
-        RefusalCode::NotCt,
-        RefusalCode::NoCtSeries,
-        RefusalCode::Reformatted,
-        RefusalCode::DerivedMap,
-        RefusalCode::NotAxial,
-        RefusalCode::WrongBodyRegion,
-        RefusalCode::TooShort,
-        RefusalCode::KvpOutOfRange,
-        RefusalCode::NotCtValues,
-        RefusalCode::SlicesWithoutImage,
-        RefusalCode::RepeatedSlices,
-        RefusalCode::RescaleJump,
-        RefusalCode::NoLiver,
-        RefusalCode::MissingPhase,
-        RefusalCode::PhaseUncertain,
-        RefusalCode::OverMemoryBudget,
-    ];
+    pub const ALL: [RefusalCode; 33] = hepalert_study::all(RefusalCode::VARIANTS);
 
     /// The name in messages, tables and the store.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            RefusalCode::UnknownFormat => "unknown_format",
-            RefusalCode::TruncatedFile => "truncated_file",
-            RefusalCode::CorruptFile => "corrupt_file",
-            RefusalCode::Unreadable => "unreadable",
-            RefusalCode::UnsupportedFormat => "unsupported_format",
-            RefusalCode::AbsurdSize => "absurd_size",
-            RefusalCode::TooManyFiles => "too_many_files",
-            RefusalCode::Vanished => "vanished",
-            RefusalCode::FilesChanged => "files_changed",
-            RefusalCode::MissingGeometry => "missing_geometry",
-            RefusalCode::MissingSlices => "missing_slices",
-            RefusalCode::DuplicateSlicePositions => "duplicate_slice_positions",
-            RefusalCode::UnevenSpacing => "uneven_spacing",
-            RefusalCode::GantryTilt => "gantry_tilt",
-            RefusalCode::NonOrthonormalAxes => "non_orthonormal_axes",
-            RefusalCode::InconsistentSlices => "inconsistent_slices",
-            RefusalCode::Localiser => "localiser",
-            RefusalCode::NotCt => "not_ct",
-            RefusalCode::NoCtSeries => "no_ct_series",
-            RefusalCode::Reformatted => "reformatted",
-            RefusalCode::DerivedMap => "derived_map",
-            RefusalCode::NotAxial => "not_axial",
-            RefusalCode::WrongBodyRegion => "wrong_body_region",
-            RefusalCode::TooShort => "too_short",
-            RefusalCode::KvpOutOfRange => "kvp_out_of_range",
-            RefusalCode::NotCtValues => "not_ct_values",
-            RefusalCode::SlicesWithoutImage => "slices_without_image",
-            RefusalCode::RepeatedSlices => "repeated_slices",
-            RefusalCode::RescaleJump => "rescale_jump",
-            RefusalCode::NoLiver => "no_liver",
-            RefusalCode::MissingPhase => "missing_phase",
-            RefusalCode::PhaseUncertain => "phase_uncertain",
-            RefusalCode::OverMemoryBudget => "over_memory_budget",
-        }
+        self.into_str()
     }
 
     /// What it means, for a person.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 /// The version in every topic.
@@ -145,7 +146,8 @@ impl JsonSchema for Code {
 }
 
 /// The events: what goes through the outbox, one topic each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum EventKind {
     /// A study's way through the house.
     Study,
@@ -161,23 +163,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 5] = [
-        EventKind::Study,
-        EventKind::Result,
-        EventKind::Alert,
-        EventKind::Escalation,
-        EventKind::Engine,
-    ];
+    pub const ALL: [EventKind; 5] = hepalert_study::all(EventKind::VARIANTS);
 
     /// Its name in topics and schemas.
-    pub const fn name(self) -> &'static str {
-        match self {
-            EventKind::Study => "study",
-            EventKind::Result => "result",
-            EventKind::Alert => "alert",
-            EventKind::Escalation => "escalation",
-            EventKind::Engine => "engine",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Its topic below the device's root.
@@ -386,5 +376,4 @@ pub const SCHEMAS: [&str; 11] = [
 ];
 
 #[cfg(test)]
-#[path = "contract_tests.rs"]
 mod tests;

@@ -82,7 +82,7 @@ pub struct PatientClasses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenIn {
-    /// Both.
+    /// In both views.
     Common,
     /// The high-sensitivity view only.
     HighOnly,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::contract::{Code, ContractError, Draft, EventKind, MAX_OPEN, Time, schema_id};
 use super::findings::EngineUsed;
 use super::ids::{Identity, note_id, reminder_id};
+use hepalert_study::outcome::EngineAction;
 use hepalert_study::outcome::{AlertLevel, NOTICE, Opinion};
 use hepalert_study::phase::Setting;
 
@@ -83,34 +84,6 @@ impl StudyEvent {
             data: serde_json::to_string(self).unwrap_or_default(),
         };
         draft.checked(&identity.device)
-    }
-}
-
-/// What was done with an engine bundle.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum EngineAction {
-    /// It lies in the free slot.
-    Staged,
-    /// It is in use.
-    Activated,
-    /// Its probation is over.
-    Good,
-    /// The one before is in use again; `code` says why.
-    RolledBack,
-    /// It was not taken; `code` says why.
-    Refused,
-    /// It is in use and has failed its self-test: the queue waits; `code` says how.
-    Failed,
-}
-
-impl EngineAction {
-    /// The wire name.
-    pub fn name(self) -> &'static str {
-        self.into()
     }
 }
 
@@ -287,7 +260,7 @@ impl From<InfoParts> for Info {
 /// The last self-test of the engines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfTest {
-    /// When.
+    /// The moment of it.
     pub at: Time,
     /// Whether it went well.
     pub passed: bool,
@@ -426,7 +399,7 @@ impl Command {
 pub struct Reply {
     /// Name of the schema.
     pub schema: String,
-    /// When.
+    /// The moment of it.
     pub time: Time,
     /// Whether it was done.
     pub ok: bool,

@@ -87,6 +87,12 @@ impl PublisherHandle {
         lock(&self.shared.state).clone()
     }
 
+    /// The same, for who outlives this handle.
+    pub fn line(&self) -> Arc<dyn Fn() -> LinkState + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || lock(&shared.state).clone())
+    }
+
     /// False once the thread has ended.
     pub fn is_alive(&self) -> bool {
         !self.thread.is_finished()

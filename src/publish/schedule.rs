@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hepalert_study::defaults;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -81,7 +82,7 @@ impl Default for Limits {
         Limits {
             window: 16,
             patience_ms: 20_000,
-            health_ms: 60_000,
+            health_ms: 1000 * defaults::HEALTH_S,
             backoff_ms: 500,
             most_backoff_ms: 60_000,
         }
@@ -400,5 +401,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod tests;

@@ -405,5 +405,4 @@ fn change_key(snapshot: &Snapshot, document: Retained) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "sender_tests.rs"]
 mod tests;

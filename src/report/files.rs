@@ -31,7 +31,7 @@ pub enum WriteError {
     /// A file or folder.
     #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: io::Error,
@@ -124,6 +124,16 @@ impl Draft {
         let scores = &findings.scores;
         let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
         self.add("margin.nii.gz", &nifti::write::write_f32(&back.volume(margin)))
+    }
+
+    /// Writes `gains.nii.gz`: per voxel from which lesion gain on it is a lesion, and of which kind,
+    /// as [`hepalert_cascade::segment::Scores::gain_steps`] has it. Small: most voxels never are.
+    ///
+    /// # Errors
+    /// [`WriteError::File`].
+    pub fn add_gains(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
+        let steps = back.volume(findings.scores.gain_steps());
+        self.add("gains.nii.gz", &nifti::write::write_i16(&steps))
     }
 
     fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {

@@ -68,6 +68,23 @@ pub enum OutputError {
         /// What is there.
         what: &'static str,
     },
+    /// The folder that the result was to go into is missing.
+    #[error("{}: there is no folder {}; make it first, or name another place", path.display(),
+        folder_of(path).display())]
+    NoFolder {
+        /// Where the result was to go.
+        path: PathBuf,
+    },
+    /// The name promises another kind of file.
+    #[error("{}: what is written here is {what}; end the name in {ending}", path.display())]
+    OtherKind {
+        /// Where the result was to go.
+        path: PathBuf,
+        /// The kind.
+        what: &'static str,
+        /// How its names end.
+        ending: &'static str,
+    },
     /// The system refuses.
     #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
@@ -83,16 +100,20 @@ impl OutputError {
     pub const fn code(&self) -> &'static str {
         match self {
             OutputError::InTheWay { .. } => "output_in_the_way",
+            OutputError::NoFolder { .. } => "output_folder_missing",
+            OutputError::OtherKind { .. } => "output_other_kind",
             OutputError::File { .. } => "output_failed",
         }
     }
 }
 
 impl From<OutputError> for Failure {
-    /// Naming a place that is taken is wrong usage; a disk that is full is not.
+    /// Naming a place that cannot be is wrong usage; a disk that is full is not.
     fn from(error: OutputError) -> Failure {
         let exit = match error {
-            OutputError::InTheWay { .. } => Exit::Usage,
+            OutputError::InTheWay { .. }
+            | OutputError::NoFolder { .. }
+            | OutputError::OtherKind { .. } => Exit::Usage,
             OutputError::File { .. } => Exit::Failed,
         };
         let code = error.code();
@@ -108,21 +129,71 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> OutputError + '_ {
     |reason| OutputError::File { path: path.to_owned(), reason }
 }
 
+/// Whether files can be made in a folder that is there: found out before hours are computed.
+fn check_writable(folder: &Path) -> Result<(), OutputError> {
+    let tried = tempfile::Builder::new().prefix(".hepalert-").tempfile_in(folder);
+    // Its own words name the file that was tried, which is nobody's business.
+    let plain = |error: io::Error| io::Error::new(error.kind(), "no file can be made here");
+    tried.map(drop).map_err(plain).map_err(failed(folder))
+}
+
+/// Makes a folder for several results, and those above it, unless it is there.
+///
+/// # Errors
+/// [`OutputError`], also if nothing can be written into it.
+pub fn make_folder(path: &Path) -> Result<(), OutputError> {
+    if path.exists() && !path.is_dir() {
+        return Err(in_the_way(path, "something else than a folder is there"));
+    }
+    fs::create_dir_all(path).map_err(failed(path))?;
+    check_writable(path)
+}
+
+/// Whether an image, a label map or a field may be written here: all are `.nii.gz`.
+///
+/// # Errors
+/// [`OutputError`].
+pub fn check_nifti(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+    check_kind(path, "compressed NIfTI", ".nii.gz")?;
+    check_file(path, inputs)
+}
+
+/// Whether a picture may be written here.
+///
+/// # Errors
+/// [`OutputError`].
+pub fn check_picture(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+    check_kind(path, "a PNG picture", ".png")?;
+    check_file(path, inputs)
+}
+
+fn check_kind(path: &Path, what: &'static str, ending: &'static str) -> Result<(), OutputError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
+    match name.is_some_and(|name| name.ends_with(ending)) {
+        true => Ok(()),
+        false => Err(OutputError::OtherKind { path: path.to_owned(), what, ending }),
+    }
+}
+
 /// Whether a file may be written here.
 ///
 /// # Errors
-/// [`OutputError::InTheWay`].
+/// [`OutputError`].
 pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     if inputs.iter().any(|input| is_same(path, input)) {
         return Err(in_the_way(path, "this file is the input"));
     }
+    let folder = folder_of(path);
+    if !folder.exists() {
+        return Err(OutputError::NoFolder { path: path.to_owned() });
+    }
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_writable(folder),
         Err(error) => Err(failed(path)(error)),
         Ok(facts) if !facts.is_file() => {
             Err(in_the_way(path, "something else than a file is there"))
         }
-        Ok(_) if is_ours(path) => Ok(()),
+        Ok(_) if is_ours(path) => check_writable(folder),
         Ok(_) => Err(in_the_way(path, STRANGER)),
     }
 }
@@ -233,8 +304,14 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
     if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
     }
+    // Folders above that are missing are made: the next that is there must let us.
+    let there = target.ancestors().skip(1).find(|above| above.exists());
+    let there = there.unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(in_the_way(there, "a file is where a folder would be made"));
+    }
     match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_writable(there),
         Err(error) => Err(failed(target)(error)),
         Ok(facts) if !facts.is_dir() => {
             Err(in_the_way(target, "something else than a folder is there"))

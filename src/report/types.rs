@@ -95,7 +95,7 @@ pub struct Report {
 /// One phase and how it was recognised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
-    /// Which.
+    /// The phase that the series shows.
     pub phase: Phase,
     /// What it was recognised by.
     pub source: PhaseSource,
@@ -112,11 +112,14 @@ pub struct PhaseRecord {
 /// One series of the study: what it is, and why it was read or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesRecord {
+    /// Its place among the study's series, from 0. Reports of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
     /// SeriesNumber, where said.
     pub series_number: Option<i64>,
     /// Series of one acquisition carry one number, from 1; 0 where it cannot be read.
     pub acquisition: usize,
-    /// Slices.
+    /// How many slices it has.
     pub slices: usize,
     /// SliceThickness, where said.
     pub thickness_mm: Option<f64>,

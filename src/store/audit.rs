@@ -15,11 +15,11 @@ use super::{NewEvent, Store, StoreError, instant, millis, outbox};
 pub struct AuditRow {
     /// Its place, from 1 without gaps.
     pub n: u64,
-    /// When.
+    /// The moment of it.
     pub at: Timestamp,
     /// What kind of thing happened, e.g. `job_finished`.
     pub what: String,
-    /// JSON.
+    /// Further facts, as JSON.
     pub detail: String,
     /// SHA-256 over the row before and this one, lower-case hex.
     pub hash: String,

@@ -22,7 +22,7 @@ impl fmt::Display for JobId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum JobState {
-    /// Waits.
+    /// Waits for its turn.
     Queued,
     /// Is being worked on.
     Running,
@@ -119,13 +119,13 @@ pub struct Job {
 /// How many jobs there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JobCounts {
-    /// Waiting.
+    /// How many wait for their turn.
     pub queued: u64,
-    /// Running.
+    /// How many are being analysed.
     pub running: u64,
     /// With a report.
     pub done: u64,
-    /// Refused.
+    /// How many were refused.
     pub rejected: u64,
     /// Failed too often.
     pub dead: u64,

@@ -21,16 +21,13 @@ use hepalert_failpoint::failpoint;
 
 mod acknowledgements;
 mod audit;
-#[cfg(test)]
-mod crash_tests;
 mod facts;
 mod job;
 mod open;
-#[cfg(test)]
-mod open_tests;
 mod outbox;
 mod queue;
 mod requeue;
+mod studies;
 #[cfg(test)]
 mod tests;
 mod worklist;
@@ -45,6 +42,7 @@ pub use open::Opened;
 pub use outbox::{Backlog, NewEvent, OutboxRow, Pruned};
 pub use queue::{MAX_WAIT, NO_FILES};
 pub use requeue::Requeued;
+pub use studies::{Answer, StudyRow};
 pub use worklist::{WorklistEntry, WorklistState};
 
 /// The fact that says whose store this is: a copy of it tells.

@@ -26,7 +26,7 @@ pub struct NewEvent {
     pub supersedes: Option<String>,
     /// When it happened.
     pub time: Timestamp,
-    /// JSON.
+    /// The body, as JSON.
     pub data: String,
 }
 
@@ -61,11 +61,11 @@ pub struct Backlog {
 pub struct Pruned {
     /// Sent events.
     pub events: usize,
-    /// Reports.
+    /// How many reports there are.
     pub reports: usize,
 }
 
-const COLUMNS: &str = "seq, boot, attempts, sent_at, id, topic, kind, subject, revision, \
+pub(super) const COLUMNS: &str = "seq, boot, attempts, sent_at, id, topic, kind, subject, revision, \
                        supersedes, time, data";
 
 impl Store {
@@ -243,7 +243,7 @@ pub(super) fn append(
     Ok(written)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     Ok(OutboxRow {
         seq: row.get::<_, i64>("seq")? as u64,
         boot: row.get::<_, i64>("boot")? as u64,

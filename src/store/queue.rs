@@ -31,7 +31,7 @@ const MAX_EXCUSES: u32 = 5;
 /// In place of the files of a study that the intake refused, and of one that was pruned.
 pub const NO_FILES: &str = "[]";
 
-const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
+pub(super) const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, received_at, started_at, finished_at, reason_code";
 
 /// What waits longer than any wait is waits for a clock that was set back. What has no files waits
@@ -304,18 +304,20 @@ impl Store {
         let sql = "SELECT revision, pipeline_fingerprint, report_json, artefacts_json, created
                    FROM reports WHERE study_key = ?1 ORDER BY revision DESC, created DESC LIMIT 1";
         self.read(|connection| {
-            let report = connection.query_row(sql, [study_key.as_str()], |row| {
-                Ok(StoredReport {
-                    revision: row.get(0)?,
-                    pipeline_fingerprint: row.get(1)?,
-                    report_json: row.get(2)?,
-                    artefacts_json: row.get(3)?,
-                    created: instant(row.get(4)?)?,
-                })
-            });
-            Ok(report.optional()?)
+            Ok(connection.query_row(sql, [study_key.as_str()], report_row).optional()?)
         })
     }
+}
+
+/// Of `revision, pipeline_fingerprint, report_json, artefacts_json, created`.
+pub(super) fn report_row(row: &Row<'_>) -> rusqlite::Result<StoredReport> {
+    Ok(StoredReport {
+        revision: row.get(0)?,
+        pipeline_fingerprint: row.get(1)?,
+        report_json: row.get(2)?,
+        artefacts_json: row.get(3)?,
+        created: instant(row.get(4)?)?,
+    })
 }
 
 /// Jobs that a dead process left running wait again; their attempts stay counted, so a study
@@ -487,7 +489,7 @@ fn jobs_of(connection: &Connection, study_key: &StudyKey) -> Result<Vec<Job>, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<Job> {
     let at = |name| row.get::<_, Option<i64>>(name)?.map(instant).transpose();
     Ok(Job {
         id: JobId(row.get("id")?),

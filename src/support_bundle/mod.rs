@@ -26,7 +26,7 @@ const MAX_ROWS: u64 = 500;
 /// Newest lines of the journal that go in.
 const MAX_LINES: &str = "2000";
 
-/// Arguments.
+/// Arguments of `support-bundle`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.

@@ -172,6 +172,7 @@ fn the_first_stage_reads_dicom_as_it_reads_nifti() {
 fn every_failure_is_one_document_with_json() {
     let cohort = Cohort::new();
     fs::write(cohort.at("bad.toml"), "[intake]\nfoldr = 1\n").unwrap();
+    fs::write(cohort.at("taken.nii.gz"), "somebody else's").unwrap();
     for (words, error, code) in [
         ("--json segment --phase vp=@nowhere --out @x.nii.gz", "refused", Some("unreadable")),
         ("--json detect @studies/notes.txt --out @x.json", "refused", Some("not_nifti")),
@@ -179,11 +180,9 @@ fn every_failure_is_one_document_with_json() {
         ("--json engine inspect @nowhere", "engine", None),
         ("--json engine install @nowhere --config @bad.toml", "refused", Some("unreadable")),
         ("--json match --truth", "usage", None),
-        (
-            "--json segment @studies/one --out @studies/notes.txt",
-            "usage",
-            Some("output_in_the_way"),
-        ),
+        ("--json segment @studies/one --out @taken.nii.gz", "usage", Some("output_in_the_way")),
+        ("--json segment @studies/one --out @labels.png", "usage", Some("output_other_kind")),
+        ("--json segment @studies/one --out @no/x.nii.gz", "usage", Some("output_folder_missing")),
     ] {
         let ended = cohort.run(words);
         let told = document(&ended);

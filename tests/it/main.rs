@@ -5,6 +5,7 @@
 mod archive;
 mod batch;
 mod broker;
+mod browser;
 mod campaign;
 mod commands;
 mod daemon;
@@ -42,3 +43,5 @@ mod support;
 mod tensorrt;
 mod tidy;
 mod volume;
+mod web;
+mod web_browser;

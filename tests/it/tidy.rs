@@ -20,12 +20,13 @@ const CRATES: [(&str, &[&str]); 11] = [
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,
 /// `bundles` and `labels` are one room each.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
     &["doctor", "demo", "curate", "archive", "fleet"],
     &["daemon"],
+    &["web"],
     &["analyze", "codes", "installer"],
     &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],
     // `voxels`

@@ -7,7 +7,6 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use hepalert_engines::backend::Backend;
-use hepalert_study::anatomy;
 use hepalert_study::phase::Setting;
 
 use super::refused::PackageError;
@@ -102,12 +101,7 @@ impl Bundle {
 
 /// The cascade reads classes by their index.
 fn classes(role: Role, plan: &NetworkPlan) -> Result<(), PackageError> {
-    let names = anatomy::class_names();
-    let needed = match role {
-        Role::Segment => &names[..],
-        Role::Reclassify => &names[..8],
-        Role::Phases => return Ok(()),
-    };
+    let Some(needed) = role.classes() else { return Ok(()) };
     if plan.classes.iter().map(String::as_str).eq(needed.iter().copied()) {
         return Ok(());
     }

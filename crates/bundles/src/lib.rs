@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
+use hepalert_study::anatomy;
 use hepalert_study::phase::{Phase, Setting};
 
 use hepalert_engines::backend::{Backend, Precision, Runtime};
@@ -58,6 +59,17 @@ impl Role {
     /// The name in a manifest.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// The classes that this network of a cascade has, by index; `None` for a reader of phases, whose
+    /// answer is no label map. The third stage knows lesions and the liver alone.
+    pub fn classes(self) -> Option<Vec<&'static str>> {
+        let names = anatomy::class_names();
+        match self {
+            Role::Segment => Some(names.to_vec()),
+            Role::Reclassify => Some(names[..8].to_vec()),
+            Role::Phases => None,
+        }
     }
 
     /// The numbers this network is computed in where `asked` is asked for. The third stage
@@ -335,13 +347,5 @@ fn in_file(file: &BundleFile, error: EngineError) -> EngineError {
     }
 }
 
-#[cfg(test)]
-mod constraints_tests;
-#[cfg(test)]
-mod loading_tests;
-#[cfg(test)]
-mod package_tests;
-#[cfg(test)]
-mod signature_tests;
 #[cfg(test)]
 mod tests;

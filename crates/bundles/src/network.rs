@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use hepalert_study::anatomy;
 use hepalert_study::phase::Setting;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::Orientation;
@@ -229,16 +228,8 @@ fn check_axes(network: &Network) -> Result<(), String> {
 /// networks must have the classes of `anatomy` and leave the label map as it is. A lone
 /// first stage may be anyone's nnU-Net.
 fn check_cascade(role: Role, cascade: bool, plan: &NetworkPlan) -> Result<(), String> {
-    if !cascade {
-        return Ok(());
-    }
-    let names = anatomy::class_names();
-    let expected = match role {
-        Role::Segment => &names[..],
-        Role::Reclassify => &names[..8],
-        // Never beside another.
-        Role::Phases => &[],
-    };
+    // A reader of phases never stands beside another network.
+    let Some(expected) = role.classes().filter(|_| cascade) else { return Ok(()) };
     ensure(plan.classes.iter().map(String::as_str).eq(expected.iter().copied()), || {
         format!("classes are {:?}, the cascade needs {expected:?}", plan.classes)
     })?;

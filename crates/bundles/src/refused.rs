@@ -81,7 +81,7 @@ pub enum PackageError {
     /// Its classes are not those of the cascade.
     #[error("network `{network}` has {found} other classes than the cascade reads; ask its maker")]
     WrongClasses {
-        /// Which.
+        /// The network, by its name in the manifest.
         network: &'static str,
         /// How many classes.
         found: usize,

@@ -23,7 +23,7 @@ pub enum SigningError {
     /// A file.
     #[error("{file}: {reason}")]
     File {
-        /// Which.
+        /// The file, by its name in the bundle.
         file: String,
         /// The system's words.
         reason: std::io::Error,

@@ -25,9 +25,9 @@ use surroundings::Surroundings;
 
 pub mod merge;
 pub mod situs;
-#[cfg(test)]
-mod storage_tests;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 
 /// The two networks. A bundle may lack the second: then no lesion is judged again.
 pub struct Networks<'a> {

@@ -9,6 +9,8 @@ use ndarray::Array5;
 
 use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::backend::Runtime;
+use strum::{IntoStaticStr, VariantArray};
+
 use hepalert_engines::{Engine, EngineError};
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Volume;
@@ -16,7 +18,8 @@ use hepalert_voxels::volume::Volume;
 use super::features::{FEATURES, Organs};
 
 /// What a series looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Look {
     /// No contrast in vessels.
     Native,
@@ -34,25 +37,11 @@ pub enum Look {
 
 impl Look {
     /// In the order of the network's classes.
-    pub const ALL: [Look; 6] = [
-        Look::Native,
-        Look::EarlyArterial,
-        Look::LateArterial,
-        Look::PortalVenous,
-        Look::Delayed,
-        Look::None,
-    ];
+    pub const ALL: [Look; 6] = hepalert_study::all(Look::VARIANTS);
 
     /// The name in messages and in the bundle.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Look::Native => "native",
-            Look::EarlyArterial => "early_arterial",
-            Look::LateArterial => "late_arterial",
-            Look::PortalVenous => "portal_venous",
-            Look::Delayed => "delayed",
-            Look::None => "none",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The phase of an examination it stands for.

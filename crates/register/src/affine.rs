@@ -40,13 +40,22 @@ const ROUNDS: usize = 15;
 /// Volume may change by at most this factor between two phases of one patient.
 const MAX_SCALE: f64 = 1.5;
 
+/// The grid with its millimetres in single precision: NIfTI holds no more of what DICOM writes in
+/// decimals, and the same scan must move the same way whichever it came in.
+pub(crate) fn in_single_precision(grid: &Grid) -> Grid {
+    let single = |mm: f64| f64::from(mm as f32);
+    Grid::new(grid.shape(), grid.spacing_mm().map(single), grid.affine().map(|row| row.map(single)))
+}
+
 impl Affine {
     /// Everything stays.
     pub const IDENTITY: Affine =
         Affine { linear: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], shift: [0.0; 3] };
 
-    /// A grid's own: from `[z, y, x]` of a voxel to its `[x, y, z]` in mm RAS.
+    /// A grid's own: from `[z, y, x]` of a voxel to its `[x, y, z]` in mm RAS, to the digits that
+    /// every format holds.
     pub fn of(grid: &Grid) -> Affine {
+        let grid = in_single_precision(grid);
         let linear = grid.affine().map(|[x, y, z, _]| [z, y, x]);
         Affine { linear, shift: grid.affine().map(|row| row[3]) }
     }

@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::affine::in_single_precision;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView3, Axis};
 use rayon::prelude::*;
@@ -78,7 +79,8 @@ pub fn body_box(volume: &Volume<f32>) -> [Range<usize>; 3] {
 
 /// The spacing at which a box stays below the most voxels that are estimated on.
 pub fn affordable_mm(grid: &Grid, within: &[Range<usize>; 3], wanted_mm: f64) -> f64 {
-    let size = |a: usize| within[a].len() as f64 * grid.spacing_mm()[a];
+    let spacing = in_single_precision(grid).spacing_mm();
+    let size = |a: usize| within[a].len() as f64 * spacing[a];
     let voxels = (0..3).map(|a| size(a) / wanted_mm + 1.0).product::<f64>();
     wanted_mm * (voxels / MAX_VOXELS).cbrt().max(1.0)
 }
@@ -144,6 +146,7 @@ pub fn isotropic(volume: &Volume<f32>, within: &[Range<usize>; 3], spacing_mm: f
 type Taps = Vec<(usize, Vec<f32>)>;
 
 fn sampling(grid: &Grid, within: &[Range<usize>; 3], mm: f64) -> (Grid, [Taps; 3]) {
+    let grid = in_single_precision(grid);
     let spacing = grid.spacing_mm();
     // From the middle of the first voxel to that of the last.
     let last = [0, 1, 2].map(|a| (within[a].len() - 1) as f64);

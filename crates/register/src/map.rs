@@ -34,6 +34,16 @@ pub struct Warped {
     pub seen: Array3<bool>,
 }
 
+/// Whether a point, `[x, y, z]` in mm RAS, lies in an image on this grid, its outermost voxels
+/// included. Beyond, a map goes on as at the nearest voxel.
+pub fn holds(grid: &Grid, point_ras_mm: [f64; 3]) -> bool {
+    let [d, h, w] = grid.shape().map(|n| n as f64);
+    Affine::of(grid).inverse().is_some_and(|inward| {
+        let voxel = inward.map(point_ras_mm);
+        voxel.iter().zip([w, h, d]).all(|(at, n)| (-0.5..=n - 0.5).contains(at))
+    })
+}
+
 impl Map {
     /// `field` lies on `fixed`, the grid of estimation; `rigid` takes its displaced voxels to
     /// those of `moving`.

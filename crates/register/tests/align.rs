@@ -120,6 +120,27 @@ fn any_number_of_threads_gives_the_same_bytes() {
     assert!(one == bytes(3) && one == bytes(8));
 }
 
+/// DICOM writes millimetres in decimals, NIfTI in single precision.
+#[test]
+fn the_digits_of_a_format_move_nothing() {
+    let single = |volume: &Volume<f32>| {
+        let to = |mm: f64| f64::from(mm as f32);
+        let grid = volume.grid();
+        let (spacing, affine) = (grid.spacing_mm().map(to), grid.affine().map(|row| row.map(to)));
+        let grid = Grid::new(grid.shape(), spacing, affine);
+        Volume::new(Arc::new(grid), volume.voxels().clone())
+    };
+    let decimals = How { in_plane_mm: 3.1, fixed_slice_mm: 3.3, ..how(5.7) };
+    let pair = Pair::new(&phantom(6), &decimals, 2);
+    let stored = (single(&pair.fixed), single(&pair.moving));
+    assert!(stored.0.grid() != pair.fixed.grid(), "the two are not told apart");
+    let ours = one(&pair.fixed, &pair.moving).unwrap();
+    let theirs = one(&stored.0, &stored.1).unwrap();
+    let point = [10.0, -20.0, 30.0];
+    assert_eq!(ours.map.at(point), theirs.map.at(point));
+    assert_eq!(ours.quality, theirs.quality);
+}
+
 #[test]
 fn what_lies_there_already_is_left_alone_and_another_grid_only_resampled() {
     let source = phantom(7);

@@ -122,7 +122,25 @@ pub struct SliceName {
 /// Most series of one scan that are tried one after the other.
 pub const MAX_CHOICES: usize = 4;
 
+/// The folder that holds all of the files; of one file itself.
+pub fn place_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> PathBuf {
+    let mut files = files.into_iter();
+    let Some(first) = files.next() else { return PathBuf::new() };
+    let mut place = first.to_owned();
+    for file in files {
+        while !file.starts_with(&place) {
+            place.pop();
+        }
+    }
+    place
+}
+
 impl StudyFiles {
+    /// The folder that holds all files of the study, chosen or not; of one file itself.
+    pub fn place(&self) -> PathBuf {
+        place_of(self.files())
+    }
+
     /// The study with the next series of each phase that has one, for a study that cannot be
     /// computed with the first. `None` if there is no other.
     pub fn next_choice(&self) -> Option<StudyFiles> {

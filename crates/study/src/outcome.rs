@@ -133,6 +133,33 @@ impl AlertLevel {
     }
 }
 
+/// What was done with an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum EngineAction {
+    /// It lies in the free slot and has passed its self-test.
+    Staged,
+    /// It is in use.
+    Activated,
+    /// Its probation is over.
+    Good,
+    /// The one before is in use again; `code` says why.
+    RolledBack,
+    /// It was not taken; `code` says why.
+    Refused,
+    /// It is in use and has failed its self-test: the queue waits; `code` says how.
+    Failed,
+}
+
+impl EngineAction {
+    /// The word used in messages and in the slots' state.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// In which view a lesion stands after the third stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]

@@ -4,17 +4,21 @@
 //! study that is refused or fails is a line of the table; the others go on.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
 use super::table::{self, Row};
 use super::{Args, Look, analyze, engines, names};
 use crate::analyze::Analyzer;
-use crate::cli::study_files::make_folder;
 use crate::cli::{Failure, Ui};
-use crate::intake::{Discovered, StudyFiles};
+use crate::daemon::stop_on_signals;
+use crate::intake::StudyFiles;
+use crate::intake::{Discovered, NotTaken};
 use crate::report::output::{self, OutputError, is_same, is_within, report_of};
 use crate::report::types::Report;
+use crate::ui::counted;
 
 /// Files of `--margin` in a study's folder.
 const MARGIN: &str = "margin.nii.gz";
@@ -58,12 +62,13 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let inputs: Vec<&Path> = args.input.iter().map(|input| input.as_path()).collect();
     check_out(&args.out, &inputs)?;
-    make_folder(&args.out)?;
+    output::make_folder(&args.out)?;
     let pipelines = analyzer.fingerprints().map_err(engines::unusable)?;
     // From now on the folder is known as one of results.
     table::write(&args.out, &[])?;
     let input_names = names::of_inputs(&args.input);
-    let mut batch = Batch { args, inputs, pipelines, rows: Vec::new(), repeated: 0 };
+    let stop = stop_on_signals().map_err(Failure::failed)?;
+    let mut batch = Batch { args, inputs, pipelines, stop, rows: Vec::new(), repeated: 0 };
     for (input, name) in args.input.iter().zip(&input_names) {
         ui.note(format!("looking at {}", input.display()));
         let looked = found.take().map_or_else(|| look.at(input), Ok);
@@ -80,6 +85,8 @@ struct Batch<'a> {
     args: &'a Args,
     inputs: Vec<&'a Path>,
     pipelines: Vec<String>,
+    /// Set by Ctrl-C: the study in hand is given up, what is done stays.
+    stop: Arc<AtomicBool>,
     rows: Vec<Row>,
     /// How many were done before.
     repeated: usize,
@@ -94,18 +101,36 @@ impl Batch<'_> {
         analyzer: &mut Analyzer,
         ui: &Ui,
     ) -> Result<(), Failure> {
-        let inside = names::of_studies(input, name, &found.studies);
-        let is_alone = self.inputs.len() == 1 || found.studies.len() == 1;
-        for (files, inside) in found.studies.iter().zip(inside) {
-            let case = if is_alone { inside } else { format!("{name}-{inside}") };
-            let row = self.study(&case, files, analyzer, ui);
+        let mut cases = names::of_found(input, name, found);
+        if self.inputs.len() > 1 && cases.len() > 1 {
+            cases.iter_mut().for_each(|inside| *inside = format!("{name}-{inside}"));
+        }
+        let (done, refused) = cases.split_at(found.studies.len());
+        for (files, case) in found.studies.iter().zip(done) {
+            self.go_on()?;
+            let row = self.study(case, files, analyzer, ui);
+            self.go_on()?;
             self.take(row, ui)?;
         }
-        for (key, refusal) in &found.refused {
-            let failure = engines::refused(refusal.clone());
-            self.take(Row::failed(key.as_str(), &failure), ui)?;
+        for (NotTaken { place, refusal, .. }, case) in found.refused.iter().zip(refused) {
+            self.take(Row::refused_at(case, place, refusal), ui)?;
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// Once a signal asked for the end.
+    fn go_on(&self) -> Result<(), Failure> {
+        if !self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let done = counted(self.rows.len(), "study");
+        let summary = self.args.out.join(table::FILE);
+        let error = anyhow::anyhow!(
+            "stopped by a signal after {done}, listed in {}; the same command again goes on from there",
+            summary.display()
+        );
+        Err(Failure::failed(error))
     }
 
     fn study(&mut self, case: &str, files: &StudyFiles, analyzer: &mut Analyzer, ui: &Ui) -> Row {
@@ -115,7 +140,7 @@ impl Batch<'_> {
             return Row::done(case, &report, &folder);
         }
         let checked = output::check_folder(&folder, &self.inputs).map_err(Failure::from);
-        match checked.and_then(|()| analyze(analyzer, files, &folder, ui)) {
+        match checked.and_then(|()| analyze(analyzer, files, &folder, &self.stop, ui)) {
             Ok(report) => Row::done(case, &report, &folder),
             Err(failure) => Row::failed(case, &failure),
         }

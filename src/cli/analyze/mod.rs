@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args as ClapArgs;
 
@@ -11,7 +12,9 @@ use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::study::phases::PhaseRules;
-use crate::intake::{Discovered, GateParams, Refusal, StudyFiles, discover, files_of_paths};
+use crate::intake::{
+    Discovered, GateParams, NotTaken, Refusal, StudyFiles, discover, files_of_paths,
+};
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
@@ -21,7 +24,7 @@ mod batch;
 mod names;
 pub(super) mod table;
 
-/// Arguments.
+/// Arguments of `analyze`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files. Of several inputs, or of
@@ -95,7 +98,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match given(args, &look, ui)? {
         Given::One(files) => {
             output::check_folder(&args.out, &inputs)?;
-            let report = analyze(&mut analyzer, &files, &args.out, ui)?;
+            let report = analyze(&mut analyzer, &files, &args.out, &AtomicBool::new(false), ui)?;
             ui.result(&report, summary(&report, &args.out))
         }
         Given::Many(found) => batch::run(args, &mut analyzer, &look, found, ui),
@@ -139,9 +142,11 @@ fn given(args: &Args, look: &Look<'_>, ui: &Ui) -> Result<Given, Failure> {
             match (found.studies.pop(), found.studies.is_empty()) {
                 (Some(study), true) => {
                     // One result must not look as if it were all that lies there.
-                    for (_, refusal) in &found.refused {
-                        let Refusal { code, detail, .. } = refusal;
-                        ui.say(format!("also there, and not analysed ({code}): {detail}"));
+                    for NotTaken { place, refusal: Refusal { code, detail, .. }, .. } in
+                        &found.refused
+                    {
+                        let place = place.display();
+                        ui.say(format!("also there, and not analysed: {place} ({code}: {detail})"));
                     }
                     Ok(one(study))
                 }
@@ -155,14 +160,15 @@ fn given(args: &Args, look: &Look<'_>, ui: &Ui) -> Result<Given, Failure> {
     }
 }
 
-/// Runs the cascade with a progress line for each stage.
+/// Runs the cascade with a progress line for each stage, until `stop` is set.
 ///
 /// # Errors
 /// As [`run`].
-pub fn analyze(
+fn analyze(
     analyzer: &mut Analyzer,
     files: &StudyFiles,
     out: &Path,
+    stop: &AtomicBool,
     ui: &Ui,
 ) -> Result<Report, Failure> {
     let mut shown = (String::new(), ui.progress(""));
@@ -171,7 +177,10 @@ pub fn analyze(
             shown = (stage.to_owned(), ui.progress(stage));
         }
         shown.1.step(done, total);
-        ControlFlow::Continue(())
+        match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     };
     analyzer.study(files, out, &mut watch).map_err(failure)
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use crate::intake::StudyFiles;
+use crate::intake::Discovered;
+use hepalert_study::study::StudyKey;
 
 /// One name per input: its own, with as many of the folders above as tell it from the others.
 pub(super) fn of_inputs(inputs: &[PathBuf]) -> Vec<String> {
@@ -22,46 +23,29 @@ pub(super) fn of_inputs(inputs: &[PathBuf]) -> Vec<String> {
     each_once(names.unwrap_or_else(|| named(deepest)))
 }
 
-/// One name per study of an input: that of the first folder or file in which they differ, or of
-/// all between.
-pub(super) fn of_studies(input: &Path, input_name: &str, studies: &[StudyFiles]) -> Vec<String> {
-    if let [_] = studies {
+/// One name per study of an input, those that are refused last: that of the first folder or file in
+/// which they differ, or of all between.
+pub(super) fn of_found(input: &Path, input_name: &str, found: &Discovered) -> Vec<String> {
+    let studies = found.studies.iter().map(|study| (study.place(), &study.key));
+    let refused = found.refused.iter().map(|one| (one.place.clone(), &one.key));
+    let all: Vec<(PathBuf, &StudyKey)> = studies.chain(refused).collect();
+    if let [_] = all.as_slice() {
         return vec![input_name.to_owned()];
     }
-    let inside: Vec<Vec<String>> = studies
-        .iter()
-        .map(|study| {
-            let place = common(study);
-            let place = place.strip_prefix(input).map(Path::to_owned).unwrap_or(place);
-            parts(&place)
-        })
-        .collect();
+    let inside: Vec<Vec<String>> =
+        all.iter().map(|(place, _)| parts(place.strip_prefix(input).unwrap_or(place))).collect();
     let first: Vec<String> =
         inside.iter().map(|parts| parts.first().cloned().unwrap_or_default()).collect();
     let distinct: BTreeSet<&String> = first.iter().collect();
     let names = match distinct.len() == first.len() && !distinct.contains(&String::new()) {
         true => first,
         false => {
-            let keys = studies.iter().map(|study| study.key.as_str()[..8].to_owned());
+            let keys = all.iter().map(|(_, key)| key.as_str()[..8].to_owned());
             let joined = inside.iter().map(|parts| parts.join("-"));
             joined.zip(keys).map(|(name, key)| if name.is_empty() { key } else { name }).collect()
         }
     };
     each_once(names)
-}
-
-/// The folder that holds all files of a study; of one file itself.
-fn common(study: &StudyFiles) -> PathBuf {
-    let candidates = study.candidates.iter().flat_map(|one| &one.files.files);
-    let mut files = study.phases.iter().flat_map(|one| &one.files).chain(candidates);
-    let Some(first) = files.next() else { return PathBuf::new() };
-    let mut place = first.clone();
-    for file in files {
-        while !file.starts_with(&place) {
-            place.pop();
-        }
-    }
-    place
 }
 
 /// The words of a path that can stand in a name, without the endings of images.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::cli::engines;
+use crate::intake::Refusal;
 use crate::report::output::{self, OutputError, SUMMARY};
 use crate::report::types::Report;
 use crate::ui::{Exit, counted};
@@ -73,6 +75,16 @@ impl Row {
             exit: Some(failure.exit),
             ..Row::default()
         }
+    }
+
+    /// A study, or files of none, that the intake refuses. `place` is told: the name alone may stand for
+    /// many folders.
+    pub(super) fn refused_at(case: &str, place: &Path, refusal: &Refusal) -> Row {
+        let mut row = Row::failed(case, &engines::refused(refusal.clone()));
+        if let Some(message) = &mut row.message {
+            *message = format!("{}: {message}", place.display());
+        }
+        row
     }
 
     /// A study that was refused before.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::super::study_files::make_folder;
 use super::super::{Failure, Ui};
 use super::wrong;
 use crate::archive::changes::Pair;
@@ -40,7 +39,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let pair = pair.map_err(wrong)?;
     let compared = pair.compare(&list).map_err(wrong)?;
     let folder = args.out.join("pictures");
-    make_folder(&folder)?;
+    output::make_folder(&folder)?;
     let mut course = ui.course("pictures");
     let total = compared.changes.len().min(args.pictures);
     for (done, change) in compared.changes.iter().take(total).enumerate() {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::analyze::table::{self, Row};
-use super::super::study_files::make_folder;
 use super::super::{Failure, Ui, evaluate};
 use super::wrong;
 use crate::archive::cohort::{Cohort, add_up};
@@ -44,7 +43,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Err(reason) => Row::refused(study.key.as_str(), &reason.code, &reason.detail),
     })
     .map_err(wrong)?;
-    make_folder(&args.out)?;
+    output::make_folder(&args.out)?;
     table::write(&args.out, &rows)?;
     let text = cohort.markdown();
     output::put(&args.out.join("cohort.md"), format!("{MADE_BY}\n{text}").as_bytes(), &[])?;

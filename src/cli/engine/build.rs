@@ -16,7 +16,7 @@ use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_engines::conformance;
 use hepalert_engines::tensorrt::{self, Origin};
 
-/// Arguments.
+/// Arguments of `engine build`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the bundle.

@@ -23,7 +23,7 @@ const MAX_SAMPLES: usize = 1 << 20;
 /// Distance of two looks at temperatures and clocks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Arguments.
+/// Arguments of `engine measure`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the bundle.
@@ -153,8 +153,10 @@ fn agreement(expected: ArrayView5<'_, f32>, found: ArrayView5<'_, f32>) -> f64 {
 
 /// What Linux tells of temperatures (degrees) and of the GPU's clock (MHz), as far as it does.
 fn look(second: f64) -> Value {
-    let temperatures: serde_json::Map<String, Value> =
-        crate::system::temperatures_c().into_iter().map(|(name, c)| (name, json!(c))).collect();
+    let temperatures: serde_json::Map<String, Value> = crate::system::thermal_zones(Path::new("/"))
+        .into_iter()
+        .map(|zone| (zone.name, json!(zone.now_c)))
+        .collect();
     let mut clocks = serde_json::Map::new();
     for device in below(Path::new("/sys/class/devfreq")) {
         if let (Some(name), Some(hertz)) = (device.file_name(), number(&device.join("cur_freq"))) {

@@ -14,7 +14,7 @@ mod signing;
 mod slots;
 mod verify;
 
-/// Arguments.
+/// Arguments of `engine`.
 #[derive(Debug, clap::Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub enum Args {

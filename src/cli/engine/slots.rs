@@ -17,9 +17,9 @@ use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::installer::Installer;
 use hepalert_bundles::slots::{
-    Action, Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code,
-    try_out,
+    Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code, try_out,
 };
+use hepalert_study::outcome::EngineAction;
 
 /// How often a waiting command looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -147,7 +147,7 @@ fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Fai
         return ui.result(&json!({"slot": slot, "active": true, "held": held}), line(&state, slot));
     }
     let about = state.notices.iter().rev().find(|notice| {
-        notice.action == Action::Refused
+        notice.action == EngineAction::Refused
             && notice.which.as_ref().is_some_and(|which| which.sha256 == sha256)
     });
     let code = about.and_then(|notice| notice.code.clone()).unwrap_or_default();

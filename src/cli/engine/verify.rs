@@ -14,7 +14,7 @@ use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::{Bundle, MANIFEST};
 
-/// Arguments.
+/// Arguments of `engine verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A packed bundle, or the folder of one.

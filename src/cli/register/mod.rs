@@ -6,23 +6,23 @@ use std::time::Instant;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::study_files::read_file;
+use super::study_files::{damaged, read_file};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::report::checkerboard::{Pair, checkerboard};
-use crate::report::output;
+use crate::report::output::{self, OutputError};
 use hepalert_register::align::{Alignment, Kind, RegisterError, Settings, align};
 use hepalert_register::deform::Params;
-use hepalert_register::map::Map;
+use hepalert_register::map::{Map, holds};
 use hepalert_register::quality::dice;
-use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::vectors::read_displacements;
 use hepalert_voxels::volume::nifti::write::{write_displacements, write_i16, write_u8};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 mod points;
 
-/// Arguments.
+/// Arguments of `register`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The image that stays (NIfTI).
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long = "field-out", alias = "field")]
     field: Option<PathBuf>,
     /// Estimate nothing: apply the displacements of this file.
-    #[arg(long, conflicts_with = "field")]
+    #[arg(long, conflicts_with_all = ["field", "rigid", "wide", "spacing"])]
     from_field: Option<PathBuf>,
     /// Points of the fixed image, CSV `x,y,z` in mm RAS.
     #[arg(long, requires = "points_out")]
@@ -77,6 +77,13 @@ impl Args {
         [&self.fixed, &self.moving].into_iter().chain(optional).map(PathBuf::as_path).collect()
     }
 
+    fn check_outputs(&self, inputs: &[&Path]) -> Result<(), OutputError> {
+        let images = [&self.field, &self.labels_out].into_iter().flatten().chain([&self.out]);
+        images.into_iter().try_for_each(|out| output::check_nifti(out, inputs))?;
+        self.points_out.iter().try_for_each(|out| output::check_file(out, inputs))?;
+        self.picture.iter().try_for_each(|out| output::check_picture(out, inputs))
+    }
+
     fn outputs(&self) -> impl Iterator<Item = &Path> {
         let optional = [&self.field, &self.points_out, &self.labels_out, &self.picture];
         [&self.out].into_iter().chain(optional.into_iter().flatten()).map(PathBuf::as_path)
@@ -92,13 +99,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, anyhow!("--spacing must be from 0.5 to 8 mm")));
     }
     let inputs = args.inputs();
-    args.outputs().try_for_each(|out| output::check_file(out, &inputs))?;
+    args.check_outputs(&inputs)?;
     output::check_distinct(&args.outputs().collect::<Vec<_>>())?;
     let started = Instant::now();
     let (fixed, moving) = (image(&args.fixed)?, image(&args.moving)?);
     let labels = args.labels.as_ref().map(|path| label_map(path, &moving)).transpose()?;
     let fixed_labels =
         args.fixed_labels.as_ref().map(|path| label_map(path, &fixed)).transpose()?;
+    let points = args.points.as_deref().map(points::read).transpose()?;
     let read_s = started.elapsed().as_secs_f64();
     ui.note("registering");
     let (map, mut document) = match &args.from_field {
@@ -128,8 +136,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         output::put(path, &write_u8(&moved), &inputs)?;
     }
-    if let (Some(from), Some(to)) = (&args.points, &args.points_out) {
-        document["points"] = json!(points::carry(from, to, &map)?);
+    if let (Some(points), Some(to)) = (&points, &args.points_out) {
+        points::write(points, to, &map, &inputs)?;
+        let outside = points.iter().filter(|point| !holds(fixed.grid(), **point)).count();
+        document["points"] = json!(points.len());
+        document["points_outside"] = json!(outside);
     }
     if let Some(path) = &args.picture {
         let before = still.warp(&moving, fixed.grid()).volume;
@@ -207,11 +218,6 @@ fn label_map(path: &Path, image: &Volume<f32>) -> Result<LabelMap, Failure> {
     Err(Failure::refused("geometry_mismatch", error))
 }
 
-fn damaged(path: &Path, error: NiftiError) -> Failure {
-    let code = error.code();
-    Failure::refused(code, anyhow::Error::new(error).context(path.display().to_string()))
-}
-
 fn refused(error: RegisterError) -> Failure {
     Failure::refused(error.code(), error)
 }
@@ -273,6 +279,12 @@ fn summary(document: &Value, out: &Path) -> String {
             format!("  label {label}: Dice {} -> {}", pair[0], pair[1])
         };
         lines.extend(dice.iter().map(line));
+    }
+    if let Some(outside @ 1..) = document["points_outside"].as_u64() {
+        lines.push(format!(
+            "{} of {} points lie outside the fixed image: they are carried as its border is",
+            outside, document["points"]
+        ));
     }
     lines.join("\n")
 }

@@ -18,18 +18,27 @@ const MAX_POINTS: usize = 1_000_000;
 /// What spreadsheets put before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads points of the fixed image, writes where they lie in the moving one; how many.
-pub fn carry(from: &Path, to: &Path, map: &Map) -> Result<usize, Failure> {
+/// Points of the fixed image, `[x, y, z]` in mm RAS.
+///
+/// # Errors
+/// Refused as `bad_points`, with the line.
+pub fn read(from: &Path) -> Result<Vec<[f64; 3]>, Failure> {
     let text = String::from_utf8(read_file(from)?).map_err(|_| bad(from, 1, "is not text"))?;
-    let points = parse(&text).map_err(|(line, what)| bad(from, line, what))?;
+    parse(&text).map_err(|(line, what)| bad(from, line, what))
+}
+
+/// Writes where points of the fixed image lie in the moving one.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(points: &[[f64; 3]], to: &Path, map: &Map, inputs: &[&Path]) -> Result<(), Failure> {
     let mut out = format!("{POINTS}\n");
-    for point in &points {
+    for point in points {
         let [x, y, z] = map.at(*point);
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{x:.4},{y:.4},{z:.4}");
     }
-    output::put(to, out.as_bytes(), &[from])?;
-    Ok(points.len())
+    Ok(output::put(to, out.as_bytes(), inputs)?)
 }
 
 fn bad(path: &Path, line: usize, what: &str) -> Failure {

@@ -11,7 +11,6 @@ use ndarray::Axis;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use crate::cli::study_files::make_folder;
 use crate::report::output;
 use hepalert_cascade::reclassify::{LIVER_CLASS, Patch, Prepared, Sampling};
 use hepalert_study::anatomy::Lesion;
@@ -75,7 +74,7 @@ impl<'a> Dataset<'a> {
         }
         dataset.write_json(&described)?;
         for part in ["imagesTr", "labelsTr"] {
-            make_folder(&folder.join(part))?;
+            output::make_folder(&folder.join(part))?;
         }
         Ok(dataset)
     }
@@ -120,7 +119,7 @@ impl<'a> Dataset<'a> {
     }
 
     fn write_json(&self, value: &Value) -> Result<(), Failure> {
-        make_folder(&self.folder)?;
+        output::make_folder(&self.folder)?;
         Ok(output::put_json(&self.json(), value, self.inputs)?)
     }
 

@@ -18,6 +18,7 @@ use crate::intake::reading::gate::{GateParams, Refusal};
 use crate::intake::reading::probe::{KeyOf, Probe, ProbeError};
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::{Assembler, PhaseRules};
+use hepalert_study::files::place_of;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 
@@ -27,9 +28,20 @@ pub struct Discovered {
     /// Studies ready to load, by key.
     pub studies: Vec<StudyFiles>,
     /// Studies that are refused, and files of no study by folder.
-    pub refused: Vec<(StudyKey, Refusal)>,
+    pub refused: Vec<NotTaken>,
     /// Studies that are there once more, under other names: each is taken once.
     pub copies: usize,
+}
+
+/// What lies in a place and is not analysed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotTaken {
+    /// Of the study, or of the folder whose files are of no study.
+    pub key: StudyKey,
+    /// The folder that holds all its files; the file, if it is one.
+    pub place: PathBuf,
+    /// Why not.
+    pub refusal: Refusal,
 }
 
 /// Looks for studies with the wanted phases in a folder, or takes one file. A study without all
@@ -50,7 +62,7 @@ pub fn discover(
     if !found.studies.is_empty() {
         return Ok(found);
     }
-    let refusals = found.refused.into_iter().map(|(_, refusal)| refusal);
+    let refusals = found.refused.into_iter().map(|one| one.refusal);
     Err(refusals
         .max_by_key(|refusal| refusal.file_count)
         .unwrap_or_else(|| nothing_but(&passed_over)))
@@ -190,13 +202,20 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
         outcomes.extend(machine.apply(event, Millis(0)));
     }
     outcomes.extend(machine.tick(Millis(1)));
+    let not_taken = |key: StudyKey, refusal| NotTaken {
+        place: place_of(machine.files_of(&key).iter().map(PathBuf::as_path)),
+        key,
+        refusal,
+    };
     let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new(), copies: 0 };
     for outcome in outcomes {
         match outcome {
             StudyEvent::Complete { study, .. } => sorted.studies.push(study),
-            StudyEvent::Refused { key, refusal, .. } => sorted.refused.push((key, refusal)),
+            StudyEvent::Refused { key, refusal, .. } => {
+                sorted.refused.push(not_taken(key, refusal))
+            }
             StudyEvent::PassedOver { key, counts, said, .. } => {
-                sorted.refused.push((key, passed_over(&counts, said.as_deref())));
+                sorted.refused.push(not_taken(key, passed_over(&counts, said.as_deref())));
             }
             StudyEvent::Duplicate { .. } => sorted.copies += 1,
             StudyEvent::Received { .. } => {}

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{Discovered, Place, assemble, lies_still, read_all, root_of};
+use super::discover::{Discovered, NotTaken, Place, assemble, lies_still, read_all, root_of};
 use crate::intake::facts::{FileFacts, Part, SliceFacts, StudyFiles};
 use crate::intake::fingerprint::Digest;
 use crate::intake::folder::stranger_kind::Counts;
@@ -24,7 +24,7 @@ pub struct Survey {
     /// Studies with series that may be a phase.
     pub studies: Vec<StudyFiles>,
     /// Studies that are refused without a look, and files of no study by folder.
-    pub refused: Vec<(StudyKey, Refusal)>,
+    pub refused: Vec<NotTaken>,
     /// Series that are no candidates.
     pub aside: Vec<Aside>,
     /// What is no image or not looked into, by kind.
@@ -35,13 +35,13 @@ pub struct Survey {
 /// A series that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {
-    /// Whose.
+    /// The study's key.
     pub study: StudyKey,
     /// SeriesNumber, where said.
     pub series_number: Option<i64>,
     /// SeriesDescription.
     pub description: String,
-    /// Files.
+    /// How many files it has.
     pub files: usize,
     /// Why, in a sentence.
     pub why: String,
@@ -144,7 +144,7 @@ mod tests {
         let key_of = |uid: &str| study_key(b"", uid);
         let (rules, gate) = (PhaseRules::default(), GateParams::default());
         let found = survey(dir.path(), &[Phase::Vp], &rules, &gate, &key_of).unwrap();
-        let codes: Vec<_> = found.refused.iter().map(|(_, refusal)| refusal.code).collect();
+        let codes: Vec<_> = found.refused.iter().map(|one| one.refusal.code).collect();
         assert_eq!(codes, [RefusalCode::UnknownFormat]);
     }
 }

@@ -46,7 +46,7 @@ impl WatchParams {
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Size.
+    /// Length in bytes.
     pub bytes: u64,
     /// Time of the last change of content, in ns; compared, never read as a time.
     pub mtime_ns: i128,

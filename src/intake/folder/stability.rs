@@ -19,6 +19,7 @@ use crate::intake::facts::FileFacts;
 use crate::intake::fingerprint::Digest;
 use crate::intake::reading::probe::ProbeError;
 use crate::intake::refusal_codes::RefusalCode;
+use hepalert_study::defaults;
 use hepalert_study::study::StudyKey;
 
 /// The times of settling.
@@ -34,7 +35,11 @@ pub struct StabilityParams {
 
 impl Default for StabilityParams {
     fn default() -> StabilityParams {
-        StabilityParams { settle_s: 3.0, give_up_s: 600.0, files_per_step: 256 }
+        StabilityParams {
+            settle_s: defaults::SETTLE_S as f64,
+            give_up_s: defaults::GIVE_UP_S as f64,
+            files_per_step: 256,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use super::suited::is_map;
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::study::phases::recon::image_words;
+use hepalert_study::defaults;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::dicom::SliceHeader;
@@ -84,10 +85,10 @@ impl MemoryLimit {
 impl Default for GateParams {
     fn default() -> GateParams {
         GateParams {
-            kvp: [100.0, 140.0],
-            min_coverage_mm: 60.0,
+            kvp: defaults::KVP,
+            min_coverage_mm: defaults::MIN_EXTENT_MM,
             min_slices: 8,
-            max_files: 20_000,
+            max_files: defaults::MAX_FILES,
             max_study_bytes: 4 << 30,
             max_file_bytes: 2 << 30,
             min_fraction_air_fat: 0.01,

@@ -47,7 +47,7 @@ pub struct LoadedPhase {
     pub files: PhaseFiles,
     /// Why the first was not.
     pub passed_by: Option<Refusal>,
-    /// Slices.
+    /// How many slices it has.
     pub slices: usize,
     /// `[z, y, x]`; z from positions.
     pub spacing_mm: [f64; 3],

@@ -3,8 +3,11 @@
 //! Owns the names of the reader's quality flags, their meaning and the next step for a
 //! person. A flag never changes a verdict; a study that cannot be trusted is refused instead.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// A reader's flag. The names go into reports and messages: never re-used for anything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum QualityFlag {
     /// Padding outside the field of view was made air.
     PaddingReplaced,
@@ -24,27 +27,11 @@ pub enum QualityFlag {
 
 impl QualityFlag {
     /// All flags.
-    pub const ALL: [QualityFlag; 7] = [
-        QualityFlag::PaddingReplaced,
-        QualityFlag::LossyCompression,
-        QualityFlag::ThickSlices,
-        QualityFlag::ThinSlices,
-        QualityFlag::SlicesAveraged,
-        QualityFlag::SlicesInterpolated,
-        QualityFlag::SeriesSplit,
-    ];
+    pub const ALL: [QualityFlag; 7] = hepalert_study::all(QualityFlag::VARIANTS);
 
     /// The name in reports and messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            QualityFlag::PaddingReplaced => "padding_replaced",
-            QualityFlag::LossyCompression => "lossy_compression",
-            QualityFlag::ThickSlices => "thick_slices",
-            QualityFlag::ThinSlices => "thin_slices",
-            QualityFlag::SlicesAveraged => "slices_averaged",
-            QualityFlag::SlicesInterpolated => "slices_interpolated",
-            QualityFlag::SeriesSplit => "series_split",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// What it means, for a person.

@@ -21,7 +21,7 @@ use hepalert_study::phase::Phase;
 /// A file that belongs to a study and cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unusable {
-    /// Why.
+    /// The reason's code.
     pub code: RefusalCode,
     /// The reader's own sentence.
     pub said: String,
@@ -53,7 +53,7 @@ pub enum Assessment {
     Refused {
         /// Of all its files.
         fingerprint: Digest,
-        /// Why.
+        /// The reason, with its code and detail.
         refusal: Refusal,
     },
 }

@@ -23,19 +23,15 @@ use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::failpoint;
 
-#[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
-mod slots_tests;
 mod state;
 #[cfg(test)]
-mod state_tests;
+mod tests;
 mod types;
 
 pub use state::{FORMAT, State};
 pub use types::{
-    Action, Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice,
-    Objection, Slot, Test, Wanted,
+    Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice, Objection, Slot,
+    Test, Wanted,
 };
 
 const STATE: &str = "state.json";
@@ -50,7 +46,7 @@ pub enum SlotsError {
     /// A file or folder.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: std::io::Error,

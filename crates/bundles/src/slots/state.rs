@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    Action, Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice,
-    Objection, Slot, Test, Wanted,
+    Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice, Objection, Slot,
+    Test, Wanted,
 };
+use hepalert_study::outcome::EngineAction;
 
 /// The layout this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -206,7 +207,7 @@ impl State {
         held.condition = Condition::Staged;
         held.self_test = Some(test);
         self.failed.retain(|failed| *failed != which.sha256);
-        self.note(at, Action::Staged, Some(which), None);
+        self.note(at, EngineAction::Staged, Some(which), None);
     }
 
     /// The engine in the slot has failed its first self-test: it goes.
@@ -221,7 +222,7 @@ impl State {
 
     /// An engine was not taken.
     pub fn refused(&mut self, which: Option<EngineId>, code: &str, now: Timestamp) {
-        self.note(now, Action::Refused, which, Some(code));
+        self.note(now, EngineAction::Refused, which, Some(code));
     }
 
     /// Does what is wanted, as soon as that is possible. True if the engine in use changed.
@@ -279,7 +280,7 @@ impl State {
             }
             which = Some(held.which.clone());
         }
-        self.note(now, Action::Activated, which, None);
+        self.note(now, EngineAction::Activated, which, None);
         self.review(limits, now);
         Ok(())
     }
@@ -310,7 +311,7 @@ impl State {
         let known = self.known.entry(which.id.clone()).or_insert(0);
         // One that was signed to go back makes itself the newest known.
         *known = which.version;
-        self.note(now, Action::Good, Some(which), None);
+        self.note(now, EngineAction::Good, Some(which), None);
         true
     }
 
@@ -344,7 +345,7 @@ impl State {
 
     /// The engine in use, whose probation is over, fails its self-test.
     pub fn failing(&mut self, which: EngineId, code: &str, now: Timestamp) {
-        self.note(now, Action::Failed, Some(which), Some(code));
+        self.note(now, EngineAction::Failed, Some(which), Some(code));
     }
 
     /// Uses what was in use before: what the probation remembers, or a good engine in the
@@ -365,7 +366,7 @@ impl State {
         let which = held.which.clone();
         remember(&mut self.failed, which.sha256.clone());
         self.active = before.filter(|before| self.slot(*before).is_some());
-        self.note(now, Action::RolledBack, Some(which), Some(code));
+        self.note(now, EngineAction::RolledBack, Some(which), Some(code));
         Ok(())
     }
 
@@ -383,7 +384,13 @@ impl State {
         self.notices.iter_mut().filter(|n| !n.told).take(count).for_each(|n| n.told = true);
     }
 
-    fn note(&mut self, at: Timestamp, action: Action, which: Option<EngineId>, code: Option<&str>) {
+    fn note(
+        &mut self,
+        at: Timestamp,
+        action: EngineAction,
+        which: Option<EngineId>,
+        code: Option<&str>,
+    ) {
         let in_use = self.in_use().map(|held| held.which.clone());
         let code = code.map(str::to_owned);
         self.notices.push(Notice { at, action, which, in_use, code, told: false });

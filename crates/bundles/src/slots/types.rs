@@ -1,5 +1,6 @@
 //! What the state of the slots is made of. Plain data; written to the slots' folder as JSON.
 
+use hepalert_study::outcome::EngineAction;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Both.
+    /// Both slots, in order of name.
     pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
 
     /// Folder and name on the command line.
@@ -60,7 +61,7 @@ pub struct Installed {
 /// A self-test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Test {
-    /// When.
+    /// The moment of it.
     pub at: Timestamp,
     /// Whether it went well.
     pub passed: bool,
@@ -95,36 +96,18 @@ pub enum Condition {
     Good,
     /// It has failed.
     Bad {
-        /// How.
+        /// The code of the refusal.
         code: String,
     },
-}
-
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// It lies in a slot and has passed its self-test.
-    Staged,
-    /// It is in use.
-    Activated,
-    /// Its probation is over.
-    Good,
-    /// The one before is in use again.
-    RolledBack,
-    /// It was not taken.
-    Refused,
-    /// It is in use and has failed its self-test; the queue waits.
-    Failed,
 }
 
 /// A change that subscribers and the audit trail must hear of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
-    /// When.
+    /// The moment of it.
     pub at: Timestamp,
-    /// What.
-    pub action: Action,
+    /// What was done to the slot.
+    pub action: EngineAction,
     /// With which engine; nothing, if it was refused before it had a name.
     pub which: Option<EngineId>,
     /// What is in use afterwards, if that is in a slot.

@@ -50,7 +50,7 @@ impl Key {
 pub(super) enum Kept {
     /// Whole, and of this key.
     Whole(Vec<u8>),
-    /// Nothing.
+    /// Nothing of it is there.
     Nothing,
     /// A file that cannot be used, and why.
     Spoilt(String),

@@ -30,7 +30,7 @@ pub enum CohortError {
     /// A file or folder.
     #[error("{}: cannot be read ({reason})", path.display())]
     Unreadable {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What the system says.
         reason: io::Error,
@@ -40,7 +40,7 @@ pub enum CohortError {
     Nifti {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// What the reader found.
         reason: NiftiError,
     },
     /// Noise.
@@ -48,7 +48,7 @@ pub enum CohortError {
     TooFragmented {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// How far it is in pieces.
         reason: TooFragmented,
     },
     /// Not on the grid of the truth.

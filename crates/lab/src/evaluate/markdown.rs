@@ -10,7 +10,8 @@ use super::tables::{JointTable, LesionTable, PatientRow, Tables, VOLUME_BINS_CM3
 pub fn markdown(tables: &Tables) -> String {
     let mut parts = vec![format!(
         "# Evaluation of {} cases\n\nRates in per cent with 95 % Wilson intervals. A rate of \
-         few cases says little: read the interval.",
+         few cases says little: read the interval. Lesions are counted as stage 2 parts them: touching \
+         pieces of one class, which a report lists as one finding, count one by one.",
         tables.cases
     )];
     parts.push(volumes("True lesions by type and volume", &tables.lesions_by_volume));

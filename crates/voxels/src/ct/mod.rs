@@ -34,13 +34,13 @@ pub enum VoxelFault {
     #[error("voxels that are no numbers")]
     NotFinite,
     /// Slices without an image, or with a part of one.
-    #[error("{} slices hold no image, or half of one", .0.len())]
+    #[error("slices without an image, or with half of one: {}", .0.len())]
     Unfilled(Vec<usize>),
     /// Slices that are, pixel for pixel, another slice again.
-    #[error("{} slices repeat the pixels of another", .0.len())]
+    #[error("slices that repeat the pixels of another: {}", .0.len())]
     Repeated(Vec<usize>),
     /// Slices whose values are shifted or stretched against their neighbours.
-    #[error("{} slices are rescaled otherwise than their neighbours", .0.len())]
+    #[error("slices rescaled otherwise than their neighbours: {}", .0.len())]
     Rescaled(Vec<usize>),
     /// Values that no body has.
     #[error("{0}")]

@@ -79,7 +79,7 @@ impl DicomError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GeometryError {
     /// Fewer slices than a volume needs.
-    #[error("{found} slices are too few for a volume: export the whole series")]
+    #[error("too few slices for a volume ({found}): export the whole series")]
     TooFewSlices {
         /// Slices given.
         found: usize,
@@ -106,13 +106,15 @@ pub enum GeometryError {
     #[error("the image axes are not at right angles or not of unit length: export it again")]
     NonOrthonormal,
     /// Slices at one position.
-    #[error("{count} slices share a position with another: export each phase as its own series")]
+    #[error(
+        "several slices at one position ({count} too many): export each phase as its own series"
+    )]
     DuplicatePosition {
         /// Slices too many.
         count: usize,
     },
     /// A gap of a whole number of steps.
-    #[error("{missing} slices are missing after the position {after_mm:.2} mm: send them again")]
+    #[error("slices are missing after the position {after_mm:.2} mm ({missing}): send them again")]
     MissingSlice {
         /// The slice before the first gap.
         after_mm: f64,
@@ -143,7 +145,7 @@ pub enum GeometryError {
     #[error("a slice does not belong to the planned volume: read the series again")]
     ForeignSlice,
     /// The volume was finished before every slice was in place.
-    #[error("{missing} slices of the plan were not given: read the series again")]
+    #[error("slices of the plan were not given ({missing}): read the series again")]
     Incomplete {
         /// Slices not in place.
         missing: usize,

@@ -13,6 +13,9 @@ use crate::volume::Grid;
 /// Header and the four bytes that say "no extension".
 const DATA_OFFSET: usize = 352;
 
+/// No patient is longer.
+const MAX_MM: f32 = 3_000.0;
+
 /// Why a file is not the field of a grid.
 #[derive(Debug, thiserror::Error)]
 pub enum FieldError {
@@ -27,6 +30,11 @@ pub enum FieldError {
     /// A field of something else.
     #[error("the field lies on another grid than the fixed image; write it again for this image")]
     OtherGrid,
+    /// Millimetres that lead out of any body.
+    #[error(
+        "a displacement of {0:e} mm leads out of any patient; check that the field is in millimetres"
+    )]
+    TooFar(f32),
 }
 
 impl FieldError {
@@ -36,6 +44,7 @@ impl FieldError {
             FieldError::Nifti(error) => error.code(),
             FieldError::NotAField => "not_a_field",
             FieldError::OtherGrid => "field_of_another_grid",
+            FieldError::TooFar(_) => "not_a_field",
         }
     }
 }
@@ -75,6 +84,9 @@ pub fn read_displacements(bytes: &[u8], grid: &Grid) -> Result<Vec<[f32; 3]>, Fi
         return Err(FieldError::OtherGrid);
     }
     let values = stacked.into_voxels().into_raw_vec_and_offset().0;
+    if let Some(far) = values.iter().find(|mm| mm.abs() > MAX_MM) {
+        return Err(FieldError::TooFar(*far));
+    }
     let n = grid.voxels();
     Ok((0..n).map(|i| [values[i], values[n + i], values[2 * n + i]]).collect())
 }
@@ -100,6 +112,9 @@ mod tests {
         let image = crate::volume::Volume::new(std::sync::Arc::new(grid.clone()), image);
         assert_eq!(code(&write_f32(&image), &grid), "not_a_field");
         assert_eq!(code(b"no", &grid), "not_a_field");
+        let far = write_displacements(&grid, |_| vec![[0.0, 1e30, 0.0]; 20]);
+        let error = read_displacements(&far, &grid).unwrap_err();
+        assert!(matches!(error, FieldError::TooFar(1e30)), "{error}");
         // Damage and lies about the size end in a refusal, never in a panic.
         for at in (0..bytes.len()).step_by(7) {
             let mut broken = bytes.clone();

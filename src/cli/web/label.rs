@@ -1,0 +1,100 @@
+//! `web label`: the labeler on a folder of cases, without a daemon, a store or an engine.
+//!
+//! Owns the arguments and the little that stands in for a device. It listens on this machine alone,
+//! where whoever can use the machine may change the labels.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::cli::{Exit, Failure, Ui};
+use crate::config::{Config, Role};
+use crate::daemon::stop_on_signals;
+use crate::store::Store;
+use crate::web::{self, Bench, Check, Device, Line, Pulse};
+use hepalert_labels::cases::{Folder, Reader};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Label {
+    /// Folder of cases: NIfTI images with or without labels, an nnU-Net raw data set, results of
+    /// `analyze` beside their images.
+    pub folder: PathBuf,
+    /// Who labels: the name that edits are kept under.
+    #[arg(long, default_value = "reader")]
+    pub reader: String,
+    /// Folder for the labels and their history [default: hepalert-labels in the folder].
+    #[arg(long)]
+    pub labels: Option<PathBuf>,
+    /// Port on this machine; 0 takes a free one.
+    #[arg(long, default_value_t = 8791)]
+    pub port: u16,
+}
+
+/// Nothing runs here.
+struct Alone(Timestamp);
+
+impl Device for Alone {
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            state: "online".to_owned(),
+            reasons: Vec::new(),
+            since: self.0,
+            step: None,
+            engines: Vec::new(),
+            self_test: None,
+            broker: Line::default(),
+            boot: 0,
+        }
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
+/// Serves the labeler until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Exit 2 for a reader's name that is none, 3 for a folder without cases, 1 if it cannot serve.
+pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
+    Reader::new(&args.reader).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let folder = Folder::open(&args.folder, args.labels.as_deref())
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    if folder.cases().is_empty() {
+        let shown = args.folder.display();
+        let error = anyhow::anyhow!(
+            "{shown}: no case: put NIfTI images there, with or without labels beside them"
+        );
+        return Err(Failure::refused("no_cases", error));
+    }
+    let stop = stop_on_signals().map_err(Failure::failed)?;
+    // What a page with a daemon keeps in its store goes when this ends.
+    let state = tempfile::tempdir().map_err(Failure::failed)?;
+    let mut config = Config::default();
+    config.device.name.clone_from(&args.reader);
+    config.store.folder = state.path().to_owned();
+    config.web.login = false;
+    config.web.open_role = Role::Annotator;
+    config.web.address = format!("127.0.0.1:{}", args.port);
+    let store = Store::open(&config.store.database(), Timestamp::now()).map_err(Failure::failed)?;
+    let device = Arc::new(Alone(Timestamp::now()));
+    let bench = Bench::new(&args.folder, args.labels.as_deref());
+    let site = web::Site::new(config, &args.folder, store.store, device)
+        .map_err(Failure::failed)?
+        .of_cases(bench);
+    let handle = web::start(site).map_err(Failure::failed)?;
+    let url = format!("http://{}/", handle.address());
+    let cases = crate::ui::counted(folder.cases().len(), "case");
+    let text = format!("{cases}; open {url} in a browser; Ctrl-C ends it");
+    ui.result(&json!({"url": url, "cases": folder.cases().len()}), text)?;
+    while !stop.load(Ordering::Relaxed) && handle.is_alive() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    handle.stop();
+    Ok(())
+}

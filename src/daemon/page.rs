@@ -1,0 +1,96 @@
+//! The daemon as the page asks for it: how it is now, and what `doctor` finds.
+//!
+//! Owns putting the two together. What `doctor` finds is handed in by who starts the daemon, since
+//! its checks look at the daemon too.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::health::Monitor;
+use super::liveness::Stop;
+use super::site::Site;
+use crate::publish::LinkState;
+use crate::publish::messages::State;
+use crate::web::{self, Check, Device, Engine, Handle, Line, Pulse, ServeError, Step, Tested};
+
+/// Looks at a device as `doctor` does, by its configuration's file.
+pub type Checks = Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>;
+
+/// What the page needs beside the daemon itself.
+#[derive(Clone)]
+pub struct Page {
+    /// The file that the configuration was read from.
+    pub config_file: PathBuf,
+    /// Runs the checks of `doctor`, the networks excepted.
+    pub checks: Checks,
+}
+
+struct Told {
+    site: Arc<Site>,
+    monitor: Monitor,
+    stop: Stop,
+    line: Arc<dyn Fn() -> LinkState + Send + Sync>,
+    page: Page,
+}
+
+impl Device for Told {
+    fn pulse(&self) -> Pulse {
+        let health = self.monitor.now();
+        let status = health.status(self.stop.is_set(), self.site.boot);
+        let line = (self.line)();
+        let state = match status.state {
+            State::Online => "online",
+            State::Degraded => "degraded",
+            State::Draining => "draining",
+            State::Stopped => "stopped",
+        };
+        let step =
+            health.step().map(|(stage, done, total)| Step { stage: stage.to_owned(), done, total });
+        let engine = |used: &crate::publish::findings::EngineUsed| Engine {
+            role: used.role.as_str().to_owned(),
+            id: used.id.clone(),
+            version: used.version.clone(),
+            sha256: used.sha256.clone(),
+        };
+        Pulse {
+            state: state.to_owned(),
+            reasons: status.reasons.iter().map(|code| code.as_str().to_owned()).collect(),
+            since: status.since.0,
+            step,
+            engines: health.engines().iter().map(engine).collect(),
+            self_test: health.self_test().map(|t| Tested { at: t.at.0, passed: t.passed }),
+            broker: Line {
+                connected: line.connected,
+                last_error: line.last_error,
+                accepted: line.accepted,
+            },
+            boot: self.site.boot,
+        }
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        (self.page.checks)(&self.page.config_file)
+    }
+}
+
+/// Serves the page, if it is enabled.
+///
+/// # Errors
+/// [`ServeError`]: an address that is taken, a certificate that cannot be read.
+pub(super) fn serve(
+    site: &Arc<Site>,
+    (monitor, stop): (&Monitor, &Stop),
+    line: Arc<dyn Fn() -> LinkState + Send + Sync>,
+    page: Page,
+) -> Result<Option<Handle>, ServeError> {
+    if !site.config.web.enabled {
+        return Ok(None);
+    }
+    let config_file = page.config_file.clone();
+    let told =
+        Told { site: Arc::clone(site), monitor: monitor.clone(), stop: stop.clone(), line, page };
+    let (config, store) = (site.config.clone(), site.store.clone());
+    let shared = web::Site::new(config, &config_file, store, Arc::new(told));
+    let shared = shared.map_err(|error| ServeError::System(std::io::Error::other(error)))?;
+    web::start(shared).map(Some)
+}

@@ -1,0 +1,130 @@
+//! Who is asking, and whether they may: sessions, the trusted proxy, origins, roles.
+//!
+//! Owns the one gate that every request of the interface passes. A request that changes something
+//! must come from the page itself (its `Origin` says so), whatever cookie it carries.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{COOKIE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+
+use super::accounts::is_name;
+use super::assets;
+use super::problem::Problem;
+use super::site::{Site, blocking};
+use crate::config::Role;
+use hepalert_study::digest::Digest;
+
+/// From where a connection comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user's name; `local` where nobody logs in.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// Whether the request came by way of the page's own address.
+fn same_origin(site: &Site, headers: &HeaderMap) -> bool {
+    let Some(origin) = text(headers, ORIGIN.as_str()) else { return false };
+    let scheme = if site.config.web.certificate.is_some() { "https" } else { "http" };
+    let own = text(headers, HOST.as_str()).map(|host| format!("{scheme}://{host}"));
+    own.as_deref() == Some(origin) || site.config.web.origins.iter().any(|known| known == origin)
+}
+
+/// Where nobody logs in, a name that leads here is not enough: another site's could be made to.
+fn is_own_host(headers: &HeaderMap) -> bool {
+    let host = text(headers, HOST.as_str()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The name of the session's cookie.
+pub fn cookie_name(site: &Site) -> &'static str {
+    // `__Host-` binds it to this very host; browsers take that over TLS alone.
+    if site.config.web.certificate.is_some() { "__Host-hepalert" } else { "hepalert" }
+}
+
+/// The session's text out of the cookies.
+pub fn token(site: &Site, headers: &HeaderMap) -> Option<String> {
+    let name = cookie_name(site);
+    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|p| p.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+/// The user whom a proxy has let in, if it knows the secret.
+fn by_proxy(site: &Site, headers: &HeaderMap) -> Option<Principal> {
+    let secret = site.proxy_secret.as_ref()?;
+    let said = text(headers, "x-hepalert-proxy-secret")?;
+    // Digests are compared, so that time tells nothing of the secret.
+    if Digest::of(said.as_bytes()) != Digest::of(secret.as_bytes()) {
+        return None;
+    }
+    let name = text(headers, "x-hepalert-user").filter(|name| is_name(name))?;
+    let role = text(headers, "x-hepalert-role").unwrap_or("viewer").parse().ok()?;
+    Some(Principal { name: name.to_owned(), role })
+}
+
+async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>, Problem> {
+    if let Some(principal) = by_proxy(site, headers) {
+        return Ok(Some(principal));
+    }
+    if !site.config.web.login {
+        // Where the page is one person's, edits are kept under that name.
+        let name = if site.has_device { "local" } else { &site.config.device.name };
+        let local = Principal { name: name.to_owned(), role: site.config.web.open_role };
+        return Ok(is_own_host(headers).then_some(local));
+    }
+    let Some(token) = token(site, headers) else { return Ok(None) };
+    let site = Arc::clone(site);
+    let found =
+        blocking(move || site.accounts.session(&token, Timestamp::now()).map_err(Problem::fault));
+    Ok(found.await?.map(|(name, role)| Principal { name, role }))
+}
+
+/// The gate: finds out who asks, and turns away what other sites' pages send.
+pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
+    let changes = ![Method::GET, Method::HEAD].contains(request.method());
+    let from_elsewhere = request.headers().contains_key(ORIGIN);
+    let own = same_origin(&site, request.headers());
+    let trusted = by_proxy(&site, request.headers()).is_some();
+    let mut response = if (changes && !own && !trusted) || (from_elsewhere && !own) {
+        Problem::wrong_origin().into_response()
+    } else {
+        match who(&site, request.headers()).await {
+            Ok(found) => {
+                if let Some(principal) = found {
+                    request.extensions_mut().insert(principal);
+                }
+                next.run(request).await
+            }
+            Err(problem) => problem.into_response(),
+        }
+    };
+    assets::secure(response.headers_mut());
+    response
+}
+
+/// Lets through who has at least this role.
+pub async fn require(State(role): State<Role>, request: Request, next: Next) -> Response {
+    match request.extensions().get::<Principal>() {
+        None => Problem::unauthenticated().into_response(),
+        Some(principal) if principal.role < role => Problem::forbidden(role.name()).into_response(),
+        Some(_) => next.run(request).await,
+    }
+}

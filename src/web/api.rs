@@ -1,0 +1,400 @@
+//! The interface as a table: each entry is a path, who may use it, what it answers, and the function
+//! that does. The routes and the OpenAPI document are both made from it, so neither can say what
+//! the other does not.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
+
+use super::access::require;
+use super::problem::ProblemBody;
+use super::site::Site;
+use super::{
+    browse, engines, events, images, labels, lines, metrics, overview, queue, scene, session,
+    settings, studies, study,
+};
+use crate::config::Role;
+
+/// Largest body of a request that is no upload.
+const MAX_BODY: usize = 64 << 10;
+/// Largest edit of labels: a stroke over a whole liver.
+const MAX_EDIT: usize = 8 << 20;
+
+/// One entry of the interface.
+pub struct Endpoint {
+    /// `get`, `post` or `delete`.
+    pub method: &'static str,
+    /// With `{names}`.
+    pub path: &'static str,
+    /// In a sentence.
+    pub summary: &'static str,
+    /// Who may; nobody in particular without.
+    pub role: Option<Role>,
+    /// What may stand behind the question mark: name and meaning.
+    pub query: &'static [(&'static str, &'static str)],
+    /// What is sent: content type and schema.
+    pub takes: Option<(&'static str, Value)>,
+    /// What is answered: content type and schema.
+    pub gives: (&'static str, Value),
+}
+
+/// The table while it is being written.
+pub struct Api {
+    /// What is in it.
+    pub endpoints: Vec<Endpoint>,
+    /// Schemas of everything sent.
+    pub schemas: SchemaGenerator,
+    /// The routes.
+    pub router: Router<Arc<Site>>,
+}
+
+/// JSON, as OpenAPI names it.
+const JSON: &str = "application/json";
+const NONE: &[(&str, &str)] = &[];
+
+impl Api {
+    fn schema<T: JsonSchema>(&mut self) -> Value {
+        self.schemas.subschema_for::<T>().to_value()
+    }
+
+    fn add<H, T>(mut self, endpoint: Endpoint, handler: H) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        let filter = match endpoint.method {
+            "get" => MethodFilter::GET,
+            "delete" => MethodFilter::DELETE,
+            _ => MethodFilter::POST,
+        };
+        let uploads = endpoint.takes.as_ref().is_some_and(|(kind, _)| *kind != JSON);
+        let limit = match endpoint.path.ends_with("/edit") {
+            _ if uploads => engines::MAX_PACKAGE,
+            true => MAX_EDIT,
+            false => MAX_BODY,
+        };
+        let mut route: MethodRouter<Arc<Site>> = on(filter, handler);
+        if let Some(role) = endpoint.role {
+            route = route.layer(from_fn_with_state(role, require));
+        }
+        self.router = self.router.route(endpoint.path, route.layer(DefaultBodyLimit::max(limit)));
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    fn get<A: JsonSchema, H, T>(
+        mut self,
+        (path, role, summary): (&'static str, Option<Role>, &'static str),
+        query: &'static [(&'static str, &'static str)],
+        handler: H,
+    ) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        let gives = (JSON, self.schema::<A>());
+        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
+        self.add(endpoint, handler)
+    }
+
+    /// Answers something else than JSON.
+    fn raw<H, T>(
+        self,
+        (path, role, summary): (&'static str, Option<Role>, &'static str),
+        query: &'static [(&'static str, &'static str)],
+        kind: &'static str,
+        handler: H,
+    ) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        let gives = (kind, serde_json::json!({"type": "string", "format": "binary"}));
+        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
+        self.add(endpoint, handler)
+    }
+
+    fn change<S: JsonSchema, A: JsonSchema, H, T>(
+        mut self,
+        method: &'static str,
+        (path, role, summary): (&'static str, Option<Role>, &'static str),
+        handler: H,
+    ) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        let takes = self.schema::<S>();
+        let takes = (takes != serde_json::json!({"type": "null"})).then_some((JSON, takes));
+        let gives = (JSON, self.schema::<A>());
+        self.add(Endpoint { method, path, summary, role, query: NONE, takes, gives }, handler)
+    }
+
+    fn upload<A: JsonSchema, H, T>(
+        mut self,
+        (path, role, summary): (&'static str, Option<Role>, &'static str),
+        query: &'static [(&'static str, &'static str)],
+        handler: H,
+    ) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        let bytes = serde_json::json!({"type": "string", "format": "binary"});
+        let takes = Some(("application/octet-stream", bytes));
+        let gives = (JSON, self.schema::<A>());
+        let endpoint = Endpoint { method: "post", path, summary, role, query, takes, gives };
+        self.add(endpoint, handler)
+    }
+}
+
+const VIEWER: Option<Role> = Some(Role::Viewer);
+const ANNOTATOR: Option<Role> = Some(Role::Annotator);
+const ADMIN: Option<Role> = Some(Role::Admin);
+
+/// Everything that the interface offers.
+pub fn api() -> Api {
+    let mut api =
+        Api { endpoints: Vec::new(), schemas: SchemaGenerator::default(), router: Router::new() };
+    api.schema::<ProblemBody>();
+    cases(volumes(reports(device(api))))
+}
+
+/// The device itself.
+fn device(api: Api) -> Api {
+    api.raw(("/healthz", None, "The program answers."), NONE, "text/plain", metrics::healthz)
+        .raw(
+            ("/readyz", None, "Studies are worked on; 503 with the reasons where not."),
+            NONE,
+            "text/plain",
+            metrics::readyz,
+        )
+        .raw(
+            ("/metrics", None, "Figures for Prometheus; needs a login unless web.open_metrics."),
+            NONE,
+            "text/plain; version=0.0.4",
+            metrics::metrics,
+        )
+        .get::<session::Session, _, _>(
+            ("/api/v1/session", None, "Who is logged in."),
+            NONE,
+            session::show,
+        )
+        .change::<session::Login, session::Session, _, _>(
+            "post",
+            ("/api/v1/session", None, "Log in."),
+            session::log_in,
+        )
+        .change::<(), session::Session, _, _>(
+            "delete",
+            ("/api/v1/session", None, "Log out."),
+            session::log_out,
+        )
+        .get::<overview::Overview, _, _>(
+            ("/api/v1/overview", VIEWER, "The device now: state, counts, engines, broker, disk."),
+            NONE,
+            overview::show,
+        )
+        .get::<overview::Checks, _, _>(
+            ("/api/v1/checks", VIEWER, "What `hepalert doctor --quick` finds; takes seconds."),
+            NONE,
+            overview::checks,
+        )
+        .get::<settings::Settings, _, _>(
+            (
+                "/api/v1/settings",
+                VIEWER,
+                "Every setting, its value, and whether it is the default.",
+            ),
+            NONE,
+            settings::show,
+        )
+        .get::<engines::Engines, _, _>(
+            ("/api/v1/engines", VIEWER, "The slots, what is in them, and what was done of late."),
+            NONE,
+            engines::show,
+        )
+        .upload::<engines::Taken, _, _>(
+            ("/api/v1/engines", ADMIN, "Install a packed, signed engine."),
+            &[("again", "`true` takes one that failed here before")],
+            engines::install,
+        )
+        .change::<engines::Wish, engines::Engines, _, _>(
+            "post",
+            ("/api/v1/engines/use", ADMIN, "Use another engine from the next study on."),
+            engines::switch,
+        )
+}
+
+/// The queue, the studies and their images.
+fn reports(api: Api) -> Api {
+    api.get::<lines::QueueState, _, _>(
+        ("/api/v1/queue", VIEWER, "What waits, runs and has just ended."),
+        NONE,
+        queue::show,
+    )
+    .raw(
+        ("/api/v1/events", VIEWER, "The same as a stream of events, one at each change."),
+        NONE,
+        "text/event-stream",
+        events::stream,
+    )
+    .get::<browse::Page, _, _>(
+        ("/api/v1/studies", VIEWER, "The studies, newest first, by page."),
+        studies::QUERY,
+        studies::list,
+    )
+    .get::<study::Study, _, _>(
+        ("/api/v1/studies/{key}", VIEWER, "One study: jobs, report, messages, answers."),
+        NONE,
+        study::show,
+    )
+    .change::<(), study::Requeue, _, _>(
+        "post",
+        ("/api/v1/studies/{key}/requeue", ANNOTATOR, "Put a refused or failed study back."),
+        study::requeue,
+    )
+    .raw(
+        (
+            "/api/v1/studies/{key}/{revision}/files/{*path}",
+            VIEWER,
+            "A file that the report lists, or `report.json`.",
+        ),
+        NONE,
+        "application/octet-stream",
+        study::file,
+    )
+}
+
+/// What viewers load.
+fn volumes(api: Api) -> Api {
+    api.get::<scene::Scene, _, _>(
+        (
+            "/api/v1/studies/{key}/{revision}/scene",
+            VIEWER,
+            "What a viewer needs: phases with their grids and windows, layers, lesions.",
+        ),
+        NONE,
+        scene::show,
+    )
+    .raw(
+        (
+            "/api/v1/studies/{key}/{revision}/image/{phase}",
+            VIEWER,
+            "The CT of a phase as NIfTI in RAS order, whole HU.",
+        ),
+        NONE,
+        "application/octet-stream",
+        images::image,
+    )
+    .raw(
+        (
+            "/api/v1/studies/{key}/{revision}/layer/{layer}/{phase}",
+            VIEWER,
+            "Labels on the grid of a phase, one byte per voxel, x fastest, RAS order.",
+        ),
+        NONE,
+        "application/octet-stream",
+        images::layer,
+    )
+    .raw(
+        (
+            "/api/v1/studies/{key}/{revision}/gains/{phase}",
+            VIEWER,
+            "Voxels that turn to lesion at some gain: count, indices (u32), classes (u8), steps (i16).",
+        ),
+        NONE,
+        "application/octet-stream",
+        images::gains,
+    )
+}
+
+/// Labels of a folder of cases.
+fn cases(api: Api) -> Api {
+    let api = api
+        .get::<labels::Cases, _, _>(
+            (
+                "/api/v1/label/cases",
+                VIEWER,
+                "The cases, in the order in which they are to be read.",
+            ),
+            NONE,
+            labels::cases,
+        )
+        .get::<labels::CaseLine, _, _>(
+            ("/api/v1/label/cases/{case}", VIEWER, "A case with its report."),
+            NONE,
+            labels::case,
+        )
+        .raw(
+            ("/api/v1/label/cases/{case}/{image}/image", VIEWER, "An image as NIfTI in RAS order."),
+            NONE,
+            "application/octet-stream",
+            labels::image,
+        )
+        .raw(
+            (
+                "/api/v1/label/cases/{case}/{image}/labels",
+                ANNOTATOR,
+                "One's own labels, one byte per voxel, x fastest, RAS order.",
+            ),
+            NONE,
+            "application/octet-stream",
+            labels::voxels,
+        )
+        .raw(
+            (
+                "/api/v1/label/cases/{case}/{image}/labels.nii.gz",
+                ANNOTATOR,
+                "One's own labels as NIfTI, in the order of the image's file.",
+            ),
+            NONE,
+            "application/gzip",
+            labels::file,
+        );
+    edits(api)
+}
+
+/// What readers do to labels.
+fn edits(api: Api) -> Api {
+    api.change::<labels::Begin, labels::AtDesk, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/desk", ANNOTATOR, "Open one's labels, or begin them."),
+        labels::open,
+    )
+    .change::<labels::Edit, labels::Made, _, _>(
+        "post",
+        (
+            "/api/v1/label/cases/{case}/{image}/edit",
+            ANNOTATOR,
+            "Make an edit; 409 if the labels are not those it was made on.",
+        ),
+        labels::edit,
+    )
+    .change::<labels::On, labels::Made, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/undo", ANNOTATOR, "Take the last edit back."),
+        labels::undo,
+    )
+    .change::<labels::On, labels::Made, _, _>(
+        "post",
+        ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
+        labels::redo,
+    )
+    .get::<serde_json::Value, _, _>(
+        ("/api/v1/label/cases/{case}/{image}/history", VIEWER, "Who did what to a case, and when."),
+        NONE,
+        labels::history,
+    )
+    .get::<labels::Compared, _, _>(
+        ("/api/v1/label/cases/{case}/{image}/compare", VIEWER, "Two readers' labels compared."),
+        &[("first", "a reader, or `labels:NAME`"), ("second", "the same")],
+        labels::compare,
+    )
+}

@@ -1,0 +1,127 @@
+//! The labeler's side of the server: the folder of cases, and the desks that readers sit at.
+//!
+//! Owns how many desks stay in memory, so that a hundred readers take no more than a few scans.
+//! What is edited lies on the disk before it is told, so that a desk can be cleared at any time; only
+//! its undo goes with it. Edits, conflicts and history are `hepalert-labels`'s.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::problem::Problem;
+use axum::http::StatusCode;
+use hepalert_labels::Refused;
+use hepalert_labels::cases::{CaseError, Desk, Folder, Reader, Start};
+
+/// Desks in memory: four scans of 512 x 512 x 200 are some 250 MB with their undo.
+const MAX_DESKS: usize = 4;
+
+type Name = (String, String, Reader);
+
+/// A desk, shared by the requests of its reader; one edit after the other.
+pub type Shared = Arc<Mutex<Desk>>;
+
+/// The folder, and who sits at its cases.
+pub struct Bench {
+    root: PathBuf,
+    work: Option<PathBuf>,
+    folder: Mutex<Option<Arc<Folder>>>,
+    desks: Mutex<Vec<(Name, Instant, Shared)>>,
+}
+
+impl Bench {
+    /// Of a folder of cases; labels go into `work`, or into the folder.
+    pub fn new(root: &Path, work: Option<&Path>) -> Bench {
+        Bench {
+            root: root.to_owned(),
+            work: work.map(Path::to_owned),
+            folder: Mutex::default(),
+            desks: Mutex::default(),
+        }
+    }
+
+    /// The folder as it is now.
+    ///
+    /// # Errors
+    /// [`Problem`] if it cannot be read.
+    pub fn look_again(&self) -> Result<Arc<Folder>, Problem> {
+        let found = Arc::new(Folder::open(&self.root, self.work.as_deref()).map_err(told)?);
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        *folder = Some(Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// The folder as it was when it was last looked at.
+    ///
+    /// # Errors
+    /// [`Problem`] if it cannot be read.
+    pub fn folder(&self) -> Result<Arc<Folder>, Problem> {
+        let known = self.folder.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.map_or_else(|| self.look_again(), Ok)
+    }
+
+    /// A reader's desk; opened if it is not in memory.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub fn desk(
+        &self,
+        case: &str,
+        image: &str,
+        reader: &Reader,
+        start: &Start,
+    ) -> Result<Shared, Problem> {
+        let name = (case.to_owned(), image.to_owned(), reader.clone());
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, used, desk)) = desks.iter_mut().find(|(known, ..)| *known == name) {
+            *used = Instant::now();
+            return Ok(Arc::clone(desk));
+        }
+        let folder = self.folder()?;
+        let desk = Desk::open(&folder, case, image, reader, start).map_err(told)?;
+        let desk = Arc::new(Mutex::new(desk));
+        if desks.len() >= MAX_DESKS {
+            let oldest = desks.iter().enumerate().min_by_key(|(_, (_, used, _))| *used);
+            let oldest = oldest.map(|(at, _)| at);
+            oldest.map(|at| desks.swap_remove(at));
+        }
+        desks.push((name, Instant::now(), Arc::clone(&desk)));
+        Ok(desk)
+    }
+}
+
+/// A refusal of the labels in the page's words.
+pub fn told(error: CaseError) -> Problem {
+    let next = match &error {
+        CaseError::Unknown { .. } => "list the cases again",
+        CaseError::Conflict { .. } => "load the labels again, then make the edit again",
+        CaseError::Refused(Refused::Background(_) | Refused::Outside { .. }) => "choose a region",
+        CaseError::Refused(_) => "look at the region, then try again",
+        CaseError::Reader(_) => "take a user's name of a-z, 0-9, dots, - and _",
+        CaseError::Nifti { .. } | CaseError::TooLong { .. } => {
+            "look at the file in another program"
+        }
+        CaseError::File { .. } | CaseError::Export(_) => {
+            "look at the folder's permissions and space"
+        }
+    };
+    // Paths stay on the device.
+    let (status, message) = match &error {
+        CaseError::Conflict { by, .. } => {
+            let who = by.as_ref().map_or_else(
+                || "from outside".to_owned(),
+                |entry| format!("by {} at {:.0}", entry.reader, entry.when),
+            );
+            (StatusCode::CONFLICT, format!("the labels were changed {who}"))
+        }
+        CaseError::Unknown { .. } => (StatusCode::NOT_FOUND, error.to_string()),
+        CaseError::Refused(_) | CaseError::Reader(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
+        CaseError::Nifti { reason, .. } => (StatusCode::UNPROCESSABLE_ENTITY, reason.to_string()),
+        CaseError::File { .. } | CaseError::TooLong { .. } | CaseError::Export(_) => {
+            return Problem::fault(error);
+        }
+    };
+    Problem::new(status, error.code(), message, next)
+}

@@ -1,0 +1,348 @@
+//! The studies as a list: searched, filtered, sorted, by page.
+//!
+//! Owns the summary of each study, made once from its report and kept: a list of thousands is then
+//! a walk through memory. Pure but for what the store hands in.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::lines::Reason;
+use crate::store::{Job, StudyRow};
+
+/// Most studies of one page.
+pub const MAX_SIZE: usize = 200;
+/// Summaries kept: 10,000 studies are some 5 MB.
+const MAX_KEPT: usize = 20_000;
+
+/// What is shown of a study in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Row {
+    /// The study.
+    pub study_key: String,
+    /// Its newest revision.
+    pub revision: u32,
+    /// Where that stands.
+    pub state: String,
+    /// What it is read for.
+    pub setting: String,
+    /// When the study was complete.
+    #[schemars(with = "String")]
+    pub received: Timestamp,
+    /// Why it was refused or failed.
+    pub reason: Option<Reason>,
+    /// What its newest report says.
+    pub result: Option<Summary>,
+}
+
+/// A report in a line.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Revision of the report.
+    pub revision: u32,
+    /// Whether malignancy is suspected.
+    pub verdict: String,
+    /// The patient's class in the base view.
+    pub base: String,
+    /// And in the high view.
+    pub high: String,
+    /// Findings kept.
+    pub lesions: usize,
+    /// Of these, suspected of malignancy.
+    pub suspected: usize,
+    /// Longest diameter of a finding, in mm.
+    pub largest_mm: Option<f64>,
+    /// The first engine.
+    pub engine: String,
+    /// Its version.
+    pub engine_version: u64,
+    /// Seconds altogether.
+    pub seconds: f64,
+    /// What may lower trust, as codes.
+    pub quality: Vec<String>,
+}
+
+/// Of a report only what the list shows; the rest is passed over unread.
+#[derive(Deserialize)]
+struct Brief {
+    verdict: String,
+    patient_class: Classes,
+    #[serde(default)]
+    lesions: Vec<Lesion>,
+    #[serde(default)]
+    quality: Vec<String>,
+    engines: Vec<Engine>,
+    timing: Timing,
+}
+
+#[derive(Deserialize)]
+struct Classes {
+    base: String,
+    high: String,
+}
+
+#[derive(Deserialize)]
+struct Lesion {
+    malignant: bool,
+    max_diameter_mm: f64,
+}
+
+#[derive(Deserialize)]
+struct Engine {
+    id: String,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+struct Timing {
+    total_s: f64,
+}
+
+impl Summary {
+    fn read(revision: u32, report_json: &str) -> Option<Summary> {
+        let brief: Brief = serde_json::from_str(report_json).ok()?;
+        let largest = brief.lesions.iter().map(|lesion| lesion.max_diameter_mm);
+        let engine = brief.engines.first();
+        Some(Summary {
+            revision,
+            verdict: brief.verdict,
+            base: brief.patient_class.base,
+            high: brief.patient_class.high,
+            lesions: brief.lesions.len(),
+            suspected: brief.lesions.iter().filter(|lesion| lesion.malignant).count(),
+            largest_mm: largest.reduce(f64::max),
+            engine: engine.map(|engine| engine.id.clone()).unwrap_or_default(),
+            engine_version: engine.map_or(0, |engine| engine.version),
+            seconds: brief.timing.total_s,
+            quality: brief.quality,
+        })
+    }
+}
+
+/// Summaries by study, revision and time of writing.
+#[derive(Debug, Default)]
+pub struct Summaries {
+    kept: HashMap<(String, u32, i64), Option<Summary>>,
+}
+
+impl Summaries {
+    /// The summary of a row's report; `text` reads the report where it is not known yet.
+    pub fn of<E>(
+        &mut self,
+        row: &StudyRow,
+        text: impl FnOnce() -> Result<Option<String>, E>,
+    ) -> Result<Option<Summary>, E> {
+        let Some((revision, created)) = row.report else { return Ok(None) };
+        let name = (row.job.study_key.as_str().to_owned(), revision, created.as_millisecond());
+        if let Some(known) = self.kept.get(&name) {
+            return Ok(known.clone());
+        }
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.clear();
+        }
+        let made = text()?.and_then(|text| Summary::read(revision, &text));
+        self.kept.insert(name, made.clone());
+        Ok(made)
+    }
+}
+
+/// A row of the list.
+pub fn row(job: &Job, result: Option<Summary>) -> Row {
+    Row {
+        study_key: job.study_key.as_str().to_owned(),
+        revision: job.revision,
+        state: job.state.name().to_owned(),
+        setting: job.setting.name().to_owned(),
+        received: job.completed_at,
+        reason: job.reason_code.as_deref().map(Reason::of),
+        result,
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// Part of a study key, of a reason or of a finding's class.
+    pub search: String,
+    /// Verdicts, with commas between; `none` where there is no report.
+    pub verdict: String,
+    /// States, with commas between.
+    pub state: String,
+    /// Settings, with commas between.
+    pub setting: String,
+    /// Engines, with commas between.
+    pub engine: String,
+    /// First day, UTC.
+    pub from: Option<jiff::civil::Date>,
+    /// Last day, UTC.
+    pub to: Option<jiff::civil::Date>,
+    /// `received`, `largest` or `seconds`.
+    pub sort: String,
+    /// Which page, from 1.
+    pub page: usize,
+    /// Studies of a page.
+    pub size: usize,
+}
+
+/// A page of the list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Page {
+    /// Studies that match.
+    pub total: usize,
+    /// Which page this is, from 1.
+    pub page: usize,
+    /// Studies of a page.
+    pub size: usize,
+    /// The studies.
+    pub rows: Vec<Row>,
+    /// What can be filtered by, with how many studies each has without a filter.
+    pub facets: Facets,
+}
+
+/// Values with their counts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+pub struct Facets {
+    /// Per verdict.
+    pub verdict: Vec<(String, usize)>,
+    /// Per state.
+    pub state: Vec<(String, usize)>,
+    /// Per setting.
+    pub setting: Vec<(String, usize)>,
+    /// Per engine.
+    pub engine: Vec<(String, usize)>,
+}
+
+fn verdict(row: &Row) -> &str {
+    row.result.as_ref().map_or("none", |result| &result.verdict)
+}
+
+fn engine(row: &Row) -> &str {
+    row.result.as_ref().map_or("none", |result| &result.engine)
+}
+
+fn count<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> &'a str) -> Vec<(String, usize)> {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for row in rows {
+        let value = value(row);
+        match counts.iter_mut().find(|(known, _)| known == value) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((value.to_owned(), 1)),
+        }
+    }
+    counts.sort();
+    counts
+}
+
+impl Query {
+    fn matches(&self, row: &Row) -> bool {
+        let among = |list: &str, value: &str| {
+            list.is_empty() || list.split(',').any(|wanted| wanted == value)
+        };
+        let day = row.received.to_zoned(jiff::tz::TimeZone::UTC).date();
+        among(&self.verdict, verdict(row))
+            && among(&self.state, &row.state)
+            && among(&self.setting, &row.setting)
+            && among(&self.engine, engine(row))
+            && self.from.is_none_or(|from| day >= from)
+            && self.to.is_none_or(|to| day <= to)
+            && self.finds(row)
+    }
+
+    fn finds(&self, row: &Row) -> bool {
+        let wanted = self.search.trim().to_lowercase();
+        let holds = |text: &str| text.to_lowercase().contains(&wanted);
+        wanted.is_empty()
+            || holds(&row.study_key)
+            || row.reason.as_ref().is_some_and(|reason| holds(&reason.code))
+            || row.result.as_ref().is_some_and(|result| holds(&result.base) || holds(&result.high))
+    }
+
+    /// The page that is asked for; `rows` are newest first.
+    pub fn page(&self, mut rows: Vec<Row>) -> Page {
+        let facets = Facets {
+            verdict: count(&rows, verdict),
+            state: count(&rows, |row| &row.state),
+            setting: count(&rows, |row| &row.setting),
+            engine: count(&rows, engine),
+        };
+        rows.retain(|row| self.matches(row));
+        let result = |row: &Row, of: fn(&Summary) -> f64| row.result.as_ref().map_or(-1.0, of);
+        let by = |rows: &mut Vec<Row>, of: fn(&Summary) -> f64| {
+            rows.sort_by_key(|row| Reverse((result(row, of) * 1000.0) as i64));
+        };
+        match self.sort.as_str() {
+            "largest" => by(&mut rows, |summary| summary.largest_mm.unwrap_or(-1.0)),
+            "seconds" => by(&mut rows, |summary| summary.seconds),
+            _ => {}
+        }
+        let size = if self.size == 0 { 50 } else { self.size.min(MAX_SIZE) };
+        let total = rows.len();
+        let last = total.div_ceil(size).max(1);
+        let page = self.page.clamp(1, last);
+        let rows = rows.into_iter().skip((page - 1) * size).take(size).collect();
+        Page { total, page, size, rows, facets }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_row(number: usize, verdict: Option<&str>, day: i64) -> Row {
+        Row {
+            study_key: format!("{number:032x}"),
+            revision: 1,
+            state: if verdict.is_some() { "done" } else { "rejected" }.to_owned(),
+            setting: "venous".to_owned(),
+            received: Timestamp::from_second(day * 86_400).unwrap(),
+            reason: None,
+            result: verdict.map(|verdict| Summary {
+                revision: 1,
+                verdict: verdict.to_owned(),
+                base: "Meta".to_owned(),
+                high: "HCC".to_owned(),
+                lesions: 1,
+                suspected: 1,
+                largest_mm: Some(number as f64),
+                engine: "demo".to_owned(),
+                engine_version: 1,
+                seconds: 1.0,
+                quality: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn filters_are_all_to_hold_and_pages_end() {
+        let rows: Vec<Row> = (0..30)
+            .map(|n| a_row(n, [None, Some("suspected"), Some("uncertain")][n % 3], n as i64))
+            .collect();
+        let query =
+            Query { verdict: "suspected,uncertain".to_owned(), size: 8, ..Query::default() };
+        let page = query.page(rows.clone());
+        assert_eq!((page.total, page.rows.len(), page.page), (20, 8, 1));
+        assert_eq!(page.facets.verdict[0], ("none".to_owned(), 10), "facets know no filter");
+        let last = Query { page: 99, ..query.clone() }.page(rows.clone());
+        assert_eq!((last.page, last.rows.len()), (3, 4));
+        let days = Query { from: Some(jiff::civil::date(1970, 1, 11)), ..query.clone() };
+        assert_eq!(days.page(rows.clone()).total, 14);
+        let found = Query { search: "hcc".to_owned(), ..Query::default() }.page(rows.clone());
+        assert_eq!(found.total, 20);
+        let largest = Query { sort: "largest".to_owned(), ..Query::default() }.page(rows);
+        assert_eq!(largest.rows[0].result.as_ref().unwrap().largest_mm, Some(29.0));
+    }
+
+    #[test]
+    fn a_report_is_read_once() {
+        let text = r#"{"verdict":"suspected","patient_class":{"base":"Meta","high":"Meta",
+            "final":"Meta"},"lesions":[{"malignant":true,"max_diameter_mm":21.5,"more":1}],
+            "engines":[{"id":"demo","version":3}],"timing":{"total_s":9.5,"stages":[]}}"#;
+        let read = Summary::read(2, text).unwrap();
+        assert_eq!((read.lesions, read.largest_mm, read.engine_version), (1, Some(21.5), 3));
+        assert_eq!(Summary::read(1, "{}"), None);
+    }
+}

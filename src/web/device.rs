@@ -1,0 +1,95 @@
+//! What the page asks the device it runs on: the daemon answers, and in tests a made-up one.
+//!
+//! Owns plain data and the trait. Refuses to know threads.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// How the device is now; quick to ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Pulse {
+    /// `online`, `degraded`, `draining` or `stopped`.
+    pub state: String,
+    /// Codes of what is wrong.
+    pub reasons: Vec<String>,
+    /// Since when that is so.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// What is being done.
+    pub step: Option<Step>,
+    /// The engines in use.
+    pub engines: Vec<Engine>,
+    /// The last self-test of the engine in use.
+    pub self_test: Option<Tested>,
+    /// The line to the broker.
+    pub broker: Line,
+    /// Run of the daemon.
+    pub boot: u64,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Step {
+    /// Its name.
+    pub stage: String,
+    /// How much of it is done.
+    pub done: usize,
+    /// Of how much.
+    pub total: usize,
+}
+
+/// A network in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Engine {
+    /// What it does.
+    pub role: String,
+    /// Its bundle.
+    pub id: String,
+    /// The bundle's version.
+    pub version: String,
+    /// SHA-256 of the bundle's manifest.
+    pub sha256: String,
+}
+
+/// A self-test.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Tested {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Whether it went well.
+    pub passed: bool,
+}
+
+/// The line to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Line {
+    /// Whether it stands.
+    pub connected: bool,
+    /// The last failure, where it does not.
+    pub last_error: Option<String>,
+    /// Events taken by the broker in this run.
+    pub accepted: u64,
+}
+
+/// The outcome of one check of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// `ok`, `warn` or `fail`.
+    pub level: String,
+    /// What was found.
+    pub finding: String,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+/// The device.
+pub trait Device: Send + Sync {
+    /// How it is now.
+    fn pulse(&self) -> Pulse;
+    /// The findings of `doctor`, without running networks; takes seconds.
+    fn checks(&self) -> Vec<Check>;
+}

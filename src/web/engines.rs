@@ -1,0 +1,260 @@
+//! The engines: what is in the slots, what was done, and a new one from an administrator.
+//!
+//! Owns the way of an uploaded package onto the disk. That it is whole, signed by keys that this
+//! device trusts and fit for it is the installer's to judge, by the same functions as the command
+//! line and the update folder; the daemon then tests and uses it between two studies.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Query, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use log::{info, warn};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::access::Principal;
+use super::problem::Problem;
+use super::site::{Site, blocking};
+use crate::installer::Installer;
+use hepalert_bundles::Bundle;
+use hepalert_bundles::refused::PackageError;
+use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots, Wanted};
+
+/// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
+pub const MAX_PACKAGE: usize = 2 << 30;
+
+/// The engines of the device.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Engines {
+    /// The configured bundle.
+    configured: Configured,
+    /// Both slots.
+    slots: Vec<SlotLine>,
+    /// The slot in use; none means the configured bundle.
+    active: Option<String>,
+    /// What the daemon will do between two studies.
+    wanted: Option<Value>,
+    /// What was done, newest first.
+    history: Vec<Value>,
+    /// Keys of makers that are trusted.
+    trusted_keys: usize,
+    /// How many different ones an engine needs.
+    signatures_needed: usize,
+    /// Studies and hours of a probation.
+    probation: [u32; 2],
+}
+
+/// The configured bundle.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Configured {
+    path: String,
+    id: Option<String>,
+    version: Option<u32>,
+    phases: Vec<String>,
+    created: Option<String>,
+}
+
+/// One slot.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SlotLine {
+    /// `a` or `b`.
+    name: String,
+    /// What is in it, how far it is trusted, and its last self-test.
+    holds: Option<Value>,
+}
+
+/// Which engine to use from the next study on.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// What.
+    target: Target,
+}
+
+/// An engine by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Slot a.
+    A,
+    /// Slot b.
+    B,
+    /// The bundle of the configuration.
+    Configured,
+    /// What was in use before.
+    Before,
+}
+
+/// An engine was taken.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Taken {
+    /// The slot.
+    slot: String,
+    /// Which engine.
+    id: String,
+    /// Its version.
+    version: u32,
+}
+
+/// How an upload is meant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upload {
+    again: bool,
+}
+
+fn holds(installed: &Installed) -> Option<Value> {
+    serde_json::to_value(installed).ok()
+}
+
+fn read(site: &Site) -> Result<Engines, Problem> {
+    let installer = Installer::new(&site.config);
+    let state: Slots = installer.slots().state().map_err(Problem::fault)?;
+    let engine = &site.config.engine;
+    let bundle = Bundle::open(&engine.bundle).ok();
+    let slots = Slot::ALL.map(|slot| SlotLine {
+        name: slot.name().to_owned(),
+        holds: state.slot(slot).and_then(holds),
+    });
+    let history = state.notices.iter().rev().filter_map(|n| serde_json::to_value(n).ok());
+    Ok(Engines {
+        configured: Configured {
+            path: engine.bundle.display().to_string(),
+            id: bundle.as_ref().map(|bundle| bundle.id().to_owned()),
+            version: bundle.as_ref().map(Bundle::version),
+            phases: bundle.iter().flat_map(|b| b.phases()).map(|p| p.code().to_owned()).collect(),
+            created: bundle.as_ref().map(|bundle| bundle.created().to_owned()),
+        },
+        slots: slots.into(),
+        active: state.active.map(|slot| slot.name().to_owned()),
+        wanted: state.wanted.and_then(|wanted| serde_json::to_value(wanted).ok()),
+        history: history.collect(),
+        trusted_keys: installer.trust().map_or(0, |trust| trust.keys().count()),
+        signatures_needed: engine.signatures_needed,
+        probation: [engine.probation_studies, engine.probation_hours],
+    })
+}
+
+/// `GET /api/v1/engines`.
+pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<Engines>, Problem> {
+    blocking(move || read(&site).map(Json)).await
+}
+
+fn package_refused(error: &PackageError) -> Problem {
+    let next = "see `hepalert engine verify` for the same file, and docs/codes.md for the code";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string(), next)
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Package(error) => package_refused(&error),
+        Refusal::Slots(error) => Problem::fault(error),
+        refusal => {
+            let next = "look at the slots; wait for the end of a probation, or roll it back";
+            Problem::conflict(refusal.code(), refusal.to_string(), next)
+        }
+    }
+}
+
+/// `POST /api/v1/engines`.
+pub async fn install(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Principal>,
+    Query(Upload { again }): Query<Upload>,
+    body: Body,
+) -> Result<Json<Taken>, Problem> {
+    let folder = site.config.store.folder.clone();
+    let file = blocking(move || {
+        tempfile::Builder::new()
+            .prefix(".upload-")
+            .suffix(".hepengine")
+            .tempfile_in(folder)
+            .map_err(Problem::fault)
+    });
+    let file = received(file.await?, body, &site).await?;
+    let taken = blocking(move || {
+        let installer = Installer::new(&site.config);
+        let trust = installer.trust().map_err(|error| package_refused(&error))?;
+        let policy = installer.policy(trust, None);
+        let package = policy.open(file.path()).map_err(|error| package_refused(&error))?;
+        let (id, version) = (package.bundle().id().to_owned(), package.bundle().version());
+        let staged = installer.stage(package, &policy, again, Timestamp::now());
+        let slot = staged.map_err(|refusal| {
+            warn!("the page: an engine from {} was refused: {refusal}", who.name);
+            refused(refusal)
+        })?;
+        info!("the page: {} has put {id} version {version} into slot {}", who.name, slot.name());
+        Ok(Json(Taken { slot: slot.name().to_owned(), id, version }))
+    });
+    taken.await
+}
+
+/// The body as a file, never more of it in memory than a piece.
+async fn received(
+    mut file: tempfile::NamedTempFile,
+    body: Body,
+    site: &Site,
+) -> Result<tempfile::NamedTempFile, Problem> {
+    use axum::body::HttpBody;
+    let mut body = Box::pin(body);
+    let mut size = 0;
+    let least = site.config.store.min_free_mib;
+    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+    {
+        let frame = frame.map_err(|_| Problem::bad("the upload broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size > MAX_PACKAGE {
+            return Err(Problem::bad("no engine is as large as this"));
+        }
+        file = blocking(move || {
+            file.write_all(&data).map_err(Problem::fault)?;
+            Ok(file)
+        })
+        .await?;
+        if size % (64 << 20) < 64 << 10
+            && crate::system::free_mib(file.path()).is_some_and(|f| f < least)
+        {
+            return Err(Problem::fault("the disk is nearly full"));
+        }
+    }
+    Ok(file)
+}
+
+/// `POST /api/v1/engines/use`.
+pub async fn switch(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Principal>,
+    Json(Wish { target }): Json<Wish>,
+) -> Result<Json<Engines>, Problem> {
+    blocking(move || {
+        let installer = Installer::new(&site.config);
+        let wanted = match target {
+            Target::A => Wanted::Activate(Some(Slot::A)),
+            Target::B => Wanted::Activate(Some(Slot::B)),
+            Target::Configured => Wanted::Activate(None),
+            Target::Before => Wanted::RollBack,
+        };
+        let next = "look at the slots";
+        let changed = installer.slots().change(|state| {
+            if let Wanted::Activate(slot) = wanted {
+                state.may_activate(slot)?;
+            }
+            state.wanted = Some(wanted);
+            Ok(())
+        });
+        changed.map_err(Problem::fault)?.map_err(
+            |objection: hepalert_bundles::slots::Objection| {
+                Problem::conflict("not_possible_now", objection.to_string(), next)
+            },
+        )?;
+        info!("the page: {} wants another engine: {wanted:?}", who.name);
+        read(&site).map(Json)
+    })
+    .await
+}

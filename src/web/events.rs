@@ -1,0 +1,73 @@
+//! The queue as a stream of server-sent events: one when somebody begins to listen, one at each
+//! change, a comment now and then so that a broken line is noticed.
+//!
+//! Owns one look at the store a second, for all who listen together, and none where nobody does.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use jiff::Timestamp;
+use log::warn;
+
+use super::lines::QueueState;
+use super::queue;
+use super::site::{Site, blocking};
+
+/// How often the store is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1000);
+/// How often a silent stream says that it lives.
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// Looks at the queue for as long as the page is served.
+pub async fn watch_queue(site: Arc<Site>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if site.queue.receiver_count() == 0 {
+            continue;
+        }
+        let looked_at = Arc::clone(&site);
+        match blocking(move || queue::read(&looked_at, Timestamp::now())).await {
+            Ok(now) => {
+                site.queue.send_if_modified(|told| {
+                    let changed = **told != now;
+                    *told = Arc::new(now);
+                    changed
+                });
+            }
+            Err(_) => warn!("the page: the queue cannot be read; tried again"),
+        }
+    }
+}
+
+/// `GET /api/v1/events`.
+pub async fn stream(
+    State(site): State<Arc<Site>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut told = site.queue.subscribe();
+    // What is there may be old: nobody listened.
+    let shared = Arc::clone(&site);
+    let first = blocking(move || queue::read(&shared, Timestamp::now())).await.ok();
+    told.mark_unchanged();
+    let events = unfold((first, told), |(first, mut told)| async move {
+        let state = match first {
+            Some(state) => Arc::new(state),
+            None => {
+                // The server has ended.
+                told.changed().await.ok()?;
+                Arc::clone(&told.borrow_and_update())
+            }
+        };
+        Some((Ok(event(&state)), (None, told)))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE))
+}
+
+fn event(state: &QueueState) -> Event {
+    let event = Event::default().event("queue");
+    event.json_data(state).unwrap_or_else(|_| Event::default().comment("unsayable"))
+}

@@ -1,0 +1,43 @@
+//! The page on the device: queue, studies, viewer, engines, and the interface that it is made of.
+//!
+//! Owns the server, who may do what, and what is told of the device to browsers. It reads what the
+//! daemon, the store and the results say, and changes only what a command of this program changes
+//! too, by the same functions. Refuses to compute lesions, to know a patient, to load anything from
+//! elsewhere, and to keep the daemon waiting: it has a thread of its own, at a lower priority, and
+//! reads the store by connections of its own.
+
+pub mod access;
+pub mod accounts;
+mod api;
+mod assets;
+mod bench;
+mod browse;
+mod cache;
+mod device;
+mod engines;
+mod events;
+mod images;
+mod labels;
+mod lines;
+mod metrics;
+mod openapi;
+mod overview;
+mod packed;
+mod problem;
+mod queue;
+mod reading;
+mod router;
+mod scene;
+mod server;
+mod session;
+mod settings;
+mod site;
+mod studies;
+mod study;
+mod throttle;
+
+pub use bench::Bench;
+pub use device::{Check, Device, Engine, Line, Pulse, Step, Tested};
+pub use openapi::document;
+pub use server::{Handle, ServeError, start};
+pub use site::{Site, database};

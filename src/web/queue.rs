@@ -1,0 +1,129 @@
+//! The queue as the page shows it: what waits, what runs, how long it will take.
+//!
+//! Owns the time left, which is what the last studies took, less what has passed. Refuses to change
+//! anything.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use super::lines::{Counts, JobLine, QueueState};
+use super::problem::Problem;
+use super::site::{Site, blocking};
+use crate::store::{Job, JobState, Store};
+
+/// Jobs shown beside those that wait or run.
+const RECENT: usize = 30;
+/// Finished studies that tell how long one takes.
+const TIMED: usize = 20;
+
+/// What one study took, where it is known.
+fn took_s(job: &Job) -> Option<f64> {
+    let (from, to) = (job.started_at?, job.finished_at?);
+    let seconds = to.duration_since(from).as_secs_f64();
+    (job.state == JobState::Done && seconds >= 0.0).then_some(seconds)
+}
+
+/// The median of what the newest finished studies took.
+fn typical_s(jobs: &[Job]) -> Option<f64> {
+    let mut took: Vec<f64> = jobs.iter().filter_map(took_s).take(TIMED).collect();
+    took.sort_by(f64::total_cmp);
+    took.get(took.len() / 2).copied()
+}
+
+/// Writes the time left into the lines that wait or run; `lines` are newest first, as jobs are.
+fn tell_time_left(lines: &mut [JobLine], typical_s: Option<f64>, now: Timestamp) {
+    let Some(typical_s) = typical_s else { return };
+    let running = lines.iter_mut().find(|line| line.state == JobState::Running.name());
+    let mut before_s = 0.0;
+    if let Some(line) = running {
+        let passed = line.started.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+        before_s = (typical_s - passed).max(1.0);
+        line.left_s = Some(before_s.round());
+    }
+    // The oldest comes first.
+    for line in lines.iter_mut().rev().filter(|line| line.state == JobState::Queued.name()) {
+        before_s += typical_s;
+        line.left_s = Some(before_s.round());
+    }
+}
+
+/// Counts of everything.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn counts(store: &Store) -> Result<Counts, Problem> {
+    let jobs = store.job_counts()?;
+    Ok(Counts {
+        queued: jobs.queued,
+        running: jobs.running,
+        done: jobs.done,
+        rejected: jobs.rejected,
+        dead: jobs.dead,
+        superseded: jobs.superseded,
+        open_alerts: store.worklist(1)?.open_total,
+        unsent: store.backlog()?.unsent,
+    })
+}
+
+/// Reads the queue.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn read(site: &Site, now: Timestamp) -> Result<QueueState, Problem> {
+    let store = site.reader()?;
+    let counts = counts(store)?;
+    let open = (counts.queued + counts.running) as usize;
+    let jobs = store.jobs(RECENT.saturating_add(open).min(1000))?;
+    let typical_s = typical_s(&jobs);
+    let mut lines: Vec<JobLine> = jobs.iter().map(JobLine::of).collect();
+    tell_time_left(&mut lines, typical_s, now);
+    Ok(QueueState { device: Some(site.device.pulse()), counts, jobs: lines, typical_s })
+}
+
+/// `GET /api/v1/queue`.
+pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<QueueState>, Problem> {
+    blocking(move || read(&site, Timestamp::now()).map(Json)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn line(job: i64, state: &str, started: Option<i64>) -> JobLine {
+        JobLine {
+            job,
+            study_key: "0".repeat(32),
+            revision: 1,
+            state: state.to_owned(),
+            setting: "venous".to_owned(),
+            attempts: 1,
+            received: at(0),
+            started: started.map(at),
+            finished: None,
+            reason: None,
+            left_s: None,
+        }
+    }
+
+    #[test]
+    fn who_waits_waits_for_those_before() {
+        let mut lines = [
+            line(4, "queued", None),
+            line(3, "queued", None),
+            line(2, "running", Some(100)),
+            line(1, "done", Some(0)),
+        ];
+        tell_time_left(&mut lines, Some(40.0), at(110));
+        let left: Vec<Option<f64>> = lines.iter().map(|line| line.left_s).collect();
+        assert_eq!(left, [Some(110.0), Some(70.0), Some(30.0), None]);
+        tell_time_left(&mut lines, Some(40.0), at(500));
+        assert_eq!(lines[2].left_s, Some(1.0), "longer than usual: soon");
+    }
+}

@@ -1,0 +1,137 @@
+//! The images of a study, found again and read: by the files that were accepted, in the order in
+//! which browsers take them.
+//!
+//! Owns which series is which phase: what the report says was read. Nothing is guessed, and files
+//! that are no longer what was accepted are refused.
+
+use std::path::PathBuf;
+
+use super::problem::Problem;
+use super::site::Site;
+use super::study::report;
+use crate::intake::{GateParams, PhaseFiles, RefusalCode, StudyFiles, load};
+use crate::report::types::Report;
+use hepalert_study::phase::Phase;
+use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::{Axes, LabelMap, Volume, nifti};
+
+/// Largest file of a result that is read.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// One revision of a study, with its report.
+pub struct Reading {
+    /// The study.
+    pub key: StudyKey,
+    /// The revision.
+    pub revision: u32,
+    /// Its report.
+    pub report: Report,
+    /// Its files.
+    files: StudyFiles,
+    /// Folder of its result.
+    folder: PathBuf,
+}
+
+impl Reading {
+    /// Finds it in the store.
+    ///
+    /// # Errors
+    /// [`Problem`] if there is no report, or the names of its files were removed.
+    pub fn open(site: &Site, key: StudyKey, revision: u32) -> Result<Reading, Problem> {
+        let report = report(site, &key, revision)?;
+        let jobs = site.reader()?.jobs_of(&key)?;
+        let job = jobs.into_iter().find(|job| job.revision == revision);
+        let job = job.ok_or_else(|| Problem::not_found("revision"))?;
+        let files = serde_json::from_str(&job.files_json).map_err(|_| gone())?;
+        let folder = site.config.store.result(key.as_str(), revision);
+        Ok(Reading { key, revision, report, files, folder })
+    }
+
+    /// The phase whose grid the report's masks lie on.
+    pub fn reference(&self) -> Option<Phase> {
+        let is_fixed = |record: &&crate::report::types::PhaseRecord| {
+            record.alignment.as_ref().is_some_and(|found| found.method == "reference")
+        };
+        let fixed = self.report.phases.iter().find(is_fixed);
+        fixed.or(self.report.phases.first()).map(|record| record.phase)
+    }
+
+    fn files_of(&self, phase: Phase) -> Option<PhaseFiles> {
+        if self.files.candidates.is_empty() {
+            return self.files.phases.iter().find(|files| files.phase == phase).cloned();
+        }
+        let series = &self.report.series;
+        let chosen = series.iter().find(|line| line.chosen.as_deref() == Some(phase.code()))?;
+        let by_header = || {
+            let same = |scan: &hepalert_study::series::Scan| {
+                scan.recon.series_number == chosen.series_number && scan.slices == chosen.slices
+            };
+            self.files.candidates.iter().position(|candidate| same(&candidate.scan))
+        };
+        let at = chosen.place.or_else(by_header)?;
+        let files = self.files.candidates.get(at)?.files.clone();
+        Some(PhaseFiles { phase, ..files })
+    }
+
+    /// The CT of a phase in RAS order.
+    ///
+    /// # Errors
+    /// [`Problem`] if its files are gone or changed.
+    pub fn image(&self, phase: Phase) -> Result<Volume<f32>, Problem> {
+        let files = self.files_of(phase).ok_or_else(gone)?;
+        let study =
+            StudyFiles { phases: vec![files], candidates: Vec::new(), ..self.files.clone() };
+        // It has passed the gate already: what may have been changed since is no reason now.
+        let gate =
+            GateParams { kvp: [0.0, f64::MAX], min_coverage_mm: 0.0, ..GateParams::default() };
+        let mut loaded = load(&study, &[phase], &gate).map_err(|refusal| match refusal.code {
+            RefusalCode::FilesChanged | RefusalCode::Unreadable => gone(),
+            _ => Problem::fault(refusal),
+        })?;
+        let volume = loaded.study.phases.remove(&phase).ok_or_else(gone)?;
+        Ok(Axes::ras(volume.grid()).turn_volume(volume))
+    }
+
+    /// A file of the result.
+    fn result(&self, name: &str) -> Result<Vec<u8>, Problem> {
+        use std::io::Read;
+        if !self.report.artefacts.iter().any(|artefact| artefact.path == name) {
+            return Err(Problem::not_found("file"));
+        }
+        let file = std::fs::File::open(self.folder.join(name));
+        let mut bytes = Vec::new();
+        let file = file.map_err(|_| Problem::not_found("file"))?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Problem::fault)?;
+        Ok(bytes)
+    }
+
+    /// A label map of the result, in RAS order.
+    ///
+    /// # Errors
+    /// [`Problem`] if it is gone.
+    pub fn labels(&self, name: &str) -> Result<LabelMap, Problem> {
+        let labels = nifti::read::read_labels(&self.result(name)?).map_err(Problem::fault)?;
+        Ok(Axes::ras(labels.grid()).turn_volume(labels))
+    }
+
+    /// A map of whole numbers of the result, in RAS order.
+    ///
+    /// # Errors
+    /// [`Problem`] if it is gone.
+    pub fn numbers(&self, name: &str) -> Result<Volume<f32>, Problem> {
+        let numbers = nifti::read::read(&self.result(name)?).map_err(Problem::fault)?;
+        Ok(Axes::ras(numbers.grid()).turn_volume(numbers))
+    }
+
+    /// Whether the result has a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.report.artefacts.iter().any(|artefact| artefact.path == name)
+    }
+}
+
+fn gone() -> Problem {
+    let next = "export the series again into the folder it came from: it is known again by its \
+                content";
+    let message = "the images are no longer in the export folder";
+    Problem::new(axum::http::StatusCode::GONE, "images_gone", message, next)
+}

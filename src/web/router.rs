@@ -1,0 +1,43 @@
+//! The routes: the interface by its table, the page's own files, and the gate before both.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::access::gate;
+use super::api::{Api, api};
+use super::problem::Problem;
+use super::site::Site;
+use super::{assets, openapi};
+
+/// All of them.
+pub fn router(site: Arc<Site>) -> Router {
+    let Api { router, .. } = api();
+    router
+        .route("/api/openapi.json", get(openapi::serve))
+        .fallback(get(assets::serve))
+        .layer(from_fn(in_our_words))
+        .layer(from_fn_with_state(Arc::clone(&site), gate))
+        .with_state(site)
+}
+
+/// Answers of axum's own (a wrong method, a body that is no JSON) are told as ours are.
+async fn in_our_words(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let plain = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !status.is_client_error() || !plain {
+        return response;
+    }
+    let next = "/api/openapi.json says what is expected";
+    let message = status.canonical_reason().unwrap_or("refused").to_lowercase();
+    Problem::new(status, "bad_request", message, next).into_response()
+}

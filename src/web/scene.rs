@@ -1,0 +1,132 @@
+//! What a viewer must know of a study before it loads a voxel: phases, grids, windows, layers,
+//! lesions with their places.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::images::{LAYERS, grid_of, heavily, windows};
+use super::packed::grid_hash;
+use super::problem::Problem;
+use super::reading::Reading;
+use super::site::Site;
+use super::study::key;
+use crate::report::types::LesionRecord;
+
+/// A study to be drawn.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Scene {
+    /// The study.
+    study_key: String,
+    /// The revision.
+    revision: u32,
+    /// Its phases in channel order.
+    phases: Vec<ScenePhase>,
+    /// The phase on whose grid the masks lie.
+    reference: String,
+    /// Layers of labels.
+    layers: Vec<String>,
+    /// Lesions kept, most urgent first.
+    lesions: Vec<SceneLesion>,
+    /// Lesions that the third stage discarded.
+    discarded: Vec<SceneLesion>,
+    /// Whether lesions can be drawn at any gain.
+    has_gains: bool,
+    /// Gains of the base and the high view.
+    gains: [f32; 2],
+    /// Stands beside every finding.
+    notice: String,
+}
+
+/// A phase to be drawn.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ScenePhase {
+    /// `nc`, `ap`, `vp` or `dp`.
+    phase: String,
+    /// Voxels along x, y, z, in RAS order.
+    shape: [usize; 3],
+    /// Millimetres along x, y, z.
+    spacing_mm: [f64; 3],
+    /// Names the grid.
+    grid: String,
+    /// How it came onto the reference's grid, for those that were moved.
+    alignment: Option<String>,
+    /// Windows by name: centre and width in HU.
+    windows: Vec<(String, [f32; 2])>,
+}
+
+/// A lesion's place and figures.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SceneLesion {
+    id: u32,
+    class: String,
+    label: u8,
+    malignant: bool,
+    volume_cm3: f64,
+    max_diameter_mm: f64,
+    centre_ras_mm: [f64; 3],
+    view: String,
+    outcome: String,
+    lesion_score: f64,
+}
+
+fn lesion(record: &LesionRecord) -> SceneLesion {
+    SceneLesion {
+        id: record.id,
+        class: record.class.name().to_owned(),
+        label: record.class.label(),
+        malignant: record.malignant,
+        volume_cm3: record.volume_cm3,
+        max_diameter_mm: record.max_diameter_mm,
+        centre_ras_mm: record.centre_ras_mm,
+        view: record.view.name().to_owned(),
+        outcome: record.reclassified.outcome.clone(),
+        lesion_score: record.lesion_score[0],
+    }
+}
+
+fn read(site: &Site, reading: &Reading) -> Result<Scene, Problem> {
+    let report = &reading.report;
+    let phase = |record: &crate::report::types::PhaseRecord| {
+        let grid = grid_of(site, reading, record.phase)?;
+        let [nz, ny, nx] = grid.shape();
+        let [sz, sy, sx] = grid.spacing_mm();
+        Ok::<_, Problem>(ScenePhase {
+            phase: record.phase.code().to_owned(),
+            shape: [nx, ny, nz],
+            spacing_mm: [sx, sy, sz],
+            grid: grid_hash(&grid),
+            alignment: record.alignment.as_ref().map(|found| found.method.clone()),
+            windows: windows(site, reading, record.phase)?,
+        })
+    };
+    let gains = &report.pipeline.lesion_gain;
+    Ok(Scene {
+        study_key: reading.key.as_str().to_owned(),
+        revision: reading.revision,
+        phases: report.phases.iter().map(phase).collect::<Result<_, _>>()?,
+        reference: reading.reference().map_or("vp", |phase| phase.code()).to_owned(),
+        layers: LAYERS.map(str::to_owned).into(),
+        lesions: report.lesions.iter().map(lesion).collect(),
+        discarded: report.discarded.iter().map(lesion).collect(),
+        has_gains: reading.has("gains.nii.gz"),
+        gains: [gains.base, gains.high],
+        notice: report.notice.clone(),
+    })
+}
+
+/// `GET /api/v1/studies/{key}/{revision}/scene`.
+pub async fn show(
+    State(site): State<Arc<Site>>,
+    Path((study, revision)): Path<(String, u32)>,
+) -> Result<Json<Scene>, Problem> {
+    let key = key(&study)?;
+    heavily(&site, move |site| {
+        let reading = Reading::open(site, key, revision)?;
+        read(site, &reading).map(Json)
+    })
+    .await
+}

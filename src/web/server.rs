@@ -1,0 +1,193 @@
+//! The thread that serves: a current-thread runtime, a listener, TLS where it is configured.
+//!
+//! Owns connections: how many there may be, and how long one may take to say what it wants. Each is
+//! served as a task of its own, so that a slow one holds up nobody.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use log::{info, warn};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::access::Peer;
+use super::events;
+use super::router::router;
+use super::site::Site;
+
+/// Connections at one time: a browser opens six, and a ward has a dozen of them.
+const MAX_CONNECTIONS: usize = 96;
+/// Time to say who one is, over TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time for the head of a request.
+const HEAD: Duration = Duration::from_secs(15);
+/// Threads for work that blocks.
+const WORKERS: usize = 4;
+/// What the serving threads yield to the others: the analysis comes first.
+const NICE: i32 = 10;
+
+/// Why the page cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address.
+    #[error("web.address {address}: {reason}; name another one, or stop what listens there")]
+    Address {
+        /// As configured.
+        address: String,
+        /// The system's words.
+        reason: io::Error,
+    },
+    /// The certificate or its key.
+    #[error("web.certificate: {0}")]
+    Certificate(String),
+    /// The system refuses a thread or a runtime.
+    #[error("the page cannot be served: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The serving thread, from outside.
+pub struct Handle {
+    thread: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    address: SocketAddr,
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// False once the thread has ended.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Ends it; connections that are open are closed. False if the thread had panicked.
+    pub fn stop(self) -> bool {
+        // Nobody listens once the thread is gone.
+        let _ = self.stop.send(true);
+        self.thread.join().is_ok()
+    }
+}
+
+/// Listens, and serves from a thread of its own.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn start(site: Site) -> Result<Handle, ServeError> {
+    let web = site.config.web.clone();
+    let tls = match (&web.certificate, &web.certificate_key) {
+        (Some(certificate), Some(key)) => Some(acceptor(certificate, key)?),
+        _ => None,
+    };
+    let refused = |reason| ServeError::Address { address: web.address.clone(), reason };
+    let listener = std::net::TcpListener::bind(&web.address).map_err(refused)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(WORKERS)
+        .thread_name("web-work")
+        .on_thread_start(yield_to_others)
+        .build()?;
+    let (stop, stopped) = watch::channel(false);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    info!("the page is at {scheme}://{address}/");
+    let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
+        yield_to_others();
+        runtime.block_on(serve(listener, tls, Arc::new(site), stopped));
+        // Work under way is of no use to anybody any more.
+        runtime.shutdown_background();
+    })?;
+    Ok(Handle { thread, stop, address })
+}
+
+/// The calling thread runs when nobody else wants to.
+fn yield_to_others() {
+    let this = rustix::thread::gettid();
+    // Where it is not allowed the page is as fast as everything else.
+    let _ = rustix::process::setpriority_process(Some(this), NICE);
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
+    let failed = |path: &Path, reason: String| {
+        ServeError::Certificate(format!("{}: {reason}", path.display()))
+    };
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| failed(certificate, error.to_string()))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, e.to_string()))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| failed(certificate, error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: Arc<Site>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let router = router(Arc::clone(&site));
+    tokio::spawn(events::watch_queue(site));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, most likely: others end.
+                warn!("the page: a connection was not taken: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let router = router.clone().layer(axum::Extension(Peer(peer)));
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            // What a browser breaks off is nobody's fault.
+            let _ = connection(stream, tls, router).await;
+        });
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: axum::Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);
+    match tls {
+        Some(tls) => {
+            let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+            http.serve_connection(TokioIo::new(stream), service).await?;
+        }
+        None => http.serve_connection(TokioIo::new(stream), service).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What the whole page shares: configuration, store, users, device, caches.
+//!
+//! Owns how blocking work is done: on threads beside the one that serves, few at a time, so that no
+//! page holds up another or takes memory without bound.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::accounts::{AccountError, Accounts};
+use super::bench::Bench;
+use super::browse::Summaries;
+use super::cache::Cache;
+use super::device::{Check, Device};
+use super::lines::QueueState;
+use super::problem::Problem;
+use super::throttle::Throttle;
+use crate::config::Config;
+use crate::store::Store;
+
+/// Volumes made ready at the same time: each may take a study's memory.
+const HEAVY_AT_ONCE: usize = 2;
+
+/// Read by every request.
+pub struct Site {
+    /// As the daemon read it.
+    pub config: Config,
+    /// The file it was read from.
+    pub config_file: PathBuf,
+    /// The daemon's own store, by which changes are made.
+    pub store: Store,
+    /// The device.
+    pub device: Arc<dyn Device>,
+    pub(super) accounts: Accounts,
+    pub(super) began: Instant,
+    pub(super) throttle: Mutex<Throttle>,
+    pub(super) summaries: Mutex<Summaries>,
+    pub(super) cache: Cache,
+    pub(super) bench: Option<Bench>,
+    pub(super) heavy: Semaphore,
+    pub(super) queue: watch::Sender<Arc<QueueState>>,
+    pub(super) checks: Mutex<Option<(Instant, Arc<Vec<Check>>)>>,
+    pub(super) proxy_secret: Option<String>,
+    pub(super) has_device: bool,
+    reader: OnceLock<Store>,
+}
+
+/// The database of users and sessions.
+pub fn database(config: &Config) -> PathBuf {
+    config.store.folder.join("page.sqlite")
+}
+
+impl Site {
+    /// Opens what the page needs beside the store.
+    ///
+    /// # Errors
+    /// [`AccountError`], or the system's words for the proxy's secret.
+    pub fn new(
+        config: Config,
+        config_file: &Path,
+        store: Store,
+        device: Arc<dyn Device>,
+    ) -> Result<Site, AccountError> {
+        let secret = config.web.proxy_secret_file.as_ref().map(std::fs::read_to_string);
+        let secret = secret.transpose()?.map(|text| text.trim().to_owned());
+        let folder = config.store.folder.join("web-cache");
+        Ok(Site {
+            accounts: Accounts::open(&database(&config))?,
+            bench: config.web.labels_folder.as_deref().map(|folder| Bench::new(folder, None)),
+            cache: Cache::new(folder, config.web.cache_mib << 20),
+            config_file: config_file.to_owned(),
+            store,
+            device,
+            began: Instant::now(),
+            throttle: Mutex::default(),
+            summaries: Mutex::default(),
+            heavy: Semaphore::new(HEAVY_AT_ONCE),
+            queue: watch::Sender::new(Arc::default()),
+            checks: Mutex::default(),
+            // A short secret is as good as none.
+            proxy_secret: secret.filter(|secret| secret.len() >= 16),
+            has_device: true,
+            reader: OnceLock::new(),
+            config,
+        })
+    }
+
+    /// Of a folder of cases alone, without a daemon: what belongs to one is not offered.
+    #[must_use]
+    pub fn of_cases(self, bench: Bench) -> Site {
+        Site { bench: Some(bench), has_device: false, ..self }
+    }
+
+    /// A connection of the page's own: reading does not hold up the daemon.
+    pub(super) fn reader(&self) -> Result<&Store, Problem> {
+        if let Some(store) = self.reader.get() {
+            return Ok(store);
+        }
+        let opened = Store::open_read_only(self.store.path())?;
+        Ok(self.reader.get_or_init(|| opened))
+    }
+}
+
+/// Work that waits for a disk or computes, beside the thread that serves.
+///
+/// # Errors
+/// Whatever the work says; a panic is a fault of this program and is told as one.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Problem::fault(error)),
+    }
+}

@@ -1,0 +1,57 @@
+//! The list of studies: from the store to a page of it.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as Asked, State};
+
+use super::browse::{Page, Query, Row, row};
+use super::problem::Problem;
+use super::site::{Site, blocking};
+use crate::store::StoreError;
+
+/// What may stand behind the question mark.
+pub const QUERY: &[(&str, &str)] = &[
+    ("search", "part of a study key, a reason or a class"),
+    ("verdict", "verdicts with commas between; `none` where there is no report"),
+    ("state", "states with commas between"),
+    ("setting", "settings with commas between"),
+    ("engine", "engines with commas between"),
+    ("from", "first day, as 2026-01-31, UTC"),
+    ("to", "last day, UTC"),
+    ("sort", "`received`, `largest` or `seconds`"),
+    ("page", "from 1"),
+    ("size", "studies of a page, at most 200"),
+];
+
+/// `GET /api/v1/studies`.
+pub async fn list(
+    State(site): State<Arc<Site>>,
+    asked: Result<Asked<Query>, QueryRejection>,
+) -> Result<Json<Page>, Problem> {
+    let Asked(query) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    blocking(move || {
+        let rows = rows(&site)?;
+        Ok(Json(query.page(rows)))
+    })
+    .await
+}
+
+/// Every study, newest first.
+fn rows(site: &Site) -> Result<Vec<Row>, Problem> {
+    let store = site.reader()?;
+    let studies = store.studies()?;
+    let mut summaries = site.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+    let made: Result<Vec<Row>, StoreError> = studies
+        .iter()
+        .map(|study| {
+            let text = || {
+                let report = store.report(&study.job.study_key)?;
+                Ok::<_, StoreError>(report.map(|report| report.report_json))
+            };
+            Ok(row(&study.job, summaries.of(study, text)?))
+        })
+        .collect();
+    Ok(made?)
+}

@@ -1,0 +1,59 @@
+// What waits, runs and has just ended, as it happens.
+
+import { h, redraw, replace } from "../dom.js";
+import { ago, plural, span, time, words } from "../format.js";
+import * as live from "../live.js";
+import { bar, empty, keyLink, stateChip, table } from "../parts.js";
+
+export function show(main) {
+  const summary = h("p", { class: "muted" });
+  const rows = h("div", { class: "queue" });
+  replace(main, h("header", { class: "page-head" }, h("h1", {}, "Queue"), summary), rows);
+  const said = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
+  main.append(said);
+  const before = new Map();
+  const draw = (state) => {
+    const { counts, typical_s: typical } = state;
+    replace(summary, [
+      plural(counts.queued, "study waits", "studies wait"),
+      counts.running ? "one is running" : "none is running",
+      typical ? `one takes about ${span(typical)} here` : null,
+    ].filter(Boolean).join(" · "));
+    if (!state.jobs.length) return replace(rows, empty("No study has come yet.", "Export one into the folder that the device watches."));
+    announce(state.jobs, before, said);
+    redraw(rows, table(["State", "Study", "Setting", "Received", ["Attempts", "num"], "Progress"],
+      state.jobs.map((job) => line(job, state.device.step)), "Queue"));
+  };
+  const leave = live.subscribe(draw);
+  return leave;
+}
+
+function line(job, step) {
+  return h("tr", { class: `job ${job.state}`, "data-job": job.job, "data-state": job.state },
+    h("td", {}, stateChip(job.state)),
+    h("td", {}, keyLink(job.study_key), job.revision > 1 ? h("span", { class: "muted" }, ` r${job.revision}`) : null),
+    h("td", {}, words(job.setting)),
+    h("td", { title: time(job.received) }, ago(job.received)),
+    h("td", { class: "num" }, job.attempts),
+    h("td", { class: "grow" }, progress(job, job.state === "running" ? step : null)));
+}
+
+function progress(job, step) {
+  if (job.state === "running") {
+    return h("div", { class: "progress" },
+      bar(step ? step.done / Math.max(1, step.total) : 0, `Stage ${words(step?.stage ?? "begins")}`),
+      h("span", { class: "muted" }, [step ? words(step.stage) : "begins", job.left_s ? `about ${span(job.left_s)} left` : null].filter(Boolean).join(" · ")));
+  }
+  if (job.reason) return h("span", { title: job.reason.advice ?? "" }, job.reason.sentence ?? words(job.reason.code));
+  if (job.state === "queued") return h("span", { class: "muted" }, job.left_s ? `done in about ${span(job.left_s)}` : "");
+  if (job.started && job.finished) return h("span", { class: "muted" }, `took ${span((new Date(job.finished) - new Date(job.started)) / 1000)}`);
+  return null;
+}
+
+/** For those who hear the page: what has changed, not all of it. */
+function announce(jobs, before, said) {
+  const first = before.size === 0;
+  const news = jobs.filter((job) => before.get(job.job) !== job.state);
+  for (const job of jobs) before.set(job.job, job.state);
+  if (!first && news.length) replace(said, news.map((job) => `Study ${job.study_key.slice(0, 8)} is ${words(job.state)}. `));
+}

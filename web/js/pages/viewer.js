@@ -1,0 +1,215 @@
+// The viewer: one to four phases with one crosshair, lesions in every view and at any gain.
+
+import { bytes, get } from "../api.js";
+import { h, replace } from "../dom.js";
+import { CLASSES, ORGANS, PHASES, number, words } from "../format.js";
+import { bar, problem } from "../parts.js";
+import { Layers } from "../viewer/layers.js";
+import { View, tie } from "../viewer/view.js";
+import { firstWindow, windowsOf } from "../viewer/windows.js";
+
+const LAYERS = [["final", "Findings", "kept after the third stage"], ["base", "Base view", "lesion gain as trained"], ["high", "High-sensitivity view", "more is seen, more is false"],
+  ["discarded", "Discarded", "seen by the first stage, not kept"], ["gain", "By lesion gain", "any sensitivity, live"], ["none", "None", ""]];
+const KEYS = [["↑ ↓ or wheel", "slices"], ["n p", "next and previous finding"], ["1 to 5", "layer"], ["b", "boundary"], ["o", "organs"], ["m", "measure"], ["a c s x", "axial, coronal, sagittal, all"], ["+ − 0", "zoom"], ["right drag", "window"]];
+
+export async function show(main, { parts, query }) {
+  const [key, revision] = parts;
+  const base = `/api/v1/studies/${encodeURIComponent(key)}/${encodeURIComponent(revision)}`;
+  const stage = h("div", { class: "stage", "aria-busy": "true" }, h("p", { class: "loading" }, "Preparing the study…"));
+  const side = h("aside", { class: "viewer-side", "aria-label": "Viewer controls" });
+  replace(main, h("h1", { class: "visually-hidden" }, "Viewer"), h("div", { class: "viewer" }, side, stage));
+  const state = { layer: "final", step: 0, organs: false, fill: 0.25, boundary: true, plane: "axial", tool: "look", lesion: -1, views: [], layers: [], gone: false };
+  const leave = () => { state.gone = true; state.views.forEach((view) => view.close()); removeEventListener("keydown", state.keys); };
+  try {
+    const scene = await get(`${base}/scene`);
+    if (state.gone) return leave;
+    state.scene = scene;
+    state.step = Math.round(100 * Math.log10(scene.gains[0]));
+    const ui = controls(side, state, key);
+    await load(stage, state, base, ui);
+    if (state.gone) return leave;
+    const asked = scene.lesions.findIndex((lesion) => String(lesion.id) === query.get("lesion"));
+    if (asked >= 0 || scene.lesions.length) ui.jump(Math.max(0, asked));
+    state.keys = (event) => press(event, state, ui);
+    addEventListener("keydown", state.keys);
+    stage.removeAttribute("aria-busy");
+    stage.dataset.ready = "true";
+  } catch (error) {
+    stage.removeAttribute("aria-busy");
+    replace(stage, problem(error), h("p", {}, h("a", { class: "button", href: `#/studies/${key}` }, "Back to the study")));
+    if (!side.childElementCount) side.remove();
+    console.error(error);
+  }
+  return leave;
+}
+
+async function load(stage, state, base, ui) {
+  const { phases } = state.scene;
+  stage.replaceChildren();
+  stage.dataset.count = phases.length;
+  const cells = phases.map((phase) => {
+    const told = h("span", { class: "read-out" });
+    const canvas = h("canvas", { "aria-label": `CT, ${PHASES[phase.phase] ?? phase.phase}`, role: "img", tabindex: "0" });
+    const progress = h("div", { class: "loading" }, h("span", {}, `Loading ${PHASES[phase.phase] ?? phase.phase}`), bar(0, "Loading"));
+    const note = phase.alignment && !["reference", "already_aligned"].includes(phase.alignment) ? h("span", { class: "muted", title: "Drawn by patient coordinates; breathing is not undone here." }, "own breath") : null;
+    const cell = h("figure", { class: "cell" }, h("figcaption", {}, h("b", {}, PHASES[phase.phase] ?? phase.phase), note, told), canvas, progress);
+    stage.append(cell);
+    return { phase, told, canvas, progress };
+  });
+  const loaded = await Promise.all(cells.map(async (cell) => ({ ...cell, data: await bytes(`${base}/image/${cell.phase.phase}`, (share) => cell.progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`)) })));
+  for (const { phase, told, canvas, progress, data } of loaded) {
+    if (state.gone) return;
+    const view = new View(canvas, phase.phase);
+    await view.load(data, firstWindow(phase));
+    view.windows = windowsOf(phase);
+    view.told = told;
+    view.moved = () => readOut(view, state);
+    view.plane = state.plane;
+    state.views.push(view);
+    state.layers.push(new Layers(base, phase.phase, phase.shape.reduce((a, b) => a * b)));
+    progress.remove();
+  }
+  tie(state.views);
+  await ui.redraw();
+  ui.look();
+  ui.fillWindows();
+}
+
+function readOut(view, state) {
+  const [x, y, z] = view.voxel();
+  const [nx, ny] = view.dims;
+  const label = view.labels?.[(z * ny + y) * nx + x] ?? 0;
+  const name = [...CLASSES, ...ORGANS].find((one) => one.label === label)?.name ?? (label ? "Discarded" : "");
+  const hu = view.hu();
+  replace(view.told, `slice ${z + 1}/${view.dims[2]} · ${Number.isFinite(hu) ? Math.round(hu) : "–"} HU`, name ? ` · ${name}` : "");
+}
+
+function controls(side, state, key) {
+  const { scene } = state;
+  const ui = {};
+  ui.redraw = async () => {
+    await Promise.all(state.views.map(async (view, at) => {
+      if (!view.labels) view.nv.createEmptyDrawing();
+      await state.layers[at].draw(view.labels, state.layer, state.step, state.organs);
+      view.refresh();
+      readOut(view, state);
+    }));
+    side.dataset.layer = state.layer;
+  };
+  ui.look = () => state.views.forEach((view) => view.setLook(state.fill, state.boundary));
+  ui.jump = (at) => {
+    if (!scene.lesions.length) return;
+    state.lesion = (at + scene.lesions.length) % scene.lesions.length;
+    state.views[0]?.goTo(scene.lesions[state.lesion].centre_ras_mm);
+    state.views.slice(1).forEach((view) => view.goTo(scene.lesions[state.lesion].centre_ras_mm));
+    side.querySelectorAll(".lesion").forEach((row, index) => row.setAttribute("aria-pressed", String(index === state.lesion)));
+  };
+  const layers = layerChoice(state, ui);
+  const gain = gainSlider(state, ui);
+  replace(side,
+    h("p", { class: "crumb" }, h("a", { href: `#/studies/${key}` }, "Back to the study")),
+    h("section", { "aria-label": "Findings" }, h("h2", {}, "Findings"), lesionList(scene, ui), discardedList(scene, state)),
+    h("section", { "aria-label": "Layers" }, h("h2", {}, "Layers"), layers, gain),
+    h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state, ui)),
+    h("section", { "aria-label": "View" }, h("h2", {}, "View"), planes(state, ui)),
+    h("details", {}, h("summary", {}, "Keys"), h("dl", { class: "key-help" }, KEYS.map(([keys, what]) => h("div", {}, h("dt", {}, keys), h("dd", {}, what))))),
+    h("p", { class: "muted small-text" }, scene.notice));
+  return ui;
+}
+
+function lesionList(scene, ui) {
+  if (!scene.lesions.length) return h("p", { class: "muted" }, "No lesion was kept.");
+  return h("div", { class: "lesions" }, scene.lesions.map((lesion, at) => h("button", { class: "lesion", "aria-pressed": "false", onclick: () => ui.jump(at) },
+    h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }),
+    h("b", {}, `${lesion.id} ${lesion.class}`), lesion.malignant ? h("span", { class: "tag bad" }, "suspected") : h("span", { class: "tag" }, "benign type"),
+    h("span", { class: "size" }, `${number(lesion.volume_cm3)} cm³, longest ${number(lesion.max_diameter_mm, 0)} mm, seen in ${words(lesion.view)}`))));
+}
+
+function discardedList(scene, state) {
+  if (!scene.discarded.length) return null;
+  return h("details", {}, h("summary", {}, `${scene.discarded.length} discarded`), h("div", { class: "lesions" }, scene.discarded.map((lesion) =>
+    h("button", { class: "lesion", onclick: () => state.views.forEach((view) => view.goTo(lesion.centre_ras_mm)) },
+      h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }), h("b", {}, lesion.class), h("span", { class: "tag" }, words(lesion.outcome)),
+      h("span", { class: "num" }, `${number(lesion.volume_cm3)} cm³`)))));
+}
+
+function layerChoice(state, ui) {
+  const choose = async (name) => { state.layer = name; ui.gain?.hidden(name !== "gain"); await ui.redraw(); };
+  ui.choose = (name) => { const radio = document.getElementById(`layer-${name}`); if (radio && !radio.disabled) { radio.checked = true; choose(name); } };
+  return h("div", { class: "choices", role: "radiogroup", "aria-label": "Layer of lesions" }, LAYERS.map(([name, text, hint]) => {
+    const off = name === "gain" && !state.scene.has_gains;
+    return h("label", { class: off ? "off" : "", title: off ? "This result was made without gains.nii.gz (web.keep_gains)." : hint },
+      h("input", { type: "radio", name: "layer", id: `layer-${name}`, checked: name === state.layer, disabled: off, onchange: () => choose(name) }), ` ${text}`);
+  }));
+}
+
+/** Eq. (3), live: lesion probabilities times alpha, then the best class. */
+function gainSlider(state, ui) {
+  const { gains } = state.scene;
+  const told = h("output", { for: "alpha" });
+  const tell = () => {
+    const alpha = 10 ** (state.step / 100);
+    told.textContent = alpha >= 100 ? alpha.toFixed(0) : alpha >= 1 ? alpha.toFixed(2) : alpha.toPrecision(2);
+  };
+  const move = async (step) => {
+    state.step = step;
+    tell();
+    slider.value = step;
+    await Promise.all(state.views.map(async (view, at) => {
+      const layers = state.layers[at];
+      await layers.gains();
+      const under = state.organs ? await layers.layer("organs") : null;
+      layers.moveGain(view.labels, state.step, under);
+      view.refresh();
+      readOut(view, state);
+    }));
+  };
+  const slider = h("input", { type: "range", id: "alpha", min: -200, max: 400, step: 1, value: state.step, "aria-label": "Lesion gain alpha", oninput: (event) => move(Number(event.target.value)) });
+  const at = (gain, text) => h("button", { type: "button", class: "quiet small", onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);
+  const box = h("div", { class: "gain", hidden: true }, h("label", { for: "alpha" }, "Lesion gain α ", told), slider,
+    h("div", { class: "gain-marks" }, at(gains[0], `base ${gains[0]}`), at(gains[1], `high ${gains[1]}`)),
+    h("p", { class: "muted small-text" }, "First stage alone: a voxel is a lesion where α times its lesion probability is the largest."));
+  ui.gain = { hidden: (is) => { box.hidden = is; } };
+  tell();
+  return box;
+}
+
+function look(state, ui) {
+  const boundary = h("input", { type: "checkbox", id: "boundary", checked: state.boundary, onchange: (event) => { state.boundary = event.target.checked; ui.look(); } });
+  const organs = h("input", { type: "checkbox", id: "organs", onchange: (event) => { state.organs = event.target.checked; ui.redraw(); } });
+  const fill = h("input", { type: "range", id: "fill", min: 0, max: 100, value: 100 * state.fill, "aria-label": "Fill", oninput: (event) => { state.fill = event.target.value / 100; ui.look(); } });
+  const window = h("select", { id: "window", "aria-label": "Window", onchange: (event) => ui.setWindow(event.target.value) });
+  ui.fillWindows = () => replace(window, state.views[0].windows.map(([name, [centre, width]], at) => h("option", { value: at }, state.views.length > 1 && at < state.views[0].windows.length - 4 ? name : `${name} (${centre}/${width})`)));
+  // Each phase has its own liver: the same name, other numbers.
+  ui.setWindow = (at) => state.views.forEach((view) => { const name = state.views[0].windows[at][0]; const found = view.windows.find(([other]) => other === name); if (found) view.setWindow(found[1]); });
+  return [h("label", { class: "row" }, h("span", {}, "Window"), window), h("label", { class: "row" }, h("span", {}, "Fill"), fill),
+    h("div", { class: "row" }, h("label", { class: "check" }, boundary, " Boundary"), h("label", { class: "check" }, organs, " Organs"))];
+}
+
+function planes(state, ui) {
+  const group = (name, items, now, act) => h("div", { class: "segments", role: "group", "aria-label": name }, items.map(([value, text]) =>
+    h("button", { "aria-pressed": String(value === now), "data-value": value, onclick: () => act(value) }, text)));
+  const press = (box, value) => box.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.value === value)));
+  const plane = group("Plane", [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["all", "All"]], state.plane, (value) => ui.plane(value));
+  const tool = group("Left button", [["look", "Crosshair"], ["measure", "Measure"], ["pan", "Pan"]], state.tool, (value) => ui.tool(value));
+  ui.plane = (value) => { state.plane = value; state.views.forEach((view) => view.setPlane(value)); press(plane, value); };
+  ui.tool = (value) => { state.tool = value; state.views.forEach((view) => view.setTool(value)); press(tool, value); };
+  return [plane, tool, h("div", { class: "row" }, h("button", { class: "small", onclick: () => state.views.forEach((view) => view.clearMeasures()) }, "Clear measures"), h("button", { class: "small", onclick: () => state.views.forEach((view) => view.zoom(0)) }, "Whole image"))];
+}
+
+function press(event, state, ui) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("select, input[type=range], input[type=radio]")) return;
+  const [first] = state.views;
+  const acts = {
+    ArrowUp: () => first.step(1), ArrowDown: () => first.step(-1), PageUp: () => first.step(5), PageDown: () => first.step(-5),
+    n: () => ui.jump(state.lesion + 1), p: () => ui.jump(state.lesion - 1),
+    b: () => document.getElementById("boundary").click(), o: () => document.getElementById("organs").click(),
+    m: () => ui.tool(state.tool === "measure" ? "look" : "measure"), a: () => ui.plane("axial"), c: () => ui.plane("coronal"), s: () => ui.plane("sagittal"), x: () => ui.plane("all"),
+    "+": () => state.views.forEach((view) => view.zoom(1.25)), "=": () => state.views.forEach((view) => view.zoom(1.25)), "-": () => state.views.forEach((view) => view.zoom(0.8)), 0: () => state.views.forEach((view) => view.zoom(0)),
+  };
+  LAYERS.slice(0, 5).forEach(([name], at) => { acts[at + 1] = () => ui.choose(name); });
+  const act = acts[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+}

@@ -1,0 +1,83 @@
+// Pieces that several pages are made of.
+
+import { h } from "./dom.js";
+import { STATES, VERDICTS, shortKey } from "./format.js";
+
+/** A word with a mark: the shape tells as much as the colour. */
+export function chip(known, fallback) {
+  const { text, tone } = known ?? { text: fallback, tone: "calm" };
+  return h("span", { class: `chip ${tone}` }, text);
+}
+
+export const stateChip = (state) => chip(STATES[state], state);
+export const verdictChip = (verdict) => (verdict ? chip(VERDICTS[verdict], verdict) : h("span", { class: "none" }, "no report"));
+
+/** The whole key for search and copying, shortened to the eye. */
+export function keyLink(key, tail = "") {
+  return h("a", { class: "key", href: `#/studies/${key}${tail}`, title: key, "data-key": `key-${key}` }, shortKey(key));
+}
+
+export function panel(title, ...children) {
+  const options = children[0]?.constructor === Object ? children.shift() : {};
+  return h("section", { class: `panel ${options.class ?? ""}`, "aria-label": title },
+    h("header", { class: "panel-head" }, h("h2", {}, title), options.aside), children);
+}
+
+/** What is refused or failed, said where it happened. */
+export function problem(error) {
+  return h("div", { class: "problem", role: "alert" },
+    h("strong", {}, sentence(error.message)), h("p", {}, sentence(error.next ?? "")),
+    error.code ? h("code", {}, error.code) : null);
+}
+
+export function empty(text, hint = "") {
+  return h("div", { class: "empty" }, h("p", {}, text), hint ? h("p", { class: "muted" }, hint) : null);
+}
+
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+
+/** A bar of how much is done. */
+export function bar(share, label) {
+  const percent = Math.round(100 * Math.min(1, Math.max(0, share)));
+  return h("div", { class: "bar", role: "progressbar", "aria-label": label, "aria-valuenow": percent, "aria-valuemin": 0, "aria-valuemax": 100 },
+    h("div", { class: "bar-fill", "width%": percent }));
+}
+
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+export function table(heads, rows, label) {
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => {
+      const [text, kind] = Array.isArray(head) ? head : [head, ""];
+      return h("th", { scope: "col", class: kind }, text);
+    }))), h("tbody", {}, rows)));
+}
+
+/** A question before something that cannot be taken back. */
+export function confirm(title, text, yes) {
+  return new Promise((resolve) => {
+    const dialog = h("dialog", { class: "ask", "aria-labelledby": "ask-title" },
+      h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, title), h("p", {}, text),
+        h("div", { class: "actions" },
+          h("button", { value: "no", class: "quiet" }, "Cancel"),
+          h("button", { value: "yes", class: "primary" }, yes))));
+    dialog.addEventListener("close", () => { resolve(dialog.returnValue === "yes"); dialog.remove(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** A short notice that goes by itself and is read out. */
+export function notice(text, tone = "calm") {
+  let place = document.getElementById("notices");
+  if (!place) {
+    place = h("div", { id: "notices", role: "status", "aria-live": "polite" });
+    document.body.append(place);
+  }
+  const shown = h("div", { class: `notice ${tone}` }, text);
+  place.append(shown);
+  setTimeout(() => shown.remove(), 6000);
+}

@@ -1,0 +1,139 @@
+// One canvas with a CT and labels over it. The only file that knows NiiVue.
+//
+// Labels are bytes in RAS order, as the device sends them and as NiiVue keeps its drawing: nothing is
+// turned here, so nothing can be turned wrongly.
+
+import { DRAG_MODE, Niivue, SLICE_TYPE, cmapper } from "/vendor/niivue.js";
+import { CLASSES, ORGANS } from "../format.js";
+
+export const DISCARDED = 14;
+const PLANES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL, all: SLICE_TYPE.MULTIPLANAR };
+
+/** Colours by label, for lesions, organs and what was discarded. */
+function colours() {
+  const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: ["background"] };
+  for (const { label, name, rgb } of [...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }]) {
+    const [r, g, b] = rgb;
+    map.R.push(r); map.G.push(g); map.B.push(b); map.A.push(255); map.I.push(label); map.labels.push(name);
+  }
+  return map;
+}
+
+export class View {
+  constructor(canvas, phase) {
+    this.canvas = canvas;
+    this.phase = phase;
+    this.moved = () => {};
+    this.drawn = () => {};
+    this.nv = new Niivue({
+      sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
+      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, isColorbar: false,
+      isRuler: false, loadingText: "", dragAndDropEnabled: false, isResizeCanvas: true, fontSizeScaling: 0.35, fontMinPx: 12,
+      viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", maxDrawUndoBitmaps: 2, logLevel: "error", show3Dcrosshair: false,
+      measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],
+    });
+    this.nv.setMouseEventConfig?.({ leftButton: { primary: DRAG_MODE.crosshair }, rightButton: DRAG_MODE.windowing, centerButton: DRAG_MODE.pan });
+    this.nv.drawLut = cmapper.makeDrawLut(colours());
+    this.nv.onLocationChange = (place) => this.moved(place);
+    this.nv.onDrawingChanged = (what) => { if (what === "draw") this.drawn(); };
+    canvas.view = this;
+  }
+
+  async load(bytes, [centre, width]) {
+    await this.nv.attachToCanvas(this.canvas, true);
+    const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+    await this.nv.addVolumeFromUrl({ url: `${this.phase}.nii`, name: `${this.phase}.nii`, buffer, colormap: "gray", cal_min: centre - width / 2, cal_max: centre + width / 2, trustCalMinMax: false });
+    this.window = [centre, width];
+    this.nv.setInterpolation(true);
+  }
+
+  get dims() { return this.nv.volumes[0].dimsRAS.slice(1, 4); }
+  get labels() { return this.nv.drawBitmap; }
+
+  /** Shows labels: one byte per voxel, or none. */
+  setLabels(labels) {
+    const { nv } = this;
+    if (!nv.drawBitmap) nv.createEmptyDrawing();
+    if (nv.drawBitmap.length !== labels.length) throw new Error(`${labels.length} labels for ${nv.drawBitmap.length} voxels`);
+    nv.drawBitmap.set(labels);
+    nv.refreshDrawing(true);
+  }
+
+  refresh() { this.nv.refreshDrawing(true); }
+
+  setLook(fill, boundary) {
+    this.nv.drawRimOpacity = boundary ? 1 : -1;
+    this.nv.setDrawOpacity(boundary ? fill : Math.max(fill, 0.05));
+  }
+
+  setWindow([centre, width]) {
+    const volume = this.nv.volumes[0];
+    this.window = [centre, width];
+    volume.cal_min = centre - width / 2;
+    volume.cal_max = centre + width / 2;
+    this.nv.updateGLVolume();
+  }
+
+  setPlane(plane) { this.nv.setSliceType(PLANES[plane]); this.plane = plane; }
+
+  /** What the left button does: `look`, `measure`, `pan` or `draw`. */
+  setTool(tool) {
+    const { nv } = this;
+    nv.setMouseEventConfig?.({
+      leftButton: { primary: tool === "measure" ? DRAG_MODE.measurement : tool === "pan" ? DRAG_MODE.pan : DRAG_MODE.crosshair },
+      rightButton: DRAG_MODE.windowing, centerButton: DRAG_MODE.pan,
+    });
+    if (nv.opts.drawingEnabled !== (tool === "draw")) nv.setDrawingEnabled(tool === "draw");
+  }
+
+  setPen(label, size, filled) {
+    this.nv.setPenValue(label, filled);
+    this.nv.opts.penSize = size;
+  }
+
+  clearMeasures() {
+    this.nv.clearAllMeasurements?.();
+    this.nv.drawScene();
+  }
+
+  /** Moves the crosshair to a place in the patient, in millimetres RAS. */
+  goTo(mm) {
+    const { nv } = this;
+    nv.scene.crosshairPos = nv.mm2frac(mm);
+    nv.createOnLocationChange();
+    nv.drawScene();
+    nv.sync?.();
+  }
+
+  /** Steps slices of the plane that is shown. */
+  step(count) {
+    const by = this.plane === "coronal" ? [0, count, 0] : this.plane === "sagittal" ? [count, 0, 0] : [0, 0, count];
+    this.nv.moveCrosshairInVox(...by);
+    this.nv.sync?.();
+  }
+
+  /** The voxel under the crosshair, x, y, z. */
+  voxel() { return Array.from(this.nv.frac2vox(this.nv.scene.crosshairPos)).map(Math.round); }
+
+  hu() {
+    const [x, y, z] = this.voxel();
+    return this.nv.volumes[0].getValue(x, y, z);
+  }
+
+  zoom(factor) {
+    const [x, y, z, now] = this.nv.scene.pan2Dxyzmm;
+    this.nv.setPan2Dxyzmm(factor === 0 ? [0, 0, 0, 1] : [x, y, z, Math.min(12, Math.max(0.5, now * factor))]);
+  }
+
+  close() {
+    this.canvas.view = null;
+    this.nv.gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+}
+
+/** One crosshair for all. */
+export function tie(views) {
+  for (const view of views) {
+    view.nv.broadcastTo(views.filter((other) => other !== view).map((other) => other.nv), { "2d": true, "3d": true });
+  }
+}
