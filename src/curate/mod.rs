@@ -27,7 +27,7 @@ mod picture;
 mod predict;
 mod table;
 
-pub use predict::{Predicted, Unpredicted};
+pub use predict::{Predicted, Unpredicted, infer};
 pub use table::{Row, Status};
 
 /// What is to be done.

@@ -13,6 +13,7 @@ use crate::report::views::{self, Views, ViewsError};
 use hepalert_labels::cases::{Case, CaseError, ImageFile};
 use hepalert_labels::labelling::Labelling;
 use hepalert_study::phase::Phase;
+use hepalert_voxels::volume::LabelMap;
 
 /// An engine's labels of a case, on its first image, in RAS order.
 #[derive(Debug)]
@@ -72,6 +73,18 @@ pub(super) fn predict(
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// What an engine makes of one case, for who asks for its labels alone; its report goes into `folder`.
+///
+/// # Errors
+/// A sentence: what is refused, or what failed.
+pub fn infer(analyzer: &mut Analyzer, case: &Case, folder: &Path) -> Result<LabelMap, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let pipelines = analyzer.fingerprints().map_err(|error| said(&error))?;
+    let predicted = predict(analyzer, &pipelines, case, folder, &mut || ());
+    let predicted = predicted.map_err(|error| said(&error))?.map_err(|why| why.message)?;
+    Ok(predicted.base.stored())
 }
 
 /// The files of the engine's phases: by their names, or the one image there is.

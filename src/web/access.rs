@@ -103,7 +103,9 @@ pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Nex
     let from_elsewhere = request.headers().contains_key(ORIGIN);
     let own = same_origin(&site, request.headers());
     let trusted = by_proxy(&site, request.headers()).is_some();
-    let mut response = if (changes && !own && !trusted) || (from_elsewhere && !own) {
+    // Programs send no Origin, browsers always do; where a session's cookie counts, it must be there.
+    let program = !from_elsewhere && !site.config.web.login;
+    let mut response = if (changes && !own && !trusted && !program) || (from_elsewhere && !own) {
         Problem::wrong_origin().into_response()
     } else {
         match who(&site, request.headers()).await {

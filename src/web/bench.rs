@@ -11,12 +11,25 @@ use std::time::Instant;
 use super::problem::Problem;
 use axum::http::StatusCode;
 use hepalert_labels::Refused;
-use hepalert_labels::cases::{CaseError, Desk, Folder, Reader, Start};
+use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start};
+use hepalert_labels::monai::Model;
+use hepalert_voxels::volume::LabelMap;
 
 /// Desks in memory: four scans of 512 x 512 x 200 are some 250 MB with their undo.
 const MAX_DESKS: usize = 4;
 
 type Name = (String, String, Reader);
+
+/// An engine that clients may run on a case: its name, and what it makes of one.
+pub struct Engine {
+    /// Its name and what it does.
+    pub model: Model,
+    /// Labels on an image of a case, or why there are none.
+    pub run: Run,
+}
+
+/// See [`Engine::run`].
+pub type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send + Sync>;
 
 /// A desk, shared by the requests of its reader; one edit after the other.
 pub type Shared = Arc<Mutex<Desk>>;
@@ -27,6 +40,8 @@ pub struct Bench {
     work: Option<PathBuf>,
     folder: Mutex<Option<Arc<Folder>>>,
     desks: Mutex<Vec<(Name, Instant, Shared)>>,
+    models: Vec<Model>,
+    run: Option<Run>,
 }
 
 impl Bench {
@@ -37,7 +52,29 @@ impl Bench {
             work: work.map(Path::to_owned),
             folder: Mutex::default(),
             desks: Mutex::default(),
+            models: Vec::new(),
+            run: None,
         }
+    }
+
+    /// With an engine.
+    #[must_use]
+    pub fn with_engine(self, engine: Engine) -> Bench {
+        Bench { models: vec![engine.model], run: Some(engine.run), ..self }
+    }
+
+    /// The engines that clients may run.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// What the engine makes of an image of a case.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn infer(&self, case: &Case, image: &ImageFile) -> Result<LabelMap, String> {
+        let run = self.run.as_ref().ok_or("no engine is loaded here: --engine names one")?;
+        run(case, image)
     }
 
     /// The folder as it is now.

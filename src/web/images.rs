@@ -29,7 +29,10 @@ pub const LAYERS: [&str; 6] = ["final", "base", "high", "discarded", "instances"
 const HEADER: usize = 4096;
 
 /// Reads what is kept, or makes and keeps it.
-fn kept(
+///
+/// # Errors
+/// Whatever making it says.
+pub fn kept(
     site: &Site,
     name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, Problem>,

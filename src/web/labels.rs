@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::access::Principal;
 use super::bench::{Bench, Shared, told};
-use super::images::{heavily, sent};
+use super::images::{heavily, kept, sent};
 use super::packed::{gzip, whole};
 use super::problem::Problem;
 use super::site::Site;
@@ -24,6 +24,7 @@ use hepalert_labels::cases::folder::image_of;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::{Case, Desk, Folder, ImageFile, Reader, Saved, Start, Who};
 use hepalert_labels::regions::Region;
+use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, nifti};
 
 /// Most regions sent.
@@ -185,7 +186,11 @@ pub struct Place {
     centre_ras_mm: [f64; 3],
 }
 
-fn bench(site: &Site) -> Result<&Bench, Problem> {
+/// The folder of cases.
+///
+/// # Errors
+/// [`Problem`] if there is none.
+pub fn bench(site: &Site) -> Result<&Bench, Problem> {
     site.bench.as_ref().ok_or_else(|| {
         let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
@@ -194,7 +199,10 @@ fn bench(site: &Site) -> Result<&Bench, Problem> {
 }
 
 /// Users' names are readers' names, in small letters.
-fn reader_of(who: &Principal) -> Result<Reader, Problem> {
+///
+/// # Errors
+/// [`Problem`] for a name that is none.
+pub fn reader_of(who: &Principal) -> Result<Reader, Problem> {
     Reader::new(&who.name.to_lowercase()).map_err(|error| told(error.into()))
 }
 
@@ -260,6 +268,14 @@ pub async fn case(
     .await
 }
 
+/// A name for what is made of a file as it is now.
+fn kept_name(file: &ImageFile) -> Result<String, Problem> {
+    let facts = std::fs::metadata(&file.path).map_err(Problem::fault)?;
+    let changed = facts.modified().map_err(Problem::fault)?;
+    let words = format!("{} {} {changed:?}", file.path.display(), facts.len());
+    Ok(format!("case-{}.gz", &Digest::of(words.as_bytes()).hex()[..32]))
+}
+
 /// `GET /api/v1/label/cases/{case}/{image}/image`.
 pub async fn image(
     State(site): State<Arc<Site>>,
@@ -268,11 +284,12 @@ pub async fn image(
     heavily(&site, move |site| {
         let folder = bench(site)?.folder()?;
         let case = folder.case(&id).map_err(told)?;
-        let volume = image_of(case.image(&name).map_err(told)?).map_err(told)?;
-        let volume = whole(Axes::ras(volume.grid()).turn_volume(volume));
-        let bytes = nifti::write::write_i16(&volume);
-        let plain = 352 + 2 * volume.grid().voxels();
-        Ok(sent(bytes, plain))
+        let file = case.image(&name).map_err(told)?;
+        let bytes = kept(site, &kept_name(file)?, || {
+            let volume = image_of(file).map_err(told)?;
+            Ok(nifti::write::write_i16(&whole(Axes::ras(volume.grid()).turn_volume(volume))))
+        })?;
+        Ok(sent(bytes, 352 + 2 * file.grid.voxels()))
     })
     .await
 }

@@ -20,6 +20,7 @@ mod images;
 mod labels;
 mod lines;
 mod metrics;
+mod monai;
 mod openapi;
 mod overview;
 mod packed;
@@ -36,7 +37,7 @@ mod studies;
 mod study;
 mod throttle;
 
-pub use bench::Bench;
+pub use bench::{Bench, Engine as LabelEngine};
 pub use device::{Check, Device, Engine, Line, Pulse, Step, Tested};
 pub use openapi::document;
 pub use server::{Handle, ServeError, start};

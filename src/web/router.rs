@@ -7,17 +7,19 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use super::access::gate;
 use super::api::{Api, api};
 use super::problem::Problem;
 use super::site::Site;
-use super::{assets, openapi};
+use super::{assets, monai, openapi};
 
 /// All of them.
 pub fn router(site: Arc<Site>) -> Router {
     let Api { router, .. } = api();
+    let router =
+        monai::ROUTES.iter().fold(router, |router, path| router.route(path, any(monai::answer)));
     router
         .route("/api/openapi.json", get(openapi::serve))
         .fallback(get(assets::serve))

@@ -108,16 +108,18 @@ fn the_first_of_two_thousand_studies_are_seen_within_a_second() {
     // The browser itself starts, and the server reads each report once.
     browser.go(&format!("http://{}/#/studies", served.address));
     browser.until("document.querySelectorAll('.results tbody tr').length === 50");
-    browser.go("about:blank");
-    browser.go(&format!("http://{}/#/studies", served.address));
-    browser.until("document.querySelectorAll('.results tbody tr').length === 50");
-    browser.until("performance.getEntriesByName('first-contentful-paint').length");
-    let paint = browser.run(
-        "return performance.getEntriesByType('paint').find((p) => p.name === 'first-contentful-paint').startTime",
-    );
+    let paint_ms = || {
+        browser.go("about:blank");
+        browser.go(&format!("http://{}/#/studies", served.address));
+        browser.until("document.querySelectorAll('.results tbody tr').length === 50");
+        browser.until("performance.getEntriesByName('first-contentful-paint').length");
+        let entry = "return performance.getEntriesByName('first-contentful-paint')[0].startTime";
+        browser.run(entry).as_f64().unwrap()
+    };
+    // The best of some: other tests share the processor.
+    let paint = (0..6).map(|_| paint_ms()).fold(f64::MAX, f64::min);
     println!("first contentful paint with 2000 studies: {paint} ms");
-    // Twice the measure: other tests share the processor.
-    assert!(paint.as_f64().unwrap() < 2000.0, "{paint} ms");
+    assert!(paint < 1000.0, "{paint} ms");
     // By keyboard alone: search, then the first study, then back.
     browser.run("document.getElementById('search').focus()");
     let wanted: Vec<String> = key(777).as_str()[22..].chars().map(String::from).collect();
@@ -284,10 +286,15 @@ struct Labeler(Child, String);
 
 impl Labeler {
     fn start(folder: &Path, reader: &str) -> Labeler {
+        Labeler::start_with(folder, reader, &[])
+    }
+
+    fn start_with(folder: &Path, reader: &str, more: &[&str]) -> Labeler {
         let mut child = hepalert()
             .args(["--json", "web", "label"])
             .arg(folder)
             .args(["--port", "0", "--reader", reader])
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -440,4 +447,32 @@ fn two_at_one_case_lose_nothing() {
     let kept = kept(folder.path(), "p1", "ana");
     assert!(kept.contains(&4) && kept.contains(&5) && !kept.contains(&1) && !kept.contains(&3));
     assert_eq!(kept, shown(&second));
+}
+
+/// The calls of 3D Slicer's module, against the page's own server and an engine.
+#[test]
+fn a_client_of_monai_label_works_beside_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    for (seed, name) in [(2, "one"), (3, "two")] {
+        let size = Size { pixels: 64, slices: None };
+        let patient = generate(seed, Case::Malignant, Setting::Venous, size);
+        let case = folder.path().join("cases").join(name);
+        hepalert::cli::phantom::write_patient(&patient, &case).unwrap();
+        fs::remove_dir_all(case.join("dicom")).unwrap();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let engine = root.join("engines/venous-demo");
+    let more = ["--engine", engine.to_str().unwrap()];
+    let labeler = Labeler::start_with(&folder.path().join("cases"), "slicer", &more);
+    let client = std::process::Command::new("python3")
+        .arg(root.join("tests/data/monai_client.py"))
+        .arg(&labeler.1)
+        .arg(folder.path().join("fetched"))
+        .output()
+        .unwrap();
+    assert!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
+    let said: Value = serde_json::from_slice(&client.stdout).unwrap();
+    assert_eq!(said["next"], serde_json::json!(["one", "two"]));
+    let put_back = kept(&folder.path().join("cases"), "one", "slicer");
+    assert!(put_back.contains(&7), "the engine's labels were put back");
 }

@@ -73,7 +73,7 @@ function frame() {
   });
   const user = session.login
     ? h("button", { class: "quiet small", onclick: logOut, title: `Log out ${session.user}` }, icon("out"), h("span", {}, session.user))
-    : h("span", { class: "muted small-text" }, `everybody here: ${session.role}`);
+    : h("span", { class: "muted small-text" }, session.has_device ? `everybody here: ${session.role}` : `labels of ${session.user}`);
   const nav = h("nav", { class: "side", "aria-label": "Pages" },
     h("a", { class: "brand", href: "#/" }, h("img", { src: "/icon.svg", alt: "", width: 26, height: 26 }),
       h("span", {}, h("b", {}, "hepalert"), h("small", {}, session.device))),

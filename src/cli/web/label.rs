@@ -3,20 +3,24 @@
 //! Owns the arguments and the little that stands in for a device. It listens on this machine alone,
 //! where whoever can use the machine may change the labels.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::analyze::Analyzer;
 use crate::cli::{Exit, Failure, Ui};
 use crate::config::{Config, Role};
-use crate::daemon::stop_on_signals;
+use crate::curate::infer;
+use crate::daemon::{analysis_settings, stop_on_signals};
 use crate::store::Store;
-use crate::web::{self, Bench, Check, Device, Line, Pulse};
-use hepalert_labels::cases::{Folder, Reader};
+use crate::web::{self, Bench, Check, Device, LabelEngine, Line, Pulse};
+use hepalert_engines::EngineError;
+use hepalert_labels::cases::{Case, Folder, ImageFile, Reader};
+use hepalert_labels::monai::Model;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -30,6 +34,9 @@ pub struct Label {
     /// Folder for the labels and their history [default: hepalert-labels in the folder].
     #[arg(long)]
     pub labels: Option<PathBuf>,
+    /// Bundle of an engine that clients of MONAI Label, such as 3D Slicer, may run on a case.
+    #[arg(long)]
+    pub engine: Option<PathBuf>,
     /// Port on this machine; 0 takes a free one.
     #[arg(long, default_value_t = 8791)]
     pub port: u16,
@@ -83,7 +90,10 @@ pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     config.web.address = format!("127.0.0.1:{}", args.port);
     let store = Store::open(&config.store.database(), Timestamp::now()).map_err(Failure::failed)?;
     let device = Arc::new(Alone(Timestamp::now()));
-    let bench = Bench::new(&args.folder, args.labels.as_deref());
+    let mut bench = Bench::new(&args.folder, args.labels.as_deref());
+    if let Some(bundle) = &args.engine {
+        bench = bench.with_engine(engine(bundle, state.path())?);
+    }
     let site = web::Site::new(config, &args.folder, store.store, device)
         .map_err(Failure::failed)?
         .of_cases(bench);
@@ -97,4 +107,21 @@ pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     }
     handle.stop();
     Ok(())
+}
+
+/// An engine for clients; each of its reports lies in the folder for as long as this runs.
+fn engine(bundle: &Path, state: &Path) -> Result<LabelEngine, Failure> {
+    let mut config = Config::default();
+    config.engine.bundle = bundle.to_owned();
+    config.store.folder = state.to_owned();
+    let unusable = |error: EngineError| Failure::new(Exit::Engine, error);
+    let analyzer = Analyzer::open(analysis_settings(&config)).map_err(unusable)?;
+    let id = analyzer.bundle().id().to_owned();
+    let description = format!("{id} version {}: suspected findings", analyzer.bundle().version());
+    let (analyzer, reports) = (Mutex::new(analyzer), state.join("reports"));
+    let run = move |case: &Case, _: &ImageFile| {
+        let mut analyzer = analyzer.lock().unwrap_or_else(PoisonError::into_inner);
+        infer(&mut analyzer, case, &reports.join(&case.id))
+    };
+    Ok(LabelEngine { model: Model { id, description }, run: Box::new(run) })
 }
