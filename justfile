@@ -24,6 +24,13 @@ soak STUDIES_PER_HOUR="6":
 fuzz SECONDS="60" *TARGETS:
     scripts/fuzz {{SECONDS}} {{TARGETS}}
 
+# The programs and files below examples/, against a real broker. With HEPALERT_NODE_RED the flow is run, too.
+examples:
+    cargo build --bin hepalert
+    python3 -m venv target/examples
+    target/examples/bin/pip install --quiet -r examples/tests/requirements.txt
+    PYTHONDONTWRITEBYTECODE=1 HEPALERT=$PWD/target/debug/hepalert target/examples/bin/python -m unittest discover -s examples/tests
+
 # Licences, advisories and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check

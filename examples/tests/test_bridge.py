@@ -74,6 +74,16 @@ class Messages(unittest.TestCase):
         self.event["data"].update(lesions=[], lesions_total=0)
         self.assertNotIn("contained", bridge.fhir(self.event, {}))
 
+    def test_others_can_read_what_is_written(self):
+        import hl7
+        from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+
+        self.event["data"]["link"] = {"study_uid": "1.2.3", "accession_number": "A|1"}
+        report = DiagnosticReport.model_validate(bridge.fhir(self.event, {}))
+        self.assertEqual((report.status, len(report.contained)), ("preliminary", 1))
+        read = hl7.parse(bridge.hl7(self.event, {}))
+        self.assertEqual((str(read.segment("OBR")[25]), read.unescape(str(read.segment("OBR")[18]))), ("P", "A|1"))
+
     def test_mail_carries_no_patient(self):
         text = bridge.mail(self.event, {"from": "a@b", "to": ["c@d"]}).as_string()
         parsed = email.message_from_string(text)

@@ -77,6 +77,17 @@ class Exported(unittest.TestCase):
             code, said = promtool(*words)
             self.assertEqual(code, 0, said)
 
+    def test_a_devices_own_page_speaks_of_the_same_figures(self):
+        page = EXAMPLES.parent / "src/web/metrics.rs"
+        if not page.exists():
+            self.skipTest("this program has no page")
+        own = set(re.findall(r'\.(?:head|one)\(\s*"(\w+)"', page.read_text()))
+        exported = set(re.findall(r'^    "(\w+)":', (HERE / "exporter.py").read_text(), re.M))
+        self.assertTrue(own)
+        # What only one of the two can know.
+        self.assertLessEqual(own - exported, {"broker_connected", "broker_messages_total"})
+        self.assertLessEqual(exported - own, {"alive", "clock_ahead_seconds", "temperature_celsius"})
+
     def test_every_figure_in_a_rule_is_one_of_ours_and_every_rule_is_tested(self):
         rules = (HERE / "alerts.yml").read_text()
         exported = set(re.findall(r'^    "(\w+)":', (HERE / "exporter.py").read_text(), re.M))

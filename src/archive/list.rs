@@ -34,6 +34,8 @@ pub struct Heading {
     pub wanted: Vec<Vec<Phase>>,
     /// Lines that follow.
     pub studies: usize,
+    /// Studies that lie there once more under other names.
+    pub copies: usize,
     /// Why this may not be everything: codes.
     pub not_seen: Vec<String>,
 }
@@ -181,12 +183,14 @@ impl Draft {
         entries
             .sort_by(|a, b| a.key.cmp(&b.key).then_with(|| a.fingerprint().cmp(&b.fingerprint())));
         each_once(&mut entries);
+        let copies = stock.found.copies;
         let not_seen = stock.degraded.iter().map(|why| why.code().to_owned()).collect();
         let heading = Heading {
             schema: SCHEMA.to_owned(),
             root: root.display().to_string(),
             wanted,
             studies: entries.len(),
+            copies,
             not_seen,
         };
         Ok(Draft { heading, entries })
@@ -377,6 +381,7 @@ mod tests {
             root: "/archive".into(),
             wanted: vec![vec![Phase::Vp]],
             studies: entries.len(),
+            copies: 0,
             not_seen: Vec::new(),
         };
         Draft { heading, entries }

@@ -25,6 +25,8 @@ const SCHEMA: &str = "urn:hepalert:v1:archive";
 const BOUND: &str = "archive.json";
 const OUTCOME: &str = "outcome.json";
 const FOLDER: &str = "report";
+/// What the name of an `archive.json` begins with that is not whole yet.
+const BEGINNING: &str = ".hepalert-";
 /// Our own records are a few KiB.
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
@@ -226,7 +228,8 @@ impl Results {
     pub fn bind(&self, bound: &Bound) -> Result<(), BindError> {
         let path = self.folder.join(BOUND);
         if !path.exists() {
-            if fs::read_dir(&self.folder).is_ok_and(|mut inside| inside.next().is_some()) {
+            // Tasks of one array begin at once: what another has just made is no stranger.
+            if holds_strangers(&self.folder) && !path.exists() {
                 return Err(ArchiveError::at(Code::NoResults, &path).into());
             }
             let failed = |reason| OutputError::File { path: path.clone(), reason };
@@ -328,9 +331,15 @@ fn is_of(report: &Report, study: &Brief, bound: &Bound) -> bool {
         && bound.pipelines.contains(&report.pipeline.fingerprint)
 }
 
+/// Whether a folder holds anything but the draft of a beginning.
+fn holds_strangers(folder: &Path) -> bool {
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+    inside.map(|entry| entry.file_name()).any(|name| !name.to_string_lossy().starts_with(BEGINNING))
+}
+
 /// Of several that begin at once the first wins.
 fn begin(folder: &Path, path: &Path, bound: &Bound) -> io::Result<()> {
-    let mut draft = tempfile::Builder::new().prefix(".hepalert-").tempfile_in(folder)?;
+    let mut draft = tempfile::Builder::new().prefix(BEGINNING).tempfile_in(folder)?;
     serde_json::to_writer_pretty(draft.as_file_mut(), bound)?;
     draft.as_file().sync_all()?;
     match draft.persist_noclobber(path) {
@@ -355,4 +364,49 @@ pub enum BindError {
     /// It cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(list: &[u8]) -> Bound {
+        Bound {
+            schema: SCHEMA.to_owned(),
+            list_sha256: Digest::of(list),
+            studies: 1,
+            configuration: Digest::of(b"c"),
+            pipelines: Vec::new(),
+            engines: Vec::new(),
+            version: String::new(),
+        }
+    }
+
+    #[test]
+    fn tasks_that_begin_at_once_all_begin_and_a_strangers_folder_is_left() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let begin = |list: &'static [u8]| {
+                let results = Results::at(&dir.path().join("results"));
+                move || {
+                    results.bind(&bound(list)).map(|()| {
+                        // What a run does next.
+                        fs::create_dir_all(results.folder().join("locks")).unwrap();
+                    })
+                }
+            };
+            std::thread::scope(|scope| {
+                let tasks: Vec<_> = (0..8).map(|_| scope.spawn(begin(b"a"))).collect();
+                assert!(tasks.into_iter().all(|task| task.join().unwrap().is_ok()));
+            });
+            let other = begin(b"b")();
+            assert!(
+                matches!(other, Err(BindError::Archive(error)) if error.code == Code::OtherList)
+            );
+        }
+        let theirs = tempfile::tempdir().unwrap();
+        fs::write(theirs.path().join("notes.txt"), "mine").unwrap();
+        assert!(Results::at(theirs.path()).bind(&bound(b"a")).is_err());
+        assert_eq!(fs::read_dir(theirs.path()).unwrap().count(), 1);
+    }
 }

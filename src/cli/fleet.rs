@@ -10,6 +10,7 @@ use super::{Exit, Failure, Ui, run as config};
 use crate::daemon::broker_params;
 use crate::fleet::{Device, Fleet, Judged, Life, filters};
 use crate::publish::mqtt::{Params, listen};
+use crate::ui::counted;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -153,7 +154,8 @@ fn remarks(device: &Device) -> String {
     }
     words.extend(device.reasons.iter().cloned());
     words.extend(device.differs.iter().map(|what| format!("other {} than most", what.name())));
-    words.extend(device.open_alerts.filter(|n| *n > 0).map(|n| format!("{n} open alerts")));
+    let open = device.open_alerts.filter(|count| *count > 0);
+    words.extend(open.map(|count| counted(count as usize, "open alert")));
     words.join(", ")
 }
 

@@ -24,6 +24,8 @@ impl Archive {
         }
         fs::write(archive.at("root/cut.nii.gz"), &campaign::study(0)[..400]).unwrap();
         fs::write(archive.at("root/notes.txt"), "mine").unwrap();
+        fs::create_dir(archive.at("root/again")).unwrap();
+        fs::copy(archive.at("root/2019/p0/ct.nii.gz"), archive.at("root/again/ct.nii.gz")).unwrap();
         archive
     }
 
@@ -117,6 +119,7 @@ fn an_archive_is_done_in_parts_and_put_together() {
         (&listed["studies"], &listed["refused"], &listed["passed_over"]),
         (&7.into(), &1.into(), &1.into())
     );
+    assert_eq!(listed["copies"], 1);
     let bytes = fs::read(archive.at("list.jsonl")).unwrap();
     assert_eq!(archive.list()["was_there"], true);
     assert_eq!(fs::read(archive.at("list.jsonl")).unwrap(), bytes);
@@ -256,8 +259,10 @@ fn written(study: &Path) -> std::time::SystemTime {
 fn a_study_whose_files_changed_fails_and_is_named_as_missing() {
     let archive = Archive::new(2);
     archive.list();
-    let file = archive.at("root/2019/p0/ct.nii.gz");
-    fs::write(&file, campaign::study(500)).unwrap();
+    // The study is there twice; either of the two is the listed one.
+    let files = ["root/2019/p0/ct.nii.gz", "root/again/ct.nii.gz"].map(|name| archive.at(name));
+    let put = |bytes: &[u8]| files.iter().for_each(|file| fs::write(file, bytes).unwrap());
+    put(&campaign::study(500));
     let ended = archive.run(RUN);
     let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(
@@ -269,7 +274,7 @@ fn a_study_whose_files_changed_fails_and_is_named_as_missing() {
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains(told["failed"][0]["study_key"].as_str().unwrap()), "{said}");
     // Put back, it is done, and nothing remembers the failure.
-    fs::write(&file, campaign::study(0)).unwrap();
+    put(&campaign::study(0));
     assert_eq!(archive.done(RUN)["done"], 1);
     assert_eq!(archive.results("results"), (3, 0));
 }

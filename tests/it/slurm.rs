@@ -82,7 +82,7 @@ impl Slurm {
              AuthInfo=socket={socket},cred_expire=5\nSlurmUser=root\nSlurmdUser=root\n\
              StateSaveLocation={}\nSlurmdSpoolDir={}\nSlurmctldPidFile={}\nSlurmdPidFile={}\n\
              SlurmctldLogFile={}\nSlurmdLogFile={}\nProctrackType=proctrack/linuxproc\n\
-             TaskPlugin=task/none\nMpiDefault=none\nReturnToService=2\nKillWait=2\n\
+             TaskPlugin=task/none\nMpiDefault=none\nReturnToService=2\nKillWait=2\nSlurmdTimeout=30\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
              SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1\n\
              SlurmdParameters=config_overrides\n\

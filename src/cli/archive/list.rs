@@ -129,16 +129,17 @@ fn told(args: &Args, ui: &Ui, draft: &Draft, of: &serde_json::Value) -> Result<(
     let document = json!({
         "list": args.out, "sha256": of["sha256"], "was_there": of["was_there"],
         "studies": draft.entries.len(), "refused": refused, "files": files,
-        "passed_over": of["passed_over"], "not_seen": draft.heading.not_seen,
+        "passed_over": of["passed_over"], "copies": draft.heading.copies, "not_seen": draft.heading.not_seen,
     });
     let text = format!(
-        "{} ({} of them refused at sight) of {} in {}{}\n{} passed over that are no images\nSHA-256 {}",
+        "{} ({} of them refused at sight) of {} in {}{}\n{} passed over that are no images, {} of studies that are listed once\nSHA-256 {}",
         counted(draft.entries.len(), "study"),
         refused,
         counted(files, "file"),
         args.out.display(),
         if of["was_there"] == true { ", which was there already, the same" } else { "" },
         counted(of["passed_over"].as_u64().unwrap_or(0) as usize, "file"),
+        counted(draft.heading.copies, "copy"),
         of["sha256"].as_str().unwrap_or_default(),
     );
     ui.result(&document, text)

@@ -29,6 +29,8 @@ pub struct Discovered {
     pub studies: Vec<StudyFiles>,
     /// Studies that are refused, and files of no study by folder.
     pub refused: Vec<NotTaken>,
+    /// Studies that are there once more, under other names: each is taken once.
+    pub copies: usize,
 }
 
 /// What lies in a place and is not analysed.
@@ -205,7 +207,7 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
         key,
         refusal,
     };
-    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new() };
+    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new(), copies: 0 };
     for outcome in outcomes {
         match outcome {
             StudyEvent::Complete { study, .. } => sorted.studies.push(study),
@@ -215,7 +217,8 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
             StudyEvent::PassedOver { key, counts, said, .. } => {
                 sorted.refused.push(not_taken(key, passed_over(&counts, said.as_deref())));
             }
-            StudyEvent::Received { .. } | StudyEvent::Duplicate { .. } => {}
+            StudyEvent::Duplicate { .. } => sorted.copies += 1,
+            StudyEvent::Received { .. } => {}
         }
     }
     sorted

@@ -69,7 +69,7 @@ pub fn survey(
     let facts: Vec<(PathBuf, FileFacts)> =
         found.iter().filter_map(|(f, path, _)| Some((path.clone(), f.clone().ok()?))).collect();
     let params = lies_still(root_of(input), expected, rules, gate);
-    let Discovered { studies, refused } = assemble(params, found);
+    let Discovered { studies, refused, .. } = assemble(params, found);
     let aside = aside(&facts, &studies, rules);
     let text = |facts: &FileFacts| match &facts.part {
         Part::Nifti(name) => name.case.clone(),
