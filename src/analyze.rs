@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::intake::{GateParams, Refusal, StudyFiles};
-use crate::report::files::{Draft, WriteError};
-use crate::report::record;
-use crate::report::types::{EngineChoice, Report, StageSeconds};
+use crate::report::files::WriteError;
+use crate::report::types::{EngineChoice, Report};
 use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::align::{self, AlignError};
 use hepalert_cascade::pipeline::{self, Findings, Networks, PipelineError};
@@ -26,10 +25,15 @@ use hepalert_study::study::AlignedStudy;
 
 mod describe;
 mod limits;
+pub mod objects;
 mod quality;
+mod source_images;
+mod tracking;
+mod write;
 
-use describe::tell_alignment;
+use objects::ObjectSettings;
 use quality::Origin;
+use write::Done;
 
 mod phases;
 
@@ -66,6 +70,8 @@ pub struct Settings {
     pub keep_gains: bool,
     /// Folder of the bundle that tells phases apart; `None` trusts names alone.
     pub phase_bundle: Option<PathBuf>,
+    /// Write the results as DICOM objects too, of a study that is DICOM.
+    pub objects: Option<ObjectSettings>,
 }
 
 /// Engines loaded and tested, ready for one study after the other.
@@ -293,6 +299,7 @@ impl Analyzer {
             .map_err(AnalyzeError::Refused)?;
         let mut origin = Origin::of(files, &read, started.elapsed().as_secs_f64());
         origin.untrained = self.untrained(&read.loaded.study);
+        let images = self.source_images(&read.loaded.phases)?;
         let (study, stored) =
             read.loaded.study.brought_into(self.plan.network.reader.orientation());
         let aligning = Instant::now();
@@ -318,34 +325,16 @@ impl Analyzer {
         origin.content = reclassify::content(&aligned);
         let findings = self.findings(&aligned, origin.content, watch)?;
         limits::require_liver(&findings, origin.files)?;
-        let writing = Instant::now();
-        let slices = origin.slices(&alignments, &back);
-        let mut draft = Draft::begin(out)?;
-        draft.add_findings(&aligned, &findings, slices, &mut |done, total| {
-            // Too late to stop: the report is nearly there.
-            let _ = watch("report", done, total);
-        })?;
-        if self.settings.keep_margin {
-            draft.add_margin(&findings, &back)?;
-        }
-        if self.settings.keep_gains {
-            draft.add_gains(&findings, &back)?;
-        }
-        let mut report = self.report(&aligned, &findings, (&origin, slices));
-        let stage = |stage: &str, seconds| StageSeconds {
-            stage: stage.to_owned(),
-            seconds: record::rounded(seconds),
+        let done = Done {
+            started,
+            align_s,
+            origin: &origin,
+            alignments: &alignments,
+            back: &back,
+            images: images.as_ref(),
+            findings: &findings,
         };
-        tell_alignment(&mut report, &alignments);
-        if alignments.len() > 1 {
-            report.timing.stages.insert(0, stage("register", align_s));
-        }
-        report.timing.stages.insert(0, stage("read", origin.read_s));
-        report.timing.stages.push(stage("report", writing.elapsed().as_secs_f64()));
-        report.timing.total_s = record::rounded(started.elapsed().as_secs_f64());
-        report.peak_memory_mib = record::rounded(peak_memory_mib());
-        draft.finish(&mut report)?;
-        Ok(report)
+        self.write(&aligned, &done, out, watch)
     }
 
     fn findings(
@@ -458,6 +447,7 @@ mod tests {
                 keep_margin: false,
                 keep_gains: false,
                 phase_bundle: None,
+                objects: None,
                 air: segment::AirTiles::default(),
             };
             pipeline_fingerprint(&settings, &bundle)

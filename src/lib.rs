@@ -15,6 +15,7 @@ pub mod config;
 mod curate;
 pub mod daemon;
 mod demo;
+pub mod dicom;
 pub mod doctor;
 pub mod fleet;
 mod installer;

@@ -65,15 +65,20 @@ impl Origin {
         }
     }
 
+    /// The phase that stayed where it was.
+    pub(super) fn reference(&self, alignments: &[PhaseAlignment]) -> Option<Phase> {
+        let stayed = alignments.iter().find(|one| one.moved.is_none()).map(|one| one.phase);
+        // One phase alone is not aligned.
+        stayed.or_else(|| self.slice_names.keys().next().copied())
+    }
+
     /// The slices that the study was analysed on: those of the phase that stayed where it was.
     pub(super) fn slices<'a>(
         &'a self,
         alignments: &[PhaseAlignment],
         back: &'a Back,
     ) -> Slices<'a> {
-        let stayed = alignments.iter().find(|one| one.moved.is_none()).map(|one| one.phase);
-        // One phase alone is not aligned.
-        let reference = stayed.or_else(|| self.slice_names.keys().next().copied());
+        let reference = self.reference(alignments);
         let names = reference.and_then(|phase| self.slice_names.get(&phase));
         let names = names.filter(|names| names.len() == back.grid().shape()[0]);
         Slices { back, names: names.map_or(&[], Vec::as_slice) }

@@ -126,6 +126,7 @@ impl EngineArgs {
             keep_margin: false,
             keep_gains: false,
             phase_bundle: self.phase_engine.clone().or_else(|| phases_beside(&bundle)),
+            objects: None,
             bundle,
         })
     }

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -18,6 +18,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
         "analyze",
         "hepalert analyze studies --out results",
         "a folder of studies: one folder of results each, and summary.csv; the same command again goes on where it ended",
+    ),
+    (
+        "analyze",
+        "hepalert analyze ct-folder --dicom --out result",
+        "with a segmentation, a structured report and key images for an archive",
     ),
     (
         "archive list",
@@ -71,6 +76,8 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
         "hepalert detect labels.nii.gz --out lesions.json --instances-out numbers.nii.gz",
         "list the lesions and number their voxels",
     ),
+    ("dicom echo", "hepalert dicom echo pacs", "does the archive answer, and let this device in?"),
+    ("dicom conformance", "hepalert dicom conformance", "the tables of docs/dicom.md"),
     ("doctor", "hepalert doctor --quick", "everything but the networks"),
     ("engine list", "hepalert engine list", "what is in the slots of this device"),
     (
@@ -137,6 +144,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
         "with the lesion gain against missed and false lesions; needs analyze --margin",
     ),
     (
+        "export",
+        "hepalert export 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --deidentify --out shared",
+        "images and result of a study for whoever looks into a failure",
+    ),
+    (
         "fleet",
         "hepalert fleet --config /etc/hepalert/hepalert.toml",
         "all devices at this device's broker",
@@ -199,6 +211,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 59] = [
         "segment",
         "hepalert segment --engine my-liver --phase vp=dicom/vp --alpha 100 --out labels.nii.gz",
         "a folder with one DICOM series, at a lesion gain of 100",
+    ),
+    (
+        "send",
+        "hepalert send 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --to pacs",
+        "the same objects again, by the archive's name in the configuration",
     ),
     (
         "shuffle",

@@ -10,10 +10,12 @@ pub mod archive;
 pub mod curate;
 pub mod demo;
 pub mod detect;
+pub mod dicom;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
 mod examples;
+pub mod export;
 pub mod fleet;
 pub mod inspect;
 pub mod label;
@@ -69,6 +71,9 @@ pub enum Command {
     Demo(demo::Args),
     /// Single lesions out of a label map.
     Detect(detect::Args),
+    /// Try an archive, and tell what is spoken.
+    #[command(subcommand)]
+    Dicom(dicom::Dicom),
     /// Look at everything the daemon needs: what is wrong, and what to do.
     Doctor(doctor::Args),
     /// Inspect, check, install and sign engines.
@@ -76,6 +81,8 @@ pub enum Command {
     Engine(engine::Args),
     /// Hold results against the truth over a cohort: tables, plots, one line per case.
     Evaluate(evaluate::Args),
+    /// A study with its result, without its patient, to share it.
+    Export(export::Args),
     /// Tell of every device at a broker: which live, which differ.
     Fleet(fleet::Args),
     /// Tell what every series in a folder is, which would be read, and why.
@@ -100,6 +107,8 @@ pub enum Command {
     Run(run::Args),
     /// The first stage alone: a label map of a CT.
     Segment(segment::Args),
+    /// Send the objects of a study's result to an archive once more.
+    Send(dicom::SendArgs),
     /// Write lesion-shuffle patches for training.
     Shuffle(shuffle::Args),
     /// Count jobs, unsent messages and open alerts of the daemon.
@@ -156,9 +165,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Curate(args) => curate::run(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
         Command::Detect(args) => detect::run(&args, &ui),
+        Command::Dicom(what) => dicom::run(&what, &ui),
         Command::Doctor(args) => doctor::run(&args, &ui),
         Command::Engine(args) => engine::run(&args, &ui),
         Command::Evaluate(args) => evaluate::run(&args, &ui),
+        Command::Export(args) => export::run(&args, &ui),
         Command::Fleet(args) => fleet::run(&args, &ui),
         Command::Inspect(args) => inspect::run(&args, &ui),
         Command::Label(args) => label::run(&args, &ui),
@@ -171,6 +182,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Register(args) => register::run(&args, &ui),
         Command::Run(args) => run::run(&args),
         Command::Segment(args) => segment::run(&args, &ui),
+        Command::Send(args) => dicom::send(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),
         Command::Status(args) => queue::status(&args, &ui),
         Command::Study(what) => queue::study(&what, &ui),

@@ -59,7 +59,7 @@ pub struct StudyArgs {
     pub config: PathBuf,
 }
 
-fn parse_key(text: &str) -> Result<StudyKey, String> {
+pub(super) fn parse_key(text: &str) -> Result<StudyKey, String> {
     StudyKey::new(text).ok_or_else(|| "expected 32 digits of 0-9 and a-f".to_owned())
 }
 
@@ -130,6 +130,8 @@ struct Status {
     outbox_unsent: u64,
     outbox_oldest: Option<String>,
     open_alerts: u64,
+    objects_waiting: u64,
+    objects_refused: u64,
     boot: u64,
 }
 
@@ -142,7 +144,10 @@ pub fn status(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let JobCounts { queued, running, done, rejected, dead, superseded } =
         store.job_counts().map_err(Failure::failed)?;
     let backlog = store.backlog().map_err(Failure::failed)?;
+    let sent = store.delivery_counts().map_err(Failure::failed)?;
     let status = Status {
+        objects_waiting: sent.waiting,
+        objects_refused: sent.refused,
         queued,
         running,
         done,
@@ -161,6 +166,12 @@ pub fn status(args: &Args, ui: &Ui) -> Result<(), Failure> {
         status.outbox_oldest.as_deref().map_or(String::new(), |at| format!(" (since {at})")),
         status.open_alerts
     );
+    let text = match (sent.waiting, sent.refused) {
+        (0, 0) => text,
+        (waiting, refused) => {
+            format!("{text}\nobjects for archives: {waiting} waiting, {refused} refused")
+        }
+    };
     ui.result(&status, text)
 }
 

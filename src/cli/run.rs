@@ -74,9 +74,14 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
     let engine = Bundle::open(&config.engine.bundle);
-    let folder = std::fs::read_dir(&config.intake.folder);
+    // Where images come by DICOM alone there is no export folder.
+    let export = match config.intake.folder.as_os_str().is_empty() {
+        true => config.store.folder.clone(),
+        false => config.intake.folder.clone(),
+    };
+    let folder = std::fs::read_dir(&export);
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let (export, line) = (config.intake.folder.display(), &config.mqtt);
+    let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));
     let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
     let bundle = config.engine.bundle.display();

@@ -4,7 +4,7 @@
 
 use super::{Meaning, meaning};
 
-pub(super) const DEGRADED: [Meaning; 18] = [
+pub(super) const DEGRADED: [Meaning; 20] = [
     meaning(
         "clock_doubtful",
         "the clock does not go on from where it was: nothing old is removed until it can be \
@@ -46,6 +46,16 @@ pub(super) const DEGRADED: [Meaning; 18] = [
         "slots_unusable",
         "the folder of installed engines cannot be used; the configured bundle is",
         "check engine.slots and its rights",
+    ),
+    meaning(
+        "dicom_target_unreachable",
+        "an archive does not answer, or does not let this device in; results wait for it",
+        "`hepalert dicom echo` says which and why; let the archive know this device's AE title and address",
+    ),
+    meaning(
+        "dicom_refused",
+        "an archive did not take objects of a result",
+        "the log says which; mend the archive's rules, then `hepalert send KEY --to NAME`",
     ),
     meaning(
         "store_failing",

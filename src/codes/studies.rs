@@ -71,7 +71,22 @@ pub(super) const STRANGERS: [Meaning; Kind::ALL.len()] = [
     ),
 ];
 
-pub(super) const FAILED: [Meaning; 11] = [
+pub(super) const FAILED: [Meaning; 14] = [
+    meaning(
+        "dicom_refused",
+        "an archive did not take an object of the result",
+        "the log has its status; mend the archive's rules, then `hepalert send KEY --to NAME`",
+    ),
+    meaning(
+        "dicom_object_unreadable",
+        "an object of the result is gone or damaged before an archive had it",
+        "look at the disk below store.folder, and queue the study again",
+    ),
+    meaning(
+        "dicom_target_busy",
+        "an archive has no room, or is busy: it is tried again",
+        "look at the archive's disk",
+    ),
     meaning(
         "daemon_died",
         "the daemon ended each time this study was analysed",
@@ -131,7 +146,7 @@ pub(super) const FAILED: [Meaning; 11] = [
     ),
 ];
 
-pub(super) const QUALITY: [Meaning; 19] = [
+pub(super) const QUALITY: [Meaning; 20] = [
     meaning(
         "clock_stepped",
         "the clock was set back while the study was under way: how long it took is not known",
@@ -146,6 +161,11 @@ pub(super) const QUALITY: [Meaning; 19] = [
         "demonstration_engine",
         "the engine was made to demonstrate the program, not for patients",
         "install an engine that was validated for your site",
+    ),
+    meaning(
+        "dicom_objects_not_made",
+        "the result was wanted as DICOM objects too, and there are none",
+        "they refer to the images of a study that is DICOM, which this one is not; else the log has the reason",
     ),
     meaning(
         "liver_cut_by_scan",

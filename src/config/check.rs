@@ -1,6 +1,9 @@
 //! What the types of the configuration cannot say: each section's limits, by key.
 
-use super::{Config, Engine, Gate, Intake, Mqtt, Worker};
+use super::{Config, Dicom, DicomTarget, Engine, Gate, Intake, Mqtt, Worker};
+use crate::dicom::Network;
+use crate::dicom::services::is_ae_title;
+use crate::dicom::stow::{is_secure, is_url};
 use hepalert_study::protocol::{MAX_BASE, MAX_DEVICE, is_base_topic, is_device_name};
 
 /// A value that cannot be used.
@@ -14,12 +17,13 @@ pub(super) struct Fault {
 
 /// Checks every section; the first fault is told.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    let Config { device, intake, gate, phases, engine, worker, store, mqtt, web } = config;
+    let Config { device, intake, gate, phases, engine, worker, store, mqtt, dicom, web } = config;
     let name = format!("1 to {MAX_DEVICE} of a-z, 0-9 and -");
     must(is_device_name(&device.name), "device.name", &name)?;
     must(!store.folder.as_os_str().is_empty(), "store.folder", "the path of a folder")?;
     of_mqtt(mqtt)?;
-    of_intake(intake)?;
+    of_dicom(dicom)?;
+    of_intake(intake, dicom)?;
     if let Err(reason) = phases.rules() {
         return Err(Fault { key: "phases.rule", with: None, reason });
     }
@@ -64,8 +68,9 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
     agree(mutual, ["mqtt.key_file", "mqtt.cert_file"], "there if mqtt.cert_file is, and only then")
 }
 
-fn of_intake(intake: &Intake) -> Result<(), Fault> {
-    must(!intake.folder.as_os_str().is_empty(), "intake.folder", "the path of a folder")?;
+fn of_intake(intake: &Intake, dicom: &Dicom) -> Result<(), Fault> {
+    let has_source = !intake.folder.as_os_str().is_empty() || dicom.listen.is_some();
+    must(has_source, "intake.folder", "the path of a folder, or dicom.listen")?;
     must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
     let ordered = intake.quiet_s <= intake.force_complete_s;
     agree(ordered, ["intake.force_complete_s", "intake.quiet_s"], "not less than intake.quiet_s")?;
@@ -116,4 +121,71 @@ fn runs(engine: &Engine) -> Result<(), Fault> {
     let able: Vec<String> = able.iter().map(|one| format!("\"{one}\"")).collect();
     let reason = format!("{}: engine.backend is \"{backend}\"", able.join(" or "));
     Err(Fault { key: "engine.precision", with: Some("engine.backend"), reason })
+}
+
+fn of_dicom(dicom: &Dicom) -> Result<(), Fault> {
+    let address = |text: &String| text.parse::<std::net::SocketAddr>().is_ok();
+    let listen = dicom.listen.as_ref().is_none_or(address);
+    must(listen, "dicom.listen", "an address and a port such as 0.0.0.0:11112, or empty")?;
+    must(is_ae_title(&dicom.ae_title), "dicom.ae_title", "1 to 16 printable characters")?;
+    let titles = dicom.allow_ae.iter().all(|title| is_ae_title(title));
+    must(titles, "dicom.allow_ae", "AE titles of 1 to 16 printable characters")?;
+    if let Some(error) = dicom.allow_address.iter().find_map(|text| text.parse::<Network>().err()) {
+        return Err(Fault { key: "dicom.allow_address", reason: error, with: None });
+    }
+    must((1..=500).contains(&dicom.max_associations), "dicom.max_associations", "1 to 500")?;
+    must((1..=4096).contains(&dicom.max_instance_mib), "dicom.max_instance_mib", "1 to 4096 MiB")?;
+    must((1..=600).contains(&dicom.timeout_s), "dicom.timeout_s", "1 to 600 s")?;
+    let pair = dicom.server_cert_file.is_some() == dicom.server_key_file.is_some();
+    must(pair, "dicom.server_key_file", "a certificate needs its key and the other way round")?;
+    let authority = dicom.client_ca_file.is_none() || dicom.server_cert_file.is_some();
+    must(
+        authority,
+        "dicom.client_ca_file",
+        "needs dicom.server_cert_file: without it nothing is encrypted",
+    )?;
+    must((1..=8760).contains(&dicom.spool_keep_h), "dicom.spool_keep_h", "1 to 8760 h")?;
+    dicom.target.iter().try_for_each(of_target)?;
+    let mut names: Vec<&str> = dicom.target.iter().map(|target| target.name.as_str()).collect();
+    names.sort_unstable();
+    let distinct = names.windows(2).all(|pair| pair[0] != pair[1]);
+    must(distinct, "dicom.target", "names that differ")
+}
+
+fn of_target(target: &DicomTarget) -> Result<(), Fault> {
+    let fault = |reason: &str| {
+        Err(Fault {
+            key: "dicom.target",
+            reason: format!("{:?}: {reason}", target.name),
+            with: None,
+        })
+    };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if target.name.is_empty() || target.name.len() > 32 || !target.name.chars().all(plain) {
+        return fault("needs a name of 1 to 32 of a-z, 0-9 and -");
+    }
+    if target.cert_file.is_some() != target.key_file.is_some() {
+        return fault("a certificate needs its key and the other way round");
+    }
+    match (&target.host, &target.url) {
+        (Some(_), Some(_)) | (None, None) => fault("needs either host (C-STORE) or url (STOW-RS)"),
+        (Some(_), None) => {
+            if target.port == 0 || !target.ae_title.as_deref().is_some_and(is_ae_title) {
+                return fault("needs port, and the archive's ae_title");
+            }
+            if target.tls && target.ca_file.is_none() {
+                return fault("tls needs ca_file, the authority of the archive's certificate");
+            }
+            Ok(())
+        }
+        (None, Some(url)) => {
+            if !is_url(url) {
+                return fault("url is no address such as https://pacs/dicom-web");
+            }
+            if is_secure(url) && target.ca_file.is_none() {
+                return fault("https needs ca_file, the authority of the archive's certificate");
+            }
+            Ok(())
+        }
+    }
 }

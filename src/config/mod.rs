@@ -18,11 +18,13 @@ use hepalert_study::protocol::Protocol;
 use hepalert_study::study::Privacy;
 
 mod check;
+mod dicom;
 mod fragments;
 mod phases;
 mod unset;
 mod web;
 
+pub use dicom::{Dicom, DicomTarget};
 pub use phases::{PhaseRule, RuledPhase};
 pub use web::{Role, Web};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub store: Store,
     /// The broker.
     pub mqtt: Mqtt,
+    /// Images in and results out by DICOM.
+    pub dicom: Dicom,
     /// The page.
     pub web: Web,
 }
@@ -418,6 +422,16 @@ impl Store {
     /// Folder of one result: a study of one revision.
     pub fn result(&self, study_key: &str, revision: u32) -> PathBuf {
         self.results().join(result_name(study_key, revision))
+    }
+
+    /// Folder that received images lie in until they are a study; the intake watches it.
+    pub fn spool(&self) -> PathBuf {
+        self.folder.join("dicom/spool")
+    }
+
+    /// Folder of what is being received, on the same disk.
+    pub fn incoming(&self) -> PathBuf {
+        self.folder.join("dicom/incoming")
     }
 
     /// Folder of what was refused, and why.

@@ -6,7 +6,6 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +14,7 @@ use log::{error, info, warn};
 use super::controller::{self, EngineController, Task, Verdict, Waits};
 use super::engine_events;
 use super::health::Monitor;
-use super::inbox::FolderMail;
+use super::inbox::{FolderMail, Folders};
 use super::liveness::{Life, Stop};
 use super::site::Site;
 use crate::installer::{Installer, Updates};
@@ -36,7 +35,7 @@ pub struct Engines {
     monitor: Monitor,
     life: Life,
     stop: Stop,
-    folder: Sender<FolderMail>,
+    folders: Folders,
     installer: Installer,
     controller: EngineController,
     place: Option<SlotLock>,
@@ -50,7 +49,7 @@ impl Engines {
         site: &Arc<Site>,
         monitor: &Monitor,
         (life, stop): (&Life, &Stop),
-        folder: &Sender<FolderMail>,
+        folders: &Folders,
     ) -> Engines {
         let engine = &site.config.engine;
         let waits = Waits {
@@ -63,7 +62,7 @@ impl Engines {
             monitor: monitor.clone(),
             life: life.clone(),
             stop: stop.clone(),
-            folder: folder.clone(),
+            folders: folders.clone(),
             installer: Installer::new(&site.config),
             controller: EngineController::new(waits),
             place: None,
@@ -168,8 +167,7 @@ impl Engines {
                 info!("engine in use: {} version {}", engine.id, engine.version);
                 self.monitor.set_engine(&bundle);
                 self.setting = Some(bundle.setting());
-                // The folder's thread has ended only when the daemon does.
-                let _ = self.folder.send(FolderMail::Engine(bundle.setting()));
+                self.folders.send(&FolderMail::Engine(bundle.setting()));
                 self.controller.opened(slot, engine);
             }
             Err(error) => self.cannot_open(slot, &error),

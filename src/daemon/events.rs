@@ -82,6 +82,7 @@ impl<'a> Step<'a> {
             setting: self.setting,
             attempts: self.attempts,
             passed_over: passed_over.collect(),
+            target: None,
         };
         event.draft(identity, now).map(NewEvent::from)
     }

@@ -1,9 +1,10 @@
 //! The thread that looks at the export folder: a notice or the rescan interval makes it take
 //! a step of the intake, and what that brings goes into the store.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use log::{error, info};
@@ -21,6 +22,7 @@ use crate::intake::{AssembleParams, Digest, Known, Millis, StudyEvent, study_key
 use crate::store::StoreError;
 use crate::ui::counted;
 use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::study::StudyKey;
 
 mod keep;
 
@@ -51,6 +53,20 @@ pub struct Folder {
     pub queue: SyncSender<QueueMail>,
     /// Names studies.
     pub site_key: Vec<u8>,
+    /// What is looked at.
+    pub root: Root,
+}
+
+/// A folder that is looked at.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// Where.
+    pub folder: PathBuf,
+    /// Others write to it; its troubles are told.
+    pub is_export: bool,
+    /// Studies that one of the folders' threads takes in anew: what a thread does not find may lie in
+    /// another folder. None where there is one folder only.
+    pub claimed: Option<Arc<Mutex<BTreeSet<StudyKey>>>>,
 }
 
 impl Folder {
@@ -62,7 +78,7 @@ impl Folder {
         info!("known already: {}", counted(known.len(), "study"));
         let (key, notices) = (self.site_key.clone(), self.notices.clone());
         let mut intake = FolderIntake::new(
-            params(&self.site.config, setting),
+            params(&self.site.config, &self.root.folder, setting),
             known,
             Box::new(move |uid| study_key(&key, uid)),
             Arc::new(move || notices.ring()),
@@ -189,6 +205,9 @@ impl Folder {
     /// The folder's troubles as status reasons. That there are no notices is no trouble: the
     /// rescan is the truth.
     fn tell_degraded(&self, degraded: &[Degraded]) {
+        if !self.root.is_export {
+            return;
+        }
         let codes: Vec<&'static str> = degraded
             .iter()
             .filter(|trouble| !matches!(trouble, Degraded::NoHints(_)))
@@ -200,6 +219,21 @@ impl Folder {
     }
 }
 
+/// The folders that are looked at: the export folder, and that of received images.
+pub fn roots(config: &Config) -> Vec<Root> {
+    let export = &config.intake.folder;
+    let mut folders = Vec::new();
+    if !export.as_os_str().is_empty() {
+        folders.push((export.clone(), true));
+    }
+    if config.dicom.listen.is_some() {
+        folders.push((config.store.spool(), false));
+    }
+    let claimed = (folders.len() > 1).then(Default::default);
+    let root = |(folder, is_export)| Root { folder, is_export, claimed: claimed.clone() };
+    folders.into_iter().map(root).collect()
+}
+
 /// Whether what was not seen in this step is not there.
 fn is_all_seen(step: &FolderStep) -> bool {
     let is_blind = |why: &Degraded| {
@@ -208,14 +242,11 @@ fn is_all_seen(step: &FolderStep) -> bool {
     !step.more && step.moving_files == 0 && !step.degraded.iter().any(is_blind)
 }
 
-fn params(config: &Config, setting: Setting) -> FolderParams {
+fn params(config: &Config, folder: &Path, setting: Setting) -> FolderParams {
     let intake = &config.intake;
     let gate = super::gate_params(config);
     FolderParams {
-        watch: WatchParams {
-            follow_links: intake.follow_links,
-            ..WatchParams::new(&intake.folder)
-        },
+        watch: WatchParams { follow_links: intake.follow_links, ..WatchParams::new(folder) },
         stability: StabilityParams {
             settle_s: intake.settle_s as f64,
             give_up_s: intake.give_up_s as f64,
@@ -228,7 +259,7 @@ fn params(config: &Config, setting: Setting) -> FolderParams {
             max_files: gate.max_files,
             rules: super::phase_rules(config),
             instead: others(config),
-            ..AssembleParams::new(&intake.folder, setting.phases())
+            ..AssembleParams::new(folder, setting.phases())
         },
         max_file_bytes: gate.max_file_bytes,
     }
@@ -247,7 +278,6 @@ fn others(config: &Config) -> Vec<Vec<Phase>> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::path::Path;
     use std::sync::mpsc::{channel, sync_channel};
 
     use jiff::Timestamp;
@@ -267,6 +297,7 @@ mod tests {
             notices: Notices::into_inbox(&mail),
             queue: sync_channel(1).0,
             site_key: Vec::new(),
+            root: Root { folder: state.to_owned(), is_export: true, claimed: None },
         }
     }
 

@@ -23,6 +23,19 @@ pub enum FolderMail {
     Stop,
 }
 
+/// The threads that look at folders: the export folder's, and that of received images.
+#[derive(Debug, Clone)]
+pub struct Folders(pub Vec<Sender<FolderMail>>);
+
+impl Folders {
+    /// Tells all of them. One has ended only when the daemon does.
+    pub fn send(&self, mail: &FolderMail) {
+        for folder in &self.0 {
+            let _ = folder.send(mail.clone());
+        }
+    }
+}
+
 /// To the thread that works through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueMail {

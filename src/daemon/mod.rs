@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,11 @@ use log::{error, info, warn};
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
+use crate::analyze::objects::ObjectSettings;
 use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
+use crate::dicom::Receiver;
+use crate::dicom::receiver::ReceiveError;
 use crate::intake::{GateParams, PhaseRules};
 use crate::publish::PublisherHandle;
 use crate::store::StoreError;
@@ -31,6 +34,7 @@ use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::hastened;
 
+pub mod archives;
 pub mod bridge;
 mod clock;
 mod controller;
@@ -44,14 +48,16 @@ mod liveness;
 mod page;
 mod quarantine;
 mod queue;
+mod receiving;
 mod reminders;
 mod sending;
 mod site;
 mod start;
 
-use folder::Folder;
+use archives::Archive;
+use folder::{Folder, roots};
 use health::Monitor;
-use inbox::{FolderMail, Notices, QueueMail};
+use inbox::{FolderMail, Folders, Notices, QueueMail};
 use liveness::{Life, Stop};
 pub use page::Page;
 use queue::Queue;
@@ -66,6 +72,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const REMIND_EVERY: Duration = Duration::from_secs(10);
 /// How often old results are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How often received images are looked through that are no longer needed.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// So long after another device came under this one's name the status says so.
 const NAME_TAKEN: Duration = Duration::from_secs(600);
 /// Time to send the last events when stopping.
@@ -99,6 +107,9 @@ pub enum DaemonError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Nothing can be received.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
     /// A thread has ended before its time.
     #[error("the thread {0} has ended: a fault of this program; the log has its words")]
     Thread(&'static str),
@@ -137,6 +148,12 @@ pub fn analysis_settings(config: &Config) -> Settings {
         keep_margin: false,
         keep_gains: config.web.enabled && config.web.keep_gains,
         phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
+        objects: (!config.dicom.target.is_empty()).then(|| ObjectSettings {
+            captures: config.dicom.key_images,
+            pdf: config.dicom.pdf,
+            organs: config.dicom.organs,
+            device: Some(config.device.name.clone()),
+        }),
     }
 }
 
@@ -203,7 +220,10 @@ struct Daemon {
     stop: Stop,
     publisher: PublisherHandle,
     threads: Vec<Watched>,
-    folder: Sender<FolderMail>,
+    /// The threads that wait for archives: what they wait for is no sign of anything.
+    archives: Vec<(&'static str, JoinHandle<()>)>,
+    receiver: Option<Receiver>,
+    folders: Folders,
     queue: SyncSender<QueueMail>,
     page: Option<crate::web::Handle>,
 }
@@ -216,40 +236,60 @@ impl Daemon {
         let publisher = sending::start(&site, &monitor, &stop).map_err(DaemonError::System)?;
         monitor.wakes(publisher.waker());
         let page = page::serve(&site, (&monitor, &stop), publisher.line(), page)?;
-        let (folder_mail, folder_inbox) = channel();
+        let receiver = receiving::start(&site.config)?;
         let (queue_mail, queue_inbox) = sync_channel(1);
-        let folder = Folder {
-            site: Arc::clone(&site),
-            monitor: monitor.clone(),
-            life: Life::new(site.began),
-            stop: stop.clone(),
-            inbox: folder_inbox,
-            notices: Notices::into_inbox(&folder_mail),
-            queue: queue_mail.clone(),
-            site_key: begun.site_key,
-        };
+        let mut threads = Vec::new();
+        let mut folders = Folders(Vec::new());
+        for root in roots(&site.config) {
+            let (mail, inbox) = channel();
+            let name = if root.is_export { "folder" } else { "spool" };
+            let folder = Folder {
+                site: Arc::clone(&site),
+                monitor: monitor.clone(),
+                life: Life::new(site.began),
+                stop: stop.clone(),
+                inbox,
+                notices: Notices::into_inbox(&mail),
+                queue: queue_mail.clone(),
+                site_key: begun.site_key.clone(),
+                root,
+            };
+            folders.0.push(mail);
+            threads.push(spawn(name, folder.life.clone(), move || folder.run())?);
+        }
         let queue = Queue {
             site: Arc::clone(&site),
             monitor: monitor.clone(),
             life: Life::new(site.began),
             stop: stop.clone(),
             inbox: queue_inbox,
-            folder: folder_mail.clone(),
+            folders: folders.clone(),
             worker: worker(&site.config)?,
         };
-        let threads = vec![
-            spawn("folder", folder.life.clone(), move || folder.run())?,
-            spawn("studies", queue.life.clone(), move || queue.run())?,
-        ];
-        let (folder, queue) = (folder_mail, queue_mail);
-        Ok(Daemon { site, monitor, stop, publisher, threads, folder, queue, page })
+        threads.push(spawn("studies", queue.life.clone(), move || queue.run())?);
+        let archives = archives_of(&site, &monitor, &stop)?;
+        let queue = queue_mail;
+        Ok(Daemon {
+            site,
+            monitor,
+            stop,
+            publisher,
+            threads,
+            archives,
+            receiver,
+            folders,
+            queue,
+            page,
+        })
     }
 
     /// Ends the threads, the publisher last: it says what the others still did.
     fn end(self) {
         self.stop.set();
-        // A thread that is gone needs no mail, and an inbox that is full wakes its thread.
-        let _ = self.folder.send(FolderMail::Stop);
+        // Nothing more is let in; what was acknowledged lies in the spool.
+        drop(self.receiver);
+        self.folders.send(&FolderMail::Stop);
+        // An inbox that is full wakes its thread.
         let _ = self.queue.try_send(QueueMail::Stop);
         for thread in self.threads {
             if thread.handle.join().is_err() {
@@ -261,6 +301,29 @@ impl Daemon {
         }
         self.publisher.stop(FAREWELL);
     }
+}
+
+/// A thread for every archive.
+fn archives_of(
+    site: &Arc<Site>,
+    monitor: &Monitor,
+    stop: &Stop,
+) -> Result<Vec<(&'static str, JoinHandle<()>)>, DaemonError> {
+    let silent = Arc::default();
+    let start = |target| {
+        let archive = Archive {
+            site: Arc::clone(site),
+            monitor: monitor.clone(),
+            stop: stop.clone(),
+            target: archives::target_of(&site.config, target),
+            silent: Arc::clone(&silent),
+            is_silent: false,
+        };
+        let builder = thread::Builder::new().name("archive".to_owned());
+        let handle = builder.spawn(move || archive.run()).map_err(DaemonError::System)?;
+        Ok(("archive", handle))
+    };
+    site.config.dicom.target.iter().map(start).collect()
 }
 
 fn spawn(
@@ -307,6 +370,7 @@ impl Daemon {
         let prune_every = hastened(PRUNE_EVERY);
         let remind = reminders::patience(&self.site.config.mqtt);
         let (mut asked, remind_every) = (Instant::now(), hastened(REMIND_EVERY));
+        let (mut cleaned, clean_every) = (Instant::now(), hastened(CLEAN_EVERY));
         while !signalled.load(Ordering::Relaxed) {
             thread::sleep(ROUND);
             if watchdog.is_some_and(|period| fed.elapsed() > period / 4) && self.all_live(patience)
@@ -332,6 +396,12 @@ impl Daemon {
                     self.monitor.wake_publisher();
                 }
             }
+            if cleaned.elapsed() > clean_every {
+                cleaned = Instant::now();
+                if let Err(error) = receiving::clean(&self.site) {
+                    error!("received images cannot be cleaned away: {error}");
+                }
+            }
             self.tell_line();
             if let Some(name) = self.dead() {
                 error!("the thread {name} has ended, and the daemon with it");
@@ -349,7 +419,13 @@ impl Daemon {
         let ended = self.threads.iter().find(|thread| thread.handle.is_finished());
         let published = || (!self.publisher.is_alive()).then_some("publish");
         let served = || self.page.as_ref().filter(|page| !page.is_alive()).map(|_| "web");
-        ended.map(|thread| thread.name).or_else(published).or_else(served)
+        let archive = self.archives.iter().find(|(_, handle)| handle.is_finished());
+        let received = || {
+            let ended = self.receiver.as_ref().is_some_and(|receiver| !receiver.is_alive());
+            ended.then_some("dicom")
+        };
+        let ended = ended.map(|thread| thread.name).or(archive.map(|(name, _)| *name));
+        ended.or_else(received).or_else(published).or_else(served)
     }
 
     /// What the publisher knows of the line to the broker, as status reasons.
@@ -418,10 +494,20 @@ mod tests {
         })
         .unwrap();
         let dies = spawn("studies", life, || panic!("a fault of this program")).unwrap();
-        let (folder, queue) = (channel().0, sync_channel(1).0);
+        let (folders, queue) = (Folders(vec![channel().0]), sync_channel(1).0);
         let threads = vec![lives, dies];
-        let page = None;
-        let daemon = Daemon { site, monitor, stop, publisher, threads, folder, queue, page };
+        let daemon = Daemon {
+            site,
+            monitor,
+            stop,
+            publisher,
+            threads,
+            archives: Vec::new(),
+            receiver: None,
+            folders,
+            queue,
+            page: None,
+        };
         assert_eq!(daemon.look_after(&AtomicBool::new(false)), Some("studies"));
         drop(goes_on);
         daemon.end();

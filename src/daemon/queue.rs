@@ -5,16 +5,17 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use log::{error, info, warn};
 
+use super::archives;
 use super::engines::Engines;
 use super::events::{self, Moments};
 use super::health::Monitor;
-use super::inbox::{FolderMail, QueueMail};
+use super::inbox::{FolderMail, Folders, QueueMail};
 use super::liveness::{Life, Stop};
 use super::quarantine::{self, Refused};
 use super::site::Site;
@@ -46,8 +47,8 @@ pub struct Queue {
     pub stop: Stop,
     /// What the other threads tell.
     pub inbox: Receiver<QueueMail>,
-    /// To the thread that looks at the export folder.
-    pub folder: Sender<FolderMail>,
+    /// To the threads that look at folders.
+    pub folders: Folders,
     /// The inference process.
     pub worker: Worker,
 }
@@ -56,7 +57,7 @@ impl Queue {
     /// Works until the daemon stops.
     pub fn run(mut self) {
         let ties = (&self.life, &self.stop);
-        let mut engines = Engines::new(&self.site, &self.monitor, ties, &self.folder);
+        let mut engines = Engines::new(&self.site, &self.monitor, ties, &self.folders);
         let mut failing = false;
         while !self.stop.is_set() {
             if !engines.round(&mut self.worker) {
@@ -244,6 +245,7 @@ impl Queue {
             pipeline_fingerprint: report.pipeline.fingerprint.clone(),
             report_json: serde_json::to_string(&report).unwrap_or_default(),
             artefacts_json: serde_json::to_string(&report.artefacts).unwrap_or_default(),
+            deliveries: archives::deliveries(&self.site.config.dicom.target, &report.artefacts),
             alert: alert.map(|event| OpenAlert {
                 event_id: event.id.clone(),
                 verdict: report.verdict,
@@ -279,9 +281,8 @@ impl Queue {
     /// itself is tried again in case its own bytes come back, and is told as failed if not.
     fn doubt(&self, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {
         self.again(job, code, detail)?;
-        // Only now: the store may be asked again. The folder's thread has ended only when the
-        // daemon does.
-        let _ = self.folder.send(FolderMail::Doubt(files_of(job)));
+        // Only now: the store may be asked again.
+        self.folders.send(&FolderMail::Doubt(files_of(job)));
         Ok(())
     }
 

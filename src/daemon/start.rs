@@ -92,6 +92,7 @@ fn reason(error: &DaemonError, config: &Config) -> Option<&'static str> {
         DaemonError::Taken { .. }
         | DaemonError::System(_)
         | DaemonError::Thread(_)
+        | DaemonError::Receive(_)
         | DaemonError::Page(_) => None,
         DaemonError::SiteKey { .. } => Some("site_key_missing"),
         DaemonError::Store(StoreError::Full) => Some("disk_full"),

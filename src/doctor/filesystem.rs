@@ -36,7 +36,11 @@ pub struct ExportFacts {
 
 /// Looks at the export folder as the daemon does.
 pub fn look_at_export(config: &Config) -> ExportFacts {
-    let folder = config.intake.folder.clone();
+    // Where images come by DICOM alone the spool is the folder that is watched.
+    let folder = match config.intake.folder.as_os_str().is_empty() {
+        true => config.store.spool(),
+        false => config.intake.folder.clone(),
+    };
     let mut watch = FolderWatch::new(WatchParams::new(&folder), Arc::new(|| {}));
     let seen = watch.look();
     ExportFacts {

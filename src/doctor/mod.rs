@@ -14,6 +14,7 @@ use crate::ui::{Exit, Failure, Ui};
 use hepalert_bundles::Bundle;
 
 mod account;
+mod archives;
 mod broker;
 mod engine;
 mod filesystem;
@@ -98,6 +99,7 @@ fn installed(
         filesystem::store(&filesystem::look_at_store(config), now),
         site_key::site_key(&site_key::look_at_key(config)),
         broker::broker(&broker::look_at_broker(config)),
+        archives::archives(&archives::look_at_archives(config)),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
         slots::slots(&slots::look_at_slots(config)),

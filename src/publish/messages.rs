@@ -39,6 +39,8 @@ pub enum StudyState {
     Failed,
     /// A later revision came before its turn.
     Superseded,
+    /// It has a result, which an archive did not take; `code` says why, `target` which.
+    NotDelivered,
 }
 
 impl StudyState {
@@ -66,6 +68,9 @@ pub struct StudyEvent {
     /// Files that were not read, by kind: other series, notes, links, archives.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub passed_over: BTreeMap<String, usize>,
+    /// The archive that did not take the result, by its name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
 }
 
 impl StudyEvent {
@@ -74,8 +79,9 @@ impl StudyEvent {
     /// # Errors
     /// [`ContractError`]; a study event of this crate's types never is too large.
     pub fn draft(&self, identity: &Identity, time: Timestamp) -> Result<Draft, ContractError> {
+        let target = self.target.as_ref().map_or(String::new(), |target| format!(" {target}"));
         let draft = Draft {
-            id: identity.id(EventKind::Study, self.state.name()),
+            id: identity.id(EventKind::Study, &format!("{}{target}", self.state.name())),
             kind: EventKind::Study,
             subject: Some(identity.study_key.clone()),
             revision: identity.revision,

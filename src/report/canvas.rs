@@ -46,6 +46,11 @@ impl Canvas {
         self.height
     }
 
+    /// Red, green and blue of every pixel, row by row.
+    pub fn rgb(&self) -> &[u8] {
+        &self.pixels
+    }
+
     /// Sets one pixel; outside the picture nothing happens.
     pub fn set(&mut self, column: usize, row: usize, colour: Colour) {
         if column < self.width && row < self.height {

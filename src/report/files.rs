@@ -52,6 +52,18 @@ pub struct Draft {
     folder: tempfile::TempDir,
     target: PathBuf,
     artefacts: Vec<ArtefactRecord>,
+    /// The pictures that were drawn, where they are wanted once more.
+    pictures: Option<Vec<Picture>>,
+}
+
+/// A picture as it was drawn.
+pub struct Picture {
+    /// Its pixels.
+    pub picture: Canvas,
+    /// What it shows, in a line.
+    pub title: String,
+    /// The slices that it shows, in the order of storage.
+    pub slices: Vec<usize>,
 }
 
 impl Draft {
@@ -70,7 +82,17 @@ impl Draft {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(failed)?;
-        Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new() })
+        Ok(Draft { folder, target: target.to_owned(), artefacts: Vec::new(), pictures: None })
+    }
+
+    /// Keeps the pictures that are drawn from now on.
+    pub fn keep_pictures(&mut self) {
+        self.pictures = Some(Vec::new());
+    }
+
+    /// The pictures that were kept.
+    pub fn take_pictures(&mut self) -> Vec<Picture> {
+        self.pictures.take().unwrap_or_default()
     }
 
     /// Writes label maps and instances in the input's order of voxels, and pictures. `step` is
@@ -106,10 +128,23 @@ impl Draft {
         let instances = back.volume(instances(&findings.kept, &findings.labels_base));
         self.add("lesions.nii.gz", &nifti::write::write_i16(&instances))?;
         step(3, total);
-        self.add_picture("pictures/overview.png", &pictures::overview(&scene, &marked))?;
+        let overview = Picture {
+            picture: pictures::overview(&scene, &marked),
+            title: format!("Overview: {} suspected or other findings", marked.len()),
+            slices: Vec::new(),
+        };
+        self.add_picture("pictures/overview.png", overview)?;
         for (done, lesion) in marked.iter().take(singles).enumerate() {
             let name = format!("pictures/lesion-{:02}.png", lesion.number);
-            self.add_picture(&name, &pictures::lesion(&scene, lesion, &marked))?;
+            let picture = Picture {
+                picture: pictures::lesion(&scene, lesion, &marked),
+                title: lesion.caption.to_owned(),
+                slices: slices
+                    .stored(pictures::largest_slice(lesion.detection))
+                    .into_iter()
+                    .collect(),
+            };
+            self.add_picture(&name, picture)?;
             step(5 + done, total);
         }
         Ok(())
@@ -136,8 +171,12 @@ impl Draft {
         self.add("gains.nii.gz", &nifti::write::write_i16(&steps))
     }
 
-    fn add_picture(&mut self, name: &str, picture: &Canvas) -> Result<(), WriteError> {
-        self.add(name, &picture.png()?)
+    fn add_picture(&mut self, name: &str, picture: Picture) -> Result<(), WriteError> {
+        self.add(name, &picture.picture.png()?)?;
+        if let Some(kept) = &mut self.pictures {
+            kept.push(picture);
+        }
+        Ok(())
     }
 
     /// Writes one file and remembers its hash.

@@ -54,6 +54,7 @@ fn record(finding: &Finding, id: u32, slices: Slices<'_>) -> LesionRecord {
         mean_hu: mean_hu(measured),
         surface_distance_mm: measured.liver_surface_mm.map(rounded),
         lesion_score: score.map(rounded),
+        tracking_uid: None,
         view: *view,
         reclassified: third_stage(detection.kind, judged.as_ref()),
         pieces: pieces.iter().map(|(piece, judged)| piece_record(piece, judged, back)).collect(),

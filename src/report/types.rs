@@ -238,6 +238,9 @@ pub struct LesionRecord {
     pub surface_distance_mm: Option<f64>,
     /// Mean and highest lesion score of the first stage, 0 to 1.
     pub lesion_score: [f64; 2],
+    /// What it is called in DICOM objects: the same in every revision. None where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_uid: Option<String>,
     /// In which view it stands.
     pub view: View,
     /// What the third stage found; of several pieces, their sums.

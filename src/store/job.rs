@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::deliveries::NewDelivery;
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::phase::Setting;
 use hepalert_study::study::StudyKey;
@@ -153,6 +154,8 @@ pub struct Finished {
     pub report_json: String,
     /// Masks and pictures with their hashes, as JSON.
     pub artefacts_json: String,
+    /// Objects that go to archives.
+    pub deliveries: Vec<NewDelivery>,
     /// The alert to open; `None` closes the study's open alert, if it has one.
     pub alert: Option<OpenAlert>,
 }

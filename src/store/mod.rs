@@ -21,6 +21,7 @@ use hepalert_failpoint::failpoint;
 
 mod acknowledgements;
 mod audit;
+mod deliveries;
 mod facts;
 mod job;
 mod open;
@@ -34,6 +35,7 @@ mod worklist;
 
 pub use acknowledgements::{Answered, Patience, Unanswered};
 pub use audit::AuditRow;
+pub use deliveries::{Delivery, DeliveryCounts, NewDelivery};
 pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,

@@ -22,11 +22,12 @@ const DAMAGED: &str = ".damaged-";
 
 /// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
 /// are only ever added.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("layout1.sql"),
     include_str!("layout2.sql"),
     include_str!("layout3.sql"),
     include_str!("layout4.sql"),
+    include_str!("layout5.sql"),
 ];
 
 /// An open store, and what became of a damaged one.

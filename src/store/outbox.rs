@@ -204,6 +204,7 @@ impl Store {
             let sql = "UPDATE jobs SET files_json = '[]' WHERE finished_at < ?1
                        AND files_json <> '[]'";
             tx.execute(sql, [before])?;
+            tx.execute("DELETE FROM deliveries WHERE ended_at < ?1", [before])?;
             Ok(Pruned { events, reports })
         })
     }

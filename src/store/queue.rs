@@ -20,7 +20,9 @@ use hepalert_study::study::StudyKey;
 use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
 };
-use super::{NewEvent, Store, StoreError, audit, instant, millis, outbox, word, worklist};
+use super::{
+    NewEvent, Store, StoreError, audit, deliveries, instant, millis, outbox, word, worklist,
+};
 
 /// The longest that a study waits for its next try.
 pub const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -197,6 +199,8 @@ impl Store {
             must_be(tx, id, &[JobState::Running], "running")?;
             store_report(tx, &before, finished, now)?;
             outbox::append(tx, events, now)?;
+            let (key, revision) = (before.study_key.as_str(), before.revision);
+            deliveries::append(tx, key, revision, &finished.deliveries, now)?;
             worklist::update_alert(tx, &before, finished.alert.as_ref(), now)?;
             let sql = "UPDATE jobs SET state = 'done', finished_at = ?2, reason_code = NULL
                        WHERE id = ?1";

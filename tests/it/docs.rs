@@ -54,6 +54,10 @@ fn keys() -> BTreeSet<String> {
     let rule = "[[phases.rule]]\nphase = \"vp\"\nseries_description = \"^portal\"";
     assert!(toml::from_str::<Config>(rule).is_ok());
     keys.insert("phases.rule".to_owned());
+    // And so are archives.
+    let target = "[[dicom.target]]\nname = \"pacs\"\nhost = \"pacs\"\nport = 104";
+    assert!(toml::from_str::<Config>(target).is_ok());
+    keys.insert("dicom.target".to_owned());
     keys
 }
 
@@ -343,4 +347,14 @@ fn kind(field: &Value) -> String {
         "array" => format!("list of {}", kind(&field["items"])),
         _ => plain,
     }
+}
+
+#[test]
+fn the_conformance_statement_is_what_the_code_says() {
+    let text = std::fs::read_to_string(root().join("docs/dicom.md")).unwrap();
+    let (before, rest) = text.split_once("<!-- conformance -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /conformance -->").unwrap();
+    let said = hepalert::dicom::services::conformance();
+    let wanted = format!("{before}<!-- conformance -->\n{said}\n<!-- /conformance -->{after}");
+    held("dicom.md", &wanted);
 }

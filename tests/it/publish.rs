@@ -80,6 +80,7 @@ pub fn write(store: &Store, n: usize) -> String {
         setting: None,
         attempts: 0,
         passed_over: [("localiser".to_owned(), 2)].into(),
+        target: None,
     };
     let draft = event.draft(&identity, Timestamp::now()).unwrap();
     let id = draft.id.to_string();
@@ -259,6 +260,7 @@ pub fn raise_alert(store: &Store, n: usize) -> String {
         pipeline_fingerprint: "p".to_owned(),
         report_json: "{}".to_owned(),
         artefacts_json: "[]".to_owned(),
+        deliveries: Vec::new(),
         alert: Some(alert),
     };
     store.finish(job.id, &finished, &[], now).unwrap();

@@ -119,6 +119,7 @@ fn an_older_revision_takes_not_the_place_of_a_newer_one() {
         pipeline_fingerprint: String::new(),
         report_json: "{}".to_owned(),
         artefacts_json: "[]".to_owned(),
+        deliveries: Vec::new(),
         alert: None,
     };
     store.finish(take("twenty-one").id, &finished, &[], now).unwrap();

@@ -60,6 +60,7 @@ fn child_works() {
                 pipeline_fingerprint: "p".to_owned(),
                 report_json: "{}".to_owned(),
                 artefacts_json: "[]".to_owned(),
+                deliveries: Vec::new(),
                 alert: None,
             };
             let events = [event(format!("result-{}", job.id), &job.study_key)];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace and which of the others each may use, from the bottom up.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("voxels", &[]),
     ("study", &["voxels"]),
     ("failpoint", &[]),
@@ -15,12 +15,13 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("cascade", &["voxels", "study", "engines", "bundles", "register"]),
     ("lab", &["voxels", "study", "cascade"]),
     ("phases", &["voxels", "study", "engines", "bundles"]),
+    ("evidence", &["voxels", "study"]),
     ("labels", &["voxels", "study", "failpoint"]),
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,
 /// `bundles` and `labels` are one room each.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 24] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
@@ -31,8 +32,25 @@ const LAYERS: [&[&str]; 18] = [
     &["intake", "store", "publish", "report", "worker", "config", "pipeline", "study"],
     // `voxels`
     &["ct"],
-    &["segment", "detect", "reclassify", "verdict", "phantom", "evaluate", "anatomy", "image"],
+    &[
+        "segment",
+        "detect",
+        "reclassify",
+        "verdict",
+        "phantom",
+        "evaluate",
+        "anatomy",
+        "image",
+        "dicom",
+    ],
     &["volume", "system", "ui"],
+    // `evidence`
+    &["document", "deidentified"],
+    &["capture", "segmentation", "structured"],
+    &["samples"],
+    &["maker", "source", "finding"],
+    &["code"],
+    &["dataset"],
     // `register`
     &["align"],
     &["matching", "quality", "isotropic", "map"],

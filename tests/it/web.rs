@@ -206,6 +206,7 @@ pub fn fill(store: &Store, studies: usize) {
             pipeline_fingerprint: "f".repeat(64),
             report_json: report(number, verdict).to_string(),
             artefacts_json: "[]".to_owned(),
+            deliveries: Vec::new(),
             alert,
         };
         store.finish(job.id, &finished, &[], at + SignedDuration::from_secs(42)).unwrap();

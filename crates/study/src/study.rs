@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use crate::phase::Phase;
@@ -123,6 +124,11 @@ impl Back {
     pub fn volume<T: Copy + Send + Sync>(&self, used: Volume<T>) -> Volume<T> {
         let voxels = self.axes.turn(used.into_voxels());
         Volume::new(Arc::clone(&self.grid), voxels)
+    }
+
+    /// An array of the grid that was analysed, or of a box of it, in the order of storage.
+    pub fn array<T: Copy + Send + Sync>(&self, used: Array3<T>) -> Array3<T> {
+        self.axes.turn(used)
     }
 
     /// A whole slice of the grid that was analysed, as a half-open box in the order of storage.

@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use super::engines::{self, EngineArgs};
 use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
+use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::study::phases::PhaseRules;
 use crate::intake::{
@@ -47,6 +48,16 @@ pub struct Args {
     /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
     #[arg(long)]
     pub margin: bool,
+    /// Write DICOM objects beside the report too: segmentation, structured report, key images. They
+    /// hold the patient's name and number as the images do; nothing else of the result does.
+    #[arg(long)]
+    pub dicom: bool,
+    /// Segment all organs in the DICOM segmentation, and not the liver alone.
+    #[arg(long, requires = "dicom")]
+    pub organs: bool,
+    /// Write an encapsulated PDF of the report too.
+    #[arg(long, requires = "dicom")]
+    pub pdf: bool,
     /// Take the site's rules for phases from this configuration.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -73,7 +84,13 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let settings = Settings { keep_margin: args.margin, ..args.engine.settings()? };
+    let objects = args.dicom.then_some(ObjectSettings {
+        captures: true,
+        pdf: args.pdf,
+        organs: args.organs,
+        device: None,
+    });
+    let settings = Settings { keep_margin: args.margin, objects, ..args.engine.settings()? };
     let phases = args.phase.iter().map(|(_, path)| path);
     let inputs: Vec<&Path> = phases.chain(&args.input).map(PathBuf::as_path).collect();
     if args.each || args.input.len() > 1 {
@@ -99,6 +116,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Given::One(files) => {
             output::check_folder(&args.out, &inputs)?;
             let report = analyze(&mut analyzer, &files, &args.out, &AtomicBool::new(false), ui)?;
+            if args.dicom && report.quality.iter().any(|flag| flag == NOT_MADE) {
+                ui.say(
+                    "the DICOM objects could not be made: they refer to the images of a DICOM study"
+                        .to_owned(),
+                );
+            }
             ui.result(&report, summary(&report, &args.out))
         }
         Given::Many(found) => batch::run(args, &mut analyzer, &look, found, ui),

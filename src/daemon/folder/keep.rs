@@ -3,8 +3,9 @@
 //! Owns the rows and events of a step's outcomes. Refuses to watch.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{info, warn};
 
 use super::super::events::{self, Step};
@@ -157,7 +158,8 @@ impl Folder {
     ) -> Result<(), StoreError> {
         for job in self.site.store.without_files()? {
             let key = &job.study_key;
-            if intake.try_again(key, at) || !all_seen {
+            let found = intake.try_again(key, at);
+            if self.is_elsewhere(key, found, job.completed_at) || found || !all_seen {
                 continue;
             }
             let (code, now) = (RefusalCode::Vanished.as_str(), Timestamp::now());
@@ -168,6 +170,18 @@ impl Folder {
             self.monitor.wake_publisher();
         }
         Ok(())
+    }
+
+    /// Whether another folder may hold a study's files: one that has taken it in says so, and until
+    /// it had the time to, nobody knows.
+    fn is_elsewhere(&self, key: &StudyKey, found: bool, since: Timestamp) -> bool {
+        let Some(claimed) = &self.root.claimed else { return false };
+        let mut claimed = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if found {
+            claimed.insert(key.clone());
+        }
+        let time = Timestamp::now().duration_since(since);
+        claimed.contains(key) || !self.root.is_export || time < SignedDuration::from_secs(60)
     }
 
     /// Whether the newest revision of a study was given up after too many attempts.

@@ -4,8 +4,10 @@
 //! voxels. Slices are read in parallel, the volume and the slices in hand are all that is
 //! held. Refuses by name; the detail of a refusal holds numbers, no text of a header.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use dicom_core::Tag;
 use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
@@ -22,7 +24,7 @@ use hepalert_study::phase::Phase;
 use hepalert_study::study::{Study, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{
-    SliceHeader, plan, read_frame, read_header, read_headers, read_slice,
+    SliceHeader, plan, read_frame, read_header, read_headers, read_slice, read_texts,
 };
 use hepalert_voxels::volume::dicom::{DicomError, Slice};
 use hepalert_voxels::volume::nifti::read::{peek, read};
@@ -177,6 +179,27 @@ fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
     // What cannot be told is refused when it is read.
     let bytes: u64 = wanted.iter().filter_map(bytes_of).fold(0, u64::saturating_add);
     bytes <= limit.bytes
+}
+
+/// The headers of all images of a phase, in the order of files and frames; none of NIfTI.
+///
+/// # Errors
+/// [`Refusal`] of the first file that cannot be read.
+pub fn headers(phase: &PhaseFiles, gate: &GateParams) -> Result<Vec<SliceHeader>, Refusal> {
+    if phase.format == Format::Nifti {
+        return Ok(Vec::new());
+    }
+    let (_, images) = images(phase, gate)?;
+    Ok(images.into_iter().map(|image| image.header).collect())
+}
+
+/// The texts of these attributes in the first file of a phase, as it was accepted.
+///
+/// # Errors
+/// [`Refusal`] if it is another one now, or cannot be read.
+pub fn texts(phase: &PhaseFiles, wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, Refusal> {
+    let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes)?;
+    Ok(read_texts(&bytes, wanted)?)
 }
 
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:

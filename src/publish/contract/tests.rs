@@ -200,6 +200,7 @@ fn every_other_message_keeps_its_schema() {
         setting: None,
         attempts: 0,
         passed_over: [("localiser".to_owned(), 2)].into(),
+        target: None,
     };
     valid("study", &body(&study.draft(&identity(), at(0)).unwrap()));
     let engine = findings(0).engines.remove(0);

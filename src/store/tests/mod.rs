@@ -51,6 +51,7 @@ pub(super) fn finished(alert: Option<&str>) -> Finished {
         pipeline_fingerprint: "p".to_owned(),
         report_json: "{\"verdict\":1}".to_owned(),
         artefacts_json: "[]".to_owned(),
+        deliveries: Vec::new(),
         alert: alert.map(|id| OpenAlert {
             event_id: id.to_owned(),
             verdict: AlertLevel::Suspected,

@@ -349,10 +349,10 @@ pub(super) fn is_wanted(tag: Tag) -> bool {
 }
 
 /// Decoded leaf attributes.
-struct Values(InMemDicomObject);
+pub(super) struct Values(InMemDicomObject);
 
 impl Values {
-    fn decode(elements: &[u8], encoding: Encoding) -> Result<Values, DicomError> {
+    pub(super) fn decode(elements: &[u8], encoding: Encoding) -> Result<Values, DicomError> {
         let uid = match encoding {
             Encoding::BIG => EXPLICIT_VR_BIG_ENDIAN,
             Encoding { explicit_vr: true, .. } => uids::EXPLICIT_VR_LITTLE_ENDIAN,
@@ -364,7 +364,7 @@ impl Values {
             .map_err(|_| DicomError::Corrupt("an attribute cannot be decoded".into()))
     }
 
-    fn text(&self, tag: Tag) -> Option<String> {
+    pub(super) fn text(&self, tag: Tag) -> Option<String> {
         let text = self.0.get(tag)?.to_str().ok()?;
         let text = text.trim_matches(['\0', ' ']);
         (!text.is_empty()).then(|| text.to_owned())

@@ -23,6 +23,7 @@ pub mod write;
 #[cfg(test)]
 mod tests;
 
+pub use compressed::READABLE_SYNTAXES;
 pub use error::{DicomError, GeometryError};
 pub use geometry::{SeriesPlan, plan};
 pub use header::{Identifiers, SliceHeader};

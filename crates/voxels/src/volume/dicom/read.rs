@@ -3,11 +3,14 @@
 //! Files may have any name, a preamble or none, a file meta group or none. Refuses whatever
 //! is not a CT image as soon as pixels are asked for.
 
+use std::collections::BTreeMap;
+
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
-use super::elements::{Elements, Value};
+use super::elements::{Elements, Encoding, Value, items};
 use super::envelope::Envelope;
-use super::header::Leaves;
+use super::header::{Leaves, Values, is_leaf};
 pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
@@ -41,6 +44,68 @@ pub fn read_headers(bytes: &[u8]) -> Result<Vec<SliceHeader>, DicomError> {
     } else {
         Ok(vec![header])
     }
+}
+
+/// The texts of these attributes as far as they are there and hold any, decoded by the character
+/// set of the file: for who copies them into an object of its own.
+///
+/// # Errors
+/// As [`read_header`].
+pub fn read_texts(bytes: &[u8], wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, DicomError> {
+    let envelope = Envelope::open(bytes)?;
+    let mut elements = Elements::new(&envelope.dataset, envelope.encoding);
+    let mut written = Vec::new();
+    while elements.next_tag().is_some_and(|tag| tag < tags::PIXEL_DATA) {
+        let Some(element) = elements.next()? else { break };
+        let is_wanted =
+            element.tag == tags::SPECIFIC_CHARACTER_SET || wanted.contains(&element.tag);
+        if is_wanted && is_leaf(&element, envelope.encoding) {
+            written.extend_from_slice(element.written);
+        }
+    }
+    let values = Values::decode(&written, envelope.encoding)?;
+    Ok(wanted.iter().filter_map(|tag| Some((*tag, values.text(*tag)?))).collect())
+}
+
+/// Transaction UID, and class and instance of every object that a bare data set refers to: what is
+/// asked of storage commitment. `None` if the bytes are no such data set.
+pub fn references(bytes: &[u8], explicit_vr: bool) -> Option<(String, Vec<(String, String)>)> {
+    let encoding = if explicit_vr { Encoding::EXPLICIT } else { Encoding::IMPLICIT };
+    let mut elements = Elements::new(bytes, encoding);
+    let (mut transaction, mut objects) = (None, Vec::new());
+    while let Some(element) = elements.next().ok()? {
+        match element.value {
+            Value::Plain(value) if element.tag == tags::TRANSACTION_UID => {
+                transaction = Some(uid_text(value));
+            }
+            Value::Plain(value) | Value::Nested(value)
+                if element.tag == tags::REFERENCED_SOP_SEQUENCE =>
+            {
+                for item in items(value, encoding).ok()? {
+                    objects.push(reference(item)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some((transaction?, objects))
+}
+
+fn reference(mut item: Elements<'_>) -> Option<(String, String)> {
+    let (mut class, mut instance) = (None, None);
+    while let Some(element) = item.next().ok()? {
+        let Value::Plain(value) = element.value else { continue };
+        if element.tag == tags::REFERENCED_SOP_CLASS_UID {
+            class = Some(uid_text(value));
+        } else if element.tag == tags::REFERENCED_SOP_INSTANCE_UID {
+            instance = Some(uid_text(value));
+        }
+    }
+    Some((class?, instance?))
+}
+
+fn uid_text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_matches(['\0', ' ']).to_owned()
 }
 
 /// Whether the pixels of an image with this header are all there, without decoding any.

@@ -1,0 +1,128 @@
+//! The images of a study as the archive knows them, for objects that refer to them.
+//!
+//! Owns which image shows which slice of the results: by where both lie. What names the patient is
+//! read here, goes into [`Source`], and from there into those objects alone.
+
+use std::collections::BTreeMap;
+
+use dicom_dictionary_std::tags;
+
+use crate::intake::reading::load;
+use crate::intake::{GateParams, Refusal};
+use hepalert_evidence::source::{ImageRef, Source, SourceSeries, wanted};
+use hepalert_study::files::PhaseFiles;
+use hepalert_study::phase::Phase;
+use hepalert_voxels::volume::Grid;
+use hepalert_voxels::volume::dicom::SliceHeader;
+use hepalert_voxels::volume::dicom::write::uid_of;
+
+/// Cosines of one direction differ by less: over 500 mm, half a millimetre.
+const COSINE_ERROR: f64 = 1e-3;
+/// Positions in the plane of a slice differ by less than this share of a voxel.
+const IN_PLANE_ERROR: f64 = 0.1;
+
+/// Headers of the phases that were read, before anything is computed: the files may be gone later.
+#[derive(Default)]
+pub(super) struct SourceImages {
+    headers: BTreeMap<Phase, Vec<SliceHeader>>,
+    copied: BTreeMap<dicom_core::Tag, String>,
+}
+
+impl SourceImages {
+    /// Of these phases; nothing of a study that is no DICOM.
+    pub(super) fn read<'a>(
+        phases: impl Iterator<Item = &'a PhaseFiles>,
+        gate: &GateParams,
+    ) -> Result<Option<SourceImages>, Refusal> {
+        let mut found = SourceImages::default();
+        for files in phases {
+            let headers = load::headers(files, gate)?;
+            if headers.is_empty() {
+                return Ok(None);
+            }
+            if found.copied.is_empty() {
+                found.copied = load::texts(files, &wanted())?;
+            }
+            found.headers.insert(files.phase, headers);
+        }
+        Ok((!found.headers.is_empty()).then_some(found))
+    }
+
+    /// As objects refer to them: results lie on `grid`, which is that of the phase `reference`.
+    pub(super) fn source(&self, reference: Phase, grid: &Grid) -> Source {
+        let on_it = self.headers.get(&reference).map_or(&[][..], Vec::as_slice);
+        let mut slices = vec![Vec::new(); grid.shape()[0]];
+        for header in on_it {
+            if let Some(slice) = slice_of(header, grid) {
+                slices[slice].push(image_ref(header));
+            }
+        }
+        slices.iter_mut().for_each(|images| images.sort());
+        let others = self.headers.iter().filter(|(phase, _)| **phase != reference);
+        let read = self.headers.get_key_value(&reference).into_iter().chain(others);
+        let frame = on_it.iter().find_map(|header| header.frame_of_reference_uid.clone());
+        let series = on_it.first().map_or("", |header| header.series_uid.as_str());
+        Source {
+            copied: self.copied.clone(),
+            // A scanner always says it; where it was lost, the series is a space of its own.
+            frame_of_reference_uid: frame.unwrap_or_else(|| uid_of(&format!("space of {series}"))),
+            series: read.map(|(phase, headers)| series_of(*phase, headers)).collect(),
+            slices,
+            lossy: self.headers.values().flatten().any(|header| header.lossy),
+        }
+    }
+
+    /// StudyInstanceUID.
+    pub(super) fn study_uid(&self) -> &str {
+        self.copied.get(&tags::STUDY_INSTANCE_UID).map_or("", String::as_str)
+    }
+}
+
+fn series_of(phase: Phase, headers: &[SliceHeader]) -> SourceSeries {
+    let mut images: Vec<ImageRef> = headers.iter().map(image_ref).collect();
+    images.sort();
+    let uid = headers.first().map_or(String::new(), |header| header.series_uid.clone());
+    SourceSeries { uid, phase, images }
+}
+
+fn image_ref(header: &SliceHeader) -> ImageRef {
+    ImageRef {
+        class: header.sop_class.clone(),
+        uid: header.sop_uid.clone(),
+        frame: header.frame.and_then(|frame| u32::try_from(frame + 1).ok()),
+    }
+}
+
+/// The slice of a grid that an image lies on: nearest along the stack, and in its plane the same
+/// rows and columns, so that a place on one is the same place on the other.
+fn slice_of(header: &SliceHeader, grid: &Grid) -> Option<usize> {
+    let [slices, rows, columns] = grid.shape();
+    if (usize::from(header.rows?), usize::from(header.columns?)) != (rows, columns) {
+        return None;
+    }
+    let [x, y, z] = header.image_position_mm?;
+    let corner = grid.ras_mm([0.0; 3]);
+    let apart = [-x - corner[0], -y - corner[1], z - corner[2]];
+    let along = |axis: usize| {
+        let step = grid.affine().map(|row| row[axis]);
+        dot(apart, step) / dot(step, step)
+    };
+    let place = along(2).round();
+    let lies_there = along(0).abs() < IN_PLANE_ERROR && along(1).abs() < IN_PLANE_ERROR;
+    let inside = (0.0..slices as f64).contains(&place);
+    (lies_there && inside && is_parallel(header, grid)).then_some(place as usize)
+}
+
+fn is_parallel(header: &SliceHeader, grid: &Grid) -> bool {
+    let Some([rx, ry, rz, cx, cy, cz]) = header.image_orientation else { return false };
+    let cosine = |axis: usize, [x, y, z]: [f64; 3]| {
+        let step = grid.affine().map(|row| row[axis]);
+        dot(step, [-x, -y, z]) / dot(step, step).sqrt()
+    };
+    let cosines = [cosine(0, [rx, ry, rz]), cosine(1, [cx, cy, cz])];
+    cosines.iter().all(|cosine| (cosine - 1.0).abs() < COSINE_ERROR)
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(p, q)| p * q).sum()
+}

@@ -1,0 +1,178 @@
+//! `export`: a study with its result, without its patient, to share a failure.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::Value;
+
+use super::{Exit, Failure, Ui};
+use crate::dicom::services::is_uid;
+use crate::intake::{Format, StudyFiles, study_key};
+use crate::ui::counted;
+use hepalert_evidence::deidentified::{self, Pseudonyms};
+use hepalert_study::study::StudyKey;
+
+/// A UID has more parts than any version number or address in a report.
+const UID_PARTS: usize = 5;
+/// What of a result is taken along: what holds no name and no picture with a key in it.
+const RESULTS: [&str; 4] =
+    ["labels_base.nii.gz", "labels_high.nii.gz", "lesions.nii.gz", "dicom/segmentation.dcm"];
+
+/// Arguments.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// The study key: 32 hex digits.
+    #[arg(value_parser = super::queue::parse_key)]
+    pub key: StudyKey,
+    /// Remove who the patient is, by the basic profile of PS3.15: the only way a study leaves.
+    #[arg(long, required = true)]
+    pub deidentify: bool,
+    /// Folder to be made.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The daemon's configuration.
+    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    pub config: PathBuf,
+}
+
+/// Replacements under the site key: the same on every export of this device, and without the key no way
+/// back.
+struct SiteNames<'a> {
+    key: &'a [u8],
+}
+
+impl SiteNames<'_> {
+    fn number(&self, what: &str) -> u128 {
+        let digits = study_key(self.key, what);
+        u128::from_str_radix(digits.as_str(), 16).unwrap_or_default()
+    }
+}
+
+impl SiteNames<'_> {
+    fn uid(&self, uid: &str) -> String {
+        // UIDs of the standard itself name no patient.
+        match uid.starts_with("1.2.840.10008.") {
+            true => uid.to_owned(),
+            false => format!("2.25.{}", self.number(&format!("export uid {uid}"))),
+        }
+    }
+
+    fn patient(&self, id: &str) -> String {
+        format!("P{:012X}", self.number(&format!("export patient {id}")) >> 80)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Exit 2 for a place that is taken, 6 for the configuration, 1 for a study that is not here any more.
+pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let config = super::run::read(&args.config)?;
+    let site_key = crate::daemon::read_site_key(&config.device.site_key_file)
+        .map_err(|reason| Failure::failed(anyhow::anyhow!("the site key: {reason}")))?;
+    let names = SiteNames { key: site_key.as_bytes() };
+    let (uid, patient) = (|uid: &str| names.uid(uid), |id: &str| names.patient(id));
+    let pseudonyms = Pseudonyms { uid: &uid, patient: &patient };
+    let store = super::queue::open_store(&config.store.database())?;
+    let failed = |words: &str| Failure::failed(anyhow::anyhow!("study {}: {words}", args.key));
+    let stored = store.report(&args.key).map_err(Failure::failed)?;
+    let stored = stored.ok_or_else(|| failed("no result in the store"))?;
+    let jobs = store.jobs_of(&args.key).map_err(Failure::failed)?;
+    let job = jobs.iter().find(|job| job.revision == stored.revision);
+    let files: StudyFiles = job
+        .and_then(|job| serde_json::from_str(&job.files_json).ok())
+        .ok_or_else(|| failed("which files it was is no longer known"))?;
+    let images = images(&files);
+    if images.is_empty() {
+        return Err(failed("it is no DICOM study"));
+    }
+    make(&args.out)?;
+    make(&args.out.join("images"))?;
+    make(&args.out.join("result"))?;
+    for (n, path) in images.iter().enumerate() {
+        let bytes = fs::read(path).map_err(|_| failed("its images are no longer there"))?;
+        let clean = deidentified::file(&bytes, pseudonyms).map_err(Failure::failed)?;
+        put(&args.out.join(format!("images/{:05}.dcm", n + 1)), &clean)?;
+    }
+    let folder = config.store.result(args.key.as_str(), stored.revision);
+    for name in RESULTS {
+        let Ok(bytes) = fs::read(folder.join(name)) else { continue };
+        let bytes = match name.ends_with(".dcm") {
+            true => deidentified::file(&bytes, pseudonyms).map_err(Failure::failed)?,
+            false => bytes,
+        };
+        let name = name.rsplit('/').next().unwrap_or(name);
+        put(&args.out.join("result").join(name), &bytes)?;
+    }
+    let mut report: Value = serde_json::from_str(&stored.report_json).map_err(Failure::failed)?;
+    clean_report(&mut report, &names, &args.key);
+    let text = serde_json::to_vec_pretty(&report).map_err(Failure::failed)?;
+    put(&args.out.join("result/report.json"), &text)?;
+    let document = serde_json::json!({ "out": args.out, "images": images.len() });
+    let count = counted(images.len(), "image");
+    ui.result(
+        &document,
+        format!(
+            "{}: {count} and the result, without the patient. Look at the images before you share \
+             them: what is burned into pixels stays",
+            args.out.display()
+        ),
+    )
+}
+
+/// The files of every phase, each once.
+fn images(files: &StudyFiles) -> Vec<PathBuf> {
+    let phases = files.phases.iter().chain(files.candidates.iter().map(|one| &one.files));
+    let dicom = phases.filter(|phase| phase.format == Format::Dicom);
+    let all: BTreeMap<PathBuf, ()> =
+        dicom.flat_map(|phase| phase.files.iter().cloned().map(|file| (file, ()))).collect();
+    all.into_keys().collect()
+}
+
+/// The report says nothing of the patient but UIDs, the study's key and its date.
+fn clean_report(report: &mut Value, names: &SiteNames<'_>, key: &StudyKey) {
+    match report {
+        Value::String(text) if is_uid(text) && text.split('.').count() >= UID_PARTS => {
+            *text = names.uid(text);
+        }
+        Value::String(text) if text == key.as_str() => {
+            *text = format!("{:032x}", names.number(&format!("export study {key}")));
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| clean_report(item, names, key));
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "acquired" => *value = Value::Null,
+                    // UIDs of ours have three parts.
+                    "sop_instance_uid" => {
+                        if let Value::String(uid) = value {
+                            *uid = names.uid(uid);
+                        }
+                    }
+                    _ => clean_report(value, names, key),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    let made = fs::DirBuilder::new().mode(0o700).create(folder);
+    made.map_err(|error| {
+        let words = format!("{}: {error}; name a folder that is not there yet", folder.display());
+        Failure::new(Exit::Usage, anyhow::anyhow!(words)).with_code("output_in_the_way")
+    })
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| file.write_all(bytes));
+    written.map_err(|error| Failure::failed(anyhow::anyhow!("{}: {error}", path.display())))
+}

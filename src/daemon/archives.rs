@@ -1,0 +1,233 @@
+//! The threads that hand results to archives: one per archive, each in order.
+//!
+//! Owns patience: what an archive cannot take now is tried again, later each time; what it refuses is
+//! told, in the status and in `event/study`, and does not hold back what comes after. An object counts as
+//! sent only when the archive said so, so that it may be sent twice, and is then the same object.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use log::{error, info, warn};
+
+use super::events;
+use super::health::Monitor;
+use super::liveness::Stop;
+use super::site::Site;
+use crate::config::{Config, DicomTarget};
+use crate::dicom::sender;
+use crate::dicom::target::{Outcome, Outgoing, SendError, Target, Way};
+use crate::dicom::tls::ClientTls;
+use crate::publish::contract::Code;
+use crate::publish::messages::{StudyEvent, StudyState};
+use crate::report::types::ArtefactRecord;
+use crate::store::{Delivery, NewDelivery, NewEvent, StoreError};
+use hepalert_failpoint::{failpoint, hastened};
+
+/// Pause between two looks at the store.
+const NAP: Duration = Duration::from_millis(500);
+/// The first wait of an archive that does not answer; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Folder of the objects within a result.
+const FOLDER: &str = "dicom/";
+
+/// An archive as configured.
+pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
+    let client = target.cert_file.clone().zip(target.key_file.clone());
+    let authority = target.ca_file.clone();
+    let tls = authority.map(|ca_file| ClientTls { ca_file, client });
+    let way = match &target.url {
+        Some(url) => Way::Web { url: url.clone(), token_file: target.token_file.clone(), tls },
+        None => Way::Dimse {
+            host: target.host.clone().unwrap_or_default(),
+            port: target.port,
+            called_ae: target.ae_title.clone().unwrap_or_default(),
+            calling_ae: config.dicom.ae_title.clone(),
+            tls: tls.filter(|_| target.tls),
+        },
+    };
+    Target { name: target.name.clone(), way, patience: Duration::from_secs(config.dicom.timeout_s) }
+}
+
+/// What of a result goes to which archive.
+pub fn deliveries(targets: &[DicomTarget], artefacts: &[ArtefactRecord]) -> Vec<NewDelivery> {
+    let objects = || artefacts.iter().filter(|artefact| artefact.path.starts_with(FOLDER));
+    let to = |target: &DicomTarget| {
+        let target = target.name.clone();
+        objects().map(move |artefact| NewDelivery {
+            target: target.clone(),
+            path: artefact.path.clone(),
+        })
+    };
+    targets.iter().flat_map(to).collect()
+}
+
+/// One archive's thread.
+pub struct Archive {
+    /// What holds for the whole run.
+    pub site: Arc<Site>,
+    /// Told of what is wrong.
+    pub monitor: Monitor,
+    /// Ends the thread.
+    pub stop: Stop,
+    /// The archive.
+    pub target: Target,
+    /// How many archives do not answer; shared by all threads.
+    pub silent: Arc<AtomicUsize>,
+    /// Whether this is one of them.
+    pub is_silent: bool,
+}
+
+impl Archive {
+    /// Sends until the daemon stops.
+    pub fn run(mut self) {
+        while !self.stop.is_set() {
+            match self.next() {
+                Ok(true) => {}
+                Ok(false) => std::thread::sleep(NAP),
+                Err(error) => {
+                    error!("the deliveries to {} stand still: {error}", self.target.name);
+                    std::thread::sleep(FIRST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Tries the first delivery that waits; false if there is nothing to do now.
+    fn next(&mut self) -> Result<bool, StoreError> {
+        let Some(delivery) = self.site.store.next_delivery(&self.target.name)? else {
+            return Ok(false);
+        };
+        let now = Timestamp::now();
+        // What waits longer than any wait is waits for a clock that was set back.
+        let longest = now.checked_add(LONGEST_WAIT).unwrap_or(now);
+        if delivery.not_before > now && delivery.not_before <= longest {
+            return Ok(false);
+        }
+        let sent = match std::fs::read(self.file(&delivery)) {
+            Ok(bytes) => sender::send(&self.target, Outgoing { bytes: &bytes }),
+            Err(error) => Err(SendError::Object(error.to_string())),
+        };
+        failpoint("object_sent");
+        self.tell_silent(matches!(
+            sent,
+            Err(SendError::Unreachable(..) | SendError::NotLetIn(..) | SendError::Local(_))
+        ));
+        match sent {
+            Ok(Outcome::Stored) => {
+                self.site.store.delivered(delivery.n, Timestamp::now())?;
+                info!(STUDY_KEY = delivery.study_key.as_str(); "{} keeps {}", self.target.name, delivery.path);
+                self.tell_refused()?;
+            }
+            Ok(Outcome::Busy(status)) => {
+                self.postpone(&delivery, &format!("status {status:#06x}"), "dicom_target_busy")?;
+            }
+            Ok(Outcome::Refused(status)) => {
+                self.refuse(&delivery, &format!("status {status:#06x}"), "dicom_refused")?;
+            }
+            Err(error @ SendError::Object(_)) => {
+                self.refuse(&delivery, &error.to_string(), error.code())?;
+            }
+            Err(error) => self.postpone(&delivery, &error.to_string(), error.code())?,
+        }
+        Ok(true)
+    }
+
+    fn file(&self, delivery: &Delivery) -> PathBuf {
+        let store = &self.site.config.store;
+        store.result(&delivery.study_key, delivery.revision).join(&delivery.path)
+    }
+
+    fn postpone(&self, delivery: &Delivery, words: &str, code: &str) -> Result<(), StoreError> {
+        let key = delivery.study_key.as_str();
+        warn!(STUDY_KEY = key; "{} is tried again later: {words}", delivery.path);
+        let now = Timestamp::now();
+        let not_before = now.checked_add(hastened(wait(delivery.attempts))).unwrap_or(now);
+        self.site.store.postpone_delivery(delivery.n, code, not_before)
+    }
+
+    fn refuse(
+        &self,
+        delivery: &Delivery,
+        words: &str,
+        code: &'static str,
+    ) -> Result<(), StoreError> {
+        let key = delivery.study_key.as_str();
+        error!(STUDY_KEY = key; "{} does not take {}: {words}", self.target.name, delivery.path);
+        let now = Timestamp::now();
+        let events = self.told(delivery, code, now);
+        self.site.store.refuse_delivery(delivery.n, code, &events, now)?;
+        self.monitor.wake_publisher();
+        self.tell_refused()
+    }
+
+    /// The step as an event; one that cannot be said is logged, and the state still changes.
+    fn told(&self, delivery: &Delivery, code: &'static str, now: Timestamp) -> Vec<NewEvent> {
+        let device = &self.site.config.device;
+        let who = events::identity(device, &delivery.study_key, "", delivery.revision);
+        let event = StudyEvent {
+            study_key: delivery.study_key.clone(),
+            state: StudyState::NotDelivered,
+            code: Some(Code::fixed(code)),
+            setting: None,
+            attempts: delivery.attempts + 1,
+            passed_over: Default::default(),
+            target: Some(self.target.name.clone()),
+        };
+        let draft = event.draft(&who, now).map(NewEvent::from);
+        draft
+            .inspect_err(|error| error!("a step cannot be published: {error}"))
+            .into_iter()
+            .collect()
+    }
+
+    fn tell_refused(&self) -> Result<(), StoreError> {
+        let refused = self.site.store.delivery_counts()?.refused;
+        self.monitor.set_wrong("dicom_refused", refused > 0);
+        Ok(())
+    }
+
+    fn tell_silent(&mut self, silent: bool) {
+        if silent != self.is_silent {
+            self.is_silent = silent;
+            match silent {
+                true => self.silent.fetch_add(1, Ordering::AcqRel),
+                false => self.silent.fetch_sub(1, Ordering::AcqRel),
+            };
+        }
+        let any = self.silent.load(Ordering::Acquire) > 0;
+        self.monitor.set_wrong("dicom_target_unreachable", any);
+    }
+}
+
+/// How long an object waits for another try.
+fn wait(attempts: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_ten_minutes() {
+        let waits = [0, 1, 2, 6, 7, 99].map(|n| wait(n).as_secs());
+        assert_eq!(waits, [5, 10, 20, 320, 600, 600]);
+    }
+
+    #[test]
+    fn objects_go_to_every_archive_and_nothing_else_does() {
+        let target = |name: &str| DicomTarget { name: name.to_owned(), ..DicomTarget::default() };
+        let artefact =
+            |path: &str| ArtefactRecord { path: path.to_owned(), sha256: String::new(), bytes: 0 };
+        let made = [artefact("lesions.nii.gz"), artefact("dicom/report.dcm")];
+        let found = deliveries(&[target("a"), target("b")], &made);
+        let found: Vec<_> =
+            found.iter().map(|one| (one.target.as_str(), one.path.as_str())).collect();
+        assert_eq!(found, [("a", "dicom/report.dcm"), ("b", "dicom/report.dcm")]);
+    }
+}

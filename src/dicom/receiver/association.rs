@@ -1,0 +1,338 @@
+//! One association from its request to its end.
+//!
+//! Owns the order of command and data set, and what each is answered. Success is answered only when the
+//! object lies in the spool; a data set that is refused is read to its end all the same, so that the
+//! peer hears why.
+
+use std::io;
+
+use dicom_dictionary_std::uids;
+use dicom_ul::pdu::{AbortRQSource, PDataValue, PDataValueType, Pdu};
+use log::{info, warn};
+
+use super::super::dimse::{Command, DATA_SET, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
+use super::super::services::{IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, is_uid, status};
+use super::super::wire::{Wire, WireError};
+use super::negotiation::{self, Contexts};
+use super::spool::{Batch, Draft};
+use super::{House, commitment};
+use hepalert_voxels::volume::dicom::read::{check_whole, read_header};
+
+/// References of a request for commitment: a study of 20 000 slices has 3 MiB.
+const MAX_ACTION_BYTES: usize = 8 << 20;
+/// Larger objects are not read back to see whether their pixels are whole: the intake does.
+const MAX_CHECKED_BYTES: u64 = 64 << 20;
+
+/// Serves a peer until it has ended.
+pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), WireError> {
+    let asked = match wire.receive()? {
+        Pdu::AssociationRQ(asked) => asked,
+        Pdu::AbortRQ { .. } => return Ok(()),
+        _ => return abort(wire, "no association was asked for"),
+    };
+    let (accepted, contexts) = match negotiation::answer(&house.params, &asked, full) {
+        Ok(answered) => answered,
+        Err(refused) => {
+            warn!("{}: association refused: {}", wire.peer(), refused.source);
+            return wire.send(&Pdu::AssociationRJ(refused));
+        }
+    };
+    let peer_max = max_length(&asked.user_variables);
+    wire.send(&Pdu::AssociationAC(accepted))?;
+    let mut talk = Talk {
+        house,
+        contexts,
+        peer_max,
+        batch: house.spool.batch(),
+        command: Vec::new(),
+        pending: None,
+        stored: 0,
+        refused: 0,
+    };
+    let outcome = talk.run(wire);
+    if talk.stored + talk.refused > 0 {
+        info!("{}: {} objects received, {} refused", wire.peer(), talk.stored, talk.refused);
+    }
+    outcome
+}
+
+fn max_length(variables: &[dicom_ul::pdu::UserVariableItem]) -> u32 {
+    let told = variables.iter().find_map(|item| match item {
+        dicom_ul::pdu::UserVariableItem::MaxLength(length) => Some(*length),
+        _ => None,
+    });
+    // Zero means no limit; commands fit anywhere.
+    told.filter(|length| *length > 0).unwrap_or(16_384).clamp(4096, 16_384)
+}
+
+fn abort(wire: &mut Wire, why: &str) -> Result<(), WireError> {
+    // The peer may be gone already.
+    let _ = wire.send(&Pdu::AbortRQ { source: AbortRQSource::ServiceUser });
+    Err(WireError::Nonsense(why.to_owned()))
+}
+
+/// What a data set is for that is under way.
+enum Pending {
+    Store(Box<Draft>),
+    Commit(Vec<u8>),
+    /// It is read to its end and then answered so.
+    Refuse(u16),
+}
+
+struct Talk<'a> {
+    house: &'a House,
+    contexts: Contexts,
+    peer_max: u32,
+    batch: Batch<'a>,
+    command: Vec<u8>,
+    pending: Option<(u8, Command, Pending)>,
+    stored: u32,
+    refused: u32,
+}
+
+impl Talk<'_> {
+    fn run(&mut self, wire: &mut Wire) -> Result<(), WireError> {
+        loop {
+            match wire.receive()? {
+                Pdu::PData { data } => {
+                    for value in data {
+                        self.take(wire, value)?;
+                    }
+                }
+                Pdu::ReleaseRQ => return wire.send(&Pdu::ReleaseRP),
+                Pdu::AbortRQ { .. } => return Ok(()),
+                _ => return abort(wire, "a PDU that does not belong into an association"),
+            }
+        }
+    }
+
+    fn take(&mut self, wire: &mut Wire, value: PDataValue) -> Result<(), WireError> {
+        let PDataValue { presentation_context_id: context, value_type, is_last, data } = value;
+        match value_type {
+            PDataValueType::Command if self.pending.is_some() => {
+                abort(wire, "a command within a data set")
+            }
+            PDataValueType::Command => {
+                if self.command.len() + data.len() > MAX_COMMAND_BYTES {
+                    return abort(wire, "a command without end");
+                }
+                self.command.extend(data);
+                if !is_last {
+                    return Ok(());
+                }
+                let bytes = std::mem::take(&mut self.command);
+                match Command::read(&bytes) {
+                    Some(command) => self.begin(wire, context, command),
+                    None => abort(wire, "what should be a command is none"),
+                }
+            }
+            PDataValueType::Data => {
+                let Some((expected, ..)) = &self.pending else {
+                    return abort(wire, "a data set without a command");
+                };
+                if *expected != context {
+                    return abort(wire, "a data set under another context than its command");
+                }
+                self.add(&data);
+                if is_last { self.finish(wire) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Answers a command, or begins what its data set is for.
+    fn begin(&mut self, wire: &mut Wire, context: u8, command: Command) -> Result<(), WireError> {
+        let asked = command.number(element::COMMAND_FIELD).unwrap_or_default();
+        let has_data = command.number(element::DATA_SET_TYPE) != Some(NO_DATA_SET);
+        let Some(agreed) = self.contexts.get(&context).cloned() else {
+            return abort(wire, "a context that was not agreed on");
+        };
+        let pending = match (asked, has_data) {
+            (field::C_ECHO, false) => {
+                return self.answer(wire, context, &command.answer(status::SUCCESS));
+            }
+            // Answers to what we said, and what cannot be cancelled any more.
+            (asked, false) if asked & field::ANSWER != 0 || asked == 0x0fff => return Ok(()),
+            (field::C_STORE, true) => self.begin_store(&command, &agreed),
+            (field::N_ACTION, true) if agreed.class == uids::STORAGE_COMMITMENT_PUSH_MODEL => {
+                Pending::Commit(Vec::new())
+            }
+            (_, true) => Pending::Refuse(status::UNKNOWN_OPERATION),
+            (_, false) => {
+                return self.answer(wire, context, &command.answer(status::UNKNOWN_OPERATION));
+            }
+        };
+        self.pending = Some((context, command, pending));
+        Ok(())
+    }
+
+    fn begin_store(&mut self, command: &Command, agreed: &negotiation::Context) -> Pending {
+        let class = command.uid(element::AFFECTED_SOP_CLASS_UID).unwrap_or_default();
+        let instance = command.uid(element::AFFECTED_SOP_INSTANCE_UID).unwrap_or_default();
+        if class != agreed.class || !RECEIVED.iter().any(|(uid, _)| *uid == class) {
+            return Pending::Refuse(status::NOT_THE_CLASS);
+        }
+        if !is_uid(instance) {
+            warn!("an object whose SOP Instance UID is no UID is refused");
+            return Pending::Refuse(status::INVALID_INSTANCE);
+        }
+        let params = &self.house.params;
+        let free = crate::system::free_mib(&params.spool).map(|mib| mib << 20);
+        if free.is_some_and(|free| free < params.min_free_bytes) {
+            warn!("an object is refused: less than store.min_free_mib is free");
+            return Pending::Refuse(status::OUT_OF_RESOURCES);
+        }
+        let begun = self.batch.begin().and_then(|mut draft| {
+            draft.write(&head(class, instance, &agreed.syntax))?;
+            Ok(draft)
+        });
+        match begun {
+            Ok(draft) => Pending::Store(Box::new(draft)),
+            Err(error) => Pending::Refuse(failed(&error)),
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let Some((_, _, pending)) = &mut self.pending else { return };
+        let refused = match pending {
+            Pending::Store(draft) => {
+                if draft.bytes + bytes.len() as u64 > self.house.params.max_instance_bytes {
+                    warn!("an object is refused: larger than dicom.max_instance_mib");
+                    Some(status::OUT_OF_RESOURCES)
+                } else {
+                    draft.write(bytes).err().map(|error| failed(&error))
+                }
+            }
+            Pending::Commit(gathered) if gathered.len() + bytes.len() > MAX_ACTION_BYTES => {
+                Some(status::OUT_OF_RESOURCES)
+            }
+            Pending::Commit(gathered) => {
+                gathered.extend(bytes);
+                None
+            }
+            Pending::Refuse(_) => None,
+        };
+        if let Some(status) = refused {
+            // The draft goes, the rest is read to its end.
+            *pending = Pending::Refuse(status);
+        }
+    }
+
+    fn finish(&mut self, wire: &mut Wire) -> Result<(), WireError> {
+        let Some((context, command, pending)) = self.pending.take() else { return Ok(()) };
+        let status = match pending {
+            Pending::Store(draft) => self.keep(*draft),
+            Pending::Commit(asked) => return self.commit(wire, context, &command, &asked),
+            Pending::Refuse(status) => status,
+        };
+        if status == status::SUCCESS {
+            self.stored += 1;
+        } else {
+            self.refused += 1;
+        }
+        self.answer(wire, context, &command.answer(status))
+    }
+
+    /// Into the spool, if it is whole: what the intake would refuse is not acknowledged.
+    fn keep(&mut self, draft: Draft) -> u16 {
+        if draft.bytes <= MAX_CHECKED_BYTES {
+            let whole = draft.read_back().map(|bytes| {
+                let header = read_header(&bytes)?;
+                if header.is_enhanced() { Ok(()) } else { check_whole(&bytes, &header) }
+            });
+            match whole {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    warn!("an object is refused: {error}");
+                    return status::NOT_UNDERSTOOD;
+                }
+                Err(error) => return failed(&error),
+            }
+        }
+        match self.batch.keep(draft) {
+            Ok(()) => status::SUCCESS,
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Says what is here and what is not: PS3.4 annex J, on the same association.
+    fn commit(
+        &mut self,
+        wire: &mut Wire,
+        context: u8,
+        command: &Command,
+        asked: &[u8],
+    ) -> Result<(), WireError> {
+        let syntax = self.contexts.get(&context).map_or("", |agreed| agreed.syntax.as_str());
+        let Some(asked) = commitment::Asked::read(asked, syntax) else {
+            return self.answer(wire, context, &command.answer(status::NOT_UNDERSTOOD));
+        };
+        self.answer(wire, context, &command.answer(status::SUCCESS))?;
+        let (event, report) = asked.report(self.house.spool.folder(), syntax);
+        let said = Command::default()
+            .with_uid(element::AFFECTED_SOP_CLASS_UID, uids::STORAGE_COMMITMENT_PUSH_MODEL)
+            .with(element::COMMAND_FIELD, field::N_EVENT_REPORT)
+            .with(element::MESSAGE_ID, 1)
+            .with(element::DATA_SET_TYPE, DATA_SET)
+            .with_uid(
+                element::AFFECTED_SOP_INSTANCE_UID,
+                super::super::services::COMMITMENT_INSTANCE,
+            )
+            .with(element::EVENT_TYPE_ID, event);
+        self.answer(wire, context, &said)?;
+        // Each fragment has a head of six bytes, and its PDU another.
+        let most = self.peer_max as usize - 12;
+        let last = report.len().saturating_sub(1) / most;
+        for (at, part) in report.chunks(most).enumerate() {
+            let value = PDataValue {
+                presentation_context_id: context,
+                value_type: PDataValueType::Data,
+                is_last: at == last,
+                data: part.to_vec(),
+            };
+            wire.send(&Pdu::PData { data: vec![value] })?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, wire: &mut Wire, context: u8, command: &Command) -> Result<(), WireError> {
+        let value = PDataValue {
+            presentation_context_id: context,
+            value_type: PDataValueType::Command,
+            is_last: true,
+            data: command.bytes(),
+        };
+        wire.send(&Pdu::PData { data: vec![value] })
+    }
+}
+
+/// The status that says what the disk said.
+fn failed(error: &io::Error) -> u16 {
+    warn!("an object cannot be kept: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => status::OUT_OF_RESOURCES,
+        _ => status::PROCESSING_FAILURE,
+    }
+}
+
+/// What comes before a data set in a file: preamble, prefix and the meta group (PS3.10 section 7.1).
+fn head(class: &str, instance: &str, syntax: &str) -> Vec<u8> {
+    let mut group = vec![2, 0, 1, 0, b'O', b'B', 0, 0, 2, 0, 0, 0, 0, 1];
+    let mut text = |element: u8, vr: [u8; 2], value: &str, pad: u8| {
+        let padded = value.len() + value.len() % 2;
+        group.extend([2, 0, element, 0, vr[0], vr[1]]);
+        group.extend((padded as u16).to_le_bytes());
+        group.extend(value.as_bytes());
+        group.resize(group.len() + padded - value.len(), pad);
+    };
+    text(0x02, *b"UI", class, 0);
+    text(0x03, *b"UI", instance, 0);
+    text(0x10, *b"UI", syntax, 0);
+    text(0x12, *b"UI", IMPLEMENTATION_CLASS, 0);
+    text(0x13, *b"SH", IMPLEMENTATION_NAME, b' ');
+    let mut head = vec![0; 128];
+    head.extend(b"DICM");
+    head.extend([2, 0, 0, 0, b'U', b'L', 4, 0]);
+    head.extend((group.len() as u32).to_le_bytes());
+    head.extend(group);
+    head
+}

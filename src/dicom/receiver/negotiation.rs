@@ -1,0 +1,118 @@
+//! Who is let in, and what is agreed with them.
+//!
+//! Owns the answer to a request for an association. Of the transfer syntaxes that a peer offers, the one
+//! it names first of those that the reader decodes is taken: it is what the peer has the images in.
+
+use std::collections::BTreeMap;
+
+use dicom_dictionary_std::uids;
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRJ, AssociationRJResult,
+    AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason,
+    AssociationRJSource, AssociationRQ, PresentationContextResult, PresentationContextResultReason,
+    UserVariableItem,
+};
+
+use super::super::services::{
+    ANSWERED, APPLICATION_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED,
+    RECEIVED_SYNTAXES,
+};
+use super::super::wire::MAX_PDU;
+use super::Params;
+
+/// What was agreed under a context's number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) class: String,
+    pub(super) syntax: String,
+}
+
+/// Contexts by number.
+pub(super) type Contexts = BTreeMap<u8, Context>;
+
+/// The answer to a request.
+pub(super) fn answer(
+    params: &Params,
+    asked: &AssociationRQ,
+    full: bool,
+) -> Result<(AssociationAC, Contexts), AssociationRJ> {
+    check(params, asked, full)?;
+    let mut contexts = Contexts::new();
+    let mut results = Vec::with_capacity(asked.presentation_contexts.len());
+    for proposed in &asked.presentation_contexts {
+        let class = plain(&proposed.abstract_syntax);
+        let syntax = agreed(class, &proposed.transfer_syntaxes);
+        let reason = match (&syntax, is_known(class)) {
+            (Some(_), _) => PresentationContextResultReason::Acceptance,
+            (None, true) => PresentationContextResultReason::TransferSyntaxesNotSupported,
+            (None, false) => PresentationContextResultReason::AbstractSyntaxNotSupported,
+        };
+        if let Some(syntax) = &syntax {
+            let context = Context { class: class.to_owned(), syntax: syntax.clone() };
+            contexts.insert(proposed.id, context);
+        }
+        results.push(PresentationContextResult {
+            id: proposed.id,
+            reason,
+            transfer_syntax: syntax.unwrap_or_else(|| uids::IMPLICIT_VR_LITTLE_ENDIAN.to_owned()),
+        });
+    }
+    let accepted = AssociationAC {
+        protocol_version: 1,
+        calling_ae_title: asked.calling_ae_title.clone(),
+        called_ae_title: asked.called_ae_title.clone(),
+        application_context_name: APPLICATION_CONTEXT.to_owned(),
+        presentation_contexts: results,
+        user_variables: vec![
+            UserVariableItem::MaxLength(MAX_PDU),
+            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS.to_owned()),
+            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_NAME.to_owned()),
+        ],
+    };
+    Ok((accepted, contexts))
+}
+
+fn check(params: &Params, asked: &AssociationRQ, full: bool) -> Result<(), AssociationRJ> {
+    let refused = |reason| AssociationRJ {
+        result: AssociationRJResult::Permanent,
+        source: AssociationRJSource::ServiceUser(reason),
+    };
+    if full {
+        let reason = AssociationRJServiceProviderPresentationReason::LocalLimitExceeded;
+        let source = AssociationRJSource::ServiceProviderPresentation(reason);
+        return Err(AssociationRJ { result: AssociationRJResult::Transient, source });
+    }
+    if plain(&asked.application_context_name) != APPLICATION_CONTEXT {
+        let reason = AssociationRJServiceUserReason::ApplicationContextNameNotSupported;
+        return Err(refused(reason));
+    }
+    if asked.called_ae_title.trim() != params.ae_title {
+        return Err(refused(AssociationRJServiceUserReason::CalledAETitleNotRecognized));
+    }
+    let calling = asked.calling_ae_title.trim();
+    if !params.allow_ae.is_empty() && !params.allow_ae.iter().any(|title| title == calling) {
+        return Err(refused(AssociationRJServiceUserReason::CallingAETitleNotRecognized));
+    }
+    Ok(())
+}
+
+fn is_known(class: &str) -> bool {
+    RECEIVED.iter().chain(&ANSWERED).any(|(uid, _)| *uid == class)
+}
+
+fn agreed(class: &str, offered: &[String]) -> Option<String> {
+    let takes = |syntax: &str| {
+        // What is no image has no pixels to be compressed.
+        let plain = [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN];
+        match RECEIVED.iter().any(|(uid, _)| *uid == class) {
+            true => RECEIVED_SYNTAXES.contains(&syntax),
+            false => plain.contains(&syntax),
+        }
+    };
+    let known = offered.iter().filter(|_| is_known(class)).map(|syntax| plain(syntax));
+    known.into_iter().find(|syntax| takes(syntax)).map(str::to_owned)
+}
+
+fn plain(uid: &str) -> &str {
+    uid.trim_end_matches(['\0', ' '])
+}

@@ -1,0 +1,245 @@
+//! C-STORE and C-ECHO as the one who asks.
+//!
+//! Owns the association that an object is handed over in. What a status means for another try is decided
+//! here, by PS3.4 table B.2-1.
+
+use dicom_dictionary_std::{tags, uids};
+use dicom_object::{DefaultDicomObject, from_reader};
+use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
+use dicom_ul::pdu::{
+    AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
+    PresentationContextResultReason, UserVariableItem,
+};
+
+use super::dial::{dial, encrypted};
+use super::dimse::{Command, DATA_SET, NO_DATA_SET, element, field};
+use super::services::{
+    APPLICATION_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, SENT_SYNTAXES,
+};
+use super::target::{Outcome, Outgoing, SendError, Target, Way};
+use super::wire::{Line, MAX_PDU, Wire, WireError};
+
+/// The one context of an association of ours.
+const CONTEXT: u8 = 1;
+/// The one message in it.
+const MESSAGE: u16 = 1;
+/// What a peer that names no limit is sent at most.
+const USUAL_PDU: u32 = 16_384;
+/// Heads of a PDU and of the value in it.
+const HEADS: usize = 12;
+
+/// An association with one context.
+struct Association<'a> {
+    target: &'a Target,
+    wire: Wire,
+    /// The transfer syntax; none where the peer knows the class but not ours.
+    syntax: String,
+    most: usize,
+}
+
+/// Asks whether anybody is there.
+pub(super) fn echo(target: &Target) -> Result<String, SendError> {
+    let mut association = match Association::open(target, uids::VERIFICATION)? {
+        Ok(association) => association,
+        Err(reason) => {
+            return Err(SendError::NotLetIn(target.name.clone(), format!("C-ECHO: {reason}")));
+        }
+    };
+    let command = Command::default()
+        .with_uid(element::AFFECTED_SOP_CLASS_UID, uids::VERIFICATION)
+        .with(element::COMMAND_FIELD, field::C_ECHO)
+        .with(element::MESSAGE_ID, MESSAGE)
+        .with(element::DATA_SET_TYPE, NO_DATA_SET);
+    association.say(&command)?;
+    let status = association.hear()?;
+    association.release();
+    match status {
+        0 => Ok("it answers C-ECHO".to_owned()),
+        other => {
+            Err(SendError::NotLetIn(target.name.clone(), format!("C-ECHO: status {other:#06x}")))
+        }
+    }
+}
+
+/// Hands over one object.
+pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, SendError> {
+    let unreadable = |error: &dyn std::fmt::Display| SendError::Object(error.to_string());
+    let file = from_reader(object.bytes).map_err(|error| unreadable(&error))?;
+    let text = |tag| -> Result<String, SendError> {
+        let element = file.element(tag).map_err(|error| unreadable(&error))?;
+        let text = element.to_str().map_err(|error| unreadable(&error))?;
+        Ok(text.trim_end_matches(['\0', ' ']).to_owned())
+    };
+    let (class, instance) = (text(tags::SOP_CLASS_UID)?, text(tags::SOP_INSTANCE_UID)?);
+    let mut association = match Association::open(target, &class)? {
+        Ok(association) => association,
+        // PS3.7 annex C: SOP class not supported.
+        Err(_) => return Ok(Outcome::Refused(0x0122)),
+    };
+    let command = Command::default()
+        .with_uid(element::AFFECTED_SOP_CLASS_UID, &class)
+        .with(element::COMMAND_FIELD, field::C_STORE)
+        .with(element::MESSAGE_ID, MESSAGE)
+        .with(element::PRIORITY, 0)
+        .with(element::DATA_SET_TYPE, DATA_SET)
+        .with_uid(element::AFFECTED_SOP_INSTANCE_UID, &instance);
+    association.say(&command)?;
+    let data = data_set(&file, &association.syntax)?;
+    association.send(PDataValueType::Data, &data)?;
+    let status = association.hear()?;
+    association.release();
+    Ok(judged(status))
+}
+
+/// What a status means.
+pub(super) fn judged(status: u16) -> Outcome {
+    match status {
+        // Warnings: kept, with something changed. 0x0111: it is there already.
+        0x0000 | 0x0001 | 0x0107 | 0x0111 | 0x0116 | 0xb000..=0xbfff => Outcome::Stored,
+        0xa700..=0xa7ff => Outcome::Busy(status),
+        refused => Outcome::Refused(refused),
+    }
+}
+
+fn data_set(file: &DefaultDicomObject, syntax: &str) -> Result<Vec<u8>, SendError> {
+    let unknown = || SendError::Object(format!("{syntax} cannot be written"));
+    let syntax = TransferSyntaxRegistry.get(syntax).ok_or_else(unknown)?;
+    let mut bytes = Vec::new();
+    file.write_dataset_with_ts(&mut bytes, syntax).map_err(|_| unknown())?;
+    Ok(bytes)
+}
+
+impl<'a> Association<'a> {
+    /// Opens an association for one class; the inner error says that the peer does not take it.
+    fn open(target: &'a Target, class: &str) -> Result<Result<Association<'a>, String>, SendError> {
+        let Way::Dimse { called_ae, calling_ae, .. } = &target.way else {
+            return Err(SendError::Local(format!("{}: no DIMSE target", target.name)));
+        };
+        let mut wire = Wire::over(connect(target)?, target.patience).map_err(lost(target))?;
+        let syntaxes = SENT_SYNTAXES.iter().map(|(uid, _)| (*uid).to_owned()).collect();
+        let asked = AssociationRQ {
+            protocol_version: 1,
+            calling_ae_title: calling_ae.clone(),
+            called_ae_title: called_ae.clone(),
+            application_context_name: APPLICATION_CONTEXT.to_owned(),
+            presentation_contexts: vec![PresentationContextProposed {
+                id: CONTEXT,
+                abstract_syntax: class.to_owned(),
+                transfer_syntaxes: syntaxes,
+            }],
+            user_variables: vec![
+                UserVariableItem::MaxLength(MAX_PDU),
+                UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS.to_owned()),
+                UserVariableItem::ImplementationVersionName(IMPLEMENTATION_NAME.to_owned()),
+            ],
+        };
+        wire.send(&Pdu::AssociationRQ(asked)).map_err(lost(target))?;
+        let accepted = match wire.receive().map_err(lost(target))? {
+            Pdu::AssociationAC(accepted) => accepted,
+            Pdu::AssociationRJ(refused) => {
+                let reason = refused.source.to_string();
+                return Err(SendError::NotLetIn(target.name.clone(), reason));
+            }
+            _ => return Err(SendError::Unreachable(target.name.clone(), nonsense())),
+        };
+        let most = accepted.user_variables.iter().find_map(|item| match item {
+            UserVariableItem::MaxLength(most) if *most > 0 => Some(*most),
+            _ => None,
+        });
+        let most = most.unwrap_or(USUAL_PDU).clamp(1024, MAX_PDU) as usize - HEADS;
+        let agreed = accepted.presentation_contexts.into_iter().find(|one| one.id == CONTEXT);
+        match agreed {
+            Some(one) if one.reason == PresentationContextResultReason::Acceptance => {
+                let syntax = one.transfer_syntax.trim_end_matches(['\0', ' ']).to_owned();
+                Ok(Ok(Association { target, wire, syntax, most }))
+            }
+            other => {
+                let reason =
+                    other.map_or_else(|| "no answer".to_owned(), |one| one.reason.to_string());
+                let association = Association { target, wire, syntax: String::new(), most };
+                association.release();
+                Ok(Err(reason))
+            }
+        }
+    }
+
+    fn say(&mut self, command: &Command) -> Result<(), SendError> {
+        self.send(PDataValueType::Command, &command.bytes())
+    }
+
+    fn send(&mut self, value_type: PDataValueType, bytes: &[u8]) -> Result<(), SendError> {
+        let last = bytes.len().saturating_sub(1) / self.most;
+        for (at, part) in bytes.chunks(self.most).enumerate() {
+            let value = PDataValue {
+                presentation_context_id: CONTEXT,
+                value_type: value_type.clone(),
+                is_last: at == last,
+                data: part.to_vec(),
+            };
+            self.wire.send(&Pdu::PData { data: vec![value] }).map_err(lost(self.target))?;
+        }
+        Ok(())
+    }
+
+    /// The status of the answer.
+    fn hear(&mut self) -> Result<u16, SendError> {
+        let mut command = Vec::new();
+        loop {
+            let Pdu::PData { data } = self.wire.receive().map_err(lost(self.target))? else {
+                return Err(SendError::Unreachable(self.target.name.clone(), nonsense()));
+            };
+            for value in data {
+                command.extend(value.data);
+                if value.is_last {
+                    let read =
+                        Command::read(&command).and_then(|read| read.number(element::STATUS));
+                    return read.ok_or_else(|| {
+                        SendError::Unreachable(self.target.name.clone(), nonsense())
+                    });
+                }
+                if command.len() > super::dimse::MAX_COMMAND_BYTES {
+                    return Err(SendError::Unreachable(self.target.name.clone(), nonsense()));
+                }
+            }
+        }
+    }
+
+    /// Says goodbye; what was answered before counts, whatever comes of this.
+    fn release(mut self) {
+        if self.wire.send(&Pdu::ReleaseRQ).is_ok() {
+            let _ = self.wire.receive();
+        }
+    }
+}
+
+fn nonsense() -> String {
+    "it does not keep to the protocol".to_owned()
+}
+
+fn lost(target: &Target) -> impl Fn(WireError) -> SendError + '_ {
+    |error| SendError::Unreachable(target.name.clone(), error.to_string())
+}
+
+fn connect(target: &Target) -> Result<Box<dyn Line>, SendError> {
+    let Way::Dimse { host, port, tls, .. } = &target.way else {
+        return Err(SendError::Local(format!("{}: no DIMSE target", target.name)));
+    };
+    let socket = dial(target, host, *port)?;
+    let Some(tls) = tls else { return Ok(Box::new(socket)) };
+    Ok(Box::new(encrypted(host, socket, tls)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_the_rest_is_told() {
+        assert_eq!(judged(0x0000), Outcome::Stored);
+        assert_eq!(judged(0xb007), Outcome::Stored);
+        assert_eq!(judged(0xa700), Outcome::Busy(0xa700));
+        for refused in [0xc000, 0x0110, 0xa900, 0x0122, 0x0124] {
+            assert_eq!(judged(refused), Outcome::Refused(refused));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Results as DICOM objects, read back by programs that nobody here wrote: highdicom, dciodvfy and
+//! dcmtk. `scripts/test` sets up the Python that reads them; without it and without those programs
+//! the tests are left out with a print, and fail under `CI=true`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::hepalert;
+
+const PYTHON_VARIABLE: &str = "HEPALERT_DICOM_PYTHON";
+/// The same patient, lain and stored in five ways: `tests/dicom/turn.py`.
+const WAYS: [&str; 5] = ["hfs", "ffs", "reversed", "oblique", "prone"];
+
+/// Whether what is not there may be left out.
+pub fn left_out(what: &str) -> bool {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!ci, "CI=true, but {what} is missing: scripts/setup tests");
+    println!("skipped: {what} is not there; scripts/setup tests installs it");
+    true
+}
+
+/// Whether a program of Debian's is installed.
+pub fn is_installed(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    found.is_ok_and(|output| output.status.success()) || !left_out(program)
+}
+
+/// A Python with highdicom.
+pub fn python() -> Option<PathBuf> {
+    let set = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from);
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dicom/bin/python");
+    let found = set.or_else(|| usual.is_file().then_some(usual));
+    if found.is_none() {
+        left_out("a Python with highdicom");
+    }
+    found
+}
+
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dicom").join(name)
+}
+
+/// What a command prints; it must end well.
+pub fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let all = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {all}");
+    all
+}
+
+/// A synthetic patient as DICOM; the folder of its one series.
+pub fn patient(within: &Path) -> PathBuf {
+    let folder = within.join("patient");
+    said(hepalert().args(["phantom", "--seed", "7", "--malignant", "--out"]).arg(&folder));
+    folder.join("dicom/vp")
+}
+
+fn analyzed(series: &Path, out: &Path) -> String {
+    said(
+        hepalert()
+            .arg("analyze")
+            .arg(series)
+            .args(["--dicom", "--organs", "--pdf", "--out"])
+            .arg(out),
+    )
+}
+
+#[test]
+fn a_segmentation_is_where_the_lesion_is_however_the_patient_lay() {
+    let Some(python) = python() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let (series, turned) = (patient(scratch.path()), scratch.path().join("turned"));
+    said(Command::new(&python).arg(script("turn.py")).arg(&series).arg(&turned));
+    for way in WAYS {
+        let result = scratch.path().join(format!("result-{way}"));
+        analyzed(&turned.join(way), &result);
+        let mut reader = Command::new(&python);
+        reader.arg(script("read_back.py")).arg(&result).arg(turned.join(way));
+        let seen = said(reader.arg(turned.join(format!("{way}.nii.gz"))));
+        println!("{way}: {seen}");
+    }
+}
+
+#[test]
+fn objects_are_valid_and_the_patient_is_named_in_them_alone() {
+    if ["dciodvfy", "dsrdump", "dcm2json"].iter().any(|program| !is_installed(program)) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let result = scratch.path().join("result");
+    let told = analyzed(&series, &result);
+    let objects = result.join("dicom");
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(&objects).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 4, "{names:?}");
+    for object in &names {
+        let output = Command::new("dciodvfy").arg(object).output().unwrap();
+        let judged = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors: Vec<&str> = judged.lines().filter(|line| line.starts_with("Error")).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", object.display());
+        said(Command::new("dcm2json").arg(object).arg(scratch.path().join("object.json")));
+        let bytes = fs::read(object).unwrap();
+        assert!(holds(&bytes, b"PHANTOM^7"), "an archive files it by the patient");
+    }
+    let tree = said(Command::new("dsrdump").arg(objects.join("report.dcm")));
+    for wanted in ["PRELIMINARY", "UNVERIFIED", "Finding Site", "Long Axis", "Suspected"] {
+        assert!(tree.contains(wanted), "{wanted}: {tree}");
+    }
+    assert!(!told.contains("PHANTOM"), "{told}");
+    let report = fs::read(result.join("report.json")).unwrap();
+    let label_map = fs::read(result.join("lesions.nii.gz")).unwrap();
+    for beside in [report, label_map] {
+        assert!(!holds(&beside, b"PHANTOM"), "nothing else names the patient");
+    }
+}
+
+#[test]
+fn a_study_that_is_no_dicom_has_its_report_and_says_that_it_has_no_objects() {
+    let scratch = tempfile::tempdir().unwrap();
+    patient(scratch.path());
+    let result = scratch.path().join("result");
+    let told = analyzed(&scratch.path().join("patient/ct.nii.gz"), &result);
+    assert!(told.contains("DICOM objects could not be made"), "{told}");
+    let report = fs::read_to_string(result.join("report.json")).unwrap();
+    assert!(report.contains("dicom_objects_not_made"));
+    assert!(!result.join("dicom").exists());
+}
+
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}

@@ -1,0 +1,576 @@
+//! DICOM in and out, with programs that nobody here wrote: dcmtk sends and stores, Orthanc is the
+//! archive. Left out with a print where they are not installed, and a failure under `CI=true`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::broker::{Broker, Kind, Subscriber, free_port};
+use crate::daemon::{Heart, House, has_reason, is_online, wait_until};
+use crate::objects::{is_installed, left_out, patient, said};
+use crate::support::hepalert;
+
+/// Orthanc with DICOMweb, in a folder of its own.
+struct Orthanc {
+    child: Child,
+    web: u16,
+    dicom: u16,
+    folder: tempfile::TempDir,
+}
+
+const PLUGIN: &str = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so";
+
+impl Orthanc {
+    fn start() -> Option<Orthanc> {
+        let program =
+            ["/usr/sbin/Orthanc", "/usr/bin/Orthanc"].into_iter().find(|p| Path::new(p).exists());
+        let Some(program) = program.filter(|_| Path::new(PLUGIN).exists()) else {
+            left_out("Orthanc with its DICOMweb plug-in");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (web, dicom) = (free_port(), free_port());
+        let config = serde_json::json!({
+            "Name": "test", "StorageDirectory": folder.path().join("db"),
+            "IndexDirectory": folder.path().join("db"), "Plugins": [PLUGIN],
+            "HttpPort": web, "DicomPort": dicom, "DicomAet": "ARCHIVE", "RemoteAccessAllowed": false,
+            "AuthenticationEnabled": false, "DicomCheckCalledAet": true,
+            "DicomAlwaysAllowStore": true, "DicomAlwaysAllowEcho": true,
+            "DicomWeb": { "Enable": true, "Root": "/dicom-web/" },
+        });
+        let file = folder.path().join("orthanc.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(program);
+        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let orthanc = Orthanc { child: command.spawn().unwrap(), web, dicom, folder };
+        wait_until(|| orthanc.try_get("/system"));
+        Some(orthanc)
+    }
+
+    fn try_get(&self, path: &str) -> Option<Value> {
+        let mut line = TcpStream::connect(("127.0.0.1", self.web)).ok()?;
+        line.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(line, "GET {path} HTTP/1.0\r\nAccept: application/json\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// Modality, SOP class and instance of every instance, by QIDO-RS.
+    fn instances(&self, study: &str) -> Vec<[String; 3]> {
+        let path = format!("/dicom-web/studies/{study}/instances?includefield=all");
+        let Some(Value::Array(found)) = self.try_get(&path) else { return Vec::new() };
+        let text =
+            |item: &Value, tag: &str| item[tag]["Value"][0].as_str().unwrap_or_default().to_owned();
+        let row = |item: &Value| ["00080060", "00080016", "00080018"].map(|tag| text(item, tag));
+        found.iter().map(row).collect()
+    }
+}
+
+impl Drop for Orthanc {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = &self.folder;
+    }
+}
+
+/// More lines for a house: nothing is exported, images come by DICOM.
+fn receiving(house: &House, port: u16, more: &str) {
+    let config = fs::read_to_string(house.config()).unwrap();
+    let export = format!("folder = {:?}", house.export());
+    let config = config.replacen(&export, "folder = \"\"", 1);
+    let dicom = format!("[dicom]\nlisten = \"127.0.0.1:{port}\"\ntimeout_s = 5\n{more}");
+    fs::write(house.config(), config + &dicom).unwrap();
+}
+
+fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
+    let mut command = Command::new("storescu");
+    command.args(["-xs", "-R", "-aet", "SCANNER", "-aec", called, "127.0.0.1", &port.to_string()]);
+    command.args(["+sd", "+r"]).arg(files).output().unwrap()
+}
+
+fn study_uid(series: &Path) -> String {
+    let first = fs::read_dir(series).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(first).unwrap();
+    let header = hepalert_voxels::volume::dicom::read::read_header(&bytes).unwrap();
+    header.study_uid
+}
+
+#[test]
+fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
+    if !is_installed("storescu") {
+        return;
+    }
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    let Some(orthanc) = Orthanc::start() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let study = study_uid(&series);
+    let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
+    let house = House::new(broker.port, 1);
+    let port = free_port();
+    let targets = format!(
+        "[[dicom.target]]\nname = \"pacs\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"ARCHIVE\"\n\
+         [[dicom.target]]\nname = \"web\"\nurl = \"http://127.0.0.1:{}/dicom-web\"\n\
+         [[dicom.target]]\nname = \"strict\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"OTHER\"\n",
+        orthanc.dicom, orthanc.web, orthanc.dicom,
+    );
+    receiving(&house, port, &targets);
+    let daemon = house.start();
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, is_online);
+    wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+    let sent = store(port, "HEPALERT", &series);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    heart.listen(&subscriber, |topic, _| topic.ends_with("event/alert"));
+    // An archive that knows this one by another title lets nothing in: that is told.
+    heart.listen(&subscriber, |topic, message| {
+        has_reason(topic, message, "dicom_target_unreachable")
+    });
+    let there = wait_until(|| {
+        let there = orthanc.instances(&study);
+        let all = ["SEG", "SR", "OT"].iter().all(|wanted| there.iter().any(|[m, ..]| m == wanted));
+        all.then_some(there)
+    });
+    let key = heart.of("event/alert")[0]["subject"].as_str().unwrap().to_owned();
+    // By C-STORE and by STOW-RS, and once more by hand: each object once.
+    let status = || -> Value {
+        let told = hepalert().args(["--json", "status", "--config"]).arg(house.config()).output();
+        serde_json::from_slice(&told.unwrap().stdout).unwrap_or_default()
+    };
+    let objects =
+        fs::read_dir(house.state().join(format!("results/{key}-r1/dicom"))).unwrap().count();
+    wait_until(|| (status()["objects_waiting"] == objects).then_some(()));
+    let mut again = hepalert();
+    said(again.args(["send", &key, "--to", "web", "--config"]).arg(house.config()));
+    wait_until(|| (status()["objects_waiting"] == objects).then_some(()));
+    let twice = orthanc.instances(&study);
+    assert_eq!(twice.len(), objects, "{there:?} {twice:?}");
+    let echo = |name: &str| {
+        hepalert().args(["dicom", "echo", name, "--config"]).arg(house.config()).output().unwrap()
+    };
+    assert!(echo("pacs").status.success() && echo("web").status.success());
+    let refused = echo("strict");
+    assert!(!refused.status.success());
+    // For whoever looks into a failure: images and result, and nobody's name.
+    let shared = scratch.path().join("shared");
+    let mut export = hepalert();
+    export.args(["export", &key, "--deidentify", "--out"]).arg(&shared);
+    said(export.arg("--config").arg(house.config()));
+    let exported = spooled(&shared);
+    assert_eq!(exported.len(), fs::read_dir(&series).unwrap().count() + 5, "{exported:?}");
+    for path in &exported {
+        let bytes = fs::read(path).unwrap();
+        let says =
+            |words: &str| bytes.windows(words.len()).any(|window| window == words.as_bytes());
+        for identifier in ["PHANTOM^7", "PHANTOM-7", &study, &key] {
+            assert!(!says(identifier), "{identifier} is in {}", path.display());
+        }
+        if path.extension().is_some_and(|ending| ending == "dcm")
+            && path.starts_with(shared.join("images"))
+        {
+            hepalert_voxels::volume::dicom::read::read_slice(&bytes).unwrap();
+        }
+    }
+    daemon.stop();
+    // Who the patient is stands in the objects and nowhere else.
+    let told = format!("{:?}{}", heart.events, house.log());
+    for identifier in ["PHANTOM", "2.25."] {
+        assert!(!told.contains(identifier), "{identifier} was told: {told}");
+    }
+    let report = fs::read(house.state().join(format!("results/{key}-r1/report.json"))).unwrap();
+    assert!(!String::from_utf8_lossy(&report).contains("PHANTOM"));
+}
+
+/// What a receiver in this process has taken.
+fn spooled(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for batch in fs::read_dir(folder).into_iter().flatten().flatten() {
+        found.extend(fs::read_dir(batch.path()).unwrap().flatten().map(|entry| entry.path()));
+    }
+    found.sort();
+    found
+}
+
+fn receiver(
+    within: &Path,
+    change: impl FnOnce(&mut hepalert::dicom::receiver::Params),
+) -> hepalert::dicom::Receiver {
+    let mut params = hepalert::dicom::receiver::Params {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ae_title: "HEPALERT".to_owned(),
+        allow_ae: Vec::new(),
+        allow_address: Vec::new(),
+        max_associations: 20,
+        max_instance_bytes: 8 << 20,
+        patience: Duration::from_secs(2),
+        tls: None,
+        incoming: within.join("incoming"),
+        spool: within.join("spool"),
+        min_free_bytes: 0,
+    };
+    change(&mut params);
+    hepalert::dicom::Receiver::start(params).unwrap()
+}
+
+fn left(within: &Path) -> usize {
+    fs::read_dir(within.join("incoming")).unwrap().count()
+}
+
+#[test]
+fn every_syntax_that_is_read_is_received_and_no_stranger_is_let_in() {
+    if !is_installed("storescu") || !is_installed("echoscu") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let receiver = receiver(dir.path(), |params| {
+        params.allow_ae = vec!["SCANNER".to_owned()];
+    });
+    let port = receiver.address().port();
+    let sent = store(port, "HEPALERT", &series);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let files = fs::read_dir(&series).unwrap().count();
+    let spool = dir.path().join("spool");
+    assert_eq!((spooled(&spool).len(), left(dir.path())), (files, 0));
+    // The pixels are those that were sent.
+    let sum = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        hepalert_voxels::volume::dicom::read::read_slice(&bytes).unwrap()
+    };
+    let originals: Vec<_> =
+        fs::read_dir(&series).unwrap().map(|e| sum(&e.unwrap().path())).collect();
+    for path in spooled(&spool) {
+        let slice = sum(&path);
+        assert!(originals.iter().any(|one| one.header.sop_uid == slice.header.sop_uid));
+    }
+    assert!(!store(port, "SOMEBODY", &series).status.success(), "called by another title");
+    let echo = |calling: &str| {
+        let mut command = Command::new("echoscu");
+        command.args(["-aet", calling, "-aec", "HEPALERT", "127.0.0.1", &port.to_string()]);
+        command.output().unwrap().status.success()
+    };
+    assert!(echo("SCANNER") && !echo("STRANGER"));
+    assert_eq!(spooled(&spool).len(), files);
+}
+
+mod attack {
+    use super::*;
+    use hepalert::dicom::dimse::{Command, DATA_SET, element, field};
+
+    pub const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+    pub const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+
+    /// A peer that says what it likes.
+    pub struct Peer(pub TcpStream);
+
+    impl Peer {
+        pub fn at(receiver: &hepalert::dicom::Receiver) -> Peer {
+            let line = TcpStream::connect(receiver.address()).unwrap();
+            line.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            Peer(line)
+        }
+
+        /// Asks for an association with these classes; the answer's type.
+        pub fn associate(&mut self, classes: &[&str]) -> u8 {
+            let item = |kind: u8, body: &[u8]| {
+                let mut bytes = vec![kind, 0];
+                bytes.extend((body.len() as u16).to_be_bytes());
+                bytes.extend(body);
+                bytes
+            };
+            let mut body = vec![0, 1, 0, 0];
+            body.extend(b"HEPALERT        ");
+            body.extend(b"SCANNER         ");
+            body.extend([0; 32]);
+            body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
+            for (n, class) in classes.iter().enumerate() {
+                let mut context = vec![2 * n as u8 + 1, 0, 0, 0];
+                context.extend(item(0x30, class.as_bytes()));
+                context.extend(item(0x40, EXPLICIT.as_bytes()));
+                body.extend(item(0x20, &context));
+            }
+            body.extend(item(0x50, &item(0x51, &16384u32.to_be_bytes())));
+            self.pdu(1, &body);
+            self.hear().map_or(0, |(kind, _)| kind)
+        }
+
+        pub fn pdu(&mut self, kind: u8, body: &[u8]) {
+            let mut bytes = vec![kind, 0];
+            bytes.extend((body.len() as u32).to_be_bytes());
+            bytes.extend(body);
+            // The other side may have hung up already.
+            let _ = self.0.write_all(&bytes);
+        }
+
+        pub fn value(&mut self, context: u8, head: u8, data: &[u8]) {
+            let mut body = ((data.len() + 2) as u32).to_be_bytes().to_vec();
+            body.extend([context, head]);
+            body.extend(data);
+            self.pdu(4, &body);
+        }
+
+        pub fn command(&mut self, context: u8, instance: &str) {
+            let command = Command::default()
+                .with_uid(element::AFFECTED_SOP_CLASS_UID, CT)
+                .with(element::COMMAND_FIELD, field::C_STORE)
+                .with(element::MESSAGE_ID, 1)
+                .with(element::DATA_SET_TYPE, DATA_SET)
+                .with_uid(element::AFFECTED_SOP_INSTANCE_UID, instance);
+            self.value(context, 3, &command.bytes());
+        }
+
+        pub fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+            let mut head = [0; 6];
+            self.0.read_exact(&mut head).ok()?;
+            let length = u32::from_be_bytes(head[2..].try_into().unwrap()) as usize;
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).ok()?;
+            Some((head[0], body))
+        }
+
+        /// The status of the answer to a C-STORE; none if the line was cut.
+        pub fn status(&mut self) -> Option<u16> {
+            let (kind, body) = self.hear()?;
+            let command = (kind == 4).then(|| Command::read(&body[6..]))??;
+            command.number(element::STATUS)
+        }
+    }
+}
+
+#[test]
+fn whatever_a_peer_does_nothing_half_and_nothing_outside_is_left() {
+    use attack::{CT, Peer};
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let file = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read(file).unwrap();
+    // Behind the meta group, whose length it tells itself.
+    let meta = 144 + u32::from_le_bytes(file[140..144].try_into().unwrap()) as usize;
+    let data = &file[meta..];
+    let receiver = receiver(dir.path(), |params| params.max_instance_bytes = 4 << 20);
+    let spool = dir.path().join("spool");
+    let before = fs::read_dir(dir.path()).unwrap().count();
+    let instance = "1.2.3.4";
+
+    // Killed in the middle of an object.
+    let mut peer = Peer::at(&receiver);
+    assert_eq!(peer.associate(&[CT]), 2);
+    peer.command(1, instance);
+    peer.value(1, 0, &data[..5000]);
+    drop(peer);
+    // Half a file that claims to be whole.
+    let mut peer = Peer::at(&receiver);
+    peer.associate(&[CT]);
+    peer.command(1, instance);
+    peer.value(1, 2, &data[..data.len().min(100_000)]);
+    assert_eq!(peer.status(), Some(0xc000));
+    // A path for a UID, on the same association: refused, and the next one is taken.
+    peer.command(1, "../../etc/x");
+    peer.value(1, 2, &[0; 10]);
+    assert_eq!(peer.status(), Some(0x0117));
+    peer.command(1, instance);
+    for part in data.chunks(100_000) {
+        peer.value(1, 0, part);
+    }
+    peer.value(1, 2, &[]);
+    assert_eq!(peer.status(), Some(0));
+    // Larger than is taken: read to its end, refused, not kept.
+    peer.command(1, instance);
+    for _ in 0..50 {
+        peer.value(1, 0, &[0; 100_000]);
+    }
+    peer.value(1, 2, &[]);
+    assert_eq!(peer.status(), Some(0xa700));
+    // A class that nobody asked for, a context that was not agreed on, a data set without a command.
+    let mut peer = Peer::at(&receiver);
+    assert_eq!(peer.associate(&["1.2.840.10008.5.1.4.1.1.4"]), 2);
+    peer.command(1, instance);
+    assert_eq!(peer.hear().map(|(kind, _)| kind), Some(7), "aborted");
+    let mut peer = Peer::at(&receiver);
+    peer.associate(&[CT]);
+    peer.value(1, 2, data.get(..100).unwrap());
+    assert_eq!(peer.hear().map(|(kind, _)| kind), Some(7), "aborted");
+    // Lengths that lie, and no protocol at all.
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[1, 0, 0xff, 0xff, 0xff, 0xff], &[4, 0, 0, 0, 0, 2, 9, 9]]
+    {
+        let mut peer = Peer::at(&receiver);
+        peer.0.write_all(bytes).unwrap();
+        let _ = peer.hear();
+    }
+    let mut peer = Peer::at(&receiver);
+    peer.associate(&[CT]);
+    peer.pdu(4, &[0xff, 0xff, 0xff, 0xff, 1, 3]);
+    let _ = peer.hear();
+    // One that says nothing gives its place back.
+    let mut silent = Peer::at(&receiver);
+    assert!(silent.hear().is_none());
+
+    wait_until(|| (left(dir.path()) == 0).then_some(()));
+    assert_eq!(spooled(&spool).len(), 1, "the one that was acknowledged");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before, "nothing outside of the spool");
+    assert!(receiver.is_alive());
+}
+
+#[test]
+fn a_full_disk_is_told_as_such() {
+    use attack::{CT, Peer};
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = receiver(dir.path(), |params| params.min_free_bytes = u64::MAX);
+    let mut peer = Peer::at(&receiver);
+    assert_eq!(peer.associate(&[CT]), 2);
+    peer.command(1, "1.2.3.4");
+    peer.value(1, 2, &[0; 5000]);
+    assert_eq!(peer.status(), Some(0xa700));
+    assert_eq!((left(dir.path()), spooled(&dir.path().join("spool")).len()), (0, 0));
+}
+
+#[test]
+fn what_lies_in_the_spool_is_committed_and_nothing_else() {
+    if !is_installed("storescu") {
+        return;
+    }
+    let Some(python) = crate::objects::python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let receiver = receiver(dir.path(), |_| {});
+    let port = receiver.address().port();
+    assert!(store(port, "HEPALERT", &series).status.success());
+    let kept = fs::read(&spooled(&dir.path().join("spool"))[0]).unwrap();
+    let here = hepalert_voxels::volume::dicom::read::read_header(&kept).unwrap().sop_uid;
+    let mut asked = Command::new(python);
+    asked.arg(crate::objects::script("commit.py")).args([&port.to_string(), &here, "1.2.3.4"]);
+    let told: Value = serde_json::from_str(&said(&mut asked)).unwrap();
+    let wanted = serde_json::json!({
+        "event": 2, "here": [here], "missing": [["1.2.3.4", 0x0112]], "is_ours": true,
+    });
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
+    if ["storescu", "openssl"].iter().any(|program| !is_installed(program)) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let openssl = |args: &[&str]| {
+        said(Command::new("openssl").args(args).current_dir(dir.path()));
+    };
+    let name = "-subj=/CN=localhost";
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=authority",
+    ]);
+    for who in ["server", "client"] {
+        let (key, csr, pem) = (format!("{who}.key"), format!("{who}.csr"), format!("{who}.pem"));
+        let subject = name.trim_start_matches("-subj=");
+        openssl(&[
+            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &csr, "-subj", subject,
+        ]);
+        fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &csr,
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            &pem,
+            "-days",
+            "2",
+            "-extfile",
+            "names",
+        ]);
+    }
+    let series = patient(dir.path());
+    let one = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let receiver = receiver(dir.path(), |params| {
+        params.tls = Some(hepalert::dicom::tls::ServerTls {
+            cert_file: at("server.pem"),
+            key_file: at("server.key"),
+            ca_file: Some(at("ca.pem")),
+        });
+    });
+    let port = receiver.address().port().to_string();
+    let send = |args: &[&str]| {
+        let mut command = Command::new("storescu");
+        command.args(["-aec", "HEPALERT"]).args(args).args(["localhost", &port]).arg(&one);
+        command.current_dir(dir.path()).output().unwrap().status.success()
+    };
+    let spool = at("spool");
+    assert!(!send(&[]), "in plain text");
+    assert!(!send(&["+tla", "+cf", "ca.pem"]), "without a certificate");
+    assert_eq!(spooled(&spool).len(), 0);
+    assert!(send(&["+tls", "client.key", "client.pem", "+cf", "ca.pem"]));
+    assert_eq!(spooled(&spool).len(), 1);
+}
+
+#[test]
+fn two_hundred_at_once_lose_nothing_that_was_acknowledged() {
+    use attack::{CT, Peer};
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let file = fs::read(fs::read_dir(&series).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let meta = 144 + u32::from_le_bytes(file[140..144].try_into().unwrap()) as usize;
+    let data: std::sync::Arc<[u8]> = file[meta..].into();
+    let receiver = receiver(dir.path(), |params| {
+        params.max_associations = 20;
+        params.patience = Duration::from_secs(30);
+    });
+    let address = receiver.address();
+    let peers: Vec<_> = (0..200)
+        .map(|n| {
+            let data = std::sync::Arc::clone(&data);
+            std::thread::spawn(move || {
+                // Turned away, it comes again, as a scanner does.
+                for _ in 0..600 {
+                    let Ok(line) = TcpStream::connect(address) else { continue };
+                    line.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+                    let mut peer = Peer(line);
+                    if peer.associate(&[CT]) != 2 {
+                        std::thread::sleep(Duration::from_millis(50));
+                        continue;
+                    }
+                    peer.command(1, &format!("1.2.3.{n}"));
+                    for part in data.chunks(100_000) {
+                        peer.value(1, 0, part);
+                    }
+                    peer.value(1, 2, &[]);
+                    if peer.status() == Some(0) {
+                        return true;
+                    }
+                }
+                false
+            })
+        })
+        .collect();
+    let acknowledged = peers.into_iter().map(|peer| peer.join().unwrap()).filter(|ok| *ok);
+    let acknowledged = acknowledged.count();
+    assert_eq!(acknowledged, 200);
+    assert_eq!(spooled(&dir.path().join("spool")).len(), 200);
+    assert_eq!(left(dir.path()), 0);
+}
