@@ -219,6 +219,21 @@ impl Folder {
     }
 }
 
+/// The folders that are looked at: the export folder, and that of received images.
+pub fn roots(config: &Config) -> Vec<Root> {
+    let export = &config.intake.folder;
+    let mut folders = Vec::new();
+    if !export.as_os_str().is_empty() {
+        folders.push((export.clone(), true));
+    }
+    if config.dicom.listen.is_some() {
+        folders.push((config.store.spool(), false));
+    }
+    let claimed = (folders.len() > 1).then(Default::default);
+    let root = |(folder, is_export)| Root { folder, is_export, claimed: claimed.clone() };
+    folders.into_iter().map(root).collect()
+}
+
 /// Whether what was not seen in this step is not there.
 fn is_all_seen(step: &FolderStep) -> bool {
     let is_blind = |why: &Degraded| {

@@ -55,7 +55,7 @@ mod site;
 mod start;
 
 use archives::Archive;
-use folder::{Folder, Root};
+use folder::{Folder, roots};
 use health::Monitor;
 use inbox::{FolderMail, Folders, Notices, QueueMail};
 use liveness::{Life, Stop};
@@ -301,21 +301,6 @@ impl Daemon {
         }
         self.publisher.stop(FAREWELL);
     }
-}
-
-/// The folders that are looked at: the export folder, and that of received images.
-fn roots(config: &Config) -> Vec<Root> {
-    let export = &config.intake.folder;
-    let mut folders = Vec::new();
-    if !export.as_os_str().is_empty() {
-        folders.push((export.clone(), true));
-    }
-    if config.dicom.listen.is_some() {
-        folders.push((config.store.spool(), false));
-    }
-    let claimed = (folders.len() > 1).then(Default::default);
-    let root = |(folder, is_export)| Root { folder, is_export, claimed: claimed.clone() };
-    folders.into_iter().map(root).collect()
 }
 
 /// A thread for every archive.

@@ -5,9 +5,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 /// Longest wait for anything in a browser: its graphics are drawn by the processor here.
@@ -124,6 +126,7 @@ impl Browser {
     pub fn start(width: u32, height: u32, dark: bool) -> Browser {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -271,18 +274,20 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Ends the browser, also of a test that failed: without its driver it would go on for ever.
+    /// Ends the browser, also of a test that failed. Its processes are the driver's group: none is left.
     fn drop(&mut self) {
         let end = format!(
-            "DELETE /session/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-            self.session
+            "DELETE /session/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            self.session, self.address
         );
         if let Ok(mut line) = TcpStream::connect(&self.address) {
-            let _ = line.set_read_timeout(Some(Duration::from_secs(5)));
+            let _ = line.set_read_timeout(Some(Duration::from_secs(10)));
             let _ = line.write_all(end.as_bytes());
             let _ = std::io::Read::read(&mut line, &mut [0; 512]);
         }
-        let _ = self.driver.kill();
+        if let Some(group) = Pid::from_raw(self.driver.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.driver.wait();
     }
 }

@@ -142,11 +142,12 @@ struct Core {
 }
 
 impl Core {
-    fn hear(&mut self, patience: Duration) {
-        while let Some(heard) = self.subscriber.next(patience) {
-            if !heard.topic.contains("/event/") {
-                continue;
-            }
+    /// What comes within a span; twenty devices are never silent for long.
+    fn hear(&mut self, span: Duration) {
+        let until = Instant::now() + span;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(heard) = self.subscriber.next(left) else { return };
             let event = heard.json();
             let device = heard.topic.split('/').nth(2).unwrap().to_owned();
             if self.ids.insert(event["id"].as_str().unwrap().to_owned()) {
@@ -220,7 +221,7 @@ fn twenty_devices_behind_a_bridge_lose_nothing_and_a_dead_one_is_seen_by_its_own
     let line = Line::to(core.port);
     let lines: &'static str = bridge(line.port).leak();
     let mut edge = Broker::start(&Kind { more: lines, ..keeps }).unwrap();
-    let subscriber = Subscriber::join(&core, "core", "hepalert/v1/#");
+    let subscriber = Subscriber::join(&core, "core", "hepalert/v1/+/event/#");
     let (events, ids) = (BTreeMap::new(), BTreeSet::new());
     let mut heard = Core { subscriber, events, ids, repeated: 0, asked: 0 };
     let scratch = tempfile::tempdir().unwrap();
