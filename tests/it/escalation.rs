@@ -78,5 +78,5 @@ fn who_escalates_lets_people_acknowledge() {
     let ended = check.arg("check-config").arg("--config").arg(house.config()).output().unwrap();
     assert_eq!(ended.status.code(), Some(6));
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.contains("mqtt.commands: true, or nobody can acknowledge"), "{said}");
+    assert!(said.contains("mqtt.commands must then be true, or nobody can acknowledge"), "{said}");
 }

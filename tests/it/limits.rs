@@ -120,7 +120,7 @@ fn segment_refuses_a_study_over_its_budget_before_it_takes_memory() {
         "--out",
         out.to_str().unwrap(),
     ]));
-    assert!(refused.contains("(over_memory_budget)") && refused.contains("bytes"), "{refused}");
+    assert!(refused.contains("(over_memory_budget)") && refused.contains("MiB"), "{refused}");
     assert!(!out.exists(), "nothing was written");
 }
 
