@@ -16,6 +16,8 @@ const BOUNDARY: &str = "hepalert-7d1f0c6b9a2e4c58b3d5e1f7a6c90842";
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 /// Failure reason in an answer (0008,1197), and the sequence of failures (0008,1198).
 const FAILED: &str = "00081198";
+/// The sequence of what is kept (0008,1199).
+const KEPT: &str = "00081199";
 const REASON: &str = "00081197";
 
 /// A place on the web.
@@ -66,13 +68,15 @@ pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, Se
     Ok(judged(status, &answer))
 }
 
-/// What an answer means (PS3.18 section 10.5.3).
+/// What an answer means (PS3.18 section 10.5.3). A page that says 200 is no archive: an object counts
+/// as kept where the answer says so of it, as an answer of `Accept: application/dicom+json` must.
 fn judged(status: u16, answer: &str) -> Outcome {
     match status {
         // 202: some were kept, and there was one only.
-        200..=299 => match answer.contains(FAILED) {
-            true => Outcome::Refused(reason(answer).unwrap_or(status)),
-            false => Outcome::Stored,
+        200..=299 => match (holds(answer, FAILED), holds(answer, KEPT)) {
+            (true, _) => Outcome::Refused(reason(answer).unwrap_or(status)),
+            (false, true) => Outcome::Stored,
+            (false, false) => Outcome::Refused(status),
         },
         409 => match reason(answer) {
             // It is there already.
@@ -82,6 +86,21 @@ fn judged(status: u16, answer: &str) -> Outcome {
         // It may be let in once the token is renewed, or when there is room.
         401 | 403 | 408 | 429 | 500..=599 => Outcome::Busy(status),
         refused => Outcome::Refused(refused),
+    }
+}
+
+/// Whether a sequence of a DICOM JSON answer holds an item.
+fn holds(answer: &str, sequence: &str) -> bool {
+    let parsed: Result<serde_json::Value, _> = serde_json::from_str(body_of(answer));
+    let items = parsed.ok().and_then(|answer| Some(answer[sequence]["Value"].as_array()?.len()));
+    items.is_some_and(|items| items > 0)
+}
+
+/// The document itself: in an answer in pieces the lengths stand around it.
+fn body_of(answer: &str) -> &str {
+    match (answer.find('{'), answer.rfind('}')) {
+        (Some(first), Some(last)) if first < last => &answer[first..=last],
+        _ => "",
     }
 }
 
@@ -211,7 +230,13 @@ mod tests {
     fn an_answer_says_whether_the_object_is_kept() {
         let failed =
             r#"{"00081198":{"vr":"SQ","Value":[{"00081197":{"vr":"US","Value":[49152]}}]}}"#;
-        assert_eq!(judged(200, "{}"), Outcome::Stored);
+        let kept = r#"{"00081198":{"vr":"SQ"},"00081199":{"vr":"SQ","Value":[{"00081155":
+            {"vr":"UI","Value":["1.2.3"]}}]}}"#;
+        assert_eq!(judged(200, kept), Outcome::Stored, "an empty sequence of failures is none");
+        assert_eq!(judged(200, &format!("2f\r\n{kept}\r\n0\r\n")), Outcome::Stored);
+        for page in ["", "{}", "<html>login</html>"] {
+            assert_eq!(judged(200, page), Outcome::Refused(200), "{page}");
+        }
         assert_eq!(judged(202, failed), Outcome::Refused(49152));
         assert_eq!(judged(409, failed), Outcome::Refused(49152));
         assert_eq!(judged(409, &failed.replace("49152", "273")), Outcome::Stored);

@@ -54,6 +54,8 @@ pub struct SliceFacts {
     pub series: Digest,
     /// Digest of SOPInstanceUID.
     pub instance: Digest,
+    /// Digest of PatientID, where it is said: of one study there is one patient. In memory only.
+    pub patient: Option<Digest>,
     /// Why it can never be part of a phase, if it cannot.
     pub set_aside: Option<RefusalCode>,
     /// SeriesDescription, at most 256 characters.

@@ -45,6 +45,8 @@ pub enum RefusalCode {
     NonOrthonormalAxes,
     /// Slices of one series differ in size, spacing, orientation or series.
     InconsistentSlices,
+    /// Slices of one study name more than one patient.
+    MixedPatients,
     /// Only scouts.
     Localiser,
     /// Not a CT image.
@@ -83,7 +85,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RefusalCode; 33] = hepalert_study::all(RefusalCode::VARIANTS);
+    pub const ALL: [RefusalCode; 34] = hepalert_study::all(RefusalCode::VARIANTS);
 
     /// The name in messages, tables and the store.
     pub const fn as_str(self) -> &'static str {
@@ -113,6 +115,7 @@ impl RefusalCode {
             RefusalCode::InconsistentSlices => {
                 "slices of one series differ in size, spacing or orientation"
             }
+            RefusalCode::MixedPatients => "slices of one study name more than one patient",
             RefusalCode::Localiser => "there are only scout images",
             RefusalCode::NotCt => "the images are not CT",
             RefusalCode::NoCtSeries => "there is no series that could be read",
@@ -170,6 +173,10 @@ impl RefusalCode {
             Self::GantryTilt => "export an untilted reconstruction",
             Self::NonOrthonormalAxes => "the header is broken: export the study again",
             Self::InconsistentSlices => "export each reconstruction as a series of its own",
+            Self::MixedPatients => {
+                "find out whose images these are before anybody reads them; send each patient's study \
+                 under a StudyInstanceUID of its own"
+            }
             Self::Localiser => "export the axial series too",
             Self::NotCt => "route only CT to this folder",
             Self::NoCtSeries => "export at least one axial CT series",

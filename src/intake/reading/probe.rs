@@ -347,6 +347,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
             Some(frame) => Digest::of(format!("{} frame {frame}", header.sop_uid).as_bytes()),
             None => instance,
         },
+        patient: patient(header),
         set_aside: set_aside.as_ref().map(|refusal| refusal.code),
         description: text(&header.series_description),
         protocol: text(&header.protocol_name),
@@ -357,6 +358,11 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         recon: recon::of(header),
         said: set_aside.map(|refusal| refusal.detail),
     }
+}
+
+fn patient(header: &SliceHeader) -> Option<Digest> {
+    let id = header.identifiers.patient_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
+    id.map(|id| Digest::of(id.as_bytes()))
 }
 
 fn has_contrast(agent: Option<&str>) -> bool {

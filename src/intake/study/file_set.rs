@@ -138,12 +138,28 @@ impl StudyFileSet {
         }
         let broken = |code| self.broken.values().find(|broken| broken.code == code);
         match self.pick(expected, rules) {
-            Ok(picked) => Assessment::Whole(versions(&picked, expected)),
+            Ok(picked) => {
+                let versions = versions(&picked, expected);
+                match versions.first().is_some_and(|newest| self.is_mixed(newest)) {
+                    true => refused(RefusalCode::MixedPatients, "PatientID differs among slices"),
+                    false => Assessment::Whole(versions),
+                }
+            }
             Err(code) => match broken(code) {
                 Some(broken) => refused(code, &broken.said),
                 None => refused(code, &self.said_of(code)),
             },
         }
+    }
+
+    /// Whether what may be read names two patients. Copies that a correction replaces are none of it.
+    fn is_mixed(&self, version: &Version) -> bool {
+        let phases = version.phases.iter().flat_map(|one| one.others.iter().chain([one]));
+        let candidates = version.candidates.iter().map(|one| &one.files);
+        let files = phases.chain(candidates).flat_map(|one| &one.files);
+        let held = files.filter_map(|path| self.files.get(path));
+        let slices = held.flat_map(|held| held.facts.part.slices());
+        slices.filter_map(|slice| slice.patient).collect::<BTreeSet<_>>().len() > 1
     }
 
     /// Why nothing could be picked, in the reader's own sentence if it has one.

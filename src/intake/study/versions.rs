@@ -88,13 +88,17 @@ pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
 fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase]) -> Version {
     let (mut phases, mut candidates) = (Vec::new(), Vec::new());
     let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
+    // Where nothing can be read, everything tells the study from others: two patients without the
+    // engine's phases are no copies of each other.
+    let mut unread: Vec<Item> = Vec::new();
     for choices in picked {
         let mut read = choices.iter().map(|one| {
             let chosen = chosen(&one.held, preferred);
             let item = |file: &&Held| (file.instance, file.content);
             let phase = one.choice.map(|choice| choice.phase);
-            if phase.is_some() || may_matter(one, expected) {
-                parts.push((phase, chosen.iter().map(item).collect()));
+            match phase.is_some() || may_matter(one, expected) {
+                true => parts.push((phase, chosen.iter().map(item).collect())),
+                false => unread.extend(chosen.iter().map(item)),
             }
             let (files, contents, pick) = files(&chosen, one.is_split);
             let files = PhaseFiles {
@@ -117,6 +121,9 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
         phases.extend(choices[0].choice.map(|_| PhaseFiles { others, ..first }));
     }
     phases.sort_by_key(|files| files.phase);
+    if parts.is_empty() {
+        parts.push((None, unread));
+    }
     Version { fingerprint: fingerprint(&parts), phases, candidates, acquired_ms: acquired(picked) }
 }
 

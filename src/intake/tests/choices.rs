@@ -94,3 +94,39 @@ fn only_scouts_are_refused_by_name() {
     story.series("/e", "a", "scout", 2).wait(120);
     assert_eq!(story.told(), ["received", "refused 1: localiser of 2 files"]);
 }
+
+/// Neither has a phase that the engine reads: each is heard of, and none is a copy of the other.
+#[test]
+fn two_patients_without_the_engines_phases_are_two() {
+    let mut story = Story::new(&VENOUS);
+    story.series("/e/1", "a", "native", 20).series("/e/2", "b", "native", 20).wait(500);
+    let told = story.told();
+    assert_eq!(told.iter().filter(|word| *word == "received").count(), 2, "{told:?}");
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told.iter().all(|word| !word.contains("copy")), "{told:?}");
+}
+
+#[test]
+fn slices_of_two_patients_under_one_study_are_refused_and_a_corrected_one_is_read() {
+    let of = |patient: &str, n: usize, content: &str| {
+        let mut facts = slice("a", "venous", n);
+        facts.content = digest(&format!("{content} {n}"));
+        if let Part::Slice(slice) = &mut facts.part {
+            slice.patient = Some(digest(patient));
+        }
+        facts
+    };
+    let mut story = Story::new(&VENOUS);
+    for n in 0..20 {
+        story.file(&format!("/e/{n}"), of(["one", "two"][n % 2], n, "first"));
+    }
+    story.wait(500);
+    assert_eq!(story.told(), ["received", "refused 1: mixed_patients of 20 files"]);
+    // The archive corrects the number of the patient and sends all again, elsewhere.
+    for n in 0..20 {
+        story.file(&format!("/e/again/{n}"), of("one", n, "second"));
+    }
+    story.wait(500);
+    let told = story.told();
+    assert!(told.len() == 1 && told[0].contains("vp 20"), "{told:?}");
+}

@@ -39,6 +39,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
         study: key(study),
         content: digest(&format!("pixels of {instance}")),
         part: Part::Slice(SliceFacts {
+            patient: None,
             series: digest(&format!("{study}/{series}")),
             instance: digest(&instance),
             set_aside: (series == "scout").then_some(RefusalCode::Localiser),
