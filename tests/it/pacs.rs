@@ -14,6 +14,7 @@ use crate::broker::{Broker, Kind, Subscriber, free_port};
 use crate::daemon::{Heart, House, has_reason, is_online, wait_until};
 use crate::objects::{is_installed, left_out, patient, said};
 use crate::support::hepalert;
+use hepalert_voxels::volume::dicom::read::read_header;
 
 /// Orthanc with DICOMweb, in a folder of its own.
 struct Orthanc {
@@ -358,7 +359,8 @@ fn whatever_a_peer_does_nothing_half_and_nothing_outside_is_left() {
     let receiver = receiver(dir.path(), |params| params.max_instance_bytes = 4 << 20);
     let spool = dir.path().join("spool");
     let before = fs::read_dir(dir.path()).unwrap().count();
-    let instance = "1.2.3.4";
+    let header = read_header(&file).unwrap();
+    let instance = header.sop_uid.as_str();
 
     // Killed in the middle of an object.
     let mut peer = Peer::at(&receiver);
@@ -382,6 +384,13 @@ fn whatever_a_peer_does_nothing_half_and_nothing_outside_is_left() {
     }
     peer.value(1, 2, &[]);
     assert_eq!(peer.status(), Some(0));
+    // Another object than the command names.
+    peer.command(1, "1.2.3.4");
+    for part in data.chunks(100_000) {
+        peer.value(1, 0, part);
+    }
+    peer.value(1, 2, &[]);
+    assert_eq!(peer.status(), Some(0xc000));
     // Larger than is taken: read to its end, refused, not kept.
     peer.command(1, instance);
     for _ in 0..50 {
@@ -536,7 +545,8 @@ fn two_hundred_at_once_lose_nothing_that_was_acknowledged() {
     let series = patient(dir.path());
     let file = fs::read(fs::read_dir(&series).unwrap().next().unwrap().unwrap().path()).unwrap();
     let meta = 144 + u32::from_le_bytes(file[140..144].try_into().unwrap()) as usize;
-    let data: std::sync::Arc<[u8]> = file[meta..].into();
+    let named = read_header(&file).unwrap().sop_uid;
+    let data = file[meta..].to_vec();
     let receiver = receiver(dir.path(), |params| {
         params.max_associations = 20;
         params.patience = Duration::from_secs(30);
@@ -544,7 +554,11 @@ fn two_hundred_at_once_lose_nothing_that_was_acknowledged() {
     let address = receiver.address();
     let peers: Vec<_> = (0..200)
         .map(|n| {
-            let data = std::sync::Arc::clone(&data);
+            // An object of its own: the same slice under another UID of equal length.
+            let own = format!("{}{}", &named[..named.len() - 3], 100 + n);
+            let at = data.windows(named.len()).position(|part| part == named.as_bytes()).unwrap();
+            let mut data = data.to_vec();
+            data[at..at + own.len()].copy_from_slice(own.as_bytes());
             std::thread::spawn(move || {
                 // Turned away, it comes again, as a scanner does.
                 for _ in 0..600 {
@@ -555,7 +569,7 @@ fn two_hundred_at_once_lose_nothing_that_was_acknowledged() {
                         std::thread::sleep(Duration::from_millis(50));
                         continue;
                     }
-                    peer.command(1, &format!("1.2.3.{n}"));
+                    peer.command(1, &own);
                     for part in data.chunks(100_000) {
                         peer.value(1, 0, part);
                     }

@@ -16,6 +16,7 @@ use super::super::wire::{Wire, WireError};
 use super::negotiation::{self, Contexts};
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
+use hepalert_voxels::volume::dicom::DicomError;
 use hepalert_voxels::volume::dicom::read::{check_whole, read_header};
 
 /// References of a request for commitment: a study of 20 000 slices has 3 MiB.
@@ -220,7 +221,10 @@ impl Talk<'_> {
     fn finish(&mut self, wire: &mut Wire) -> Result<(), WireError> {
         let Some((context, command, pending)) = self.pending.take() else { return Ok(()) };
         let status = match pending {
-            Pending::Store(draft) => self.keep(*draft),
+            Pending::Store(draft) => {
+                let named = command.uid(element::AFFECTED_SOP_INSTANCE_UID).unwrap_or_default();
+                self.keep(*draft, named)
+            }
             Pending::Commit(asked) => return self.commit(wire, context, &command, &asked),
             Pending::Refuse(status) => status,
         };
@@ -232,15 +236,26 @@ impl Talk<'_> {
         self.answer(wire, context, &command.answer(status))
     }
 
-    /// Into the spool, if it is whole: what the intake would refuse is not acknowledged.
-    fn keep(&mut self, draft: Draft) -> u16 {
+    /// Into the spool, if it is whole and what the command calls it: what the intake would refuse, or
+    /// could put to no study, is not acknowledged.
+    fn keep(&mut self, draft: Draft, named: &str) -> u16 {
         if draft.bytes <= MAX_CHECKED_BYTES {
             let whole = draft.read_back().map(|bytes| {
                 let header = read_header(&bytes)?;
-                if header.is_enhanced() { Ok(()) } else { check_whole(&bytes, &header) }
+                let is_named = header.sop_uid == named && !header.study_uid.is_empty();
+                if !header.is_enhanced() {
+                    check_whole(&bytes, &header)?;
+                }
+                Ok::<bool, DicomError>(is_named)
             });
             match whole {
-                Ok(Ok(())) => {}
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    warn!(
+                        "an object is refused: its SOP Instance UID is not the command's, or no study is named"
+                    );
+                    return status::NOT_UNDERSTOOD;
+                }
                 Ok(Err(error)) => {
                     warn!("an object is refused: {error}");
                     return status::NOT_UNDERSTOOD;
