@@ -1,10 +1,25 @@
-//! The site's own rules for phases: the words of the file, and what they compile to.
+//! Section `[phases]`, with the site's own rules: the words of the file, and what they compile to.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Phases;
+use super::unset;
 use hepalert_phases::rules::{Field, Rule, Ruled};
 use hepalert_study::phase::Phase;
+
+/// Section `[phases]`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Phases {
+    /// Folder of the bundle that tells contrast phases apart; empty means `ct-phase` beside the
+    /// engine, or the installed one.
+    #[serde(with = "unset")]
+    pub phase_bundle: Option<PathBuf>,
+    /// The site's own rules, first match wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule: Vec<PhaseRule>,
+}
 
 /// One `[[phases.rule]]`: all expressions that it has must match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

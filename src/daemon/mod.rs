@@ -5,33 +5,23 @@
 //! Each is a struct with an inbox and a loop; beyond their mail they meet only in the store.
 //! Start-up is the same code as recovery.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use log::{error, info, warn};
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
-use crate::analyze::objects::ObjectSettings;
-use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
 use crate::dicom::Receiver;
 use crate::dicom::receiver::ReceiveError;
-use crate::intake::{GateParams, PhaseRules};
 use crate::publish::PublisherHandle;
 use crate::store::StoreError;
-use crate::worker::{Limits, Worker};
-use hepalert_cascade::align;
-use hepalert_cascade::reclassify;
-use hepalert_cascade::segment::AirTiles;
-use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::hastened;
 
 pub mod archives;
@@ -46,6 +36,8 @@ mod health;
 mod inbox;
 mod liveness;
 mod page;
+mod params;
+mod prune;
 mod quarantine;
 mod queue;
 mod receiving;
@@ -60,10 +52,13 @@ use health::Monitor;
 use inbox::{FolderMail, Folders, Notices, QueueMail};
 use liveness::{Life, Stop};
 pub use page::Page;
+use params::worker;
+pub use params::{analysis_settings, gate_params, phase_rules};
+use prune::prune;
 use queue::Queue;
 pub use sending::params as broker_params;
 use site::Site;
-use start::{Begun, CLOCK};
+use start::Begun;
 pub use start::{KeyUse, exposed, is_site_key, key_use, read_site_key};
 
 /// How often the main thread looks after the others.
@@ -119,57 +114,6 @@ pub enum DaemonError {
     /// The system refuses a thread or the signals.
     #[error("the system refuses: {0}")]
     System(std::io::Error),
-}
-
-/// What analysing takes from the configuration.
-pub fn analysis_settings(config: &Config) -> Settings {
-    let engine = &config.engine;
-    Settings {
-        bundle: engine.bundle.clone(),
-        others: engine.others.clone(),
-        alignment: align::Rules::onto(engine.reference_phase),
-        runtime: Runtime {
-            backend: engine.backend,
-            precision: engine.precision,
-            threads: engine.threads.unwrap_or(0),
-            batch: engine.batch,
-            cache: Some(config.store.folder.join("compiled")),
-        },
-        high_gain: engine.high_gain,
-        reclassify: reclassify::Params {
-            patches: engine.patches_per_lesion,
-            keep_above_cm3: engine.keep_above_cm3,
-            discard_below_cm3: engine.discard_below_cm3,
-            ..reclassify::Params::default()
-        },
-        air: if engine.skip_air { AirTiles::RunOnce } else { AirTiles::RunAll },
-        memory_budget_bytes: engine.memory_budget_bytes(),
-        gate: gate_params(config),
-        keep_margin: false,
-        keep_gains: config.web.enabled && config.web.keep_gains,
-        phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
-        objects: (!config.dicom.target.is_empty()).then(|| ObjectSettings {
-            captures: config.dicom.key_images,
-            pdf: config.dicom.pdf,
-            organs: config.dicom.organs,
-            device: Some(config.device.name.clone()),
-        }),
-    }
-}
-
-/// The site's rules for phases; a configuration that was read has none that cannot be compiled.
-pub fn phase_rules(config: &Config) -> PhaseRules {
-    PhaseRules { rules: config.phases.rules().unwrap_or_default() }
-}
-
-/// The limits of the gate as configured.
-pub fn gate_params(config: &Config) -> GateParams {
-    GateParams {
-        kvp: [config.gate.kvp_min, config.gate.kvp_max],
-        min_coverage_mm: config.gate.min_extent_mm,
-        max_files: config.gate.max_files,
-        ..GateParams::default()
-    }
 }
 
 /// A flag that SIGTERM or SIGINT sets, instead of ending the process at once; a second one does that.
@@ -335,26 +279,6 @@ fn spawn(
     Ok(Watched { name, handle: handle.map_err(DaemonError::System)?, life })
 }
 
-/// The inference process: this program again.
-fn worker(config: &Config) -> Result<Worker, DaemonError> {
-    let program = std::env::current_exe().map_err(DaemonError::System)?;
-    let command = move || {
-        let mut command = Command::new(&program);
-        command.arg("worker");
-        command
-    };
-    // The study itself and the engines come on top of the budget; what is far above both is
-    // not to take the daemon down.
-    let budget = config.engine.memory_budget_bytes();
-    let limits = Limits {
-        stall: Duration::from_secs(config.worker.stall_s),
-        deadline: Duration::from_secs(config.worker.deadline_s),
-        memory_bytes: budget.saturating_mul(2).saturating_add(2 << 30),
-    };
-    let worker = Worker::new(command, limits).with_settings(config);
-    worker.map_err(|error| DaemonError::System(error.into()))
-}
-
 impl Daemon {
     /// Feeds the watchdog while all threads live, tells systemd what is going on, and removes
     /// what is old. Returns the name of a thread that has ended before its time, which nobody
@@ -434,35 +358,6 @@ impl Daemon {
         self.monitor.set_wrong("message_too_large", line.too_large.is_some());
         let taken = line.usurped.is_some_and(|at| at.elapsed() < NAME_TAKEN);
         self.monitor.set_wrong("device_name_taken", taken);
-    }
-}
-
-/// Removes results and sent messages older than the configured days; `now` can be believed.
-fn prune(site: &Site, now: Timestamp) {
-    if let Err(error) = site.store.set_fact(CLOCK, &now.to_string()) {
-        error!("the time cannot be noted: {error}");
-    }
-    let Some(days) = site.config.store.keep_days.map(i64::from) else { return };
-    let Ok(before) = now.checked_sub(SignedDuration::from_hours(24 * days)) else {
-        return;
-    };
-    if let Err(error) = site.store.prune(before) {
-        error!("old rows cannot be removed: {error}");
-    }
-    for folder in [site.results(), site.quarantine()] {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        let old = entries.flatten().filter(|entry| {
-            let changed = entry.metadata().and_then(|facts| facts.modified());
-            changed.ok().and_then(|at| Timestamp::try_from(at).ok()).is_some_and(|at| at < before)
-        });
-        for entry in old {
-            let path = entry.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            if let Err(error) = removed {
-                warn!("an old result cannot be removed: {error}");
-            }
-        }
     }
 }
 

@@ -7,53 +7,25 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use super::types::{Report, SCHEMA};
 use crate::ui::{Exit, Failure};
 use hepalert_failpoint::failpoint;
 
-/// The first line of what `evaluate` writes.
-pub const MADE_BY: &str = "<!-- made by hepalert -->";
-/// The folder in a support bundle.
-pub const SUPPORT: &str = "hepalert-support/";
-/// In a PNG: key and text of the chunk that names its maker.
-pub const MAKER: [&str; 2] = ["Software", "hepalert"];
-/// The heading of points that `register` writes.
-pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
-/// The heading of the table that `analyze` writes of many studies.
-pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
-    largest_mm,liver_cm3,quality,seconds,report,message,study_key,place";
-/// The heading of the table of changes that `archive compare` writes.
-pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_high,old_lesions,\
-    old_malignant,new_verdict,new_code,new_class_base,new_class_high,new_lesions,new_malignant";
-/// What the list of an archive begins with.
-pub const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
-/// The heading of the table of cases that `evaluate` writes.
-pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
-/// The heading of the table of cases that `curate` writes.
-pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
-    worst_dice,missed_lesions,false_lesions,largest_cm3,largest_expert,largest_machine,\
-    largest_voxel_zyx,labels,picture,message";
-/// Manufacturer of a phantom's scanner.
-pub const PHANTOM: &str = "hepalert phantom";
-/// What the name of a folder begins with that is not whole yet.
-pub const DRAFT: &str = ".report-";
-/// Name of the report in its folder.
-pub const REPORT: &str = "report.json";
+mod ours;
+
+pub use ours::{
+    CASES, CHANGES, DISAGREEMENT, DRAFT, LIST, MADE_BY, MAKER, PHANTOM, POINTS, REPORT, SUMMARY,
+    SUPPORT, report_of,
+};
+use ours::{has_keys, is_ours};
+
 const STRANGER: &str = "a file that this program did not make is there";
-/// Marks stand within this; compressed files are unpacked so far.
-const HEAD_BYTES: u64 = 4096;
-/// A report with more than this is none of ours.
-const MAX_REPORT_BYTES: u64 = 16 << 20;
 /// A report's folder has one level below it.
 const MAX_DEPTH: usize = 2;
 
@@ -144,16 +116,21 @@ fn check_writable(folder: &Path) -> Result<(), OutputError> {
     tried.map(drop).map_err(plain).map_err(failed(folder))
 }
 
+/// The nearest folder on the way to a place that is there: those that are missing are made in it.
+fn standing(path: &Path) -> Result<&Path, OutputError> {
+    let there = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
+    match there.is_dir() {
+        true => Ok(there),
+        false => Err(in_the_way(there, "a file is where a folder would be made")),
+    }
+}
+
 /// Whether several results may be written into a folder, which need not be there yet.
 ///
 /// # Errors
 /// [`OutputError`].
 pub fn check_results(path: &Path) -> Result<(), OutputError> {
-    let there = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
-    match there.is_dir() {
-        true => check_writable(there),
-        false => Err(in_the_way(there, "a file is where a folder would be made")),
-    }
+    check_writable(standing(path)?)
 }
 
 /// Makes a folder for several results, and those above it, unless it is there.
@@ -290,19 +267,6 @@ pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), Ou
     }
 }
 
-fn has_keys(path: &Path, keys: &[&str]) -> bool {
-    read_json(path).is_some_and(|found: Map<String, Value>| {
-        found.len() == keys.len() && keys.iter().all(|key| found.contains_key(*key))
-    })
-}
-
-/// A document of no more than a report may have.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    let mut bytes = Vec::new();
-    open(path).ok()?.take(MAX_REPORT_BYTES).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
 /// Writes a JSON document in the place of an older one of its kind, or of nothing.
 ///
 /// # Errors
@@ -332,12 +296,7 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
     if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
     }
-    // Folders above that are missing are made: the next that is there must let us.
-    let there = target.ancestors().skip(1).find(|above| above.exists());
-    let there = there.unwrap_or(Path::new("."));
-    if !there.is_dir() {
-        return Err(in_the_way(there, "a file is where a folder would be made"));
-    }
+    let there = standing(folder_of(target))?;
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => check_writable(there),
         Err(error) => Err(failed(target)(error)),
@@ -368,12 +327,6 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
         true => Ok(()),
         false => Err(in_the_way(target, "the folder holds files beside this program's report")),
     }
-}
-
-/// The report of this program that lies in a folder.
-pub fn report_of(folder: &Path) -> Option<Report> {
-    let report: Report = read_json(&folder.join(REPORT))?;
-    (report.schema == SCHEMA).then_some(report)
 }
 
 /// Everything that is no folder, relative; a folder deeper than a report's counts as a file.
@@ -453,51 +406,6 @@ pub fn is_within(path: &Path, folder: &Path) -> bool {
         (Ok(path), Ok(folder)) => path != folder && path.starts_with(folder),
         _ => false,
     }
-}
-
-fn is_ours(path: &Path) -> bool {
-    let head = |reader: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        // What cannot be read bears no mark.
-        let _ = reader.take(HEAD_BYTES).read_to_end(&mut bytes);
-        bytes
-    };
-    let Ok(mut file) = open(path) else { return false };
-    let packed = head(&mut file);
-    let unpacked = match packed.starts_with(&[0x1f, 0x8b]) {
-        true => head(&mut MultiGzDecoder::new(&packed[..])),
-        false => packed,
-    };
-    bears_mark(&unpacked)
-}
-
-/// Each kind of our files says whose it is at a place of its own; a text that only mentions us
-/// is somebody's.
-fn bears_mark(head: &[u8]) -> bool {
-    let stands = |at: usize, mark: &[u8]| head.get(at..at + mark.len()) == Some(mark);
-    let holds = |mark: &[u8]| head.windows(mark.len()).any(|part| part == mark);
-    let is_manual =
-        || head.split(|byte| *byte == b'\n').any(|line| line.starts_with(b".TH hepalert"));
-    (stands(344, b"n+1\0") && stands(148, b"hepalert\0"))
-        || (stands(0, b"\x89PNG") && holds(MAKER.join("\0").as_bytes()))
-        || (stands(128, b"DICM") && holds(PHANTOM.as_bytes()))
-        || stands(0, MADE_BY.as_bytes())
-        || stands(0, SUPPORT.as_bytes())
-        || stands(0, POINTS.as_bytes())
-        || stands(0, SUMMARY.as_bytes())
-        || stands(0, CASES.as_bytes())
-        || stands(0, DISAGREEMENT.as_bytes())
-        || stands(0, LIST.as_bytes())
-        || stands(0, CHANGES.as_bytes())
-        || is_manual()
-}
-
-/// Never waits: a pipe is no file of ours.
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(test)]
