@@ -10,11 +10,11 @@ use clap::Args as ClapArgs;
 use serde_json::Value;
 
 use super::{Exit, Failure, Ui};
-use crate::dicom::services::is_uid;
 use crate::intake::{Format, StudyFiles, study_key};
 use crate::ui::counted;
 use hepalert_evidence::deidentified::{self, Pseudonyms};
 use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::dicom::is_uid;
 
 /// A UID has more parts than any version number or address in a report.
 const UID_PARTS: usize = 5;

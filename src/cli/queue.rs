@@ -13,6 +13,7 @@ use crate::store::{Job, JobCounts, NO_FILES, Requeued, Store};
 use crate::ui::counted;
 use crate::{codes, daemon};
 use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::dicom::{MAX_UID, is_uid};
 
 /// Most jobs listed; older ones are in the store still.
 const MAX_JOBS: usize = 200;
@@ -187,15 +188,12 @@ pub fn study(what: &Study, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
-/// Digits and dots are all that a UID may have, and 64 of them.
-const UID_LENGTH: usize = 64;
-
 fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let uid = match args.uid.as_str() {
         "-" => {
             let mut line = String::new();
-            let most = 2 * UID_LENGTH as u64;
+            let most = 2 * MAX_UID as u64;
             let read = std::io::stdin().lock().take(most).read_line(&mut line);
             read.map_err(Failure::failed)?;
             line
@@ -203,9 +201,9 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
         uid => uid.to_owned(),
     };
     let uid = uid.trim();
-    if !is_uid(uid) {
+    if !(is_uid(uid) && uid.contains('.')) {
         let error = anyhow::anyhow!(
-            "a StudyInstanceUID is numbers with single dots between, at most {UID_LENGTH} \
+            "a StudyInstanceUID is numbers with single dots between, at most {MAX_UID} \
              characters"
         );
         return Err(Failure::new(Exit::Usage, error));
@@ -228,13 +226,6 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
     let document = serde_json::json!({"study_key": key.as_str(), "known": known});
     ui.result(&document, format!("{key}  ({how})"))
-}
-
-/// Whether a text has the form of DICOM PS3.5, section 9.1; zeros before a number, which it forbids,
-/// are found in images all the same.
-fn is_uid(text: &str) -> bool {
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.len() <= UID_LENGTH && text.contains('.') && text.split('.').all(is_number)
 }
 
 fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {

@@ -118,13 +118,6 @@ pub const STATUSES: [(u16, &str); 7] = [
     (status::PROCESSING_FAILURE, "the disk fails"),
 ];
 
-/// Whether a text is a UID: digits and single points between, at most 64.
-pub fn is_uid(text: &str) -> bool {
-    let parts_are_numbers =
-        text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-    text.len() <= 64 && parts_are_numbers
-}
-
 /// Whether a text is an AE title: 1 to 16 printable characters without a backslash, not all blank.
 pub fn is_ae_title(text: &str) -> bool {
     let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\');
@@ -134,6 +127,7 @@ pub fn is_ae_title(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hepalert_voxels::volume::dicom::is_uid;
 
     #[test]
     fn a_uid_is_digits_and_points_and_nothing_else() {

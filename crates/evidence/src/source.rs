@@ -79,13 +79,6 @@ impl ImageRef {
     }
 }
 
-/// Whether a text is a UID: digits and single points between, at most 64.
-pub(crate) fn is_uid(text: &str) -> bool {
-    let parts_are_numbers =
-        text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-    text.len() <= 64 && parts_are_numbers
-}
-
 /// A reference to an instance.
 pub(crate) fn reference(class: &str, uid: &str) -> Dataset {
     Dataset::item(&[

@@ -11,13 +11,13 @@ use dicom_ul::pdu::{AbortRQSource, PDataValue, PDataValueType, Pdu};
 use log::{info, warn};
 
 use super::super::dimse::{Command, DATA_SET, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
-use super::super::services::{IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, is_uid, status};
+use super::super::services::{IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, status};
 use super::super::wire::{Wire, WireError};
 use super::negotiation::{self, Contexts};
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
-use hepalert_voxels::volume::dicom::DicomError;
 use hepalert_voxels::volume::dicom::read::{check_whole, read_header};
+use hepalert_voxels::volume::dicom::{DicomError, is_uid};
 
 /// References of a request for commitment: a study of 20 000 slices has 3 MiB.
 const MAX_ACTION_BYTES: usize = 8 << 20;

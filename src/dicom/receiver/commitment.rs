@@ -14,7 +14,8 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 
-use super::super::services::{is_uid, status};
+use super::super::services::status;
+use hepalert_voxels::volume::dicom::is_uid;
 use hepalert_voxels::volume::dicom::read::references;
 
 /// The meta group of our own files is within this.

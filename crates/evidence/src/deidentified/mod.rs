@@ -13,7 +13,7 @@ use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, from_reader};
 
 use crate::dataset::WriteError;
-use crate::source::is_uid;
+use hepalert_voxels::volume::dicom::is_uid;
 
 /// The table: tag and action, one a line.
 const PROFILE: &str = include_str!("profile.txt");

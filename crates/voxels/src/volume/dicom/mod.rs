@@ -29,3 +29,13 @@ pub use geometry::{SeriesPlan, plan};
 pub use header::{Identifiers, SliceHeader};
 pub use pixels::{Pixels, Slice};
 pub use series::{SeriesBuilder, assemble};
+
+/// Most characters of a UID (PS3.5 section 9.1).
+pub const MAX_UID: usize = 64;
+
+/// Whether a text is a UID: numbers with single points between. Zeros before a number, which PS3.5
+/// forbids, are found in images all the same.
+pub fn is_uid(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.len() <= MAX_UID && text.split('.').all(is_number)
+}
