@@ -74,6 +74,24 @@ pub struct Settings {
     pub objects: Option<ObjectSettings>,
 }
 
+impl Settings {
+    /// The folders of the engine and of the others, in that order.
+    pub fn bundles(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.bundle).chain(&self.others)
+    }
+
+    /// The phases of the engine and then of the others, best first: what studies are looked for. No
+    /// network is loaded.
+    ///
+    /// # Errors
+    /// [`EngineError`] of a bundle that cannot be opened.
+    pub fn wanted(&self) -> Result<Vec<Vec<Phase>>, EngineError> {
+        let mut wanted = phases_of(std::slice::from_ref(&self.bundle))?;
+        wanted.extend(phases_of(&self.others)?);
+        Ok(wanted)
+    }
+}
+
 /// Engines loaded and tested, ready for one study after the other.
 pub struct Analyzer {
     settings: Settings,

@@ -15,6 +15,7 @@ import argparse
 import email.message
 import hashlib
 import hmac
+import http.client
 import json
 import logging
 import smtplib
@@ -274,7 +275,7 @@ class Bridge:
     def _try(self, event, target, count, now):
         try:
             SENDERS[target["kind"]](event, target)
-        except (OSError, smtplib.SMTPException, KeyError, IndexError, UnicodeError) as error:
+        except (OSError, http.client.HTTPException, smtplib.SMTPException, KeyError, IndexError, ValueError, TypeError) as error:
             wait = RETRY_S[min(count, len(RETRY_S) - 1)]
             log.warning("%s does not take %s (%s); again in %d s", target["name"], event["id"], error, wait)
             self.failed[event["id"], target["name"]] = (count + 1, now + wait)

@@ -73,11 +73,6 @@ class Inbox:
             (device, first, following),
         )
 
-    def begin_at(self, device, first):
-        """From which number on a device's events are wanted."""
-        with self.lock, self.db:
-            self.db.execute("UPDATE device SET first = min(first, ?) WHERE name = ?", (first, device))
-
     def gaps(self, device):
         """Ranges of numbers that are missing, both ends included."""
         with self.lock:

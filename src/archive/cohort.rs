@@ -16,7 +16,7 @@ use super::{ArchiveError, Code};
 use crate::intake::Digest;
 use crate::report::types::Report;
 use hepalert_lab::evaluate::markdown::{self, table};
-use hepalert_lab::evaluate::rates::Rate;
+use hepalert_lab::evaluate::rates::{Rate, quantile};
 use hepalert_lab::evaluate::tables::VolumeTable;
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::{AlertLevel, PatientClass};
@@ -225,8 +225,7 @@ fn shares<'a>(names: impl Iterator<Item = &'a str>, of: usize) -> Vec<Share> {
 fn spread(mut seconds: Vec<f64>) -> Spread {
     seconds.sort_by(f64::total_cmp);
     let Some(&max) = seconds.last() else { return Spread::default() };
-    // The smallest time that at least this share does not exceed.
-    let rank = |share: f64| seconds[((share * seconds.len() as f64).ceil() as usize).max(1) - 1];
+    let rank = |share: f64| quantile(&seconds, share);
     let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
     Spread { mean, p50: rank(0.5), p90: rank(0.9), max }
 }

@@ -15,7 +15,7 @@ use super::list::{Entry, Reason};
 use super::{ArchiveError, Code};
 use crate::analyze::{Settings, pipeline_fingerprint};
 use crate::intake::Digest;
-use crate::report::output::{self, DRAFT, OutputError, REPORT, report_of};
+use crate::report::output::{self, BEGINNING, DRAFT, OutputError, REPORT, report_of};
 use crate::report::types::Report;
 use hepalert_bundles::{Bundle, MANIFEST};
 use hepalert_engines::EngineError;
@@ -23,12 +23,11 @@ use hepalert_study::study::StudyKey;
 
 const SCHEMA: &str = "urn:hepalert:v1:archive";
 const BOUND: &str = "archive.json";
+/// Our own records are a few KiB.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
 const OUTCOME: &str = "outcome.json";
 const FOLDER: &str = "report";
 /// What the name of an `archive.json` begins with that is not whole yet.
-const BEGINNING: &str = ".hepalert-";
-/// Our own records are a few KiB.
-const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// What a folder of results is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,10 +70,8 @@ impl Bound {
     /// # Errors
     /// [`EngineError`] of a bundle that cannot be opened.
     pub fn new(list: Digest, studies: usize, settings: &Settings) -> Result<Bound, EngineError> {
-        let bundles: Vec<Bundle> = std::iter::once(&settings.bundle)
-            .chain(&settings.others)
-            .map(|folder| Bundle::open(folder))
-            .collect::<Result<_, _>>()?;
+        let bundles: Vec<Bundle> =
+            settings.bundles().map(|folder| Bundle::open(folder)).collect::<Result<_, _>>()?;
         let pipelines: Vec<String> =
             bundles.iter().map(|bundle| pipeline_fingerprint(settings, bundle)).collect();
         let engines = bundles.iter().map(|bundle| EngineName {
@@ -106,9 +103,7 @@ impl Bound {
     /// # Errors
     /// [`Code::EngineSwapped`].
     pub fn check_engines(&self, settings: &Settings) -> Result<(), ArchiveError> {
-        for (folder, engine) in
-            std::iter::once(&settings.bundle).chain(&settings.others).zip(&self.engines)
-        {
+        for (folder, engine) in settings.bundles().zip(&self.engines) {
             if manifest_of(folder).is_none_or(|found| found.hex() != engine.sha256) {
                 return Err(ArchiveError::new(Code::EngineSwapped, engine.to_string()));
             }
@@ -309,7 +304,7 @@ impl Results {
         let inside = fs::read_dir(self.study(key)).into_iter().flatten().flatten();
         let drafts = inside.filter(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            name.starts_with(DRAFT) || name.starts_with(".hepalert-")
+            name.starts_with(DRAFT) || name.starts_with(BEGINNING)
         });
         let swept = drafts.filter(|draft| match draft.file_type() {
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(draft.path()).is_ok(),
@@ -326,9 +321,7 @@ impl Results {
 }
 
 fn is_of(report: &Report, study: &Brief, bound: &Bound) -> bool {
-    report.study_key == study.key.as_str()
-        && report.input.fingerprint == study.fingerprint.hex()
-        && bound.pipelines.contains(&report.pipeline.fingerprint)
+    report.study_key == study.key.as_str() && report.is_of(study.fingerprint, &bound.pipelines)
 }
 
 /// Whether a folder holds anything but the draft of a beginning.

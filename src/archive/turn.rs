@@ -19,6 +19,8 @@ pub struct Turn {
     _split: File,
 }
 
+/// Held while locks are tried.
+const GATE: &str = "gate";
 /// Between two tries to take a shard.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -54,6 +56,9 @@ pub fn wait_for(
 pub fn take(results: &Results, shard: Shard) -> Result<Turn, ArchiveError> {
     let folder = results.folder().join("locks");
     fs::create_dir_all(&folder).map_err(|_| ArchiveError::at(Code::NoLocks, &folder))?;
+    // One at a time tries the locks: of two that begin at once each would take the other's try for a run.
+    let gate = opened(&folder.join(GATE))?;
+    gate.lock().map_err(|_| ArchiveError::at(Code::NoLocks, &folder))?;
     let split = opened(&folder.join(format!("of-{}", shard.of)))?;
     held(split.try_lock_shared(), &folder, || Code::OtherSplit)?;
     for other in splits(&folder) {
@@ -70,8 +75,12 @@ pub fn take(results: &Results, shard: Shard) -> Result<Turn, ArchiveError> {
 /// The shards that runs work on now.
 pub fn taken(results: &Results) -> Vec<String> {
     let folder = results.folder().join("locks");
+    // Where nothing ever ran there is none, and nothing that could be disturbed.
+    let gate = File::open(folder.join(GATE)).ok();
+    let _held = gate.as_ref().map(File::lock);
     let names = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut shards: Vec<String> = names
+        .filter(|path| !path.ends_with(GATE))
         .filter(|path| {
             let is_held =
                 |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{Exit, Failure, Ui, run as config};
 use crate::daemon::broker_params;
 use crate::fleet::{Device, Fleet, Judged, Life, filters};
+use crate::publish::messages::State;
 use crate::publish::mqtt::{Params, listen};
 use crate::ui::counted;
 
@@ -117,7 +118,7 @@ fn table(judged: &Judged) -> String {
 
 fn row(device: &Device) -> [String; 11] {
     let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
-    let state = device.state.map_or("-".to_owned(), |state| format!("{state:?}").to_lowercase());
+    let state = device.state.map_or("-", State::name).to_owned();
     let clock = match (device.clock_ahead_s, device.clock_synced) {
         (Some(ahead), _) if ahead.abs() > 1 => format!("{ahead:+} s"),
         (_, Some(false)) => "not set".to_owned(),

@@ -117,10 +117,7 @@ fn phases(case: &Case, wanted: &[Phase]) -> Result<Vec<(Phase, PathBuf)>, Unpred
 }
 
 fn is_done(folder: &Path, files: &StudyFiles, pipelines: &[String]) -> bool {
-    report_of(folder).is_some_and(|report| {
-        report.input.fingerprint == files.fingerprint.hex()
-            && pipelines.contains(&report.pipeline.fingerprint)
-    })
+    report_of(folder).is_some_and(|report| report.is_of(files.fingerprint, pipelines))
 }
 
 /// One case that cannot be read is a row; an engine or a disk that fails is the end.

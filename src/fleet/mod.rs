@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::publish::contract::VERSION;
 use crate::publish::messages::{Health, Info, State, Status, Worklist};
 use crate::publish::mqtt::Heard;
+use crate::publish::schedule::Retained;
 
 pub use differences::Difference;
 
@@ -22,13 +22,10 @@ pub use differences::Difference;
 pub const MAX_DEVICES: usize = 10_000;
 /// Clocks that differ by more are said to. Network time keeps them within a second.
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(30);
-/// Retained topics of a device.
-const TOPICS: [&str; 5] = ["availability", "status", "info", "health", "worklist"];
-
 /// What is to be listened to below a base.
 pub fn filters(base: &str) -> Vec<String> {
     let mut filters: Vec<String> =
-        TOPICS.iter().map(|topic| format!("{base}/{VERSION}/+/{topic}")).collect();
+        Retained::ALL.map(|of| format!("{base}/{VERSION}/+/{}", of.topic())).to_vec();
     // Bridges of this broker; one that hides its own topics has none.
     filters.push("$SYS/broker/connection/+/state".to_owned());
     filters
@@ -231,7 +228,12 @@ impl Heardof {
             life: self.life(age, valid),
             availability: self.availability.map(|on| if on { "online" } else { "offline" }),
             state: self.status.as_ref().map(|status| status.state),
-            reasons: self.status.iter().flat_map(|status| &status.reasons).map(word).collect(),
+            reasons: self
+                .status
+                .iter()
+                .flat_map(|status| &status.reasons)
+                .map(|code| code.as_str().to_owned())
+                .collect(),
             health_age_s: age.map(|age| age.as_secs()),
             valid_for_s: valid,
             version: self.info.as_ref().map(|info| info.version.clone()),
@@ -264,14 +266,6 @@ fn said(body: &[u8]) -> Option<bool> {
         b"online" => Some(true),
         b"offline" => Some(false),
         _ => None,
-    }
-}
-
-/// A code as text.
-fn word(code: &impl Serialize) -> String {
-    match serde_json::to_value(code) {
-        Ok(Value::String(word)) => word,
-        _ => String::new(),
     }
 }
 

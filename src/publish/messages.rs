@@ -175,8 +175,11 @@ fn note(
 }
 
 /// How the device is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
     /// Everything works.
     Online,
@@ -186,6 +189,13 @@ pub enum State {
     Draining,
     /// It was stopped in good order.
     Stopped,
+}
+
+impl State {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The retained `status`.

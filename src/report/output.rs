@@ -20,8 +20,8 @@ use hepalert_failpoint::failpoint;
 mod ours;
 
 pub use ours::{
-    CASES, CHANGES, DISAGREEMENT, DRAFT, LIST, MADE_BY, MAKER, PHANTOM, POINTS, REPORT, SUMMARY,
-    SUPPORT, report_of,
+    BEGINNING, CASES, CHANGES, DISAGREEMENT, DRAFT, LIST, MADE_BY, MAKER, PHANTOM, POINTS, REPORT,
+    SUMMARY, SUPPORT, report_of,
 };
 use ours::{has_keys, is_ours};
 
@@ -110,7 +110,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> OutputError + '_ {
 
 /// Whether files can be made in a folder that is there: found out before hours are computed.
 fn check_writable(folder: &Path) -> Result<(), OutputError> {
-    let tried = tempfile::Builder::new().prefix(".hepalert-").tempfile_in(folder);
+    let tried = tempfile::Builder::new().prefix(BEGINNING).tempfile_in(folder);
     // Its own words name the file that was tried, which is nobody's business.
     let plain = |error: io::Error| io::Error::new(error.kind(), "no file can be made here");
     tried.map(drop).map_err(plain).map_err(failed(folder))
@@ -122,6 +122,22 @@ fn standing(path: &Path) -> Result<&Path, OutputError> {
     match there.is_dir() {
         true => Ok(there),
         false => Err(in_the_way(there, "a file is where a folder would be made")),
+    }
+}
+
+/// Refuses a place for results that would lie in one of the folders that are read: they would be read the
+/// next time.
+///
+/// # Errors
+/// [`OutputError::InTheWay`] with `what`.
+pub fn check_apart(out: &Path, inputs: &[&Path], what: &'static str) -> Result<(), OutputError> {
+    // A folder that is not there yet lies where the next one above it does.
+    let there = out.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let is_inside =
+        |input: &&Path| input.is_dir() && (is_same(there, input) || is_within(there, input));
+    match inputs.iter().any(is_inside) {
+        true => Err(in_the_way(out, what)),
+        false => Ok(()),
     }
 }
 
@@ -246,7 +262,7 @@ pub(crate) fn place(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut draft = tempfile::Builder::new()
-        .prefix(".hepalert-")
+        .prefix(BEGINNING)
         .permissions(fs::Permissions::from_mode(0o600))
         .tempfile_in(folder_of(path))?;
     write(draft.as_file_mut())?;

@@ -9,12 +9,20 @@ use hepalert_bundles::Role;
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_engines::backend::{Backend, Precision};
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::digest::Digest;
 use hepalert_study::files::{Confidence, PhaseSource};
 use hepalert_study::outcome::{AlertLevel, PatientClass, View};
 use hepalert_study::phase::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
 pub const SCHEMA: &str = "hepalert.report.v1";
+
+impl Report {
+    /// Whether it is of this input, by one of these pipelines: what need not be computed again.
+    pub fn is_of(&self, input: Digest, pipelines: &[String]) -> bool {
+        self.input.fingerprint == input.hex() && pipelines.contains(&self.pipeline.fingerprint)
+    }
+}
 
 /// How what a report holds was measured.
 pub fn methods() -> BTreeMap<String, String> {

@@ -3,6 +3,7 @@
 //! Owns the folder of results: one folder per study, named as its input, and the table of all. A
 //! study that is refused or fails is a line of the table; the others go on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use crate::cli::{Failure, Ui};
 use crate::daemon::stop_on_signals;
 use crate::intake::StudyFiles;
 use crate::intake::{Discovered, NotTaken};
-use crate::report::output::{self, OutputError, is_same, is_within, report_of};
+use crate::report::output::{self, OutputError, report_of};
 use crate::report::types::Report;
 use crate::ui::counted;
 use hepalert_study::study::StudyKey;
@@ -31,15 +32,8 @@ const MARGIN: &str = "margin.nii.gz";
 /// [`OutputError::InTheWay`].
 pub(super) fn check_out(out: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     let in_the_way = |what| Err(OutputError::InTheWay { path: out.to_owned(), what });
-    // A folder that is not there yet lies where the next one above it does.
-    let there = out.ancestors().find(|path| path.is_dir());
-    let is_inside = |input: &&Path| {
-        let there = there.unwrap_or(Path::new("."));
-        is_same(there, input) || is_within(there, input)
-    };
-    if inputs.iter().any(|input| input.is_dir() && is_inside(input)) {
-        return in_the_way("the results of many studies would lie among the inputs");
-    }
+    let among = "the results of many studies would lie among the inputs";
+    output::check_apart(out, inputs, among)?;
     if out.exists() && !out.is_dir() {
         return in_the_way("something else than a folder is there");
     }
@@ -90,12 +84,14 @@ pub(super) fn run(
 fn folders_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(input).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let read = found.studies.iter().flat_map(StudyFiles::files);
+    let told = read.chain(found.refused.iter().map(|one| one.place.as_path()));
+    let first =
+        |path: &Path| path.strip_prefix(input).ok()?.components().next().map(|c| input.join(c));
+    let told: BTreeSet<PathBuf> = told.filter_map(first).collect();
     folders.retain(|folder| {
         let is_hidden = folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        let mut read = found.studies.iter().flat_map(StudyFiles::files);
-        let is_told = read.any(|file| file.starts_with(folder))
-            || found.refused.iter().any(|one| one.place.starts_with(folder));
-        folder.is_dir() && !is_hidden && !is_told
+        folder.is_dir() && !is_hidden && !told.contains(folder)
     });
     folders.sort();
     folders
@@ -200,11 +196,8 @@ impl Batch<'_> {
     /// The report of this very input by this very pipeline.
     fn done_before(&self, folder: &Path, files: &StudyFiles) -> Option<Report> {
         let is_whole = !self.args.margin || folder.join(MARGIN).is_file();
-        report_of(folder).filter(|report| {
-            is_whole
-                && report.input.fingerprint == files.fingerprint.hex()
-                && self.pipelines.contains(&report.pipeline.fingerprint)
-        })
+        report_of(folder)
+            .filter(|report| is_whole && report.is_of(files.fingerprint, &self.pipelines))
     }
 
     /// Notes a row, and writes the table as far as it is known.

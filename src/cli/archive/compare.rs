@@ -34,6 +34,7 @@ pub struct Args {
 /// # Errors
 /// Exit 3 if the results are not of this list, not whole, or of one configuration.
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    output::check_results(&args.out)?;
     let list = briefs(&args.list).map_err(wrong)?;
     let pair = Pair::of(Results::at(&args.old), Results::at(&args.new), list.digest);
     let pair = pair.map_err(wrong)?;

@@ -10,14 +10,14 @@ use super::super::engines::{self, EngineArgs};
 use super::super::study_files::key_of;
 use super::super::{Exit, Failure, Ui, run as config};
 use super::wrong;
-use crate::analyze::phases_of;
 use crate::archive::list::{Draft, SaveError};
 use crate::archive::{ArchiveError, Code};
 use crate::daemon::{gate_params, phase_rules, read_site_key};
 use crate::intake::by_hand::discover::take_stock;
 use crate::intake::{GateParams, PhaseRules, study_key};
-use crate::report::output::is_within;
+use crate::report::output;
 use crate::ui::counted;
+use hepalert_study::digest::Digest;
 use hepalert_study::study::StudyKey;
 
 /// Arguments.
@@ -79,22 +79,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     engines::require_there(&args.root)?;
     let root = fs::canonicalize(&args.root)
         .map_err(|_| wrong(ArchiveError::at(Code::RootMissing, &args.root)))?;
-    if root.is_dir()
-        && args.out.parent().is_some_and(|folder| {
-            let folder = if folder.as_os_str().is_empty() { ".".as_ref() } else { folder };
-            folder == root || is_within(folder, &root)
-        })
-    {
-        let error = anyhow::anyhow!(
-            "{}: the list would lie among the studies; write it elsewhere",
-            args.out.display()
-        );
-        return Err(Failure::new(Exit::Usage, error).with_code("output_in_the_way"));
-    }
+    let among = "the list would lie among the studies";
+    output::check_apart(output::folder_of(&args.out), &[&root], among)?;
     let (site, settings) = (Site::of(args)?, args.engine.settings()?);
-    let mut wanted =
-        phases_of(std::slice::from_ref(&settings.bundle)).map_err(engines::unusable)?;
-    wanted.extend(phases_of(&settings.others).map_err(engines::unusable)?);
+    let wanted = settings.wanted().map_err(engines::unusable)?;
     let course = std::sync::Mutex::new(ui.course("files"));
     let step = |done, total| {
         // Whoever does not come to tell leaves it to the next.
@@ -112,24 +100,28 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         SaveError::Archive(error) => wrong(error),
         SaveError::Output(error) => error.into(),
     })?;
-    told(
-        args,
-        ui,
-        &draft,
-        &json!({"sha256": digest, "was_there": was_there, "passed_over": passed_over}),
-    )
+    told(args, ui, &draft, &Written { digest, was_there, passed_over })
 }
 
-fn told(args: &Args, ui: &Ui, draft: &Draft, of: &serde_json::Value) -> Result<(), Failure> {
+/// What came of it, beside the list itself.
+struct Written {
+    digest: Digest,
+    /// The same list was there already.
+    was_there: bool,
+    /// Files that are no images.
+    passed_over: usize,
+}
+
+fn told(args: &Args, ui: &Ui, draft: &Draft, of: &Written) -> Result<(), Failure> {
     let refused = draft.entries.iter().filter(|entry| entry.refused.is_some()).count();
     let files: usize = draft.entries.iter().map(|entry| entry.files).sum();
     for code in &draft.heading.not_seen {
         ui.say(format!("warning: this may not be everything ({code})"));
     }
     let document = json!({
-        "list": args.out, "sha256": of["sha256"], "was_there": of["was_there"],
+        "list": args.out, "sha256": of.digest, "was_there": of.was_there,
         "studies": draft.entries.len(), "refused": refused, "files": files,
-        "passed_over": of["passed_over"], "copies": draft.heading.copies, "not_seen": draft.heading.not_seen,
+        "passed_over": of.passed_over, "copies": draft.heading.copies, "not_seen": draft.heading.not_seen,
     });
     let text = format!(
         "{} ({} of them refused at sight) of {} in {}{}\n{} passed over that are no images, {} of studies that are listed once\nSHA-256 {}",
@@ -137,10 +129,10 @@ fn told(args: &Args, ui: &Ui, draft: &Draft, of: &serde_json::Value) -> Result<(
         refused,
         counted(files, "file"),
         args.out.display(),
-        if of["was_there"] == true { ", which was there already, the same" } else { "" },
-        counted(of["passed_over"].as_u64().unwrap_or(0) as usize, "file"),
+        if of.was_there { ", which was there already, the same" } else { "" },
+        counted(of.passed_over, "file"),
         counted(draft.heading.copies, "copy"),
-        of["sha256"].as_str().unwrap_or_default(),
+        of.digest.hex(),
     );
     ui.result(&document, text)
 }

@@ -35,6 +35,7 @@ pub struct Args {
 /// # Errors
 /// Exit 3 while a study has no result, with its name.
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    output::check_results(&args.out)?;
     let list = briefs(&args.list).map_err(wrong)?;
     let results = Results::at(&args.results);
     let bound = results.bound_to(list.digest).map_err(wrong)?;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::super::engines::{self, EngineArgs};
 use super::super::{Failure, Ui};
 use super::{ended, wrong};
-use crate::analyze::{Settings, phases_of};
+use crate::analyze::Settings;
 use crate::archive::cohort::named;
 use crate::archive::list::{List, Shard};
 use crate::archive::run::{Task, Told, run as go_through};
 use crate::archive::{ArchiveError, Code};
 use crate::daemon::{gate_params, stop_on_signals};
-use crate::report::output::{OutputError, is_same, is_within};
+use crate::report::output;
 use crate::ui::counted;
 
 /// Arguments.
@@ -75,16 +75,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn check(args: &Args, settings: &Settings) -> Result<(), Failure> {
     let list: List<()> = List::open(&args.list, |_, _| Ok(None)).map_err(wrong)?;
     let root = list.root(args.root.as_deref()).map_err(wrong)?;
-    let there = args.results.ancestors().find(|path| path.is_dir());
-    let there = there.unwrap_or(std::path::Path::new("."));
-    if root.is_dir() && (is_same(there, &root) || is_within(there, &root)) {
-        let what = "the results would lie among the studies";
-        return Err(OutputError::InTheWay { path: args.results.clone(), what }.into());
-    }
-    let mut wanted =
-        phases_of(std::slice::from_ref(&settings.bundle)).map_err(engines::unusable)?;
-    wanted.extend(phases_of(&settings.others).map_err(engines::unusable)?);
-    match wanted == list.heading.wanted {
+    output::check_apart(&args.results, &[&root], "the results would lie among the studies")?;
+    match settings.wanted().map_err(engines::unusable)? == list.heading.wanted {
         true => Ok(()),
         false => Err(wrong(ArchiveError::at(Code::OtherPhases, &args.list))),
     }
@@ -92,23 +84,16 @@ fn check(args: &Args, settings: &Settings) -> Result<(), Failure> {
 
 /// What is wrong with a run that went to its end.
 fn verdict(told: &Told) -> Option<ArchiveError> {
-    let about = |count: usize, names: Vec<&str>| {
-        let names = named(&names);
-        format!("shard {}: {count} of {}: {names}", told.shard, told.studies)
-    };
-    if !told.left.is_empty() {
-        let names = told.left.iter().map(|key| key.as_str()).collect();
-        return Some(ArchiveError::new(Code::Stopped, about(told.left.len(), names)));
-    }
-    if !told.damaged.is_empty() {
-        let names = told.damaged.iter().map(String::as_str).collect();
-        return Some(ArchiveError::new(Code::ResultDamaged, about(told.damaged.len(), names)));
-    }
-    if !told.failed.is_empty() {
-        let names = told.failed.iter().map(|one| one.study_key.as_str()).collect();
-        return Some(ArchiveError::new(Code::StudiesFailed, about(told.failed.len(), names)));
-    }
-    None
+    let failed = told.failed.iter().map(|one| one.study_key.as_str());
+    let kinds: [(Code, Vec<&str>); 3] = [
+        (Code::Stopped, told.left.iter().map(|key| key.as_str()).collect()),
+        (Code::ResultDamaged, told.damaged.iter().map(String::as_str).collect()),
+        (Code::StudiesFailed, failed.collect()),
+    ];
+    let (code, names) = kinds.into_iter().find(|(_, names)| !names.is_empty())?;
+    let (count, names) = (names.len(), named(&names));
+    let about = format!("shard {}: {count} of {}: {names}", told.shard, told.studies);
+    Some(ArchiveError::new(code, about))
 }
 
 fn text(told: &Told, args: &Args) -> String {

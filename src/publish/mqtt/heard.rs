@@ -15,3 +15,11 @@ pub struct Heard {
     /// From the broker's memory; otherwise it came just now.
     pub retained: bool,
 }
+
+impl Heard {
+    /// Of a packet, whichever version it came in.
+    pub(super) fn of(topic: &[u8], body: &[u8], retained: bool) -> Heard {
+        let topic = String::from_utf8_lossy(topic).into_owned();
+        Heard { topic, body: body.to_vec(), retained }
+    }
+}

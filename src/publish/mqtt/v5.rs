@@ -201,11 +201,9 @@ pub(super) async fn hear(
                 let asked = client.try_subscribe_many(inputs);
                 asked.map_err(|error| ProbeError::Setup(error.to_string()))?;
             }
-            Ok(Event::Incoming(Packet::Publish(publish))) => take(Heard {
-                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-                body: publish.payload.to_vec(),
-                retained: publish.retain,
-            }),
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                take(Heard::of(&publish.topic, &publish.payload, publish.retain));
+            }
             Ok(_) => {}
             Err(error) => return Err(refusal(&error, params.tls.is_some())),
         }

@@ -37,6 +37,8 @@ pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,
     largest_voxel_zyx,labels,picture,message";
 /// Manufacturer of a phantom's scanner.
 pub const PHANTOM: &str = "hepalert phantom";
+/// What the name of a file begins with that is not whole yet.
+pub const BEGINNING: &str = ".hepalert-";
 /// What the name of a folder begins with that is not whole yet.
 pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.

@@ -22,6 +22,13 @@ pub struct Rate {
     pub high: Option<f64>,
 }
 
+/// The smallest value that at least this share of all does not exceed (nearest rank); 0 of none.
+/// `sorted` rises.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.saturating_sub(1)).copied().unwrap_or_default()
+}
+
 impl Rate {
     /// # Panics
     /// If there are more hits than cases: that is a mistake in counting.

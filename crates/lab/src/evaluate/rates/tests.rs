@@ -170,3 +170,10 @@ proptest! {
         prop_assert!(0.0 <= low && low <= value && value <= high && high <= 1.0);
     }
 }
+
+#[test]
+fn quantiles_are_samples() {
+    let samples: Vec<f64> = (1..=20).map(f64::from).collect();
+    assert_eq!([0.5, 0.95, 1.0].map(|share| quantile(&samples, share)), [10.0, 19.0, 20.0]);
+    assert_eq!(quantile(&[], 0.5), 0.0);
+}
