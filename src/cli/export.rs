@@ -1,6 +1,6 @@
 //! `export`: a study with its result, without its patient, to share a failure.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -128,9 +128,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 fn images(files: &StudyFiles) -> Vec<PathBuf> {
     let phases = files.phases.iter().chain(files.candidates.iter().map(|one| &one.files));
     let dicom = phases.filter(|phase| phase.format == Format::Dicom);
-    let all: BTreeMap<PathBuf, ()> =
-        dicom.flat_map(|phase| phase.files.iter().cloned().map(|file| (file, ()))).collect();
-    all.into_keys().collect()
+    let all: BTreeSet<PathBuf> = dicom.flat_map(|phase| phase.files.iter().cloned()).collect();
+    all.into_iter().collect()
 }
 
 /// The report says nothing of the patient but UIDs, the study's key and its date.
@@ -149,8 +148,8 @@ fn clean_report(report: &mut Value, names: &SiteNames<'_>, key: &StudyKey) {
             for (name, value) in fields {
                 match name.as_str() {
                     "acquired" => *value = Value::Null,
-                    // UIDs of ours have three parts.
-                    "sop_instance_uid" => {
+                    // UIDs of ours have three parts: they are known by their field.
+                    name if name.ends_with("_uid") => {
                         if let Value::String(uid) = value {
                             *uid = names.uid(uid);
                         }

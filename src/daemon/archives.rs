@@ -4,9 +4,8 @@
 //! told, in the status and in `event/study`, and does not hold back what comes after. An object counts as
 //! sent only when the archive said so, so that it may be sent twice, and is then the same object.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use super::events;
 use super::health::Monitor;
 use super::liveness::Stop;
 use super::site::Site;
+use crate::analyze::objects::FOLDER;
 use crate::config::{Config, DicomTarget};
 use crate::dicom::sender;
 use crate::dicom::target::{Outcome, Outgoing, SendError, Target, Way};
@@ -32,8 +32,6 @@ const NAP: Duration = Duration::from_millis(500);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
-/// Folder of the objects within a result.
-const FOLDER: &str = "dicom/";
 
 /// An archive as configured.
 pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
@@ -55,7 +53,8 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
 
 /// What of a result goes to which archive.
 pub fn deliveries(targets: &[DicomTarget], artefacts: &[ArtefactRecord]) -> Vec<NewDelivery> {
-    let objects = || artefacts.iter().filter(|artefact| artefact.path.starts_with(FOLDER));
+    let objects =
+        || artefacts.iter().filter(|artefact| Path::new(&artefact.path).starts_with(FOLDER));
     let to = |target: &DicomTarget| {
         let target = target.name.clone();
         objects().map(move |artefact| NewDelivery {
@@ -77,7 +76,7 @@ pub struct Archive {
     /// The archive.
     pub target: Target,
     /// How many archives do not answer; shared by all threads.
-    pub silent: Arc<AtomicUsize>,
+    pub silent: Arc<Mutex<usize>>,
     /// Whether this is one of them.
     pub is_silent: bool,
 }
@@ -85,6 +84,10 @@ pub struct Archive {
 impl Archive {
     /// Sends until the daemon stops.
     pub fn run(mut self) {
+        // What was refused before the last stop is refused still.
+        if let Err(error) = self.tell_refused() {
+            error!("how many objects were refused cannot be told: {error}");
+        }
         while !self.stop.is_set() {
             match self.next() {
                 Ok(true) => {}
@@ -192,15 +195,15 @@ impl Archive {
     }
 
     fn tell_silent(&mut self, silent: bool) {
-        if silent != self.is_silent {
-            self.is_silent = silent;
-            match silent {
-                true => self.silent.fetch_add(1, Ordering::AcqRel),
-                false => self.silent.fetch_sub(1, Ordering::AcqRel),
-            };
+        // Told while it is held: else another archive's word could come in between.
+        let mut count = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match (self.is_silent, silent) {
+            (false, true) => *count += 1,
+            (true, false) => *count -= 1,
+            _ => {}
         }
-        let any = self.silent.load(Ordering::Acquire) > 0;
-        self.monitor.set_wrong("dicom_target_unreachable", any);
+        self.is_silent = silent;
+        self.monitor.set_wrong("dicom_target_unreachable", *count > 0);
     }
 }
 

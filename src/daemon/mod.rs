@@ -165,7 +165,7 @@ struct Daemon {
     publisher: PublisherHandle,
     threads: Vec<Watched>,
     /// The threads that wait for archives: what they wait for is no sign of anything.
-    archives: Vec<(&'static str, JoinHandle<()>)>,
+    archives: Vec<JoinHandle<()>>,
     receiver: Option<Receiver>,
     folders: Folders,
     queue: SyncSender<QueueMail>,
@@ -252,7 +252,7 @@ fn archives_of(
     site: &Arc<Site>,
     monitor: &Monitor,
     stop: &Stop,
-) -> Result<Vec<(&'static str, JoinHandle<()>)>, DaemonError> {
+) -> Result<Vec<JoinHandle<()>>, DaemonError> {
     let silent = Arc::default();
     let start = |target| {
         let archive = Archive {
@@ -264,8 +264,7 @@ fn archives_of(
             is_silent: false,
         };
         let builder = thread::Builder::new().name("archive".to_owned());
-        let handle = builder.spawn(move || archive.run()).map_err(DaemonError::System)?;
-        Ok(("archive", handle))
+        builder.spawn(move || archive.run()).map_err(DaemonError::System)
     };
     site.config.dicom.target.iter().map(start).collect()
 }
@@ -343,12 +342,12 @@ impl Daemon {
         let ended = self.threads.iter().find(|thread| thread.handle.is_finished());
         let published = || (!self.publisher.is_alive()).then_some("publish");
         let served = || self.page.as_ref().filter(|page| !page.is_alive()).map(|_| "web");
-        let archive = self.archives.iter().find(|(_, handle)| handle.is_finished());
+        let archive = self.archives.iter().any(JoinHandle::is_finished).then_some("archive");
         let received = || {
             let ended = self.receiver.as_ref().is_some_and(|receiver| !receiver.is_alive());
             ended.then_some("dicom")
         };
-        let ended = ended.map(|thread| thread.name).or(archive.map(|(name, _)| *name));
+        let ended = ended.map(|thread| thread.name).or(archive);
         ended.or_else(received).or_else(published).or_else(served)
     }
 

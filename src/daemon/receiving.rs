@@ -59,9 +59,12 @@ pub fn clean(site: &Site) -> Result<(), StoreError> {
     if !spool.is_dir() {
         return Ok(());
     }
-    let needed = needed(&site.store.files_in_use()?);
     let keep = hastened(Duration::from_secs(3600 * u64::from(site.config.dicom.spool_keep_h)));
-    let removed = clean_folder(&spool, &needed, keep);
+    let old = old_folders(&spool, keep);
+    if old.is_empty() {
+        return Ok(());
+    }
+    let removed = clean_folders(&old, &needed(&site.store.files_in_use()?));
     if removed > 0 {
         info!("{removed} received images were no longer needed");
     }
@@ -74,22 +77,27 @@ fn needed(files: &[String]) -> BTreeSet<PathBuf> {
     read.flat_map(|study| study.files().map(Path::to_owned).collect::<Vec<_>>()).collect()
 }
 
-fn clean_folder(spool: &Path, needed: &BTreeSet<PathBuf>, keep: Duration) -> usize {
+/// The folders that nothing was put into for so long.
+fn old_folders(spool: &Path, keep: Duration) -> Vec<PathBuf> {
     let now = SystemTime::now();
     let is_old = |path: &Path| {
         let changed = fs::metadata(path).and_then(|facts| facts.modified());
         changed.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > keep))
     };
-    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = fs::read_dir(spool).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.filter(|path| path.is_dir() && is_old(path)).collect()
+}
+
+fn clean_folders(folders: &[PathBuf], needed: &BTreeSet<PathBuf>) -> usize {
     let mut removed = 0;
-    for folder in entries(spool).map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        let files: Vec<PathBuf> = entries(&folder).map(|entry| entry.path()).collect();
+    for folder in folders {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         // An association is one study nearly always: all of it goes, or nothing.
-        let goes = files.iter().all(|path| is_old(path) && !needed.contains(path));
-        if !goes || (files.is_empty() && !is_old(&folder)) {
+        if files.iter().any(|path| needed.contains(path)) {
             continue;
         }
-        match fs::remove_dir_all(&folder) {
+        match fs::remove_dir_all(folder) {
             Ok(()) => removed += files.len(),
             Err(error) => warn!("received images cannot be removed: {error}"),
         }
@@ -112,10 +120,13 @@ mod tests {
         };
         let (needed, done) = (put("1"), put("2"));
         let hour = Duration::from_secs(3600);
-        assert_eq!(clean_folder(dir.path(), &BTreeSet::new(), hour), 0, "young");
+        let clean = |needed: &BTreeSet<PathBuf>, keep| {
+            clean_folders(&old_folders(dir.path(), keep), needed)
+        };
+        assert_eq!(clean(&BTreeSet::new(), hour), 0, "young");
         std::thread::sleep(Duration::from_millis(20));
         let kept = BTreeSet::from([needed.clone()]);
-        assert_eq!(clean_folder(dir.path(), &kept, Duration::from_millis(5)), 1);
+        assert_eq!(clean(&kept, Duration::from_millis(5)), 1);
         assert!(needed.exists() && !done.exists());
     }
 }

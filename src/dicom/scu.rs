@@ -7,7 +7,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::{DefaultDicomObject, from_reader};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 use dicom_ul::pdu::{
-    AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
+    AssociationRQ, PDataValueType, Pdu, PresentationContextProposed,
     PresentationContextResultReason, UserVariableItem,
 };
 
@@ -17,7 +17,7 @@ use super::services::{
     APPLICATION_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, SENT_SYNTAXES,
 };
 use super::target::{Outcome, Outgoing, SendError, Target, Way};
-use super::wire::{Line, MAX_PDU, Wire, WireError};
+use super::wire::{Line, MAX_PDU, VALUE_HEADS, Wire, WireError};
 
 /// The one context of an association of ours.
 const CONTEXT: u8 = 1;
@@ -25,8 +25,6 @@ const CONTEXT: u8 = 1;
 const MESSAGE: u16 = 1;
 /// What a peer that names no limit is sent at most.
 const USUAL_PDU: u32 = 16_384;
-/// Heads of a PDU and of the value in it.
-const HEADS: usize = 12;
 
 /// An association with one context.
 struct Association<'a> {
@@ -146,7 +144,7 @@ impl<'a> Association<'a> {
             UserVariableItem::MaxLength(most) if *most > 0 => Some(*most),
             _ => None,
         });
-        let most = most.unwrap_or(USUAL_PDU).clamp(1024, MAX_PDU) as usize - HEADS;
+        let most = most.unwrap_or(USUAL_PDU).clamp(1024, MAX_PDU) as usize - VALUE_HEADS;
         let agreed = accepted.presentation_contexts.into_iter().find(|one| one.id == CONTEXT);
         match agreed {
             Some(one) if one.reason == PresentationContextResultReason::Acceptance => {
@@ -168,17 +166,8 @@ impl<'a> Association<'a> {
     }
 
     fn send(&mut self, value_type: PDataValueType, bytes: &[u8]) -> Result<(), SendError> {
-        let last = bytes.len().saturating_sub(1) / self.most;
-        for (at, part) in bytes.chunks(self.most).enumerate() {
-            let value = PDataValue {
-                presentation_context_id: CONTEXT,
-                value_type: value_type.clone(),
-                is_last: at == last,
-                data: part.to_vec(),
-            };
-            self.wire.send(&Pdu::PData { data: vec![value] }).map_err(lost(self.target))?;
-        }
-        Ok(())
+        let sent = self.wire.send_values(CONTEXT, value_type, bytes, self.most);
+        sent.map_err(lost(self.target))
     }
 
     /// The status of the answer.

@@ -7,6 +7,8 @@
 use std::fs;
 use std::io::{Read, Write};
 
+use serde_json::Value;
+
 use super::dial::{dial, encrypted};
 use super::target::{Outcome, Outgoing, SendError, Target, Way};
 
@@ -71,14 +73,18 @@ pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, Se
 /// What an answer means (PS3.18 section 10.5.3). A page that says 200 is no archive: an object counts
 /// as kept where the answer says so of it, as an answer of `Accept: application/dicom+json` must.
 fn judged(status: u16, answer: &str) -> Outcome {
+    let told: Value = serde_json::from_str(answer).unwrap_or_default();
+    let holds = |sequence: &str| told[sequence]["Value"].as_array().is_some_and(|v| !v.is_empty());
+    let reason = told[FAILED]["Value"][0][REASON]["Value"][0].as_u64();
+    let reason = reason.and_then(|reason| u16::try_from(reason).ok());
     match status {
         // 202: some were kept, and there was one only.
-        200..=299 => match (holds(answer, FAILED), holds(answer, KEPT)) {
-            (true, _) => Outcome::Refused(reason(answer).unwrap_or(status)),
+        200..=299 => match (holds(FAILED), holds(KEPT)) {
+            (true, _) => Outcome::Refused(reason.unwrap_or(status)),
             (false, true) => Outcome::Stored,
             (false, false) => Outcome::Refused(status),
         },
-        409 => match reason(answer) {
+        409 => match reason {
             // It is there already.
             Some(0x0111) => Outcome::Stored,
             reason => Outcome::Refused(reason.unwrap_or(status)),
@@ -87,34 +93,6 @@ fn judged(status: u16, answer: &str) -> Outcome {
         401 | 403 | 408 | 429 | 500..=599 => Outcome::Busy(status),
         refused => Outcome::Refused(refused),
     }
-}
-
-/// Whether a sequence of a DICOM JSON answer holds an item.
-fn holds(answer: &str, sequence: &str) -> bool {
-    let parsed: Result<serde_json::Value, _> = serde_json::from_str(body_of(answer));
-    let items = parsed.ok().and_then(|answer| Some(answer[sequence]["Value"].as_array()?.len()));
-    items.is_some_and(|items| items > 0)
-}
-
-/// The document itself: in an answer in pieces the lengths stand around it.
-fn body_of(answer: &str) -> &str {
-    match (answer.find('{'), answer.rfind('}')) {
-        (Some(first), Some(last)) if first < last => &answer[first..=last],
-        _ => "",
-    }
-}
-
-/// The first failure reason of a DICOM JSON answer.
-fn reason(answer: &str) -> Option<u16> {
-    let behind = answer.split(REASON).nth(1)?;
-    let digits: String = behind
-        .split("\"Value\"")
-        .nth(1)?
-        .chars()
-        .skip_while(|c| !c.is_ascii_digit())
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
 }
 
 /// Whether the server answers a query.
@@ -165,8 +143,7 @@ fn ask(
         }
         (false, _) => exchange(socket, head.as_bytes(), bytes),
     };
-    let answer = answer.map_err(lost)?;
-    parsed(&answer).ok_or_else(|| {
+    answer.map_err(lost)?.ok_or_else(|| {
         SendError::Unreachable(target.name.clone(), "it does not speak HTTP".to_owned())
     })
 }
@@ -181,26 +158,50 @@ fn token(file: &std::path::Path) -> Result<String, SendError> {
     }
 }
 
-fn exchange(mut line: impl Read + Write, head: &[u8], body: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Sends, and reads what comes until the line closes; nothing if that is no answer.
+fn exchange(
+    mut line: impl Read + Write,
+    head: &[u8],
+    body: &[u8],
+) -> std::io::Result<Option<(u16, String)>> {
     line.write_all(head)?;
     // A server that refuses early closes before all is sent: its answer still counts.
     let sent = line.write_all(body).and_then(|()| line.flush());
     let mut answer = Vec::new();
     let heard = line.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
-    match (sent, heard) {
+    match (parsed(&answer), sent.and(heard)) {
         // Without a farewell of TLS, or with a line that stays open: what came is what was said.
-        (_, _) if parsed(&answer).is_some() => Ok(answer),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-        (Ok(()), Ok(_)) => Ok(answer),
+        (Some(answer), _) => Ok(Some(answer)),
+        (None, Err(error)) => Err(error),
+        (None, Ok(_)) => Ok(None),
     }
 }
 
-/// Status and the rest as text.
+/// Status and body as text.
 fn parsed(answer: &[u8]) -> Option<(u16, String)> {
-    let text = String::from_utf8_lossy(answer);
-    let status = text.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let (_, body) = text.split_once("\r\n\r\n")?;
-    Some((status, body.to_owned()))
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let is_chunked = head.lines().filter_map(|line| line.split_once(':')).any(|(name, value)| {
+        name.eq_ignore_ascii_case("transfer-encoding")
+            && value.trim().eq_ignore_ascii_case("chunked")
+    });
+    let body = if is_chunked { joined(body) } else { body.to_vec() };
+    Some((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// A body in pieces, each behind its length in hex digits (RFC 9112 section 7.1), as far as it came.
+fn joined(mut pieces: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = pieces.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&pieces[..end]).unwrap_or_default();
+        let size = size.split(';').next().unwrap_or_default().trim();
+        let Ok(size @ 1..) = usize::from_str_radix(size, 16) else { break };
+        let rest = &pieces[end + 2..];
+        body.extend(&rest[..size.min(rest.len())]);
+        pieces = rest.get(size + 2..).unwrap_or_default();
+    }
+    body
 }
 
 #[cfg(test)]
@@ -233,7 +234,12 @@ mod tests {
         let kept = r#"{"00081198":{"vr":"SQ"},"00081199":{"vr":"SQ","Value":[{"00081155":
             {"vr":"UI","Value":["1.2.3"]}}]}}"#;
         assert_eq!(judged(200, kept), Outcome::Stored, "an empty sequence of failures is none");
-        assert_eq!(judged(200, &format!("2f\r\n{kept}\r\n0\r\n")), Outcome::Stored);
+        let (a, b) = kept.split_at(40);
+        let pieces = format!("{:x}\r\n{a}\r\n{:x};x=1\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n";
+        let (status, body) = parsed(format!("{head}{pieces}").as_bytes()).unwrap();
+        assert_eq!(body, kept, "an answer in pieces is put together");
+        assert_eq!(judged(status, &body), Outcome::Stored);
         for page in ["", "{}", "<html>login</html>"] {
             assert_eq!(judged(200, page), Outcome::Refused(200), "{page}");
         }

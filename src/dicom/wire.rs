@@ -6,12 +6,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use dicom_ul::pdu::{Pdu, read_pdu, write_pdu};
+use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu, read_pdu, write_pdu};
 
 /// The largest PDU that is taken: what dcmtk offers at most, and fast enough for any disk.
 pub const MAX_PDU: u32 = 131_072;
 /// Type and length before each PDU.
 const HEAD: usize = 6;
+/// The heads of a PDU of data and of the value in it.
+pub const VALUE_HEADS: usize = 12;
 
 /// A line, encrypted or not.
 pub trait Line: Read + Write + Send {
@@ -125,6 +127,30 @@ impl Wire {
         write_pdu(&mut bytes, pdu).map_err(|error| WireError::Nonsense(error.to_string()))?;
         self.line.write_all(&bytes)?;
         Ok(self.line.flush()?)
+    }
+
+    /// Sends a command or a data set in values of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Wire::send`].
+    pub fn send_values(
+        &mut self,
+        context: u8,
+        kind: PDataValueType,
+        bytes: &[u8],
+        most: usize,
+    ) -> Result<(), WireError> {
+        let last = bytes.len().saturating_sub(1) / most;
+        for (at, part) in bytes.chunks(most).enumerate() {
+            let value = PDataValue {
+                presentation_context_id: context,
+                value_type: kind.clone(),
+                is_last: at == last,
+                data: part.to_vec(),
+            };
+            self.send(&Pdu::PData { data: vec![value] })?;
+        }
+        Ok(())
     }
 
     /// Where the peer is.

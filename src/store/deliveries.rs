@@ -48,7 +48,9 @@ pub struct DeliveryCounts {
     pub refused: u64,
 }
 
-const COLUMNS: &str = "n, target, study_key, revision, path, attempts, not_before";
+/// Asked twice a second by every archive's thread.
+const NEXT: &str = "SELECT n, target, study_key, revision, path, attempts, not_before FROM deliveries \
+                    WHERE target = ?1 AND state = 'waiting' ORDER BY n LIMIT 1";
 
 impl Store {
     /// The first delivery of an archive that waits, whether or not its time has come: none overtakes.
@@ -56,11 +58,9 @@ impl Store {
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn next_delivery(&self, target: &str) -> Result<Option<Delivery>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM deliveries WHERE target = ?1 AND state = 'waiting' \
-             ORDER BY n LIMIT 1"
-        );
-        self.read(|connection| Ok(connection.query_row(&sql, [target], row).optional()?))
+        self.read(|connection| {
+            Ok(connection.prepare_cached(NEXT)?.query_row([target], row).optional()?)
+        })
     }
 
     /// The archive keeps it.

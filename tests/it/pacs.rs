@@ -165,13 +165,20 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     let mut export = hepalert();
     export.args(["export", &key, "--deidentify", "--out"]).arg(&shared);
     said(export.arg("--config").arg(house.config()));
+    let report = fs::read(house.state().join(format!("results/{key}-r1/report.json"))).unwrap();
+    let lesions: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let tracked = lesions["lesions"].as_array().unwrap().iter();
+    let tracked: Vec<&str> = tracked.filter_map(|one| one["tracking_uid"].as_str()).collect();
+    assert!(!tracked.is_empty(), "findings can be told again by their UIDs");
     let exported = spooled(&shared);
     assert_eq!(exported.len(), fs::read_dir(&series).unwrap().count() + 5, "{exported:?}");
     for path in &exported {
         let bytes = fs::read(path).unwrap();
         let says =
             |words: &str| bytes.windows(words.len()).any(|window| window == words.as_bytes());
-        for identifier in ["PHANTOM^7", "PHANTOM-7", &study, &key] {
+        for identifier in
+            ["PHANTOM^7", "PHANTOM-7", &study, &key].into_iter().chain(tracked.clone())
+        {
             assert!(!says(identifier), "{identifier} is in {}", path.display());
         }
         if path.extension().is_some_and(|ending| ending == "dcm")
@@ -186,7 +193,6 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     for identifier in ["PHANTOM", "2.25."] {
         assert!(!told.contains(identifier), "{identifier} was told: {told}");
     }
-    let report = fs::read(house.state().join(format!("results/{key}-r1/report.json"))).unwrap();
     assert!(!String::from_utf8_lossy(&report).contains("PHANTOM"));
 }
 

@@ -12,7 +12,7 @@ use log::{info, warn};
 
 use super::super::dimse::{Command, DATA_SET, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
 use super::super::services::{IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, status};
-use super::super::wire::{Wire, WireError};
+use super::super::wire::{VALUE_HEADS, Wire, WireError};
 use super::negotiation::{self, Contexts};
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
@@ -239,29 +239,29 @@ impl Talk<'_> {
     /// Into the spool, if it is whole and what the command calls it: what the intake would refuse, or
     /// could put to no study, is not acknowledged.
     fn keep(&mut self, draft: Draft, named: &str) -> u16 {
-        if draft.bytes <= MAX_CHECKED_BYTES {
-            let whole = draft.read_back().map(|bytes| {
-                let header = read_header(&bytes)?;
-                let is_named = header.sop_uid == named && !header.study_uid.is_empty();
-                if !header.is_enhanced() {
-                    check_whole(&bytes, &header)?;
-                }
-                Ok::<bool, DicomError>(is_named)
-            });
-            match whole {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => {
-                    warn!(
-                        "an object is refused: its SOP Instance UID is not the command's, or no study is named"
-                    );
-                    return status::NOT_UNDERSTOOD;
-                }
-                Ok(Err(error)) => {
-                    warn!("an object is refused: {error}");
-                    return status::NOT_UNDERSTOOD;
-                }
-                Err(error) => return failed(&error),
+        // Of a large one the header is looked at, which is within this.
+        let is_whole = draft.bytes <= MAX_CHECKED_BYTES;
+        let checked = draft.read_back(MAX_CHECKED_BYTES).map(|bytes| {
+            let header = read_header(&bytes)?;
+            if is_whole && !header.is_enhanced() {
+                check_whole(&bytes, &header)?;
             }
+            Ok::<bool, DicomError>(header.sop_uid == named && !header.study_uid.is_empty())
+        });
+        match checked {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                warn!(
+                    "an object is refused: its SOP Instance UID is not the command's, or no study is \
+                     named"
+                );
+                return status::NOT_UNDERSTOOD;
+            }
+            Ok(Err(error)) => {
+                warn!("an object is refused: {error}");
+                return status::NOT_UNDERSTOOD;
+            }
+            Err(error) => return failed(&error),
         }
         match self.batch.keep(draft) {
             Ok(()) => status::SUCCESS,
@@ -294,29 +294,12 @@ impl Talk<'_> {
             )
             .with(element::EVENT_TYPE_ID, event);
         self.answer(wire, context, &said)?;
-        // Each fragment has a head of six bytes, and its PDU another.
-        let most = self.peer_max as usize - 12;
-        let last = report.len().saturating_sub(1) / most;
-        for (at, part) in report.chunks(most).enumerate() {
-            let value = PDataValue {
-                presentation_context_id: context,
-                value_type: PDataValueType::Data,
-                is_last: at == last,
-                data: part.to_vec(),
-            };
-            wire.send(&Pdu::PData { data: vec![value] })?;
-        }
-        Ok(())
+        let most = self.peer_max as usize - VALUE_HEADS;
+        wire.send_values(context, PDataValueType::Data, &report, most)
     }
 
     fn answer(&self, wire: &mut Wire, context: u8, command: &Command) -> Result<(), WireError> {
-        let value = PDataValue {
-            presentation_context_id: context,
-            value_type: PDataValueType::Command,
-            is_last: true,
-            data: command.bytes(),
-        };
-        wire.send(&Pdu::PData { data: vec![value] })
+        wire.send_values(context, PDataValueType::Command, &command.bytes(), MAX_COMMAND_BYTES)
     }
 }
 

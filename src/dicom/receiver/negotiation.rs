@@ -96,21 +96,24 @@ fn check(params: &Params, asked: &AssociationRQ, full: bool) -> Result<(), Assoc
     Ok(())
 }
 
+fn is_one_of(classes: &[(&str, &str)], class: &str) -> bool {
+    classes.iter().any(|(uid, _)| *uid == class)
+}
+
 fn is_known(class: &str) -> bool {
-    RECEIVED.iter().chain(&ANSWERED).any(|(uid, _)| *uid == class)
+    is_one_of(&RECEIVED, class) || is_one_of(&ANSWERED, class)
 }
 
 fn agreed(class: &str, offered: &[String]) -> Option<String> {
-    let takes = |syntax: &str| {
-        // What is no image has no pixels to be compressed.
-        let plain = [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN];
-        match RECEIVED.iter().any(|(uid, _)| *uid == class) {
-            true => RECEIVED_SYNTAXES.contains(&syntax),
-            false => plain.contains(&syntax),
-        }
+    // What is no image has no pixels to be compressed.
+    let plain_ones = [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN];
+    let taken: &[&str] = match (is_one_of(&RECEIVED, class), is_known(class)) {
+        (true, _) => &RECEIVED_SYNTAXES,
+        (false, true) => &plain_ones,
+        (false, false) => return None,
     };
-    let known = offered.iter().filter(|_| is_known(class)).map(|syntax| plain(syntax));
-    known.into_iter().find(|syntax| takes(syntax)).map(str::to_owned)
+    let mut offered = offered.iter().map(|syntax| plain(syntax));
+    offered.find(|syntax| taken.contains(syntax)).map(str::to_owned)
 }
 
 fn plain(uid: &str) -> &str {

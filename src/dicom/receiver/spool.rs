@@ -5,7 +5,7 @@
 //! becomes part of a path.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,9 +100,11 @@ impl Draft {
         self.file.write_all(bytes)
     }
 
-    /// What was written so far.
-    pub(super) fn read_back(&self) -> io::Result<Vec<u8>> {
-        fs::read(&self.path)
+    /// What was written so far, no more than `most` bytes of it.
+    pub(super) fn read_back(&self, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(&self.path)?.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }
 

@@ -108,7 +108,7 @@ fn data_set(object: &InMemDicomObject, names: Pseudonyms<'_>) -> InMemDicomObjec
         let tag = element.header().tag;
         let group = tag.group();
         // Private ones, group lengths, curves and overlays.
-        let curves = [0x5000, 0x6000].contains(&(group & 0xff00)) && group != 0x5600;
+        let curves = [0x5000, 0x6000].contains(&(group & 0xff00));
         if group % 2 == 1 || tag.element() == 0 || curves || group == 0x0002 {
             continue;
         }
