@@ -15,7 +15,7 @@ use hepalert_bundles::{Bundle, MANIFEST};
 use hepalert_labels::cases::entry::Entry;
 use hepalert_labels::cases::names;
 use hepalert_labels::monai::multipart;
-use hepalert_labels::{Context, Labelling, Operation, wire};
+use hepalert_labels::{Context, Labelling, Operation};
 use hepalert_native::{Network, Options};
 use hepalert_voxels::volume::dicom::read as slices;
 use hepalert_voxels::volume::nifti::read as images;
@@ -103,26 +103,16 @@ pub fn command(bytes: &[u8]) {
 pub fn labels(bytes: &[u8]) {
     const SHAPE: [usize; 3] = [3, 4, 5];
     let Some((first, rest)) = bytes.split_first() else { return };
-    match first % 7 {
-        0 => drop(wire::decode_runs(rest, SHAPE)),
-        // Behind gzip, which a fuzzer hardly guesses.
-        1 => drop(wire::decode_runs(&packed(rest), SHAPE)),
-        2 => drop(wire::decode_map(rest, SHAPE)),
-        3 => edit(rest, SHAPE),
-        4 => drop(multipart::parse("multipart/form-data; boundary=x", rest)),
-        5 => drop(serde_json::from_slice::<Entry>(rest)),
+    match first % 4 {
+        0 => edit(rest, SHAPE),
+        1 => drop(multipart::parse("multipart/form-data; boundary=x", rest)),
+        2 => drop(serde_json::from_slice::<Entry>(rest)),
         _ => {
             if let Ok(text) = std::str::from_utf8(rest) {
                 let _ = names::stem(text).map(names::name);
             }
         }
     }
-}
-
-fn packed(bytes: &[u8]) -> Vec<u8> {
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gz, bytes).unwrap();
-    gz.finish().unwrap()
 }
 
 /// An operation on a map with a lesion in a liver; undone, nothing of it may be left.

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Makes the small seeds of the targets `syntaxes`, `command` and `labels`: a frame of 16 x 16 in every coding
 that there is an encoder for, behind the byte that names its syntax. Needs imagecodecs and numpy."""
-import gzip
 import json
 import struct
 import zlib
@@ -61,8 +60,7 @@ for name, (command, body) in {
 }.items():
     (HERE / "command" / name).write_bytes(bytes([command]) + body)
 
-# `labels`: runs, a map, one operation of each kind, a form, a line of a history, a name.
-VOXELS = struct.pack("<5I", int.from_bytes(b"HRUN", "little"), 3, 4, 5, 2) + struct.pack("<6I", 0, 5, 1, 55, 5, 0)
+# `labels`: a form, a line of a history, a name, one operation of each kind.
 OPERATIONS = [
     {"op": "relabel", "at": [0, 1, 1], "label": 4},
     {"op": "delete", "at": [0, 1, 1]},
@@ -80,10 +78,8 @@ ENTRY = {"when": "2026-01-02T03:04:05Z", "reader": "anna", "image": "vp", "what"
          "before": None, "revision": "0123456789abcdef"}
 FORM = (b"--x\r\nContent-Disposition: form-data; name=\"params\"\r\n\r\n{}\r\n"
         b"--x\r\nContent-Disposition: form-data; name=\"label\"; filename=\"a.nii.gz\"\r\n\r\nabc\r\n--x--\r\n")
-SEEDS = [bytes([0]) + gzip.compress(VOXELS, mtime=0), bytes([1]) + VOXELS,
-         bytes([2]) + gzip.compress(bytes(60), mtime=0), bytes([4]) + FORM, bytes([5]) + json.dumps(ENTRY).encode(),
-         bytes([6]) + b"p7_vp_liver.nii.gz"]
-SEEDS += [bytes([3]) + json.dumps(operation).encode() for operation in OPERATIONS]
+SEEDS = [bytes([1]) + FORM, bytes([2]) + json.dumps(ENTRY).encode(), bytes([3]) + b"p7_vp_liver.nii.gz"]
+SEEDS += [bytes([0]) + json.dumps(operation).encode() for operation in OPERATIONS]
 for number, seed in enumerate(SEEDS):
     (HERE / "labels").mkdir(exist_ok=True)
     (HERE / "labels" / f"{number:02}").write_bytes(seed)

@@ -13,7 +13,7 @@ use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
 use crate::report::output;
 use crate::ui::{Course, counted};
-use hepalert_labels::cases::{CaseError, Folder, Who};
+use hepalert_labels::cases::{Folder, Who};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Args {
     work: Option<PathBuf>,
     /// Whose labels are a person's: readers, or labels that came with a case as `labels:NAME`; the
     /// first of these that a case has.
-    #[arg(long, value_delimiter = ',', value_parser = who)]
+    #[arg(long, value_delimiter = ',')]
     expert: Vec<Who>,
     /// What their values mean here, as 1=7,2=3.
     #[arg(long, default_value = "", value_parser = relabel, hide_default_value = true)]
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..))]
     expert_classes: Vec<u8>,
     /// Readers whose corrected labels are taken in: the first of these that a case has.
-    #[arg(long, value_delimiter = ',', value_parser = who)]
+    #[arg(long, value_delimiter = ',')]
     corrected: Vec<Who>,
     /// Write the next training set (nnU-Net raw data) into this folder.
     #[arg(long, value_name = "DIR")]
@@ -51,10 +51,6 @@ pub struct Args {
     lines: bool,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-fn who(text: &str) -> Result<Who, String> {
-    text.parse().map_err(|error: CaseError| error.to_string())
 }
 
 fn relabel(text: &str) -> Result<Relabel, String> {

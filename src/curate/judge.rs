@@ -6,17 +6,20 @@
 
 use std::collections::BTreeSet;
 
+use hepalert_voxels::image::components::{Components, InPlane, components};
+use ndarray::s;
+
+use super::predict::Predicted;
 use super::table::Row;
 use super::{CurateError, Labelled};
 use hepalert_labels::cases::compare::{Comparison, compare};
-use hepalert_labels::refused::Refused;
-use hepalert_labels::regions::{Held, regions};
+use hepalert_labels::labelling::Labelling;
 use hepalert_study::anatomy::{is_lesion, is_of_liver};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// Only these classes of a map, the rest background. Lesions within a liver that a set draws as
 /// one organ count as liver.
-pub(super) fn only(map: &LabelMap, marked: &BTreeSet<u8>) -> LabelMap {
+fn only(map: &LabelMap, marked: &BTreeSet<u8>) -> LabelMap {
     const LIVER: u8 = hepalert_study::anatomy::Organ::Liver.label();
     let kept = |label: u8| match label {
         _ if marked.contains(&label) => label,
@@ -26,29 +29,30 @@ pub(super) fn only(map: &LabelMap, marked: &BTreeSet<u8>) -> LabelMap {
     Volume::new(map.grid().clone(), map.voxels().mapv(kept))
 }
 
-/// The classes that are compared where nobody has labelled.
-pub(super) fn lesions() -> BTreeSet<u8> {
-    (1..=u8::MAX).filter(|label| is_lesion(*label)).collect()
+/// What is compared: a person's labels with the base view, in the classes that the person's set
+/// marks; where nobody has labelled, the lesions of the high view with those of the base view.
+pub(super) fn sides(
+    expert: Option<&Labelling>,
+    predicted: &Predicted,
+    marked: &BTreeSet<u8>,
+) -> [LabelMap; 2] {
+    let lesions = || (1..=u8::MAX).filter(|label| is_lesion(*label)).collect();
+    let (first, classes) = match expert {
+        Some(expert) => (expert, marked.clone()),
+        None => (&predicted.high, lesions()),
+    };
+    [first, &predicted.base].map(|labelling| only(labelling.map(), &classes))
 }
 
 pub(super) fn judged(labelled: &Labelled<'_>, marked: &BTreeSet<u8>) -> Result<Row, CurateError> {
-    let Ok(predicted) = &labelled.predicted else { unreachable!("judged after the engine") };
-    let id = &labelled.case.id;
-    let (against, first, second) = match &labelled.expert {
-        Some((who, expert)) => {
-            let [first, second] = [expert.map(), predicted.base.map()].map(|map| only(map, marked));
-            (who.to_string(), first, second)
-        }
-        None => {
-            let lesions = lesions();
-            let [first, second] =
-                [predicted.high.map(), predicted.base.map()].map(|map| only(map, &lesions));
-            ("high view".to_owned(), first, second)
-        }
+    let Labelled { case, expert, predicted, .. } = labelled;
+    let against = match expert {
+        Some((who, _)) => who.to_string(),
+        None => "high view".to_owned(),
     };
+    let [first, second] = sides(expert.as_ref().map(|(_, expert)| expert), predicted, marked);
     let comparison = compare(&first, &second).map_err(hepalert_labels::cases::CaseError::from)?;
-    let counts = lesion_counts(&first, &second).map_err(hepalert_labels::cases::CaseError::from)?;
-    Ok(row(id, against, &comparison, counts))
+    Ok(row(&case.id, against, &comparison, lesion_counts(&first, &second)))
 }
 
 fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usize; 2]) -> Row {
@@ -73,18 +77,40 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
 }
 
 /// Lesions of the first map that the second has nothing of, and the other way round.
-fn lesion_counts(first: &LabelMap, second: &LabelMap) -> Result<[usize; 2], Refused> {
-    let alone = |own: &LabelMap, other: &LabelMap| -> Result<usize, Refused> {
-        let mut count = 0;
-        for lesion in regions(own, 1..=6).regions {
-            let held = Held::at(own, lesion.at)?;
-            let (lo, hi) = (lesion.lo, lesion.hi);
-            let mask = held.mask(lo, hi);
-            let there = other.voxels().slice(ndarray::s![lo[0]..hi[0], lo[1]..hi[1], lo[2]..hi[2]]);
-            let is_met = mask.iter().zip(there).any(|(on, label)| *on && is_lesion(*label));
-            count += usize::from(!is_met);
+fn lesion_counts(first: &LabelMap, second: &LabelMap) -> [usize; 2] {
+    let alone = |own: &LabelMap, other: &LabelMap| {
+        let Components { runs, count } = components(own.voxels().view(), 1..=6, InPlane::Eight);
+        let mut is_met = vec![false; count];
+        for run in &runs {
+            let [z, y, lo, hi] = [run.z, run.y, run.x_lo, run.x_hi].map(|n| n as usize);
+            let there = other.voxels().slice(s![z, y, lo..hi]);
+            is_met[run.component as usize] |= there.iter().any(|label| is_lesion(*label));
         }
-        Ok(count)
+        is_met.iter().filter(|met| !**met).count()
     };
-    Ok([alone(first, second)?, alone(second, first)?])
+    [alone(first, second), alone(second, first)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hepalert_voxels::volume::Grid;
+    use ndarray::Array3;
+
+    use super::*;
+
+    #[test]
+    fn a_lesion_is_met_by_any_lesion_in_any_of_its_rows() {
+        let map = |rows: [[u8; 6]; 2]| {
+            let grid = Arc::new(Grid::axial([1, 2, 6], [1.0; 3], [0.0; 3]));
+            let voxels = rows.concat();
+            Volume::new(grid, Array3::from_shape_vec([1, 2, 6], voxels).unwrap())
+        };
+        // Two rows of one lesion, one beside it of another kind, and one that the other has not.
+        let first = map([[1, 1, 2, 0, 3, 0], [1, 1, 7, 7, 7, 7]]);
+        let second = map([[7, 7, 7, 7, 7, 0], [0, 4, 0, 7, 0, 5]]);
+        assert_eq!(lesion_counts(&first, &second), [2, 1]);
+        assert_eq!(lesion_counts(&first, &first), [0, 0]);
+    }
 }

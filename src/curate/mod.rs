@@ -15,10 +15,12 @@ use serde_json::{Value, json};
 use crate::analyze::Analyzer;
 use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
-use hepalert_labels::cases::desk::{CURATED, labels, readers};
+use hepalert_labels::cases::desk::CURATED;
+use hepalert_labels::cases::folder::house_names;
 use hepalert_labels::cases::order::Order;
+use hepalert_labels::cases::stored::first_of;
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
-use hepalert_labels::fuse::{Fused, Origin, fuse};
+use hepalert_labels::fuse::{fuse, origins};
 use hepalert_labels::labelling::Labelling;
 use hepalert_voxels::volume::LabelMap;
 
@@ -73,24 +75,23 @@ pub trait Listener {
     fn done(&mut self, row: &Row);
 }
 
-/// What a case has to show after the engine.
+/// What a case has to show after an engine that labelled it.
 struct Labelled<'a> {
     case: &'a Case,
     image: &'a ImageFile,
     /// A person's labels, in this program's values.
     expert: Option<(Who, Labelling)>,
-    predicted: Result<Predicted, Unpredicted>,
+    predicted: Predicted,
 }
 
 impl Labelled<'_> {
-    fn fused(&self, marked: &BTreeSet<u8>) -> Result<Option<Fused>, CaseError> {
-        let Ok(predicted) = &self.predicted else { return Ok(None) };
+    fn fused(&self, marked: &BTreeSet<u8>) -> Result<LabelMap, CaseError> {
         let none = Labelling::empty(&self.image.grid);
         let (expert, marked) = match &self.expert {
             Some((_, expert)) => (expert.map(), marked.clone()),
             None => (none.map(), BTreeSet::new()),
         };
-        Ok(Some(fuse(expert, predicted.base.map(), &marked)?))
+        Ok(fuse(expert, self.predicted.base.map(), &marked)?)
     }
 }
 
@@ -113,11 +114,9 @@ pub fn curate(
     let mut rows = Vec::with_capacity(cases.len());
     for (at, case) in cases.iter().enumerate() {
         let mut watch = || listener.at(at, cases.len());
-        let image = case.first_image();
         let folder = plan.out.join("engine").join(&case.id);
         let predicted = predict::predict(analyzer, &pipelines, case, &folder, &mut watch)?;
-        let labelled = Labelled { case, image, expert: expert(plan, case, image)?, predicted };
-        let row = take(plan, &labelled, &marked)?;
+        let row = row_of(plan, case, predicted, &marked)?;
         listener.done(&row);
         rows.push(row);
     }
@@ -146,29 +145,32 @@ fn expert(
     case: &Case,
     image: &ImageFile,
 ) -> Result<Option<(Who, Labelling)>, CaseError> {
-    let found = first_of(plan, case, image, plan.experts)?;
-    Ok(found.map(|(who, labelling)| {
+    let found = first_of(plan.folder, case, image, plan.experts)?;
+    Ok(found.map(|(who, labelling, _)| {
         let mut map = labelling.stored();
         (plan.relabel)(&mut map);
         (who, Labelling::new(map))
     }))
 }
 
-/// The first of these people's labels that a case has.
-fn first_of(
+/// What became of a case. Whose corrections it has is looked up before its fused labels are kept.
+fn row_of(
     plan: &Plan<'_>,
     case: &Case,
-    image: &ImageFile,
-    whose: &[Who],
-) -> Result<Option<(Who, Labelling)>, CaseError> {
-    for who in whose {
-        match labels(plan.folder, case, image, who) {
-            Ok(found) => return Ok(Some((who.clone(), found))),
-            Err(CaseError::Unknown { .. }) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(None)
+    predicted: Result<Predicted, Unpredicted>,
+    marked: &BTreeSet<u8>,
+) -> Result<Row, CurateError> {
+    let image = case.first_image();
+    let expert = expert(plan, case, image)?;
+    let corrected = first_of(plan.folder, case, image, plan.corrected)?;
+    let row = match predicted {
+        Ok(predicted) => take(plan, &Labelled { case, image, expert, predicted }, marked)?,
+        Err(why) => Row::without(&case.id, &why),
+    };
+    Ok(match corrected {
+        Some((who, ..)) => Row { labels: Some(who.to_string()), is_corrected: true, ..row },
+        None => row,
+    })
 }
 
 /// Keeps the fused labels of a case, and judges how far machine and person are apart.
@@ -177,19 +179,8 @@ fn take(
     labelled: &Labelled<'_>,
     marked: &BTreeSet<u8>,
 ) -> Result<Row, CurateError> {
-    let Labelled { case, image, .. } = labelled;
-    let corrected = first_of(plan, case, image, plan.corrected)?.map(|(who, _)| who);
-    let whose = |row: Row| match &corrected {
-        Some(who) => Row { labels: Some(who.to_string()), is_corrected: true, ..row },
-        None => row,
-    };
-    let fused = match (labelled.fused(marked)?, &labelled.predicted) {
-        (Some(fused), Ok(_)) => fused,
-        (_, Err(why)) => return Ok(whose(Row::without(&case.id, why))),
-        (None, Ok(_)) => unreachable!("what was predicted is fused"),
-    };
-    keep(plan.folder, case, image, fused.labels)?;
-    Ok(whose(judge::judged(labelled, marked)?))
+    keep(plan.folder, labelled.case, labelled.image, labelled.fused(marked)?)?;
+    judge::judged(labelled, marked)
 }
 
 /// Under a name of its own, so that readers begin with it and their own is never touched.
@@ -240,9 +231,7 @@ pub fn next_set(
     engine: &Value,
     out: &Path,
 ) -> Result<Written, CaseError> {
-    let names = hepalert_study::anatomy::class_names();
-    let names: BTreeMap<u8, String> =
-        (0..).zip(names).map(|(n, name)| (n, name.to_owned())).collect();
+    let names = house_names();
     let mut set = DataSet::begin(out, &["ct".to_owned()], &names)?;
     let mut by_name: Vec<&Row> = rows.iter().collect();
     by_name.sort_by(|a, b| a.case.cmp(&b.case));
@@ -251,19 +240,15 @@ pub fn next_set(
         let image = case.first_image();
         let curated = Who::Reader(Reader::new(CURATED)?);
         let whose: Vec<Who> = plan.corrected.iter().cloned().chain([curated]).collect();
-        let Some((who, labels)) = first_of(plan, case, image, &whose)? else {
+        let Some((who, labels, revision)) = first_of(plan.folder, case, image, &whose)? else {
             set.leave_out(&case.id, row.message.as_deref().unwrap_or("it has no labels"));
             continue;
-        };
-        let revision = match &who {
-            Who::Reader(reader) => readers(plan.folder, case, image)?.remove(reader),
-            Who::Given(_) => None,
         };
         let expert = expert(plan, case, image)?;
         let origin = json!({
             "from": who.to_string(), "revision": revision, "engine": engine,
             "expert": expert.as_ref().map(|(who, _)| who.to_string()),
-            "voxels": origins(&labels, expert.as_ref().map(|(_, expert)| expert), row.is_corrected, &names),
+            "voxels": told_origins(&labels, expert.as_ref().map(|(_, expert)| expert), row.is_corrected, &names),
         });
         set.add(&case.id, &[image], &labels.stored(), origin)?;
     }
@@ -272,25 +257,16 @@ pub fn next_set(
 
 /// Voxels of each class by where they came from. What a person corrected after the fusion is that
 /// person's, whether it was changed or only looked at.
-fn origins(
+fn told_origins(
     labels: &Labelling,
     expert: Option<&Labelling>,
     is_corrected: bool,
     names: &BTreeMap<u8, String>,
 ) -> BTreeMap<String, Value> {
-    let mut counts: BTreeMap<u8, Origin> = BTreeMap::new();
     let empty = Labelling::empty(labels.map().grid());
     let expert = expert.unwrap_or(&empty);
-    for (label, expert) in labels.map().voxels().iter().zip(expert.map().voxels()) {
-        let origin = counts.entry(*label).or_default();
-        match label == expert {
-            true => origin.expert += 1,
-            false => origin.machine += 1,
-        }
-    }
-    counts.remove(&0);
     let second = if is_corrected { "corrected" } else { "machine" };
-    let named = counts.into_iter().map(|(label, origin)| {
+    let named = origins(labels.map(), expert.map()).into_iter().map(|(label, origin)| {
         let name = names.get(&label).cloned().unwrap_or_else(|| format!("label_{label}"));
         (name, json!({"expert": origin.expert, second: origin.machine}))
     });

@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{Array2, ArrayView2, Axis, s};
 
 use super::CurateError;
-use super::judge::{lesions, only};
+use super::judge::sides;
 use super::predict::Predicted;
 use super::table::{Row, named};
 use crate::report::canvas::{Canvas, Colour, LINE_PX};
@@ -34,11 +34,7 @@ pub(super) fn draw(
     let Some([lo, hi]) = row.largest_box else { return Ok(()) };
     let volume = image_of(image)?;
     let volume = Axes::ras(volume.grid()).turn_volume(volume);
-    let (first, classes) = match expert {
-        Some(expert) => (expert, marked.clone()),
-        None => (&predicted.high, lesions()),
-    };
-    let [first, second] = [first, &predicted.base].map(|map| only(map.map(), &classes));
+    let [first, second] = sides(expert, predicted, marked);
     let z = most_of([&first, &second], [lo, hi], row.largest_labels.unwrap_or_default());
     let slice = volume.voxels().index_axis(Axis(0), z);
     let scale = LEAST_PX.div_ceil(slice.dim().1);

@@ -61,13 +61,13 @@ impl Change {
     /// # Panics
     /// If a stretch leaves the map: who reads them from outside checks them.
     pub fn make(map: &mut Array3<u8>, stretches: &[Stretch]) -> Change {
-        let Some(voxels) = map.as_slice_mut() else { unreachable!("label maps are in C order") };
         let mut ordered: Vec<&Stretch> = stretches.iter().collect();
         ordered.sort_by_key(|stretch| stretch.start);
         let overlap = ordered.windows(2).any(|pair| pair[0].start + pair[0].length > pair[1].start);
         if overlap {
-            return Change::make_overlapping(voxels, stretches);
+            return Change::make_overlapping(map, stretches);
         }
+        let Some(voxels) = map.as_slice_mut() else { unreachable!("label maps are in C order") };
         let mut change = Change::default();
         for stretch in ordered {
             let start = stretch.start as usize;
@@ -79,19 +79,15 @@ impl Change {
         change
     }
 
-    /// One over the other: each voxel's first label counts as that before.
-    fn make_overlapping(voxels: &mut [u8], stretches: &[Stretch]) -> Change {
-        let mut first = std::collections::BTreeMap::new();
+    /// One over the other: what counts is the label before all of them.
+    fn make_overlapping(map: &mut Array3<u8>, stretches: &[Stretch]) -> Change {
+        let before = map.clone();
+        let Some(voxels) = map.as_slice_mut() else { unreachable!("label maps are in C order") };
         for stretch in stretches {
             let start = stretch.start as usize;
-            for (at, voxel) in (start..).zip(&mut voxels[start..start + stretch.length as usize]) {
-                first.entry(at).or_insert(*voxel);
-                *voxel = stretch.label;
-            }
+            voxels[start..start + stretch.length as usize].fill(stretch.label);
         }
-        let mut change = Change::default();
-        first.into_iter().for_each(|(at, before)| change.push(at, before, voxels[at]));
-        change
+        Change::between(&before, map)
     }
 
     fn push(&mut self, at: usize, before: u8, after: u8) {

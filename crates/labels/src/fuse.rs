@@ -21,17 +21,8 @@ const LIVER: u8 = Organ::Liver.label();
 pub struct Origin {
     /// The person marked them so, whatever the network said.
     pub expert: u64,
-    /// The network said so, and the person's set leaves the class open.
+    /// They came otherwise: the network said so, or somebody corrected them since.
     pub machine: u64,
-}
-
-/// A fused map.
-#[derive(Debug, Clone)]
-pub struct Fused {
-    /// The labels.
-    pub labels: LabelMap,
-    /// Voxels of each class by where they came from, background left out.
-    pub origins: BTreeMap<u8, Origin>,
 }
 
 /// Fuses two maps of one grid; `marked` are the classes that the person's set marks wherever they
@@ -43,25 +34,34 @@ pub fn fuse(
     expert: &LabelMap,
     machine: &LabelMap,
     marked: &BTreeSet<u8>,
-) -> Result<Fused, Refused> {
+) -> Result<LabelMap, Refused> {
     if !expert.grid().matches(machine.grid()) {
         return Err(Refused::OtherGrid);
     }
     let is_marked: [bool; 256] = std::array::from_fn(|label| marked.contains(&(label as u8)));
-    let mut origins = [Origin::default(); 256];
     let mut labels = expert.voxels().clone();
     Zip::from(&mut labels).and(machine.voxels()).for_each(|label, &machine| {
-        let expert = *label;
-        *label = fused(expert, machine, &is_marked);
-        let origin = &mut origins[usize::from(*label)];
-        match *label == expert {
+        *label = fused(*label, machine, &is_marked);
+    });
+    Ok(Volume::new(expert.grid().clone(), labels))
+}
+
+/// Voxels of each class by where they came from, background left out: the person's are those that
+/// the person's map calls the same.
+///
+/// # Panics
+/// If the maps' shapes differ.
+pub fn origins(labels: &LabelMap, expert: &LabelMap) -> BTreeMap<u8, Origin> {
+    let mut counts = [Origin::default(); 256];
+    Zip::from(labels.voxels()).and(expert.voxels()).for_each(|label, expert| {
+        let origin = &mut counts[usize::from(*label)];
+        match label == expert {
             true => origin.expert += 1,
             false => origin.machine += 1,
         }
     });
-    let counted = (0..=u8::MAX).zip(origins).skip(1);
-    let origins = counted.filter(|(_, origin)| *origin != Origin::default()).collect();
-    Ok(Fused { labels: Volume::new(expert.grid().clone(), labels), origins })
+    let counted = (0..=u8::MAX).zip(counts).skip(1);
+    counted.filter(|(_, origin)| *origin != Origin::default()).collect()
 }
 
 fn fused(expert: u8, machine: u8, is_marked: &[bool; 256]) -> u8 {
@@ -96,7 +96,7 @@ mod tests {
     fn check(marked: &[u8], expert: &[u8], machine: &[u8], expected: &[u8]) {
         let marked = marked.iter().copied().collect();
         let found = fuse(&row(expert), &row(machine), &marked).unwrap();
-        assert_eq!(found.labels.voxels().as_slice().unwrap(), expected);
+        assert_eq!(found.voxels().as_slice().unwrap(), expected);
     }
 
     #[test]
@@ -119,13 +119,14 @@ mod tests {
     #[test]
     fn origins_are_counted() {
         let marked = [7].into_iter().collect();
-        let found = fuse(&row(&[7, 7, 0]), &row(&[7, 1, 11]), &marked).unwrap();
+        let expert = row(&[7, 7, 0]);
+        let found = fuse(&expert, &row(&[7, 1, 11]), &marked).unwrap();
         let expected = [
             (1, Origin { machine: 1, expert: 0 }),
             (7, Origin { expert: 1, machine: 0 }),
             (11, Origin { machine: 1, expert: 0 }),
         ];
-        assert_eq!(found.origins, expected.into_iter().collect());
+        assert_eq!(origins(&found, &expert), expected.into_iter().collect());
         assert_eq!(fuse(&row(&[1]), &row(&[1, 1]), &marked).unwrap_err(), Refused::OtherGrid);
     }
 
@@ -137,7 +138,7 @@ mod tests {
         fn the_person_is_right(expert in proptest::collection::vec(0..14u8, 30), machine in proptest::collection::vec(0..14u8, 30)) {
             let marked: BTreeSet<u8> = expert.iter().copied().filter(|label| *label > 0).collect();
             let found = fuse(&row(&expert), &row(&machine), &marked).unwrap();
-            for ((&e, &m), &f) in expert.iter().zip(&machine).zip(found.labels.voxels()) {
+            for ((&e, &m), &f) in expert.iter().zip(&machine).zip(found.voxels()) {
                 prop_assert!(f == e || e == 0 || (e == LIVER && is_of_liver(f) && f == m));
                 prop_assert!(f == e || !marked.contains(&f) || f == LIVER && !marked.contains(&LIVER));
             }

@@ -1,11 +1,12 @@
 //! One label map under correction.
 //!
 //! Owns the map in RAS order, the way back to the file's order, and what can be undone. Every
-//! change goes through [`Labelling::apply`] or [`Labelling::replace`]. Refuses files.
+//! change goes through [`Labelling::apply`] or [`Labelling::put`]. Refuses files.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, Grid, LabelMap, Volume};
 use ndarray::Array3;
 
@@ -14,7 +15,6 @@ use crate::edit;
 use crate::operation::{Context, Operation};
 use crate::refused::Refused;
 use crate::regions::{Regions, regions};
-use crate::wire::{decode_map, grid_name};
 
 /// Steps that can be undone: an hour of strokes.
 const MAX_STEPS: usize = 500;
@@ -86,18 +86,6 @@ impl Labelling {
         Ok(self.done(change))
     }
 
-    /// Takes a whole map in, as a page drew it.
-    ///
-    /// # Errors
-    /// [`Refused::OtherGrid`] for the map of another image, [`Refused::Damaged`].
-    pub fn replace(&mut self, grid: &str, packed: &[u8]) -> Result<Change, Refused> {
-        if grid != self.grid_name() {
-            return Err(Refused::OtherGrid);
-        }
-        let voxels = decode_map(packed, self.map.grid().shape())?;
-        Ok(self.put(voxels))
-    }
-
     /// Takes other labels in place of these.
     ///
     /// # Panics
@@ -165,6 +153,15 @@ impl Labelling {
     }
 }
 
+/// 16 hex digits over shape and affine.
+fn grid_name(grid: &Grid) -> String {
+    let shape = grid.shape().into_iter().flat_map(|n| (n as u64).to_le_bytes());
+    let affine = grid.affine().iter().flatten().flat_map(|entry| entry.to_le_bytes());
+    let mut name = Digest::of(&shape.chain(affine).collect::<Vec<u8>>()).hex();
+    name.truncate(16);
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use hepalert_voxels::volume::Orientation;
@@ -173,7 +170,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::encode_map;
 
     /// Turned by 12 degrees about the long axis of the patient.
     fn oblique(shape: [usize; 3]) -> Grid {
@@ -262,17 +258,22 @@ mod tests {
     }
 
     #[test]
-    fn a_map_of_another_image_is_not_taken() {
+    fn a_whole_map_is_put_and_taken_back() {
         let grid = Arc::new(Grid::axial([2, 2, 2], [1.0; 3], [0.0; 3]));
         let mut labelling = Labelling::empty(&grid);
-        let drawn = encode_map(&Array3::from_elem([2, 2, 2], 3));
-        assert_eq!(labelling.replace("0123456789abcdef", &drawn), Err(Refused::OtherGrid));
-        let name = labelling.grid_name();
-        assert!(labelling.replace(&name, &drawn[..10]).is_err());
-        assert!(labelling.map().voxels().iter().all(|label| *label == 0), "nothing has changed");
-        assert_eq!(labelling.replace(&name, &drawn).unwrap().voxels(), 8);
+        assert_eq!(labelling.put(Array3::from_elem([2, 2, 2], 3)).voxels(), 8);
         assert_eq!(labelling.undo().unwrap().voxels(), 8);
         assert_eq!(labelling.undo(), None);
+    }
+
+    #[test]
+    fn the_name_of_a_grid_tells_shape_and_place() {
+        const SHAPE: [usize; 3] = [2, 3, 4];
+        let name = |shape, origin| grid_name(&Grid::axial(shape, [5.0, 1.0, 1.0], origin));
+        assert_eq!(name(SHAPE, [0.0; 3]), name(SHAPE, [0.0; 3]));
+        assert_eq!(name(SHAPE, [0.0; 3]).len(), 16);
+        assert_ne!(name(SHAPE, [0.0; 3]), name([3, 2, 4], [0.0; 3]));
+        assert_ne!(name(SHAPE, [0.0; 3]), name(SHAPE, [0.0, 0.1, 0.0]));
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //!
 //! In reading order: [`labelling`] is one label map under correction, [`operation`] what can be
 //! done to it, [`edit`] how, [`regions`] its single regions, [`change`] what an operation did and
-//! how that is taken back, [`wire`] how maps and changes travel, [`cases`] the folder they live in,
-//! [`fuse`] a person's labels and a network's made one,
-//! [`monai`] the calls by which 3D Slicer works on such a folder. Refuses networks, web and clocks:
+//! how that is taken back, [`cases`] the folder they live in, [`fuse`] a person's labels and a
+//! network's made one, [`monai`] the calls by which 3D Slicer works on such a folder. Refuses networks, web and clocks:
 //! times come in. Voxels are handed around in RAS order, `[z, y, x]` from the feet, the back and
 //! the left, and written back in the order of the file they came from.
 
@@ -17,7 +16,6 @@ pub mod monai;
 pub mod operation;
 pub mod refused;
 pub mod regions;
-pub mod wire;
 
 pub use change::{Change, Stretch};
 pub use labelling::Labelling;

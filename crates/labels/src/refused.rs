@@ -83,9 +83,6 @@ pub enum Refused {
     /// A label map of another image.
     #[error("these labels do not lie on the grid of the image: load the case again")]
     OtherGrid,
-    /// Bytes that are no map or no runs.
-    #[error("the labels sent are damaged ({0}): send them again")]
-    Damaged(&'static str),
 }
 
 impl Refused {
@@ -104,7 +101,6 @@ impl Refused {
             Refused::NoImage => "no_image",
             Refused::NoPhase(_) => "no_such_phase",
             Refused::OtherGrid => "geometry_mismatch",
-            Refused::Damaged(_) => "damaged_labels",
         }
     }
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::engines::require_there;
 use super::{Exit, Failure, Ui};
 use crate::ui::counted;
-use hepalert_labels::cases::desk::readers;
 use hepalert_labels::cases::order::Order;
+use hepalert_labels::cases::stored::readers;
 use hepalert_labels::cases::{Case, CaseError, Folder, ImageFile, Reader, Who};
 
 mod edit;
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, requires = "reader")]
     start: Option<String>,
     /// Compare two readers, or a reader with `labels:NAME`, in every case that has both.
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = who, group = "what")]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', group = "what")]
     compare: Vec<Who>,
     /// With --compare: cases are to be read in the order of disagreement that it finds.
     #[arg(long, requires = "compare")]
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", requires = "whose", group = "what")]
     export: Option<PathBuf>,
     /// With --export: whose labels, the first of these that a case has.
-    #[arg(long, value_delimiter = ',', value_parser = who)]
+    #[arg(long, value_delimiter = ',')]
     whose: Vec<Who>,
     /// With --export: the images that are its channels, labels being those of the first.
     #[arg(long, value_delimiter = ',')]
@@ -66,10 +66,6 @@ pub struct Args {
 
 fn reader(text: &str) -> Result<Reader, String> {
     Reader::new(text).map_err(|error| error.to_string())
-}
-
-fn who(text: &str) -> Result<Who, String> {
-    text.parse().map_err(|error: CaseError| error.to_string())
 }
 
 /// Runs the command.
@@ -126,8 +122,7 @@ pub fn failure(error: CaseError) -> Failure {
 fn list(folder: &Folder, ui: &Ui) -> Result<(), Failure> {
     let order = Order::read(folder.work()).map_err(failure)?;
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
-    for (id, disagreement) in order.of(folder) {
-        let case = folder.case(id).map_err(failure)?;
+    for (case, disagreement) in order.of(folder) {
         let (row, line) = listed(folder, case, disagreement)?;
         rows.push(row);
         lines.push(line);

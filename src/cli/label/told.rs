@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::{Args, Failure, Ui, failure};
 use crate::ui::counted;
-use hepalert_labels::cases::desk::{compare_labels, history_of};
 use hepalert_labels::cases::export::{self, Wish};
 use hepalert_labels::cases::order::Order;
+use hepalert_labels::cases::stored::{compare_labels, history_of};
 use hepalert_labels::cases::{Case, CaseError, Folder, Who};
 
 /// Places listed of a case for people; JSON has them all.

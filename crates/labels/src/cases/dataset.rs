@@ -4,7 +4,7 @@
 //! Owns the layout. A data set appears whole, by a rename, or not at all. Refuses a folder that
 //! holds anything, and a case whose images and labels do not lie on one grid.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use tempfile::TempDir;
 
 use super::case::ImageFile;
 use super::error::CaseError;
-use super::files::{MAX_NIFTI_BYTES, failed, make_folder, put, read};
+use super::files::{failed, file_name, make_folder, put};
+use super::folder::bytes_of;
 
 /// A data set being written.
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub struct DataSet {
     names: BTreeMap<u8, String>,
     channels: Vec<String>,
     cases: BTreeMap<String, Value>,
-    used: BTreeSet<u8>,
+    /// The highest label of any case.
+    highest: u8,
     left_out: Vec<LeftOut>,
 }
 
@@ -84,7 +86,7 @@ impl DataSet {
             names: names.clone(),
             channels: channels.to_vec(),
             cases: BTreeMap::new(),
-            used: BTreeSet::new(),
+            highest: 0,
             left_out: Vec::new(),
         })
     }
@@ -116,9 +118,7 @@ impl DataSet {
         }
         let to = self.draft.path().join(format!("labelsTr/{case}.nii.gz"));
         put(&to, &write_u8(labels))?;
-        labels.voxels().iter().for_each(|label| {
-            self.used.insert(*label);
-        });
+        self.highest = labels.voxels().iter().copied().fold(self.highest, u8::max);
         let files: Vec<String> = images.iter().map(|image| file_name(&image.path)).collect();
         self.cases.insert(case.to_owned(), json!({"images": files, "labels": origin}));
         Ok(())
@@ -164,7 +164,7 @@ impl DataSet {
     /// nnU-Net wants names for 0, 1, 2, .. without a gap.
     fn labels(&self) -> Map<String, Value> {
         let named = self.names.keys().next_back().copied().unwrap_or(0);
-        let last = self.used.last().copied().unwrap_or(0).max(named);
+        let last = self.highest.max(named);
         let name = |label: u8| match self.names.get(&label) {
             // Whatever a data set calls it, nnU-Net calls 0 so.
             _ if label == 0 => "background".to_owned(),
@@ -179,10 +179,6 @@ fn numbered<'a>(names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
     names.enumerate().map(|(n, name)| (n.to_string(), json!(name))).collect()
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
 fn put_json(path: &Path, value: &Value) -> Result<(), CaseError> {
     let bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| CaseError::File { path: path.to_owned(), reason: error.into() })?;
@@ -191,8 +187,7 @@ fn put_json(path: &Path, value: &Value) -> Result<(), CaseError> {
 
 /// The file as it is; gzipped if it is not.
 fn copy(from: &Path, to: &Path) -> Result<(), CaseError> {
-    let bytes = read(from, MAX_NIFTI_BYTES)?
-        .ok_or_else(|| failed(from)(std::io::ErrorKind::NotFound.into()))?;
+    let bytes = bytes_of(from)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return put(to, &bytes);
     }

@@ -1,13 +1,10 @@
 //! One reader's labels of one image, under correction and kept after every edit.
 //!
-//! Owns the file `CASE/IMAGE/READER.nii.gz` among the labels and its revision: the name of its
-//! content. An edit says which revision it was made on; if the labels are others by now, whoever
+//! Owns what is written to that file and its revision: the name of its content. An edit says which revision it was made on; if the labels are others by now, whoever
 //! changed them and with whatever program, it is refused and nothing is lost. An edit is on the
 //! disk when it is answered.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use hepalert_failpoint::failpoint;
 use hepalert_voxels::volume::nifti::read::read_labels;
@@ -17,13 +14,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::case::{Case, ImageFile};
-use super::compare::{Comparison, compare};
 use super::entry::{Entry, what};
 use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, hold, put, read, revision_of};
-use super::folder::{Folder, damaged, image_of, labels_of};
-use super::history::{self, Told};
+use super::folder::{Folder, damaged, image_of};
+use super::history;
 use super::reader::Reader;
+use super::stored::{Who, file, labels_by, stored};
 use crate::change::Change;
 use crate::labelling::Labelling;
 use crate::operation::{Context, Operation};
@@ -35,36 +32,6 @@ pub const NEW: &str = "new";
 const BEGINNINGS: [&str; 6] = ["labelsTr", "labelsTs", "labels", "truth", "labels_base", "label"];
 /// The reader whose labels the curation loop writes: what everybody else begins with.
 pub const CURATED: &str = "curated";
-const ENDING: &str = ".nii.gz";
-
-/// Whose labels: a reader's, or those that came with the case, as `labels:NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
-    /// A reader.
-    Reader(Reader),
-    /// A file of the case.
-    Given(String),
-}
-
-impl FromStr for Who {
-    type Err = CaseError;
-
-    fn from_str(text: &str) -> Result<Who, CaseError> {
-        match text.strip_prefix("labels:") {
-            Some(name) => Ok(Who::Given(name.to_owned())),
-            None => Ok(Who::Reader(Reader::new(text)?)),
-        }
-    }
-}
-
-impl std::fmt::Display for Who {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Who::Reader(reader) => write!(f, "{reader}"),
-            Who::Given(name) => write!(f, "labels:{name}"),
-        }
-    }
-}
 
 /// What labels begin with that a reader has not touched yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -143,16 +110,6 @@ impl Desk {
         &self.revision
     }
 
-    /// The case.
-    pub fn case(&self) -> &Case {
-        &self.case
-    }
-
-    /// The image they lie on.
-    pub fn image(&self) -> &ImageFile {
-        &self.image
-    }
-
     /// Whether nothing is labelled.
     pub fn is_empty(&self) -> bool {
         self.labelling.map().voxels().iter().all(|label| *label == 0)
@@ -170,9 +127,8 @@ impl Desk {
     /// # Errors
     /// What the disk refuses.
     pub fn keep_edits_aside(&self, now: Timestamp) -> Result<(), CaseError> {
-        let entries = history::entries(&self.work)?;
-        let last = entries.iter().rfind(|entry| entry.revision == self.revision);
-        if self.revision == NEW || last.is_some_and(|entry| entry.what["op"] == "taken_in") {
+        let is_taken_in = |entry: Entry| entry.what["op"] == "taken_in";
+        if self.revision == NEW || self.maker(&self.revision)?.is_some_and(is_taken_in) {
             return Ok(());
         }
         let room = 40 - 9;
@@ -211,26 +167,6 @@ impl Desk {
         let context = Context { image: image.as_ref(), other: other.as_ref() };
         let change = self.labelling.apply(operation, context)?;
         let saved = self.save(change, what(operation), now);
-        drop(hold);
-        self.or_back(saved, Labelling::forget)
-    }
-
-    /// Takes a whole map in, as a page drew it, in RAS order and gzipped, for the grid of this
-    /// name.
-    ///
-    /// # Errors
-    /// As [`Desk::edit`].
-    pub fn draw(
-        &mut self,
-        grid: &str,
-        packed: &[u8],
-        on: &str,
-        now: Timestamp,
-    ) -> Result<Saved, CaseError> {
-        let hold = hold(&self.work)?;
-        self.check(on)?;
-        let change = self.labelling.replace(grid, packed)?;
-        let saved = self.save(change, json!({"op": "drawn"}), now);
         drop(hold);
         self.or_back(saved, Labelling::forget)
     }
@@ -302,22 +238,36 @@ impl Desk {
     /// Are the labels on the disk, and those the edit was made on, the ones here? Labels that
     /// were changed from outside are read again, so that the next look at the desk shows them.
     fn check(&mut self, on: &str) -> Result<(), CaseError> {
-        let found = stored(&self.work, &self.image, &self.reader)?;
-        let current = found.as_ref().map_or(NEW, |(_, revision)| revision).to_owned();
+        let path = file(&self.work, &self.image, &self.reader);
+        let found = read(&path, MAX_NIFTI_BYTES)?;
+        let current = found.as_deref().map_or_else(|| NEW.to_owned(), revision_of);
+        // Every stroke comes here: only labels that are others are worth decoding.
         if current != self.revision {
-            let gone = || Labelling::empty(&self.image.grid);
             self.labelling = match found {
-                Some((labels, _)) => Labelling::on(&self.image.grid, labels)?,
-                None => gone(),
+                Some(bytes) => {
+                    let labels = read_labels(&bytes).map_err(damaged(&path))?;
+                    Labelling::on(&self.image.grid, labels)?
+                }
+                None => Labelling::empty(&self.image.grid),
             };
             (self.revision, self.begun) = (current.clone(), None);
         }
         if on == current {
             return Ok(());
         }
+        let by = self.maker(&current)?.map(Box::new);
+        Err(CaseError::Conflict { yours: on.to_owned(), current, by })
+    }
+
+    /// The edit that made this revision of these labels: another reader's or image's may be of
+    /// the same content.
+    fn maker(&self, revision: &str) -> Result<Option<Entry>, CaseError> {
         let entries = history::entries(&self.work)?;
-        let by = entries.into_iter().rfind(|entry| entry.revision == current);
-        Err(CaseError::Conflict { yours: on.to_owned(), current, by: by.map(Box::new) })
+        Ok(entries.into_iter().rfind(|entry| {
+            entry.revision == revision
+                && entry.reader == self.reader
+                && entry.image == self.image.name
+        }))
     }
 
     fn save(&mut self, change: Change, what: Value, now: Timestamp) -> Result<Saved, CaseError> {
@@ -366,26 +316,10 @@ impl Desk {
     }
 }
 
-fn file(work: &Path, image: &ImageFile, reader: &Reader) -> PathBuf {
-    work.join(&image.name).join(format!("{reader}{ENDING}"))
-}
-
 fn in_ras<T: Copy + Send + Sync>(
     volume: hepalert_voxels::volume::Volume<T>,
 ) -> hepalert_voxels::volume::Volume<T> {
     Axes::ras(volume.grid()).turn_volume(volume)
-}
-
-/// A reader's labels and their revision; none if there are none.
-fn stored(
-    work: &Path,
-    image: &ImageFile,
-    reader: &Reader,
-) -> Result<Option<(LabelMap, String)>, CaseError> {
-    let path = file(work, image, reader);
-    let Some(bytes) = read(&path, MAX_NIFTI_BYTES)? else { return Ok(None) };
-    let labels = read_labels(&bytes).map_err(damaged(&path))?;
-    Ok(Some((labels, revision_of(&bytes))))
 }
 
 /// What labels begin with, and what that is called in the history.
@@ -400,8 +334,8 @@ fn beginning(
         Start::From(who) => who.clone(),
         Start::Usual => {
             let curated = Reader::new(CURATED)?;
-            if stored(work, image, &curated)?.is_some() {
-                return beginning(work, case, image, &Start::From(Who::Reader(curated)));
+            if let Some((labels, _)) = stored(work, image, &curated)? {
+                return Ok((Some(labels), Some(curated.to_string())));
             }
             let named = |name: &&&str| case.labels_on(image).any(|labels| labels.name == ***name);
             match BEGINNINGS.iter().find(named) {
@@ -410,95 +344,8 @@ fn beginning(
             }
         }
     };
-    Ok((Some(labels_by(work, case, image, &who)?), Some(who.to_string())))
-}
-
-/// Somebody's labels, as stored.
-fn labels_by(
-    work: &Path,
-    case: &Case,
-    image: &ImageFile,
-    who: &Who,
-) -> Result<LabelMap, CaseError> {
-    match who {
-        Who::Given(name) => labels_of(&case.labels(name)?.path),
-        Who::Reader(reader) => {
-            let found = stored(work, image, reader)?;
-            let name = reader.to_string();
-            found
-                .map(|(labels, _)| labels)
-                .ok_or(CaseError::Unknown { what: "reader's labels", name })
-        }
-    }
-}
-
-/// Somebody's labels of an image, laid on it, in RAS order.
-///
-/// # Errors
-/// [`CaseError::Unknown`] if there are none, and what is wrong with the file.
-pub fn labels(
-    folder: &Folder,
-    case: &Case,
-    image: &ImageFile,
-    who: &Who,
-) -> Result<Labelling, CaseError> {
-    let labels = labels_by(&folder.work_of(case), case, image, who)?;
-    Ok(Labelling::on(&image.grid, labels)?)
-}
-
-/// Who has labelled an image, and the revision of their labels.
-///
-/// # Errors
-/// [`CaseError::File`] if the folder cannot be read.
-pub fn readers(
-    folder: &Folder,
-    case: &Case,
-    image: &ImageFile,
-) -> Result<BTreeMap<Reader, String>, CaseError> {
-    let place = folder.work_of(case).join(&image.name);
-    let mut found = BTreeMap::new();
-    let entries = match std::fs::read_dir(&place) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(super::files::failed(&place)(error)),
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let reader = name.to_str().and_then(|name| name.strip_suffix(ENDING));
-        let Some(reader) = reader.and_then(|name| Reader::new(name).ok()) else { continue };
-        if let Some(bytes) = read(&entry.path(), MAX_NIFTI_BYTES)? {
-            found.insert(reader, revision_of(&bytes));
-        }
-    }
-    Ok(found)
-}
-
-/// Every edit of a case, and whether the labels that are there were made by it.
-///
-/// # Errors
-/// [`CaseError::File`] if a file cannot be read.
-pub fn history_of(folder: &Folder, case: &Case) -> Result<Vec<Told>, CaseError> {
-    let mut current = BTreeMap::new();
-    for image in &case.images {
-        for (reader, revision) in readers(folder, case, image)? {
-            current.insert((image.name.clone(), reader), revision);
-        }
-    }
-    Ok(history::told(history::entries(&folder.work_of(case))?, current))
-}
-
-/// Compares two people's labels of an image.
-///
-/// # Errors
-/// As [`labels`].
-pub fn compare_labels(
-    folder: &Folder,
-    case: &Case,
-    image: &ImageFile,
-    who: [&Who; 2],
-) -> Result<Comparison, CaseError> {
-    let [first, second] = who.map(|who| labels(folder, case, image, who));
-    Ok(compare(first?.map(), second?.map())?)
+    let (labels, _) = labels_by(work, case, image, &who)?;
+    Ok((Some(labels), Some(who.to_string())))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ pub struct Entry {
     pub reader: Reader,
     /// Labels of which image.
     pub image: String,
-    /// The operation as JSON; a stroke without its voxels. `undo`, `redo`, `start`, `drawn` and
-    /// `taken_in` too.
+    /// The operation as JSON; a stroke without its voxels. `undo`, `redo`, `start`, `taken_in` and
+    /// `kept_aside` too.
     pub what: Value,
     /// How many voxels changed.
     pub voxels: usize,

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use super::case::{Case, ImageFile};
 use super::dataset::{DataSet, Written};
-use super::desk::{Who, labels, readers};
 use super::error::CaseError;
 use super::folder::Folder;
-use crate::labelling::Labelling;
+use super::stored::{Who, first_of};
 
 /// What is wanted of every case.
 #[derive(Debug, Clone)]
@@ -39,13 +38,8 @@ pub fn export(folder: &Folder, wish: &Wish, out: &Path) -> Result<Written, CaseE
                 continue;
             }
         };
-        match labels_of(folder, case, images[0], wish)? {
-            Some((who, labels)) => {
-                let revisions = readers(folder, case, images[0])?;
-                let revision = match &who {
-                    Who::Reader(reader) => revisions.get(reader).cloned(),
-                    Who::Given(_) => None,
-                };
+        match first_of(folder, case, images[0], &wish.whose)? {
+            Some((who, labels, revision)) => {
                 let origin = json!({"from": who.to_string(), "revision": revision});
                 set.add(&case.id, &images, &labels.stored(), origin)?;
             }
@@ -60,22 +54,6 @@ fn images_of<'a>(case: &'a Case, wish: &Wish) -> Result<Vec<&'a ImageFile>, Stri
         return Ok(vec![case.first_image()]);
     }
     wish.images.iter().map(|name| case.image(name).map_err(|_| name.clone())).collect()
-}
-
-fn labels_of(
-    folder: &Folder,
-    case: &Case,
-    image: &ImageFile,
-    wish: &Wish,
-) -> Result<Option<(Who, Labelling)>, CaseError> {
-    for who in &wish.whose {
-        match labels(folder, case, image, who) {
-            Ok(found) => return Ok(Some((who.clone(), found))),
-            Err(CaseError::Unknown { .. }) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -55,6 +55,11 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<(), CaseError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
 }
 
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 pub(super) fn make_folder(folder: &Path) -> Result<(), CaseError> {
     fs::create_dir_all(folder).map_err(failed(folder))
 }

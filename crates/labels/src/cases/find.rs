@@ -17,7 +17,7 @@ use hepalert_voxels::volume::nifti::read::{Datatype, Facts, peek};
 
 use super::case::{Case, ImageFile, LabelFile, Skipped};
 use super::error::CaseError;
-use super::files::failed;
+use super::files::{failed, file_name};
 use super::names::{Kind, is_plain, name, stem};
 
 /// Folders below folders that are looked into.
@@ -36,7 +36,7 @@ const LABELS: [&str; 3] = ["labelsTr", "labelsTs", "labels"];
 pub(super) fn cases(root: &Path, work: &Path) -> Result<(Vec<Case>, Vec<Skipped>), CaseError> {
     let mut finding = Finding {
         root: root.to_owned(),
-        work: work.to_owned(),
+        work: fs::canonicalize(work).ok(),
         cases: BTreeMap::new(),
         skipped: Vec::new(),
         looked: 0,
@@ -47,7 +47,8 @@ pub(super) fn cases(root: &Path, work: &Path) -> Result<(Vec<Case>, Vec<Skipped>
 
 struct Finding {
     root: PathBuf,
-    work: PathBuf,
+    /// None where it is not there yet: then it cannot be come across.
+    work: Option<PathBuf>,
     cases: BTreeMap<String, Case>,
     skipped: Vec<Skipped>,
     looked: usize,
@@ -72,11 +73,13 @@ impl Finding {
                 break;
             }
             let Ok(facts) = fs::metadata(&path) else { continue };
-            if file_name(&path).starts_with('.') || path == self.work {
+            if file_name(&path).starts_with('.') {
                 continue;
             }
             if facts.is_dir() {
-                listing.folders.push(path);
+                if !self.is_work(&path) {
+                    listing.folders.push(path);
+                }
             } else if facts.is_file() {
                 listing.files.push(path);
             }
@@ -84,6 +87,12 @@ impl Finding {
         listing.folders.sort();
         listing.files.sort();
         Ok(listing)
+    }
+
+    /// Whether labels go there, by whatever links either is reached.
+    fn is_work(&self, folder: &Path) -> bool {
+        let Some(work) = &self.work else { return false };
+        fs::canonicalize(folder).is_ok_and(|folder| folder == *work)
     }
 
     fn folder(&mut self, folder: &Path, depth: usize) -> Result<(), CaseError> {
@@ -266,10 +275,6 @@ struct Found {
     phase: Option<Phase>,
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
 fn nifti_stem(path: &Path) -> Option<String> {
     stem(&file_name(path)).map(str::to_owned)
 }
@@ -381,6 +386,30 @@ mod tests {
                 skipped masks/lesions.nii.gz: labels without an image
             "#]],
         );
+    }
+
+    /// Named by a detour, by a link to it, by its own name where that is a link.
+    #[test]
+    fn labels_are_no_cases_however_their_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("cohort");
+        for file in ["p1/ct.nii.gz", "mine/p1/ct/anna.nii.gz", "aside/p1/ct/anna.nii.gz"] {
+            write(&root, file);
+        }
+        fs::rename(root.join("aside"), dir.path().join("aside")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("aside"), root.join("linked")).unwrap();
+        std::os::unix::fs::symlink(root.join("mine"), dir.path().join("link")).unwrap();
+        let found = |work: &Path| {
+            let folder = Folder::open(&root, Some(work)).unwrap();
+            assert_eq!(folder.work(), work, "told as it was named");
+            folder.cases().iter().map(|case| case.id.clone()).collect::<Vec<_>>()
+        };
+        let [mine, linked] = ["mine~p1~ct", "linked~p1~ct"];
+        assert_eq!(found(&root.join("mine")), [linked, "p1"]);
+        assert_eq!(found(&root.join("p1/../mine")), [linked, "p1"]);
+        assert_eq!(found(&dir.path().join("link")), [linked, "p1"]);
+        assert_eq!(found(&root.join("linked")), [mine, "p1"]);
+        assert_eq!(found(&dir.path().join("not yet")), [linked, mine, "p1"]);
     }
 
     #[test]

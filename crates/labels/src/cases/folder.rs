@@ -87,7 +87,7 @@ impl Folder {
 }
 
 /// What this program calls label values.
-fn house_names() -> BTreeMap<u8, String> {
+pub fn house_names() -> BTreeMap<u8, String> {
     (0..).zip(class_names()).map(|(label, name)| (label, name.to_owned())).collect()
 }
 

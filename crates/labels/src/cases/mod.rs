@@ -1,8 +1,8 @@
 //! The cases of a folder: images, labels and report of one patient together.
 //!
 //! In reading order: a [`case`], the [`folder`] that has them and reads their files, [`reader`] is who labels,
-//! [`desk`] one reader's labels of one image under correction, kept on disk after each edit;
-//! [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
+//! [`stored`] whose labels there are, [`desk`] one reader's labels of one image under correction,
+//! kept on disk after each edit; [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
 //! next, [`export`] a data set for training. What was found is never written to: labels go into a
 //! folder of their own.
 
@@ -20,9 +20,11 @@ pub mod history;
 pub mod names;
 pub mod order;
 pub mod reader;
+pub mod stored;
 
 pub use case::{Case, ImageFile, LabelFile};
-pub use desk::{Desk, Saved, Start, Who};
+pub use desk::{Desk, Saved, Start};
 pub use error::CaseError;
 pub use folder::Folder;
 pub use reader::Reader;
+pub use stored::Who;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::case::Case;
 use super::error::CaseError;
 use super::files::{put, read};
 use super::folder::Folder;
@@ -47,12 +48,12 @@ impl Order {
     }
 
     /// The cases of a folder, the most disagreement first.
-    pub fn of<'a>(&self, folder: &'a Folder) -> Vec<(&'a str, Option<f64>)> {
+    pub fn of<'a>(&self, folder: &'a Folder) -> Vec<(&'a Case, Option<f64>)> {
         let known = |id: &str| self.disagreement.get(id).copied().filter(|score| score.is_finite());
-        let mut cases: Vec<(&str, Option<f64>)> =
-            folder.cases().iter().map(|case| (case.id.as_str(), known(&case.id))).collect();
+        let mut cases: Vec<(&Case, Option<f64>)> =
+            folder.cases().iter().map(|case| (case, known(&case.id))).collect();
         let first = |score: &Option<f64>| score.unwrap_or(f64::NEG_INFINITY);
-        cases.sort_by(|a, b| first(&b.1).total_cmp(&first(&a.1)).then(a.0.cmp(b.0)));
+        cases.sort_by(|a, b| first(&b.1).total_cmp(&first(&a.1)).then(a.0.id.cmp(&b.0.id)));
         cases
     }
 }

@@ -10,7 +10,6 @@ use crate::change::Stretch;
 use crate::operation::{Context, Operation};
 use crate::refused::Refused;
 use crate::regions::Held;
-use crate::wire::MAX_RUNS;
 
 mod copy;
 mod fill;
@@ -18,6 +17,9 @@ mod grow;
 mod interpolate;
 mod merge;
 mod split;
+
+/// More runs than this are no edit of a person: a hundred thousand strokes of ten rows.
+const MAX_RUNS: usize = 1 << 20;
 
 /// What the operation makes of the map.
 ///

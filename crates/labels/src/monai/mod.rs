@@ -10,9 +10,10 @@ use hepalert_voxels::volume::nifti::write::write_u8;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::cases::desk::{NEW, labels, readers};
+use crate::cases::desk::NEW;
 use crate::cases::folder::{bytes_of, damaged};
 use crate::cases::order::Order;
+use crate::cases::stored::{is_labelled, labels, reader_names};
 use crate::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
 use crate::refused::Refused;
 
@@ -172,8 +173,7 @@ impl Service<'_> {
         for case in self.folder.cases() {
             for image in &case.images {
                 total += 1;
-                let found = readers(self.folder, case, image)?;
-                completed += usize::from(found.contains_key(self.reader));
+                completed += usize::from(is_labelled(self.folder, case, image, self.reader)?);
             }
         }
         Ok((total, completed))
@@ -185,10 +185,9 @@ impl Service<'_> {
             "disagreement" => Order::read(self.folder.work())?,
             _ => return Err(Denied(404, format!("there is no strategy {strategy:?}"))),
         };
-        for (id, _) in order.of(self.folder) {
-            let case = self.folder.case(id)?;
+        for (case, _) in order.of(self.folder) {
             let image = case.first_image();
-            if !readers(self.folder, case, image)?.contains_key(self.reader) {
+            if !is_labelled(self.folder, case, image, self.reader)? {
                 return Ok(json!({"id": image_id(case, image), "name": file_name(case, image)}));
             }
         }
@@ -218,7 +217,7 @@ impl Service<'_> {
                 for who in self.whose(case, image)? {
                     tags.insert(tag_of(&who), json!({"ext": ".nii.gz", "info": params}));
                 }
-                if readers(self.folder, case, image)?.contains_key(self.reader) {
+                if is_labelled(self.folder, case, image, self.reader)? {
                     tags.insert("final".to_owned(), json!({"ext": ".nii.gz", "info": params}));
                 }
                 let ext = if is_gzipped(image) { ".nii.gz" } else { ".nii" };
@@ -233,7 +232,7 @@ impl Service<'_> {
     fn whose(&self, case: &Case, image: &ImageFile) -> Result<Vec<Who>, Denied> {
         let given = case.labels_on(image).map(|labels| Who::Given(labels.name.clone()));
         let given: Vec<Who> = given.collect();
-        let readers = readers(self.folder, case, image)?.into_keys().map(Who::Reader);
+        let readers = reader_names(self.folder, case, image)?.into_iter().map(Who::Reader);
         Ok(given.into_iter().chain(readers).collect())
     }
 

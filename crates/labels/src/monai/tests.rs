@@ -8,6 +8,7 @@ use hepalert_voxels::volume::{Axes, Grid, Orientation, Volume};
 use ndarray::Array3;
 
 use super::*;
+use crate::cases::stored::readers;
 use crate::operation::Operation;
 
 /// Two cases stored LPS, the second of two phases.

@@ -8,7 +8,10 @@ use hepalert_voxels::volume::{Grid, Orientation, Volume};
 use ndarray::Array3;
 
 use super::*;
-use crate::wire::encode_map;
+use crate::cases::folder::labels_of;
+use crate::cases::stored::{
+    compare_labels, history_of, is_labelled, last_edit, reader_names, readers,
+};
 
 fn now() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
@@ -94,23 +97,53 @@ fn two_readers_collide_and_neither_loses_work() {
     assert_eq!(other.labelling().map().voxels()[[1, 2, 2]], 2);
     let mut mine = other.labelling().map().voxels().clone();
     mine[[0, 0, 0]] = 6;
-    let grid = other.labelling().grid_name();
-    let drawn = other.draw(&grid, &encode_map(&mine), &saved.revision, now()).unwrap();
-    assert_eq!(drawn.change.voxels(), 1);
+    let mine = Volume::new(other.labelling().map().grid().clone(), mine);
+    let taken = other.take_in(mine.clone(), "a page", &saved.revision, now()).unwrap();
+    assert_eq!(taken.change.voxels(), 1);
     assert!(one.edit(&relabel(4), &saved.revision, now()).is_err());
     // Or under another name.
     let bert = Reader::new("bert").unwrap();
     let mut aside = open(&folder, "vp", &bert);
-    aside.draw(&grid, &encode_map(&mine), NEW, now()).unwrap();
+    aside.take_in(mine, "a page", NEW, now()).unwrap();
     let case = folder.case("p1").unwrap();
     let image = case.image("vp").unwrap();
     assert_eq!(readers(&folder, case, image).unwrap().len(), 2);
+    assert!(reader_names(&folder, case, image).unwrap().into_iter().eq([anna(), bert.clone()]));
+    assert!(is_labelled(&folder, case, image, &bert).unwrap());
+    assert!(!is_labelled(&folder, case, case.image("ap").unwrap(), &bert).unwrap());
+    assert_eq!(last_edit(&folder, case).unwrap(), Some(now()));
     let who = ["anna", "labels:truth"].map(|who| who.parse::<Who>().unwrap());
     let found = compare_labels(&folder, case, image, [&who[0], &who[1]]).unwrap();
     assert_eq!(found.disagreements.len(), 2, "{found:?}");
     let none = ["anna", "labels:none"].map(|who| who.parse::<Who>().unwrap());
     let refused = compare_labels(&folder, case, image, [&none[0], &none[1]]).unwrap_err();
     assert_eq!(refused.code(), "unknown_name");
+}
+
+/// Labels of one content have one revision, whoever made them.
+#[test]
+fn an_edit_is_told_by_its_reader_and_image_too() {
+    let dir = cohort();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut stale = open(&folder, "vp", &anna());
+    let mut desk = open(&folder, "vp", &anna());
+    let saved = desk.edit(&relabel(2), NEW, now()).unwrap();
+    let mut bert = open(&folder, "vp", &Reader::new("bert").unwrap());
+    let same = bert.take_in(desk.labelling().stored(), "3D Slicer", NEW, now()).unwrap();
+    assert_eq!(same.revision, saved.revision);
+    let refused = stale.edit(&relabel(4), NEW, now()).unwrap_err();
+    let CaseError::Conflict { by: Some(by), .. } = &refused else { panic!("{refused}") };
+    assert_eq!((&by.reader, &by.what["op"]), (&anna(), &json!("relabel")));
+    // Another program made bert's, and nobody's edits are lost with them.
+    bert.keep_edits_aside(now()).unwrap();
+    desk.keep_edits_aside(now()).unwrap();
+    let case = folder.case("p1").unwrap();
+    let names = reader_names(&folder, case, case.image("vp").unwrap()).unwrap();
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["anna".to_owned(), format!("anna.{}", &saved.revision[..8]), "bert".to_owned()]
+    );
 }
 
 /// Two processes, many edits each: every edit that was answered is in the labels, once.
