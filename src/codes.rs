@@ -41,16 +41,8 @@ pub struct Chapter {
 
 /// All codes there are.
 pub fn chapters() -> Vec<Chapter> {
-    let rejected = RefusalCode::ALL.map(|code| Meaning {
-        code: code.as_str(),
-        sentence: code.sentence(),
-        advice: code.advice(),
-    });
-    let reading = QualityFlag::ALL.map(|flag| Meaning {
-        code: flag.as_str(),
-        sentence: flag.sentence(),
-        advice: flag.advice(),
-    });
+    let rejected = RefusalCode::ALL.map(of_refusal);
+    let reading = QualityFlag::ALL.map(of_flag);
     vec![
         Chapter {
             title: "Studies that are refused",
@@ -108,7 +100,26 @@ pub fn of_archive(code: &str) -> Option<Meaning> {
 
 /// What the code of a study means, where it is known.
 pub fn of_study(code: &str) -> Option<Meaning> {
-    chapters().into_iter().take(2).flat_map(|chapter| chapter.codes).find(|m| m.code == code)
+    let refusal = RefusalCode::ALL.into_iter().find(|known| known.as_str() == code);
+    refusal.map(of_refusal).or_else(|| {
+        let others = REFUSED.into_iter().chain(STRANGERS).chain(FAILED);
+        others.into_iter().find(|meaning| meaning.code == code)
+    })
+}
+
+/// What a flag of a report's quality means.
+pub fn of_quality(code: &str) -> Option<Meaning> {
+    let flag = QualityFlag::ALL.into_iter().find(|known| known.as_str() == code);
+    let found = QUALITY.into_iter().find(|meaning| meaning.code == code);
+    found.or_else(|| flag.map(of_flag))
+}
+
+fn of_refusal(code: RefusalCode) -> Meaning {
+    meaning(code.as_str(), code.sentence(), code.advice())
+}
+
+fn of_flag(flag: QualityFlag) -> Meaning {
+    meaning(flag.as_str(), flag.sentence(), flag.advice())
 }
 
 const fn meaning(code: &'static str, sentence: &'static str, advice: &'static str) -> Meaning {
@@ -132,6 +143,20 @@ mod tests {
         }
         assert_eq!(of_study("worker_died").unwrap().code, "worker_died");
         assert_eq!(of_study("disk_full"), None, "a device's, not a study's");
+    }
+
+    #[test]
+    fn every_code_is_found_in_its_own_chapter() {
+        let chapters = chapters();
+        let of: [fn(&str) -> Option<Meaning>; 4] = [of_study, of_study, of_quality, of_device];
+        for (chapter, of) in chapters.iter().zip(of) {
+            for known in &chapter.codes {
+                assert_eq!(of(known.code), Some(*known), "{}", chapter.title);
+            }
+        }
+        // One code in two chapters: each has words of its own.
+        assert_ne!(of_device("engine_unusable"), of_study("engine_unusable"));
+        assert_eq!(of_quality("engine_unusable"), None);
     }
 
     #[test]

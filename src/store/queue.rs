@@ -36,6 +36,12 @@ pub const NO_FILES: &str = "[]";
 pub(super) const COLUMNS: &str = "id, study_key, revision, setting, fingerprint, files_json, state, \
     attempts, not_before, received_at, started_at, finished_at, reason_code";
 
+/// The columns of a job in a list. The files of a study are long, and no list shows them: each job
+/// is read as if it had none.
+pub(super) fn listed() -> String {
+    COLUMNS.replace("files_json", &format!("'{NO_FILES}' AS files_json"))
+}
+
 /// What waits longer than any wait is waits for a clock that was set back. What has no files waits
 /// for the intake: see [`Store::without_files`].
 pub(super) const NEXT: &str = "UPDATE jobs SET state = 'running', attempts = attempts + 1,
@@ -235,12 +241,12 @@ impl Store {
         self.read(|connection| job(connection, id))
     }
 
-    /// The newest jobs, newest first, at most `most`.
+    /// The newest jobs, newest first, at most `most`; without their files.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn jobs(&self, most: usize) -> Result<Vec<Job>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM jobs ORDER BY id DESC LIMIT ?1");
+        let sql = format!("SELECT {} FROM jobs ORDER BY id DESC LIMIT ?1", listed());
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map([most as i64], row)?;

@@ -32,13 +32,12 @@ pub struct Answer {
 }
 
 impl Store {
-    /// Every study once, newest first.
+    /// Every study once, newest first; without their files.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
     pub fn studies(&self) -> Result<Vec<StudyRow>, StoreError> {
-        // The files of a study are long, and no list shows them.
-        let columns = queue::COLUMNS.replace("files_json", "'[]' AS files_json");
+        let columns = queue::listed();
         let sql = format!(
             "SELECT {columns},
                 (SELECT r.revision FROM reports AS r WHERE r.study_key = jobs.study_key

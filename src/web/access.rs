@@ -80,10 +80,8 @@ fn by_proxy(site: &Site, headers: &HeaderMap) -> Option<Principal> {
     Some(Principal { name: name.to_owned(), role })
 }
 
+/// Who asks, where no proxy says so.
 async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>, Problem> {
-    if let Some(principal) = by_proxy(site, headers) {
-        return Ok(Some(principal));
-    }
     if !site.config.web.login {
         // Where the page is one person's, edits are kept under that name.
         let name = if site.has_device { "local" } else { &site.config.device.name };
@@ -102,13 +100,18 @@ pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Nex
     let changes = ![Method::GET, Method::HEAD].contains(request.method());
     let from_elsewhere = request.headers().contains_key(ORIGIN);
     let own = same_origin(&site, request.headers());
-    let trusted = by_proxy(&site, request.headers()).is_some();
+    let trusted = by_proxy(&site, request.headers());
     // Programs send no Origin, browsers always do; where a session's cookie counts, it must be there.
     let program = !from_elsewhere && !site.config.web.login;
-    let mut response = if (changes && !own && !trusted && !program) || (from_elsewhere && !own) {
+    let sent_here = own || trusted.is_some() || program;
+    let mut response = if (changes && !sent_here) || (from_elsewhere && !own) {
         Problem::wrong_origin().into_response()
     } else {
-        match who(&site, request.headers()).await {
+        let found = match trusted {
+            Some(principal) => Ok(Some(principal)),
+            None => who(&site, request.headers()).await,
+        };
+        match found {
             Ok(found) => {
                 if let Some(principal) = found {
                     request.extensions_mut().insert(principal);

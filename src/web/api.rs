@@ -37,12 +37,20 @@ pub struct Endpoint {
     /// Who may; nobody in particular without.
     pub role: Option<Role>,
     /// What may stand behind the question mark: name and meaning.
-    pub query: &'static [(&'static str, &'static str)],
+    pub query: Query,
     /// What is sent: content type and schema.
     pub takes: Option<(&'static str, Value)>,
+    /// Most bytes of what is sent.
+    pub most: usize,
     /// What is answered: content type and schema.
     pub gives: (&'static str, Value),
 }
+
+/// How an entry begins: its path, who may, a sentence.
+type Head = (&'static str, Option<Role>, &'static str);
+
+/// What may stand behind the question mark: name and meaning.
+type Query = &'static [(&'static str, &'static str)];
 
 /// The table while it is being written.
 pub struct Api {
@@ -56,7 +64,7 @@ pub struct Api {
 
 /// JSON, as OpenAPI names it.
 const JSON: &str = "application/json";
-const NONE: &[(&str, &str)] = &[];
+const NONE: Query = &[];
 
 impl Api {
     fn schema<T: JsonSchema>(&mut self) -> Value {
@@ -73,25 +81,20 @@ impl Api {
             "delete" => MethodFilter::DELETE,
             _ => MethodFilter::POST,
         };
-        let uploads = endpoint.takes.as_ref().is_some_and(|(kind, _)| *kind != JSON);
-        let limit = match endpoint.path.ends_with("/edit") {
-            _ if uploads => engines::MAX_PACKAGE,
-            true => MAX_EDIT,
-            false => MAX_BODY,
-        };
         let mut route: MethodRouter<Arc<Site>> = on(filter, handler);
         if let Some(role) = endpoint.role {
             route = route.layer(from_fn_with_state(role, require));
         }
-        self.router = self.router.route(endpoint.path, route.layer(DefaultBodyLimit::max(limit)));
+        let route = route.layer(DefaultBodyLimit::max(endpoint.most));
+        self.router = self.router.route(endpoint.path, route);
         self.endpoints.push(endpoint);
         self
     }
 
     fn get<A: JsonSchema, H, T>(
         mut self,
-        (path, role, summary): (&'static str, Option<Role>, &'static str),
-        query: &'static [(&'static str, &'static str)],
+        (path, role, summary): Head,
+        query: Query,
         handler: H,
     ) -> Api
     where
@@ -99,31 +102,27 @@ impl Api {
         T: 'static,
     {
         let gives = (JSON, self.schema::<A>());
-        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
-        self.add(endpoint, handler)
+        let (method, takes, most) = ("get", None, MAX_BODY);
+        let entry = Endpoint { method, path, summary, role, query, takes, most, gives };
+        self.add(entry, handler)
     }
 
     /// Answers something else than JSON.
-    fn raw<H, T>(
-        self,
-        (path, role, summary): (&'static str, Option<Role>, &'static str),
-        query: &'static [(&'static str, &'static str)],
-        kind: &'static str,
-        handler: H,
-    ) -> Api
+    fn raw<H, T>(self, (path, role, summary): Head, kind: &'static str, handler: H) -> Api
     where
         H: Handler<T, Arc<Site>>,
         T: 'static,
     {
         let gives = (kind, serde_json::json!({"type": "string", "format": "binary"}));
-        let endpoint = Endpoint { method: "get", path, summary, role, query, takes: None, gives };
-        self.add(endpoint, handler)
+        let (method, query, takes, most) = ("get", NONE, None, MAX_BODY);
+        let entry = Endpoint { method, path, summary, role, query, takes, most, gives };
+        self.add(entry, handler)
     }
 
     fn change<S: JsonSchema, A: JsonSchema, H, T>(
         mut self,
-        method: &'static str,
-        (path, role, summary): (&'static str, Option<Role>, &'static str),
+        (method, most): (&'static str, usize),
+        (path, role, summary): Head,
         handler: H,
     ) -> Api
     where
@@ -133,13 +132,15 @@ impl Api {
         let takes = self.schema::<S>();
         let takes = (takes != serde_json::json!({"type": "null"})).then_some((JSON, takes));
         let gives = (JSON, self.schema::<A>());
-        self.add(Endpoint { method, path, summary, role, query: NONE, takes, gives }, handler)
+        let query = NONE;
+        let entry = Endpoint { method, path, summary, role, query, takes, most, gives };
+        self.add(entry, handler)
     }
 
     fn upload<A: JsonSchema, H, T>(
         mut self,
-        (path, role, summary): (&'static str, Option<Role>, &'static str),
-        query: &'static [(&'static str, &'static str)],
+        (path, role, summary): Head,
+        query: Query,
         handler: H,
     ) -> Api
     where
@@ -149,10 +150,15 @@ impl Api {
         let bytes = serde_json::json!({"type": "string", "format": "binary"});
         let takes = Some(("application/octet-stream", bytes));
         let gives = (JSON, self.schema::<A>());
-        let endpoint = Endpoint { method: "post", path, summary, role, query, takes, gives };
-        self.add(endpoint, handler)
+        let (method, most) = ("post", engines::MAX_PACKAGE);
+        let entry = Endpoint { method, path, summary, role, query, takes, most, gives };
+        self.add(entry, handler)
     }
 }
+
+/// Methods with the most bytes that are sent by them, unless an entry sets its own.
+const POST: (&str, usize) = ("post", MAX_BODY);
+const DELETE: (&str, usize) = ("delete", MAX_BODY);
 
 const VIEWER: Option<Role> = Some(Role::Viewer);
 const ANNOTATOR: Option<Role> = Some(Role::Annotator);
@@ -168,16 +174,14 @@ pub fn api() -> Api {
 
 /// The device itself.
 fn device(api: Api) -> Api {
-    api.raw(("/healthz", None, "The program answers."), NONE, "text/plain", metrics::healthz)
+    api.raw(("/healthz", None, "The program answers."), "text/plain", metrics::healthz)
         .raw(
             ("/readyz", None, "Studies are worked on; 503 with the reasons where not."),
-            NONE,
             "text/plain",
             metrics::readyz,
         )
         .raw(
             ("/metrics", None, "Figures for Prometheus; needs a login unless web.open_metrics."),
-            NONE,
             "text/plain; version=0.0.4",
             metrics::metrics,
         )
@@ -187,12 +191,12 @@ fn device(api: Api) -> Api {
             session::show,
         )
         .change::<session::Login, session::Session, _, _>(
-            "post",
+            POST,
             ("/api/v1/session", None, "Log in."),
             session::log_in,
         )
         .change::<(), session::Session, _, _>(
-            "delete",
+            DELETE,
             ("/api/v1/session", None, "Log out."),
             session::log_out,
         )
@@ -226,7 +230,7 @@ fn device(api: Api) -> Api {
             engines::install,
         )
         .change::<engines::Wish, engines::Engines, _, _>(
-            "post",
+            POST,
             ("/api/v1/engines/use", ADMIN, "Use another engine from the next study on."),
             engines::switch,
         )
@@ -241,7 +245,6 @@ fn reports(api: Api) -> Api {
     )
     .raw(
         ("/api/v1/events", VIEWER, "The same as a stream of events, one at each change."),
-        NONE,
         "text/event-stream",
         events::stream,
     )
@@ -256,7 +259,7 @@ fn reports(api: Api) -> Api {
         study::show,
     )
     .change::<(), study::Requeue, _, _>(
-        "post",
+        POST,
         ("/api/v1/studies/{key}/requeue", ANNOTATOR, "Put a refused or failed study back."),
         study::requeue,
     )
@@ -266,7 +269,6 @@ fn reports(api: Api) -> Api {
             VIEWER,
             "A file that the report lists, or `report.json`.",
         ),
-        NONE,
         "application/octet-stream",
         study::file,
     )
@@ -289,7 +291,6 @@ fn volumes(api: Api) -> Api {
             VIEWER,
             "The CT of a phase as NIfTI in RAS order, whole HU.",
         ),
-        NONE,
         "application/octet-stream",
         images::image,
     )
@@ -299,7 +300,6 @@ fn volumes(api: Api) -> Api {
             VIEWER,
             "Labels on the grid of a phase, one byte per voxel, x fastest, RAS order.",
         ),
-        NONE,
         "application/octet-stream",
         images::layer,
     )
@@ -309,7 +309,6 @@ fn volumes(api: Api) -> Api {
             VIEWER,
             "Voxels that turn to lesion at some gain: count, indices (u32), classes (u8), steps (i16).",
         ),
-        NONE,
         "application/octet-stream",
         images::gains,
     )
@@ -334,7 +333,6 @@ fn cases(api: Api) -> Api {
         )
         .raw(
             ("/api/v1/label/cases/{case}/{image}/image", VIEWER, "An image as NIfTI in RAS order."),
-            NONE,
             "application/octet-stream",
             labels::image,
         )
@@ -344,7 +342,6 @@ fn cases(api: Api) -> Api {
                 ANNOTATOR,
                 "One's own labels, one byte per voxel, x fastest, RAS order.",
             ),
-            NONE,
             "application/octet-stream",
             labels::voxels,
         )
@@ -354,7 +351,6 @@ fn cases(api: Api) -> Api {
                 ANNOTATOR,
                 "One's own labels as NIfTI, in the order of the image's file.",
             ),
-            NONE,
             "application/gzip",
             labels::file,
         );
@@ -364,12 +360,12 @@ fn cases(api: Api) -> Api {
 /// What readers do to labels.
 fn edits(api: Api) -> Api {
     api.change::<labels::Begin, labels::AtDesk, _, _>(
-        "post",
+        POST,
         ("/api/v1/label/cases/{case}/{image}/desk", ANNOTATOR, "Open one's labels, or begin them."),
         labels::open,
     )
     .change::<labels::Edit, labels::Made, _, _>(
-        "post",
+        ("post", MAX_EDIT),
         (
             "/api/v1/label/cases/{case}/{image}/edit",
             ANNOTATOR,
@@ -378,12 +374,12 @@ fn edits(api: Api) -> Api {
         labels::edit,
     )
     .change::<labels::On, labels::Made, _, _>(
-        "post",
+        POST,
         ("/api/v1/label/cases/{case}/{image}/undo", ANNOTATOR, "Take the last edit back."),
         labels::undo,
     )
     .change::<labels::On, labels::Made, _, _>(
-        "post",
+        POST,
         ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
         labels::redo,
     )

@@ -4,7 +4,7 @@
 //! a walk through memory. Pure but for what the store hands in.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -15,8 +15,6 @@ use crate::store::{Job, StudyRow};
 
 /// Most studies of one page.
 pub const MAX_SIZE: usize = 200;
-/// Summaries kept: 10,000 studies are some 5 MB.
-const MAX_KEPT: usize = 20_000;
 
 /// What is shown of a study in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -122,10 +120,18 @@ impl Summary {
     }
 }
 
-/// Summaries by study, revision and time of writing.
+/// A report: its study, its revision, its time of writing.
+type Name = (String, u32, i64);
+
+fn name(row: &StudyRow) -> Option<Name> {
+    let (revision, created) = row.report?;
+    Some((row.job.study_key.as_str().to_owned(), revision, created.as_millisecond()))
+}
+
+/// Summaries by report: 10,000 are some 5 MB.
 #[derive(Debug, Default)]
 pub struct Summaries {
-    kept: HashMap<(String, u32, i64), Option<Summary>>,
+    kept: HashMap<Name, Option<Summary>>,
 }
 
 impl Summaries {
@@ -135,17 +141,21 @@ impl Summaries {
         row: &StudyRow,
         text: impl FnOnce() -> Result<Option<String>, E>,
     ) -> Result<Option<Summary>, E> {
-        let Some((revision, created)) = row.report else { return Ok(None) };
-        let name = (row.job.study_key.as_str().to_owned(), revision, created.as_millisecond());
+        let Some(name) = name(row) else { return Ok(None) };
         if let Some(known) = self.kept.get(&name) {
             return Ok(known.clone());
         }
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.clear();
-        }
-        let made = text()?.and_then(|text| Summary::read(revision, &text));
+        let made = text()?.and_then(|text| Summary::read(name.1, &text));
         self.kept.insert(name, made.clone());
         Ok(made)
+    }
+
+    /// Forgets reports that are in no row of the whole list, once there are more than rows.
+    pub fn forget_all_but(&mut self, rows: &[StudyRow]) {
+        if self.kept.len() > rows.len() {
+            let listed: HashSet<Name> = rows.iter().filter_map(name).collect();
+            self.kept.retain(|name, _| listed.contains(name));
+        }
     }
 }
 
@@ -290,7 +300,11 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use hepalert_study::phase::Setting;
+    use hepalert_study::study::StudyKey;
+
     use super::*;
+    use crate::store::{JobId, JobState};
 
     fn a_row(number: usize, verdict: Option<&str>, day: i64) -> Row {
         Row {
@@ -334,6 +348,50 @@ mod tests {
         assert_eq!(found.total, 20);
         let largest = Query { sort: "largest".to_owned(), ..Query::default() }.page(rows);
         assert_eq!(largest.rows[0].result.as_ref().unwrap().largest_mm, Some(29.0));
+    }
+
+    /// A study with a report that was stored so long after the epoch.
+    fn reported(number: usize, second: i64) -> StudyRow {
+        let at = Timestamp::from_second(second).unwrap();
+        let job = Job {
+            id: JobId(number as i64),
+            study_key: StudyKey::new(&format!("{number:032x}")).unwrap(),
+            revision: 1,
+            setting: Setting::Venous,
+            input_fingerprint: String::new(),
+            files_json: "[]".to_owned(),
+            state: JobState::Done,
+            attempts: 1,
+            not_before: at,
+            completed_at: at,
+            started_at: None,
+            finished_at: None,
+            reason_code: None,
+        };
+        StudyRow { job, report: Some((1, at)) }
+    }
+
+    #[test]
+    fn a_list_of_any_length_is_kept_and_what_left_it_is_forgotten() {
+        let mut summaries = Summaries::default();
+        let mut list = |rows: &[StudyRow]| {
+            let mut read = 0;
+            for row in rows {
+                let text = || {
+                    read += 1;
+                    Ok::<_, std::convert::Infallible>(None)
+                };
+                summaries.of(row, text).unwrap();
+            }
+            summaries.forget_all_but(rows);
+            (read, summaries.kept.len())
+        };
+        let mut rows: Vec<StudyRow> = (0..25_000).map(|number| reported(number, 1)).collect();
+        assert_eq!(list(&rows), (25_000, 25_000));
+        assert_eq!(list(&rows), (0, 25_000));
+        rows[7] = reported(7, 2);
+        assert_eq!(list(&rows), (1, 25_000), "the older report is listed no more");
+        assert_eq!(list(&rows[..100]), (0, 100));
     }
 
     #[test]

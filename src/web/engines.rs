@@ -27,6 +27,8 @@ use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots, Wanted};
 
 /// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
 pub const MAX_PACKAGE: usize = 2 << 30;
+/// After so many bytes of an upload the disk is looked at again.
+const LOOK_EVERY: usize = 64 << 20;
 
 /// The engines of the device.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -202,7 +204,7 @@ async fn received(
 ) -> Result<tempfile::NamedTempFile, Problem> {
     use axum::body::HttpBody;
     let mut body = Box::pin(body);
-    let mut size = 0;
+    let (mut size, mut next_look) = (0, 0);
     let least = site.config.store.min_free_mib;
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
     {
@@ -217,10 +219,11 @@ async fn received(
             Ok(file)
         })
         .await?;
-        if size % (64 << 20) < 64 << 10
-            && crate::system::free_mib(file.path()).is_some_and(|f| f < least)
-        {
-            return Err(Problem::fault("the disk is nearly full"));
+        if size >= next_look {
+            next_look = size + LOOK_EVERY;
+            if crate::system::free_mib(file.path()).is_some_and(|free| free < least) {
+                return Err(Problem::fault("the disk is nearly full"));
+            }
         }
     }
     Ok(file)
@@ -240,19 +243,10 @@ pub async fn switch(
             Target::Configured => Wanted::Activate(None),
             Target::Before => Wanted::RollBack,
         };
-        let next = "look at the slots";
-        let changed = installer.slots().change(|state| {
-            if let Wanted::Activate(slot) = wanted {
-                state.may_activate(slot)?;
-            }
-            state.wanted = Some(wanted);
-            Ok(())
-        });
-        changed.map_err(Problem::fault)?.map_err(
-            |objection: hepalert_bundles::slots::Objection| {
-                Problem::conflict("not_possible_now", objection.to_string(), next)
-            },
-        )?;
+        let possible = installer.slots().change(|state| state.want(wanted));
+        possible.map_err(Problem::fault)?.map_err(|objection| {
+            Problem::conflict(objection.code(), objection.to_string(), "look at the slots")
+        })?;
         info!("the page: {} wants another engine: {wanted:?}", who.name);
         read(&site).map(Json)
     })

@@ -1,5 +1,6 @@
 //! The labeler's part of the interface: cases, images, labels, edits, history, comparison.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
@@ -19,10 +20,10 @@ use super::packed::{gzip, whole};
 use super::problem::Problem;
 use super::site::Site;
 use hepalert_labels::Operation;
-use hepalert_labels::cases::desk::{compare_labels, history_of, readers};
 use hepalert_labels::cases::folder::image_of;
 use hepalert_labels::cases::order::Order;
-use hepalert_labels::cases::{Case, Desk, Folder, ImageFile, Reader, Saved, Start, Who};
+use hepalert_labels::cases::stored::{compare_labels, history_of, last_edit, reader_names};
+use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Saved, Start, Who};
 use hepalert_labels::regions::Region;
 use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, nifti};
@@ -212,20 +213,16 @@ fn line(folder: &Folder, case: &Case, disagreement: Option<f64>) -> Result<CaseL
         let phase = image.phase.map(|phase| phase.code().to_owned());
         ImageLine { name: image.name.clone(), phase, shape: [x, y, z] }
     };
-    let mut names: Vec<String> = Vec::new();
+    let mut readers: BTreeSet<Reader> = BTreeSet::new();
     for image in &case.images {
-        let found = readers(folder, case, image).map_err(told)?;
-        names.extend(found.keys().map(ToString::to_string));
+        readers.extend(reader_names(folder, case, image).map_err(told)?);
     }
-    names.sort();
-    names.dedup();
-    let history = history_of(folder, case).map_err(told)?;
     Ok(CaseLine {
         id: case.id.clone(),
         images: case.images.iter().map(image).collect(),
         labels: case.labels.iter().map(|labels| labels.name.clone()).collect(),
-        readers: names,
-        edited: history.iter().map(|entry| entry.entry.when).max(),
+        readers: readers.iter().map(ToString::to_string).collect(),
+        edited: last_edit(folder, case).map_err(told)?,
         disagreement,
         report: None,
     })
@@ -240,7 +237,7 @@ pub async fn cases(State(site): State<Arc<Site>>) -> Result<Json<Cases>, Problem
         let cases = order
             .of(&folder)
             .into_iter()
-            .map(|(id, disagreement)| line(&folder, folder.case(id).map_err(told)?, disagreement));
+            .map(|(case, disagreement)| line(&folder, case, disagreement));
         let passed = folder.skipped().iter().map(|skipped| Passed {
             path: skipped.path.display().to_string(),
             why: skipped.why.clone(),
@@ -402,6 +399,20 @@ pub async fn file(
     .await
 }
 
+/// A step that changes labels, and what it changed; there may be nothing to undo or redo.
+async fn step(
+    site: &Arc<Site>,
+    place: (String, String),
+    who: &Principal,
+    step: impl FnOnce(&mut Desk) -> Result<Option<Saved>, CaseError> + Send + 'static,
+) -> Result<Json<Made>, Problem> {
+    at(site, place, who, Start::Usual, |desk, _| {
+        let saved = step(desk).map_err(told)?;
+        Ok(Json(made(desk, saved.as_ref())))
+    })
+    .await
+}
+
 /// `POST /api/v1/label/cases/{case}/{image}/edit`.
 pub async fn edit(
     State(site): State<Arc<Site>>,
@@ -411,11 +422,8 @@ pub async fn edit(
 ) -> Result<Json<Made>, Problem> {
     let operation: Operation =
         serde_json::from_value(operation).map_err(|error| Problem::bad(error.to_string()))?;
-    at(&site, place, &who, Start::Usual, move |desk, _| {
-        let saved = desk.edit(&operation, &on, Timestamp::now()).map_err(told)?;
-        Ok(Json(made(desk, Some(&saved))))
-    })
-    .await
+    let edit = move |desk: &mut Desk| desk.edit(&operation, &on, Timestamp::now()).map(Some);
+    step(&site, place, &who, edit).await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/undo`.
@@ -425,11 +433,7 @@ pub async fn undo(
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    at(&site, place, &who, Start::Usual, move |desk, _| {
-        let saved = desk.undo(&on, Timestamp::now()).map_err(told)?;
-        Ok(Json(made(desk, saved.as_ref())))
-    })
-    .await
+    step(&site, place, &who, move |desk| desk.undo(&on, Timestamp::now())).await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/redo`.
@@ -439,11 +443,7 @@ pub async fn redo(
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    at(&site, place, &who, Start::Usual, move |desk, _| {
-        let saved = desk.redo(&on, Timestamp::now()).map_err(told)?;
-        Ok(Json(made(desk, saved.as_ref())))
-    })
-    .await
+    step(&site, place, &who, move |desk| desk.redo(&on, Timestamp::now())).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/history`.

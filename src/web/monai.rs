@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -40,6 +40,7 @@ pub async fn answer(
     principal: Option<Extension<Principal>>,
     method: Method,
     uri: Uri,
+    Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -47,7 +48,6 @@ pub async fn answer(
     let reader = reader_of(&who)?;
     let body = to_bytes(body, MAX_BODY).await;
     let body = body.map_err(|_| Problem::bad("the body broke off or is too large"))?;
-    let query = form_pairs(uri.query().unwrap_or_default());
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_owned();
     let told = heavily(&site, move |site| {
@@ -86,43 +86,14 @@ fn sent(told: monai::Response) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// The pairs of a query, decoded as forms are.
-fn form_pairs(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match (byte, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
-            (b'%', Some(value)) => {
-                bytes.push(value);
-                rest = &after[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = after;
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn queries_are_decoded_as_forms_are() {
-        let pairs = form_pairs("image=a%20b+c%40vp&tag=&x&bad=%zz%4");
+        let uri = Uri::from_static("/infer/m?image=a%20b+c%40vp&tag=&x&bad=%zz%4");
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap();
         let pairs: Vec<(&str, &str)> =
             pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("image", "a b c@vp"), ("tag", ""), ("x", ""), ("bad", "%zz%4")]);

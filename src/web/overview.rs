@@ -78,8 +78,7 @@ pub struct Checks {
 }
 
 fn meaning(code: &str) -> Meaning {
-    let chapters = crate::codes::chapters();
-    let known = chapters.iter().flat_map(|chapter| &chapter.codes).find(|m| m.code == code);
+    let known = crate::codes::of_device(code);
     Meaning {
         code: code.to_owned(),
         sentence: known.map_or(code, |m| m.sentence).to_owned(),

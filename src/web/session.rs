@@ -93,7 +93,7 @@ pub async fn log_in(
     let Login { name, password } = sent;
     let hours = site.config.web.session_hours;
     // One at a time: hashing a password takes a core.
-    let permit = site.heavy.acquire().await.map_err(Problem::fault)?;
+    let permit = site.logins.acquire().await.map_err(Problem::fault)?;
     let checked = blocking(move || {
         let role = shared.accounts.check(&name, &password).map_err(Problem::fault)?;
         let Some(role) = role else { return Ok(None) };

@@ -22,6 +22,8 @@ use crate::store::Store;
 
 /// Volumes made ready at the same time: each may take a study's memory.
 const HEAVY_AT_ONCE: usize = 2;
+/// Passwords hashed at the same time, beside the volumes: nobody waits at the door for a scan.
+const LOGINS_AT_ONCE: usize = 1;
 
 /// Read by every request.
 pub struct Site {
@@ -40,6 +42,7 @@ pub struct Site {
     pub(super) cache: Cache,
     pub(super) bench: Option<Bench>,
     pub(super) heavy: Semaphore,
+    pub(super) logins: Semaphore,
     pub(super) queue: watch::Sender<Arc<QueueState>>,
     pub(super) checks: Mutex<Option<(Instant, Arc<Vec<Check>>)>>,
     pub(super) proxy_secret: Option<String>,
@@ -77,6 +80,7 @@ impl Site {
             throttle: Mutex::default(),
             summaries: Mutex::default(),
             heavy: Semaphore::new(HEAVY_AT_ONCE),
+            logins: Semaphore::new(LOGINS_AT_ONCE),
             queue: watch::Sender::new(Arc::default()),
             checks: Mutex::default(),
             // A short secret is as good as none.

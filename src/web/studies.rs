@@ -53,5 +53,6 @@ fn rows(site: &Site) -> Result<Vec<Row>, Problem> {
             Ok(row(&study.job, summaries.of(study, text)?))
         })
         .collect();
+    summaries.forget_all_but(&studies);
     Ok(made?)
 }

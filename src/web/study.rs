@@ -167,8 +167,7 @@ fn read(site: &Site, key: &StudyKey) -> Result<Study, Problem> {
 }
 
 fn quality(code: &str) -> Reason {
-    let chapters = crate::codes::chapters();
-    let known = chapters.iter().flat_map(|chapter| &chapter.codes).find(|m| m.code == code);
+    let known = crate::codes::of_quality(code);
     Reason {
         code: code.to_owned(),
         sentence: known.map(|meaning| meaning.sentence.to_owned()),

@@ -243,6 +243,19 @@ fn nobody_is_let_in_without_a_name_and_roles_hold() {
 }
 
 #[test]
+fn another_engine_is_refused_by_the_reason_that_the_command_gives() {
+    let served = Served::new(|_, _| ());
+    let ada = served.log_in("ada");
+    for (target, code) in [("before", "nothing_before"), ("a", "slot_empty")] {
+        let wish = json!({ "target": target });
+        let told = served.post("/api/v1/engines/use", &[("Cookie", &ada)], &wish);
+        assert_eq!((told.status, told.json()["code"].as_str()), (409, Some(code)));
+    }
+    let told = served.get("/api/v1/engines", &[("Cookie", &ada)]).json();
+    assert_eq!(told["wanted"], Value::Null);
+}
+
+#[test]
 fn sessions_end_and_other_sites_are_turned_away() {
     let served = Served::new(|_, _| ());
     let vera = served.log_in("vera");

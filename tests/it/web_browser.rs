@@ -176,6 +176,48 @@ fn what_comes_from_outside_is_text_and_a_session_that_ends_shows_the_login() {
     browser.until("document.querySelector('main.login')");
 }
 
+#[test]
+fn only_a_page_that_is_seen_holds_a_line_and_one_that_is_refused_shows_the_login() {
+    if !is_there() {
+        return;
+    }
+    let served = Served::new(|_, _| ());
+    fill(&served.store, 5);
+    let browser = Browser::start(1000, 800, false);
+    browser.go(&format!("http://{}/", served.address));
+    browser.type_into("#name", "vera");
+    browser.type_into("#password", PASSWORD);
+    browser.click("form button");
+    browser.until("document.querySelector('.checks li')");
+    // An address that no program wrote is told, and the page goes on.
+    browser.run("location.hash = '#/studies/%'");
+    browser.until("document.querySelector('.problem')");
+    browser.run("location.hash = '#/queue'");
+    browser.until("document.querySelector('tr.job')");
+    browser.run(
+        "window.lines = []; const Line = EventSource; window.EventSource = class extends Line { \
+         constructor(...about) { super(...about); window.lines.push(this); } }",
+    );
+    let seen = |seen: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{configurable: true, value: {}}}); \
+             document.dispatchEvent(new Event('visibilitychange'))",
+            !seen
+        ))
+    };
+    seen(false);
+    assert_eq!(browser.run("return window.lines.length"), 0);
+    seen(true);
+    browser.until("window.lines.length === 1 && window.lines[0].readyState === 1");
+    seen(false);
+    assert_eq!(browser.run("return window.lines.every((line) => line.readyState === 2)"), true);
+    let accounts =
+        hepalert::web::accounts::Accounts::open(&served.folder.path().join("page.sqlite")).unwrap();
+    assert!(accounts.remove("vera").unwrap());
+    seen(true);
+    browser.until("document.querySelector('main.login')");
+}
+
 /// A daemon with the page; its address is in its log.
 fn page_of(house: &House) -> String {
     let began = Instant::now();

@@ -11,6 +11,7 @@ export class Problem extends Error {
 
 let onLoggedOut = () => {};
 export function whenLoggedOut(act) { onLoggedOut = act; }
+export function loggedOut() { onLoggedOut(); }
 
 async function ask(path, options = {}) {
   let answer;

@@ -23,6 +23,7 @@ const HIDDEN = [
 const app = document.getElementById("app");
 let session = null;
 let leave = () => {};
+let leaveFrame = () => {};
 let turn = 0;
 
 export const may = (role) => ["viewer", "annotator", "admin"].indexOf(session?.role) >= ["viewer", "annotator", "admin"].indexOf(role);
@@ -47,15 +48,20 @@ async function start() {
 }
 
 function showLogin() {
-  live.close();
+  // A page that is still loading must not come up behind the login.
+  turn++;
   leave();
   leave = () => {};
+  leaveFrame();
+  live.close();
   document.title = "Log in · hepalert";
   replace(app, login(session, start));
 }
 
 whenLoggedOut(() => {
-  if (session) session.user = null;
+  // The login is there already: what was typed into it stays.
+  if (!session?.user) return;
+  session.user = null;
   showLogin();
 });
 
@@ -63,7 +69,8 @@ function frame() {
   const links = PAGES.map((page) => h("a", { href: `#/${page.path}`, "data-page": page.path, title: page.name },
     icon(page.icon), h("span", {}, page.name)));
   const pulse = h("div", { class: "pulse", "aria-live": "polite" });
-  if (session.has_device) live.subscribe((state) => {
+  leaveFrame();
+  if (session.has_device) leaveFrame = live.subscribe((state) => {
     const device = state.device;
     const waiting = state.counts.queued + state.counts.running;
     replace(pulse, state.lost
@@ -93,17 +100,10 @@ function changeTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
   try { localStorage.setItem("hepalert-theme", root.dataset.theme); } catch { /* kept for this visit */ }
-  dispatchEvent(new Event("themechange"));
 }
 
-async function show() {
-  const { parts, query } = address();
-  const page = [...PAGES, ...HIDDEN].find((page) => page.path === parts[0]) ?? PAGES[0];
-  const main = document.getElementById("main");
-  if (!main) return;
-  const mine = ++turn;
-  leave();
-  leave = () => {};
+/** Tells which page this is: in the links, the title and the width. */
+function mark(page, main) {
   for (const link of document.querySelectorAll(".links a")) {
     const here = link.dataset.page === page.path || (page.path === "view" && link.dataset.page === "studies");
     if (here) link.setAttribute("aria-current", "page");
@@ -111,7 +111,18 @@ async function show() {
   }
   document.title = `${page.name} · ${session.device} · hepalert`;
   main.className = page.path === "view" ? "wide" : "";
+}
+
+async function show() {
+  const main = document.getElementById("main");
+  if (!main) return;
+  const mine = ++turn;
+  leave();
+  leave = () => {};
   try {
+    const { parts, query } = address();
+    const page = [...PAGES, ...HIDDEN].find((page) => page.path === parts[0]) ?? PAGES[0];
+    mark(page, main);
     const module = await page.load();
     if (mine !== turn) return;
     replace(main);

@@ -14,7 +14,7 @@ export const verdictChip = (verdict) => (verdict ? chip(VERDICTS[verdict], verdi
 
 /** The whole key for search and copying, shortened to the eye. */
 export function keyLink(key, tail = "") {
-  return h("a", { class: "key", href: `#/studies/${key}${tail}`, title: key, "data-key": `key-${key}` }, shortKey(key));
+  return h("a", { class: "key", href: `#/studies/${encodeURIComponent(key)}${tail}`, title: key, "data-key": `key-${key}` }, shortKey(key));
 }
 
 export function panel(title, ...children) {

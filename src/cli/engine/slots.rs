@@ -181,17 +181,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&place.config)?;
     let installer = Installer::new(&config);
     let slots = installer.slots();
-    let possible = slots.change(|state| {
-        match wanted {
-            Wanted::Activate(target) => state.may_activate(target)?,
-            Wanted::RollBack if state.active.is_none() => {
-                return Err(hepalert_bundles::slots::Objection::NothingBefore);
-            }
-            Wanted::RollBack => {}
-        }
-        state.wanted = Some(wanted);
-        Ok(())
-    });
+    let possible = slots.change(|state| state.want(wanted));
     possible.map_err(failed)?.map_err(|objection| Failure::refused(objection.code(), objection))?;
     if let Some(_place) = installer.occupy().map_err(failed)? {
         installer.switch(Timestamp::now()).map_err(failed)?;

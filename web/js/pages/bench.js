@@ -64,7 +64,7 @@ async function load(state) {
     const [labels, data] = await Promise.all([one.open(), bytes(`${base}/image`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`))]);
     if (state.gone) return;
     const shown = new View(canvas, image.name);
-    await shown.load(data, image.window ?? PRESETS[0][1]);
+    await shown.load(data, PRESETS[0][1]);
     shown.setLabels(labels);
     shown.plane = state.plane;
     shown.moved = () => readOut(shown, told);
@@ -262,8 +262,7 @@ function look(state) {
   state.setPlane = (value) => { state.plane = value; state.views.forEach((shown) => shown.setPlane(value)); drawPlanes(); };
   const drawPlanes = () => replace(plane, [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["all", "All"]].map(([value, text]) => h("button", { "aria-pressed": String(state.plane === value), onclick: () => state.setPlane(value) }, text)));
   drawPlanes();
-  const windows = [...(state.case.images[0].window ? [["Liver, as measured", null]] : []), ...PRESETS];
-  return [plane, h("label", { class: "row" }, h("span", {}, "Window"), h("select", { id: "window", onchange: (event) => { const [, window] = windows[event.target.value]; state.views.forEach((shown, at) => shown.setWindow(window ?? state.case.images[at].window)); } }, windows.map(([name], at) => h("option", { value: at }, name)))),
+  return [plane, h("label", { class: "row" }, h("span", {}, "Window"), h("select", { id: "window", onchange: (event) => { const [, window] = PRESETS[event.target.value]; state.views.forEach((shown) => shown.setWindow(window)); } }, PRESETS.map(([name], at) => h("option", { value: at }, name)))),
     h("label", { class: "row" }, h("span", {}, "Fill"), h("input", { type: "range", min: 0, max: 100, value: 100 * state.fill, "aria-label": "Fill", oninput: (event) => { state.fill = event.target.value / 100; apply(); } })),
     h("label", { class: "check" }, h("input", { type: "checkbox", id: "boundary", checked: state.boundary, onchange: (event) => { state.boundary = event.target.checked; apply(); } }), " Boundary")];
 }

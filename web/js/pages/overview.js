@@ -20,20 +20,32 @@ export async function show(main, { session }) {
     panel("Checks", { aside: again }, checks)));
 
   let stopped = false;
+  let known = "";
   const draw = async () => {
     const seen = await get("/api/v1/overview").catch((error) => error);
     if (stopped) return;
     if (seen instanceof Error) return replace(attention, problem(seen));
+    known = drawnOf(seen.counts, seen.pulse);
     drawDevice(head, attention, figures, seen);
     drawEngine(engine, seen.pulse);
     drawLine(line, seen);
   };
-  const leave = live.subscribe((state) => { drawNow(now, state); if (!state.lost) draw(); });
   await draw();
+  const leave = live.subscribe((state) => {
+    drawNow(now, state);
+    // Most events are steps of the analysis, of which the rest of this page shows nothing.
+    const seen = drawnOf(state.counts, state.device);
+    if (state.lost || seen === known) return;
+    known = seen;
+    draw();
+  });
   look(checks);
   const timer = setInterval(draw, 15000);
   return () => { stopped = true; clearInterval(timer); leave(); };
 }
+
+/** All of an event that is drawn from the overview. */
+const drawnOf = (counts, { state, reasons, broker, engines, self_test: test }) => JSON.stringify([counts, state, reasons, broker.connected, broker.last_error, engines, test]);
 
 function drawDevice(head, attention, figures, { pulse, reasons, counts, disk, version }) {
   replace(head.querySelector(".head-state"), stateChip(pulse.state),

@@ -23,6 +23,10 @@ export async function show(main, context) {
   return leave;
 }
 
+/** Where a file of a result is fetched; its path keeps its folders. */
+const fileOf = (study, report, path) =>
+  `/api/v1/studies/${encodeURIComponent(study.study_key)}/${report.revision}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+
 const stateOf = (job) => `${job.job} ${job.revision} ${job.state} ${job.attempts}`;
 
 function page(study, context) {
@@ -49,7 +53,7 @@ function head(study, newest, { may }) {
   const requeue = async () => {
     if (!await confirm("Put it back into the queue?", "It is read again from its files and becomes the next revision.", "Put back")) return;
     try {
-      await send("POST", `/api/v1/studies/${study.study_key}/requeue`);
+      await send("POST", `/api/v1/studies/${encodeURIComponent(study.study_key)}/requeue`);
       notice("The study waits again.", "ok");
     } catch (error) { notice(`${sentence(error.message)} ${sentence(error.next)}`, "bad"); }
   };
@@ -60,7 +64,7 @@ function head(study, newest, { may }) {
       h("p", { class: "key-line" }, h("code", {}, study.study_key), " ", stateChip(newest.state), h("span", { class: "muted" }, ` revision ${newest.revision} · received ${time(newest.received)}`))),
     h("div", { class: "actions" },
       study.can_requeue && may("annotator") ? h("button", { onclick: requeue, class: report ? "" : "primary" }, "Put back into the queue") : null,
-      reported && study.has_files ? h("a", { class: "button primary", href: `#/view/${study.study_key}/${reported}` }, "Open in the viewer") : null));
+      reported && study.has_files ? h("a", { class: "button primary", href: `#/view/${encodeURIComponent(study.study_key)}/${reported}` }, "Open in the viewer") : null));
 }
 
 function verdict(report) {
@@ -95,7 +99,7 @@ function lesions(report, study) {
   const revision = report.revision;
   const row = (lesion) => {
     const hu = Object.entries(lesion.mean_hu).map(([phase, value]) => `${phase} ${number(value, 0)}`).join(", ");
-    const place = study.has_files ? h("a", { href: `#/view/${study.study_key}/${revision}?lesion=${lesion.id}` }, lesion.id) : lesion.id;
+    const place = study.has_files ? h("a", { href: `#/view/${encodeURIComponent(study.study_key)}/${revision}?lesion=${encodeURIComponent(lesion.id)}` }, lesion.id) : lesion.id;
     return h("tr", { class: lesion.malignant ? "malignant" : "" },
       h("td", { class: "num" }, place),
       h("td", {}, swatch(lesion.class), " ", lesion.class, lesion.malignant ? h("span", { class: "tag bad" }, "suspected") : null),
@@ -123,12 +127,11 @@ function discarded(report) {
 function pictures(study, report) {
   const shown = report.artefacts.filter((file) => file.path.endsWith(".png"));
   if (!shown.length || !study.has_files) return null;
-  const base = `/api/v1/studies/${study.study_key}/${report.revision}/files/`;
   return panel("Key images", h("div", { class: "pictures" }, shown.map((file) => {
     const number = /lesion-(\d+)/.exec(file.path)?.[1];
     const alt = number ? `Finding ${Number(number)}` : "Overview of all findings";
-    return h("button", { class: "picture", onclick: () => enlarge(base + file.path, alt), "aria-label": `Enlarge: ${alt}` },
-      h("img", { src: base + file.path, alt, loading: "lazy" }), h("span", {}, alt));
+    return h("button", { class: "picture", onclick: () => enlarge(fileOf(study, report, file.path), alt), "aria-label": `Enlarge: ${alt}` },
+      h("img", { src: fileOf(study, report, file.path), alt, loading: "lazy" }), h("span", {}, alt));
   })));
 }
 
@@ -160,9 +163,8 @@ function timings(report) {
 
 function files(study, report) {
   if (!study.has_files) return panel("Files", empty("The files of this result are no longer kept."));
-  const base = `/api/v1/studies/${study.study_key}/${report.revision}/files/`;
   const all = [{ path: "report.json", bytes: null }, ...report.artefacts.filter((file) => !file.path.endsWith(".png"))];
-  return panel("Files", h("ul", { class: "plain files" }, all.map((file) => h("li", {}, h("a", { href: base + file.path, download: "" }, file.path), h("span", { class: "muted num" }, file.bytes ? size(file.bytes) : "")))));
+  return panel("Files", h("ul", { class: "plain files" }, all.map((file) => h("li", {}, h("a", { href: fileOf(study, report, file.path), download: "" }, file.path), h("span", { class: "muted num" }, file.bytes ? size(file.bytes) : "")))));
 }
 
 function trace(report) {
@@ -185,6 +187,6 @@ function messages(study) {
 
 function revisions(study) {
   const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.received) }, ago(job.received)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
-    h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${study.study_key}/${job.revision}` }, "View") : ""));
+    h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${encodeURIComponent(study.study_key)}/${job.revision}` }, "View") : ""));
   return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", ""], study.jobs.map(row), "Revisions"));
 }

@@ -18,7 +18,7 @@ export async function show(main, { parts, query }) {
   const stage = h("div", { class: "stage", "aria-busy": "true" }, h("p", { class: "loading" }, "Preparing the study…"));
   const side = h("aside", { class: "viewer-side", "aria-label": "Viewer controls" });
   replace(main, h("h1", { class: "visually-hidden" }, "Viewer"), h("div", { class: "viewer" }, side, stage));
-  const state = { layer: "final", step: 0, organs: false, fill: 0.25, boundary: true, plane: "axial", tool: "look", lesion: -1, views: [], layers: [], gone: false };
+  const state = { layer: "final", step: 0, organs: false, fill: 0.25, boundary: true, plane: "axial", tool: "look", lesion: -1, views: [], layers: [], turn: 0, drawn: 0, gone: false };
   const leave = () => { state.gone = true; state.views.forEach((view) => view.close()); removeEventListener("keydown", state.keys); };
   try {
     const scene = await get(`${base}/scene`);
@@ -36,7 +36,7 @@ export async function show(main, { parts, query }) {
     stage.dataset.ready = "true";
   } catch (error) {
     stage.removeAttribute("aria-busy");
-    replace(stage, problem(error), h("p", {}, h("a", { class: "button", href: `#/studies/${key}` }, "Back to the study")));
+    replace(stage, problem(error), h("p", {}, h("a", { class: "button", href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study")));
     if (!side.childElementCount) side.remove();
     console.error(error);
   }
@@ -56,7 +56,7 @@ async function load(stage, state, base, ui) {
     stage.append(cell);
     return { phase, told, canvas, progress };
   });
-  const loaded = await Promise.all(cells.map(async (cell) => ({ ...cell, data: await bytes(`${base}/image/${cell.phase.phase}`, (share) => cell.progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`)) })));
+  const loaded = await Promise.all(cells.map(async (cell) => ({ ...cell, data: await bytes(`${base}/image/${encodeURIComponent(cell.phase.phase)}`, (share) => cell.progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`)) })));
   for (const { phase, told, canvas, progress, data } of loaded) {
     if (state.gone) return;
     const view = new View(canvas, phase.phase);
@@ -66,7 +66,7 @@ async function load(stage, state, base, ui) {
     view.moved = () => readOut(view, state);
     view.plane = state.plane;
     state.views.push(view);
-    state.layers.push(new Layers(base, phase.phase, phase.shape.reduce((a, b) => a * b)));
+    state.layers.push(new Layers(base, phase.phase));
     progress.remove();
   }
   tie(state.views);
@@ -88,13 +88,20 @@ function controls(side, state, key) {
   const { scene } = state;
   const ui = {};
   ui.redraw = async () => {
-    await Promise.all(state.views.map(async (view, at) => {
+    const mine = ++state.turn;
+    const { layer, organs } = state;
+    const loaded = await Promise.all(state.layers.map((layers) => layers.load(layer, organs)));
+    // While it was loading something else may have been chosen: that alone is drawn.
+    if (state.gone || mine !== state.turn) return;
+    loaded.forEach((parts, at) => {
+      const view = state.views[at];
       if (!view.labels) view.nv.createEmptyDrawing();
-      await state.layers[at].draw(view.labels, state.layer, state.step, state.organs);
+      state.layers[at].draw(view.labels, parts, state.step);
       view.refresh();
       readOut(view, state);
-    }));
-    side.dataset.layer = state.layer;
+    });
+    state.drawn = mine;
+    side.dataset.layer = layer;
   };
   ui.look = () => state.views.forEach((view) => view.setLook(state.fill, state.boundary));
   ui.jump = (at) => {
@@ -107,7 +114,7 @@ function controls(side, state, key) {
   const layers = layerChoice(state, ui);
   const gain = gainSlider(state, ui);
   replace(side,
-    h("p", { class: "crumb" }, h("a", { href: `#/studies/${key}` }, "Back to the study")),
+    h("p", { class: "crumb" }, h("a", { href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study")),
     h("section", { "aria-label": "Findings" }, h("h2", {}, "Findings"), lesionList(scene, ui), discardedList(scene, state)),
     h("section", { "aria-label": "Layers" }, h("h2", {}, "Layers"), layers, gain),
     h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state, ui)),
@@ -155,14 +162,13 @@ function gainSlider(state, ui) {
     state.step = step;
     tell();
     slider.value = step;
-    await Promise.all(state.views.map(async (view, at) => {
-      const layers = state.layers[at];
-      await layers.gains();
-      const under = state.organs ? await layers.layer("organs") : null;
-      layers.moveGain(view.labels, state.step, under);
+    // What is on the screen is not yet, or not any more, what was chosen.
+    if (state.drawn !== state.turn) return ui.redraw();
+    state.views.forEach((view, at) => {
+      state.layers[at].moveGain(view.labels, step);
       view.refresh();
       readOut(view, state);
-    }));
+    });
   };
   const slider = h("input", { type: "range", id: "alpha", min: -200, max: 400, step: 1, value: state.step, "aria-label": "Lesion gain alpha", oninput: (event) => move(Number(event.target.value)) });
   const at = (gain, text) => h("button", { type: "button", class: "quiet small", onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);

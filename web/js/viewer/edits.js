@@ -17,15 +17,14 @@ export class Edits {
   async open(start) {
     const desk = await send("POST", `${this.base}/desk`, start ? { start } : {});
     this.take(desk);
-    this.known = new Uint8Array(await bytes(`${this.base}/labels`));
+    this.known = await bytes(`${this.base}/labels`);
     return this.known;
   }
 
-  take({ revision, steps, regions, shape }) {
+  take({ revision, steps, regions }) {
     this.revision = revision;
     this.steps = steps;
     this.regions = regions ?? this.regions;
-    if (shape) this.shape = shape;
   }
 
   /** One edit after the other: each is made on what the one before left. */

@@ -4,10 +4,9 @@ import { bytes } from "../api.js";
 import { DISCARDED } from "./view.js";
 
 export class Layers {
-  constructor(base, phase, voxels) {
+  constructor(base, phase) {
     this.base = base;
-    this.phase = phase;
-    this.voxels = voxels;
+    this.phase = encodeURIComponent(phase);
     this.kept = new Map();
   }
 
@@ -31,14 +30,21 @@ export class Layers {
     return this.byGain;
   }
 
-  /** Writes what is to be seen into `out`: organs below, the layer over them. */
-  async draw(out, name, step, organs) {
-    if (organs) out.set(await this.layer("organs"));
+  /** What a drawing is made of: organs below, the layer over them. */
+  async load(name, organs) {
+    const under = organs ? await this.layer("organs") : null;
+    if (name === "none") return { name, under };
+    return { name, under, over: name === "gain" ? await this.gains() : await this.layer(name) };
+  }
+
+  /** Writes what was loaded into `out`, at once: two drawings never mix. */
+  draw(out, { name, under, over }, step) {
+    if (under) out.set(under);
     else out.fill(0);
-    if (name === "none") return;
-    if (name === "gain") return this.drawGain(out, await this.gains(), step);
-    const layer = await this.layer(name);
-    for (let i = 0; i < layer.length; i++) if (layer[i]) out[i] = name === "discarded" ? DISCARDED : layer[i];
+    this.under = under;
+    if (!over) return;
+    if (name === "gain") this.drawGain(out, over, step);
+    else for (let i = 0; i < over.length; i++) if (over[i]) out[i] = name === "discarded" ? DISCARDED : over[i];
   }
 
   drawGain(out, { indices, steps, classes }, step) {
@@ -47,8 +53,9 @@ export class Layers {
     this.shown = { step, count };
   }
 
-  /** Only what a step of the slider changes; `under` is what lies below lesions. */
-  moveGain(out, step, under) {
+  /** Only what a step of the slider changes, where the gains are what was drawn last. */
+  moveGain(out, step) {
+    const { under } = this;
     const { indices, steps, classes } = this.byGain;
     const count = upTo(steps, step);
     const before = this.shown?.count ?? 0;

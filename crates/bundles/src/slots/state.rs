@@ -239,6 +239,20 @@ impl State {
         done.is_ok() && self.active != before
     }
 
+    /// Somebody wants another engine; it is used between two studies, see [`State::fulfil`].
+    ///
+    /// # Errors
+    /// [`Objection`] if that is not possible as things stand.
+    pub fn want(&mut self, wanted: Wanted) -> Result<(), Objection> {
+        match wanted {
+            Wanted::Activate(target) => self.may_activate(target)?,
+            Wanted::RollBack if self.active.is_none() => return Err(Objection::NothingBefore),
+            Wanted::RollBack => {}
+        }
+        self.wanted = Some(wanted);
+        Ok(())
+    }
+
     /// Whether a slot can be used.
     ///
     /// # Errors
