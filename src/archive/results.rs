@@ -27,8 +27,6 @@ const BOUND: &str = "archive.json";
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 const OUTCOME: &str = "outcome.json";
 const FOLDER: &str = "report";
-/// What the name of an `archive.json` begins with that is not whole yet.
-
 /// What a folder of results is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
