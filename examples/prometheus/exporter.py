@@ -20,6 +20,9 @@ import time
 
 import paho.mqtt.client as mqtt
 
+# Clocks that differ by more are off, or the message was held back on its way.
+CLOCK_OFF_S = 30
+
 log = logging.getLogger("exporter")
 TOPICS = ("availability", "status", "info", "health", "worklist")
 
@@ -40,13 +43,21 @@ class Fleet:
             known = self.devices.setdefault(device, {})
             if not payload:
                 known.pop(kind, None)
-                if not known or set(known) <= {"ahead"}:
+                if set(known) <= {"ahead", "live"}:
                     self.devices.pop(device, None)
                 return
             known[kind] = payload.decode() if kind == "availability" else json.loads(payload)
             if kind == "health" and not retained:
-                # It came just now: how far its clock is ahead of ours.
-                known["ahead"] = seconds(known[kind]["time"]) - now
+                self.came(known, seconds(known[kind]["time"]) - now, now)
+
+    @staticmethod
+    def came(known, ahead, now):
+        """How far a message that came just now is ahead of our clock. Far off is the device's clock, or a bridge held the
+        message back; two that came apart and are equally far off tell that it is the clock."""
+        before, at = known.get("live", (0, now))
+        if abs(ahead) <= CLOCK_OFF_S or (abs(ahead - before) <= 2 and now - at >= 5):
+            known["ahead"] = ahead
+        known["live"] = ahead, now
 
     def text(self, now):
         figures = Figures()

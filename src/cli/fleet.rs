@@ -12,6 +12,7 @@ use crate::fleet::{Device, Fleet, Judged, Life, filters};
 use crate::publish::messages::State;
 use crate::publish::mqtt::{Params, listen};
 use crate::ui::counted;
+use hepalert_study::protocol::is_base_topic;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -26,10 +27,10 @@ pub struct Args {
     #[arg(long, requires = "host", default_value_t = 1883)]
     port: u16,
     /// First part of the topics, if not the configuration's.
-    #[arg(long)]
+    #[arg(long, value_parser = base_topic)]
     base: Option<String>,
-    /// Seconds to listen: what the broker keeps comes at once; over an interval of health messages
-    /// clocks are compared as well.
+    /// Seconds to listen: what the broker keeps comes at once; over two intervals of health messages
+    /// clocks are compared as well, and a device whose clock is far off is not taken for silent.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
     /// Devices that must be there; one nobody has heard of is a line of the table.
@@ -38,6 +39,15 @@ pub struct Args {
     /// End with exit code 1 unless every device is well.
     #[arg(long)]
     strict: bool,
+}
+
+fn base_topic(text: &str) -> Result<String, String> {
+    match is_base_topic(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("write lower-case letters, digits, - and _, in levels divided by /".to_owned())
+        }
+    }
 }
 
 /// Runs the command.

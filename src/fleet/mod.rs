@@ -22,6 +22,12 @@ pub use differences::Difference;
 pub const MAX_DEVICES: usize = 10_000;
 /// Clocks that differ by more are said to. Network time keeps them within a second.
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(30);
+/// Two messages that came this far apart, each as far from our clock as the other, were not kept back
+/// on the way: what a bridge held back comes in one go.
+const APART: SignedDuration = SignedDuration::from_secs(5);
+/// How far their distances may differ.
+const JITTER: SignedDuration = SignedDuration::from_secs(2);
+
 /// What is to be listened to below a base.
 pub fn filters(base: &str) -> Vec<String> {
     let mut filters: Vec<String> =
@@ -47,8 +53,10 @@ struct Heardof {
     status: Option<Status>,
     info: Option<Info>,
     health: Option<Health>,
-    /// How far its clock is ahead of ours, by a health message that came just now.
+    /// How far its clock is ahead of ours, where health messages that came just now show it.
     clock: Option<SignedDuration>,
+    /// How far the last such message was ahead of ours, and when it came.
+    live: Option<(SignedDuration, Timestamp)>,
     worklist: Option<Worklist>,
 }
 
@@ -154,13 +162,29 @@ impl Fleet {
         if self.devices.len() >= MAX_DEVICES && !self.devices.contains_key(device) {
             return;
         }
-        // An empty body takes a retained message away: a device that was given up.
         if heard.body.is_empty() {
+            self.take_away(device, topic);
             return;
         }
         let known = self.devices.entry(device.to_owned()).or_default();
         if known.take(topic, heard, now).is_none() {
             *self.strange.entry(heard.topic.clone()).or_default() += 1;
+        }
+    }
+
+    /// An empty body takes what was retained away; of a device that was given up nothing is left.
+    fn take_away(&mut self, device: &str, topic: &str) {
+        let Some(known) = self.devices.get_mut(device) else { return };
+        match topic {
+            "availability" => known.availability = None,
+            "status" => known.status = None,
+            "info" => known.info = None,
+            "worklist" => known.worklist = None,
+            "health" => (known.health, known.clock, known.live) = (None, None, None),
+            _ => {}
+        }
+        if known.is_empty() {
+            self.devices.remove(device);
         }
     }
 
@@ -186,6 +210,27 @@ impl Fleet {
 }
 
 impl Heardof {
+    fn is_empty(&self) -> bool {
+        let Heardof { availability, status, info, health, worklist, clock: _, live: _ } = self;
+        availability.is_none()
+            && status.is_none()
+            && info.is_none()
+            && health.is_none()
+            && worklist.is_none()
+    }
+
+    /// A health message came that was not retained. Far from our clock is either the device's, or
+    /// the message was held back by a bridge whose line was down: one alone does not tell.
+    fn came(&mut self, ahead: SignedDuration, now: Timestamp) {
+        let as_before = |(before, at): (SignedDuration, Timestamp)| {
+            (ahead - before).abs() <= JITTER && now.duration_since(at) >= APART
+        };
+        if ahead.abs() <= CLOCK_OFF || self.live.is_some_and(as_before) {
+            self.clock = Some(ahead);
+        }
+        self.live = Some((ahead, now));
+    }
+
     /// `None` for a message that is not as it should be.
     fn take(&mut self, topic: &str, heard: &Heard, now: Timestamp) -> Option<()> {
         let body = &heard.body;
@@ -197,7 +242,7 @@ impl Heardof {
             "health" => {
                 let health: Health = serde_json::from_slice(body).ok()?;
                 if !heard.retained {
-                    self.clock = Some(health.time.0.duration_since(now));
+                    self.came(health.time.0.duration_since(now), now);
                 }
                 self.health = Some(health);
             }
@@ -319,14 +364,50 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_seen_by_what_comes_just_now_and_kills_nobody() {
+    fn a_clock_that_is_off_is_seen_by_two_that_come_just_now_and_kills_nobody() {
+        let mut fleet = Fleet::default();
+        let mut came = |sent: &str, now: &str| {
+            fleet.take(BASE, &heard("ct-1/health", &health(sent), false), at(now));
+            let device = fleet.judged(&[], at(now)).devices.remove(0);
+            (device.life, device.clock_ahead_s, device.differs)
+        };
+        // Ten minutes behind: by its own time it would be long silent.
+        let first = came("2026-11-30T09:50:00.000Z", "2026-11-30T10:00:00Z");
+        assert_eq!(first, (Life::Silent, None, vec![]));
+        let second = came("2026-11-30T09:51:00.000Z", "2026-11-30T10:01:00Z");
+        assert_eq!(second, (Life::Alive, Some(-600), vec![Difference::Clock]));
+    }
+
+    #[test]
+    fn what_a_bridge_held_back_does_not_make_the_dead_alive() {
+        let mut fleet = Fleet::default();
+        let mut came = |sent: &str, now: &str| {
+            fleet.take(BASE, &heard("ct-1/health", &health(sent), false), at(now));
+            let device = fleet.judged(&[], at(now)).devices.remove(0);
+            (device.life, device.clock_ahead_s)
+        };
+        for sent in ["2026-11-30T09:48:00.000Z", "2026-11-30T09:49:00.000Z"] {
+            assert_eq!(came(sent, "2026-11-30T10:00:00Z"), (Life::Silent, None));
+        }
+        let right = came("2026-11-30T10:00:30.000Z", "2026-11-30T10:00:31Z");
+        assert_eq!(right, (Life::Alive, Some(-1)));
+        // Once its clock is known, a late message is a late message.
+        let late = came("2026-11-30T10:01:30.000Z", "2026-11-30T10:31:31Z");
+        assert_eq!(late, (Life::Silent, Some(-1)));
+    }
+
+    #[test]
+    fn a_device_that_is_given_up_is_gone() {
         let mut fleet = Fleet::default();
         let now = at("2026-11-30T10:00:00Z");
-        // Ten minutes behind: by its own time it would be long silent.
-        fleet.take(BASE, &heard("ct-1/health", &health("2026-11-30T09:50:00.000Z"), false), now);
-        let device = fleet.judged(&[], at("2026-11-30T10:00:02Z")).devices.remove(0);
-        assert_eq!((device.life, device.clock_ahead_s), (Life::Alive, Some(-600)));
-        assert_eq!(device.differs, [Difference::Clock]);
+        fleet.take(BASE, &heard("ct-1/availability", "online", true), now);
+        fleet.take(BASE, &heard("ct-1/info", &info("0.1.0", "aa"), true), now);
+        fleet.take(BASE, &heard("ct-1/availability", "", false), now);
+        assert_eq!(fleet.judged(&[], now).devices.len(), 1);
+        for topic in ["ct-1/info", "ct-1/info", "ct-2/info"] {
+            fleet.take(BASE, &heard(topic, "", false), now);
+        }
+        assert!(fleet.judged(&[], now).devices.is_empty());
     }
 
     #[test]
