@@ -17,6 +17,7 @@ use super::{ArchiveError, Code};
 use crate::intake::by_hand::discover::Inventory;
 use crate::intake::{Degraded, Digest, PhaseFiles, Refusal, StudyFiles, study_key};
 use crate::report::output::{self, OutputError};
+use crate::ui::counted;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 
@@ -152,7 +153,7 @@ impl Draft {
     /// Of everything that lies below a root.
     ///
     /// # Errors
-    /// [`Code::TooManyFiles`].
+    /// [`Code::TooManyFiles`], [`Code::NoStudies`].
     pub fn new(
         root: &Path,
         wanted: Vec<Vec<Phase>>,
@@ -164,6 +165,7 @@ impl Draft {
             let about = format!("{}: more than {most} files", root.display());
             return Err(ArchiveError::new(Code::TooManyFiles, about));
         }
+        let passed_over: usize = stock.passed_over.values().sum();
         let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
         let studies = stock.found.studies.into_iter().map(|study| Entry {
             key: study.key.clone(),
@@ -182,6 +184,10 @@ impl Draft {
         let mut entries: Vec<Entry> = studies.chain(refused).collect();
         entries
             .sort_by(|a, b| a.key.cmp(&b.key).then_with(|| a.fingerprint().cmp(&b.fingerprint())));
+        if entries.is_empty() {
+            let about = format!("{}: {} passed over", root.display(), counted(passed_over, "file"));
+            return Err(ArchiveError::new(Code::NoStudies, about));
+        }
         each_once(&mut entries);
         let copies = stock.found.copies;
         let not_seen = stock.degraded.iter().map(|why| why.code().to_owned()).collect();

@@ -34,6 +34,9 @@ pub enum Code {
     /// More files than may be looked at.
     #[strum(serialize = "archive_too_many_files")]
     TooManyFiles,
+    /// There is no study to list.
+    #[strum(serialize = "archive_no_studies")]
+    NoStudies,
     /// The folder of the studies is not there.
     #[strum(serialize = "archive_root_missing")]
     RootMissing,

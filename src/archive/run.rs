@@ -24,8 +24,8 @@ use hepalert_study::study::StudyKey;
 /// What is to be done.
 #[derive(Debug)]
 pub struct Task<'a> {
-    /// The list.
-    pub list: &'a Path,
+    /// Its part of the list, see [`part`].
+    pub list: &'a List<Entry>,
     /// Where results go.
     pub results: &'a Path,
     /// Which part of the list.
@@ -78,7 +78,7 @@ pub struct Failed {
 /// Where the time went.
 #[derive(Debug, Default, Serialize)]
 pub struct Seconds {
-    /// From the list to the last result.
+    /// From the list, as read, to the last result.
     pub total: f64,
     /// Loading and testing the engine.
     pub engine: f64,
@@ -117,18 +117,24 @@ enum Tried {
     Stopped,
 }
 
+/// Reads a shard's part of a list.
+///
+/// # Errors
+/// [`Code::ListDamaged`].
+pub fn part(list: &Path, shard: Shard) -> Result<List<Entry>, ArchiveError> {
+    List::open(list, |index, line| match shard.holds(index) {
+        true => Entry::of(line).map(Some),
+        false => Ok(None),
+    })
+}
+
 /// Goes through a shard; `step` hears how many studies are gone through of how many.
 ///
 /// # Errors
 /// [`RunError`]; what is done stays.
 pub fn run(task: &Task<'_>, step: &mut dyn FnMut(usize, usize)) -> Result<Told, RunError> {
     let began = Instant::now();
-    let shard = task.shard;
-    let own = |index, line: &str| match shard.holds(index) {
-        true => Entry::of(line).map(Some),
-        false => Ok(None),
-    };
-    let list = List::open(task.list, own)?;
+    let (shard, list) = (task.shard, task.list);
     let root = list.root(task.root)?;
     let results = Results::at(task.results);
     let bound = Bound::new(list.digest, list.heading.studies, task.settings)?;

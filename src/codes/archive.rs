@@ -4,7 +4,7 @@
 
 use super::{Meaning, meaning};
 
-pub(super) const ARCHIVE: [Meaning; 17] = [
+pub(super) const ARCHIVE: [Meaning; 18] = [
     meaning(
         "archive_list_damaged",
         "the list is not as it was written: changed, or cut off",
@@ -19,6 +19,11 @@ pub(super) const ARCHIVE: [Meaning; 17] = [
         "archive_too_many_files",
         "that is more than one list may hold",
         "list the folders inside one by one, or raise --max-files (about 1 GiB of memory a million)",
+    ),
+    meaning(
+        "archive_no_studies",
+        "there is no study in this folder; nothing is written",
+        "name the folder that holds DICOM or NIfTI, in folders of any names and depth",
     ),
     meaning(
         "archive_root_missing",

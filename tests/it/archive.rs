@@ -17,6 +17,7 @@ pub struct Archive(tempfile::TempDir);
 impl Archive {
     pub fn new(studies: usize) -> Archive {
         let archive = Archive(tempfile::tempdir().unwrap());
+        fs::create_dir(archive.at("root")).unwrap();
         for number in 0..studies {
             let folder = archive.at(&format!("root/{}/p{number}", 2019 + number % 2));
             fs::create_dir_all(&folder).unwrap();
@@ -25,7 +26,7 @@ impl Archive {
         fs::write(archive.at("root/cut.nii.gz"), &campaign::study(0)[..400]).unwrap();
         fs::write(archive.at("root/notes.txt"), "mine").unwrap();
         fs::create_dir(archive.at("root/again")).unwrap();
-        fs::copy(archive.at("root/2019/p0/ct.nii.gz"), archive.at("root/again/ct.nii.gz")).unwrap();
+        fs::write(archive.at("root/again/ct.nii.gz"), campaign::study(0)).unwrap();
         archive
     }
 
@@ -150,6 +151,31 @@ fn an_archive_is_done_in_parts_and_put_together() {
 }
 
 #[test]
+fn copies_of_a_study_are_counted_and_nothing_is_no_list() {
+    let archive = Archive::new(0);
+    let root = archive.at("root");
+    fs::remove_dir_all(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("notes.txt"), "mine").unwrap();
+    let list = "list @root --out @list.jsonl --engine ENGINE";
+    assert_eq!(archive.refused(list), "archive_no_studies");
+    assert!(!archive.at("list.jsonl").exists());
+    let made = archive.at("made");
+    let phantom =
+        hepalert().args(["phantom", "--seed", "3", "--pixels", "128", "--out"]).arg(&made).output();
+    assert!(phantom.unwrap().status.success());
+    for folder in ["2019/a", "2019/b", "2020/c"] {
+        copy(&made.join("dicom/vp"), &root.join(folder));
+    }
+    let listed = archive.list();
+    assert_eq!((&listed["studies"], &listed["copies"]), (&1.into(), &2.into()));
+    // Part of it once more is no copy.
+    fs::remove_file(root.join("2020/c/0001.dcm")).unwrap();
+    let again = archive.done("list @root --out @again.jsonl --engine ENGINE");
+    assert_eq!((&again["studies"], &again["copies"]), (&1.into(), &1.into()));
+}
+
+#[test]
 fn truth_of_some_studies_gives_the_tables_of_evaluate() {
     let archive = Archive::new(2);
     archive.list();
@@ -239,6 +265,10 @@ fn what_does_not_belong_together_is_refused_by_name_and_stays() {
     assert_eq!(ended.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("archive_result_damaged"));
     assert_eq!(fs::read(&report).unwrap().len(), whole.len() / 2, "it is left as it is");
+    let status = archive.run("status --list @list.jsonl --results @results");
+    let counts: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((status.status.code(), counts["damaged"].as_array().unwrap().len()), (Some(3), 1));
+    assert!(String::from_utf8_lossy(&status.stderr).contains("archive_result_damaged"));
     let merge = "merge --list @list.jsonl --results @results --out @merged";
     assert_eq!(archive.refused(merge), "archive_result_damaged");
     fs::write(&report, &whole).unwrap();

@@ -49,6 +49,7 @@ fn wrong(error: ArchiveError) -> Failure {
         Code::ListDamaged
         | Code::ListDiffers
         | Code::TooManyFiles
+        | Code::NoStudies
         | Code::RootMissing
         | Code::OtherPhases
         | Code::OtherList

@@ -8,8 +8,8 @@ use super::super::{Failure, Ui};
 use super::{ended, wrong};
 use crate::analyze::Settings;
 use crate::archive::cohort::named;
-use crate::archive::list::{List, Shard};
-use crate::archive::run::{Task, Told, run as go_through};
+use crate::archive::list::{Entry, List, Shard};
+use crate::archive::run::{Task, Told, part, run as go_through};
 use crate::archive::{ArchiveError, Code};
 use crate::daemon::{gate_params, stop_on_signals};
 use crate::report::output;
@@ -53,10 +53,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(file) = &args.config {
         settings.gate = gate_params(&super::super::run::read(file)?);
     }
-    check(args, &settings)?;
+    let list = part(&args.list, args.shard).map_err(wrong)?;
+    check(&list, args, &settings)?;
     let stop = stop_on_signals().map_err(Failure::failed)?;
     let task = Task {
-        list: &args.list,
+        list: &list,
         results: &args.results,
         shard: args.shard,
         patience: Duration::from_secs(args.wait_s.into()),
@@ -72,8 +73,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Whether list, engine and place belong together; before a folder is made.
-fn check(args: &Args, settings: &Settings) -> Result<(), Failure> {
-    let list: List<()> = List::open(&args.list, |_, _| Ok(None)).map_err(wrong)?;
+fn check(list: &List<Entry>, args: &Args, settings: &Settings) -> Result<(), Failure> {
     let root = list.root(args.root.as_deref()).map_err(wrong)?;
     output::check_apart(&args.results, &[&root], "the results would lie among the studies")?;
     match settings.wanted().map_err(engines::unusable)? == list.heading.wanted {

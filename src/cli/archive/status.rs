@@ -7,6 +7,7 @@ use super::wrong;
 use crate::archive::cohort::named;
 use crate::archive::results::Results;
 use crate::archive::status::{Tally, briefs, tally};
+use crate::archive::{ArchiveError, Code};
 use crate::codes;
 use crate::ui::counted;
 
@@ -24,13 +25,20 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit 3 if list and results do not belong together.
+/// Exit 3 if list and results do not belong together, or a result cannot be read.
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let list = briefs(&args.list).map_err(wrong)?;
     let results = Results::at(&args.results);
     let bound = results.bound_to(list.digest).map_err(wrong)?;
     let tally = tally(&list, &results, &bound).map_err(wrong)?;
-    ui.result(&tally, text(&tally))
+    ui.result(&tally, text(&tally))?;
+    match tally.damaged.first() {
+        None => Ok(()),
+        Some(first) => {
+            let about = format!("{} of {}: {first}", tally.damaged.len(), tally.studies);
+            Err(wrong(ArchiveError::new(Code::ResultDamaged, about)).after_result())
+        }
+    }
 }
 
 fn text(tally: &Tally) -> String {

@@ -3,6 +3,7 @@
 //! Owns one look at one place; the rules are those of the assembler. A person waits here:
 //! whatever cannot be used is named at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,6 +19,7 @@ use crate::intake::reading::gate::{GateParams, Refusal};
 use crate::intake::reading::probe::{KeyOf, Probe, ProbeError};
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::{Assembler, PhaseRules};
+use hepalert_study::digest::Digest;
 use hepalert_study::files::place_of;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
@@ -192,6 +194,7 @@ pub(super) fn lies_still(
 /// What follows of files that are all there at once.
 pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> Discovered {
     let (mut machine, mut outcomes) = (Assembler::new(params, Vec::new()), Vec::new());
+    let copies = copies_by_folder(&found);
     for (found, path, stamp) in found {
         let event = match found {
             Ok(facts) => Event::Stable { path, facts, changed_ns: stamp.changed_ns() },
@@ -207,7 +210,7 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
         key,
         refusal,
     };
-    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new(), copies: 0 };
+    let mut sorted = Discovered { studies: Vec::new(), refused: Vec::new(), copies };
     for outcome in outcomes {
         match outcome {
             StudyEvent::Complete { study, .. } => sorted.studies.push(study),
@@ -222,6 +225,31 @@ pub(in crate::intake) fn assemble(params: AssembleParams, found: Vec<Found>) -> 
         }
     }
     sorted
+}
+
+/// How often studies lie in further folders, file by file the same. The assembler takes those as one
+/// study without a word, as it must of a study that is sent twice.
+fn copies_by_folder(found: &[Found]) -> usize {
+    let mut folders: BTreeMap<(&StudyKey, Option<&Path>), BTreeSet<Digest>> = BTreeMap::new();
+    for (facts, path, _) in found {
+        // A volume is a study of its own wherever it lies, and tells of its copies itself.
+        if let Ok(facts) = facts
+            && !facts.part.slices().is_empty()
+        {
+            folders.entry((&facts.study, path.parent())).or_default().insert(facts.content);
+        }
+    }
+    let mut alike: BTreeMap<(&StudyKey, BTreeSet<Digest>), usize> = BTreeMap::new();
+    for ((study, _), contents) in folders {
+        *alike.entry((study, contents)).or_default() += 1;
+    }
+    // A study may have a folder for each of its series.
+    let mut most: BTreeMap<&StudyKey, usize> = BTreeMap::new();
+    for ((study, _), folders) in alike {
+        let seen = most.entry(study).or_default();
+        *seen = (*seen).max(folders - 1);
+    }
+    most.values().sum()
 }
 
 fn look(input: &Path, max_files: usize) -> std::io::Result<Snapshot> {
