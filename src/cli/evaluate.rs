@@ -6,8 +6,10 @@ use clap::builder::PossibleValue;
 use serde::Serialize;
 
 use super::{Failure, Ui};
-use crate::report::output::{self, MADE_BY};
+use crate::report::output::{self, MADE_BY, OutputError};
+use hepalert_lab::evaluate::case::CaseResult;
 use hepalert_lab::evaluate::cohort::{CaseFiles, CohortError, evaluate_case, find};
+use hepalert_lab::evaluate::counted::{Counted, HEAD, key_of};
 use hepalert_lab::evaluate::csv::csv;
 use hepalert_lab::evaluate::markdown::markdown;
 use hepalert_lab::evaluate::plot::charts;
@@ -92,17 +94,12 @@ pub(super) fn write(
     out: &Path,
     ui: &Ui,
 ) -> Result<(Document, String), Failure> {
-    let mut course = ui.course("cases");
-    let mut results = Vec::with_capacity(cases.len());
-    for (done, case) in cases.iter().enumerate() {
-        results.push(evaluate_case(case, highest_gain).map_err(refused)?);
-        course.step(done + 1, cases.len());
-    }
+    output::make_folder(out)?;
+    let (results, counted) = count(&cases, highest_gain, &out.join("counted.jsonl"), ui)?;
     let tables = Tables::new(&results, asked);
     if highest_gain.is_some() && results.iter().all(|result| result.sweep.is_empty()) {
         ui.say("no sweep: no case has a margin.nii.gz, which `analyze --margin` writes");
     }
-    output::make_folder(out)?;
     let text = markdown(&tables);
     let mut written = Vec::new();
     for (name, svg) in charts(&tables) {
@@ -120,5 +117,36 @@ pub(super) fn write(
     written.extend(["tables.md", "tables.json", "cases.csv"].map(|name| out.join(name)));
     let written: Vec<String> = written.iter().map(|file| file.display().to_string()).collect();
     ui.say(format!("written: {}", written.join(", ")));
+    counted.remove().map_err(Failure::failed)?;
     Ok((document, text))
+}
+
+/// Counts what an earlier run that was stopped has not counted.
+fn count(
+    cases: &[CaseFiles],
+    highest_gain: Option<f64>,
+    kept: &Path,
+    ui: &Ui,
+) -> Result<(Vec<CaseResult>, Counted), Failure> {
+    output::check_file(kept, &[])?;
+    if !Counted::is_begun(kept) {
+        output::put(kept, HEAD.as_bytes(), &[])?;
+    }
+    let on_disk = |error| OutputError::File { path: kept.to_owned(), reason: error };
+    let mut counted = Counted::open(kept).map_err(on_disk)?;
+    let mut course = ui.course("cases");
+    let mut results = Vec::with_capacity(cases.len());
+    for (done, case) in cases.iter().enumerate() {
+        let key = key_of(case, highest_gain).map_err(refused)?;
+        match counted.of(&key) {
+            Some(known) => results.push(known.clone()),
+            None => {
+                let result = evaluate_case(case, highest_gain).map_err(refused)?;
+                counted.keep(key, result.clone()).map_err(on_disk)?;
+                results.push(result);
+            }
+        }
+        course.step(done + 1, cases.len());
+    }
+    Ok((results, counted))
 }

@@ -215,6 +215,45 @@ fn analysed(folder: &Path, case: &str) {
 }
 
 #[test]
+fn an_evaluation_that_was_stopped_goes_on_and_comes_to_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let [truth, predicted] = ["truth", "predicted"].map(|n| folder.path().join(n));
+    for name in ["a", "b", "c"] {
+        save(&truth, &format!("{name}.nii.gz"), write_u8(&map(0.0, |_| {})));
+        analysed(&predicted, name);
+    }
+    let evaluate = |out: &str| {
+        let paths = [Path::new("--truth"), &truth, Path::new("--predicted"), &predicted];
+        let out = folder.path().join(out);
+        run(hepalert().args(["evaluate", "--sweep", "--out"]).arg(out).args(paths))
+    };
+    assert!(evaluate("whole").status.success());
+    // The third case cannot be read yet: two are counted.
+    let labels = predicted.join("c/labels_high.nii.gz");
+    let whole = std::fs::read(&labels).unwrap();
+    std::fs::write(&labels, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(evaluate("parts").status.code(), Some(3));
+    let kept = folder.path().join("parts/counted.jsonl");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    // What is kept is what is told: a count that is changed here is changed in the tables.
+    std::fs::write(&labels, &whole).unwrap();
+    assert!(evaluate("parts").status.success());
+    for name in ["tables.json", "tables.md", "cases.csv", "sweep.svg"] {
+        let [a, b] = ["whole", "parts"].map(|out| folder.path().join(out).join(name));
+        assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{name}");
+    }
+    assert!(!kept.exists());
+    let changed = text.replace("\"truth_class\":\"normal\"", "\"truth_class\":\"Hem\"");
+    assert_ne!(changed, text);
+    std::fs::write(&kept, changed).unwrap();
+    assert!(evaluate("parts").status.success());
+    let [a, b] = ["whole", "parts"]
+        .map(|out| std::fs::read(folder.path().join(out).join("cases.csv")).unwrap());
+    assert_ne!(a, b, "what is counted is not counted again");
+}
+
+#[test]
 fn evaluate_counts_every_variant_of_a_cohort() {
     let folder = tempfile::tempdir().unwrap();
     let [truth, predicted, out] = ["truth", "predicted", "out"].map(|n| folder.path().join(n));
@@ -268,6 +307,7 @@ fn evaluate_counts_every_variant_of_a_cohort() {
         assert!(out.join(chart).with_extension("svg").is_file(), "{chart}");
     }
     assert_eq!(evaluate(&["--variants", "base,middle"]).status.code(), Some(2));
+    assert!(!out.join("counted.jsonl").exists(), "nothing is left to go on with");
     std::fs::remove_file(predicted.join("b.nii.gz")).unwrap();
     let output = evaluate(&[]);
     assert_eq!(output.status.code(), Some(3));

@@ -31,6 +31,8 @@ pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_h
 pub const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
 /// The heading of the table of cases that `evaluate` writes.
 pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
+/// What `evaluate` has counted, while it counts.
+pub const COUNTED: &str = hepalert_lab::evaluate::counted::MARK;
 /// The heading of the table of cases that `curate` writes.
 pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
     worst_dice,missed_lesions,false_lesions,largest_cm3,largest_expert,largest_machine,\
@@ -44,8 +46,8 @@ pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
 pub const REPORT: &str = "report.json";
 /// Our texts begin with one of these.
-const BEGINNINGS: [&str; 8] =
-    [MADE_BY, SUPPORT, POINTS, SUMMARY, CASES, DISAGREEMENT, LIST, CHANGES];
+const BEGINNINGS: [&str; 9] =
+    [MADE_BY, SUPPORT, POINTS, SUMMARY, CASES, COUNTED, DISAGREEMENT, LIST, CHANGES];
 /// Marks stand within this; compressed files are unpacked so far.
 const HEAD_BYTES: u64 = 4096;
 /// A report with more than this is none of ours.

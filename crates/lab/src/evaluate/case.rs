@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Variant;
 use super::dice::{LesionVoxels, Shared, lesion_voxels};
 use super::sweep::SweepPoint;
@@ -12,11 +14,13 @@ use hepalert_study::anatomy::{CLASS_COUNT, Lesion};
 use hepalert_voxels::volume::LabelMap;
 
 /// What one variant came to in one case.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ViewResult {
     /// One event per prediction.
+    #[serde(with = "super::tally_row")]
     pub paper: Tally,
     /// Every lesion once.
+    #[serde(with = "super::tally_row")]
     pub strict: Tally,
     /// The patient's class by the predicted lesions.
     pub class: PatientClass,
@@ -25,7 +29,7 @@ pub struct ViewResult {
 }
 
 /// What one case came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseResult {
     /// Type and volume in cm³ of every true lesion.
     pub truth: Vec<(Lesion, f64)>,

@@ -260,7 +260,7 @@ fn swept(
         .map_err(|reason| CohortError::TooFragmented { path, reason })
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, CohortError> {
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, CohortError> {
     std::fs::read(path).map_err(|reason| CohortError::Unreadable { path: path.to_owned(), reason })
 }
 

@@ -4,14 +4,14 @@
 //! voxel: there is no overlap to speak of.
 
 use ndarray::Zip;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use hepalert_cascade::detect::Detection;
 use hepalert_study::anatomy::{CLASS_COUNT, Lesion, class_names};
 use hepalert_voxels::volume::LabelMap;
 
 /// Voxels of the truth, of the prediction, and of both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Shared {
     /// Of the truth.
     pub truth: u64,
@@ -38,7 +38,7 @@ impl std::ops::AddAssign for Shared {
 }
 
 /// Lesion voxels of one view, under whatever label, and those of malignant types as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LesionVoxels {
     /// All types.
     pub all: Shared,

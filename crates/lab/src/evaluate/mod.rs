@@ -4,16 +4,19 @@
 //! Owns rates, tables, the joint distribution and the gain sweep, and reads the folders that
 //! `analyze` writes. Refuses to look at an image: what counts as a lesion is `detect`'s.
 //!
-//! In reading order: [`cohort`] finds the cases, [`case`] counts one, [`rates`] turns counts
+//! In reading order: [`cohort`] finds the cases, [`case`] counts one, [`counted`]
+//! keeps that, [`rates`] turns counts
 //! into rates with intervals, [`dice`] counts voxels, [`tables`] adds the cases up, [`markdown`],
 //! [`csv`] and [`plot`] write down what came out.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 pub mod case;
 pub mod cohort;
+pub mod counted;
 pub mod csv;
 pub mod dice;
 pub mod markdown;
@@ -21,6 +24,7 @@ pub mod plot;
 pub mod rates;
 pub mod sweep;
 pub mod tables;
+mod tally_row;
 
 /// Which lesions of a case are held against the truth.
 #[derive(
@@ -32,6 +36,8 @@ pub mod tables;
     PartialOrd,
     Ord,
     Hash,
+    Serialize,
+    Deserialize,
     EnumString,
     IntoStaticStr,
     VariantArray,

@@ -5,7 +5,7 @@
 //! every label map of a lower gain, without the network.
 
 use ndarray::Zip;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::match_events;
@@ -21,7 +21,7 @@ pub const GAINS: [f64; 16] = [
 ];
 
 /// Lesions at one gain, before reclassification, by the paper's rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SweepPoint {
     /// The lesion gain alpha.
     pub gain: f64,
