@@ -83,6 +83,11 @@ impl Failure {
         Failure::new(Exit::Refused, error).with_code(code)
     }
 
+    /// A signal asked for the end; `left` says what there is now.
+    pub fn stopped(left: impl std::fmt::Display) -> Failure {
+        Failure::failed(anyhow::anyhow!("stopped by a signal; {left}")).with_code("stopped")
+    }
+
     /// With a name for scripts.
     pub fn with_code(self, code: &'static str) -> Failure {
         Failure { code: Some(code), ..self }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -14,6 +15,7 @@ use super::stage_timer::StageTimer;
 use super::study_files::{GivenStudy, PhaseFile, find_study, read_study};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
+use crate::daemon::stop_on_signals;
 use crate::intake::RefusalCode;
 use crate::report::output;
 use crate::ui::counted;
@@ -82,11 +84,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_distinct(&outs)?;
     outs.iter().try_for_each(|out| output::check_nifti(out, &inputs))?;
     let bundle = open_engine(args.engine.as_deref())?;
-    let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
-    if !(gain.0.is_finite() && gain.0 > 0.0) {
-        let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
-        return Err(Failure::new(Exit::Usage, error));
-    }
+    let gain = gain_of(args, &bundle)?;
     let network = bundle.require(Role::Segment).map_err(engine_failure)?.clone();
     check_gain(args, &network)?;
     let mut timer = StageTimer::start();
@@ -104,13 +102,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     timer.lap("preprocess");
     let mut engines = bundle.load(Role::Segment, &runtime).map_err(engine_failure)?;
     timer.lap("load_engine");
+    let stop = stop_on_signals().map_err(Failure::failed)?;
     let mut progress = ui.progress("tiles");
     let mut tiles = 0;
     let clock = || started.elapsed().as_secs_f64();
     let (scores, busy) = segment_timed(&prepared, &plan, &mut engines, &clock, &mut |at| {
         progress.step(at.tiles_done, at.tiles_total);
         tiles = at.tiles_total;
-        ControlFlow::Continue(())
+        go_on(&stop)
     })
     .map_err(segment_failure)?;
     drop((progress, prepared, engines));
@@ -140,6 +139,22 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         bundle.version()
     );
     ui.result(&document, format!("{summary}{}", class_lines(&counts)))
+}
+
+fn gain_of(args: &Args, bundle: &Bundle) -> Result<LesionGain, Failure> {
+    let gain = LesionGain(args.alpha.unwrap_or(bundle.lesion_gain().base));
+    if gain.0.is_finite() && gain.0 > 0.0 {
+        return Ok(gain);
+    }
+    let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
+    Err(Failure::new(Exit::Usage, error))
+}
+
+fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
 }
 
 /// Regions are painted one by one: there is no argmax that a gain could tip.
@@ -212,7 +227,8 @@ fn segment_failure(error: SegmentError) -> Failure {
         SegmentError::Engine(_) | SegmentError::EngineShape { .. } | SegmentError::NotFinite => {
             return Failure::new(Exit::Engine, error);
         }
-        SegmentError::Channels { .. } | SegmentError::Cancelled => return Failure::failed(error),
+        SegmentError::Channels { .. } => return Failure::failed(error),
+        SegmentError::Cancelled => return Failure::stopped("nothing is written"),
     };
     Failure::refused(code, error)
 }

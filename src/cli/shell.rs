@@ -1,5 +1,6 @@
 //! `completions` and `man`: what a package installs beside the program.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
@@ -61,9 +62,26 @@ fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
     let page = Page::new(command.clone());
     let mut text = Vec::new();
     // Writing to memory cannot fail.
-    let _ = page.render(&mut text).and_then(|()| further(command).to_writer(&mut text));
+    let _ = write(&page, command, &mut text);
     found.push((page.get_filename(), text));
     found
+}
+
+fn write(page: &Page, command: &clap::Command, to: &mut dyn Write) -> std::io::Result<()> {
+    page.render_title(to)?;
+    page.render_name_section(to)?;
+    // Clap's own section leaves out the values of options, which are what one forgets.
+    let usage = command.clone().render_usage().to_string();
+    let mut synopsis = Roff::new();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    synopsis.text([roman(usage.trim_start_matches("Usage: ").trim())]);
+    synopsis.to_writer(to)?;
+    page.render_description_section(to)?;
+    page.render_options_section(to)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(to)?;
+    }
+    further(command).to_writer(to)
 }
 
 /// What clap knows nothing of.

@@ -5,7 +5,7 @@
 use super::{Meaning, meaning};
 
 /// Files that commands read and write.
-pub(super) const FILES: [Meaning; 38] = [
+pub(super) const FILES: [Meaning; 39] = [
     meaning("not_nifti", "the file is no NIfTI image", "check what was exported under this name"),
     meaning("header_pair", "one half of an .hdr/.img pair", "convert it to a single .nii.gz"),
     meaning("truncated", "the file ends before its image does", "copy it again"),
@@ -83,6 +83,7 @@ pub(super) const FILES: [Meaning; 38] = [
         "end it as the message says",
     ),
     meaning("output_failed", "the result cannot be written", "check free space and permissions"),
+    meaning("stopped", "a signal asked for the end", "give the command again"),
     meaning(
         "fleet_not_well",
         "with --strict: a device needs a person",

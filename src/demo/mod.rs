@@ -135,8 +135,7 @@ impl Stop {
 
     fn check(&self) -> Result<(), Failure> {
         if self.0.load(Ordering::Relaxed) {
-            let error = anyhow::anyhow!("stopped by a signal, and daemon and broker with it");
-            return Err(Failure::failed(error));
+            return Err(Failure::stopped("daemon and broker have ended too"));
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_study::phase::Setting;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::hepalert;
 
@@ -173,5 +175,50 @@ fn who_looks_into_a_damaged_store_leaves_it_as_it_is() {
         assert!(said.contains("damaged"), "{words:?}: {said}");
         assert_eq!(fs::read(house.database()).unwrap(), b"junk", "{words:?}");
         assert_eq!(fs::read_dir(house.state()).unwrap().count(), 1, "{words:?}");
+    }
+}
+
+/// Waits until a program has taken a signal into its own hands.
+fn until_caught(pid: u32, signal: Signal) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let bit = 1_u64 << (signal.as_raw() - 1);
+    loop {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        if u64::from_str_radix(caught.trim(), 16).unwrap() & bit != 0 {
+            return;
+        }
+        assert!(Instant::now() < until, "never");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_long_command_that_is_stopped_says_so_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = hepalert()
+        .args(["phantom", "--seed", "4", "--pixels", "256", "--out"])
+        .arg(dir.path().join("p"))
+        .output();
+    assert!(output.unwrap().status.success());
+    let image = dir.path().join("p/ct.nii.gz");
+    let signal = Signal::INT;
+    for words in ["analyze --out result INPUT", "segment --out labels.nii.gz INPUT"] {
+        let words = words.replace("INPUT", image.to_str().unwrap());
+        let mut command = hepalert();
+        command.arg("--json").args(words.split(' ')).current_dir(dir.path());
+        let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until_caught(running.id(), signal);
+        kill_process(Pid::from_child(&running), signal).unwrap();
+        let ended = running.wait_with_output().unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(
+            (ended.status.code(), &document["code"]),
+            (Some(1), &"stopped".into()),
+            "{words}"
+        );
+        let left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["p"], "{words}");
     }
 }

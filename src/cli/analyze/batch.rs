@@ -173,11 +173,10 @@ impl Batch<'_> {
         }
         let done = counted(self.rows.len(), "study");
         let summary = self.args.out.join(table::FILE);
-        let error = anyhow::anyhow!(
-            "stopped by a signal after {done}, listed in {}; the same command again goes on from there",
+        Err(Failure::stopped(format!(
+            "{done} done, listed in {}; the same command again goes on from there",
             summary.display()
-        );
-        Err(Failure::failed(error))
+        )))
     }
 
     fn study(&mut self, case: &str, files: &StudyFiles, analyzer: &mut Analyzer, ui: &Ui) -> Row {

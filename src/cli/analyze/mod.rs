@@ -12,6 +12,7 @@ use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
+use crate::daemon::stop_on_signals;
 use crate::intake::study::phases::PhaseRules;
 use crate::intake::{
     Discovered, GateParams, NotTaken, Refusal, StudyFiles, discover, files_of_paths,
@@ -115,7 +116,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match given(args, &look, ui)? {
         Given::One(files) => {
             output::check_folder(&args.out, &inputs)?;
-            let report = analyze(&mut analyzer, &files, &args.out, &AtomicBool::new(false), ui)?;
+            let stop = stop_on_signals().map_err(Failure::failed)?;
+            let report = analyze(&mut analyzer, &files, &args.out, &stop, ui)?;
             if args.dicom && report.quality.iter().any(|flag| flag == NOT_MADE) {
                 ui.say(
                     "the DICOM objects could not be made: they refer to the images of a DICOM study"
@@ -215,9 +217,8 @@ pub fn failure(error: AnalyzeError) -> Failure {
         AnalyzeError::Align(error) => Failure::refused(error.code(), error),
         AnalyzeError::Engine(error) => engines::unusable(error),
         AnalyzeError::Write(WriteError::Output(error)) => error.into(),
-        error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped) => {
-            Failure::failed(error)
-        }
+        error @ (AnalyzeError::Pipeline(_) | AnalyzeError::Write(_)) => Failure::failed(error),
+        AnalyzeError::Stopped => Failure::stopped("nothing is written"),
     }
 }
 
