@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::broker::{Broker, Kind, Subscriber, free_port};
 use crate::daemon::{Heart, House, has_reason, is_online, wait_until};
 use crate::objects::{is_installed, left_out, patient, said};
+use crate::peers::Program;
 use crate::support::hepalert;
 use hepalert_voxels::volume::dicom::read::read_header;
 
@@ -28,6 +29,11 @@ const PLUGIN: &str = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so";
 
 impl Orthanc {
     fn start() -> Option<Orthanc> {
+        Orthanc::start_with(&serde_json::json!({}))
+    }
+
+    /// With further settings.
+    fn start_with(more: &Value) -> Option<Orthanc> {
         let program =
             ["/usr/sbin/Orthanc", "/usr/bin/Orthanc"].into_iter().find(|p| Path::new(p).exists());
         let Some(program) = program.filter(|_| Path::new(PLUGIN).exists()) else {
@@ -36,7 +42,7 @@ impl Orthanc {
         };
         let folder = tempfile::tempdir().unwrap();
         let (web, dicom) = (free_port(), free_port());
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "Name": "test", "StorageDirectory": folder.path().join("db"),
             "IndexDirectory": folder.path().join("db"), "Plugins": [PLUGIN],
             "HttpPort": web, "DicomPort": dicom, "DicomAet": "ARCHIVE", "RemoteAccessAllowed": false,
@@ -44,6 +50,8 @@ impl Orthanc {
             "DicomAlwaysAllowStore": true, "DicomAlwaysAllowEcho": true,
             "DicomWeb": { "Enable": true, "Root": "/dicom-web/" },
         });
+        let settings = config.as_object_mut().unwrap();
+        settings.extend(more.as_object().unwrap().clone());
         let file = folder.path().join("orthanc.json");
         fs::write(&file, config.to_string()).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -111,6 +119,10 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     }
     let Some(broker) = Broker::start(&Kind::default()) else { return };
     let Some(orthanc) = Orthanc::start() else { return };
+    let Some(python) = crate::objects::python() else { return };
+    let cannot_understand = 0xc000.to_string();
+    let (_stubborn, ports) =
+        Program::script(&python, "moody_archive.py", &[cannot_understand.as_str()]);
     let scratch = tempfile::tempdir().unwrap();
     let series = patient(scratch.path());
     let study = study_uid(&series);
@@ -120,8 +132,9 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     let targets = format!(
         "[[dicom.target]]\nname = \"pacs\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"ARCHIVE\"\n\
          [[dicom.target]]\nname = \"web\"\nurl = \"http://127.0.0.1:{}/dicom-web\"\n\
-         [[dicom.target]]\nname = \"strict\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"OTHER\"\n",
-        orthanc.dicom, orthanc.web, orthanc.dicom,
+         [[dicom.target]]\nname = \"strict\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"OTHER\"\n\
+         [[dicom.target]]\nname = \"stubborn\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"MOODY\"\n",
+        orthanc.dicom, orthanc.web, orthanc.dicom, ports[0],
     );
     receiving(&house, port, &targets);
     let daemon = house.start();
@@ -160,6 +173,24 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     assert!(echo("pacs").status.success() && echo("web").status.success());
     let refused = echo("strict");
     assert!(!refused.status.success());
+    // What one refuses is told, with its name, and holds nothing back.
+    wait_until(|| (status()["objects_refused"] == objects).then_some(()));
+    assert!(house.log().contains("status 0xc000 (cannot understand)"), "{}", house.log());
+    // The same images once more, compressed by somebody on the way: nothing new.
+    let again = scratch.path().join("again");
+    fs::create_dir(&again).unwrap();
+    for entry in fs::read_dir(&series).unwrap() {
+        let file = entry.unwrap().path();
+        said(Command::new("dcmcjpeg").arg(&file).arg(again.join(file.file_name().unwrap())));
+    }
+    let sent = Command::new("storescu")
+        .args(["-xs", "-R", "-aet", "SCANNER", "-aec", "HEPALERT", "127.0.0.1", &port.to_string()])
+        .args(["+sd", "+r"])
+        .arg(&again)
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    wait_until(|| house.log().contains("the same study again: nothing to do").then_some(()));
     // For whoever looks into a failure: images and result, and nobody's name.
     let shared = scratch.path().join("shared");
     let mut export = hepalert();
@@ -188,12 +219,62 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
         }
     }
     daemon.stop();
+    while let Some(heard) = subscriber.next(Duration::from_millis(300)) {
+        // The last word is no JSON.
+        let message = serde_json::from_slice(&heard.body).unwrap_or(Value::Null);
+        heart.events.push((heard.topic, message));
+    }
+    assert_eq!(heart.of("event/alert").len(), 1, "one study, one alert");
+    let steps = heart.of("event/study").into_iter();
+    let refusals = steps.filter(|step| step["data"]["target"] == "stubborn").count();
+    assert_eq!(refusals, 1, "heard of once for each archive");
+    assert_eq!(orthanc.instances(&study).len(), objects, "and no twins");
+    // Archives that are configured no longer are not waited for.
+    let config = fs::read_to_string(house.config()).unwrap();
+    fs::write(house.config(), config.split("[[dicom.target]]").next().unwrap()).unwrap();
+    let told = status();
+    assert_eq!([&told["objects_waiting"], &told["objects_refused"]], [0, 0]);
     // Who the patient is stands in the objects and nowhere else.
     let told = format!("{:?}{}", heart.events, house.log());
     for identifier in ["PHANTOM", "2.25."] {
         assert!(!told.contains(identifier), "{identifier} was told: {told}");
     }
     assert!(!String::from_utf8_lossy(&report).contains("PHANTOM"));
+}
+
+#[test]
+fn the_script_for_orthanc_sends_the_ct_series_of_a_study_that_is_stable() {
+    if !is_installed("storescu") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let receiver = receiver(dir.path(), |_| {});
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/dicom.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let script = docs.split("```lua\n").nth(1).unwrap().split("```").next().unwrap();
+    fs::write(dir.path().join("send.lua"), script).unwrap();
+    let settings = serde_json::json!({
+        "LuaScripts": [dir.path().join("send.lua")], "StableAge": 1,
+        "DicomModalities": { "hepalert": ["HEPALERT", "127.0.0.1", receiver.address().port()] },
+    });
+    let Some(orthanc) = Orthanc::start_with(&settings) else { return };
+    // A key image lies in the same study, as results that came back do.
+    let one = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let picture = dir.path().join("picture");
+    fs::create_dir(&picture).unwrap();
+    let other = picture.join("other.dcm");
+    fs::copy(one, &other).unwrap();
+    let mut changed = Command::new("dcmodify");
+    changed.args(["-nb", "-gse", "-gin", "-m", "0008,0060=OT"]).arg(&other);
+    said(changed.args(["-m", "0008,0016=1.2.840.10008.5.1.4.1.1.7"]));
+    assert!(store(orthanc.dicom, "ARCHIVE", &picture).status.success());
+    assert!(store(orthanc.dicom, "ARCHIVE", &series).status.success());
+    let count = fs::read_dir(&series).unwrap().count();
+    let spool = dir.path().join("spool");
+    wait_until(|| (spooled(&spool).len() >= count).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(spooled(&spool).len(), count, "its images, and nothing else");
 }
 
 /// What a receiver in this process has taken.
