@@ -84,6 +84,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));
     let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
+    let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
     let bundle = config.engine.bundle.display();
     let engine = engine.map_err(|error| format!("{bundle}: {error}"));
     let checks = [
@@ -95,6 +96,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
             engine.map(|b| format!("{} version {}", b.id(), b.version())),
         ),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
+        outcome("page", "[web]", in_short(page)),
     ];
     let line = |check: &Check| {
         let sign = if check.works { "works" } else { "FAILS" };
@@ -102,7 +104,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits = [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker];
+    let exits = [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker, Exit::Failed];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
         Some((check, exit)) => {
             let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
@@ -110,6 +112,16 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// A finding of `doctor` in one line, with what to do.
+fn in_short(found: doctor::finding::Finding) -> Result<String, String> {
+    let is_failure = found.level == doctor::finding::Level::Fail;
+    let text = match found.advice {
+        Some(advice) => format!("{}; {advice}", found.finding),
+        None => found.finding,
+    };
+    if is_failure { Err(text) } else { Ok(text) }
 }
 
 fn outcome<E: ToString>(

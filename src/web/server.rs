@@ -28,6 +28,7 @@ use super::access::Peer;
 use super::events;
 use super::router::router;
 use super::site::Site;
+use crate::config::Web;
 
 /// Connections at one time: a browser opens six, and a ward has a dozen of them.
 const MAX_CONNECTIONS: usize = 96;
@@ -91,10 +92,7 @@ impl Handle {
 /// [`ServeError`].
 pub fn start(site: Site) -> Result<Handle, ServeError> {
     let web = site.config.web.clone();
-    let tls = match (&web.certificate, &web.certificate_key) {
-        (Some(certificate), Some(key)) => Some(acceptor(certificate, key)?),
-        _ => None,
-    };
+    let tls = encryption(&web)?;
     let refused = |reason| ServeError::Address { address: web.address.clone(), reason };
     let listener = std::net::TcpListener::bind(&web.address).map_err(refused)?;
     listener.set_nonblocking(true)?;
@@ -123,6 +121,21 @@ fn yield_to_others() {
     let this = rustix::thread::gettid();
     // Where it is not allowed the page is as fast as everything else.
     let _ = rustix::process::setpriority_process(Some(this), NICE);
+}
+
+/// Whether certificate and key can be read and belong together; nothing where there are none.
+///
+/// # Errors
+/// [`ServeError::Certificate`].
+pub fn check_certificate(web: &Web) -> Result<(), ServeError> {
+    encryption(web).map(drop)
+}
+
+fn encryption(web: &Web) -> Result<Option<TlsAcceptor>, ServeError> {
+    match (&web.certificate, &web.certificate_key) {
+        (Some(certificate), Some(key)) => acceptor(certificate, key).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
