@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(throttle.wait("a", at(1), NOW), Some(FIRST));
         throttle.failed("a", at(1), NOW + FIRST);
         assert_eq!(throttle.wait("a", at(1), NOW + FIRST), Some(FIRST * 2));
-        assert_eq!(throttle.wait("b", at(1), NOW), None, "another one is not held up");
-        assert_eq!(throttle.wait("a", at(2), NOW), None, "nor the same one elsewhere");
+        assert_eq!(throttle.wait("b", at(1), NOW + FIRST), None, "another one is not held up");
+        assert_eq!(throttle.wait("a", at(2), NOW + FIRST), None, "nor the same one elsewhere");
         for _ in 0..60 {
             throttle.failed("a", at(1), NOW);
         }
