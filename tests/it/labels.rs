@@ -266,7 +266,7 @@ fn serve(service: &Service, mut stream: TcpStream) {
         Ok(Volume::new(image.grid.clone(), voxels))
     });
     let name = answer.file_name.map_or(String::new(), |name| {
-        format!("content-disposition: attachment; filename={name}\r\n")
+        format!("content-disposition: attachment; filename=\"{name}\"\r\n")
     });
     let head = format!(
         "HTTP/1.1 {} X\r\nconnection: close\r\ncontent-type: {}\r\n{name}content-length: {}\r\n\r\n",
