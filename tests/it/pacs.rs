@@ -91,7 +91,7 @@ fn receiving(house: &House, port: u16, more: &str) {
     fs::write(house.config(), config + &dicom).unwrap();
 }
 
-fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
+pub fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
     let mut command = Command::new("storescu");
     command.args(["-xs", "-R", "-aet", "SCANNER", "-aec", called, "127.0.0.1", &port.to_string()]);
     command.args(["+sd", "+r"]).arg(files).output().unwrap()
@@ -197,7 +197,7 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
 }
 
 /// What a receiver in this process has taken.
-fn spooled(folder: &Path) -> Vec<PathBuf> {
+pub fn spooled(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for batch in fs::read_dir(folder).into_iter().flatten().flatten() {
         found.extend(fs::read_dir(batch.path()).unwrap().flatten().map(|entry| entry.path()));
@@ -206,7 +206,7 @@ fn spooled(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn receiver(
+pub fn receiver(
     within: &Path,
     change: impl FnOnce(&mut hepalert::dicom::receiver::Params),
 ) -> hepalert::dicom::Receiver {
@@ -227,7 +227,7 @@ fn receiver(
     hepalert::dicom::Receiver::start(params).unwrap()
 }
 
-fn left(within: &Path) -> usize {
+pub fn left(within: &Path) -> usize {
     fs::read_dir(within.join("incoming")).unwrap().count()
 }
 
@@ -268,7 +268,7 @@ fn every_syntax_that_is_read_is_received_and_no_stranger_is_let_in() {
     assert_eq!(spooled(&spool).len(), files);
 }
 
-mod attack {
+pub mod attack {
     use super::*;
     use hepalert::dicom::dimse::{Command, DATA_SET, element, field};
 
@@ -287,6 +287,12 @@ mod attack {
 
         /// Asks for an association with these classes; the answer's type.
         pub fn associate(&mut self, classes: &[&str]) -> u8 {
+            let all: Vec<_> = classes.iter().map(|class| (*class, EXPLICIT)).collect();
+            self.associate_in(&all)
+        }
+
+        /// The same, each class in a transfer syntax.
+        pub fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
             let item = |kind: u8, body: &[u8]| {
                 let mut bytes = vec![kind, 0];
                 bytes.extend((body.len() as u16).to_be_bytes());
@@ -298,10 +304,10 @@ mod attack {
             body.extend(b"SCANNER         ");
             body.extend([0; 32]);
             body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
-            for (n, class) in classes.iter().enumerate() {
+            for (n, (class, syntax)) in classes.iter().enumerate() {
                 let mut context = vec![2 * n as u8 + 1, 0, 0, 0];
                 context.extend(item(0x30, class.as_bytes()));
-                context.extend(item(0x40, EXPLICIT.as_bytes()));
+                context.extend(item(0x40, syntax.as_bytes()));
                 body.extend(item(0x20, &context));
             }
             body.extend(item(0x50, &item(0x51, &16384u32.to_be_bytes())));
@@ -470,17 +476,11 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
     assert_eq!(told, wanted);
 }
 
-#[test]
-fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
-    if ["storescu", "openssl"].iter().any(|program| !is_installed(program)) {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
+/// `ca.pem`, and `{server,client}.{pem,key}` that it signed for this machine, by openssl.
+pub fn certificates(within: &Path) {
     let openssl = |args: &[&str]| {
-        said(Command::new("openssl").args(args).current_dir(dir.path()));
+        said(Command::new("openssl").args(args).current_dir(within));
     };
-    let name = "-subj=/CN=localhost";
     openssl(&[
         "req",
         "-x509",
@@ -498,11 +498,19 @@ fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
     ]);
     for who in ["server", "client"] {
         let (key, csr, pem) = (format!("{who}.key"), format!("{who}.csr"), format!("{who}.pem"));
-        let subject = name.trim_start_matches("-subj=");
         openssl(&[
-            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &csr, "-subj", subject,
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &csr,
+            "-subj",
+            "/CN=localhost",
         ]);
-        fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
+        fs::write(within.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
         openssl(&[
             "x509",
             "-req",
@@ -521,6 +529,16 @@ fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
             "names",
         ]);
     }
+}
+
+#[test]
+fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
+    if ["storescu", "openssl"].iter().any(|program| !is_installed(program)) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    certificates(dir.path());
     let series = patient(dir.path());
     let one = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
     let receiver = receiver(dir.path(), |params| {
