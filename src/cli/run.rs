@@ -85,6 +85,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));
     let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
+    let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
     let bundle = config.engine.bundle.display();
     let engine = engine.map_err(|error| format!("{bundle}: {error}"));
     let mut checks = vec![
@@ -96,6 +97,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
             engine.map(|b| format!("{} version {}", b.id(), b.version())),
         ),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
+        outcome("page", "[web]", in_short(page)),
     ];
     let uses_dicom = config.dicom.listen.is_some() || !config.dicom.target.is_empty();
     checks.extend(uses_dicom.then(|| {
@@ -107,7 +109,8 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits = [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker, Exit::Config];
+    let exits =
+        [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker, Exit::Failed, Exit::Config];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
         Some((check, exit)) => {
             let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
@@ -115,6 +118,16 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// A finding of `doctor` in one line, with what to do.
+fn in_short(found: doctor::finding::Finding) -> Result<String, String> {
+    let is_failure = found.level == doctor::finding::Level::Fail;
+    let text = match found.advice {
+        Some(advice) => format!("{}; {advice}", found.finding),
+        None => found.finding,
+    };
+    if is_failure { Err(text) } else { Ok(text) }
 }
 
 /// Certificates, keys and tokens of the receiver and of every archive; all that is wrong.
