@@ -215,7 +215,7 @@ impl Made<'_> {
             engine_sha256: engine.map_or(String::new(), |one| one.sha256.clone()),
             date: now.strftime("%Y%m%d").to_string(),
             time: now.strftime("%H%M%S").to_string(),
-            offset: now.strftime("%z").to_string(),
+            offset: Some(now.strftime("%z").to_string()),
         }
     }
 

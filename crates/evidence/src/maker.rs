@@ -33,8 +33,8 @@ pub struct Maker {
     pub date: String,
     /// `HHMMSS`.
     pub time: String,
-    /// `+0100`: of date and time, and so of all that an object says without one.
-    pub offset: String,
+    /// `+0100`: of date and time, and of the study's that are copied; none where these may differ.
+    pub offset: Option<String>,
 }
 
 /// Which result of which study.
@@ -113,7 +113,6 @@ impl Maker {
             (tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
             (tags::MODALITY, VR::CS, series.modality()),
             (tags::SERIES_INSTANCE_UID, VR::UI, &series.uid(identity)),
-            (tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, &self.offset),
             (tags::SERIES_DATE, VR::DA, &self.date),
             (tags::SERIES_TIME, VR::TM, &self.time),
             (tags::SERIES_DESCRIPTION, VR::LO, &series.described(identity)),
@@ -130,6 +129,9 @@ impl Maker {
             (tags::DEVICE_SERIAL_NUMBER, VR::LO, &self.serial()),
             (tags::SOFTWARE_VERSIONS, VR::LO, &versions),
         ]);
+        if let Some(offset) = &self.offset {
+            dataset.text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, offset);
+        }
         if let Some(device) = &self.device {
             dataset.text(tags::STATION_NAME, VR::SH, &held_to(device, 16));
         }

@@ -41,7 +41,7 @@ fn maker() -> Maker {
         engine_sha256: "cd".repeat(32),
         date: "20260101".to_owned(),
         time: "000000".to_owned(),
-        offset: "+0000".to_owned(),
+        offset: Some("+0000".to_owned()),
     }
 }
 

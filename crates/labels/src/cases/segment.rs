@@ -100,6 +100,7 @@ fn maker(made: &Made<'_>) -> Maker {
         engine_sha256: String::new(),
         date: when.strftime("%Y%m%d").to_string(),
         time: when.strftime("%H%M%S").to_string(),
+        offset: None,
     }
 }
 
