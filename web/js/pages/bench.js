@@ -87,6 +87,7 @@ async function load(state) {
     state.views.push(shown);
     state.edits.push(one);
     shown.setLook(state.fill, state.boundary);
+    readOut(shown, one, told);
     progress.remove();
   }
   tie(state.views);
@@ -172,7 +173,7 @@ function controls(state) {
     replace(count, `${plural(shown.length, "region")}`);
     const slices = view(state).dims[2];
     redraw(list, shown.map((region) => h("button", { class: "lesion", "data-key": region.at.join("-"), "aria-pressed": String(region === state.region), onclick: () => select(state, region) },
-      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, `slices ${slices - region.hi[0] + 1}–${slices - region.lo[0]}`), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`))));
+      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, spread(slices - region.hi[0] + 1, slices - region.lo[0])), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`))));
     if (state.whose) { replace(tools); replace(steps); return; }
     redraw(tools, regionTools(state));
     const [undo, redo] = edits(state).steps;
@@ -222,6 +223,8 @@ function whoseLabels(state) {
   });
   return h("label", { class: "row" }, h("span", {}, "Labels of"), choice);
 }
+
+const spread = (from, to) => (from === to ? `slice ${from}` : `slices ${from}–${to}`);
 
 function classButtons(state, now, choose) {
   return h("div", { class: "classes", role: "group", "aria-label": "Class" }, names(state).classes.map((known) => h("button", { class: "small", "data-key": `class-${known.label}`, title: `${known.long} (${known.label})`, "aria-pressed": String(known.label === now), onclick: () => choose(known.label) },
