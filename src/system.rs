@@ -19,6 +19,12 @@ pub(crate) fn memory_kib(process: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// What this machine calls itself in its network.
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Whether a time server sets the clock: systemd-timesyncd leaves a file once it has. Of other
 /// daemons nothing is known.
 pub(crate) fn clock_synced() -> Option<bool> {

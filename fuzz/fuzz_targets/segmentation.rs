@@ -37,6 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         engine_sha256: String::new(),
         date: "20260101".to_owned(),
         time: "000000".to_owned(),
+        offset: Some("+0000".to_owned()),
     };
     let finding = Finding {
         number: 1,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::Zoned;
+use jiff::tz::{Offset, TimeZone};
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,8 @@ pub(super) struct Made<'a> {
     pub(super) findings: &'a Findings,
     pub(super) back: &'a Back,
     pub(super) report: &'a Report,
+    /// The newest result of an earlier revision.
+    pub(super) earlier: Option<&'a Report>,
 }
 
 /// Writes the objects into the report's folder.
@@ -83,6 +86,7 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
         Err(hepalert_evidence::WriteError::Empty) => None,
         Err(error) => return Err(error.into()),
     };
+    let replaced = made.replaced();
     let content = structured::Content {
         source: &source,
         grid: &grid,
@@ -91,6 +95,7 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
         verdict: made.report.verdict,
         class: made.report.patient_class.joint,
         liver_cm3: made.report.liver_cm3,
+        predecessor: replaced.as_ref(),
     };
     let report = structured::write(&content, &maker, &identity)?;
     if let Some(object) = segmentation {
@@ -176,12 +181,31 @@ fn stored(found: &Found, back: &Back) -> ([usize; 3], Array3<bool>) {
 
 impl Made<'_> {
     fn identity(&self) -> Identity {
-        let Report { input, revision, pipeline, .. } = self.report;
+        self.identity_of(self.report)
+    }
+
+    fn identity_of(&self, report: &Report) -> Identity {
+        let Report { input, revision, pipeline, .. } = report;
         Identity::new(self.images.study_uid(), &input.fingerprint, *revision, &pipeline.fingerprint)
     }
 
-    fn maker(&self) -> Maker {
+    /// The objects of the earlier revision, if it had a report among them.
+    fn replaced(&self) -> Option<Identity> {
+        let report = format!("{FOLDER}/report.dcm");
+        let earlier = self.earlier?;
+        let had_one = earlier.artefacts.iter().any(|artefact| artefact.path == report);
+        had_one.then(|| self.identity_of(earlier))
+    }
+
+    /// Now, by the clock that the images are timed by; by this device's own where they do not say.
+    fn now(&self) -> Zoned {
         let now = Zoned::now();
+        let offset = self.images.offset_s().and_then(|s| Offset::from_seconds(s).ok());
+        offset.map_or(now.clone(), |offset| now.with_time_zone(TimeZone::fixed(offset)))
+    }
+
+    fn maker(&self) -> Maker {
+        let now = self.now();
         let engine = self.report.engines.first();
         Maker {
             version: self.report.pipeline.version.clone(),
@@ -191,6 +215,7 @@ impl Made<'_> {
             engine_sha256: engine.map_or(String::new(), |one| one.sha256.clone()),
             date: now.strftime("%Y%m%d").to_string(),
             time: now.strftime("%H%M%S").to_string(),
+            offset: Some(now.strftime("%z").to_string()),
         }
     }
 

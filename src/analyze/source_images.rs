@@ -72,10 +72,28 @@ impl SourceImages {
         }
     }
 
+    /// How far the scanner's clock is from UTC, in s, where the images say.
+    pub(super) fn offset_s(&self) -> Option<i32> {
+        offset_s(self.copied.get(&tags::TIMEZONE_OFFSET_FROM_UTC)?.trim())
+    }
+
     /// StudyInstanceUID.
     pub(super) fn study_uid(&self) -> &str {
         self.copied.get(&tags::STUDY_INSTANCE_UID).map_or("", String::as_str)
     }
+}
+
+/// `+0100` as seconds; none if it is no offset.
+fn offset_s(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let number = |from: usize| digits.get(from..from + 2)?.parse::<u8>().ok().map(i32::from);
+    let (hours, minutes) = (number(0)?, number(2)?);
+    let fits = digits.len() == 4 && hours <= 14 && minutes < 60;
+    fits.then_some(sign * (3600 * hours + 60 * minutes))
 }
 
 fn series_of(phase: Phase, headers: &[SliceHeader]) -> SourceSeries {
@@ -125,4 +143,19 @@ fn is_parallel(header: &SliceHeader, grid: &Grid) -> bool {
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a.iter().zip(b).map(|(p, q)| p * q).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_hours_and_minutes_with_a_sign() {
+        for (text, seconds) in [("+0100", 3600), ("-0330", -12_600), ("+0000", 0)] {
+            assert_eq!(offset_s(text), Some(seconds));
+        }
+        for wrong in ["", "0100", "+100", "+1500", "+01000", "+0a00", "\u{e9}0100"] {
+            assert_eq!(offset_s(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -15,9 +15,9 @@ use hepalert_voxels::volume::dicom::write::uid_of;
 const NEAR_MM: f64 = 10.0;
 
 /// Gives every finding its UID: that of the same finding in the newest earlier revision, or its own.
-pub(super) fn name(report: &mut Report, out: &Path, study_uid: &str) {
-    let earlier = earlier(out, report.revision).map_or_else(Vec::new, |report| report.lesions);
-    let same = same(&earlier, &report.lesions);
+pub(super) fn name(report: &mut Report, earlier: Option<&Report>, study_uid: &str) {
+    let earlier = earlier.map_or(&[][..], |report| &report.lesions);
+    let same = same(earlier, &report.lesions);
     let revision = report.revision;
     for (lesion, same) in report.lesions.iter_mut().zip(same) {
         let known = same.and_then(|at| earlier[at].tracking_uid.clone());
@@ -27,7 +27,7 @@ pub(super) fn name(report: &mut Report, out: &Path, study_uid: &str) {
 }
 
 /// The newest result of an earlier revision, beside this one.
-fn earlier(out: &Path, revision: u32) -> Option<Report> {
+pub(super) fn earlier(out: &Path, revision: u32) -> Option<Report> {
     let name = out.file_name()?.to_str()?;
     let study = name.strip_suffix(&format!("-r{revision}"))?;
     let beside = |n: u32| -> PathBuf { out.with_file_name(format!("{study}-r{n}")).join(REPORT) };

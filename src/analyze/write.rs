@@ -78,13 +78,15 @@ impl Analyzer {
     /// A study whose objects cannot be made has its report all the same: that is what alerts.
     fn add_objects(&self, draft: &mut Draft, report: &mut Report, (done, out): (&Done<'_>, &Path)) {
         let Some(settings) = &self.settings.objects else { return };
+        let earlier = tracking::earlier(out, report.revision);
+        let earlier = earlier.as_ref();
         if let Some(images) = done.images {
-            tracking::name(report, out, images.study_uid());
+            tracking::name(report, earlier, images.study_uid());
         }
         let reference = done.origin.reference(done.alignments);
         let made = done.images.zip(reference).map(|(images, reference)| {
             let (findings, back) = (done.findings, done.back);
-            let made = Made { settings, images, reference, findings, back, report };
+            let made = Made { settings, images, reference, findings, back, report, earlier };
             objects::add(draft, &made)
         });
         match made {

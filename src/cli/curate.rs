@@ -84,7 +84,9 @@ impl Listener for Telling<'_> {
 /// Exit 3 for labels that are refused, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
-    let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(case_failure)?;
+    let folder = Folder::open(&args.folder, args.work.as_deref())
+        .and_then(Folder::as_in_house)
+        .map_err(case_failure)?;
     if folder.cases().is_empty() {
         let error = anyhow::anyhow!(
             "{}: no case is there; `hepalert label` tells why",

@@ -11,7 +11,6 @@ use crate::daemon::archives::{deliveries, target_of};
 use crate::dicom::sender;
 use crate::dicom::services::conformance;
 use crate::report::types::Report;
-use crate::store::Store;
 use crate::ui::counted;
 use hepalert_study::study::StudyKey;
 
@@ -113,8 +112,8 @@ pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let target = named(&config, &args.to)?;
     let file = config.store.database();
-    let looked = super::queue::open_store(&file)?;
-    let stored = looked.report(&args.key).map_err(Failure::failed)?.ok_or_else(|| {
+    let store = super::queue::open_to_write(&file)?;
+    let stored = store.report(&args.key).map_err(Failure::failed)?.ok_or_else(|| {
         Failure::failed(anyhow::anyhow!("study {} has no result in the store", args.key))
     })?;
     let report: Report = serde_json::from_str(&stored.report_json).map_err(Failure::failed)?;
@@ -128,7 +127,6 @@ pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::failed(error).with_code("dicom_objects_not_made"));
     }
     let now = Timestamp::now();
-    let store = Store::open(&file, now).map_err(Failure::failed)?.store;
     let revision = stored.revision;
     let count =
         store.deliver_again(args.key.as_str(), revision, &objects, now).map_err(Failure::failed)?;

@@ -141,11 +141,13 @@ struct Status {
 /// # Errors
 /// As [`run`].
 pub fn status(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let store = open(&args.config)?;
+    let config = super::run::read(&args.config)?;
+    let store = open_store(&config.store.database())?;
     let JobCounts { queued, running, done, rejected, dead, superseded } =
         store.job_counts().map_err(Failure::failed)?;
     let backlog = store.backlog().map_err(Failure::failed)?;
-    let sent = store.delivery_counts().map_err(Failure::failed)?;
+    let archives: Vec<&str> = config.dicom.target.iter().map(|one| one.name.as_str()).collect();
+    let sent = store.delivery_counts(&archives).map_err(Failure::failed)?;
     let status = Status {
         objects_waiting: sent.waiting,
         objects_refused: sent.refused,
@@ -248,7 +250,7 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn requeue(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
-    let store = open_to_write(&args.config)?;
+    let store = open_to_write(&super::run::read(&args.config)?.store.database())?;
     let job = match store.requeue_study(&args.key, Timestamp::now()).map_err(Failure::failed)? {
         Requeued::Queued(job) => job,
         Requeued::Unknown => return Err(unknown(&args.key)),
@@ -285,10 +287,9 @@ fn open(config: &Path) -> Result<Store, Failure> {
 
 /// Opens the store to change it, once it has been read without a fault: a damaged one would be moved
 /// away, which is for the daemon to do.
-fn open_to_write(config: &Path) -> Result<Store, Failure> {
-    let file = super::run::read(config)?.store.database();
-    open_store(&file)?;
-    Ok(Store::open(&file, Timestamp::now()).map_err(Failure::failed)?.store)
+pub(super) fn open_to_write(file: &Path) -> Result<Store, Failure> {
+    open_store(file)?;
+    Ok(Store::open(file, Timestamp::now()).map_err(Failure::failed)?.store)
 }
 
 /// Opens a store that is there, for reading alone.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, Ui, logger};
 use crate::config::Config;
+use crate::dicom::sender;
 use crate::publish::mqtt;
 use crate::{daemon, doctor, web};
 use hepalert_bundles::Bundle;
@@ -84,9 +85,10 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));
     let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
+    let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
     let bundle = config.engine.bundle.display();
     let engine = engine.map_err(|error| format!("{bundle}: {error}"));
-    let checks = [
+    let mut checks = vec![
         outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
         outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
         outcome(
@@ -95,14 +97,20 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
             engine.map(|b| format!("{} version {}", b.id(), b.version())),
         ),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
+        outcome("page", "[web]", in_short(page)),
     ];
+    let uses_dicom = config.dicom.listen.is_some() || !config.dicom.target.is_empty();
+    checks.extend(uses_dicom.then(|| {
+        outcome("files for DICOM", "[dicom]", dicom_files(&config).map(|()| "usable".to_owned()))
+    }));
     let line = |check: &Check| {
         let sign = if check.works { "works" } else { "FAILS" };
         format!("{sign}  {} ({}): {}", check.what, check.keys, check.detail)
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits = [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker];
+    let exits =
+        [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker, Exit::Failed, Exit::Config];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
         Some((check, exit)) => {
             let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
@@ -110,6 +118,30 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         }
         None => Ok(()),
     }
+}
+
+/// A finding of `doctor` in one line, with what to do.
+fn in_short(found: doctor::finding::Finding) -> Result<String, String> {
+    let is_failure = found.level == doctor::finding::Level::Fail;
+    let text = match found.advice {
+        Some(advice) => format!("{}; {advice}", found.finding),
+        None => found.finding,
+    };
+    if is_failure { Err(text) } else { Ok(text) }
+}
+
+/// Certificates, keys and tokens of the receiver and of every archive; all that is wrong.
+fn dicom_files(config: &Config) -> Result<(), String> {
+    let dicom = &config.dicom;
+    let tls = daemon::receiving::server_tls(dicom).filter(|_| dicom.listen.is_some());
+    let own = tls.map_or(Ok(()), |tls| tls.check().map_err(|error| error.to_string()));
+    let of_target = |target| {
+        let checked = sender::check_files(&daemon::archives::target_of(config, target));
+        checked.map_err(|error| format!("{}: {error}", target.name))
+    };
+    let all = std::iter::once(own).chain(dicom.target.iter().map(of_target));
+    let wrong: Vec<String> = all.filter_map(Result::err).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
 fn outcome<E: ToString>(

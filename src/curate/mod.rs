@@ -16,10 +16,11 @@ use crate::analyze::Analyzer;
 use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
 use hepalert_labels::cases::desk::CURATED;
-use hepalert_labels::cases::folder::house_names;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::stored::first_of;
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
+use hepalert_labels::cases::{
+    Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Start, Who,
+};
 use hepalert_labels::fuse::{fuse, origins};
 use hepalert_labels::labelling::Labelling;
 use hepalert_voxels::volume::LabelMap;
@@ -231,8 +232,9 @@ pub fn next_set(
     engine: &Value,
     out: &Path,
 ) -> Result<Written, CaseError> {
-    let names = house_names();
-    let mut set = DataSet::begin(out, &["ct".to_owned()], &names)?;
+    let meaning = Meaning::house();
+    let names = meaning.names();
+    let mut set = DataSet::begin(out, &["ct".to_owned()], &meaning)?;
     let mut by_name: Vec<&Row> = rows.iter().collect();
     by_name.sort_by(|a, b| a.case.cmp(&b.case));
     for row in by_name {
@@ -248,7 +250,7 @@ pub fn next_set(
         let origin = json!({
             "from": who.to_string(), "revision": revision, "engine": engine,
             "expert": expert.as_ref().map(|(who, _)| who.to_string()),
-            "voxels": told_origins(&labels, expert.as_ref().map(|(_, expert)| expert), row.is_corrected, &names),
+            "voxels": told_origins(&labels, expert.as_ref().map(|(_, expert)| expert), row.is_corrected, names),
         });
         set.add(&case.id, &[image], &labels.stored(), origin)?;
     }

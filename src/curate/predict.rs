@@ -90,7 +90,7 @@ pub fn infer(analyzer: &mut Analyzer, case: &Case, folder: &Path) -> Result<Labe
 /// The files of the engine's phases: by their names, or the one image there is.
 fn phases(case: &Case, wanted: &[Phase]) -> Result<Vec<(Phase, PathBuf)>, Unpredicted> {
     let named = |phase: Phase| case.images.iter().find(|image| image.phase == Some(phase));
-    let of = |image: &ImageFile| image.path.clone();
+    let of = |image: &ImageFile| image.place().to_owned();
     if let [phase] = wanted {
         let image = named(*phase).unwrap_or_else(|| case.first_image());
         if image.phase.is_none_or(|own| own == *phase) {

@@ -18,7 +18,7 @@ use super::site::Site;
 use crate::analyze::objects::FOLDER;
 use crate::config::{Config, DicomTarget};
 use crate::dicom::sender;
-use crate::dicom::target::{Outcome, Outgoing, SendError, Target, Way};
+use crate::dicom::target::{Dimse, Outcome, Outgoing, SendError, Target, Way, Web};
 use crate::dicom::tls::ClientTls;
 use crate::publish::contract::Code;
 use crate::publish::messages::{StudyEvent, StudyState};
@@ -39,14 +39,14 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
     let authority = target.ca_file.clone();
     let tls = authority.map(|ca_file| ClientTls { ca_file, client });
     let way = match &target.url {
-        Some(url) => Way::Web { url: url.clone(), token_file: target.token_file.clone(), tls },
-        None => Way::Dimse {
+        Some(url) => Way::Web(Web { url: url.clone(), token_file: target.token_file.clone(), tls }),
+        None => Way::Dimse(Dimse {
             host: target.host.clone().unwrap_or_default(),
             port: target.port,
             called_ae: target.ae_title.clone().unwrap_or_default(),
             calling_ae: config.dicom.ae_title.clone(),
             tls: tls.filter(|_| target.tls),
-        },
+        }),
     };
     Target { name: target.name.clone(), way, patience: Duration::from_secs(config.dicom.timeout_s) }
 }
@@ -127,10 +127,10 @@ impl Archive {
                 self.tell_refused()?;
             }
             Ok(Outcome::Busy(status)) => {
-                self.postpone(&delivery, &format!("status {status:#06x}"), "dicom_target_busy")?;
+                self.postpone(&delivery, &status.to_string(), "dicom_target_busy")?;
             }
             Ok(Outcome::Refused(status)) => {
-                self.refuse(&delivery, &format!("status {status:#06x}"), "dicom_refused")?;
+                self.refuse(&delivery, &status.to_string(), "dicom_refused")?;
             }
             Err(error @ SendError::Object(_)) => {
                 self.refuse(&delivery, &error.to_string(), error.code())?;
@@ -189,7 +189,9 @@ impl Archive {
     }
 
     fn tell_refused(&self) -> Result<(), StoreError> {
-        let refused = self.site.store.delivery_counts()?.refused;
+        let names: Vec<&str> =
+            self.site.config.dicom.target.iter().map(|target| target.name.as_str()).collect();
+        let refused = self.site.store.delivery_counts(&names)?.refused;
         self.monitor.set_wrong("dicom_refused", refused > 0);
         Ok(())
     }

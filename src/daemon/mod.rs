@@ -40,7 +40,7 @@ mod params;
 mod prune;
 mod quarantine;
 mod queue;
-mod receiving;
+pub mod receiving;
 mod reminders;
 mod sending;
 mod site;

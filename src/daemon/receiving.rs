@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use log::{info, warn};
 
 use super::site::Site;
-use crate::config::Config;
+use crate::config::{Config, Dicom};
 use crate::dicom::Receiver;
 use crate::dicom::receiver::{Params, ReceiveError};
 use crate::dicom::tls::ServerTls;
@@ -27,9 +27,15 @@ pub fn start(config: &Config) -> Result<Option<Receiver>, ReceiveError> {
     params(config).map(Receiver::start).transpose()
 }
 
+/// Certificate and key of the receiver as configured.
+pub fn server_tls(dicom: &Dicom) -> Option<ServerTls> {
+    let files = dicom.server_cert_file.clone().zip(dicom.server_key_file.clone());
+    let ca_file = dicom.client_ca_file.clone();
+    files.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, ca_file })
+}
+
 fn params(config: &Config) -> Option<Params> {
     let dicom = &config.dicom;
-    let tls = dicom.server_cert_file.clone().zip(dicom.server_key_file.clone());
     Some(Params {
         // A configuration that was read has none that cannot be.
         listen: dicom.listen.as_ref()?.parse().ok()?,
@@ -39,11 +45,7 @@ fn params(config: &Config) -> Option<Params> {
         max_associations: dicom.max_associations,
         max_instance_bytes: dicom.max_instance_mib << 20,
         patience: Duration::from_secs(dicom.timeout_s),
-        tls: tls.map(|(cert_file, key_file)| ServerTls {
-            cert_file,
-            key_file,
-            ca_file: dicom.client_ca_file.clone(),
-        }),
+        tls: server_tls(dicom),
         incoming: config.store.incoming(),
         spool: config.store.spool(),
         min_free_bytes: config.store.min_free_mib << 20,

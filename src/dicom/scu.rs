@@ -8,23 +8,19 @@ use dicom_object::{DefaultDicomObject, from_reader};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 use dicom_ul::pdu::{
     AssociationRQ, PDataValueType, Pdu, PresentationContextProposed,
-    PresentationContextResultReason, UserVariableItem,
+    PresentationContextResultReason,
 };
 
 use super::dial::{dial, encrypted};
 use super::dimse::{Command, DATA_SET, NO_DATA_SET, element, field};
-use super::services::{
-    APPLICATION_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, SENT_SYNTAXES,
-};
-use super::target::{Outcome, Outgoing, SendError, Target, Way};
-use super::wire::{Line, MAX_PDU, VALUE_HEADS, Wire, WireError};
+use super::services::{APPLICATION_CONTEXT, SENT_SYNTAXES, largest_pdu, user_variables};
+use super::target::{Dimse, Outcome, Outgoing, SendError, Status, Target};
+use super::wire::{Line, MAX_PDU, USUAL_PDU, VALUE_HEADS, Wire, WireError};
 
 /// The one context of an association of ours.
 const CONTEXT: u8 = 1;
 /// The one message in it.
 const MESSAGE: u16 = 1;
-/// What a peer that names no limit is sent at most.
-const USUAL_PDU: u32 = 16_384;
 
 /// An association with one context.
 struct Association<'a> {
@@ -36,8 +32,8 @@ struct Association<'a> {
 }
 
 /// Asks whether anybody is there.
-pub(super) fn echo(target: &Target) -> Result<String, SendError> {
-    let mut association = match Association::open(target, uids::VERIFICATION)? {
+pub(super) fn echo(target: &Target, way: &Dimse) -> Result<String, SendError> {
+    let mut association = match Association::open(target, way, uids::VERIFICATION)? {
         Ok(association) => association,
         Err(reason) => {
             return Err(SendError::NotLetIn(target.name.clone(), format!("C-ECHO: {reason}")));
@@ -54,13 +50,18 @@ pub(super) fn echo(target: &Target) -> Result<String, SendError> {
     match status {
         0 => Ok("it answers C-ECHO".to_owned()),
         other => {
-            Err(SendError::NotLetIn(target.name.clone(), format!("C-ECHO: status {other:#06x}")))
+            let said = format!("C-ECHO: {}", Status::Dimse(other));
+            Err(SendError::NotLetIn(target.name.clone(), said))
         }
     }
 }
 
 /// Hands over one object.
-pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, SendError> {
+pub(super) fn store(
+    target: &Target,
+    way: &Dimse,
+    object: Outgoing<'_>,
+) -> Result<Outcome, SendError> {
     let unreadable = |error: &dyn std::fmt::Display| SendError::Object(error.to_string());
     let file = from_reader(object.bytes).map_err(|error| unreadable(&error))?;
     let text = |tag| -> Result<String, SendError> {
@@ -69,10 +70,10 @@ pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, Se
         Ok(text.trim_end_matches(['\0', ' ']).to_owned())
     };
     let (class, instance) = (text(tags::SOP_CLASS_UID)?, text(tags::SOP_INSTANCE_UID)?);
-    let mut association = match Association::open(target, &class)? {
+    let mut association = match Association::open(target, way, &class)? {
         Ok(association) => association,
         // PS3.7 annex C: SOP class not supported.
-        Err(_) => return Ok(Outcome::Refused(0x0122)),
+        Err(_) => return Ok(Outcome::Refused(Status::Dimse(0x0122))),
     };
     let command = Command::default()
         .with_uid(element::AFFECTED_SOP_CLASS_UID, &class)
@@ -94,8 +95,8 @@ pub(super) fn judged(status: u16) -> Outcome {
     match status {
         // Warnings: kept, with something changed. 0x0111: it is there already.
         0x0000 | 0x0001 | 0x0107 | 0x0111 | 0x0116 | 0xb000..=0xbfff => Outcome::Stored,
-        0xa700..=0xa7ff => Outcome::Busy(status),
-        refused => Outcome::Refused(refused),
+        0xa700..=0xa7ff => Outcome::Busy(Status::Dimse(status)),
+        refused => Outcome::Refused(Status::Dimse(refused)),
     }
 }
 
@@ -109,27 +110,24 @@ fn data_set(file: &DefaultDicomObject, syntax: &str) -> Result<Vec<u8>, SendErro
 
 impl<'a> Association<'a> {
     /// Opens an association for one class; the inner error says that the peer does not take it.
-    fn open(target: &'a Target, class: &str) -> Result<Result<Association<'a>, String>, SendError> {
-        let Way::Dimse { called_ae, calling_ae, .. } = &target.way else {
-            return Err(SendError::Local(format!("{}: no DIMSE target", target.name)));
-        };
-        let mut wire = Wire::over(connect(target)?, target.patience).map_err(lost(target))?;
+    fn open(
+        target: &'a Target,
+        way: &Dimse,
+        class: &str,
+    ) -> Result<Result<Association<'a>, String>, SendError> {
+        let mut wire = Wire::over(connect(target, way)?, target.patience).map_err(lost(target))?;
         let syntaxes = SENT_SYNTAXES.iter().map(|(uid, _)| (*uid).to_owned()).collect();
         let asked = AssociationRQ {
             protocol_version: 1,
-            calling_ae_title: calling_ae.clone(),
-            called_ae_title: called_ae.clone(),
+            calling_ae_title: way.calling_ae.clone(),
+            called_ae_title: way.called_ae.clone(),
             application_context_name: APPLICATION_CONTEXT.to_owned(),
             presentation_contexts: vec![PresentationContextProposed {
                 id: CONTEXT,
                 abstract_syntax: class.to_owned(),
                 transfer_syntaxes: syntaxes,
             }],
-            user_variables: vec![
-                UserVariableItem::MaxLength(MAX_PDU),
-                UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS.to_owned()),
-                UserVariableItem::ImplementationVersionName(IMPLEMENTATION_NAME.to_owned()),
-            ],
+            user_variables: user_variables(),
         };
         wire.send(&Pdu::AssociationRQ(asked)).map_err(lost(target))?;
         let accepted = match wire.receive().map_err(lost(target))? {
@@ -140,11 +138,9 @@ impl<'a> Association<'a> {
             }
             _ => return Err(SendError::Unreachable(target.name.clone(), nonsense())),
         };
-        let most = accepted.user_variables.iter().find_map(|item| match item {
-            UserVariableItem::MaxLength(most) if *most > 0 => Some(*most),
-            _ => None,
-        });
-        let most = most.unwrap_or(USUAL_PDU).clamp(1024, MAX_PDU) as usize - VALUE_HEADS;
+        let most = largest_pdu(&accepted.user_variables).unwrap_or(USUAL_PDU).clamp(1024, MAX_PDU)
+            as usize
+            - VALUE_HEADS;
         let agreed = accepted.presentation_contexts.into_iter().find(|one| one.id == CONTEXT);
         match agreed {
             Some(one) if one.reason == PresentationContextResultReason::Acceptance => {
@@ -209,10 +205,8 @@ fn lost(target: &Target) -> impl Fn(WireError) -> SendError + '_ {
     |error| SendError::Unreachable(target.name.clone(), error.to_string())
 }
 
-fn connect(target: &Target) -> Result<Box<dyn Line>, SendError> {
-    let Way::Dimse { host, port, tls, .. } = &target.way else {
-        return Err(SendError::Local(format!("{}: no DIMSE target", target.name)));
-    };
+fn connect(target: &Target, way: &Dimse) -> Result<Box<dyn Line>, SendError> {
+    let Dimse { host, port, tls, .. } = way;
     let socket = dial(target, host, *port)?;
     let Some(tls) = tls else { return Ok(Box::new(socket)) };
     Ok(Box::new(encrypted(host, socket, tls)?))
@@ -226,9 +220,9 @@ mod tests {
     fn what_may_pass_is_tried_again_and_the_rest_is_told() {
         assert_eq!(judged(0x0000), Outcome::Stored);
         assert_eq!(judged(0xb007), Outcome::Stored);
-        assert_eq!(judged(0xa700), Outcome::Busy(0xa700));
+        assert_eq!(judged(0xa700), Outcome::Busy(Status::Dimse(0xa700)));
         for refused in [0xc000, 0x0110, 0xa900, 0x0122, 0x0124] {
-            assert_eq!(judged(refused), Outcome::Refused(refused));
+            assert_eq!(judged(refused), Outcome::Refused(Status::Dimse(refused)));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use dicom_dictionary_std::uids;
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
+use dicom_ul::pdu::UserVariableItem;
 
 use super::wire::MAX_PDU;
 
@@ -66,6 +67,23 @@ pub mod status {
     pub const PROCESSING_FAILURE: u16 = 0x0110;
     /// Of storage commitment: it is not here.
     pub const NO_SUCH_INSTANCE: u16 = 0x0112;
+}
+
+/// What is told to every peer of this program, by whoever asks and by whoever answers.
+pub(super) fn user_variables() -> Vec<UserVariableItem> {
+    vec![
+        UserVariableItem::MaxLength(MAX_PDU),
+        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS.to_owned()),
+        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_NAME.to_owned()),
+    ]
+}
+
+/// The largest PDU that a peer takes; none if it says none, or that there is no limit.
+pub(super) fn largest_pdu(told: &[UserVariableItem]) -> Option<u32> {
+    told.iter().find_map(|item| match item {
+        UserVariableItem::MaxLength(most) if *most > 0 => Some(*most),
+        _ => None,
+    })
 }
 
 /// The tables of a conformance statement (PS3.2), in Markdown.

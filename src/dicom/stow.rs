@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use serde_json::Value;
 
 use super::dial::{dial, encrypted};
-use super::target::{Outcome, Outgoing, SendError, Target, Way};
+use super::target::{Outcome, Outgoing, SendError, Status, Target, Web};
 
 /// Between the parts; no object holds it by chance.
 const BOUNDARY: &str = "hepalert-7d1f0c6b9a2e4c58b3d5e1f7a6c90842";
@@ -61,12 +61,16 @@ pub fn is_secure(url: &str) -> bool {
 }
 
 /// Hands over one object.
-pub(super) fn store(target: &Target, object: Outgoing<'_>) -> Result<Outcome, SendError> {
+pub(super) fn store(
+    target: &Target,
+    way: &Web,
+    object: Outgoing<'_>,
+) -> Result<Outcome, SendError> {
     let mut body = format!("--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n").into_bytes();
     body.extend(object.bytes);
     body.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
     let kind = format!("multipart/related; type=\"application/dicom\"; boundary={BOUNDARY}");
-    let (status, answer) = ask(target, "POST", "/studies", Some((&kind, &body)))?;
+    let (status, answer) = ask((target, way), "POST", "/studies", Some((&kind, &body)))?;
     Ok(judged(status, &answer))
 }
 
@@ -77,46 +81,48 @@ fn judged(status: u16, answer: &str) -> Outcome {
     let holds = |sequence: &str| told[sequence]["Value"].as_array().is_some_and(|v| !v.is_empty());
     let reason = told[FAILED]["Value"][0][REASON]["Value"][0].as_u64();
     let reason = reason.and_then(|reason| u16::try_from(reason).ok());
+    let why = reason.map_or(Status::Http(status), Status::Dimse);
     match status {
         // 202: some were kept, and there was one only.
         200..=299 => match (holds(FAILED), holds(KEPT)) {
-            (true, _) => Outcome::Refused(reason.unwrap_or(status)),
+            (true, _) => Outcome::Refused(why),
             (false, true) => Outcome::Stored,
-            (false, false) => Outcome::Refused(status),
+            (false, false) => Outcome::Refused(Status::Http(status)),
         },
         409 => match reason {
             // It is there already.
             Some(0x0111) => Outcome::Stored,
-            reason => Outcome::Refused(reason.unwrap_or(status)),
+            _ => Outcome::Refused(why),
         },
         // It may be let in once the token is renewed, or when there is room.
-        401 | 403 | 408 | 429 | 500..=599 => Outcome::Busy(status),
-        refused => Outcome::Refused(refused),
+        401 | 403 | 408 | 429 | 500..=599 => Outcome::Busy(Status::Http(status)),
+        refused => Outcome::Refused(Status::Http(refused)),
     }
 }
 
 /// Whether the server answers a query.
-pub(super) fn echo(target: &Target) -> Result<String, SendError> {
-    let (status, _) = ask(target, "GET", "/studies?limit=1", None)?;
+pub(super) fn echo(target: &Target, way: &Web) -> Result<String, SendError> {
+    let (status, _) = ask((target, way), "GET", "/studies?limit=1", None)?;
     match status {
         200..=299 => Ok(format!("it answers QIDO-RS with {status}")),
-        401 | 403 => Err(SendError::NotLetIn(target.name.clone(), format!("HTTP {status}"))),
+        401 | 403 => {
+            Err(SendError::NotLetIn(target.name.clone(), Status::Http(status).to_string()))
+        }
         other => {
-            Err(SendError::Unreachable(target.name.clone(), format!("it answers HTTP {other}")))
+            let said = format!("it answers {}", Status::Http(other));
+            Err(SendError::Unreachable(target.name.clone(), said))
         }
     }
 }
 
 /// One request on a line of its own: status and body.
 fn ask(
-    target: &Target,
+    (target, way): (&Target, &Web),
     method: &str,
     below: &str,
     body: Option<(&str, &[u8])>,
 ) -> Result<(u16, String), SendError> {
-    let Way::Web { url, token_file, tls } = &target.way else {
-        return Err(SendError::Local(format!("{}: no web target", target.name)));
-    };
+    let Web { url, token_file, tls } = way;
     let place = place(url).ok_or_else(|| SendError::Local(format!("{url} is no address")))?;
     let mut head = format!(
         "{method} {}{below} HTTP/1.1\r\nHost: {}:{}\r\nUser-Agent: hepalert\r\n\
@@ -148,7 +154,8 @@ fn ask(
     })
 }
 
-fn token(file: &std::path::Path) -> Result<String, SendError> {
+/// What a token file holds.
+pub(super) fn token(file: &std::path::Path) -> Result<String, SendError> {
     let text = fs::read_to_string(file)
         .map_err(|error| SendError::Local(format!("{}: {error}", file.display())))?;
     let token = text.trim();
@@ -241,12 +248,12 @@ mod tests {
         assert_eq!(body, kept, "an answer in pieces is put together");
         assert_eq!(judged(status, &body), Outcome::Stored);
         for page in ["", "{}", "<html>login</html>"] {
-            assert_eq!(judged(200, page), Outcome::Refused(200), "{page}");
+            assert_eq!(judged(200, page), Outcome::Refused(Status::Http(200)), "{page}");
         }
-        assert_eq!(judged(202, failed), Outcome::Refused(49152));
-        assert_eq!(judged(409, failed), Outcome::Refused(49152));
+        assert_eq!(judged(202, failed), Outcome::Refused(Status::Dimse(0xc000)));
+        assert_eq!(judged(409, failed), Outcome::Refused(Status::Dimse(0xc000)));
         assert_eq!(judged(409, &failed.replace("49152", "273")), Outcome::Stored);
-        assert_eq!(judged(503, ""), Outcome::Busy(503));
-        assert_eq!(judged(400, ""), Outcome::Refused(400));
+        assert_eq!(judged(503, ""), Outcome::Busy(Status::Http(503)));
+        assert_eq!(judged(400, ""), Outcome::Refused(Status::Http(400)));
     }
 }

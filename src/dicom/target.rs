@@ -2,6 +2,7 @@
 //!
 //! Owns the words for an outcome: which are tried again, and which are told.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,27 +23,35 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
     /// C-STORE.
-    Dimse {
-        /// Name or address.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// What it is called.
-        called_ae: String,
-        /// What this device calls itself.
-        calling_ae: String,
-        /// Encrypt.
-        tls: Option<ClientTls>,
-    },
+    Dimse(Dimse),
     /// STOW-RS.
-    Web {
-        /// As `https://pacs.example/dicom-web`; `/studies` is added.
-        url: String,
-        /// File that holds the bearer token.
-        token_file: Option<PathBuf>,
-        /// For `https`.
-        tls: Option<ClientTls>,
-    },
+    Web(Web),
+}
+
+/// An archive that is spoken to by C-STORE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dimse {
+    /// Name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What it is called.
+    pub called_ae: String,
+    /// What this device calls itself.
+    pub calling_ae: String,
+    /// Encrypt.
+    pub tls: Option<ClientTls>,
+}
+
+/// An archive that is spoken to by STOW-RS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// As `https://pacs.example/dicom-web`; `/studies` is added.
+    pub url: String,
+    /// File that holds the bearer token.
+    pub token_file: Option<PathBuf>,
+    /// For `https`.
+    pub tls: Option<ClientTls>,
 }
 
 /// An object to be sent, as it lies in a result.
@@ -57,10 +66,80 @@ pub struct Outgoing<'a> {
 pub enum Outcome {
     /// It is kept.
     Stored,
-    /// It is not, and would not be the next time: the status of DICOM or of HTTP.
-    Refused(u16),
+    /// It is not, and would not be the next time.
+    Refused(Status),
     /// It is not now.
-    Busy(u16),
+    Busy(Status),
+}
+
+/// What the peer answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A status of DICOM (PS3.4 table B.2-1, PS3.7 annex C).
+    Dimse(u16),
+    /// A status of HTTP.
+    Http(u16),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (status, reason) = match self {
+            Status::Dimse(status) => (format!("status {status:#06x}"), dimse_reason(*status)),
+            Status::Http(status) => (format!("HTTP {status}"), http_reason(*status)),
+        };
+        match reason {
+            "" => f.write_str(&status),
+            reason => write!(f, "{status} ({reason})"),
+        }
+    }
+}
+
+/// In the words of the standard; nothing where it has none.
+fn dimse_reason(status: u16) -> &'static str {
+    match status {
+        0x0105 => "no such attribute",
+        0x0106 => "invalid attribute value",
+        0x0110 => "processing failure",
+        0x0112 => "no such SOP instance",
+        0x0117 => "invalid SOP instance",
+        0x0118 => "no such SOP class",
+        0x0119 => "class and instance conflict",
+        0x0122 => "SOP class not supported",
+        0x0124 => "not authorized",
+        0x0210 => "duplicate invocation",
+        0x0211 => "unrecognized operation",
+        0x0213 => "resource limitation",
+        0xa700..=0xa7ff => "out of resources",
+        0xa900..=0xa9ff => "data set does not match SOP class",
+        0xc000..=0xcfff => "cannot understand",
+        _ => "",
+    }
+}
+
+/// In the words of RFC 9110, for those that an archive may say.
+fn http_reason(status: u16) -> &'static str {
+    match status {
+        200..=299 => "it does not say that the object is kept",
+        300..=399 => "it sends elsewhere: name that place in the configuration",
+        400 => "bad request",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not found",
+        405 => "method not allowed",
+        406 => "not acceptable",
+        408 => "request timeout",
+        409 => "conflict",
+        411 => "length required",
+        413 => "content too large",
+        415 => "unsupported media type",
+        429 => "too many requests",
+        500 => "internal server error",
+        502 => "bad gateway",
+        503 => "service unavailable",
+        504 => "gateway timeout",
+        507 => "insufficient storage",
+        _ => "",
+    }
 }
 
 /// Why nothing could be sent.
@@ -89,5 +168,18 @@ impl SendError {
             SendError::Object(_) => "dicom_object_unreadable",
             SendError::Local(_) => "dicom_target_misconfigured",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_is_told_in_its_own_numbers() {
+        assert_eq!(Status::Dimse(0xc123).to_string(), "status 0xc123 (cannot understand)");
+        assert_eq!(Status::Dimse(0x0001).to_string(), "status 0x0001");
+        assert_eq!(Status::Http(503).to_string(), "HTTP 503 (service unavailable)");
+        assert_eq!(Status::Http(599).to_string(), "HTTP 599");
     }
 }

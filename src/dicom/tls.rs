@@ -3,6 +3,8 @@
 //! Owns which peers are believed: those that the configured authority has signed. Without an authority
 //! there is no TLS; certificates are never taken unseen.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +12,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// The permission bits of whoever is neither owner nor of the group.
+const OTHERS: u32 = 0o007;
 
 /// Certificate and key of this device, and who signs those of its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +66,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
+/// A key or a token that everybody on this machine may read is no secret.
+///
+/// # Errors
+/// If it is one.
+pub fn secret(path: &Path) -> Result<(), String> {
+    let mode = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.mode();
+    match mode & OTHERS {
+        0 => Ok(()),
+        _ => Err(format!("{0}: everybody may read it; `chmod o= {0}`", path.display())),
+    }
+}
+
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, &error))
 }
@@ -78,6 +95,15 @@ fn wrong(error: impl std::fmt::Display) -> TlsError {
 }
 
 impl ServerTls {
+    /// Whether the files are there, fit each other, and keep the key.
+    ///
+    /// # Errors
+    /// What is wrong with which.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.config()?;
+        secret(&self.key_file).map_err(TlsError::Config)
+    }
+
     pub(super) fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -97,6 +123,15 @@ impl ServerTls {
 }
 
 impl ClientTls {
+    /// As [`ServerTls::check`].
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.config()?;
+        self.client.iter().try_for_each(|(_, key)| secret(key).map_err(TlsError::Config))
+    }
+
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)

@@ -10,6 +10,8 @@ use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu, read_pdu, write_pdu};
 
 /// The largest PDU that is taken: what dcmtk offers at most, and fast enough for any disk.
 pub const MAX_PDU: u32 = 131_072;
+/// What a peer that names no limit is sent at most.
+pub const USUAL_PDU: u32 = 16_384;
 /// Type and length before each PDU.
 const HEAD: usize = 6;
 /// The heads of a PDU of data and of the value in it.

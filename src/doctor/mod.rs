@@ -20,6 +20,7 @@ mod engine;
 mod filesystem;
 pub mod finding;
 pub mod machine;
+pub mod page;
 mod site_key;
 mod slots;
 #[cfg(test)]
@@ -100,6 +101,7 @@ fn installed(
         site_key::site_key(&site_key::look_at_key(config)),
         broker::broker(&broker::look_at_broker(config)),
         archives::archives(&archives::look_at_archives(config)),
+        page::page(page::look_at_page(config).as_ref()),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),
         slots::slots(&slots::look_at_slots(config)),

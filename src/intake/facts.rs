@@ -21,6 +21,9 @@ pub struct FileFacts {
     pub study: StudyKey,
     /// SHA-256 of the file.
     pub content: Digest,
+    /// Of the images in it, whatever transfer syntax they are written in; `None` where they were not
+    /// decoded.
+    pub images: Option<Digest>,
     /// What it adds.
     pub part: Part,
 }
@@ -91,6 +94,11 @@ impl SliceFacts {
 }
 
 impl FileFacts {
+    /// What tells two versions of this file apart: what it shows, not how that is written.
+    pub fn shown(&self) -> Digest {
+        self.images.unwrap_or(self.content)
+    }
+
     /// What this file is a copy of: the instance, or the tag of a NIfTI file.
     pub fn instance(&self) -> Digest {
         match &self.part {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 pub use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
+use hepalert_voxels::volume::dicom::content;
 
 /// The key of a study: 128 bits of HMAC-SHA256 of its StudyInstanceUID under the site key.
 /// Padding that some writers leave behind a UID does not count.
@@ -41,6 +42,14 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
             Err(e) => return Err(e),
         }
     }
+}
+
+/// The digest of what CT images say and show, the same in every transfer syntax that loses nothing;
+/// `None` of what cannot be decoded.
+pub fn images_digest(bytes: &[u8]) -> Option<Digest> {
+    let mut hash = Sha256::new_with_prefix(b"hepalert images 1");
+    content::decoded(bytes, &mut |part| hash.update(part)).ok()?;
+    Some(Digest::from(<[u8; 32]>::from(hash.finalize())))
 }
 
 /// One file of a study: who it is (digest of the SOPInstanceUID or NIfTI tag), what is in it.

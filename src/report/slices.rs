@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pictures::from_head;
 use hepalert_study::files::SliceName;
 use hepalert_study::study::Back;
 
@@ -15,6 +16,9 @@ pub struct KeySlice {
     pub index: usize,
     /// The height of its centre in the patient, towards the head, in mm.
     pub z_mm: f64,
+    /// Its number on pictures and on the page where there is no other: from 1, the uppermost first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<usize>,
     /// InstanceNumber, where the images were DICOM and stand as they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_number: Option<i64>,
@@ -54,6 +58,7 @@ impl Slices<'_> {
         Some(KeySlice {
             index,
             z_mm: (self.back.grid().ras_mm(centre)[2] * 100.0).round() / 100.0,
+            slice: Some(from_head(self.back.grid(), index)),
             instance_number: name.and_then(|name| name.instance_number),
             sop_instance_uid: name.map(|name| name.sop_uid.clone()).filter(|uid| !uid.is_empty()),
         })

@@ -128,22 +128,26 @@ impl Store {
         })
     }
 
-    /// How many deliveries stand where.
+    /// How many deliveries to these archives stand where. Those to an archive that is configured no longer
+    /// are kept, as it may come back, and nobody waits for them.
     ///
     /// # Errors
     /// Whatever SQLite refuses.
-    pub fn delivery_counts(&self) -> Result<DeliveryCounts, StoreError> {
+    pub fn delivery_counts(&self, targets: &[&str]) -> Result<DeliveryCounts, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT state, count(*) FROM deliveries GROUP BY state";
+            let sql = "SELECT state, target, count(*) FROM deliveries GROUP BY state, target";
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([])?;
             let mut counts = DeliveryCounts::default();
             while let Some(row) = rows.next()? {
-                let count = row.get::<_, i64>(1)? as u64;
+                if !targets.contains(&row.get::<_, String>(1)?.as_str()) {
+                    continue;
+                }
+                let count = row.get::<_, i64>(2)? as u64;
                 match row.get::<_, String>(0)?.as_str() {
-                    "waiting" => counts.waiting = count,
-                    "sent" => counts.sent = count,
-                    "refused" => counts.refused = count,
+                    "waiting" => counts.waiting += count,
+                    "sent" => counts.sent += count,
+                    "refused" => counts.refused += count,
                     other => return Err(StoreError::Nonsense(format!("state {other:?}"))),
                 }
             }

@@ -1,9 +1,10 @@
 //! Who is asking, and whether they may: sessions, the trusted proxy, origins, roles.
 //!
-//! Owns the one gate that every request of the interface passes. A request that changes something
-//! must come from the page itself (its `Origin` says so), whatever cookie it carries.
+//! Owns the one gate that every request of the interface passes. It must be asked for by a name of
+//! the page's own (its `Host` says so), and a request that changes something must come from the
+//! page itself (its `Origin` says so), whatever cookie it carries.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -41,11 +42,28 @@ fn same_origin(site: &Site, headers: &HeaderMap) -> bool {
     own.as_deref() == Some(origin) || site.config.web.origins.iter().any(|known| known == origin)
 }
 
-/// Where nobody logs in, a name that leads here is not enough: another site's could be made to.
-fn is_own_host(headers: &HeaderMap) -> bool {
-    let host = text(headers, HOST.as_str()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+/// Whether the page was asked for by a name of its own. A name that leads here is not enough:
+/// another site's could be made to, and its pages would be of one origin with this one. Nobody can
+/// do that to an address.
+fn is_own_host(site: &Site, headers: &HeaderMap) -> bool {
+    let host = text(headers, HOST.as_str()).unwrap_or_default().to_ascii_lowercase();
+    let end = host.rfind(']').map_or(0, |end| end + 1);
+    let name = host[end..].find(':').map_or(host.as_str(), |colon| &host[..end + colon]);
+    if ["localhost", "127.0.0.1", "[::1]"].contains(&name) {
+        return true;
+    }
+    // Where nobody logs in, nobody has come from another machine.
+    if !site.config.web.login {
+        return false;
+    }
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let is_named = |origin: &String| {
+        let known = origin.split_once("://").map_or("", |(_, known)| known);
+        known.eq_ignore_ascii_case(&host) || known.eq_ignore_ascii_case(name)
+    };
+    address.parse::<IpAddr>().is_ok()
+        || site.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+        || site.config.web.origins.iter().any(is_named)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -86,7 +104,7 @@ async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>,
         // Where the page is one person's, edits are kept under that name.
         let name = if site.has_device { "local" } else { &site.config.device.name };
         let local = Principal { name: name.to_owned(), role: site.config.web.open_role };
-        return Ok(is_own_host(headers).then_some(local));
+        return Ok(Some(local));
     }
     let Some(token) = token(site, headers) else { return Ok(None) };
     let site = Arc::clone(site);
@@ -104,7 +122,12 @@ pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Nex
     // Programs send no Origin, browsers always do; where a session's cookie counts, it must be there.
     let program = !from_elsewhere && !site.config.web.login;
     let sent_here = own || trusted.is_some() || program;
-    let mut response = if (changes && !sent_here) || (from_elsewhere && !own) {
+    // Signs of life tell nothing: whoever watches may know the device by any name.
+    let is_sign = ["/healthz", "/readyz"].contains(&request.uri().path());
+    let is_own = is_sign || trusted.is_some() || is_own_host(&site, request.headers());
+    let mut response = if !is_own {
+        Problem::unknown_host().into_response()
+    } else if (changes && !sent_here) || (from_elsewhere && !own) {
         Problem::wrong_origin().into_response()
     } else {
         let found = match trusted {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::config::Role;
 use hepalert_study::digest::{Digest, hex};
@@ -68,6 +68,21 @@ pub struct User {
     pub role: Role,
     /// Since when.
     pub created: Timestamp,
+}
+
+/// The roles of all users, without making or changing anything; none where there is no database.
+///
+/// # Errors
+/// [`AccountError`].
+pub fn roles(path: &Path) -> Result<Vec<Role>, AccountError> {
+    if !path.try_exists()? {
+        return Ok(Vec::new());
+    }
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY)?;
+    let mut statement = connection.prepare("SELECT role FROM users")?;
+    let rows = statement.query_map([], |row| role(&row.get::<_, String>(0)?))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The users and their sessions.

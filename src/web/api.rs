@@ -16,8 +16,8 @@ use super::access::require;
 use super::problem::ProblemBody;
 use super::site::Site;
 use super::{
-    browse, engines, events, images, labels, lines, metrics, overview, queue, scene, session,
-    settings, studies, study,
+    browse, engines, events, images, label_lines, labels, lines, metrics, overview, queue, scene,
+    session, settings, studies, study,
 };
 use crate::config::Role;
 
@@ -108,13 +108,28 @@ impl Api {
     }
 
     /// Answers something else than JSON.
-    fn raw<H, T>(self, (path, role, summary): Head, kind: &'static str, handler: H) -> Api
+    fn raw<H, T>(self, head: Head, kind: &'static str, handler: H) -> Api
+    where
+        H: Handler<T, Arc<Site>>,
+        T: 'static,
+    {
+        self.query(head, NONE, kind, handler)
+    }
+
+    /// The same, asked for by what stands behind the question mark.
+    fn query<H, T>(
+        self,
+        (path, role, summary): Head,
+        query: Query,
+        kind: &'static str,
+        handler: H,
+    ) -> Api
     where
         H: Handler<T, Arc<Site>>,
         T: 'static,
     {
         let gives = (kind, serde_json::json!({"type": "string", "format": "binary"}));
-        let (method, query, takes, most) = ("get", NONE, None, MAX_BODY);
+        let (method, takes, most) = ("get", None, MAX_BODY);
         let entry = Endpoint { method, path, summary, role, query, takes, most, gives };
         self.add(entry, handler)
     }
@@ -159,6 +174,9 @@ impl Api {
 /// Methods with the most bytes that are sent by them, unless an entry sets its own.
 const POST: (&str, usize) = ("post", MAX_BODY);
 const DELETE: (&str, usize) = ("delete", MAX_BODY);
+
+/// Whose labels are looked at.
+const WHOSE: Query = &[("whose", "a reader, `labels:NAME`, or `none`")];
 
 const VIEWER: Option<Role> = Some(Role::Viewer);
 const ANNOTATOR: Option<Role> = Some(Role::Annotator);
@@ -326,7 +344,7 @@ fn cases(api: Api) -> Api {
             NONE,
             labels::cases,
         )
-        .get::<labels::CaseLine, _, _>(
+        .get::<label_lines::CaseLine, _, _>(
             ("/api/v1/label/cases/{case}", VIEWER, "A case with its report."),
             NONE,
             labels::case,
@@ -335,6 +353,25 @@ fn cases(api: Api) -> Api {
             ("/api/v1/label/cases/{case}/{image}/image", VIEWER, "An image as NIfTI in RAS order."),
             "application/octet-stream",
             labels::image,
+        )
+        .get::<label_lines::AtDesk, _, _>(
+            (
+                "/api/v1/label/cases/{case}/{image}/seen",
+                VIEWER,
+                "Somebody's labels to look at: regions and what values mean.",
+            ),
+            WHOSE,
+            labels::seen,
+        )
+        .query(
+            (
+                "/api/v1/label/cases/{case}/{image}/seen/labels",
+                VIEWER,
+                "The same, one byte per voxel, x fastest, RAS order.",
+            ),
+            WHOSE,
+            "application/octet-stream",
+            labels::seen_voxels,
         )
         .raw(
             (
@@ -353,18 +390,27 @@ fn cases(api: Api) -> Api {
             ),
             "application/gzip",
             labels::file,
+        )
+        .raw(
+            (
+                "/api/v1/label/cases/{case}/{image}/labels.dcm",
+                ANNOTATOR,
+                "One's own labels of a DICOM series as DICOM SEG.",
+            ),
+            "application/dicom",
+            labels::segmentation,
         );
     edits(api)
 }
 
 /// What readers do to labels.
 fn edits(api: Api) -> Api {
-    api.change::<labels::Begin, labels::AtDesk, _, _>(
+    api.change::<labels::Begin, label_lines::AtDesk, _, _>(
         POST,
         ("/api/v1/label/cases/{case}/{image}/desk", ANNOTATOR, "Open one's labels, or begin them."),
         labels::open,
     )
-    .change::<labels::Edit, labels::Made, _, _>(
+    .change::<labels::Edit, label_lines::Made, _, _>(
         ("post", MAX_EDIT),
         (
             "/api/v1/label/cases/{case}/{image}/edit",
@@ -373,12 +419,12 @@ fn edits(api: Api) -> Api {
         ),
         labels::edit,
     )
-    .change::<labels::On, labels::Made, _, _>(
+    .change::<labels::On, label_lines::Made, _, _>(
         POST,
         ("/api/v1/label/cases/{case}/{image}/undo", ANNOTATOR, "Take the last edit back."),
         labels::undo,
     )
-    .change::<labels::On, labels::Made, _, _>(
+    .change::<labels::On, label_lines::Made, _, _>(
         POST,
         ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
         labels::redo,

@@ -135,12 +135,11 @@ pub fn told(error: CaseError) -> Problem {
         CaseError::Refused(Refused::Background(_) | Refused::Outside { .. }) => "choose a region",
         CaseError::Refused(_) => "look at the region, then try again",
         CaseError::Reader(_) => "take a user's name of a-z, 0-9, dots, - and _",
-        CaseError::Nifti { .. } | CaseError::TooLong { .. } => {
+        CaseError::Nifti { .. } | CaseError::Dicom { .. } | CaseError::TooLong { .. } => {
             "look at the file in another program"
         }
-        CaseError::File { .. } | CaseError::Export(_) => {
-            "look at the folder's permissions and space"
-        }
+        CaseError::Export(_) => "export NIfTI instead",
+        CaseError::File { .. } => "look at the folder's permissions and space",
     };
     // Paths stay on the device.
     let (status, message) = match &error {
@@ -156,7 +155,9 @@ pub fn told(error: CaseError) -> Problem {
             (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
         CaseError::Nifti { reason, .. } => (StatusCode::UNPROCESSABLE_ENTITY, reason.to_string()),
-        CaseError::File { .. } | CaseError::TooLong { .. } | CaseError::Export(_) => {
+        CaseError::Dicom { reason, .. } => (StatusCode::UNPROCESSABLE_ENTITY, reason.clone()),
+        CaseError::Export(_) => (StatusCode::CONFLICT, error.to_string()),
+        CaseError::File { .. } | CaseError::TooLong { .. } => {
             return Problem::fault(error);
         }
     };

@@ -16,7 +16,7 @@ use ndarray::Zip;
 
 use super::packed::{by_gain, gzip, onto, whole};
 use super::problem::Problem;
-use super::reading::Reading;
+use super::reading::{Numbers, Reading};
 use super::site::{Site, blocking};
 use super::study::key;
 use hepalert_study::anatomy::{is_lesion, is_of_liver};
@@ -52,8 +52,27 @@ fn name_of(reading: &Reading, what: &str) -> String {
 /// The CT of a phase as it is sent.
 fn image_bytes(site: &Site, reading: &Reading, phase: Phase) -> Result<Vec<u8>, Problem> {
     kept(site, &name_of(reading, phase.code()), || {
-        Ok(nifti::write::write_i16(&whole(reading.image(phase)?)))
+        let (volume, numbers) = reading.image(phase)?;
+        // Read already: who asks for the numbers next need not read the images again.
+        let text = serde_json::to_vec(&numbers).map_err(Problem::fault)?;
+        site.cache.put(&slices_of(reading, phase), &text);
+        Ok(nifti::write::write_i16(&whole(volume)))
     })
+}
+
+fn slices_of(reading: &Reading, phase: Phase) -> String {
+    name_of(reading, &format!("{}-slices", phase.code()))
+}
+
+/// InstanceNumber of each slice of a phase, from the feet.
+///
+/// # Errors
+/// [`Problem`] if its images are gone.
+pub fn slice_numbers(site: &Site, reading: &Reading, phase: Phase) -> Result<Numbers, Problem> {
+    let bytes = kept(site, &slices_of(reading, phase), || {
+        serde_json::to_vec(&reading.image(phase)?.1).map_err(Problem::fault)
+    })?;
+    serde_json::from_slice(&bytes).map_err(Problem::fault)
 }
 
 /// The grid of a phase in RAS order.

@@ -1,6 +1,6 @@
 //! The labeler's part of the interface: cases, images, labels, edits, history, comparison.
 
-use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
@@ -16,20 +16,19 @@ use serde_json::Value;
 use super::access::Principal;
 use super::bench::{Bench, Shared, told};
 use super::images::{heavily, kept, sent};
+use super::label_lines::{AtDesk, CaseLine, Made, at_desk, line, made};
 use super::packed::{gzip, whole};
 use super::problem::Problem;
 use super::site::Site;
 use hepalert_labels::Operation;
 use hepalert_labels::cases::folder::image_of;
 use hepalert_labels::cases::order::Order;
-use hepalert_labels::cases::stored::{compare_labels, history_of, last_edit, reader_names};
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Saved, Start, Who};
-use hepalert_labels::regions::Region;
+use hepalert_labels::cases::segment::{Made as MadeOf, segmentation_of};
+use hepalert_labels::cases::stored::{self, compare_labels, history_of};
+use hepalert_labels::cases::{CaseError, Desk, ImageFile, Meaning, Reader, Saved, Start, Who};
+use hepalert_labels::labelling::Labelling;
 use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, nifti};
-
-/// Most regions sent.
-const MAX_REGIONS: usize = 500;
 
 /// The cases of the folder.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -49,82 +48,6 @@ pub struct Passed {
     path: String,
     /// Why.
     why: String,
-}
-
-/// A case in the list, and on its page.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct CaseLine {
-    /// Its name.
-    id: String,
-    /// Its images.
-    images: Vec<ImageLine>,
-    /// Labels that came with it.
-    labels: Vec<String>,
-    /// Who has labelled it.
-    readers: Vec<String>,
-    /// When it was last edited.
-    #[schemars(with = "Option<String>")]
-    edited: Option<Timestamp>,
-    /// How much readers and network disagree about it.
-    disagreement: Option<f64>,
-    /// The report of an analysis, on its page alone.
-    report: Option<Value>,
-}
-
-/// An image of a case.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ImageLine {
-    /// Its name.
-    name: String,
-    /// Its phase, where the name tells it.
-    phase: Option<String>,
-    /// Voxels along x, y, z as stored.
-    shape: [usize; 3],
-}
-
-/// Labels as they are at a desk.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct AtDesk {
-    /// The reader.
-    reader: String,
-    /// What the next edit is made on.
-    revision: String,
-    /// Edits that can be undone, and redone.
-    steps: [usize; 2],
-    /// Voxels along x, y, z in RAS order.
-    shape: [usize; 3],
-    /// Names the grid.
-    grid: String,
-    /// The regions, by label and size.
-    regions: Vec<RegionLine>,
-}
-
-/// A region.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct RegionLine {
-    label: u8,
-    /// A voxel in it, z, y, x: its name in operations.
-    at: [usize; 3],
-    /// First voxel of its box, z, y, x.
-    lo: [usize; 3],
-    /// First voxel after it.
-    hi: [usize; 3],
-    voxels: usize,
-    volume_cm3: f64,
-    centre_ras_mm: [f64; 3],
-}
-
-/// An edit that was made.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Made {
-    /// What the next edit is made on.
-    revision: String,
-    /// Edits that can be undone, and redone.
-    steps: [usize; 2],
-    /// What changed, three numbers a run: first voxel, how many, their label.
-    runs: Vec<u32>,
-    /// The regions now.
-    regions: Vec<RegionLine>,
 }
 
 /// An edit to be made.
@@ -150,6 +73,13 @@ pub struct On {
 pub struct Begin {
     /// A reader's name, `labels:NAME` of the case, or `empty`; the usual ones without.
     start: Option<String>,
+}
+
+/// Whose labels to look at.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    whose: String,
 }
 
 /// Two to compare.
@@ -207,27 +137,6 @@ pub fn reader_of(who: &Principal) -> Result<Reader, Problem> {
     Reader::new(&who.name.to_lowercase()).map_err(|error| told(error.into()))
 }
 
-fn line(folder: &Folder, case: &Case, disagreement: Option<f64>) -> Result<CaseLine, Problem> {
-    let image = |image: &ImageFile| {
-        let [z, y, x] = image.grid.shape();
-        let phase = image.phase.map(|phase| phase.code().to_owned());
-        ImageLine { name: image.name.clone(), phase, shape: [x, y, z] }
-    };
-    let mut readers: BTreeSet<Reader> = BTreeSet::new();
-    for image in &case.images {
-        readers.extend(reader_names(folder, case, image).map_err(told)?);
-    }
-    Ok(CaseLine {
-        id: case.id.clone(),
-        images: case.images.iter().map(image).collect(),
-        labels: case.labels.iter().map(|labels| labels.name.clone()).collect(),
-        readers: readers.iter().map(ToString::to_string).collect(),
-        edited: last_edit(folder, case).map_err(told)?,
-        disagreement,
-        report: None,
-    })
-}
-
 /// `GET /api/v1/label/cases`.
 pub async fn cases(State(site): State<Arc<Site>>) -> Result<Json<Cases>, Problem> {
     heavily(&site, |site| {
@@ -260,16 +169,21 @@ pub async fn case(
             let text = std::fs::read_to_string(path).ok().filter(|text| text.len() < 16 << 20)?;
             serde_json::from_str(&text).ok()
         });
-        Ok(Json(CaseLine { report, ..line(&folder, case, None)? }))
+        let mut line = line(&folder, case, None)?;
+        line.report = report;
+        Ok(Json(line))
     })
     .await
 }
 
 /// A name for what is made of a file as it is now.
 fn kept_name(file: &ImageFile) -> Result<String, Problem> {
-    let facts = std::fs::metadata(&file.path).map_err(Problem::fault)?;
-    let changed = facts.modified().map_err(Problem::fault)?;
-    let words = format!("{} {} {changed:?}", file.path.display(), facts.len());
+    let mut words = String::new();
+    for path in file.files() {
+        let facts = std::fs::metadata(path).map_err(Problem::fault)?;
+        let changed = facts.modified().map_err(Problem::fault)?;
+        let _ = write!(words, "{} {} {changed:?} ", path.display(), facts.len());
+    }
     Ok(format!("case-{}.gz", &Digest::of(words.as_bytes()).hex()[..32]))
 }
 
@@ -289,49 +203,6 @@ pub async fn image(
         Ok(sent(bytes, 352 + 2 * file.grid.voxels()))
     })
     .await
-}
-
-fn region(found: &Region) -> RegionLine {
-    RegionLine {
-        label: found.label,
-        at: found.at,
-        lo: found.lo,
-        hi: found.hi,
-        voxels: found.voxels,
-        volume_cm3: found.volume_cm3,
-        centre_ras_mm: found.centre_ras_mm,
-    }
-}
-
-/// Lesions alone: organs are one region each, and nobody jumps to them.
-fn regions(desk: &Desk) -> Vec<RegionLine> {
-    let found = desk.labelling().regions();
-    let lesions = found.regions.iter().filter(|found| (1..=6).contains(&found.label));
-    lesions.take(MAX_REGIONS).map(region).collect()
-}
-
-fn at_desk(desk: &Desk, reader: &Reader) -> AtDesk {
-    let labelling = desk.labelling();
-    let [z, y, x] = labelling.map().grid().shape();
-    AtDesk {
-        reader: reader.to_string(),
-        revision: desk.revision().to_owned(),
-        steps: labelling.steps(),
-        shape: [x, y, z],
-        grid: labelling.grid_name(),
-        regions: regions(desk),
-    }
-}
-
-fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
-    let stretches = saved.map(|saved| saved.change.stretches()).unwrap_or_default();
-    let run = |run: &hepalert_labels::Stretch| [run.start, run.length, u32::from(run.label)];
-    Made {
-        revision: desk.revision().to_owned(),
-        steps: desk.labelling().steps(),
-        runs: stretches.iter().flat_map(run).collect(),
-        regions: regions(desk),
-    }
 }
 
 /// Sits down at a desk for one request.
@@ -363,7 +234,60 @@ pub async fn open(
         Some("empty") => Start::Empty,
         Some(name) => Start::From(name.parse::<Who>().map_err(told)?),
     };
-    at(&site, place, &who, start, |desk, reader| Ok(Json(at_desk(desk, reader)))).await
+    at(&site, place, &who, start, |desk, reader| {
+        let told = at_desk(desk.labelling(), desk.meaning(), reader.to_string(), desk.revision());
+        Ok(Json(told))
+    })
+    .await
+}
+
+/// Somebody's labels to look at, and what they mean. `none` are no labels on the image.
+async fn look<T: Send + 'static>(
+    site: &Arc<Site>,
+    (id, name): (String, String),
+    Whose { whose }: Whose,
+    tell: impl FnOnce(&Labelling, &Meaning, String) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    heavily(site, move |site| {
+        let folder = bench(site)?.folder()?;
+        let case = folder.case(&id).map_err(told)?;
+        let image = case.image(&name).map_err(told)?;
+        let labelling = match whose.as_str() {
+            "none" => Labelling::empty(&image.grid),
+            whose => {
+                let who = whose.parse::<Who>().map_err(told)?;
+                stored::labels(&folder, case, image, &who).map_err(told)?
+            }
+        };
+        Ok(tell(&labelling, folder.meaning(), whose))
+    })
+    .await
+}
+
+/// `GET /api/v1/label/cases/{case}/{image}/seen`.
+pub async fn seen(
+    State(site): State<Arc<Site>>,
+    Path(place): Path<(String, String)>,
+    Query(whose): Query<Whose>,
+) -> Result<Json<AtDesk>, Problem> {
+    look(&site, place, whose, |labelling, meaning, whose| {
+        Json(at_desk(labelling, meaning, whose, ""))
+    })
+    .await
+}
+
+/// `GET /api/v1/label/cases/{case}/{image}/seen/labels`.
+pub async fn seen_voxels(
+    State(site): State<Arc<Site>>,
+    Path(place): Path<(String, String)>,
+    Query(whose): Query<Whose>,
+) -> Result<Response, Problem> {
+    look(&site, place, whose, |labelling, _, _| plain(labelling)).await
+}
+
+fn plain(labelling: &Labelling) -> Response {
+    let plain: Vec<u8> = labelling.map().voxels().iter().copied().collect();
+    sent(gzip(&plain), plain.len())
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels`.
@@ -372,12 +296,7 @@ pub async fn voxels(
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    at(&site, place, &who, Start::Usual, |desk, _| {
-        let voxels = desk.labelling().map().voxels();
-        let plain: Vec<u8> = voxels.iter().copied().collect();
-        Ok(sent(gzip(&plain), plain.len()))
-    })
-    .await
+    at(&site, place, &who, Start::Usual, |desk, _| Ok(plain(desk.labelling()))).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
@@ -388,15 +307,40 @@ pub async fn file(
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.nii.gz", who.name.to_lowercase());
     at(&site, (id, name), &who, Start::Usual, move |desk, _| {
-        let bytes = nifti::write::write_u8(&desk.labelling().stored());
-        let mut response = axum::response::IntoResponse::into_response(bytes);
-        let text = format!("attachment; filename=\"{called}\"");
-        if let Ok(text) = HeaderValue::from_str(&text) {
-            response.headers_mut().insert(CONTENT_DISPOSITION, text);
-        }
-        Ok(response)
+        Ok(attached(nifti::write::write_u8(&desk.labelling().stored()), &called))
     })
     .await
+}
+
+/// `GET /api/v1/label/cases/{case}/{image}/labels.dcm`.
+pub async fn segmentation(
+    State(site): State<Arc<Site>>,
+    Path((id, name)): Path<(String, String)>,
+    Extension(who): Extension<Principal>,
+) -> Result<Response, Problem> {
+    let called = format!("{id}-{name}-{}.dcm", who.name.to_lowercase());
+    let shared = Arc::clone(&site);
+    at(&site, (id.clone(), name.clone()), &who, Start::Usual, move |desk, reader| {
+        let folder = bench(&shared)?.folder()?;
+        let image = folder.case(&id).and_then(|case| case.image(&name)).map_err(told)?;
+        let made = MadeOf {
+            who: reader.as_str(),
+            revision: desk.revision(),
+            version: env!("CARGO_PKG_VERSION"),
+            when: Timestamp::now(),
+        };
+        let object = segmentation_of(image, desk.labelling(), desk.meaning(), &made);
+        Ok(attached(object.map_err(told)?.bytes, &called))
+    })
+    .await
+}
+
+fn attached(bytes: Vec<u8>, called: &str) -> Response {
+    let mut response = axum::response::IntoResponse::into_response(bytes);
+    if let Ok(text) = HeaderValue::from_str(&format!("attachment; filename=\"{called}\"")) {
+        response.headers_mut().insert(CONTENT_DISPOSITION, text);
+    }
+    response
 }
 
 /// A step that changes labels, and what it changed; there may be nothing to undo or redo.

@@ -58,6 +58,14 @@ impl Problem {
         Problem::new(StatusCode::FORBIDDEN, "wrong_origin", message, next)
     }
 
+    /// The page was asked for by a name that is none of its own.
+    pub fn unknown_host() -> Problem {
+        let next = "open it by the device's address, or name what stands in the browser's address \
+                    bar in web.origins, as https://ct-1.hospital:8443";
+        let message = "this page is not known by that name";
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", message, next)
+    }
+
     /// There is no such thing.
     pub fn not_found(what: &str) -> Problem {
         let next = "go back to the list; what is older than store.keep_days is removed";

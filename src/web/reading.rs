@@ -18,6 +18,9 @@ use hepalert_voxels::volume::{Axes, LabelMap, Volume, nifti};
 /// Largest file of a result that is read.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// InstanceNumber by slice, where it is known.
+pub type Numbers = Vec<Option<i64>>;
+
 /// One revision of a study, with its report.
 pub struct Reading {
     /// The study.
@@ -73,11 +76,12 @@ impl Reading {
         Some(PhaseFiles { phase, ..files })
     }
 
-    /// The CT of a phase in RAS order.
+    /// The CT of a phase in RAS order, and InstanceNumber of each of its slices from the feet; no
+    /// numbers where they are not known, or slices were averaged or stored along another axis.
     ///
     /// # Errors
     /// [`Problem`] if its files are gone or changed.
-    pub fn image(&self, phase: Phase) -> Result<Volume<f32>, Problem> {
+    pub fn image(&self, phase: Phase) -> Result<(Volume<f32>, Numbers), Problem> {
         let files = self.files_of(phase).ok_or_else(gone)?;
         let study =
             StudyFiles { phases: vec![files], candidates: Vec::new(), ..self.files.clone() };
@@ -89,7 +93,15 @@ impl Reading {
             _ => Problem::fault(refusal),
         })?;
         let volume = loaded.study.phases.remove(&phase).ok_or_else(gone)?;
-        Ok(Axes::ras(volume.grid()).turn_volume(volume))
+        let axes = Axes::ras(volume.grid());
+        let names = loaded.phases.first().map_or(&[][..], |phase| &phase.slice_names);
+        let mut numbers: Numbers = names.iter().map(|name| name.instance_number).collect();
+        if axes.from[0] != 0 {
+            numbers.clear();
+        } else if axes.reversed[0] {
+            numbers.reverse();
+        }
+        Ok((axes.turn_volume(volume), numbers))
     }
 
     /// A file of the result.

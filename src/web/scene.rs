@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::images::{LAYERS, grid_of, heavily, windows};
+use super::images::{LAYERS, grid_of, heavily, slice_numbers, windows};
 use super::packed::grid_hash;
 use super::problem::Problem;
 use super::reading::Reading;
@@ -52,6 +52,8 @@ pub struct ScenePhase {
     spacing_mm: [f64; 3],
     /// Names the grid.
     grid: String,
+    /// InstanceNumber of each slice from the feet, where it is known; else empty.
+    instances: Vec<Option<i64>>,
     /// How it came onto the reference's grid, for those that were moved.
     alignment: Option<String>,
     /// Windows by name: centre and width in HU.
@@ -68,6 +70,10 @@ pub struct SceneLesion {
     volume_cm3: f64,
     max_diameter_mm: f64,
     centre_ras_mm: [f64; 3],
+    /// InstanceNumber of the slice that shows most of it, where it is known.
+    instance: Option<i64>,
+    /// The same slice's number from the head, from 1.
+    slice: Option<usize>,
     view: String,
     outcome: String,
     lesion_score: f64,
@@ -82,6 +88,8 @@ fn lesion(record: &LesionRecord) -> SceneLesion {
         volume_cm3: record.volume_cm3,
         max_diameter_mm: record.max_diameter_mm,
         centre_ras_mm: record.centre_ras_mm,
+        instance: record.key_slice.as_ref().and_then(|slice| slice.instance_number),
+        slice: record.key_slice.as_ref().and_then(|slice| slice.slice),
         view: record.view.name().to_owned(),
         outcome: record.reclassified.outcome.clone(),
         lesion_score: record.lesion_score[0],
@@ -99,6 +107,7 @@ fn read(site: &Site, reading: &Reading) -> Result<Scene, Problem> {
             shape: [nx, ny, nz],
             spacing_mm: [sx, sy, sz],
             grid: grid_hash(&grid),
+            instances: slice_numbers(site, reading, record.phase)?,
             alignment: record.alignment.as_ref().map(|found| found.method.clone()),
             windows: windows(site, reading, record.phase)?,
         })

@@ -28,6 +28,7 @@ use super::access::Peer;
 use super::events;
 use super::router::router;
 use super::site::Site;
+use crate::config::Web;
 
 /// Connections at one time: a browser opens six, and a ward has a dozen of them.
 const MAX_CONNECTIONS: usize = 96;
@@ -91,10 +92,7 @@ impl Handle {
 /// [`ServeError`].
 pub fn start(site: Site) -> Result<Handle, ServeError> {
     let web = site.config.web.clone();
-    let tls = match (&web.certificate, &web.certificate_key) {
-        (Some(certificate), Some(key)) => Some(acceptor(certificate, key)?),
-        _ => None,
-    };
+    let tls = encryption(&web)?;
     let refused = |reason| ServeError::Address { address: web.address.clone(), reason };
     let listener = std::net::TcpListener::bind(&web.address).map_err(refused)?;
     listener.set_nonblocking(true)?;
@@ -125,6 +123,21 @@ fn yield_to_others() {
     let _ = rustix::process::setpriority_process(Some(this), NICE);
 }
 
+/// Whether certificate and key can be read and belong together; nothing where there are none.
+///
+/// # Errors
+/// [`ServeError::Certificate`].
+pub fn check_certificate(web: &Web) -> Result<(), ServeError> {
+    encryption(web).map(drop)
+}
+
+fn encryption(web: &Web) -> Result<Option<TlsAcceptor>, ServeError> {
+    match (&web.certificate, &web.certificate_key) {
+        (Some(certificate), Some(key)) => acceptor(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let failed = |path: &Path, reason: String| {
         ServeError::Certificate(format!("{}: {reason}", path.display()))
@@ -132,6 +145,9 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     let chain: Result<Vec<CertificateDer<'static>>, _> =
         CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| failed(certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(failed(certificate, "there is no certificate in it".to_owned()));
+    }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, e.to_string()))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()

@@ -79,13 +79,10 @@ pub async fn log_in(
         return Err(Problem::bad("nobody logs in here: web.login is false"));
     }
     let now = site.began.elapsed();
-    // Both are counted: one name from many addresses, and many names from one.
     let named: String = sent.name.chars().take(64).collect();
-    let counted = [format!("name {named}"), format!("from {}", peer.ip())];
     {
         let throttle = site.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = counted.iter().filter_map(|who| throttle.wait(who, now));
-        if let Some(wait) = waits.max() {
+        if let Some(wait) = throttle.wait(&named, peer.ip(), now) {
             return Err(Problem::too_many(wait.as_secs().max(1)));
         }
     }
@@ -104,13 +101,13 @@ pub async fn log_in(
     drop(permit);
     let mut throttle = site.throttle.lock().unwrap_or_else(PoisonError::into_inner);
     let Some((principal, token)) = checked else {
-        counted.iter().for_each(|who| throttle.failed(who, site.began.elapsed()));
+        throttle.failed(&named, peer.ip(), site.began.elapsed());
         warn!("the page: a login from {} was refused", peer.ip());
         let next = "look at the name and the password; `hepalert web user add` sets another one";
         let message = "name or password is wrong";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "login_refused", message, next));
     };
-    counted.iter().for_each(|who| throttle.passed(who));
+    throttle.passed(&named, peer.ip(), site.began.elapsed());
     drop(throttle);
     info!("the page: {} has logged in as {}", principal.name, principal.role.name());
     let cookie = cookie(&site, &token, i64::from(hours) * 3600);

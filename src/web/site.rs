@@ -19,11 +19,15 @@ use super::problem::Problem;
 use super::throttle::Throttle;
 use crate::config::Config;
 use crate::store::Store;
+use crate::system;
 
 /// Volumes made ready at the same time: each may take a study's memory.
 const HEAVY_AT_ONCE: usize = 2;
 /// Passwords hashed at the same time, beside the volumes: nobody waits at the door for a scan.
 const LOGINS_AT_ONCE: usize = 1;
+
+/// A shorter secret of a proxy is as good as none.
+pub const MIN_SECRET: usize = 16;
 
 /// Read by every request.
 pub struct Site {
@@ -47,6 +51,7 @@ pub struct Site {
     pub(super) checks: Mutex<Option<(Instant, Arc<Vec<Check>>)>>,
     pub(super) proxy_secret: Option<String>,
     pub(super) has_device: bool,
+    pub(super) host_name: Option<String>,
     reader: OnceLock<Store>,
 }
 
@@ -83,9 +88,9 @@ impl Site {
             logins: Semaphore::new(LOGINS_AT_ONCE),
             queue: watch::Sender::new(Arc::default()),
             checks: Mutex::default(),
-            // A short secret is as good as none.
-            proxy_secret: secret.filter(|secret| secret.len() >= 16),
+            proxy_secret: secret.filter(|secret| secret.len() >= MIN_SECRET),
             has_device: true,
+            host_name: system::host_name(),
             reader: OnceLock::new(),
             config,
         })

@@ -9,6 +9,8 @@ import email.policy
 import http.client
 import json
 import os
+import re
+import re
 import sys
 from urllib.parse import quote_plus, urlparse
 
@@ -55,7 +57,9 @@ with open(os.path.join(FOLDER, first["name"]), "wb") as file:
 assert first["id"] in asked("GET", "/datastore/?output=all")["objects"]
 status, headers, label = call("GET", f"/datastore/label?label={quote_plus(first['id'])}&tag=original")
 headers = {name.lower(): value for name, value in headers.items()}
-assert status == 200 and "filename=" in headers["content-disposition"]
+# As Slicer's own client reads it: without quotation marks it finds no name, and no label.
+named = re.findall('filename="(.+)"', headers["content-disposition"])
+assert status == 200 and named and named[0].endswith(".nii.gz"), headers
 
 kind, body = form({"params": "{}"}, {})
 status, headers, content = call("POST", f"/infer/{model}?image={quote_plus(first['id'])}", body, kind)

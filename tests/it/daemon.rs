@@ -184,6 +184,7 @@ impl Drop for Daemon {
     }
 }
 
+#[track_caller]
 pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {

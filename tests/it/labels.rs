@@ -13,10 +13,11 @@ use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_labels::cases::{Folder, Reader};
 use hepalert_labels::monai::{Model, Request, Service};
 use hepalert_study::phase::Setting;
-use hepalert_voxels::volume::nifti::read::read_labels;
+use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Volume};
 use serde_json::{Value, json};
 
+use crate::objects::{python, said, script};
 use crate::support::{hepalert, small_engine};
 
 /// A folder of cases: two patients, the first with its truth.
@@ -153,8 +154,8 @@ fn a_kill_in_an_edit_loses_at_most_that_edit() {
             "{place}"
         );
         // What a kill leaves behind is in nobody's way.
-        cohort.told(&words(&cohort.edit("anna", &paint(label + 10))));
-        assert_eq!(cohort.labels("anna").voxels()[[1, 2, 3]], label + 10);
+        cohort.told(&words(&cohort.edit("anna", &paint(label + 5))));
+        assert_eq!(cohort.labels("anna").voxels()[[1, 2, 3]], label + 5);
     }
 }
 
@@ -265,7 +266,7 @@ fn serve(service: &Service, mut stream: TcpStream) {
         Ok(Volume::new(image.grid.clone(), voxels))
     });
     let name = answer.file_name.map_or(String::new(), |name| {
-        format!("content-disposition: attachment; filename={name}\r\n")
+        format!("content-disposition: attachment; filename=\"{name}\"\r\n")
     });
     let head = format!(
         "HTTP/1.1 {} X\r\nconnection: close\r\ncontent-type: {}\r\n{name}content-length: {}\r\n\r\n",
@@ -315,4 +316,66 @@ fn a_client_of_monai_label_fetches_infers_and_puts_back() {
     assert_eq!(fetched("one.nii.gz"), fs::read(cohort.at("cohort/one/ct.nii.gz")).unwrap());
     let kept = cohort.labels("slicer");
     assert!(kept.voxels().iter().all(|label| *label == 7), "what was inferred was put back");
+}
+
+/// A folder of DICOM alone: a case per study, phases by their folders, edits, and back to the archive as
+/// a segmentation that another library finds where the labels are.
+#[test]
+fn series_are_labelled_and_go_back_as_segmentations() {
+    let cohort = Cohort::new();
+    let size = Size { pixels: 64, slices: None };
+    let patient = generate(5, Case::Malignant, Setting::Diagnosis, size);
+    let exported = cohort.at("archive/p5");
+    hepalert::cli::phantom::write_series(&patient, &exported).unwrap();
+    // What is no series beside it is told; what is no DICOM is nobody's.
+    fs::create_dir(cohort.at("archive/scout")).unwrap();
+    fs::copy(exported.join("vp/0001.dcm"), cohort.at("archive/scout/a.dcm")).unwrap();
+    fs::write(cohort.at("archive/notes.txt"), "none").unwrap();
+    let listed = cohort.told(&["label", "archive"]);
+    let images = |case: &Value| -> Vec<String> {
+        let images = case["images"].as_array().unwrap().iter();
+        images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed["cases"].as_array().unwrap().len(), 1, "{listed:#}");
+    assert_eq!(
+        (&listed["cases"][0]["case"], images(&listed["cases"][0])),
+        (&json!("p5"), vec!["ap".to_owned(), "dp".to_owned(), "nc".to_owned(), "vp".to_owned()])
+    );
+    assert!(listed["skipped"][0]["why"].as_str().unwrap().starts_with("1 slices"), "{listed:#}");
+    // Two lesions, a liver around one of them; drawn by hand and from the truth.
+    let truth = patient.truth.clone();
+    fs::write(cohort.at("truth.nii.gz"), hepalert_voxels::volume::nifti::write::write_u8(&truth))
+        .unwrap();
+    let take = ["label", "archive", "--case", "p5", "--image", "vp", "--reader", "anna"];
+    cohort.told(&[&take[..], &["--take-in", "truth.nii.gz"]].concat());
+    let paint = json!({"op": "paint", "runs": [[3, 20, 30, 6], [3, 21, 31, 4]], "label": 2});
+    cohort.told(&[&take[..], &["--edit", &paint.to_string()]].concat());
+    let export = ["label", "archive", "--export-seg", "seg", "--whose", "anna"];
+    let told = cohort.told(&export);
+    assert_eq!(told["left_out"].as_array().unwrap().len(), 3, "three phases are nobody's");
+    let first = fs::read(cohort.at("seg/p5/vp.dcm")).unwrap();
+    let uid = &told["written"][0]["sop_instance_uid"];
+    assert_eq!(&cohort.told(&export)["written"][0]["sop_instance_uid"], uid, "no twins");
+    assert!(first.len() > 10_000);
+    // A training set has the series as NIfTI, on the labels' grid.
+    let set = ["label", "archive", "--export", "set", "--whose", "anna"];
+    assert_eq!(cohort.told(&set)["cases"], 1);
+    let image = read(&fs::read(cohort.at("set/imagesTr/p5_0000.nii.gz")).unwrap()).unwrap();
+    let vp = &patient.phases.iter().find(|(phase, _)| phase.code() == "vp").unwrap().1;
+    let ours = Axes::ras(image.grid()).turn_volume(image);
+    let theirs = Axes::ras(vp.grid()).turn_volume(vp.clone());
+    assert!(ours.grid().matches(theirs.grid()));
+    assert!(
+        ours.voxels().iter().zip(theirs.voxels()).all(|(a, b)| (a - f32::from(*b)).abs() <= 0.5)
+    );
+    // NIfTI alone is no business of an archive.
+    let refused = cohort.run(&["label", "cohort", "--export-seg", "no", "--whose", "labels:truth"]);
+    assert_eq!(document(&refused)["code"], "export_refused");
+    let Some(python) = python() else { return };
+    let mut reader = std::process::Command::new(python);
+    reader.arg(script("read_labels.py")).arg(cohort.at("seg/p5/vp.dcm")).arg(exported.join("vp"));
+    let said = said(reader.arg(cohort.at("archive/hepalert-labels/p5/vp/anna.nii.gz")));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["creator"], "anna");
+    assert!(said["segments"]["Liver"].as_u64().unwrap() > 1000, "{said:#}");
 }

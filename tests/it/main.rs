@@ -28,6 +28,7 @@ mod mutations;
 mod objects;
 mod openvino;
 mod pacs;
+mod peers;
 mod phantom;
 mod phases;
 mod publish;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::broker::{Broker, Kind, Subscriber, free_port};
 use crate::daemon::{Heart, House, has_reason, is_online, wait_until};
 use crate::objects::{is_installed, left_out, patient, said};
+use crate::peers::Program;
 use crate::support::hepalert;
 use hepalert_voxels::volume::dicom::read::read_header;
 
@@ -28,6 +29,11 @@ const PLUGIN: &str = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so";
 
 impl Orthanc {
     fn start() -> Option<Orthanc> {
+        Orthanc::start_with(&serde_json::json!({}))
+    }
+
+    /// With further settings.
+    fn start_with(more: &Value) -> Option<Orthanc> {
         let program =
             ["/usr/sbin/Orthanc", "/usr/bin/Orthanc"].into_iter().find(|p| Path::new(p).exists());
         let Some(program) = program.filter(|_| Path::new(PLUGIN).exists()) else {
@@ -36,7 +42,7 @@ impl Orthanc {
         };
         let folder = tempfile::tempdir().unwrap();
         let (web, dicom) = (free_port(), free_port());
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "Name": "test", "StorageDirectory": folder.path().join("db"),
             "IndexDirectory": folder.path().join("db"), "Plugins": [PLUGIN],
             "HttpPort": web, "DicomPort": dicom, "DicomAet": "ARCHIVE", "RemoteAccessAllowed": false,
@@ -44,6 +50,8 @@ impl Orthanc {
             "DicomAlwaysAllowStore": true, "DicomAlwaysAllowEcho": true,
             "DicomWeb": { "Enable": true, "Root": "/dicom-web/" },
         });
+        let settings = config.as_object_mut().unwrap();
+        settings.extend(more.as_object().unwrap().clone());
         let file = folder.path().join("orthanc.json");
         fs::write(&file, config.to_string()).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -91,7 +99,7 @@ fn receiving(house: &House, port: u16, more: &str) {
     fs::write(house.config(), config + &dicom).unwrap();
 }
 
-fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
+pub fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
     let mut command = Command::new("storescu");
     command.args(["-xs", "-R", "-aet", "SCANNER", "-aec", called, "127.0.0.1", &port.to_string()]);
     command.args(["+sd", "+r"]).arg(files).output().unwrap()
@@ -111,6 +119,10 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     }
     let Some(broker) = Broker::start(&Kind::default()) else { return };
     let Some(orthanc) = Orthanc::start() else { return };
+    let Some(python) = crate::objects::python() else { return };
+    let cannot_understand = 0xc000.to_string();
+    let (_stubborn, ports) =
+        Program::script(&python, "moody_archive.py", &[cannot_understand.as_str()]);
     let scratch = tempfile::tempdir().unwrap();
     let series = patient(scratch.path());
     let study = study_uid(&series);
@@ -120,8 +132,9 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     let targets = format!(
         "[[dicom.target]]\nname = \"pacs\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"ARCHIVE\"\n\
          [[dicom.target]]\nname = \"web\"\nurl = \"http://127.0.0.1:{}/dicom-web\"\n\
-         [[dicom.target]]\nname = \"strict\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"OTHER\"\n",
-        orthanc.dicom, orthanc.web, orthanc.dicom,
+         [[dicom.target]]\nname = \"strict\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"OTHER\"\n\
+         [[dicom.target]]\nname = \"stubborn\"\nhost = \"127.0.0.1\"\nport = {}\nae_title = \"MOODY\"\n",
+        orthanc.dicom, orthanc.web, orthanc.dicom, ports[0],
     );
     receiving(&house, port, &targets);
     let daemon = house.start();
@@ -160,6 +173,24 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     assert!(echo("pacs").status.success() && echo("web").status.success());
     let refused = echo("strict");
     assert!(!refused.status.success());
+    // What one refuses is told, with its name, and holds nothing back.
+    wait_until(|| (status()["objects_refused"] == objects).then_some(()));
+    assert!(house.log().contains("status 0xc000 (cannot understand)"), "{}", house.log());
+    // The same images once more, compressed by somebody on the way: nothing new.
+    let again = scratch.path().join("again");
+    fs::create_dir(&again).unwrap();
+    for entry in fs::read_dir(&series).unwrap() {
+        let file = entry.unwrap().path();
+        said(Command::new("dcmcjpeg").arg(&file).arg(again.join(file.file_name().unwrap())));
+    }
+    let sent = Command::new("storescu")
+        .args(["-xs", "-R", "-aet", "SCANNER", "-aec", "HEPALERT", "127.0.0.1", &port.to_string()])
+        .args(["+sd", "+r"])
+        .arg(&again)
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    wait_until(|| house.log().contains("the same study again: nothing to do").then_some(()));
     // For whoever looks into a failure: images and result, and nobody's name.
     let shared = scratch.path().join("shared");
     let mut export = hepalert();
@@ -188,6 +219,21 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
         }
     }
     daemon.stop();
+    while let Some(heard) = subscriber.next(Duration::from_millis(300)) {
+        // The last word is no JSON.
+        let message = serde_json::from_slice(&heard.body).unwrap_or(Value::Null);
+        heart.events.push((heard.topic, message));
+    }
+    assert_eq!(heart.of("event/alert").len(), 1, "one study, one alert");
+    let steps = heart.of("event/study").into_iter();
+    let refusals = steps.filter(|step| step["data"]["target"] == "stubborn").count();
+    assert_eq!(refusals, 1, "heard of once for each archive");
+    assert_eq!(orthanc.instances(&study).len(), objects, "and no twins");
+    // Archives that are configured no longer are not waited for.
+    let config = fs::read_to_string(house.config()).unwrap();
+    fs::write(house.config(), config.split("[[dicom.target]]").next().unwrap()).unwrap();
+    let told = status();
+    assert_eq!([&told["objects_waiting"], &told["objects_refused"]], [0, 0]);
     // Who the patient is stands in the objects and nowhere else.
     let told = format!("{:?}{}", heart.events, house.log());
     for identifier in ["PHANTOM", "2.25."] {
@@ -196,8 +242,43 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     assert!(!String::from_utf8_lossy(&report).contains("PHANTOM"));
 }
 
+#[test]
+fn the_script_for_orthanc_sends_the_ct_series_of_a_study_that_is_stable() {
+    if !is_installed("storescu") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let receiver = receiver(dir.path(), |_| {});
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/dicom.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let script = docs.split("```lua\n").nth(1).unwrap().split("```").next().unwrap();
+    fs::write(dir.path().join("send.lua"), script).unwrap();
+    let settings = serde_json::json!({
+        "LuaScripts": [dir.path().join("send.lua")], "StableAge": 1,
+        "DicomModalities": { "hepalert": ["HEPALERT", "127.0.0.1", receiver.address().port()] },
+    });
+    let Some(orthanc) = Orthanc::start_with(&settings) else { return };
+    // A key image lies in the same study, as results that came back do.
+    let one = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let picture = dir.path().join("picture");
+    fs::create_dir(&picture).unwrap();
+    let other = picture.join("other.dcm");
+    fs::copy(one, &other).unwrap();
+    let mut changed = Command::new("dcmodify");
+    changed.args(["-nb", "-gse", "-gin", "-m", "0008,0060=OT"]).arg(&other);
+    said(changed.args(["-m", "0008,0016=1.2.840.10008.5.1.4.1.1.7"]));
+    assert!(store(orthanc.dicom, "ARCHIVE", &picture).status.success());
+    assert!(store(orthanc.dicom, "ARCHIVE", &series).status.success());
+    let count = fs::read_dir(&series).unwrap().count();
+    let spool = dir.path().join("spool");
+    wait_until(|| (spooled(&spool).len() >= count).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(spooled(&spool).len(), count, "its images, and nothing else");
+}
+
 /// What a receiver in this process has taken.
-fn spooled(folder: &Path) -> Vec<PathBuf> {
+pub fn spooled(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for batch in fs::read_dir(folder).into_iter().flatten().flatten() {
         found.extend(fs::read_dir(batch.path()).unwrap().flatten().map(|entry| entry.path()));
@@ -206,7 +287,7 @@ fn spooled(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn receiver(
+pub fn receiver(
     within: &Path,
     change: impl FnOnce(&mut hepalert::dicom::receiver::Params),
 ) -> hepalert::dicom::Receiver {
@@ -227,7 +308,7 @@ fn receiver(
     hepalert::dicom::Receiver::start(params).unwrap()
 }
 
-fn left(within: &Path) -> usize {
+pub fn left(within: &Path) -> usize {
     fs::read_dir(within.join("incoming")).unwrap().count()
 }
 
@@ -268,7 +349,7 @@ fn every_syntax_that_is_read_is_received_and_no_stranger_is_let_in() {
     assert_eq!(spooled(&spool).len(), files);
 }
 
-mod attack {
+pub mod attack {
     use super::*;
     use hepalert::dicom::dimse::{Command, DATA_SET, element, field};
 
@@ -287,6 +368,12 @@ mod attack {
 
         /// Asks for an association with these classes; the answer's type.
         pub fn associate(&mut self, classes: &[&str]) -> u8 {
+            let all: Vec<_> = classes.iter().map(|class| (*class, EXPLICIT)).collect();
+            self.associate_in(&all)
+        }
+
+        /// The same, each class in a transfer syntax.
+        pub fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
             let item = |kind: u8, body: &[u8]| {
                 let mut bytes = vec![kind, 0];
                 bytes.extend((body.len() as u16).to_be_bytes());
@@ -298,10 +385,10 @@ mod attack {
             body.extend(b"SCANNER         ");
             body.extend([0; 32]);
             body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
-            for (n, class) in classes.iter().enumerate() {
+            for (n, (class, syntax)) in classes.iter().enumerate() {
                 let mut context = vec![2 * n as u8 + 1, 0, 0, 0];
                 context.extend(item(0x30, class.as_bytes()));
-                context.extend(item(0x40, EXPLICIT.as_bytes()));
+                context.extend(item(0x40, syntax.as_bytes()));
                 body.extend(item(0x20, &context));
             }
             body.extend(item(0x50, &item(0x51, &16384u32.to_be_bytes())));
@@ -470,17 +557,11 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
     assert_eq!(told, wanted);
 }
 
-#[test]
-fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
-    if ["storescu", "openssl"].iter().any(|program| !is_installed(program)) {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
+/// `ca.pem`, and `{server,client}.{pem,key}` that it signed for this machine, by openssl.
+pub fn certificates(within: &Path) {
     let openssl = |args: &[&str]| {
-        said(Command::new("openssl").args(args).current_dir(dir.path()));
+        said(Command::new("openssl").args(args).current_dir(within));
     };
-    let name = "-subj=/CN=localhost";
     openssl(&[
         "req",
         "-x509",
@@ -498,11 +579,19 @@ fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
     ]);
     for who in ["server", "client"] {
         let (key, csr, pem) = (format!("{who}.key"), format!("{who}.csr"), format!("{who}.pem"));
-        let subject = name.trim_start_matches("-subj=");
         openssl(&[
-            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &csr, "-subj", subject,
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &csr,
+            "-subj",
+            "/CN=localhost",
         ]);
-        fs::write(at("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
+        fs::write(within.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1").unwrap();
         openssl(&[
             "x509",
             "-req",
@@ -521,6 +610,16 @@ fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
             "names",
         ]);
     }
+}
+
+#[test]
+fn with_tls_only_who_has_a_certificate_of_the_authority_may_send() {
+    if ["storescu", "openssl"].iter().any(|program| !is_installed(program)) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    certificates(dir.path());
     let series = patient(dir.path());
     let one = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
     let receiver = receiver(dir.path(), |params| {

@@ -16,7 +16,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("lab", &["voxels", "study", "cascade"]),
     ("phases", &["voxels", "study", "engines", "bundles"]),
     ("evidence", &["voxels", "study"]),
-    ("labels", &["voxels", "study", "failpoint"]),
+    ("labels", &["voxels", "study", "evidence", "failpoint"]),
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,

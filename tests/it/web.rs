@@ -284,6 +284,95 @@ fn accounts_of(served: &Served) -> Accounts {
     Accounts::open(&served.folder.path().join("page.sqlite")).unwrap()
 }
 
+/// Another site can make its own name lead here: what it then sends is of one origin with itself.
+#[test]
+fn a_name_that_is_not_the_pages_own_is_refused_with_a_login_too() {
+    let served = Served::new(|config, _| {
+        config.web.origins = vec!["https://ct-1.hospital:8443".to_owned()];
+    });
+    let vera = served.log_in("vera");
+    let asked = |path: &str, host: &str| {
+        served
+            .get(path, &[("Cookie", &vera), ("Host", host), ("Origin", &format!("http://{host}"))])
+    };
+    let rebound = asked("/api/v1/queue", "evil.example:8790");
+    assert_eq!((rebound.status, rebound.json()["code"].as_str()), (421, Some("unknown_host")));
+    assert!(rebound.json()["next"].as_str().unwrap().contains("web.origins"));
+    for host in ["evil.example", "ct-1.hospital.evil.example", "127.0.0.1.evil.example"] {
+        assert_eq!(asked("/", host).status, 421, "{host}");
+    }
+    let body = json!({"name": "vera", "password": PASSWORD});
+    let evil = [("Host", "evil.example"), ("Origin", "http://evil.example")];
+    assert_eq!(served.post("/api/v1/session", &evil, &body).status, 421);
+    for host in ["localhost:8790", "127.0.0.1", "[::1]:8790", "10.1.2.3:8790", "[fd00::7]"] {
+        assert_eq!(asked("/api/v1/queue", host).status, 200, "{host}");
+    }
+    let named = [("Cookie", vera.as_str()), ("Host", "CT-1.hospital:8443")];
+    assert_eq!(served.get("/api/v1/queue", &named).status, 200);
+    assert_eq!(served.get("/healthz", &[("Host", "anything")]).status, 200, "a sign of life");
+}
+
+/// A viewer sees images, everybody's labels and how they compare, and changes none of them.
+#[test]
+fn a_viewer_reads_cases_and_changes_none() {
+    let served = Served::new(|config, folder| {
+        let cases = folder.join("cases");
+        let size = hepalert_lab::phantom::Size { pixels: 64, slices: None };
+        let kind = hepalert_lab::phantom::Case::Malignant;
+        let patient = hepalert_lab::phantom::generate(2, kind, Setting::Venous, size);
+        hepalert::cli::phantom::write_patient(&patient, &cases.join("one")).unwrap();
+        fs::remove_dir_all(cases.join("one/dicom")).unwrap();
+        config.web.labels_folder = Some(cases);
+    });
+    let (vera, anton) = (served.log_in("vera"), served.log_in("anton"));
+    let root = "/api/v1/label/cases/one";
+    let get = |who: &str, path: &str| served.get(&format!("{root}{path}"), &[("Cookie", who)]);
+    let post = |who: &str, path: &str, body: &Value| {
+        served.post(&format!("{root}{path}"), &[("Cookie", who)], body)
+    };
+    let desk = post(&anton, "/ct/desk", &json!({})).json();
+    assert_eq!((&desk["is_house"], &desk["names"][3]), (&json!(true), &json!([3, "Meta"])));
+    let edit = |on: &Value, label: u8| json!({"on": on, "operation": {"op": "paint", "runs": [[1, 2, 3, 4]], "label": label}});
+    let unnamed = post(&anton, "/ct/edit", &edit(&desk["revision"], 99));
+    assert_eq!((unnamed.status, unnamed.json()["code"].as_str()), (422, Some("unknown_label")));
+    assert_eq!(post(&anton, "/ct/edit", &edit(&desk["revision"], 3)).status, 200);
+    // What came with the case, anton's, and nobody's.
+    let seen = get(&vera, "/ct/seen?whose=anton");
+    assert_eq!(seen.status, 200, "{}", seen.text());
+    assert!(!seen.json()["regions"].as_array().unwrap().is_empty());
+    for path in [
+        "/ct/seen?whose=labels:truth",
+        "/ct/seen?whose=none",
+        "/ct/image",
+        "/ct/history",
+        "/ct/compare?first=anton&second=labels:truth",
+    ] {
+        assert_eq!(get(&vera, path).status, 200, "{path}");
+    }
+    let voxels = |whose: &str| {
+        let answer = get(&vera, &format!("/ct/seen/labels?whose={whose}"));
+        let mut plain = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&answer.body[..]), &mut plain)
+            .unwrap();
+        plain
+    };
+    let (truth, anton_s) = (voxels("labels:truth"), voxels("anton"));
+    let differ = truth.iter().zip(&anton_s).filter(|(a, b)| a != b).count();
+    assert_eq!((differ, truth.len()), (4, anton_s.len()), "one stroke of four voxels");
+    assert!(voxels("none").iter().all(|label| *label == 0));
+    assert_eq!(get(&vera, "/ct/seen?whose=..%2F..%2Fsecret").status, 422);
+    // Writes, and a desk of her own.
+    for path in ["/ct/desk", "/ct/edit", "/ct/undo", "/ct/redo"] {
+        let told = post(&vera, path, &json!({"on": "new"}));
+        assert_eq!(
+            (told.status, told.json()["code"].as_str()),
+            (403, Some("role_too_low")),
+            "{path}"
+        );
+    }
+    assert!(!served.folder.path().join("cases/hepalert-labels/one/ct/vera.nii.gz").exists());
+}
+
 #[test]
 fn a_password_is_not_guessed() {
     let served = Served::new(|_, _| ());
@@ -327,7 +416,7 @@ fn no_path_leads_out_and_no_header_is_missing() {
     }
     // Where nobody logs in, another site's name for this address is refused.
     let rebound = served.get("/api/v1/queue", &[("Host", "evil.example:8790")]);
-    assert_eq!(rebound.status, 401);
+    assert_eq!((rebound.status, rebound.json()["code"].as_str()), (421, Some("unknown_host")));
     let large = "x".repeat(200_000);
     let told = served.post("/api/v1/session", &[], &json!({"name": large, "password": "x"}));
     assert_eq!(told.status, 413);

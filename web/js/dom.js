@@ -24,6 +24,7 @@ function set(element, attributes) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "value") element.value = value;
     else if (name === "width%") element.style.setProperty("width", `${value}%`);
+    else if (name === "at%") element.style.setProperty("--at", `${value}%`);
     else if (name === "tint") element.style.setProperty("--tint", value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }

@@ -34,6 +34,10 @@ export function size(bytes) {
 
 export const words = (code) => String(code ?? "").replaceAll("_", " ");
 export const shortKey = (key) => `${key.slice(0, 8)}…${key.slice(-4)}`;
+// A slice is called as on the pictures of a report: by the archive's number where that is known, and
+// counted from the head.
+export const sliceName = (instance, number, of) => [instance === null || instance === undefined ? "" : `Im ${instance}`, number ? `slice ${number}${of ? `/${of}` : ""}` : ""].filter(Boolean).join(", ");
+
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
 export const PHASES = { nc: "Native", ap: "Arterial", vp: "Portal venous", dp: "Delayed" };

@@ -114,8 +114,11 @@ function mark(page, main) {
 }
 
 async function show() {
-  const main = document.getElementById("main");
-  if (!main) return;
+  const before = document.getElementById("main");
+  if (!before) return;
+  // A page of its own each time: one that is left while it loads draws into nothing.
+  const main = h("main", { id: "main", tabindex: "-1" });
+  before.replaceWith(main);
   const mine = ++turn;
   leave();
   leave = () => {};

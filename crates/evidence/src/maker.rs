@@ -33,6 +33,8 @@ pub struct Maker {
     pub date: String,
     /// `HHMMSS`.
     pub time: String,
+    /// `+0100`: of date and time, and of the study's that are copied; none where these may differ.
+    pub offset: Option<String>,
 }
 
 /// Which result of which study.
@@ -40,12 +42,13 @@ pub struct Maker {
 pub struct Identity {
     /// The study, revision, images and pipeline in one line; nothing else tells two results apart.
     name: String,
+    revision: u32,
 }
 
 impl Identity {
     /// Of a study's UID, the fingerprint of its files, the revision and the pipeline.
     pub fn new(study_uid: &str, input: &str, revision: u32, pipeline: &str) -> Identity {
-        Identity { name: format!("{study_uid} {input} {revision} {pipeline}") }
+        Identity { name: format!("{study_uid} {input} {revision} {pipeline}"), revision }
     }
 
     /// The UID of a part of the result.
@@ -84,6 +87,14 @@ impl Series {
         identity.uid(self.modality())
     }
 
+    /// What a list of series shows: which of several results this is.
+    fn described(self, identity: &Identity) -> String {
+        match identity.revision {
+            0 | 1 => self.description().to_owned(),
+            n => format!("{}, revision {n}", self.description()),
+        }
+    }
+
     fn description(self) -> &'static str {
         match self {
             Series::Segmentation => "hepalert: suspected findings, segmented",
@@ -104,7 +115,7 @@ impl Maker {
             (tags::SERIES_INSTANCE_UID, VR::UI, &series.uid(identity)),
             (tags::SERIES_DATE, VR::DA, &self.date),
             (tags::SERIES_TIME, VR::TM, &self.time),
-            (tags::SERIES_DESCRIPTION, VR::LO, series.description()),
+            (tags::SERIES_DESCRIPTION, VR::LO, &series.described(identity)),
             (tags::CONTENT_DATE, VR::DA, &self.date),
             (tags::CONTENT_TIME, VR::TM, &self.time),
             (tags::INSTANCE_CREATION_DATE, VR::DA, &self.date),
@@ -118,6 +129,9 @@ impl Maker {
             (tags::DEVICE_SERIAL_NUMBER, VR::LO, &self.serial()),
             (tags::SOFTWARE_VERSIONS, VR::LO, &versions),
         ]);
+        if let Some(offset) = &self.offset {
+            dataset.text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, offset);
+        }
         if let Some(device) = &self.device {
             dataset.text(tags::STATION_NAME, VR::SH, &held_to(device, 16));
         }

@@ -40,6 +40,7 @@ pub(crate) fn maker() -> Maker {
         engine_sha256: "cd".repeat(32),
         date: "20261130".to_owned(),
         time: "101112".to_owned(),
+        offset: Some("+0000".to_owned()),
     }
 }
 

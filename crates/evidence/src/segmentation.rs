@@ -36,6 +36,15 @@ pub struct Content<'a> {
     pub organs: &'a [(Organ, ArrayView3<'a, bool>)],
 }
 
+/// Who drew the segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Author {
+    /// The cascade, and nobody has looked.
+    Engine,
+    /// A reader of this name, by hand or from what an engine began.
+    Reader(String),
+}
+
 /// A segment before it is written.
 struct Segment<'a> {
     label: String,
@@ -62,7 +71,7 @@ pub fn uid(identity: &Identity) -> String {
     identity.uid("segmentation")
 }
 
-/// Writes a segmentation.
+/// Writes a segmentation that the cascade made.
 ///
 /// # Errors
 /// [`WriteError::Empty`] if there is nothing in any segment.
@@ -71,7 +80,20 @@ pub fn write(
     maker: &Maker,
     identity: &Identity,
 ) -> Result<Object, WriteError> {
-    let segments = segments(content);
+    write_by(content, maker, identity, &Author::Engine)
+}
+
+/// Writes a segmentation.
+///
+/// # Errors
+/// [`WriteError::Empty`] if there is nothing in any segment.
+pub fn write_by(
+    content: &Content<'_>,
+    maker: &Maker,
+    identity: &Identity,
+    author: &Author,
+) -> Result<Object, WriteError> {
+    let segments = segments(content, author);
     let frames = frames(&segments);
     if frames.is_empty() {
         return Err(WriteError::Empty);
@@ -83,12 +105,12 @@ pub fn write(
     content.source.put_frame_of_reference(&mut object);
     maker.put_series(&mut object, Series::Segmentation, identity);
     code::put_scheme(&mut object);
-    put_image(&mut object);
+    put_image(&mut object, author);
     content.source.put_compression(&mut object);
     object.short(tags::ROWS, edge(rows)?);
     object.short(tags::COLUMNS, edge(columns)?);
     object.whole(tags::NUMBER_OF_FRAMES, frames.len());
-    let numbered = segments.iter().enumerate().map(|(at, segment)| segment.item(at, maker));
+    let numbered = segments.iter().enumerate().map(|(at, segment)| segment.item(at, maker, author));
     object.items(tags::SEGMENT_SEQUENCE, numbered.collect::<Result<_, _>>()?);
     put_dimensions(&mut object, identity);
     content.source.put_referenced_series(&mut object);
@@ -102,11 +124,15 @@ pub fn write(
     object.into_object(uids::SEGMENTATION_STORAGE, uid(identity))
 }
 
-fn segments<'a>(content: &Content<'a>) -> Vec<Segment<'a>> {
+fn segments<'a>(content: &Content<'a>, author: &Author) -> Vec<Segment<'a>> {
+    let noun = match author {
+        Author::Engine => "Finding",
+        Author::Reader(_) => "Label",
+    };
     let findings = content.findings.iter().map(|finding| {
         let suspected = code::suspected(finding.kind);
         Segment {
-            label: format!("Finding {}: {}", finding.number, suspected.meaning.to_lowercase()),
+            label: format!("{noun} {}: {}", finding.number, suspected.meaning.to_lowercase()),
             category: code::ABNORMAL,
             kind: code::LESION,
             region: Some(code::LIVER),
@@ -141,16 +167,22 @@ fn frames<'a>(segments: &[Segment<'a>]) -> Vec<Frame<'a>> {
     frames
 }
 
-fn put_image(object: &mut Dataset) {
+fn put_image(object: &mut Dataset, author: &Author) {
+    let (label, description, creator) = match author {
+        Author::Engine => ("SUSPECTED", "Suspected findings of the liver; not a diagnosis", ""),
+        Author::Reader(name) => {
+            ("LABELS", "Labels for research and training; not a diagnosis", name.as_str())
+        }
+    };
     object.texts(&[
         (tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY"),
         (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
         (tags::SEGMENTATION_TYPE, VR::CS, "BINARY"),
         // Findings lie in the liver.
         (tags::SEGMENTS_OVERLAP, VR::CS, "YES"),
-        (tags::CONTENT_LABEL, VR::CS, "SUSPECTED"),
-        (tags::CONTENT_DESCRIPTION, VR::LO, "Suspected findings of the liver; not a diagnosis"),
-        (tags::CONTENT_CREATOR_NAME, VR::PN, ""),
+        (tags::CONTENT_LABEL, VR::CS, label),
+        (tags::CONTENT_DESCRIPTION, VR::LO, description),
+        (tags::CONTENT_CREATOR_NAME, VR::PN, creator),
         (tags::INSTANCE_NUMBER, VR::IS, "1"),
     ]);
     object.short(tags::SAMPLES_PER_PIXEL, 1);
@@ -242,11 +274,15 @@ fn derivation(images: &[source::ImageRef]) -> Dataset {
 }
 
 impl Segment<'_> {
-    fn item(&self, at: usize, maker: &Maker) -> Result<Dataset, WriteError> {
+    fn item(&self, at: usize, maker: &Maker, author: &Author) -> Result<Dataset, WriteError> {
+        let how = match author {
+            Author::Engine => "AUTOMATIC",
+            Author::Reader(_) => "SEMIAUTOMATIC",
+        };
         let number = u16::try_from(at + 1).map_err(|_| WriteError::TooLarge("segments"))?;
         let mut item = Dataset::item(&[
             (tags::SEGMENT_LABEL, VR::LO, &held_to(&self.label, 64)),
-            (tags::SEGMENT_ALGORITHM_TYPE, VR::CS, "AUTOMATIC"),
+            (tags::SEGMENT_ALGORITHM_TYPE, VR::CS, how),
             (tags::SEGMENT_ALGORITHM_NAME, VR::LO, "hepalert"),
         ]);
         item.short(tags::SEGMENT_NUMBER, number);

@@ -39,8 +39,9 @@ enum Need {
     Optional,
 }
 
-/// What is copied besides: of the space, and of compression that lost something.
-const BESIDES: [Tag; 3] = [
+/// What is read besides: of the scanner's clock, of the space, and of compression that lost something.
+const BESIDES: [Tag; 4] = [
+    tags::TIMEZONE_OFFSET_FROM_UTC,
     tags::POSITION_REFERENCE_INDICATOR,
     tags::LOSSY_IMAGE_COMPRESSION_RATIO,
     tags::LOSSY_IMAGE_COMPRESSION_METHOD,

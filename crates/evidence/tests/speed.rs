@@ -41,6 +41,7 @@ fn maker() -> Maker {
         engine_sha256: "cd".repeat(32),
         date: "20260101".to_owned(),
         time: "000000".to_owned(),
+        offset: Some("+0000".to_owned()),
     }
 }
 
@@ -84,6 +85,7 @@ fn twenty_findings_are_written_within_a_second() {
         verdict: AlertLevel::Suspected,
         class: None,
         liver_cm3: 1500.0,
+        predecessor: None,
     };
     let report = structured::write(&content, &maker, &identity).unwrap();
     let took = began.elapsed();

@@ -166,6 +166,22 @@ pub struct Context<'a> {
 }
 
 impl Operation {
+    /// The labels that it gives to voxels, as far as it says them itself.
+    pub fn labels(&self) -> Vec<u8> {
+        match self {
+            Operation::Relabel { label, .. }
+            | Operation::SplitPlane { label, .. }
+            | Operation::Paint { label, .. }
+            | Operation::Grow { label, .. } => vec![*label],
+            Operation::Delete { becomes, .. } => becomes.iter().copied().collect(),
+            Operation::CopyFrom { label, .. } => label.iter().copied().collect(),
+            Operation::SplitSeeds { seeds, .. } => seeds.iter().map(|seed| seed.label).collect(),
+            Operation::Merge { .. } | Operation::Fill { .. } | Operation::Interpolate { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
     /// Its name in JSON, for lists.
     pub const fn name(&self) -> &'static str {
         match self {

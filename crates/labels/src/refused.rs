@@ -80,6 +80,17 @@ pub enum Refused {
     /// The other phase's label map is not there.
     #[error("the case has no labels of phase {0}: open them first")]
     NoPhase(String),
+    /// Label values that the folder has no names for: nobody could say what they mean.
+    #[error(
+        "label {} has no name here; there are {known}: take one of these, or name it in dataset.json",
+        listed(found)
+    )]
+    Unnamed {
+        /// The values, ascending.
+        found: Vec<u8>,
+        /// The labels that there are, as `1 HCC`.
+        known: String,
+    },
     /// A label map of another image.
     #[error("these labels do not lie on the grid of the image: load the case again")]
     OtherGrid,
@@ -100,7 +111,18 @@ impl Refused {
             Refused::Apart { .. } => "regions_apart",
             Refused::NoImage => "no_image",
             Refused::NoPhase(_) => "no_such_phase",
+            Refused::Unnamed { .. } => "unknown_label",
             Refused::OtherGrid => "geometry_mismatch",
         }
     }
+}
+
+/// The first of some values, and how many more there are.
+pub(crate) fn listed(values: &[u8]) -> String {
+    const SHOWN: usize = 8;
+    let mut text: Vec<String> = values.iter().take(SHOWN).map(ToString::to_string).collect();
+    if values.len() > SHOWN {
+        text.push(format!("{} more", values.len() - SHOWN));
+    }
+    text.join(", ")
 }

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, folder: &Folder, ui: &Ui) -> Result<(), Failure> 
         })
         .collect();
     lines.extend(regions.regions.iter().map(|region| {
-        let name = folder.label_names().get(&region.label).map_or("unnamed", String::as_str);
+        let name = folder.meaning().names().get(&region.label).map_or("unnamed", String::as_str);
         let [x, y, z] = region.centre_ras_mm;
         format!(
             "region {}: {} ({name}), {:.2} cm3, at {x:.0} {y:.0} {z:.0} mm RAS, voxel {:?}",

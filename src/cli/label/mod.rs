@@ -56,6 +56,9 @@ pub struct Args {
     /// Write a training set (nnU-Net raw data) into this folder.
     #[arg(long, value_name = "DIR", requires = "whose", group = "what")]
     export: Option<PathBuf>,
+    /// Write labels of DICOM series as DICOM SEG into this folder, for the archive of the images.
+    #[arg(long, value_name = "DIR", requires = "whose", group = "what")]
+    export_seg: Option<PathBuf>,
     /// With --export: whose labels, the first of these that a case has.
     #[arg(long, value_delimiter = ',')]
     whose: Vec<Who>,
@@ -86,6 +89,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Usage, error));
         }
     }
+    if let Some(out) = &args.export_seg {
+        return told::segmentations(args, &folder, out, ui);
+    }
     match (&args.export, args.history) {
         (Some(out), _) => told::export(args, &folder, out, ui),
         (None, true) => told::history(one(args, &folder)?.0, &folder, ui),
@@ -114,6 +120,7 @@ pub fn failure(error: CaseError) -> Failure {
         CaseError::Conflict { .. }
         | CaseError::Refused(_)
         | CaseError::Nifti { .. }
+        | CaseError::Dicom { .. }
         | CaseError::TooLong { .. }
         | CaseError::Export(_) => Failure::refused(code, error),
     }
@@ -135,7 +142,7 @@ fn list(folder: &Folder, ui: &Ui) -> Result<(), Failure> {
         skipped.map(|passed| format!("not a case: {}: {}", passed.path.display(), passed.why)),
     );
     let document = json!({"folder": folder.root(), "work": folder.work(),
-        "labels": folder.label_names(), "cases": rows, "skipped": passed});
+        "labels": folder.meaning().names(), "cases": rows, "skipped": passed});
     ui.result(&document, lines.join("\n"))
 }
 

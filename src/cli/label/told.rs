@@ -1,14 +1,18 @@
-//! What is told of labels: where two differ, who did what, and a training set of them.
+//! What is told of labels: where two differ, who did what, a training set of them, and objects for an
+//! archive.
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Args, Failure, Ui, failure};
 use crate::ui::counted;
 use hepalert_labels::cases::export::{self, Wish};
+use hepalert_labels::cases::files::put;
 use hepalert_labels::cases::order::Order;
-use hepalert_labels::cases::stored::{compare_labels, history_of};
+use hepalert_labels::cases::segment::{Made, segmentation_of};
+use hepalert_labels::cases::stored::{compare_labels, first_of, history_of};
 use hepalert_labels::cases::{Case, CaseError, Folder, Who};
 
 /// Places listed of a case for people; JSON has them all.
@@ -53,7 +57,7 @@ pub(super) fn compare(
             "left_out": comparison.left_out}));
         let mean = comparison.mean_dice().map_or("both empty".to_owned(), |d| format!("{d:.4}"));
         lines.push(format!("{}: mean Dice {mean}", case.id));
-        let name = |label: u8| match folder.label_names().get(&label) {
+        let name = |label: u8| match folder.meaning().names().get(&label) {
             Some(name) => name.clone(),
             None => label.to_string(),
         };
@@ -109,4 +113,57 @@ pub(super) fn export(args: &Args, folder: &Folder, out: &Path, ui: &Ui) -> Resul
         .collect();
     lines.push(format!("{} in {}", counted(written.cases, "case"), written.out.display()));
     ui.result(&written, lines.join("\n"))
+}
+
+/// `OUT/CASE/IMAGE.dcm` of every image of every case that one of those named has labelled.
+pub(super) fn segmentations(
+    args: &Args,
+    folder: &Folder,
+    out: &Path,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    let (mut written, mut left_out) = (Vec::new(), Vec::new());
+    let cases = folder.cases().iter();
+    for case in cases.filter(|case| args.case.as_ref().is_none_or(|wanted| *wanted == case.id)) {
+        for image in &case.images {
+            let place = format!("{}/{}", case.id, image.name);
+            let Some((who, labels, revision)) =
+                first_of(folder, case, image, &args.whose).map_err(failure)?
+            else {
+                left_out.push(json!({"image": place, "why": "nobody named has labelled it"}));
+                continue;
+            };
+            let who = who.to_string();
+            let made = Made {
+                who: &who,
+                revision: revision.as_deref().unwrap_or("given"),
+                version: env!("CARGO_PKG_VERSION"),
+                when: Timestamp::now(),
+            };
+            match segmentation_of(image, &labels, folder.meaning(), &made) {
+                Ok(object) => {
+                    let path = out.join(&case.id).join(format!("{}.dcm", image.name));
+                    put(&path, &object.bytes).map_err(failure)?;
+                    written.push(json!({"image": place, "labels": who, "file": path,
+                        "sop_instance_uid": object.sop_uid}));
+                }
+                Err(error @ (CaseError::Export(_) | CaseError::Refused(_))) => {
+                    left_out.push(json!({"image": place, "why": error.to_string()}));
+                }
+                Err(other) => return Err(failure(other)),
+            }
+        }
+    }
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines: Vec<String> = left_out
+        .iter()
+        .map(|left| format!("left out: {}: {}", text(&left["image"]), text(&left["why"])))
+        .collect();
+    lines.push(format!("{} in {}", counted(written.len(), "segmentation"), out.display()));
+    if written.is_empty() {
+        let error = anyhow::anyhow!("no labels can be exported: {}", lines.join("; "));
+        return Err(Failure::refused("export_refused", error));
+    }
+    let document = json!({"out": out, "written": written, "left_out": left_out});
+    ui.result(&document, lines.join("\n"))
 }

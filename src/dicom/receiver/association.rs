@@ -11,8 +11,10 @@ use dicom_ul::pdu::{AbortRQSource, PDataValue, PDataValueType, Pdu};
 use log::{info, warn};
 
 use super::super::dimse::{Command, DATA_SET, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
-use super::super::services::{IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, status};
-use super::super::wire::{VALUE_HEADS, Wire, WireError};
+use super::super::services::{
+    IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, largest_pdu, status,
+};
+use super::super::wire::{USUAL_PDU, VALUE_HEADS, Wire, WireError};
 use super::negotiation::{self, Contexts};
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
@@ -38,7 +40,8 @@ pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), Wire
             return wire.send(&Pdu::AssociationRJ(refused));
         }
     };
-    let peer_max = max_length(&asked.user_variables);
+    // Commands fit anywhere, and reports are small: a peer that takes more is not sent more.
+    let peer_max = largest_pdu(&asked.user_variables).unwrap_or(USUAL_PDU).clamp(4096, USUAL_PDU);
     wire.send(&Pdu::AssociationAC(accepted))?;
     let mut talk = Talk {
         house,
@@ -55,15 +58,6 @@ pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), Wire
         info!("{}: {} objects received, {} refused", wire.peer(), talk.stored, talk.refused);
     }
     outcome
-}
-
-fn max_length(variables: &[dicom_ul::pdu::UserVariableItem]) -> u32 {
-    let told = variables.iter().find_map(|item| match item {
-        dicom_ul::pdu::UserVariableItem::MaxLength(length) => Some(*length),
-        _ => None,
-    });
-    // Zero means no limit; commands fit anywhere.
-    told.filter(|length| *length > 0).unwrap_or(16_384).clamp(4096, 16_384)
 }
 
 fn abort(wire: &mut Wire, why: &str) -> Result<(), WireError> {
@@ -239,15 +233,10 @@ impl Talk<'_> {
     /// Into the spool, if it is whole and what the command calls it: what the intake would refuse, or
     /// could put to no study, is not acknowledged.
     fn keep(&mut self, draft: Draft, named: &str) -> u16 {
-        // Of a large one the header is looked at, which is within this.
-        let is_whole = draft.bytes <= MAX_CHECKED_BYTES;
-        let checked = draft.read_back(MAX_CHECKED_BYTES).map(|bytes| {
-            let header = read_header(&bytes)?;
-            if is_whole && !header.is_enhanced() {
-                check_whole(&bytes, &header)?;
-            }
-            Ok::<bool, DicomError>(header.sop_uid == named && !header.study_uid.is_empty())
-        });
+        let (draft, checked) = match draft.settle(|draft| checked(draft, named)) {
+            Ok(settled) => settled,
+            Err(error) => return failed(&error),
+        };
         match checked {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
@@ -301,6 +290,21 @@ impl Talk<'_> {
     fn answer(&self, wire: &mut Wire, context: u8, command: &Command) -> Result<(), WireError> {
         wire.send_values(context, PDataValueType::Command, &command.bytes(), MAX_COMMAND_BYTES)
     }
+}
+
+/// Whether an object is whole and has this name, and a study; of a large one the header is looked at,
+/// which is within what is read.
+fn checked(draft: &Draft, named: &str) -> io::Result<Result<bool, DicomError>> {
+    let is_whole = draft.bytes <= MAX_CHECKED_BYTES;
+    let bytes = draft.read_back(MAX_CHECKED_BYTES)?;
+    let judge = || {
+        let header = read_header(&bytes)?;
+        if is_whole && !header.is_enhanced() {
+            check_whole(&bytes, &header)?;
+        }
+        Ok(header.sop_uid == named && !header.study_uid.is_empty())
+    };
+    Ok(judge())
 }
 
 /// The status that says what the disk said.

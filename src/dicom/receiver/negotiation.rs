@@ -10,14 +10,11 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult,
     AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason,
     AssociationRJSource, AssociationRQ, PresentationContextResult, PresentationContextResultReason,
-    UserVariableItem,
 };
 
 use super::super::services::{
-    ANSWERED, APPLICATION_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED,
-    RECEIVED_SYNTAXES,
+    ANSWERED, APPLICATION_CONTEXT, RECEIVED, RECEIVED_SYNTAXES, user_variables,
 };
-use super::super::wire::MAX_PDU;
 use super::Params;
 
 /// What was agreed under a context's number.
@@ -63,11 +60,7 @@ pub(super) fn answer(
         called_ae_title: asked.called_ae_title.clone(),
         application_context_name: APPLICATION_CONTEXT.to_owned(),
         presentation_contexts: results,
-        user_variables: vec![
-            UserVariableItem::MaxLength(MAX_PDU),
-            UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS.to_owned()),
-            UserVariableItem::ImplementationVersionName(IMPLEMENTATION_NAME.to_owned()),
-        ],
+        user_variables: user_variables(),
     };
     Ok((accepted, contexts))
 }

@@ -33,6 +33,9 @@ pub(super) struct Draft {
     kept: bool,
 }
 
+/// An object whose bytes are on the disk.
+pub(super) struct OnDisk(Draft);
+
 impl Spool {
     /// Makes the folders, and removes what a process that is gone had not finished.
     pub(super) fn open(incoming: &Path, spool: &Path) -> Result<Spool, (PathBuf, io::Error)> {
@@ -78,9 +81,9 @@ impl Batch<'_> {
         Ok(Draft { file, path, bytes: 0, kept: false })
     }
 
-    /// Puts a whole object into the spool. Once this returns it survives a power cut.
-    pub(super) fn keep(&mut self, mut draft: Draft) -> io::Result<()> {
-        draft.file.sync_data()?;
+    /// Puts a whole object, whose bytes are on the disk, into the spool. Once this returns it survives
+    /// a power cut.
+    pub(super) fn keep(&mut self, OnDisk(mut draft): OnDisk) -> io::Result<()> {
         if self.count == 0 {
             fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
             File::open(&self.spool.spool)?.sync_all()?;
@@ -98,6 +101,18 @@ impl Draft {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes)
+    }
+
+    /// Waits until all bytes are on the disk; what is to be known of them is found out meanwhile, since the
+    /// peer waits for both.
+    pub(super) fn settle<T>(self, check: impl FnOnce(&Draft) -> T) -> io::Result<(OnDisk, T)> {
+        let (synced, checked) = std::thread::scope(|scope| {
+            let synced = scope.spawn(|| self.file.sync_data());
+            let checked = check(&self);
+            (synced.join(), checked)
+        });
+        synced.map_err(|_| io::Error::other("the thread that waits for the disk has died"))??;
+        Ok((OnDisk(self), checked))
     }
 
     /// What was written so far, no more than `most` bytes of it.
@@ -132,6 +147,8 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "no folder without an object");
         let mut draft = batch.begin().unwrap();
         draft.write(b"abc").unwrap();
+        let (draft, bytes) = draft.settle(|draft| draft.read_back(2).unwrap()).unwrap();
+        assert_eq!(bytes, b"ab");
         batch.keep(draft).unwrap();
         let first = batch.folder.clone();
         assert_eq!(fs::read(first.join("000001.dcm")).unwrap(), b"abc");

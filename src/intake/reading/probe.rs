@@ -11,7 +11,7 @@ use std::path::Path;
 use super::gate::{Refusal, set_aside};
 use crate::intake::events::Broken;
 use crate::intake::facts::{FileFacts, Part, SliceFacts};
-use crate::intake::fingerprint::{Digest, digest_of};
+use crate::intake::fingerprint::{Digest, digest_of, images_digest};
 use crate::intake::folder::listing::Stamp;
 use crate::intake::folder::names::{self, NiftiName};
 use crate::intake::folder::stranger_kind::Kind;
@@ -167,7 +167,7 @@ impl Probe<'_> {
         };
         file.rewind()?;
         Ok(match whole_nifti(file, &facts, stamp.bytes)? {
-            None => Ok(FileFacts { study, content, part: Part::Nifti(name) }),
+            None => Ok(FileFacts { study, content, images: None, part: Part::Nifti(name) }),
             Some(error) => refuse(error),
         })
     }
@@ -181,14 +181,17 @@ impl Probe<'_> {
         };
         let facts = self.object(path, content, &header, bytes)?;
         let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
-        // Not decoded here: other faults are named when loading.
         let whole = if is_image { check_whole(bytes, &header) } else { Ok(()) };
         match whole {
             Err(error @ DicomError::Truncated) => {
                 let series = facts.part.slices().first().map(|slice| slice.series);
                 Err(self.broken(path, error.into(), content, Some((facts.study, series))))
             }
-            Ok(()) | Err(_) => Ok(facts),
+            // A fault of the pixels is named when loading.
+            Ok(()) | Err(_) => {
+                let images = if is_image { images_digest(bytes) } else { None };
+                Ok(FileFacts { images, ..facts })
+            }
         }
     }
 
@@ -259,7 +262,7 @@ impl Probe<'_> {
             }
             None => Part::Slice(slice_facts(header, content)),
         };
-        Ok(FileFacts { study, content, part })
+        Ok(FileFacts { study, content, images: None, part })
     }
 }
 

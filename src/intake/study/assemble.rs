@@ -226,17 +226,21 @@ impl Assembler {
         }
         let first = !self.studies.contains_key(&key);
         let progress = self.studies.entry(key.clone()).or_default();
-        let item = (facts.identity(), facts.content);
+        let item = (facts.identity(), facts.shown());
         progress.copied |= progress.file_set.holds(item.0);
         progress.file_set.broken.remove(&path);
-        // The same file in its place, perhaps touched: it is as old as it was.
-        let here = progress
+        let same = progress
             .file_set
             .files
             .get(&path)
-            .filter(|held| (held.facts.identity(), held.facts.content) == item);
+            .filter(|held| (held.facts.identity(), held.facts.shown()) == item);
+        // The same file in its place, perhaps touched: it is as old as it was.
+        let here = same.filter(|held| held.facts.content == facts.content);
         let changed_ns = here.map_or(changed_ns, |held| held.changed_ns);
-        let news = progress.is_news(&item, here.is_some());
+        // Written over in another syntax, what was taken in is there no longer.
+        let rewritten = same.is_some() && here.is_none();
+        let news = rewritten || progress.is_news(&item, here.is_some());
+        progress.rewritten |= rewritten;
         progress.resent |= !news;
         if progress.file_set.files.len() >= self.params.max_files
             && !progress.file_set.files.contains_key(&path)

@@ -76,7 +76,7 @@ impl StudyFileSet {
                 self.held.remove(&identity);
             }
         }
-        Some((identity, arrived.facts.content))
+        Some((identity, arrived.facts.shown()))
     }
 
     /// An emptied tree keeps its last node, which is some kilobytes of a study that is remembered
@@ -100,9 +100,9 @@ impl StudyFileSet {
         self.files.is_empty() && self.broken.is_empty()
     }
 
-    /// Identity and content of everything that is here.
+    /// Identity of everything that is here, and what it shows.
     pub fn items(&self) -> impl Iterator<Item = Item> {
-        let held = self.files.values().map(|held| (held.facts.identity(), held.facts.content));
+        let held = self.files.values().map(|held| (held.facts.identity(), held.facts.shown()));
         held.chain(self.broken.values().map(|broken| (broken.content, broken.content)))
     }
 
@@ -220,7 +220,9 @@ impl StudyFileSet {
 
     /// The fingerprint of everything, used or not: names a refused study.
     pub fn whole_fingerprint(&self) -> Digest {
-        let items: BTreeSet<Item> = self.items().collect();
+        let held = self.files.values().map(|held| (held.facts.identity(), held.facts.content));
+        let broken = self.broken.values().map(|broken| (broken.content, broken.content));
+        let items: BTreeSet<Item> = held.chain(broken).collect();
         fingerprint(&[(None, items.into_iter().collect())])
     }
 

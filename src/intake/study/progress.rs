@@ -36,6 +36,10 @@ pub struct StudyProgress {
     pub account: Option<Digest>,
     /// The account was given by an earlier process.
     pub remembered: bool,
+    /// What an account showed, however it was written; for as long as it is the last.
+    pub shown: Option<(Digest, Digest)>,
+    /// A file was written over by another that shows the same since the last account.
+    pub rewritten: bool,
     /// It is to be taken in anew, because it failed or somebody asked: the same again is a new
     /// revision.
     pub failed: bool,
@@ -80,17 +84,25 @@ impl StudyProgress {
         let Some((newest, others)) = versions.split_first() else {
             return Err((Digest::of(b""), false));
         };
-        let input = newest.fingerprint;
-        let fingerprint = match known.get(&input) {
+        let Version { fingerprint: shown, of_bytes, .. } = *newest;
+        // Accounts of an earlier program, and of files that were written over, are by bytes.
+        let is_same = self.account.is_some_and(|account| self.shown == Some((account, shown)))
+            || self.is_version(newest);
+        let is_rewritten = std::mem::take(&mut self.rewritten) && !self.is_account(of_bytes);
+        let input = if is_same && is_rewritten { of_bytes } else { shown };
+        let fingerprint = match known.get(&input).or_else(|| known.get(&of_bytes)) {
             _ if failed => again(input, self.revision + 1),
-            _ if self.is_account(input) => return Err((input, false)),
+            _ if is_same && !is_rewritten => {
+                self.shown = self.account.map(|account| (account, shown));
+                return Err((input, false));
+            }
             Some((owner, _)) if owner != key => {
                 self.account = Some(input);
                 return Err((input, true));
             }
             // Older copies lie beside what was taken in: a process that just began does not
             // know which came last, and times alone do not undo a result.
-            Some(_) if remembered && others.iter().any(|one| self.is_account(one.fingerprint)) => {
+            Some(_) if remembered && others.iter().any(|one| self.is_version(one)) => {
                 return Err((input, false));
             }
             Some(_) => again(input, self.revision + 1),
@@ -98,7 +110,12 @@ impl StudyProgress {
         };
         self.revision += 1;
         self.account = Some(fingerprint);
+        self.shown = Some((fingerprint, shown));
         Ok((newest, fingerprint))
+    }
+
+    fn is_version(&self, version: &Version) -> bool {
+        self.is_account(version.fingerprint) || self.is_account(version.of_bytes)
     }
 
     /// True for a slice that is not what was taken in last. An older copy is news where it was
@@ -118,7 +135,8 @@ impl StudyProgress {
         let Version { phases, candidates, acquired_ms, .. } = version.clone();
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
         let read = candidates.iter().map(|candidate| &candidate.files).chain(&phases);
-        let read: BTreeSet<Digest> = read.flat_map(|phase| phase.contents.clone()).collect();
+        let held = read.flat_map(|phase| &phase.files).filter_map(|at| self.file_set.files.get(at));
+        let read: BTreeSet<Digest> = held.map(|held| held.facts.shown()).collect();
         let counts = |item: &&Item| read.contains(&item.1);
         let slices: BTreeSet<Digest> =
             self.accounted.iter().filter(counts).map(|item| item.0).collect();

@@ -95,7 +95,7 @@ impl<'a> Slices<'a> {
         let low = positions().fold(f64::INFINITY, f64::min);
         let high = positions().fold(f64::NEG_INFINITY, f64::max);
         // Of the pixels alone: a UID decides nothing.
-        let contents: BTreeSet<Digest> = held.iter().map(|one| one.arrived.facts.content).collect();
+        let contents: BTreeSet<Digest> = held.iter().map(|one| one.arrived.facts.shown()).collect();
         let items = contents.into_iter().map(|content| (content, content)).collect();
         let stack = Stack {
             content: fingerprint(&[(None, items)]),
@@ -165,6 +165,7 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
     Held {
         path: path.to_owned(),
         content: facts.content,
+        shown: facts.shown(),
         instance: facts.instance(),
         identity: facts.identity(),
         frame: None,

@@ -24,6 +24,8 @@ pub struct Held {
     pub path: PathBuf,
     /// SHA-256 of it.
     pub content: Digest,
+    /// What it shows, however it is written.
+    pub shown: Digest,
     /// Digest of the SOPInstanceUID or of the NIfTI tag.
     pub instance: Digest,
     /// Instance and position.
@@ -60,8 +62,11 @@ pub struct Picked {
 /// One way to pick a copy of every slice.
 #[derive(Debug, Clone)]
 pub struct Version {
-    /// Of the picked files.
+    /// Of what the picked files show.
     pub fingerprint: Digest,
+    /// Of their bytes: what it was before transfer syntaxes were seen through, and is where files that
+    /// were taken in are written over.
+    pub of_bytes: Digest,
     /// The picked files, as far as headers tell phases.
     pub phases: Vec<PhaseFiles>,
     /// The files of every series that may be a phase.
@@ -87,18 +92,17 @@ pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
 
 fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase]) -> Version {
     let (mut phases, mut candidates) = (Vec::new(), Vec::new());
-    let mut parts: Vec<(Option<Phase>, Vec<Item>)> = Vec::new();
+    let mut parts: Vec<(Option<Phase>, Vec<&Held>)> = Vec::new();
     // Where nothing can be read, everything tells the study from others: two patients without the
     // engine's phases are no copies of each other.
-    let mut unread: Vec<Item> = Vec::new();
+    let mut unread: Vec<&Held> = Vec::new();
     for choices in picked {
         let mut read = choices.iter().map(|one| {
             let chosen = chosen(&one.held, preferred);
-            let item = |file: &&Held| (file.instance, file.content);
             let phase = one.choice.map(|choice| choice.phase);
             match phase.is_some() || may_matter(one, expected) {
-                true => parts.push((phase, chosen.iter().map(item).collect())),
-                false => unread.extend(chosen.iter().map(item)),
+                true => parts.push((phase, chosen.clone())),
+                false => unread.extend(&chosen),
             }
             let (files, contents, pick) = files(&chosen, one.is_split);
             let files = PhaseFiles {
@@ -124,7 +128,17 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
     if parts.is_empty() {
         parts.push((None, unread));
     }
-    Version { fingerprint: fingerprint(&parts), phases, candidates, acquired_ms: acquired(picked) }
+    let fingerprint = named(&parts, |file| file.shown);
+    let of_bytes = named(&parts, |file| file.content);
+    Version { fingerprint, of_bytes, phases, candidates, acquired_ms: acquired(picked) }
+}
+
+/// The fingerprint by one of the digests of each file.
+fn named(parts: &[(Option<Phase>, Vec<&Held>)], by: impl Fn(&Held) -> Digest) -> Digest {
+    let items = |held: &[&Held]| held.iter().map(|file| (file.instance, by(file))).collect();
+    let parts: Vec<(Option<Phase>, Vec<Item>)> =
+        parts.iter().map(|(phase, held)| (*phase, items(held))).collect();
+    fingerprint(&parts)
 }
 
 /// Whether a series that is no phase by its header could be one by its images: not where it is

@@ -38,6 +38,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
     FileFacts {
         study: key(study),
         content: digest(&format!("pixels of {instance}")),
+        images: None,
         part: Part::Slice(SliceFacts {
             patient: None,
             series: digest(&format!("{study}/{series}")),
@@ -58,7 +59,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
 fn nifti(folder: &str, name: &str, content: &str) -> FileFacts {
     let name = nifti_name(name.as_ref()).unwrap();
     let study = key(&format!("{folder}/{}", name.case));
-    FileFacts { study, content: digest(content), part: Part::Nifti(name) }
+    FileFacts { study, content: digest(content), images: None, part: Part::Nifti(name) }
 }
 
 struct Story {

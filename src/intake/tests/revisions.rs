@@ -117,6 +117,71 @@ fn an_older_copy_beside_the_newest_does_not_come_back_with_a_restart() {
     assert!(!after.told().iter().any(|told| told.starts_with("complete")));
 }
 
+/// Slice `n` of series "a" in a transfer syntax: other bytes, the same images.
+fn written(n: usize, syntax: &str) -> FileFacts {
+    let images = Some(digest(&format!("images {n}")));
+    FileFacts { content: digest(&format!("{syntax} {n}")), images, ..slice("a", "venous", n) }
+}
+
+fn sent(story: &mut Story, folder: &str, syntax: &str) {
+    for n in 0..20 {
+        story.file(&format!("{folder}/{n}"), written(n, syntax));
+    }
+    story.wait(200);
+}
+
+#[test]
+fn a_study_that_is_sent_again_in_another_transfer_syntax_is_the_same_study() {
+    let mut story = Story::new(&VENOUS);
+    sent(&mut story, "/e/1", "explicit");
+    let first = newest(&story).fingerprint;
+    assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
+    sent(&mut story, "/e/2", "jpeg 2000");
+    assert_eq!(story.told(), ["duplicate"]);
+    let known = |fingerprint| vec![Known { key: key("a"), fingerprint, revision: 1 }];
+    let mut later = Story::after(&VENOUS, known(first));
+    sent(&mut later, "/e/2", "jpeg 2000");
+    assert_eq!(later.told(), NOTHING, "a later process knows it too");
+    // One image is another: that is a correction, in whatever syntax.
+    let other = FileFacts { images: Some(digest("better")), ..written(3, "jpeg 2000") };
+    later.file("/e/2/3", other).wait(200);
+    assert_eq!(later.told(), ["complete 2 (all_phases): vp 20"]);
+}
+
+#[test]
+fn what_an_earlier_program_took_in_by_its_bytes_is_not_taken_in_again() {
+    let mut before = Story::new(&VENOUS);
+    for n in 0..20 {
+        before.file(&format!("/e/1/{n}"), FileFacts { images: None, ..written(n, "explicit") });
+    }
+    before.wait(200);
+    let fingerprint = newest(&before).fingerprint;
+    let known = vec![Known { key: key("a"), fingerprint, revision: 1 }];
+    let mut after = Story::after(&VENOUS, known);
+    sent(&mut after, "/e/1", "explicit");
+    assert_eq!(after.told(), NOTHING);
+    sent(&mut after, "/e/2", "jpeg 2000");
+    assert_eq!(after.told(), ["duplicate"]);
+}
+
+#[test]
+fn files_written_over_in_another_transfer_syntax_are_taken_in_once_more() {
+    // The study that waits names files that are no longer what was accepted.
+    let mut story = Story::new(&VENOUS);
+    sent(&mut story, "/e/1", "explicit");
+    let first = newest(&story).fingerprint;
+    story.told();
+    sent(&mut story, "/e/1", "jpeg 2000");
+    let second = newest(&story).fingerprint;
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 20"]);
+    sent(&mut story, "/e/2", "explicit");
+    assert_eq!(story.told(), ["duplicate"]);
+    let known = |fingerprint, revision| Known { key: key("a"), fingerprint, revision };
+    let mut later = Story::after(&VENOUS, vec![known(first, 1), known(second, 2)]);
+    sent(&mut later, "/e/1", "jpeg 2000");
+    assert_eq!(later.told(), NOTHING);
+}
+
 #[test]
 fn a_later_revision_that_goes_away_is_heard_of() {
     let mut story = Story::new(&VENOUS);

@@ -36,6 +36,7 @@ impl Reader for Disk {
             Some("ok") => Ok(FileFacts {
                 study: study_key(b"", "s"),
                 content,
+                images: None,
                 part: Part::Nifti(NiftiName { case: "s".into(), tag: Tag::Sole }),
             }),
             Some("half") => Err(ProbeError::Broken(broken(RefusalCode::TruncatedFile))),

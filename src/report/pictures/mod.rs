@@ -17,6 +17,7 @@ mod marks;
 mod view;
 
 use marks::Taken;
+pub(super) use view::from_head;
 use view::{Frame, View, body_frame};
 
 /// Darkest and brightest value of the liver window, in HU: level 80, width 220.

@@ -128,14 +128,20 @@ fn letters(direction: [f64; 3], mirrored: bool) -> [char; 2] {
     if (direction[axis] > 0.0) == mirrored { [falling, rising] } else { [rising, falling] }
 }
 
-/// Where a slice is: its number in the archive and in the volume, and the height of its centre in
-/// the patient.
+/// Where a slice is: its number in the archive, its number from the head as the page has it too,
+/// and the height of its centre in the patient.
 pub(super) fn place(grid: &Grid, z: usize, instance: Option<i64>) -> String {
     let [slices, rows, columns] = grid.shape();
     let centre = [z as f64, (rows as f64 - 1.0) / 2.0, (columns as f64 - 1.0) / 2.0];
     let [_, _, height_mm] = grid.ras_mm(centre);
     let instance = instance.map_or(String::new(), |number| format!("Im {number}, "));
-    format!("{instance}slice {}/{slices}, z {height_mm:.1} mm", z + 1)
+    let number = from_head(grid, z);
+    format!("{instance}slice {number}/{slices}, z {height_mm:.1} mm")
+}
+
+/// The number of a slice where the archive's is not known: from 1, the uppermost first.
+pub(in super::super) fn from_head(grid: &Grid, z: usize) -> usize {
+    if rises(grid) { grid.shape()[0] - z } else { z + 1 }
 }
 
 /// True if slices run from feet to head in the order they are stored.
@@ -193,6 +199,7 @@ mod tests {
     fn a_slice_is_placed_by_number_and_height() {
         let grid = Grid::axial([41, 4, 4], [5.0, 1.0, 1.0], [0.0, 0.0, -374.0]);
         assert_eq!(place(&grid, 20, None), "slice 21/41, z -274.0 mm");
+        assert_eq!(place(&grid, 40, None), "slice 1/41, z -174.0 mm");
         assert_eq!(place(&grid, 20, Some(65)), "Im 65, slice 21/41, z -274.0 mm");
         assert!(rises(&grid));
     }

@@ -2,30 +2,30 @@
 
 import { bytes, get } from "../api.js";
 import { h, redraw, replace } from "../dom.js";
-import { CLASSES, ORGANS, PHASES, ago, number, plural, time, words } from "../format.js";
+import { PHASES, ago, number, plural, time, words } from "../format.js";
 import { bar, chip, confirm, notice, problem, sentence } from "../parts.js";
 import { Edits } from "../viewer/edits.js";
 import { View, tie } from "../viewer/view.js";
-import { PRESETS } from "../viewer/windows.js";
+import { PRESETS, liverWindow } from "../viewer/windows.js";
 
-const ALL = [...CLASSES, ...ORGANS];
-const named = (label) => ALL.find((one) => one.label === label)?.name ?? `label ${label}`;
-const tint = (label) => `rgb(${ALL.find((one) => one.label === label)?.rgb ?? [128, 128, 128]})`;
-const KEYS = [["1 to 6", "lesion class of the region, or of the pen"], ["d e f", "draw, erase, filled outline"], ["v", "back to looking"], ["Ctrl Z, Ctrl Y", "undo, redo"], ["Del", "delete the region"], ["i", "interpolate between the marked slices"], ["n p", "next and previous region"], ["[ ]", "smaller, larger pen"], ["b", "boundary"], ["a c s x", "axial, coronal, sagittal, all"]];
+const KEYS = [["1 to 9", "class of the region, or of the pen"], ["d e f", "draw, erase, filled outline"], ["v", "back to looking"], ["Ctrl Z, Ctrl Y", "undo, redo"], ["Del", "delete the region"], ["i", "interpolate between the marked slices"], ["n p", "next and previous region"], ["[ ]", "smaller, larger pen"], ["b", "boundary"], ["a c s x", "axial, coronal, sagittal, all"]];
 
-export async function show(main, { parts, may }) {
+export async function show(main, { parts, query, may }) {
   const id = parts[0];
   const root = `/api/v1/label/cases/${encodeURIComponent(id)}`;
   const stage = h("div", { class: "stage", "aria-busy": "true" }, h("p", { class: "loading" }, "Opening the case…"));
   const side = h("aside", { class: "viewer-side", "aria-label": "Labeler" });
   main.classList.add("wide");
   replace(main, h("h1", { class: "visually-hidden" }, `Labels of ${id}`), h("div", { class: "viewer" }, side, stage));
-  const state = { id, root, side, stage, may, views: [], edits: [], at: 0, region: null, tool: "look", pen: 3, size: 5, fill: 0.3, boundary: true, plane: "axial", marks: [], over: false, gone: false };
+  const state = { id, root, side, stage, may, views: [], edits: [], at: 0, region: null, tool: "look", pen: 3, size: 5, fill: 0.3, boundary: true, plane: "axial", marks: [], over: false, gone: false, whose: "", start: query.get("start") ?? undefined };
   const warn = (event) => { if (state.saving) event.preventDefault(); };
   const leave = () => { state.gone = true; state.views.forEach((view) => view.close()); removeEventListener("keydown", state.keys); removeEventListener("beforeunload", warn); };
   addEventListener("beforeunload", warn);
   try {
     state.case = await get(root);
+    const order = (image) => Object.keys(PHASES).indexOf(image.phase);
+    state.case.images.sort((a, b) => order(a) - order(b) || a.name.localeCompare(b.name));
+    if (!may("annotator")) state.whose = whoHas(state.case)[0];
     await load(state);
     if (state.gone) return leave;
     controls(state);
@@ -35,7 +35,9 @@ export async function show(main, { parts, may }) {
     stage.dataset.ready = "true";
     if (regions(state).length) select(state, regions(state)[0]);
   } catch (error) {
-    replace(stage, problem(error), h("p", {}, h("a", { class: "button", href: "#/label" }, "Back to the cases")));
+    // What came with a case and means nothing here is not begun with; a reader may begin without.
+    const without = error.code === "unknown_label" ? h("a", { class: "button primary", href: `#/label/${encodeURIComponent(id)}?start=empty` }, "Begin without labels") : null;
+    replace(stage, h("div", { class: "stopped" }, problem(error), h("div", { class: "actions" }, without, h("a", { class: "button", href: "#/label" }, "Back to the cases"))));
     if (!side.childElementCount) side.remove();
     console.error(error);
   }
@@ -45,6 +47,11 @@ export async function show(main, { parts, may }) {
 const view = (state) => state.views[state.at];
 const edits = (state) => state.edits[state.at];
 const regions = (state) => edits(state).regions;
+const names = (state) => edits(state).names;
+
+/** Whose labels of a case can be looked at. */
+const whoHas = (one) => [...one.readers, ...one.labels.map((name) => `labels:${name}`), "none"];
+const called = (whose) => (whose === "none" ? "no labels" : whose.replace("labels:", "came with it: "));
 
 async function load(state) {
   const { images } = state.case;
@@ -61,30 +68,37 @@ async function load(state) {
   for (const { image, told, canvas, progress } of cells) {
     const base = `${state.root}/${encodeURIComponent(image.name)}`;
     const one = new Edits(base);
-    const [labels, data] = await Promise.all([one.open(), bytes(`${base}/image`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`))]);
+    one.whose = state.whose;
+    const [labels, data] = await Promise.all([one.open(state.start), bytes(`${base}/image`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`))]);
     if (state.gone) return;
     const shown = new View(canvas, image.name);
     await shown.load(data, PRESETS[0][1]);
+    shown.setNames(one.names.all);
+    shown.instances = image.instances ?? [];
     shown.setLabels(labels);
+    // As it is in this phase, where somebody has labelled a liver.
+    shown.own = liverWindow(shown, one.names.liver);
+    if (shown.own) shown.setWindow(shown.own);
     shown.plane = state.plane;
-    shown.moved = () => readOut(shown, told);
+    shown.moved = () => readOut(shown, one, told);
     shown.drawn = () => stroke(state, shown, one);
     one.changed = (what, about) => progressOf(state, what, about);
     one.failed = (error) => collided(state, error, one, shown);
     state.views.push(shown);
     state.edits.push(one);
     shown.setLook(state.fill, state.boundary);
+    readOut(shown, one, told);
     progress.remove();
   }
   tie(state.views);
-  activate(state, 0);
+  activate(state, Math.max(0, state.case.images.findIndex((image) => image.phase === "vp")));
 }
 
-function readOut(shown, told) {
+function readOut(shown, one, told) {
   const [x, y, z] = shown.voxel();
   const [nx, ny] = shown.dims;
   const label = shown.labels?.[(z * ny + y) * nx + x] ?? 0;
-  replace(told, `slice ${z + 1}/${shown.dims[2]} · ${Math.round(shown.hu())} HU`, label ? ` · ${named(label)}` : "");
+  replace(told, `${shown.slice()} · ${Math.round(shown.hu())} HU`, label ? ` · ${one.names.of(label)}` : "");
 }
 
 /** The phase that edits go to. */
@@ -98,7 +112,7 @@ function activate(state, at) {
 
 /** A stroke has ended: what it changed goes to the device, label by label. */
 async function stroke(state, shown, one) {
-  const over = state.over ? [...new Set([7, 8, ...CLASSES.map((known) => known.label)])] : null;
+  const over = state.over ? one.names.within : null;
   for (const [label, runs] of one.drawn(shown)) await one.edit({ op: "paint", runs, label, ...(over ? { over } : {}) }, shown);
 }
 
@@ -151,31 +165,69 @@ function controls(state) {
   const count = h("h2", {});
   const tools = h("div", {});
   const steps = h("div", { class: "row" });
-  state.told = h("div", { class: "row saved", role: "status" }, h("span", { class: "muted small-text" }, "Every edit is saved at once."));
+  const first = h("span", { class: "muted small-text" });
+  state.told = h("div", { class: "row saved", role: "status" }, first);
   state.redraw = () => {
     refreshed(state);
     const shown = regions(state);
     replace(count, `${plural(shown.length, "region")}`);
+    const slices = view(state).dims[2];
     redraw(list, shown.map((region) => h("button", { class: "lesion", "data-key": region.at.join("-"), "aria-pressed": String(region === state.region), onclick: () => select(state, region) },
-      h("span", { class: "swatch", tint: tint(region.label) }), h("b", {}, named(region.label)), h("span", { class: "muted" }, `slices ${region.lo[0] + 1}–${region.hi[0]}`), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`))));
+      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, spread(slices - region.hi[0] + 1, slices - region.lo[0])), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`))));
+    if (state.whose) { replace(tools); replace(steps); return; }
     redraw(tools, regionTools(state));
     const [undo, redo] = edits(state).steps;
     redraw(steps, h("button", { class: "small", disabled: !undo, "data-key": "undo", onclick: () => edits(state).undo(view(state)) }, `Undo (${undo})`), h("button", { class: "small", disabled: !redo, "data-key": "redo", onclick: () => edits(state).redo(view(state)) }, `Redo (${redo})`));
   };
   const report = state.case.report;
+  const penSection = h("section", { "aria-label": "Pen" }, h("h2", {}, "Pen"), pen(state));
+  state.redrawAll = () => {
+    penSection.hidden = Boolean(state.whose);
+    replace(first, state.whose ? "To look at: nothing is changed." : "Every edit is saved at once.");
+    replace(state.told, first);
+    state.redraw();
+  };
   replace(state.side,
-    h("p", { class: "crumb" }, h("a", { href: "#/label" }, "Cases"), ` / ${state.id}`), state.told, steps,
+    h("p", { class: "crumb" }, h("a", { href: "#/label" }, "Cases"), ` / ${state.id}`), whoseLabels(state), state.told, steps,
     h("section", { "aria-label": "Regions" }, count, list), h("section", { "aria-label": "Region" }, tools),
-    h("section", { "aria-label": "Pen" }, h("h2", {}, "Pen"), pen(state)),
+    penSection,
     h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state)),
     report ? h("details", {}, h("summary", {}, "Report"), h("p", {}, `${words(report.verdict)}: ${report.patient_class?.base ?? ""} / ${report.patient_class?.high ?? ""}`), h("ul", { class: "plain" }, (report.lesions ?? []).map((lesion) => h("li", {}, `${lesion.id} ${lesion.class}, ${number(lesion.volume_cm3)} cm³, ${words(lesion.reclassified?.outcome)}`)))) : null,
     readers(state), history(state), exports(state),
     h("details", {}, h("summary", {}, "Keys"), h("dl", { class: "key-help" }, KEYS.map(([keys, what]) => h("div", {}, h("dt", {}, keys), h("dd", {}, what))))));
-  state.redraw();
+  state.redrawAll();
 }
 
+/** One's own labels, or those of somebody else to look at. */
+function whoseLabels(state) {
+  const own = state.may("annotator") ? [h("option", { value: "" }, "my own")] : [];
+  const choice = h("select", { id: "whose", "aria-label": "Labels of" }, own, whoHas(state.case).map((name) => h("option", { value: name }, called(name))));
+  choice.value = state.whose;
+  choice.addEventListener("change", async () => {
+    const before = state.whose;
+    state.whose = choice.value;
+    state.region = null;
+    if (state.whose) state.setTool("look");
+    try {
+      for (const [at, one] of state.edits.entries()) {
+        await one.busy;
+        one.whose = state.whose;
+        state.views[at].setLabels(await one.open());
+      }
+    } catch (error) {
+      notice(`${sentence(error.message)} ${sentence(error.next)}`, "bad");
+      state.whose = choice.value = before;
+      for (const one of state.edits) one.whose = before;
+    }
+    state.redrawAll();
+  });
+  return h("label", { class: "row" }, h("span", {}, "Labels of"), choice);
+}
+
+const spread = (from, to) => (from === to ? `slice ${from}` : `slices ${from}–${to}`);
+
 function classButtons(state, now, choose) {
-  return h("div", { class: "classes", role: "group", "aria-label": "Class" }, CLASSES.map((known) => h("button", { class: "small", "data-key": `class-${known.label}`, title: `${known.long} (${known.label})`, "aria-pressed": String(known.label === now), onclick: () => choose(known.label) },
+  return h("div", { class: "classes", role: "group", "aria-label": "Class" }, names(state).classes.map((known) => h("button", { class: "small", "data-key": `class-${known.label}`, title: `${known.long} (${known.label})`, "aria-pressed": String(known.label === now), onclick: () => choose(known.label) },
     h("span", { class: "swatch", tint: `rgb(${known.rgb})` }), known.name)));
 }
 
@@ -185,7 +237,7 @@ function regionTools(state) {
   const at = region.at;
   const button = (text, key, onclick, title = "") => h("button", { class: "small", "data-key": key, onclick, title }, text);
   const others = state.case.images.map((image, index) => ({ image, index })).filter(({ index }) => index !== state.at);
-  return [h("h2", {}, `Region: ${named(region.label)}`), classButtons(state, region.label, (label) => act(state, { op: "relabel", at, label })),
+  return [h("h2", {}, `Region: ${names(state).of(region.label)}`), classButtons(state, region.label, (label) => act(state, { op: "relabel", at, label })),
     h("div", { class: "tools" },
       button("Delete", "delete", () => act(state, { op: "delete", at }), "It becomes what it lies in"),
       button("Fill holes", "fill", () => act(state, { op: "fill", at, within: "volume" })),
@@ -220,7 +272,7 @@ function grow(state, region) {
   for (let z = z0; z < z1 && values.length < 20000; z++) for (let y = region.lo[1]; y < region.hi[1]; y++) for (let x = region.lo[2]; x < region.hi[2]; x++) if (labels[(z * ny + y) * nx + x] === region.label) values.push(image.getValue(x, y, z));
   values.sort((a, b) => a - b);
   const at = (share) => values[Math.floor((values.length - 1) * share)];
-  act(state, { op: "grow", at: region.at, label: region.label, hu: [at(0.1), at(0.9)], reach_mm: 10, inside: [7] });
+  act(state, { op: "grow", at: region.at, label: region.label, hu: [at(0.1), at(0.9)], reach_mm: 10, inside: names(state).liver });
 }
 
 function copy(state, region, index) {
@@ -262,22 +314,32 @@ function look(state) {
   state.setPlane = (value) => { state.plane = value; state.views.forEach((shown) => shown.setPlane(value)); drawPlanes(); };
   const drawPlanes = () => replace(plane, [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["all", "All"]].map(([value, text]) => h("button", { "aria-pressed": String(state.plane === value), onclick: () => state.setPlane(value) }, text)));
   drawPlanes();
-  return [plane, h("label", { class: "row" }, h("span", {}, "Window"), h("select", { id: "window", onchange: (event) => { const [, window] = PRESETS[event.target.value]; state.views.forEach((shown) => shown.setWindow(window)); } }, PRESETS.map(([name], at) => h("option", { value: at }, name)))),
+  return [plane, h("label", { class: "row" }, h("span", {}, "Window"), windowChoice(state)),
     h("label", { class: "row" }, h("span", {}, "Fill"), h("input", { type: "range", min: 0, max: 100, value: 100 * state.fill, "aria-label": "Fill", oninput: (event) => { state.fill = event.target.value / 100; apply(); } })),
     h("label", { class: "check" }, h("input", { type: "checkbox", id: "boundary", checked: state.boundary, onchange: (event) => { state.boundary = event.target.checked; apply(); } }), " Boundary")];
 }
 
+/** The liver of each image as it was labelled, where it was; then the usual windows. */
+function windowChoice(state) {
+  const own = state.views.some((shown) => shown.own) ? [h("option", { value: "own" }, "Liver, this phase")] : [];
+  const set = (event) => {
+    const [, usual] = PRESETS[event.target.value] ?? PRESETS[0];
+    state.views.forEach((shown) => shown.setWindow(event.target.value === "own" ? shown.own ?? usual : usual));
+  };
+  return h("select", { id: "window", onchange: set }, own, PRESETS.map(([name], at) => h("option", { value: at }, name)));
+}
+
 function readers(state) {
   const place = h("div", {});
-  const known = [...state.case.readers, ...state.case.labels.map((name) => `labels:${name}`)];
+  const known = whoHas(state.case).filter((name) => name !== "none");
   if (known.length < 2) return null;
-  const choice = (id, value) => { const select = h("select", { id, "aria-label": id === "first" ? "First" : "Second" }, known.map((name) => h("option", { value: name }, name.replace("labels:", "came with it: ")))); select.value = value; return select; };
+  const choice = (id, value) => { const select = h("select", { id, "aria-label": id === "first" ? "First" : "Second" }, known.map((name) => h("option", { value: name }, called(name)))); select.value = value; return select; };
   const [first, second] = [choice("first", known[0]), choice("second", known[1])];
   const compare = async () => {
     try {
       const found = await edits(state).compare(first.value, second.value);
-      replace(place, h("p", {}, found.mean_dice === null ? "Both are empty." : `Mean Dice ${found.mean_dice.toFixed(3)}`), h("ul", { class: "plain" }, found.labels.map((one) => h("li", {}, `${named(one.label)}: ${one.dice.toFixed(3)}`))),
-        h("div", { class: "lesions" }, found.disagreements.slice(0, 30).map((place) => h("button", { class: "lesion", onclick: () => state.views.forEach((shown) => shown.goTo(place.centre_ras_mm)) }, h("span", { class: "swatch", tint: tint(place.first || place.second) }), h("b", {}, `${named(place.first).replace("label 0", "none")} / ${named(place.second).replace("label 0", "none")}`), h("span", { class: "num" }, `${number(place.volume_cm3)} cm³`)))));
+      replace(place, h("p", {}, found.mean_dice === null ? "Both are empty." : `Mean Dice ${found.mean_dice.toFixed(3)}`), h("ul", { class: "plain" }, found.labels.map((one) => h("li", {}, `${names(state).of(one.label)}: ${one.dice.toFixed(3)}`))),
+        h("div", { class: "lesions" }, found.disagreements.slice(0, 30).map((place) => h("button", { class: "lesion", onclick: () => state.views.forEach((shown) => shown.goTo(place.centre_ras_mm)) }, h("span", { class: "swatch", tint: names(state).tint(place.first || place.second) }), h("b", {}, `${names(state).of(place.first)} / ${names(state).of(place.second)}`), h("span", { class: "num" }, `${number(place.volume_cm3)} cm³`)))));
     } catch (error) { replace(place, problem(error)); }
   };
   return h("details", {}, h("summary", {}, "Compare readers"), h("div", { class: "row" }, first, second), h("button", { class: "small", onclick: compare }, "Compare"), place);
@@ -294,13 +356,19 @@ function history(state) {
 }
 
 function exports(state) {
-  const base = `${state.root}/${encodeURIComponent(state.case.images[0].name)}`;
-  return h("details", {}, h("summary", {}, "Export"), h("p", {}, h("a", { href: `${base}/labels.nii.gz`, download: "" }, "Labels as NIfTI")), h("p", { class: "muted small-text" }, "A whole folder as nnU-Net raw data set: hepalert curate."));
+  if (!state.may("annotator")) return null;
+  const of = (image) => (state.case.images.length > 1 ? `My labels of ${image.name}` : "My labels");
+  const link = (image) => {
+    const base = `${state.root}/${encodeURIComponent(image.name)}`;
+    return h("li", {}, `${of(image)}: `, h("a", { href: `${base}/labels.nii.gz`, download: "" }, "NIfTI"), image.is_dicom ? [", ", h("a", { href: `${base}/labels.dcm`, download: "" }, "DICOM SEG")] : null);
+  };
+  return h("details", {}, h("summary", {}, "Export"), h("ul", { class: "plain" }, state.case.images.map(link)), h("p", { class: "muted small-text" }, "A whole folder as nnU-Net raw data set: hepalert label FOLDER --export."));
 }
 
 function press(event, state) {
-  if (event.target.closest?.("select, input[type=search]")) return;
+  if (event.target.closest?.("select, input[type=search], dialog")) return;
   const { key } = event;
+  if (state.whose && ((event.ctrlKey || event.metaKey) || "defiDelete123456789".includes(key))) return;
   if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); if (event.shiftKey) edits(state).redo(view(state)); else edits(state).undo(view(state)); return; }
   if ((event.ctrlKey || event.metaKey) && key === "y") { event.preventDefault(); edits(state).redo(view(state)); return; }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -313,7 +381,7 @@ function press(event, state) {
     a: () => state.setPlane("axial"), c: () => state.setPlane("coronal"), s: () => state.setPlane("sagittal"), x: () => state.setPlane("all"),
     ArrowUp: () => view(state).step(1), ArrowDown: () => view(state).step(-1),
   };
-  for (const { label } of CLASSES) acts[label] = () => (state.tool === "look" && state.region ? act(state, { op: "relabel", at: state.region.at, label }) : state.setPen(label));
+  for (const { label } of names(state).classes.filter((known) => known.label < 10)) acts[label] = () => (state.tool === "look" && state.region ? act(state, { op: "relabel", at: state.region.at, label }) : state.setPen(label));
   if (!acts[key]) return;
   if (event.target.matches?.("input[type=range]") && key.startsWith("Arrow")) return;
   event.preventDefault();

@@ -14,7 +14,7 @@ export async function show(main, context) {
   const draw = () => {
     const wanted = search.value.trim().toLowerCase();
     const shown = cases.filter((one) => one.id.toLowerCase().includes(wanted));
-    replace(list, shown.length ? table([["", "num"], "Case", "Images", "Labels that came with it", "Readers", "Last edit", ["Disagreement", "num"]], shown.map(line), "Cases") : empty("No case matches."));
+    replace(list, shown.length ? table([["", "num"], "Case", "Images", ["Labels that came with it", "minor"], "Readers", "Last edit", ["Disagreement", "num"]], shown.map(line), "Cases") : empty("No case matches."));
   };
   search.addEventListener("input", draw);
   replace(main, h("header", { class: "page-head" }, h("h1", {}, "Cases"), h("p", { class: "muted" }, `${plural(cases.length, "case")}${order ? ", those first over which readers and network disagree most" : ", by name"}`)),
@@ -27,6 +27,6 @@ export async function show(main, context) {
 function line(one, at) {
   const names = one.images.map((image) => (image.phase ? PHASES[image.phase] ?? image.phase : image.name)).join(", ");
   return h("tr", {}, h("td", { class: "num muted" }, at + 1), h("td", {}, h("a", { href: `#/label/${encodeURIComponent(one.id)}`, "data-key": one.id }, one.id)),
-    h("td", {}, names), h("td", {}, one.labels.join(", ")), h("td", {}, one.readers.join(", ") || h("span", { class: "muted" }, "nobody yet")), h("td", {}, one.edited ? ago(one.edited) : ""),
+    h("td", { class: "says" }, names), h("td", { class: "minor" }, one.labels.join(", ")), h("td", {}, one.readers.join(", ") || h("span", { class: "muted" }, "nobody yet")), h("td", {}, one.edited ? ago(one.edited) : ""),
     h("td", { class: "num" }, one.disagreement === null || one.disagreement === undefined ? "" : one.disagreement.toFixed(3)));
 }

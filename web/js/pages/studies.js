@@ -66,7 +66,7 @@ const field = (id, text, input) => h("div", { class: "field" }, h("label", { for
 function draw(list, count, page, asked, load) {
   replace(count, plural(page.total, "study", "studies"));
   if (!page.total) return replace(list, empty("No study matches.", asked.size ? "Clear a filter." : "Export one into the folder that the device watches."));
-  redraw(list, table(["Received", "Study", "Verdict", "Class", ["Findings", "num"], ["Largest", "num"], "Setting", "State", "Engine", ["Took", "num"]],
+  redraw(list, table(["Received", "Study", "Verdict", "Class", ["Findings", "num"], ["Largest", "num"], ["Setting", "minor"], "State", ["Engine", "minor"], ["Took", "num minor"]],
     page.rows.map(line), "Studies"), pager(page, asked, load));
 }
 
@@ -76,14 +76,14 @@ function line(row) {
   return h("tr", {},
     h("td", { title: time(row.received) }, ago(row.received)),
     h("td", {}, keyLink(row.study_key), row.revision > 1 ? h("span", { class: "muted" }, ` r${row.revision}`) : null),
-    h("td", {}, result ? verdictChip(result.verdict) : row.reason ? h("span", { class: "muted", title: row.reason.advice ?? "" }, row.reason.sentence ?? words(row.reason.code)) : null),
+    h("td", { class: "says" }, result ? verdictChip(result.verdict) : row.reason ? h("span", { class: "muted", title: row.reason.advice ?? "" }, row.reason.sentence ?? words(row.reason.code)) : null),
     h("td", {}, classes === "normal" ? h("span", { class: "muted" }, "none") : classes),
     h("td", { class: "num" }, result ? (result.lesions ? `${result.suspected} of ${result.lesions}` : "0") : ""),
     h("td", { class: "num" }, result?.largest_mm ? `${number(result.largest_mm, 0)} mm` : ""),
-    h("td", {}, words(row.setting)),
+    h("td", { class: "minor" }, words(row.setting)),
     h("td", {}, stateChip(row.state)),
-    h("td", {}, result?.engine ?? ""),
-    h("td", { class: "num" }, result ? span(result.seconds) : ""));
+    h("td", { class: "minor" }, result?.engine ?? ""),
+    h("td", { class: "num minor" }, result ? span(result.seconds) : ""));
 }
 
 function pager(page, asked, load) {

@@ -2,7 +2,7 @@
 
 import { get, send } from "../api.js";
 import { h, replace } from "../dom.js";
-import { CLASSES, PHASES, VERDICTS, ago, number, plural, size, span, time, words } from "../format.js";
+import { CLASSES, PHASES, VERDICTS, ago, number, plural, size, sliceName, span, time, words } from "../format.js";
 import * as live from "../live.js";
 import { bar, chip, confirm, empty, facts, notice, panel, sentence, stateChip, table } from "../parts.js";
 
@@ -106,13 +106,13 @@ function lesions(report, study) {
       h("td", { class: "num" }, number(lesion.volume_cm3)),
       h("td", { class: "num" }, number(lesion.max_axial_diameter_mm, 0)),
       h("td", { class: "num" }, number(lesion.max_diameter_mm, 0)),
-      h("td", { class: "num" }, lesion.key_slice?.instance_number ?? (lesion.key_slice ? lesion.key_slice.index + 1 : "")),
-      h("td", {}, hu),
+      h("td", { title: lesion.key_slice ? `slice ${lesion.key_slice.slice ?? "–"} from the head, z ${number(lesion.key_slice.z_mm)} mm` : "" }, sliceName(lesion.key_slice?.instance_number, lesion.key_slice?.instance_number === undefined ? lesion.key_slice?.slice : null)),
+      h("td", { class: "hu" }, hu),
       h("td", { class: "num" }, number(lesion.lesion_score[0], 2)),
       h("td", {}, words(lesion.view)),
       h("td", {}, words(lesion.reclassified.outcome)));
   };
-  return panel("Findings", table([["No.", "num"], "Type", ["cm³", "num"], ["Axial mm", "num"], ["Longest mm", "num"], ["Slice", "num"], "Mean HU", ["Score", "num"], "View", "Third stage"],
+  return panel("Findings", table([["No.", "num"], "Type", ["cm³", "num"], ["Axial mm", "num"], ["Longest", "num"], "Slice", "Mean HU", ["Score", "num"], "View", "Third stage"],
     report.lesions.map(row), "Findings"));
 }
 

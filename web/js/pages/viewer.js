@@ -2,7 +2,7 @@
 
 import { bytes, get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { CLASSES, ORGANS, PHASES, number, words } from "../format.js";
+import { CLASSES, ORGANS, PHASES, number, sliceName, words } from "../format.js";
 import { bar, problem } from "../parts.js";
 import { Layers } from "../viewer/layers.js";
 import { View, tie } from "../viewer/view.js";
@@ -63,6 +63,7 @@ async function load(stage, state, base, ui) {
     await view.load(data, firstWindow(phase));
     view.windows = windowsOf(phase);
     view.told = told;
+    view.instances = phase.instances ?? [];
     view.moved = () => readOut(view, state);
     view.plane = state.plane;
     state.views.push(view);
@@ -81,7 +82,7 @@ function readOut(view, state) {
   const label = view.labels?.[(z * ny + y) * nx + x] ?? 0;
   const name = [...CLASSES, ...ORGANS].find((one) => one.label === label)?.name ?? (label ? "Discarded" : "");
   const hu = view.hu();
-  replace(view.told, `slice ${z + 1}/${view.dims[2]} · ${Number.isFinite(hu) ? Math.round(hu) : "–"} HU`, name ? ` · ${name}` : "");
+  replace(view.told, `${view.slice()} · ${Number.isFinite(hu) ? Math.round(hu) : "–"} HU`, name ? ` · ${name}` : "");
 }
 
 function controls(side, state, key) {
@@ -129,7 +130,7 @@ function lesionList(scene, ui) {
   return h("div", { class: "lesions" }, scene.lesions.map((lesion, at) => h("button", { class: "lesion", "aria-pressed": "false", onclick: () => ui.jump(at) },
     h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }),
     h("b", {}, `${lesion.id} ${lesion.class}`), lesion.malignant ? h("span", { class: "tag bad" }, "suspected") : h("span", { class: "tag" }, "benign type"),
-    h("span", { class: "size" }, `${number(lesion.volume_cm3)} cm³, longest ${number(lesion.max_diameter_mm, 0)} mm, seen in ${words(lesion.view)}`))));
+    h("span", { class: "size" }, `${number(lesion.volume_cm3)} cm³, longest ${number(lesion.max_diameter_mm, 0)} mm, ${sliceName(lesion.instance, lesion.slice) || `seen in ${words(lesion.view)}`}`))));
 }
 
 function discardedList(scene, state) {
@@ -171,9 +172,10 @@ function gainSlider(state, ui) {
     });
   };
   const slider = h("input", { type: "range", id: "alpha", min: -200, max: 400, step: 1, value: state.step, "aria-label": "Lesion gain alpha", oninput: (event) => move(Number(event.target.value)) });
-  const at = (gain, text) => h("button", { type: "button", class: "quiet small", onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);
+  const share = (gain) => (100 * (100 * Math.log10(gain) + 200)) / 600;
+  const at = (gain, text) => h("button", { type: "button", class: "quiet small", "at%": share(gain), onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);
   const box = h("div", { class: "gain", hidden: true }, h("label", { for: "alpha" }, "Lesion gain α ", told), slider,
-    h("div", { class: "gain-marks" }, at(gains[0], `base ${gains[0]}`), at(gains[1], `high ${gains[1]}`)),
+    h("div", { class: "gain-marks" }, h("span", {}, "0.01"), at(gains[0], `base ${gains[0]}`), at(gains[1], `high ${gains[1]}`), h("span", {}, "10⁴")),
     h("p", { class: "muted small-text" }, "First stage alone: a voxel is a lesion where α times its lesion probability is the largest."));
   ui.gain = { hidden: (is) => { box.hidden = is; } };
   tell();

@@ -2,10 +2,13 @@
 // edit to the device and back. Regions are found and changed there, in Rust; here runs are copied.
 
 import { bytes, get, send } from "../api.js";
+import { Names } from "./names.js";
 
 export class Edits {
   constructor(base) {
     this.base = base;
+    // Whose labels are looked at; one's own, to be corrected, without.
+    this.whose = "";
     this.revision = "new";
     this.steps = [0, 0];
     this.regions = [];
@@ -15,13 +18,29 @@ export class Edits {
   }
 
   async open(start) {
+    if (this.whose) return this.look();
     const desk = await send("POST", `${this.base}/desk`, start ? { start } : {});
     this.take(desk);
     this.known = await bytes(`${this.base}/labels`);
     return this.known;
   }
 
-  take({ revision, steps, regions }) {
+  /** Somebody's labels, to look at alone. Whoever has none of this image has drawn nothing here. */
+  async look() {
+    const of = (whose) => `whose=${encodeURIComponent(whose)}`;
+    let asked = of(this.whose);
+    const seen = await get(`${this.base}/seen?${asked}`).catch((error) => {
+      if (error.code !== "unknown_name") throw error;
+      asked = of("none");
+      return get(`${this.base}/seen?${asked}`);
+    });
+    this.take(seen);
+    this.known = await bytes(`${this.base}/seen/labels?${asked}`);
+    return this.known;
+  }
+
+  take({ revision, steps, regions, names, is_house: isHouse }) {
+    if (names) this.names = new Names(names, isHouse);
     this.revision = revision;
     this.steps = steps;
     this.regions = regions ?? this.regions;
@@ -33,6 +52,7 @@ export class Edits {
   redo(view) { return this.queue(() => send("POST", `${this.base}/redo`, { on: this.revision }), view); }
 
   queue(ask, view) {
+    if (this.whose) { this.reset(view); return Promise.resolve(null); }
     const done = this.busy.then(async () => {
       this.changed("saving");
       try {

@@ -4,15 +4,15 @@
 // turned here, so nothing can be turned wrongly.
 
 import { DRAG_MODE, Niivue, SLICE_TYPE, cmapper } from "/vendor/niivue.js";
-import { CLASSES, ORGANS } from "../format.js";
+import { CLASSES, ORGANS, sliceName } from "../format.js";
 
 export const DISCARDED = 14;
 const PLANES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL, all: SLICE_TYPE.MULTIPLANAR };
 
-/** Colours by label, for lesions, organs and what was discarded. */
-function colours() {
+/** Colours by label: `known` have a label, a name and a colour. */
+function colours(known) {
   const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: ["background"] };
-  for (const { label, name, rgb } of [...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }]) {
+  for (const { label, name, rgb } of known) {
     const [r, g, b] = rgb;
     map.R.push(r); map.G.push(g); map.B.push(b); map.A.push(255); map.I.push(label); map.labels.push(name);
   }
@@ -23,6 +23,7 @@ export class View {
   constructor(canvas, phase) {
     this.canvas = canvas;
     this.phase = phase;
+    this.instances = [];
     this.moved = () => {};
     this.drawn = () => {};
     this.nv = new Niivue({
@@ -33,7 +34,7 @@ export class View {
       measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],
     });
     this.nv.setMouseEventConfig?.({ leftButton: { primary: DRAG_MODE.crosshair }, rightButton: DRAG_MODE.windowing, centerButton: DRAG_MODE.pan });
-    this.nv.drawLut = cmapper.makeDrawLut(colours());
+    this.setNames([...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }]);
     this.nv.onLocationChange = (place) => this.moved(place);
     this.nv.onDrawingChanged = (what) => { if (what === "draw") this.drawn(); };
     canvas.view = this;
@@ -58,6 +59,9 @@ export class View {
     nv.drawBitmap.set(labels);
     nv.refreshDrawing(true);
   }
+
+  /** What labels are called, in which colours. */
+  setNames(known) { this.nv.drawLut = cmapper.makeDrawLut(colours(known)); }
 
   refresh() { this.nv.refreshDrawing(true); }
 
@@ -114,6 +118,13 @@ export class View {
 
   /** The voxel under the crosshair, x, y, z. */
   voxel() { return Array.from(this.nv.frac2vox(this.nv.scene.crosshairPos)).map(Math.round); }
+
+  /** What the axial slice under the crosshair is called. */
+  slice() {
+    const z = this.voxel()[2];
+    const count = this.dims[2];
+    return sliceName(this.instances[z], count - z, count);
+  }
 
   hu() {
     const [x, y, z] = this.voxel();

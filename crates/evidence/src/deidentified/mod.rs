@@ -1,15 +1,18 @@
 //! An object without its patient: the Basic Application Level Confidentiality Profile (PS3.15 annex E).
 //!
 //! Owns what becomes of every attribute, by the standard's own table, and that a UID becomes the same other
-//! UID wherever it stands. Private attributes, curves and overlays go; pixels stay as they are, so that
-//! what is burned into them stays too. Refuses nothing and knows no file.
+//! UID wherever it stands. Private attributes, curves and overlays go; so does what no table can know:
+//! attributes that are in no dictionary, names of people and texts outside the table that say what names
+//! this patient elsewhere. Pixels stay as they are, so that what is burned into them stays too. Refuses
+//! nothing and knows no file.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use dicom_core::dictionary::DataDictionary;
 use dicom_core::value::{DataSetSequence, PrimitiveValue, Value};
 use dicom_core::{DataElement, Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{StandardDataDictionary, tags};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, from_reader};
 
 use crate::dataset::WriteError;
@@ -28,6 +31,19 @@ enum Action {
     Remove,
     MapUid,
 }
+
+/// What names a patient or an examination; where it stands in another attribute, that goes too.
+const NAMING: [Tag; 7] = [
+    tags::PATIENT_NAME,
+    tags::PATIENT_ID,
+    tags::OTHER_PATIENT_NAMES,
+    tags::ACCESSION_NUMBER,
+    tags::PATIENT_BIRTH_DATE,
+    tags::REFERRING_PHYSICIAN_NAME,
+    tags::STUDY_ID,
+];
+/// Shorter words name nobody, and are found within others.
+const SHORTEST_NAME: usize = 4;
 
 /// How names are replaced: the same secret gives the same replacements.
 #[derive(Clone, Copy)]
@@ -72,7 +88,7 @@ pub fn file(bytes: &[u8], names: Pseudonyms<'_>) -> Result<Vec<u8>, WriteError> 
     };
     let patient = (names.patient)(&text(tags::PATIENT_ID));
     let class = text(tags::SOP_CLASS_UID);
-    let mut left = data_set(&object, names);
+    let mut left = data_set(&object, names, &words(&object));
     let mut put = |tag, vr, text: &str| {
         left.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
     };
@@ -102,7 +118,39 @@ pub fn file(bytes: &[u8], names: Pseudonyms<'_>) -> Result<Vec<u8>, WriteError> 
     Ok(bytes)
 }
 
-fn data_set(object: &InMemDicomObject, names: Pseudonyms<'_>) -> InMemDicomObject {
+/// The words that name this patient, in small letters.
+fn words(object: &InMemDicomObject) -> Vec<String> {
+    let texts = NAMING.iter().filter_map(|tag| object.get(*tag)?.to_str().ok());
+    let split = |text: &str| -> Vec<String> {
+        let words = text.split(['^', '=', '\\', '\0', ' ']).map(str::to_lowercase);
+        words.filter(|word| word.chars().count() >= SHORTEST_NAME).collect()
+    };
+    texts.flat_map(|text| split(&text)).collect()
+}
+
+/// Whether an attribute that is in no table may stay: known to the standard, no person's name, and no
+/// text that names this patient.
+fn is_harmless(
+    tag: Tag,
+    vr: VR,
+    value: &Value<InMemDicomObject, Vec<u8>>,
+    words: &[String],
+) -> bool {
+    let is_text = matches!(
+        vr,
+        VR::AE | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT
+    );
+    let text = || value.to_str().map(|text| text.to_lowercase()).unwrap_or_default();
+    let names_them = || is_text && words.iter().any(|word| text().contains(word.as_str()));
+    let is_known = StandardDataDictionary.by_tag(tag).is_some();
+    is_known && !matches!(vr, VR::PN | VR::UN) && !names_them()
+}
+
+fn data_set(
+    object: &InMemDicomObject,
+    names: Pseudonyms<'_>,
+    words: &[String],
+) -> InMemDicomObject {
     let mut left = InMemDicomObject::new_empty();
     for element in object {
         let tag = element.header().tag;
@@ -120,11 +168,14 @@ fn data_set(object: &InMemDicomObject, names: Pseudonyms<'_>) -> InMemDicomObjec
             (Some(Action::Dummy), _) => Value::from(dummy(vr)),
             (_, Value::Sequence(items)) => {
                 let items: Vec<_> =
-                    items.items().iter().map(|item| data_set(item, names)).collect();
+                    items.items().iter().map(|item| data_set(item, names, words)).collect();
                 Value::Sequence(DataSetSequence::from(items))
             }
             (Some(Action::MapUid), Value::Primitive(value)) => mapped(value, names),
-            (_, value) => value.clone(),
+            // In the table or not: a UID of the standard stays what it is.
+            (None, Value::Primitive(value)) if vr == VR::UI => mapped(value, names),
+            (_, value) if is_harmless(tag, vr, value, words) => value.clone(),
+            _ => continue,
         };
         left.put(DataElement::new(tag, vr, kept));
     }
@@ -169,7 +220,10 @@ mod tests {
     use ndarray::Array3;
 
     fn mapped_uid(uid: &str) -> String {
-        uid_of(&format!("test {uid}"))
+        match uid.starts_with("1.2.840.10008.") {
+            true => uid.to_owned(),
+            false => uid_of(&format!("test {uid}")),
+        }
     }
 
     fn test() -> Pseudonyms<'static> {
@@ -183,6 +237,47 @@ mod tests {
         assert_eq!(profile().get(&tags::SOP_INSTANCE_UID), Some(&Action::MapUid));
         assert_eq!(profile().get(&tags::INSTITUTION_NAME), Some(&Action::Dummy));
         assert_eq!(profile().get(&tags::PIXEL_DATA), None);
+    }
+
+    #[test]
+    fn what_no_table_knows_goes_where_it_may_name_somebody() {
+        let text = |tag, vr, text: &str| DataElement::new(tag, vr, PrimitiveValue::from(text));
+        let hidden = || {
+            [
+                // In no dictionary; a name where the table has none; the patient in a free text; private.
+                text(Tag(0x0018, 0x0003), VR::LO, "secret 1"),
+                text(Tag(0x0008, 0x0119), VR::UN, "secret 2"),
+                text(tags::VERIFYING_OBSERVER_NAME, VR::PN, "secret 3"),
+                text(tags::CONVOLUTION_KERNEL, VR::SH, "kernel of RIEDEL"),
+                text(tags::FILTER_TYPE, VR::SH, "WEDGE 471108"),
+                text(Tag(0x0009, 0x1001), VR::LO, "secret 4"),
+                text(tags::FRAME_OF_REFERENCE_UID, VR::UI, "1.2.3.4"),
+            ]
+        };
+        let item = InMemDicomObject::from_element_iter(hidden());
+        let mut object = InMemDicomObject::from_element_iter(hidden());
+        let nested = DataSetSequence::from(vec![item]);
+        object.put(DataElement::new(tags::CT_EXPOSURE_SEQUENCE, VR::SQ, nested));
+        object.put(text(tags::PATIENT_NAME, VR::PN, "Riedel^Anna"));
+        object.put(text(tags::PATIENT_ID, VR::LO, "471108"));
+        object.put(text(tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.2"));
+        object.put(text(tags::SOP_INSTANCE_UID, VR::UI, "1.2.3.5"));
+        object.put(text(tags::MODALITY, VR::CS, "CT"));
+        let meta = FileMetaTableBuilder::new()
+            .media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2")
+            .media_storage_sop_instance_uid("1.2.3.5")
+            .transfer_syntax("1.2.840.10008.1.2.1");
+        let mut bytes = Vec::new();
+        object.with_meta(meta).unwrap().write_all(&mut bytes).unwrap();
+        let clean = file(&bytes, test()).unwrap();
+        let said = String::from_utf8_lossy(&clean).to_lowercase();
+        for word in ["secret", "riedel", "anna", "471108", "1.2.3.4", "1.2.3.5"] {
+            assert!(!said.contains(word), "{word}");
+        }
+        let read = from_reader(&clean[..]).unwrap();
+        assert_eq!(read.element(tags::MODALITY).unwrap().to_str().unwrap(), "CT");
+        assert!(read.element(tags::SOP_CLASS_UID).unwrap().to_str().unwrap().ends_with("1.1.2"));
+        assert!(read.element(tags::CT_EXPOSURE_SEQUENCE).is_ok());
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Content<'a> {
     pub class: Option<PatientClass>,
     /// The liver's volume.
     pub liver_cm3: f64,
+    /// The result of an earlier revision that this one replaces.
+    pub predecessor: Option<&'a Identity>,
 }
 
 /// Writes a report.
@@ -53,6 +55,9 @@ pub fn write(
     maker.put_series(&mut object, Series::Report, identity);
     code::put_scheme(&mut object);
     put_document(&mut object);
+    if let Some(before) = content.predecessor {
+        object.nested(tags::PREDECESSOR_DOCUMENTS_SEQUENCE, replaced(content, before));
+    }
     object.items(
         tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE,
         vec![evidence(content, identity)],
@@ -70,6 +75,18 @@ fn put_document(object: &mut Dataset) {
     ]);
     object.items(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, Vec::new());
     object.items(tags::PERFORMED_PROCEDURE_CODE_SEQUENCE, Vec::new());
+}
+
+/// The report of an earlier revision of this study.
+fn replaced(content: &Content<'_>, before: &Identity) -> Dataset {
+    let report = reference(uids::COMPREHENSIVE3_DSR_STORAGE, &before.uid("report"));
+    let uid = Series::Report.uid(before);
+    let mut series = Dataset::item(&[(tags::SERIES_INSTANCE_UID, VR::UI, &uid)]);
+    series.nested(tags::REFERENCED_SOP_SEQUENCE, report);
+    let study = (tags::STUDY_INSTANCE_UID, VR::UI, content.source.study_uid());
+    let mut item = Dataset::item(&[study]);
+    item.nested(tags::REFERENCED_SERIES_SEQUENCE, series);
+    item
 }
 
 /// Every image that was read, and the segmentation.

@@ -8,6 +8,13 @@ use crate::samples::{finding, maker, source};
 use hepalert_study::phase::Phase;
 
 fn written(change: impl FnOnce(&mut Source)) -> InMemDicomObject {
+    written_after(None, change)
+}
+
+fn written_after(
+    predecessor: Option<&Identity>,
+    change: impl FnOnce(&mut Source),
+) -> InMemDicomObject {
     let grid = Grid::axial([6, 20, 30], [5.0, 0.8, 0.7], [10.0, 20.0, 30.0]);
     let mask = Array3::from_elem((2, 3, 4), true);
     let findings = [finding(1, [1, 5, 6], &mask), finding(2, [3, 9, 9], &mask)];
@@ -21,6 +28,7 @@ fn written(change: impl FnOnce(&mut Source)) -> InMemDicomObject {
         verdict: AlertLevel::Suspected,
         class: Some(PatientClass::Hcc),
         liver_cm3: 1400.0,
+        predecessor,
     };
     let identity = Identity::new("1.2.3", "aa", 1, "bb");
     let object = write(&content, &maker(), &identity).unwrap();
@@ -57,6 +65,23 @@ fn a_report_is_preliminary_unverified_and_of_the_sources_patient() {
     assert_eq!(text(&report, tags::STUDY_INSTANCE_UID), "1.2.3");
     let groups = all(&report).into_iter().filter(|item| concept(item) == "Measurement Group");
     assert_eq!(groups.count(), 3, "two findings and the liver");
+}
+
+#[test]
+fn a_later_revision_names_the_report_that_it_replaces() {
+    assert!(written(|_| {}).get(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_none());
+    let before = Identity::new("1.2.3", "aa", 1, "bb");
+    let later = written_after(Some(&before), |_| {});
+    let items = |item: &InMemDicomObject, tag| {
+        item.get(tag).and_then(|element| element.items()).unwrap()[0].clone()
+    };
+    let document = items(&later, tags::PREDECESSOR_DOCUMENTS_SEQUENCE);
+    assert_eq!(text(&document, tags::STUDY_INSTANCE_UID), "1.2.3");
+    let series = items(&document, tags::REFERENCED_SERIES_SEQUENCE);
+    assert_eq!(text(&series, tags::SERIES_INSTANCE_UID), Series::Report.uid(&before));
+    let report = items(&series, tags::REFERENCED_SOP_SEQUENCE);
+    assert_eq!(text(&report, tags::REFERENCED_SOP_INSTANCE_UID), before.uid("report"));
+    assert_eq!(text(&later, tags::TIMEZONE_OFFSET_FROM_UTC), "+0000");
 }
 
 #[test]

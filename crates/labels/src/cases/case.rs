@@ -2,7 +2,7 @@
 //!
 //! Owns the files of a case by their names. Refuses to read them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hepalert_study::phase::Phase;
@@ -17,10 +17,55 @@ pub struct ImageFile {
     pub name: String,
     /// Its phase, where the name tells it.
     pub phase: Option<Phase>,
-    /// The file.
-    pub path: PathBuf,
+    /// Where its voxels are read from.
+    pub voxels: Voxels,
     /// Where its voxels lie, as stored.
     pub grid: Arc<Grid>,
+}
+
+/// What an image is read from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Voxels {
+    /// A NIfTI file.
+    Nifti(PathBuf),
+    /// The files of a DICOM series.
+    Dicom {
+        /// In the order of their names.
+        files: Vec<PathBuf>,
+        /// InstanceNumber by slice from the feet, where known.
+        instances: Vec<Option<i64>>,
+    },
+}
+
+impl ImageFile {
+    /// The file, or the folder of the series.
+    pub fn place(&self) -> &Path {
+        match &self.voxels {
+            Voxels::Nifti(path) => path,
+            Voxels::Dicom { files, .. } => files[0].parent().unwrap_or(Path::new(".")),
+        }
+    }
+
+    /// All files that it is read from.
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.voxels {
+            Voxels::Nifti(path) => std::slice::from_ref(path),
+            Voxels::Dicom { files, .. } => files,
+        }
+    }
+
+    /// Whether it is a DICOM series.
+    pub fn is_dicom(&self) -> bool {
+        matches!(self.voxels, Voxels::Dicom { .. })
+    }
+
+    /// InstanceNumber by slice from the feet, where known; else empty.
+    pub fn instances(&self) -> &[Option<i64>] {
+        match &self.voxels {
+            Voxels::Nifti(_) => &[],
+            Voxels::Dicom { instances, .. } => instances,
+        }
+    }
 }
 
 /// Labels that came with a case.

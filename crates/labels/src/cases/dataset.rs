@@ -2,7 +2,7 @@
 //! that says where each label came from.
 //!
 //! Owns the layout. A data set appears whole, by a rename, or not at all. Refuses a folder that
-//! holds anything, and a case whose images and labels do not lie on one grid.
+//! holds anything, a case whose images and labels do not lie on one grid, and labels without a name.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,18 +19,18 @@ use tempfile::TempDir;
 use super::case::ImageFile;
 use super::error::CaseError;
 use super::files::{failed, file_name, make_folder, put};
-use super::folder::bytes_of;
+use super::folder::nifti_of;
+use super::meaning::Meaning;
+use crate::refused::{Refused, listed};
 
 /// A data set being written.
 #[derive(Debug)]
 pub struct DataSet {
     draft: TempDir,
     out: PathBuf,
-    names: BTreeMap<u8, String>,
+    meaning: Meaning,
     channels: Vec<String>,
     cases: BTreeMap<String, Value>,
-    /// The highest label of any case.
-    highest: u8,
     left_out: Vec<LeftOut>,
 }
 
@@ -59,11 +59,7 @@ impl DataSet {
     ///
     /// # Errors
     /// [`CaseError::Export`] if something is there, [`CaseError::File`].
-    pub fn begin(
-        out: &Path,
-        channels: &[String],
-        names: &BTreeMap<u8, String>,
-    ) -> Result<DataSet, CaseError> {
+    pub fn begin(out: &Path, channels: &[String], meaning: &Meaning) -> Result<DataSet, CaseError> {
         let is_free = match fs::read_dir(out) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -83,10 +79,9 @@ impl DataSet {
         Ok(DataSet {
             draft,
             out: out.to_owned(),
-            names: names.clone(),
+            meaning: meaning.clone(),
             channels: channels.to_vec(),
             cases: BTreeMap::new(),
-            highest: 0,
             left_out: Vec::new(),
         })
     }
@@ -112,14 +107,18 @@ impl DataSet {
             self.leave_out(case, why);
             return Ok(());
         }
+        if let Err(Refused::Unnamed { found, .. }) = self.meaning.check_map(labels) {
+            let why = "has no name: correct it, or name it in dataset.json";
+            self.leave_out(case, &format!("label {} {why}", listed(&found)));
+            return Ok(());
+        }
         for (channel, image) in images.iter().enumerate() {
             let to = self.draft.path().join(format!("imagesTr/{case}_{channel:04}.nii.gz"));
-            copy(&image.path, &to)?;
+            put_image(image, &to)?;
         }
         let to = self.draft.path().join(format!("labelsTr/{case}.nii.gz"));
         put(&to, &write_u8(labels))?;
-        self.highest = labels.voxels().iter().copied().fold(self.highest, u8::max);
-        let files: Vec<String> = images.iter().map(|image| file_name(&image.path)).collect();
+        let files: Vec<String> = images.iter().map(|image| file_name(image.place())).collect();
         self.cases.insert(case.to_owned(), json!({"images": files, "labels": origin}));
         Ok(())
     }
@@ -161,15 +160,16 @@ impl DataSet {
         Ok(written)
     }
 
-    /// nnU-Net wants names for 0, 1, 2, .. without a gap.
+    /// nnU-Net wants names for 0, 1, 2, .. without a gap: what the set leaves out between its own is
+    /// named as unused, and no voxel carries it.
     fn labels(&self) -> Map<String, Value> {
-        let named = self.names.keys().next_back().copied().unwrap_or(0);
-        let last = self.highest.max(named);
-        let name = |label: u8| match self.names.get(&label) {
+        let names = self.meaning.names();
+        let last = names.keys().next_back().copied().unwrap_or(0);
+        let name = |label: u8| match names.get(&label) {
             // Whatever a data set calls it, nnU-Net calls 0 so.
             _ if label == 0 => "background".to_owned(),
             Some(name) => name.clone(),
-            None => format!("label_{label}"),
+            None => format!("unused_{label}"),
         };
         (0..=last).map(|label| (name(label), json!(label))).collect()
     }
@@ -185,9 +185,9 @@ fn put_json(path: &Path, value: &Value) -> Result<(), CaseError> {
     put(path, &bytes)
 }
 
-/// The file as it is; gzipped if it is not.
-fn copy(from: &Path, to: &Path) -> Result<(), CaseError> {
-    let bytes = bytes_of(from)?;
+/// The file as it is; gzipped if it is not. A DICOM series becomes one.
+fn put_image(image: &ImageFile, to: &Path) -> Result<(), CaseError> {
+    let bytes = nifti_of(image)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return put(to, &bytes);
     }

@@ -19,6 +19,7 @@ use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, hold, put, read, revision_of};
 use super::folder::{Folder, damaged, image_of};
 use super::history;
+use super::meaning::Meaning;
 use super::reader::Reader;
 use super::stored::{Who, file, labels_by, stored};
 use crate::change::Change;
@@ -64,6 +65,7 @@ pub struct Desk {
     image: ImageFile,
     reader: Reader,
     work: PathBuf,
+    meaning: Meaning,
     labelling: Labelling,
     revision: String,
     /// What the labels began with, until that is in the history.
@@ -74,7 +76,10 @@ impl Desk {
     /// Opens a reader's labels of an image, or begins them.
     ///
     /// # Errors
-    /// [`CaseError::Unknown`] for a name that there is not, and what is wrong with a file.
+    /// [`CaseError::Unknown`] for a name that there is not, [`Refused::Unnamed`] where what they
+    /// would begin with has values that mean nothing here, and what is wrong with a file.
+    ///
+    /// [`Refused::Unnamed`]: crate::Refused::Unnamed
     pub fn open(
         folder: &Folder,
         case: &str,
@@ -89,6 +94,7 @@ impl Desk {
             Some((labels, revision)) => (Labelling::on(&image.grid, labels)?, revision, None),
             None => {
                 let (labels, from) = beginning(&work, case, image, start)?;
+                labels.iter().try_for_each(|labels| folder.meaning().check_map(labels))?;
                 let begun = match labels {
                     Some(labels) => Labelling::on(&image.grid, labels)?,
                     None => Labelling::empty(&image.grid),
@@ -97,12 +103,18 @@ impl Desk {
             }
         };
         let (case, image, reader) = (case.clone(), image.clone(), reader.clone());
-        Ok(Desk { case, image, reader, work, labelling, revision, begun })
+        let meaning = folder.meaning().clone();
+        Ok(Desk { case, image, reader, work, meaning, labelling, revision, begun })
     }
 
     /// The labels.
     pub fn labelling(&self) -> &Labelling {
         &self.labelling
+    }
+
+    /// What label values mean here.
+    pub fn meaning(&self) -> &Meaning {
+        &self.meaning
     }
 
     /// Their revision; [`NEW`] until the first edit.
@@ -156,6 +168,7 @@ impl Desk {
     ) -> Result<Saved, CaseError> {
         let hold = hold(&self.work)?;
         self.check(on)?;
+        self.meaning.check(operation.labels())?;
         let image = match operation {
             Operation::Grow { .. } => Some(in_ras(image_of(&self.image)?)),
             _ => None,
@@ -184,6 +197,7 @@ impl Desk {
     ) -> Result<Saved, CaseError> {
         let hold = hold(&self.work)?;
         self.check(on)?;
+        self.meaning.check_map(&labels)?;
         let laid = Labelling::on(&self.image.grid, labels)?;
         let change = self.labelling.put(laid.into_map().into_voxels());
         let saved = self.save(change, json!({"op": "taken_in", "from": from}), now);

@@ -46,6 +46,14 @@ pub enum CaseError {
         /// What is wrong with it.
         reason: NiftiError,
     },
+    /// A DICOM series that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Dicom {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The system refuses.
     #[error("{}: {reason}; check free space and permissions", path.display())]
     File {
@@ -76,6 +84,7 @@ impl CaseError {
             CaseError::Conflict { .. } => "labels_changed",
             CaseError::Refused(refused) => refused.code(),
             CaseError::Nifti { reason, .. } => reason.code(),
+            CaseError::Dicom { .. } => "bad_series",
             CaseError::File { .. } => "file_failed",
             CaseError::TooLong { .. } => "too_long",
             CaseError::Export(_) => "export_refused",

@@ -29,7 +29,7 @@ pub fn export(folder: &Folder, wish: &Wish, out: &Path) -> Result<Written, CaseE
         true => vec!["ct".to_owned()],
         false => wish.images.clone(),
     };
-    let mut set = DataSet::begin(out, &channels, folder.label_names())?;
+    let mut set = DataSet::begin(out, &channels, folder.meaning())?;
     for case in folder.cases() {
         let images = match images_of(case, wish) {
             Ok(images) => images,
@@ -143,5 +143,28 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(!names.iter().any(|n| n.to_string_lossy().starts_with(".dataset")), "{names:?}");
+    }
+
+    #[test]
+    fn a_value_that_nobody_named_is_in_no_training_set() {
+        let dir = cohort();
+        let named = r#"{"labels": {"background": 0, "Meta": 3, "liver": 6}}"#;
+        fs::write(dir.path().join("dataset.json"), named).unwrap();
+        let folder = Folder::open(dir.path(), None).unwrap();
+        let wish = Wish { whose: vec!["labels:truth".parse().unwrap()], images: Vec::new() };
+        let nothing = export(&folder, &wish, &dir.path().join("none")).unwrap_err();
+        assert!(nothing.to_string().contains("a: label 7 has no name"), "{nothing}");
+        let named = r#"{"labels": {"background": 0, "Meta": 3, "liver": 7}}"#;
+        fs::write(dir.path().join("dataset.json"), named).unwrap();
+        let folder = Folder::open(dir.path(), None).unwrap();
+        let out = dir.path().join("set");
+        assert_eq!(export(&folder, &wish, &out).unwrap().cases, 3);
+        let described = fs::read(out.join("dataset.json")).unwrap();
+        let described: serde_json::Value = serde_json::from_slice(&described).unwrap();
+        let labels = described["labels"].as_object().unwrap();
+        assert_eq!(
+            (labels.len(), &labels["liver"], &labels["unused_5"]),
+            (8, &json!(7), &json!(5))
+        );
     }
 }

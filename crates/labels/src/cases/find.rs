@@ -1,8 +1,8 @@
 //! Which files of a folder make a case.
 //!
-//! Owns three layouts: nnU-Net's raw data set (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`),
-//! a folder per case, and many cases in one folder told apart by their names. Looks at names and the
-//! first bytes of files. What looked like a case and is none is told.
+//! Owns four layouts: nnU-Net's raw data set (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`),
+//! a folder per case, many cases in one folder told apart by their names, and DICOM series, a case
+//! per study. Looks at names and the first bytes of files. What looked like a case and is none is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,12 +10,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Grid;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Datatype, Facts, peek};
 
-use super::case::{Case, ImageFile, LabelFile, Skipped};
+use super::case::{Case, ImageFile, LabelFile, Skipped, Voxels};
+use super::dicom::{self, Series};
 use super::error::CaseError;
 use super::files::{failed, file_name};
 use super::names::{Kind, is_plain, name, stem};
@@ -40,8 +42,11 @@ pub(super) fn cases(root: &Path, work: &Path) -> Result<(Vec<Case>, Vec<Skipped>
         cases: BTreeMap::new(),
         skipped: Vec::new(),
         looked: 0,
+        studies: BTreeMap::new(),
+        taken: Vec::new(),
     };
     finding.folder(root, 0)?;
+    finding.add_studies();
     Ok((finding.cases.into_values().collect(), finding.skipped))
 }
 
@@ -52,6 +57,10 @@ struct Finding {
     cases: BTreeMap<String, Case>,
     skipped: Vec<Skipped>,
     looked: usize,
+    /// DICOM series by their study, with the folder they lie in.
+    studies: BTreeMap<String, Vec<(PathBuf, Series)>>,
+    /// Folders of one patient whose images lie there as NIfTI.
+    taken: Vec<PathBuf>,
 }
 
 /// What a folder holds, by name.
@@ -109,6 +118,14 @@ impl Finding {
         }
         if pairs.is_empty() {
             self.by_names(folder, &files);
+            let others: Vec<PathBuf> =
+                files.into_iter().filter(|path| nifti_stem(path).is_none()).collect();
+            let (found, skipped) = dicom::series(&others);
+            for series in found {
+                let study = self.studies.entry(series.study.clone()).or_default();
+                study.push((folder.to_owned(), series));
+            }
+            skipped.into_iter().for_each(|(path, why)| self.skip(&path, why));
         }
         let is_pair = |path: &PathBuf| pairs.iter().any(|(a, b)| path == a || path == b);
         for inner in folders.iter().filter(|inner| !is_pair(inner)) {
@@ -195,12 +212,47 @@ impl Finding {
             // One patient's folder: whatever else lies there is of the same.
             let all: Vec<Found> = groups.into_values().flatten().collect();
             let id = self.id(folder, if folder == self.root { only } else { "" });
+            self.taken.push(folder.to_owned());
             self.add(id, all, report(folder));
             return;
         }
         for (case, found) in groups {
             let id = self.id(folder, &case);
             self.add(id, found, None);
+        }
+    }
+
+    /// A case per study, called as the folder that holds all of it. The series from which a
+    /// patient's NIfTI files were made are no case of their own.
+    fn add_studies(&mut self) {
+        let studies = std::mem::take(&mut self.studies);
+        let places: Vec<PathBuf> = studies.values().map(|all| common(all)).collect();
+        for ((study, series), place) in studies.into_iter().zip(&places) {
+            if self.taken.iter().any(|taken| place.starts_with(taken)) {
+                continue;
+            }
+            let is_alone = places.iter().filter(|other| *other == place).count() == 1;
+            // Nothing of a header names a case: it may name a patient.
+            let digest = Digest::of(study.as_bytes()).hex();
+            let own = if is_alone { String::new() } else { format!("study-{}", &digest[..8]) };
+            let id = self.id(place, &own);
+            let named = images(series);
+            if self.cases.contains_key(&id) || !is_plain(&id) {
+                let why = "another case has the same name, or it cannot be one: rename its folder";
+                self.skip(place, why.to_owned());
+            } else if named.iter().map(|image| &image.name).collect::<BTreeSet<_>>().len()
+                < named.len()
+            {
+                self.skip(place, "two of its series have one number: part them".to_owned());
+            } else {
+                let case = Case {
+                    id: id.clone(),
+                    images: named,
+                    labels: Vec::new(),
+                    report: report(place),
+                };
+                self.cases.insert(id, case);
+            }
         }
     }
 
@@ -236,7 +288,7 @@ impl Finding {
             let images = images.into_iter().map(|found| ImageFile {
                 name: found.own,
                 phase: found.phase,
-                path: found.path,
+                voxels: Voxels::Nifti(found.path),
                 grid: found.grid,
             });
             let labels = labels.into_iter().map(|found| LabelFile {
@@ -265,6 +317,44 @@ impl Finding {
         let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         self.skipped.push(Skipped { path, why });
     }
+}
+
+/// The folder that holds all series of a study.
+fn common(series: &[(PathBuf, Series)]) -> PathBuf {
+    let mut place = series[0].0.clone();
+    for (folder, _) in series {
+        while !folder.starts_with(&place) {
+            place.pop();
+        }
+    }
+    // One series in a folder called as its phase belongs to the patient's folder above.
+    let is_phase = phase_of(&place).is_some() && series.iter().all(|(at, _)| *at == place);
+    if is_phase {
+        place.pop();
+    }
+    place
+}
+
+fn phase_of(folder: &Path) -> Option<Phase> {
+    Phase::from_code(&file_name(folder).to_ascii_lowercase())
+}
+
+/// A series is called as its folder, where that is a phase and it is the only one there, or else by
+/// its number.
+fn images(series: Vec<(PathBuf, Series)>) -> Vec<ImageFile> {
+    let count = |folder: &Path| series.iter().filter(|(other, _)| other == folder).count();
+    let phases: Vec<Option<Phase>> =
+        series.iter().map(|(folder, _)| phase_of(folder).filter(|_| count(folder) == 1)).collect();
+    let named = series.into_iter().zip(phases).map(|((_, series), phase)| {
+        let number = series.number.map_or("unnumbered".to_owned(), |number| number.to_string());
+        let part = series.part.map_or(String::new(), |part| format!("-{part}"));
+        let name = phase.map_or(format!("series-{number}{part}"), |p| p.code().to_owned());
+        let voxels = Voxels::Dicom { files: series.files, instances: series.instances };
+        ImageFile { name, phase, voxels, grid: series.grid }
+    });
+    let mut images: Vec<ImageFile> = named.collect();
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    images
 }
 
 struct Found {

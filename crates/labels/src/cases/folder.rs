@@ -3,24 +3,22 @@
 //! Owns names and reads files; voxels are read when a case is opened. Never writes
 //! among what was found.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hepalert_study::anatomy::class_names;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read as read_image, read_labels};
+use hepalert_voxels::volume::nifti::write::write_i16;
 use hepalert_voxels::volume::{LabelMap, Volume};
-use serde_json::Value;
 
-use super::case::{Case, ImageFile, Skipped};
+use super::case::{Case, ImageFile, Skipped, Voxels};
+use super::dicom;
 use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, failed, read};
+use super::meaning::Meaning;
 
 /// Where labels go, in the folder of cases, unless said otherwise.
 pub const WORK: &str = "hepalert-labels";
-/// A description of a data set.
-const MAX_JSON_BYTES: u64 = 16 << 20;
 
 /// The cases of a folder.
 #[derive(Debug, Clone)]
@@ -29,7 +27,7 @@ pub struct Folder {
     work: PathBuf,
     cases: Vec<Case>,
     skipped: Vec<Skipped>,
-    names: BTreeMap<u8, String>,
+    meaning: Meaning,
 }
 
 impl Folder {
@@ -41,8 +39,8 @@ impl Folder {
         let root = fs::canonicalize(root).map_err(failed(root))?;
         let work = work.map_or_else(|| root.join(WORK), Path::to_owned);
         let (cases, skipped) = super::find::cases(&root, &work)?;
-        let names = label_names(&root)?.unwrap_or_else(house_names);
-        Ok(Folder { root, work, cases, skipped, names })
+        let meaning = Meaning::of(&root, &work)?;
+        Ok(Folder { root, work, cases, skipped, meaning })
     }
 
     /// The folder looked into.
@@ -65,10 +63,23 @@ impl Folder {
         &self.skipped
     }
 
-    /// What label values mean: as `dataset.json` of the folder says, or as everywhere in this
-    /// program.
-    pub fn label_names(&self) -> &BTreeMap<u8, String> {
-        &self.names
+    /// What label values mean.
+    pub fn meaning(&self) -> &Meaning {
+        &self.meaning
+    }
+
+    /// Labels mean here what they mean everywhere in this program, from now on: what the curation
+    /// loop makes does, whatever `dataset.json` calls its own.
+    ///
+    /// # Errors
+    /// [`CaseError::File`] if that cannot be kept.
+    pub fn as_in_house(self) -> Result<Folder, CaseError> {
+        if self.meaning.is_house() {
+            return Ok(self);
+        }
+        let meaning = Meaning::house();
+        meaning.keep(&self.work)?;
+        Ok(Folder { meaning, ..self })
     }
 
     /// A case by its name. Names are compared, never made into paths.
@@ -86,30 +97,32 @@ impl Folder {
     }
 }
 
-/// What this program calls label values.
-pub fn house_names() -> BTreeMap<u8, String> {
-    (0..).zip(class_names()).map(|(label, name)| (label, name.to_owned())).collect()
-}
-
-/// `labels` of `dataset.json`: names to values (nnU-Net v2), or values to names (v1).
-fn label_names(root: &Path) -> Result<Option<BTreeMap<u8, String>>, CaseError> {
-    let Some(bytes) = read(&root.join("dataset.json"), MAX_JSON_BYTES)? else { return Ok(None) };
-    let described: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let Some(labels) = described["labels"].as_object() else { return Ok(None) };
-    let pair = |(key, value): (&String, &Value)| match value {
-        Value::String(name) => Some((key.parse().ok()?, name.clone())),
-        // A region of nnU-Net is several values: it is no label of its own.
-        value => Some((u8::try_from(value.as_u64()?).ok()?, key.clone())),
-    };
-    Ok(Some(labels.iter().filter_map(pair).collect()))
-}
-
 /// The voxels of an image, as stored.
 ///
 /// # Errors
-/// [`CaseError::Nifti`] or [`CaseError::File`].
+/// [`CaseError::Nifti`], [`CaseError::Dicom`] or [`CaseError::File`].
 pub fn image_of(file: &ImageFile) -> Result<Volume<f32>, CaseError> {
-    read_image(&bytes_of(&file.path)?).map_err(damaged(&file.path))
+    match &file.voxels {
+        Voxels::Nifti(path) => read_image(&bytes_of(path)?).map_err(damaged(path)),
+        Voxels::Dicom { files, .. } => dicom::volume(files),
+    }
+}
+
+/// An image as a NIfTI file: as it lies there, or whole HU of a DICOM series.
+///
+/// # Errors
+/// As [`image_of`].
+pub fn nifti_of(file: &ImageFile) -> Result<Vec<u8>, CaseError> {
+    match &file.voxels {
+        Voxels::Nifti(path) => bytes_of(path),
+        Voxels::Dicom { files, .. } => {
+            let volume = dicom::volume(files)?;
+            let whole =
+                |hu: &f32| hu.round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i16;
+            let voxels = volume.voxels().map(whole);
+            Ok(write_i16(&Volume::new(volume.grid().clone(), voxels)))
+        }
+    }
 }
 
 /// Labels of a file, as stored.

@@ -1,15 +1,16 @@
 //! The cases of a folder: images, labels and report of one patient together.
 //!
-//! In reading order: a [`case`], the [`folder`] that has them and reads their files, [`reader`] is who labels,
+//! In reading order: a [`case`], the [`folder`] that has them and reads their files, what label values mean in it ([`meaning`]), [`reader`] is who labels,
 //! [`stored`] whose labels there are, [`desk`] one reader's labels of one image under correction,
 //! kept on disk after each edit; [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
-//! next, [`export`] a data set for training. What was found is never written to: labels go into a
+//! next, [`export`] a data set for training, [`segment`] labels of a DICOM series for its archive. What was found is never written to: labels go into a
 //! folder of their own.
 
 pub mod case;
 pub mod compare;
 pub mod dataset;
 pub mod desk;
+mod dicom;
 pub mod entry;
 pub mod error;
 pub mod export;
@@ -17,14 +18,17 @@ pub mod files;
 mod find;
 pub mod folder;
 pub mod history;
+pub mod meaning;
 pub mod names;
 pub mod order;
 pub mod reader;
+pub mod segment;
 pub mod stored;
 
-pub use case::{Case, ImageFile, LabelFile};
+pub use case::{Case, ImageFile, LabelFile, Voxels};
 pub use desk::{Desk, Saved, Start};
 pub use error::CaseError;
 pub use folder::Folder;
+pub use meaning::Meaning;
 pub use reader::Reader;
 pub use stored::Who;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cases::desk::NEW;
-use crate::cases::folder::{bytes_of, damaged};
+use crate::cases::folder::{damaged, nifti_of};
 use crate::cases::order::Order;
 use crate::cases::stored::{is_labelled, labels, reader_names};
 use crate::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
@@ -92,6 +92,7 @@ impl From<CaseError> for Denied {
             CaseError::Reader(_)
             | CaseError::Refused(_)
             | CaseError::Nifti { .. }
+            | CaseError::Dicom { .. }
             | CaseError::TooLong { .. }
             | CaseError::Export(_) => 400,
         };
@@ -99,6 +100,7 @@ impl From<CaseError> for Denied {
             // The system's words name a path.
             CaseError::File { .. } => "a file cannot be read or written on the server".to_owned(),
             CaseError::Nifti { reason, .. } => reason.to_string(),
+            CaseError::Dicom { reason, .. } => reason.clone(),
             other => other.to_string(),
         };
         Denied(status, sentence)
@@ -140,7 +142,7 @@ impl Service<'_> {
 
     /// Label names to values, background left out.
     fn names(&self) -> Map<String, Value> {
-        let names = self.folder.label_names().iter().filter(|(label, _)| **label > 0);
+        let names = self.folder.meaning().names().iter().filter(|(label, _)| **label > 0);
         names.map(|(label, name)| (name.clone(), json!(label))).collect()
     }
 
@@ -205,7 +207,7 @@ impl Service<'_> {
 
     fn image(&self, request: &Request) -> Result<Response, Denied> {
         let (case, image) = self.named(request, "image")?;
-        Ok(file_of(request, file_name(case, image), bytes_of(&image.path)?))
+        Ok(file_of(request, file_name(case, image), nifti_of(image)?))
     }
 
     fn datastore(&self) -> Result<Value, Denied> {
@@ -264,7 +266,7 @@ impl Service<'_> {
             .ok_or_else(|| Denied(400, "the body is no form".to_owned()))?;
         let part = |name: &str| parts.iter().find(|part| part.name == name).map(|part| part.bytes);
         let sent = part("label").ok_or_else(|| Denied(400, "the form has no label".to_owned()))?;
-        let mut labels = read_labels(sent).map_err(damaged(&image.path))?;
+        let mut labels = read_labels(sent).map_err(damaged(image.place()))?;
         let params: Value = serde_json::from_slice(part("params").unwrap_or(b"{}"))
             .map_err(|_| Denied(400, "params are no JSON".to_owned()))?;
         self.rename(&mut labels, &params)?;
@@ -333,7 +335,8 @@ fn image_id(case: &Case, image: &ImageFile) -> String {
 }
 
 fn is_gzipped(image: &ImageFile) -> bool {
-    image.path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"))
+    let file = image.place().extension();
+    image.is_dicom() || file.is_some_and(|end| end.eq_ignore_ascii_case("gz"))
 }
 
 /// The client names the file it downloads so, and knows the format by it.

@@ -12,6 +12,7 @@ use crate::cases::folder::labels_of;
 use crate::cases::stored::{
     compare_labels, history_of, is_labelled, last_edit, reader_names, readers,
 };
+use crate::operation::Seed;
 
 fn now() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
@@ -234,4 +235,48 @@ fn labels_of_another_image_are_not_taken_in() {
     let start = Start::From("labels:truth".parse().unwrap());
     let refused = Desk::open(&folder, "p1", "ap", &Reader::new("b").unwrap(), &start).unwrap_err();
     assert_eq!(refused.code(), "geometry_mismatch");
+}
+
+/// Nobody can say what a value without a name means: none is drawn, taken in or begun with.
+#[test]
+fn a_label_without_a_name_is_refused_by_its_value() {
+    let dir = cohort();
+    let named = r#"{"labels": {"background": 0, "liver": 7, "tumour": 1}}"#;
+    fs::write(dir.path().join("dataset.json"), named).unwrap();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut desk = open(&folder, "vp", &anna());
+    let before = desk.labelling().map().voxels().clone();
+    let paint = |label| Operation::Paint { runs: vec![[0, 0, 0, 2]], label, over: None };
+    let seed = |label| Seed { at: [1, 2, 2], label };
+    let refused = [
+        relabel(3),
+        paint(200),
+        Operation::Delete { at: [1, 2, 2], becomes: Some(13) },
+        Operation::SplitSeeds { at: [1, 2, 2], seeds: vec![seed(1), seed(2)] },
+    ];
+    for operation in refused {
+        let error = desk.edit(&operation, NEW, now()).unwrap_err();
+        assert_eq!(error.code(), "unknown_label", "{operation:?}");
+        assert!(error.to_string().contains("1 tumour, 7 liver"), "{error}");
+    }
+    let mut sent = before.clone();
+    sent[[0, 0, 0]] = 79;
+    let sent = Volume::new(desk.labelling().map().grid().clone(), sent);
+    let error = desk.take_in(sent, "a file", NEW, now()).unwrap_err();
+    assert!(error.to_string().starts_with("label 79 has no name"), "{error}");
+    assert_eq!((desk.labelling().map().voxels(), desk.labelling().steps()), (&before, [0, 0]));
+    let saved = desk.edit(&paint(1), NEW, now()).unwrap();
+    desk.edit(&paint(0), &saved.revision, now()).unwrap();
+    // Labels that came with the case and say more than the data set: nothing is begun unasked.
+    let named = r#"{"labels": {"background": 0, "liver": 7}}"#;
+    fs::write(dir.path().join("dataset.json"), named).unwrap();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let bert = Reader::new("bert").unwrap();
+    let refused = Desk::open(&folder, "p1", "vp", &bert, &Start::Usual).unwrap_err();
+    assert_eq!(refused.code(), "unknown_label");
+    assert!(Desk::open(&folder, "p1", "vp", &bert, &Start::Empty).unwrap().is_empty());
+    // What anna drew meanwhile is opened all the same: it is corrected here.
+    assert!(!open(&folder, "vp", &anna()).is_empty());
+    let house = folder.as_in_house().unwrap();
+    assert_eq!(Folder::open(dir.path(), None).unwrap().meaning(), house.meaning());
 }

@@ -6,6 +6,7 @@
 pub mod acquisitions;
 mod codestream;
 mod compressed;
+pub mod content;
 mod elements;
 mod envelope;
 mod error;

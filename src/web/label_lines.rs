@@ -1,0 +1,185 @@
+//! What is told of cases, labels and edits: lines of lists, and labels at a desk.
+//!
+//! Owns the wire's words for them. Refuses to change anything.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::bench::told;
+use super::problem::Problem;
+use hepalert_labels::cases::stored::{last_edit, reader_names};
+use hepalert_labels::cases::{Case, Desk, Folder, ImageFile, Meaning, Reader, Saved};
+use hepalert_labels::labelling::Labelling;
+use hepalert_labels::regions::Region;
+use hepalert_study::anatomy::is_lesion;
+
+/// Most regions sent.
+const MAX_REGIONS: usize = 500;
+
+/// A case in the list, and on its page.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CaseLine {
+    /// Its name.
+    id: String,
+    /// Its images.
+    images: Vec<ImageLine>,
+    /// Labels that came with it.
+    labels: Vec<String>,
+    /// Who has labelled it.
+    readers: Vec<String>,
+    /// When it was last edited.
+    #[schemars(with = "Option<String>")]
+    edited: Option<Timestamp>,
+    /// How much readers and network disagree about it.
+    disagreement: Option<f64>,
+    /// The report of an analysis, on its page alone.
+    pub report: Option<Value>,
+}
+
+/// An image of a case.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ImageLine {
+    /// Its name.
+    name: String,
+    /// Its phase, where the name tells it.
+    phase: Option<String>,
+    /// Voxels along x, y, z as stored.
+    shape: [usize; 3],
+    /// Whether it is a DICOM series: its labels can be had as DICOM SEG.
+    is_dicom: bool,
+    /// InstanceNumber by slice from the feet, where known; else empty.
+    instances: Vec<Option<i64>>,
+}
+
+/// Labels as they are at a desk.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AtDesk {
+    /// The reader.
+    reader: String,
+    /// What the next edit is made on.
+    revision: String,
+    /// Edits that can be undone, and redone.
+    steps: [usize; 2],
+    /// Voxels along x, y, z in RAS order.
+    shape: [usize; 3],
+    /// Names the grid.
+    grid: String,
+    /// The regions, by label and size.
+    regions: Vec<RegionLine>,
+    /// What label values mean here: value and name.
+    names: Vec<(u8, String)>,
+    /// Whether they mean what they mean everywhere in this program.
+    is_house: bool,
+}
+
+/// A region.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RegionLine {
+    label: u8,
+    /// A voxel in it, z, y, x: its name in operations.
+    at: [usize; 3],
+    /// First voxel of its box, z, y, x.
+    lo: [usize; 3],
+    /// First voxel after it.
+    hi: [usize; 3],
+    voxels: usize,
+    volume_cm3: f64,
+    centre_ras_mm: [f64; 3],
+}
+
+/// An edit that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Made {
+    /// What the next edit is made on.
+    revision: String,
+    /// Edits that can be undone, and redone.
+    steps: [usize; 2],
+    /// What changed, three numbers a run: first voxel, how many, their label.
+    runs: Vec<u32>,
+    /// The regions now.
+    regions: Vec<RegionLine>,
+}
+
+/// A case as the list has it.
+///
+/// # Errors
+/// [`Problem`] if who labelled it cannot be read.
+pub fn line(folder: &Folder, case: &Case, disagreement: Option<f64>) -> Result<CaseLine, Problem> {
+    let image = |image: &ImageFile| {
+        let [z, y, x] = image.grid.shape();
+        let phase = image.phase.map(|phase| phase.code().to_owned());
+        ImageLine {
+            name: image.name.clone(),
+            phase,
+            shape: [x, y, z],
+            is_dicom: image.is_dicom(),
+            instances: image.instances().to_vec(),
+        }
+    };
+    let mut readers: BTreeSet<Reader> = BTreeSet::new();
+    for image in &case.images {
+        readers.extend(reader_names(folder, case, image).map_err(told)?);
+    }
+    Ok(CaseLine {
+        id: case.id.clone(),
+        images: case.images.iter().map(image).collect(),
+        labels: case.labels.iter().map(|labels| labels.name.clone()).collect(),
+        readers: readers.iter().map(ToString::to_string).collect(),
+        edited: last_edit(folder, case).map_err(told)?,
+        disagreement,
+        report: None,
+    })
+}
+
+fn region(found: &Region) -> RegionLine {
+    RegionLine {
+        label: found.label,
+        at: found.at,
+        lo: found.lo,
+        hi: found.hi,
+        voxels: found.voxels,
+        volume_cm3: found.volume_cm3,
+        centre_ras_mm: found.centre_ras_mm,
+    }
+}
+
+/// Of this program's labels lesions alone: organs are one region each, and nobody jumps to them.
+/// Of a data set that names its own, all.
+fn regions(labelling: &Labelling, meaning: &Meaning) -> Vec<RegionLine> {
+    let found = labelling.regions();
+    let is_house = meaning.is_house();
+    let listed = found.regions.iter().filter(|found| !is_house || is_lesion(found.label));
+    listed.take(MAX_REGIONS).map(region).collect()
+}
+
+/// Labels to look at or to correct.
+pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revision: &str) -> AtDesk {
+    let [z, y, x] = labelling.map().grid().shape();
+    let names = meaning.names().iter().map(|(label, name)| (*label, name.clone()));
+    AtDesk {
+        reader,
+        revision: revision.to_owned(),
+        steps: labelling.steps(),
+        shape: [x, y, z],
+        grid: labelling.grid_name(),
+        regions: regions(labelling, meaning),
+        names: names.collect(),
+        is_house: meaning.is_house(),
+    }
+}
+
+/// What an edit changed; nothing where there was nothing to undo or redo.
+pub fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
+    let stretches = saved.map(|saved| saved.change.stretches()).unwrap_or_default();
+    let run = |run: &hepalert_labels::Stretch| [run.start, run.length, u32::from(run.label)];
+    Made {
+        revision: desk.revision().to_owned(),
+        steps: desk.labelling().steps(),
+        runs: stretches.iter().flat_map(run).collect(),
+        regions: regions(desk.labelling(), desk.meaning()),
+    }
+}
