@@ -194,8 +194,9 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, DicomErro
 fn jpeg_ls(layout: &Layout, frame: &[u8]) -> Result<Vec<u8>, DicomError> {
     check_frame(layout, &codestream::jpeg(frame)?, true)?;
     let (columns, rows) = (u32::from(layout.columns), u32::from(layout.rows));
+    let frame = without_fill(frame);
     let (samples, ..) =
-        guarded(|| jpegls::decode(frame, columns, rows).map_err(|error| error.to_string()))?;
+        guarded(|| jpegls::decode(&frame, columns, rows).map_err(|error| error.to_string()))?;
     if samples.len() != layout.pixels() {
         return Err(DicomError::CodecFailed("another number of pixels came out".into()));
     }
@@ -204,6 +205,18 @@ fn jpeg_ls(layout: &Layout, frame: &[u8]) -> Result<Vec<u8>, DicomError> {
     } else {
         samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     })
+}
+
+/// Any number of bytes 0xFF may stand before a marker (ITU-T T.81, B.1.1.2). Encoders make the length
+/// of a frame even with one before the end of image, which the decoder does not know.
+fn without_fill(frame: &[u8]) -> Cow<'_, [u8]> {
+    const END: [u8; 2] = [0xff, 0xd9];
+    let end = frame.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let Some(image) = frame[..end].strip_suffix(&END) else { return frame.into() };
+    match image.iter().rposition(|byte| *byte != 0xff) {
+        Some(last) if last + 1 < image.len() => [&image[..=last], &END].concat().into(),
+        _ => frame.into(),
+    }
 }
 
 fn lossy_12(layout: &Layout, frame: &[u8]) -> Result<Vec<u8>, DicomError> {

@@ -115,6 +115,10 @@ fn compressed(pieces: usize, with_table: bool) -> Vec<u8> {
         let side = SIDE as u32;
         let mut stream = Vec::new();
         jpegls::encode(&stored(index), side, side, &mut stream).unwrap();
+        // Both ways to make it even: a fill byte before the end of image, and a byte behind it.
+        if index % 2 == 0 {
+            stream.insert(stream.len() - 2, 0xff);
+        }
         if stream.len() % 2 == 1 {
             stream.push(0);
         }
