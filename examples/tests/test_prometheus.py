@@ -80,7 +80,7 @@ class Exported(unittest.TestCase):
             return fleet.devices["ct-1"].get("ahead")
 
         self.assertEqual([ahead(400, 1000), ahead(460, 1000)], [None, None])
-        self.assertEqual([ahead(500, 1040), ahead(560, 1100)], [None, -540])
+        self.assertEqual([ahead(510, 1040), ahead(570, 1100)], [None, -530])
 
     @needs_promtool
     def test_rules_and_configuration_are_right(self):
