@@ -4,8 +4,8 @@
 //! `hepalert-cascade` and `hepalert-engines` run the stages and their networks on it; [`report`]
 //! writes down what was found, [`store`] keeps it, [`publish`] sends it. [`worker`] runs the
 //! cascade in a child process, `daemon` holds the threads, [`cli`] the commands; [`codes`] says
-//! what each code means, [`archive`] goes through whole archives. Voxels and formats are `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and
-//! cohorts `hepalert-lab`.
+//! what each code means, [`archive`] goes through whole archives. Voxels and formats are
+//! `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and cohorts `hepalert-lab`.
 
 pub mod analyze;
 pub mod archive;
@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod fleet;
 mod installer;
 pub mod intake;
+mod pem;
 pub mod publish;
 pub mod report;
 pub mod store;

@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::pem::{PemError, certificates, private_key};
 
 /// The permission bits of whoever is neither owner nor of the group.
 const OTHERS: u32 = 0o007;
@@ -40,30 +40,11 @@ pub struct ClientTls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is missing, or holds something else.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] PemError),
     /// They do not fit each other.
     #[error("TLS: {0}")]
     Config(String),
-}
-
-fn file_error(path: &Path, error: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File { path: path.to_owned(), reason: error.to_string() }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |error: &dyn std::fmt::Display| file_error(path, error);
-    let all = CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
-    let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
-    match all.is_empty() {
-        true => Err(failed(&"no certificate in it")),
-        false => Ok(all),
-    }
 }
 
 /// A key or a token that everybody on this machine may read is no secret.
@@ -78,14 +59,10 @@ pub fn secret(path: &Path) -> Result<(), String> {
     }
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, &error))
-}
-
 fn authority(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(path)? {
-        store.add(certificate).map_err(|error| file_error(path, &error))?;
+        store.add(certificate).map_err(|error| PemError::new(path, error))?;
     }
     Ok(store)
 }
@@ -117,7 +94,8 @@ impl ServerTls {
                 builder.with_client_cert_verifier(verifier.build().map_err(wrong)?)
             }
         };
-        let config = builder.with_single_cert(certificates(&self.cert_file)?, key(&self.key_file)?);
+        let config =
+            builder.with_single_cert(certificates(&self.cert_file)?, private_key(&self.key_file)?);
         Ok(Arc::new(config.map_err(wrong)?))
     }
 }
@@ -140,9 +118,9 @@ impl ClientTls {
             .with_root_certificates(authority(&self.ca_file)?);
         let config = match &self.client {
             None => builder.with_no_client_auth(),
-            Some((cert, secret)) => {
-                builder.with_client_auth_cert(certificates(cert)?, key(secret)?).map_err(wrong)?
-            }
+            Some((cert, secret)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(secret)?)
+                .map_err(wrong)?,
         };
         Ok(Arc::new(config))
     }

@@ -21,14 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::access::Peer;
 use super::events;
 use super::router::router;
 use super::site::Site;
 use crate::config::Web;
+use crate::pem::{PemError, certificates, private_key};
 
 /// Connections at one time: a browser opens six, and a ward has a dozen of them.
 const MAX_CONNECTIONS: usize = 96;
@@ -54,7 +53,7 @@ pub enum ServeError {
     },
     /// The certificate or its key.
     #[error("web.certificate: {0}")]
-    Certificate(String),
+    Certificate(#[from] PemError),
     /// The system refuses a thread or a runtime.
     #[error("the page cannot be served: {0}")]
     System(#[from] io::Error),
@@ -139,20 +138,10 @@ fn encryption(web: &Web) -> Result<Option<TlsAcceptor>, ServeError> {
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
-    let failed = |path: &Path, reason: String| {
-        ServeError::Certificate(format!("{}: {reason}", path.display()))
-    };
-    let chain: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
-    let chain = chain.map_err(|error| failed(certificate, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(failed(certificate, "there is no certificate in it".to_owned()));
-    }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, e.to_string()))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| failed(certificate, error.to_string()))?;
+        .with_single_cert(certificates(certificate)?, private_key(key)?)
+        .map_err(|error| PemError::new(certificate, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

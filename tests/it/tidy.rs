@@ -43,7 +43,7 @@ const LAYERS: [&[&str]; 24] = [
         "image",
         "dicom",
     ],
-    &["volume", "system", "ui"],
+    &["volume", "system", "ui", "pem"],
     // `evidence`
     &["document", "deidentified"],
     &["capture", "segmentation", "structured"],
