@@ -9,12 +9,11 @@ use dicom_dictionary_std::tags;
 
 use crate::intake::reading::load;
 use crate::intake::{GateParams, Refusal};
-use hepalert_evidence::source::{ImageRef, Source, SourceSeries, wanted};
+use hepalert_evidence::source::{ImageRef, Source, SourceSeries, space_of, wanted};
 use hepalert_study::files::PhaseFiles;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Grid;
 use hepalert_voxels::volume::dicom::SliceHeader;
-use hepalert_voxels::volume::dicom::write::uid_of;
 
 /// Cosines of one direction differ by less: over 500 mm, half a millimetre.
 const COSINE_ERROR: f64 = 1e-3;
@@ -54,19 +53,16 @@ impl SourceImages {
         let mut slices = vec![Vec::new(); grid.shape()[0]];
         for header in on_it {
             if let Some(slice) = slice_of(header, grid) {
-                slices[slice].push(image_ref(header));
+                slices[slice].push(ImageRef::of(header));
             }
         }
         slices.iter_mut().for_each(|images| images.sort());
         let others = self.headers.iter().filter(|(phase, _)| **phase != reference);
         let read = self.headers.get_key_value(&reference).into_iter().chain(others);
-        let frame = on_it.iter().find_map(|header| header.frame_of_reference_uid.clone());
-        let series = on_it.first().map_or("", |header| header.series_uid.as_str());
         Source {
             copied: self.copied.clone(),
-            // A scanner always says it; where it was lost, the series is a space of its own.
-            frame_of_reference_uid: frame.unwrap_or_else(|| uid_of(&format!("space of {series}"))),
-            series: read.map(|(phase, headers)| series_of(*phase, headers)).collect(),
+            frame_of_reference_uid: space_of(on_it),
+            series: read.map(|(phase, headers)| SourceSeries::of(*phase, headers)).collect(),
             slices,
             lossy: self.headers.values().flatten().any(|header| header.lossy),
         }
@@ -94,21 +90,6 @@ fn offset_s(text: &str) -> Option<i32> {
     let (hours, minutes) = (number(0)?, number(2)?);
     let fits = digits.len() == 4 && hours <= 14 && minutes < 60;
     fits.then_some(sign * (3600 * hours + 60 * minutes))
-}
-
-fn series_of(phase: Phase, headers: &[SliceHeader]) -> SourceSeries {
-    let mut images: Vec<ImageRef> = headers.iter().map(image_ref).collect();
-    images.sort();
-    let uid = headers.first().map_or(String::new(), |header| header.series_uid.clone());
-    SourceSeries { uid, phase, images }
-}
-
-fn image_ref(header: &SliceHeader) -> ImageRef {
-    ImageRef {
-        class: header.sop_class.clone(),
-        uid: header.sop_uid.clone(),
-        frame: header.frame.and_then(|frame| u32::try_from(frame + 1).ok()),
-    }
 }
 
 /// The slice of a grid that an image lies on: nearest along the stack, and in its plane the same

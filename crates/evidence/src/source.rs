@@ -10,6 +10,8 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use hepalert_study::phase::Phase;
+use hepalert_voxels::volume::dicom::SliceHeader;
+use hepalert_voxels::volume::dicom::write::uid_of;
 
 use crate::dataset::{Dataset, held_to};
 
@@ -70,6 +72,15 @@ impl fmt::Debug for ImageRef {
 }
 
 impl ImageRef {
+    /// The image of a header.
+    pub fn of(header: &SliceHeader) -> ImageRef {
+        ImageRef {
+            class: header.sop_class.clone(),
+            uid: header.sop_uid.clone(),
+            frame: header.frame.and_then(|frame| u32::try_from(frame + 1).ok()),
+        }
+    }
+
     /// As an item of a sequence of references.
     pub(crate) fn item(&self) -> Dataset {
         let mut item = reference(&self.class, &self.uid);
@@ -97,6 +108,24 @@ pub struct SourceSeries {
     pub phase: Phase,
     /// Its images, each instance once, in order of their UIDs.
     pub images: Vec<ImageRef>,
+}
+
+impl SourceSeries {
+    /// The series of these headers.
+    pub fn of(phase: Phase, headers: &[SliceHeader]) -> SourceSeries {
+        let mut images: Vec<ImageRef> = headers.iter().map(ImageRef::of).collect();
+        images.sort();
+        let uid = headers.first().map_or(String::new(), |header| header.series_uid.clone());
+        SourceSeries { uid, phase, images }
+    }
+}
+
+/// The space that these headers of one series say they lie in. A scanner always says it; where it was
+/// lost, the series is a space of its own.
+pub fn space_of(headers: &[SliceHeader]) -> String {
+    let said = headers.iter().find_map(|header| header.frame_of_reference_uid.clone());
+    let series = headers.first().map_or("", |header| header.series_uid.as_str());
+    said.unwrap_or_else(|| uid_of(&format!("space of {series}")))
 }
 
 /// Where results come from.

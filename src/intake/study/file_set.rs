@@ -10,7 +10,7 @@ use super::phases::{Confidence, PhaseRules};
 use super::stacks::{Arrived, SliceOf, Slices, acquisitions, pick_named, pick_slices};
 use super::versions::{Picked, Version, versions};
 use crate::intake::events::{AssembleParams, Millis};
-use crate::intake::facts::{Format, Part, SliceFacts};
+use crate::intake::facts::{FileFacts, Format, Part, SliceFacts};
 use crate::intake::fingerprint::{Digest, Item, fingerprint};
 use crate::intake::folder::names::Tag;
 use crate::intake::folder::stranger_kind::{Counts, Kind};
@@ -102,7 +102,12 @@ impl StudyFileSet {
 
     /// Identity of everything that is here, and what it shows.
     pub fn items(&self) -> impl Iterator<Item = Item> {
-        let held = self.files.values().map(|held| (held.facts.identity(), held.facts.shown()));
+        self.items_by(FileFacts::shown)
+    }
+
+    fn items_by(&self, digest: impl Fn(&FileFacts) -> Digest) -> impl Iterator<Item = Item> {
+        let held =
+            self.files.values().map(move |held| (held.facts.identity(), digest(&held.facts)));
         held.chain(self.broken.values().map(|broken| (broken.content, broken.content)))
     }
 
@@ -220,9 +225,7 @@ impl StudyFileSet {
 
     /// The fingerprint of everything, used or not: names a refused study.
     pub fn whole_fingerprint(&self) -> Digest {
-        let held = self.files.values().map(|held| (held.facts.identity(), held.facts.content));
-        let broken = self.broken.values().map(|broken| (broken.content, broken.content));
-        let items: BTreeSet<Item> = held.chain(broken).collect();
+        let items: BTreeSet<Item> = self.items_by(|facts| facts.content).collect();
         fingerprint(&[(None, items.into_iter().collect())])
     }
 

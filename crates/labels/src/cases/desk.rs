@@ -1,7 +1,7 @@
 //! One reader's labels of one image, under correction and kept after every edit.
 //!
-//! Owns what is written to that file and its revision: the name of its content. An edit says which revision it was made on; if the labels are others by now, whoever
-//! changed them and with whatever program, it is refused and nothing is lost. An edit is on the
+//! Owns what is written to the file of a reader, see [`super::stored`], and its revision: the name of its
+//! content. An edit says which revision it was made on; if the labels are others by now, whoever changed them and with whatever program, it is refused and nothing is lost. An edit is on the
 //! disk when it is answered.
 
 use std::path::{Path, PathBuf};

@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{read_header, read_slice};
-use hepalert_voxels::volume::dicom::{DicomError, GeometryError, SliceHeader, plan};
+use hepalert_voxels::volume::dicom::{DicomError, GeometryError, SeriesPlan, SliceHeader, plan};
 use hepalert_voxels::volume::{Axes, Grid, Volume};
 use rayon::prelude::*;
 
 use super::error::CaseError;
-use super::files::{failed, read};
+use super::files::{failed, read, read_there};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 const HEADER_BYTES: u64 = 64 << 10;
 /// A slice of 1024 x 1024 is 2 MiB; nothing of one image is longer.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Whole bodies in half millimetres.
 const MAX_SLICES: usize = 4000;
 /// Fewer are no scan.
@@ -103,14 +103,8 @@ fn acquisition(headers: &[SliceHeader]) -> Result<(Arc<Grid>, Vec<Option<i64>>),
     if grid.voxels() > MAX_VOXELS {
         return Err(format!("more than {MAX_VOXELS} voxels"));
     }
-    let mut instances: Vec<Option<i64>> =
-        plan.order().iter().map(|at| headers[*at].instance_number).collect();
-    let axes = Axes::ras(&grid);
-    match axes.from[0] {
-        0 if axes.reversed[0] => instances.reverse(),
-        0 => {}
-        _ => instances.clear(),
-    }
+    let instances = plan.order().iter().map(|at| headers[*at].instance_number).collect();
+    let instances = Axes::ras(&grid).turn_slices(instances);
     Ok((grid, instances))
 }
 
@@ -132,20 +126,26 @@ fn head(file: &Path) -> Option<Result<SliceHeader, String>> {
     })
 }
 
-/// The headers of an image's files, in the order of its slices as stored.
-///
-/// # Errors
-/// [`CaseError::Dicom`] or [`CaseError::File`].
-pub(super) fn headers(files: &[PathBuf]) -> Result<Vec<(PathBuf, SliceHeader)>, CaseError> {
+/// The headers of an image's files, in the order of the files, and how they lie.
+fn planned(files: &[PathBuf]) -> Result<(Vec<SliceHeader>, SeriesPlan), CaseError> {
     let read = |file: &PathBuf| match head(file) {
-        Some(Ok(header)) => Ok((file.clone(), header)),
+        Some(Ok(header)) => Ok(header),
         Some(Err(reason)) => Err(CaseError::Dicom { path: file.clone(), reason }),
         None => Err(failed(file)(std::io::ErrorKind::NotFound.into())),
     };
-    let read: Vec<(PathBuf, SliceHeader)> = files.par_iter().map(read).collect::<Result<_, _>>()?;
-    let headers: Vec<SliceHeader> = read.iter().map(|(_, header)| header.clone()).collect();
+    let headers: Vec<SliceHeader> = files.par_iter().map(read).collect::<Result<_, _>>()?;
     let plan = plan(&headers).map_err(|error| damaged(&files[0], &error))?;
-    Ok(plan.order().iter().map(|at| read[*at].clone()).collect())
+    Ok((headers, plan))
+}
+
+/// The headers of an image's files, in the order of its slices as stored, and the file of the first.
+///
+/// # Errors
+/// [`CaseError::Dicom`] or [`CaseError::File`].
+pub(super) fn headers(files: &[PathBuf]) -> Result<(Vec<SliceHeader>, &Path), CaseError> {
+    let (headers, plan) = planned(files)?;
+    let first = &files[plan.order()[0]];
+    Ok((plan.order().iter().map(|at| headers[*at].clone()).collect(), first))
 }
 
 /// The voxels of an image, in Hounsfield units, as stored.
@@ -154,17 +154,13 @@ pub(super) fn headers(files: &[PathBuf]) -> Result<Vec<(PathBuf, SliceHeader)>, 
 /// [`CaseError::Dicom`] or [`CaseError::File`].
 pub(super) fn volume(files: &[PathBuf]) -> Result<Volume<f32>, CaseError> {
     let read_whole = |file: &PathBuf| -> Result<_, CaseError> {
-        let bytes = read(file, MAX_FILE_BYTES)?;
-        let bytes = bytes.ok_or_else(|| failed(file)(std::io::ErrorKind::NotFound.into()))?;
-        read_slice(&bytes).map_err(|error| damaged(file, &error))
+        read_slice(&read_there(file, MAX_FILE_BYTES)?).map_err(|error| damaged(file, &error))
     };
-    let ordered = headers(files)?;
-    let headers: Vec<SliceHeader> = ordered.iter().map(|(_, header)| header.clone()).collect();
-    let plan = plan(&headers).map_err(|error| damaged(&files[0], &error))?;
+    let (_, plan) = planned(files)?;
     if plan.grid().voxels() > MAX_VOXELS {
         return Err(damaged(&files[0], &"more voxels than are taken"));
     }
-    plan.fill(|at| read_whole(&ordered[at].0).map_err(Failure::Case)).map_err(|error| match error {
+    plan.fill(|at| read_whole(&files[at]).map_err(Failure::Case)).map_err(|error| match error {
         Failure::Case(error) => error,
         Failure::Geometry(error) => damaged(&files[0], &error),
     })

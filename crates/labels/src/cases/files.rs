@@ -41,6 +41,11 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, CaseError>
     Ok(Some(bytes))
 }
 
+/// The bytes of a file that must be there.
+pub(super) fn read_there(path: &Path, most: u64) -> Result<Vec<u8>, CaseError> {
+    read(path, most)?.ok_or_else(|| failed(path)(io::ErrorKind::NotFound.into()))
+}
+
 /// Replaces a file by one that is whole.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), CaseError> {
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -14,7 +14,7 @@ use hepalert_voxels::volume::{LabelMap, Volume};
 use super::case::{Case, ImageFile, Skipped, Voxels};
 use super::dicom;
 use super::error::CaseError;
-use super::files::{MAX_NIFTI_BYTES, failed, read};
+use super::files::{MAX_NIFTI_BYTES, failed, read_there};
 use super::meaning::Meaning;
 
 /// Where labels go, in the folder of cases, unless said otherwise.
@@ -138,7 +138,7 @@ pub fn labels_of(path: &Path) -> Result<LabelMap, CaseError> {
 /// # Errors
 /// [`CaseError::File`] or [`CaseError::TooLong`].
 pub fn bytes_of(path: &Path) -> Result<Vec<u8>, CaseError> {
-    read(path, MAX_NIFTI_BYTES)?.ok_or_else(|| failed(path)(std::io::ErrorKind::NotFound.into()))
+    read_there(path, MAX_NIFTI_BYTES)
 }
 
 pub(crate) fn damaged(path: &Path) -> impl Fn(NiftiError) -> CaseError + '_ {

@@ -1,10 +1,11 @@
 //! The cases of a folder: images, labels and report of one patient together.
 //!
-//! In reading order: a [`case`], the [`folder`] that has them and reads their files, what label values mean in it ([`meaning`]), [`reader`] is who labels,
-//! [`stored`] whose labels there are, [`desk`] one reader's labels of one image under correction,
-//! kept on disk after each edit; [`history`] who did what, [`compare`] where two readers differ, [`order`] which case to read
-//! next, [`export`] a data set for training, [`segment`] labels of a DICOM series for its archive. What was found is never written to: labels go into a
-//! folder of their own.
+//! In reading order: a [`case`], the [`folder`] that has them and reads their files, what label values
+//! mean in it ([`meaning`]), [`reader`] is who labels, [`stored`] whose labels there are, [`desk`] one
+//! reader's labels of one image under correction, kept on disk after each edit; [`history`] who did
+//! what, [`compare`] where two readers differ, [`order`] which case to read next, [`export`] a data set
+//! for training, [`segment`] labels of a DICOM series for its archive. What was found is never written
+//! to: labels go into a folder of their own.
 
 pub mod case;
 pub mod compare;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hepalert_evidence::finding::{Finding, Shape, Tracking};
 use hepalert_evidence::maker::{Identity, Maker};
 use hepalert_evidence::segmentation::{self, Author, Content};
-use hepalert_evidence::source::{ImageRef, Source, SourceSeries, wanted};
+use hepalert_evidence::source::{ImageRef, Source, SourceSeries, space_of, wanted};
 use hepalert_evidence::{Object, WriteError};
 use hepalert_study::anatomy::{Lesion, Organ, is_of_liver};
 use hepalert_study::outcome::View;
@@ -17,7 +17,6 @@ use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::LabelMap;
 use hepalert_voxels::volume::dicom::SliceHeader;
 use hepalert_voxels::volume::dicom::read::read_texts;
-use hepalert_voxels::volume::dicom::write::uid_of;
 use jiff::Timestamp;
 use ndarray::Array3;
 
@@ -28,9 +27,6 @@ use super::files::read;
 use super::meaning::Meaning;
 use crate::labelling::Labelling;
 use crate::regions::{Held, regions};
-
-/// Of one slice's file, as far as its texts go.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Whose labels, of which revision, when.
 #[derive(Debug, Clone)]
@@ -64,15 +60,14 @@ pub fn segmentation_of(
         return Err(CaseError::Export(why.to_owned()));
     }
     meaning.check_map(labels.map())?;
-    let headers = dicom::headers(files)?;
-    let first = read(&headers[0].0, MAX_FILE_BYTES)?.unwrap_or_default();
+    let (headers, first) = dicom::headers(files)?;
+    let first = read(first, dicom::MAX_FILE_BYTES)?.unwrap_or_default();
     let copied = read_texts(&first, &wanted()).unwrap_or_default();
-    let headers: Vec<SliceHeader> = headers.into_iter().map(|(_, header)| header).collect();
     let source = source(&headers, copied, image.phase);
     let study = source.study_uid().to_owned();
     let identity = Identity::new(&study, made.revision, 1, &format!("labels of {}", made.who));
     let stored = labels.stored();
-    let findings = findings(&stored, &identity)?;
+    let findings = findings(&stored)?;
     let shaped = findings
         .iter()
         .map(|(number, label, lo, mask)| finding(*number, *label, *lo, mask, &identity));
@@ -109,20 +104,11 @@ fn source(
     copied: BTreeMap<dicom_core::Tag, String>,
     phase: Option<Phase>,
 ) -> Source {
-    let image = |header: &SliceHeader| ImageRef {
-        class: header.sop_class.clone(),
-        uid: header.sop_uid.clone(),
-        frame: None,
-    };
-    let uid = headers.first().map_or(String::new(), |header| header.series_uid.clone());
-    let frame = headers.iter().find_map(|header| header.frame_of_reference_uid.clone());
-    let mut images: Vec<ImageRef> = headers.iter().map(image).collect();
-    images.sort();
     Source {
         copied,
-        frame_of_reference_uid: frame.unwrap_or_else(|| uid_of(&format!("space of {uid}"))),
-        series: vec![SourceSeries { uid, phase: phase.unwrap_or(Phase::Vp), images }],
-        slices: headers.iter().map(|header| vec![image(header)]).collect(),
+        frame_of_reference_uid: space_of(headers),
+        series: vec![SourceSeries::of(phase.unwrap_or(Phase::Vp), headers)],
+        slices: headers.iter().map(|header| vec![ImageRef::of(header)]).collect(),
         lossy: headers.iter().any(|header| header.lossy),
     }
 }
@@ -130,8 +116,7 @@ fn source(
 /// A region of a lesion: its number, label, box and mask.
 type Region = (u32, u8, [usize; 3], Array3<bool>);
 
-fn findings(stored: &LabelMap, identity: &Identity) -> Result<Vec<Region>, CaseError> {
-    let _ = identity;
+fn findings(stored: &LabelMap) -> Result<Vec<Region>, CaseError> {
     let found = regions(stored, 1..=6);
     let mut masks = Vec::new();
     for region in &found.regions {

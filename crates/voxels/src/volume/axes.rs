@@ -110,6 +110,17 @@ impl Axes {
         axes
     }
 
+    /// What is known of each stored slice, by slice of the turned volume; nothing where its slices lie
+    /// along another axis.
+    pub fn turn_slices<T>(self, mut by_slice: Vec<T>) -> Vec<T> {
+        match (self.from[0], self.reversed[0]) {
+            (0, false) => {}
+            (0, true) => by_slice.reverse(),
+            _ => by_slice.clear(),
+        }
+        by_slice
+    }
+
     /// The way back.
     pub fn inverse(self) -> Axes {
         let mut back = Axes::STORED;
