@@ -146,8 +146,7 @@ pub fn status(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let JobCounts { queued, running, done, rejected, dead, superseded } =
         store.job_counts().map_err(Failure::failed)?;
     let backlog = store.backlog().map_err(Failure::failed)?;
-    let archives: Vec<&str> = config.dicom.target.iter().map(|one| one.name.as_str()).collect();
-    let sent = store.delivery_counts(&archives).map_err(Failure::failed)?;
+    let sent = store.delivery_counts(&config.dicom.target_names()).map_err(Failure::failed)?;
     let status = Status {
         objects_waiting: sent.waiting,
         objects_refused: sent.refused,

@@ -103,6 +103,11 @@ impl Default for Dicom {
 }
 
 impl Dicom {
+    /// The names of all targets.
+    pub fn target_names(&self) -> Vec<&str> {
+        self.target.iter().map(|target| target.name.as_str()).collect()
+    }
+
     /// The target of a name.
     pub fn target(&self, name: &str) -> Option<&DicomTarget> {
         self.target.iter().find(|target| target.name == name)

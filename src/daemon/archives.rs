@@ -189,8 +189,7 @@ impl Archive {
     }
 
     fn tell_refused(&self) -> Result<(), StoreError> {
-        let names: Vec<&str> =
-            self.site.config.dicom.target.iter().map(|target| target.name.as_str()).collect();
+        let names = self.site.config.dicom.target_names();
         let refused = self.site.store.delivery_counts(&names)?.refused;
         self.monitor.set_wrong("dicom_refused", refused > 0);
         Ok(())

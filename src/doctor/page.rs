@@ -53,11 +53,10 @@ pub fn look_at_page(config: &Config) -> Option<PageFacts> {
     let scheme = if page.certificate.is_some() { "https" } else { "http" };
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let secret = page.proxy_secret_file.as_ref().map(|file| {
-        let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
-        let is_short = text.trim().len() < web::MIN_SECRET;
-        let short = format!("{}: shorter than {} characters", file.display(), web::MIN_SECRET);
-        if is_short { Err(short) } else { Ok(()) }
+        let secret = web::proxy_secret(file);
+        let secret = secret.map_err(|error| format!("{}: {error}", file.display()))?;
+        let short = || format!("{}: shorter than {} characters", file.display(), web::MIN_SECRET);
+        secret.map(drop).ok_or_else(short)
     });
     let cases = page.labels_folder.as_ref().map(|folder| {
         let read = std::fs::read_dir(folder).map(drop);

@@ -5,8 +5,6 @@ use std::sync::{Arc, PoisonError};
 
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_DISPOSITION;
 use axum::response::Response;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -14,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
+use super::attached::attached;
 use super::bench::{Bench, Shared, told};
 use super::images::{heavily, kept, sent};
 use super::label_lines::{AtDesk, CaseLine, Made, at_desk, line, made};
@@ -307,7 +306,7 @@ pub async fn file(
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.nii.gz", who.name.to_lowercase());
     at(&site, (id, name), &who, Start::Usual, move |desk, _| {
-        Ok(attached(nifti::write::write_u8(&desk.labelling().stored()), &called))
+        attached(nifti::write::write_u8(&desk.labelling().stored()), &called)
     })
     .await
 }
@@ -330,17 +329,9 @@ pub async fn segmentation(
             when: Timestamp::now(),
         };
         let object = segmentation_of(image, desk.labelling(), desk.meaning(), &made);
-        Ok(attached(object.map_err(told)?.bytes, &called))
+        attached(object.map_err(told)?.bytes, &called)
     })
     .await
-}
-
-fn attached(bytes: Vec<u8>, called: &str) -> Response {
-    let mut response = axum::response::IntoResponse::into_response(bytes);
-    if let Ok(text) = HeaderValue::from_str(&format!("attachment; filename=\"{called}\"")) {
-        response.headers_mut().insert(CONTENT_DISPOSITION, text);
-    }
-    response
 }
 
 /// A step that changes labels, and what it changed; there may be nothing to undo or redo.

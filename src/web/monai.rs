@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::access::Principal;
+use super::attached::disposition;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
 use super::problem::Problem;
@@ -84,32 +85,9 @@ fn sent(told: monai::Response) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// The client takes a name in quotation marks, or one of RFC 5987 where it has other letters.
-fn disposition(name: &str) -> Result<HeaderValue, Problem> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte);
-    let text = match name.is_ascii() {
-        true => format!("attachment; filename=\"{name}\""),
-        false => {
-            let encoded = name.bytes().map(|byte| match is_plain(byte) {
-                true => char::from(byte).to_string(),
-                false => format!("%{byte:02X}"),
-            });
-            format!("attachment; filename*=utf-8''{}", encoded.collect::<String>())
-        }
-    };
-    HeaderValue::from_str(&text).map_err(Problem::fault)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_are_named_as_the_client_reads_names() {
-        let told = |name| disposition(name).unwrap().to_str().unwrap().to_owned();
-        assert_eq!(told("p7 (2)@vp.nii.gz"), "attachment; filename=\"p7 (2)@vp.nii.gz\"");
-        assert_eq!(told("Ü.nii.gz"), "attachment; filename*=utf-8''%C3%9C.nii.gz");
-    }
 
     #[test]
     fn queries_are_decoded_as_forms_are() {

@@ -95,13 +95,8 @@ impl Reading {
         let volume = loaded.study.phases.remove(&phase).ok_or_else(gone)?;
         let axes = Axes::ras(volume.grid());
         let names = loaded.phases.first().map_or(&[][..], |phase| &phase.slice_names);
-        let mut numbers: Numbers = names.iter().map(|name| name.instance_number).collect();
-        if axes.from[0] != 0 {
-            numbers.clear();
-        } else if axes.reversed[0] {
-            numbers.reverse();
-        }
-        Ok((axes.turn_volume(volume), numbers))
+        let numbers = names.iter().map(|name| name.instance_number).collect();
+        Ok((axes.turn_volume(volume), axes.turn_slices(numbers)))
     }
 
     /// A file of the result.

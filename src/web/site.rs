@@ -60,6 +60,15 @@ pub fn database(config: &Config) -> PathBuf {
     config.store.folder.join("page.sqlite")
 }
 
+/// The secret that a proxy shows; none if it is too short to be one.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn proxy_secret(file: &Path) -> std::io::Result<Option<String>> {
+    let text = std::fs::read_to_string(file)?;
+    Ok(Some(text.trim().to_owned()).filter(|secret| secret.len() >= MIN_SECRET))
+}
+
 impl Site {
     /// Opens what the page needs beside the store.
     ///
@@ -71,8 +80,7 @@ impl Site {
         store: Store,
         device: Arc<dyn Device>,
     ) -> Result<Site, AccountError> {
-        let secret = config.web.proxy_secret_file.as_ref().map(std::fs::read_to_string);
-        let secret = secret.transpose()?.map(|text| text.trim().to_owned());
+        let secret = config.web.proxy_secret_file.as_deref().map(proxy_secret).transpose()?;
         let folder = config.store.folder.join("web-cache");
         Ok(Site {
             accounts: Accounts::open(&database(&config))?,
@@ -88,7 +96,7 @@ impl Site {
             logins: Semaphore::new(LOGINS_AT_ONCE),
             queue: watch::Sender::new(Arc::default()),
             checks: Mutex::default(),
-            proxy_secret: secret.filter(|secret| secret.len() >= MIN_SECRET),
+            proxy_secret: secret.flatten(),
             has_device: true,
             host_name: system::host_name(),
             reader: OnceLock::new(),

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::access::Principal;
+use super::attached::disposition;
 use super::lines::{JobLine, Reason};
 use super::problem::Problem;
 use super::site::{Site, blocking};
@@ -241,9 +242,8 @@ pub async fn file(
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    let attached = name.map(|name| format!("attachment; filename=\"{name}\""));
-    if let Some(attached) = attached.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        headers.insert(CONTENT_DISPOSITION, attached);
+    if let Some(name) = name {
+        headers.insert(CONTENT_DISPOSITION, disposition(&name)?);
     }
     Ok(response)
 }

@@ -6,6 +6,7 @@
 //! them: nobody can lock out somebody else. Owns a bounded memory; refuses to know passwords.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -72,11 +73,7 @@ impl Throttle {
     /// A try failed.
     pub fn failed(&mut self, name: &str, from: IpAddr, now: Duration) {
         for of in self.counted(name, from) {
-            if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&of) {
-                let oldest = self.known.iter().min_by_key(|(_, record)| record.until);
-                let oldest = oldest.map(|(of, _)| of.clone());
-                oldest.map(|of| self.known.remove(&of));
-            }
+            make_room(&mut self.known, &of, |record| record.until);
             let (free, longest) = of.limits();
             let record = self.known.entry(of).or_insert(Record { failures: 0, until: now });
             if now > record.until + FORGOTTEN {
@@ -96,11 +93,20 @@ impl Throttle {
     pub fn passed(&mut self, name: &str, from: IpAddr, now: Duration) {
         self.known.remove(&Of::Pair(name.to_owned(), from));
         let home = (name.to_owned(), from);
-        if self.homes.len() >= MAX_KNOWN && !self.homes.contains_key(&home) {
-            let oldest = self.homes.iter().min_by_key(|(_, at)| **at).map(|(home, _)| home.clone());
-            oldest.map(|home| self.homes.remove(&home));
-        }
+        make_room(&mut self.homes, &home, |at| *at);
         self.homes.insert(home, now);
+    }
+}
+
+/// Forgets the oldest if the map is full and this key would be one more.
+fn make_room<K: Clone + Eq + Hash, V>(
+    map: &mut HashMap<K, V>,
+    key: &K,
+    age: impl Fn(&V) -> Duration,
+) {
+    if map.len() >= MAX_KNOWN && !map.contains_key(key) {
+        let oldest = map.iter().min_by_key(|(_, value)| age(value)).map(|(key, _)| key.clone());
+        oldest.map(|key| map.remove(&key));
     }
 }
 
