@@ -325,11 +325,9 @@ fn whole_study(within: &Path) -> PathBuf {
     study
 }
 
-/// How long the receiver and dcmtk's take for a study, both with their folders here: by turns, the best
-/// of two rounds each, and of more while that does not do, since other tests share the processor.
-fn received_in(folder: &Path, study: &Path, does: fn([Duration; 2]) -> bool) -> [Duration; 2] {
-    const MAX_ROUNDS: usize = 8;
-
+/// How long the receiver and dcmtk's take for a study, both with their folders here: by turns, the better
+/// of two each.
+fn received_in(folder: &Path, study: &Path) -> [Duration; 2] {
     let dir = tempfile::tempdir_in(folder).unwrap();
     let receiver = receiver(dir.path(), |_| {});
     let port = free_port();
@@ -345,19 +343,13 @@ fn received_in(folder: &Path, study: &Path, does: fn([Duration; 2]) -> bool) -> 
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
         began.elapsed()
     };
-    let (mut best, mut rounds) = ([Duration::MAX; 2], 0);
-    while rounds < 2 || (rounds < MAX_ROUNDS && !does(best)) {
-        let round = [took(receiver.address().port(), "HEPALERT"), took(port, "OTHER")];
-        best = [0, 1].map(|who| best[who].min(round[who]));
-        rounds += 1;
-        assert_eq!(spooled(&dir.path().join("spool")).len(), rounds * 240);
-        fs::remove_dir_all(dir.path().join("theirs")).unwrap();
-        fs::create_dir(dir.path().join("theirs")).unwrap();
-    }
-    best
+    let rounds = [0; 2].map(|_| [took(receiver.address().port(), "HEPALERT"), took(port, "OTHER")]);
+    assert_eq!(spooled(&dir.path().join("spool")).len(), 2 * 240);
+    [0, 1].map(|who| rounds[0][who].min(rounds[1][who]))
 }
 
 #[test]
+#[ignore = "run alone by scripts/test: beside other tests it measures those"]
 fn a_study_is_received_at_no_less_than_half_the_speed_of_storescp() {
     if ["storescu", "storescp"].iter().any(|program| !is_installed(program)) {
         return;
@@ -371,13 +363,12 @@ fn a_study_is_received_at_no_less_than_half_the_speed_of_storescp() {
     };
     // Here the disk is measured: each object is on it before it is acknowledged, and storescp waits for
     // nothing.
-    told("on the disk", received_in(dir.path(), &study, |_| true));
+    told("on the disk", received_in(dir.path(), &study));
     let memory = Path::new("/dev/shm");
     let memory = if memory.is_dir() { memory } else { dir.path() };
-    let is_fast = |[ours, theirs]: [Duration; 2]| ours <= theirs * 2;
-    let took = received_in(memory, &study, is_fast);
-    told("in memory", took);
-    assert!(is_fast(took), "{took:?}");
+    let [ours, theirs] = received_in(memory, &study);
+    told("in memory", [ours, theirs]);
+    assert!(ours <= theirs * 2, "{ours:?} against {theirs:?}");
 }
 
 #[test]
