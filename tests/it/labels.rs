@@ -17,7 +17,7 @@ use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Volume};
 use serde_json::{Value, json};
 
-use crate::objects::{python, said, script};
+use crate::objects::{self, python, script};
 use crate::support::{hepalert, small_engine};
 
 /// A folder of cases: two patients, the first with its truth.
@@ -374,8 +374,7 @@ fn series_are_labelled_and_go_back_as_segmentations() {
     let Some(python) = python() else { return };
     let mut reader = std::process::Command::new(python);
     reader.arg(script("read_labels.py")).arg(cohort.at("seg/p5/vp.dcm")).arg(exported.join("vp"));
-    let said = said(reader.arg(cohort.at("archive/hepalert-labels/p5/vp/anna.nii.gz")));
-    let said: Value = serde_json::from_str(&said).unwrap();
+    let said = objects::told(reader.arg(cohort.at("archive/hepalert-labels/p5/vp/anna.nii.gz")));
     assert_eq!(said["creator"], "anna");
     assert!(said["segments"]["Liver"].as_u64().unwrap() > 1000, "{said:#}");
 }

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+use serde_json::Value;
 
 use crate::support::hepalert;
 
@@ -41,13 +43,24 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dicom").join(name)
 }
 
-/// What a command prints; it must end well.
+/// What a command prints, on both streams; it must end well.
 pub fn said(command: &mut Command) -> String {
+    let output = ended_well(command);
+    [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat()
+}
+
+/// The JSON on a command's standard output. What a Python library writes to the other stream (one
+/// that is unsure of its threads warns there now and then) is no part of it.
+pub fn told(command: &mut Command) -> Value {
+    serde_json::from_slice(&ended_well(command).stdout).unwrap()
+}
+
+fn ended_well(command: &mut Command) -> Output {
     let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let all = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {all}");
-    all
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// A synthetic patient as DICOM; the folder of its one series.

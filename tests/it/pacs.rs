@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::broker::{Broker, Kind, Subscriber, free_port};
 use crate::daemon::{Heart, House, has_reason, is_online, wait_until};
-use crate::objects::{is_installed, left_out, patient, said};
+use crate::objects::{is_installed, left_out, patient, said, told};
 use crate::peers::Program;
 use crate::support::hepalert;
 use hepalert_voxels::volume::dicom::read::read_header;
@@ -550,7 +550,7 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
     let here = hepalert_voxels::volume::dicom::read::read_header(&kept).unwrap().sop_uid;
     let mut asked = Command::new(python);
     asked.arg(crate::objects::script("commit.py")).args([&port.to_string(), &here, "1.2.3.4"]);
-    let told: Value = serde_json::from_str(&said(&mut asked)).unwrap();
+    let told = told(&mut asked);
     let wanted = serde_json::json!({
         "event": 2, "here": [here], "missing": [["1.2.3.4", 0x0112]], "is_ours": true,
     });
