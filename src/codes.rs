@@ -11,6 +11,7 @@ mod files;
 mod studies;
 
 use crate::intake::{QualityFlag, RefusalCode};
+use hepalert_study::phase::Phase;
 
 use archive::ARCHIVE;
 use device::{COMMANDS, DEGRADED, ENGINES};
@@ -110,7 +111,15 @@ pub fn of_study(code: &str) -> Option<Meaning> {
 /// What a flag of a report's quality means.
 pub fn of_quality(code: &str) -> Option<Meaning> {
     let flag = QualityFlag::ALL.into_iter().find(|known| known.as_str() == code);
-    let found = QUALITY.into_iter().find(|meaning| meaning.code == code);
+    // `phase_*_incomplete` stands for that of each phase.
+    let is_code = |known: &str| match known.split_once('*') {
+        Some((before, after)) => {
+            let rest = code.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            rest.is_some_and(|phase| Phase::from_code(phase).is_some())
+        }
+        None => known == code,
+    };
+    let found = QUALITY.into_iter().find(|meaning| is_code(meaning.code));
     found.or_else(|| flag.map(of_flag))
 }
 
@@ -157,6 +166,8 @@ mod tests {
         // One code in two chapters: each has words of its own.
         assert_ne!(of_device("engine_unusable"), of_study("engine_unusable"));
         assert_eq!(of_quality("engine_unusable"), None);
+        assert_eq!(of_quality("phase_nc_incomplete").unwrap().code, "phase_*_incomplete");
+        assert_eq!(of_quality("phase_xy_incomplete"), None);
     }
 
     #[test]

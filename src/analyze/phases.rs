@@ -127,7 +127,14 @@ fn as_read(files: &StudyFiles, found: &Found, loaded: &Loaded) -> Vec<SeriesLine
             found.files == read.files && found.pick == read.pick
         };
         let chosen = series.iter().position(|line| line.chosen == Some(read.phase));
-        let Some((chosen, other)) = chosen.zip(series.iter().position(is_read)) else { continue };
+        let Some(other) = series.iter().position(is_read) else { continue };
+        let Some(chosen) = chosen else {
+            // Another engine than the one that chose has read it.
+            let phase = read.phase;
+            series[other].chosen = Some(phase);
+            series[other].outcome = format!("read as {phase} by the engine that takes it");
+            continue;
+        };
         if let Ok([chosen, other]) = series.get_disjoint_mut([chosen, other]) {
             let passed_by = passed_by.as_ref().or(found.too_large.as_ref());
             let reason = passed_by.map_or_else(String::new, ToString::to_string);
@@ -251,5 +258,10 @@ mod tests {
         assert!(second[0].1.contains("3 are missing"), "{second:?}");
         let large = Found { too_large: Some(cut), ..found.clone() };
         assert_eq!(told("thick", None, &large), second);
+        // Nothing was chosen for the device's own engine; another one read it.
+        let none = Found { series: vec![line(0, None), line(1, None)], ..Found::default() };
+        let other = told("thin", None, &none);
+        assert_eq!((other[0].0, other[1].0), (Some(Phase::Vp), None));
+        assert!(other[0].1.starts_with("read as"), "{other:?}");
     }
 }

@@ -14,6 +14,7 @@ use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
 use crate::report::output;
 use crate::ui::{Course, counted};
 use hepalert_labels::cases::{Folder, Who};
+use hepalert_voxels::volume::LabelMap;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -98,12 +99,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(args.engine.settings()?).map_err(engines::unusable)?;
     let marked: BTreeSet<u8> = args.expert_classes.iter().copied().collect();
-    let relabel = |map: &mut _| args.relabel.apply(map);
+    let relabel = |map: &mut LabelMap| args.relabel.apply(map);
     let plan = Plan {
         folder: &folder,
         out: &args.out,
         experts: &args.expert,
-        relabel: &relabel,
+        relabel: (!args.relabel.is_empty()).then_some(&relabel as _),
         marked: Some(marked).filter(|marked| !marked.is_empty()),
         corrected: &args.corrected,
         pictures: args.pictures,

@@ -72,6 +72,11 @@ impl std::str::FromStr for Relabel {
 }
 
 impl Relabel {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The label map with the named values replaced.
     pub fn apply(&self, labels: &mut LabelMap) {
         let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);

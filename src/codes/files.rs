@@ -92,7 +92,7 @@ pub(super) const FILES: [Meaning; 39] = [
 ];
 
 /// Edits of labels that cannot be made.
-pub(super) const EDITS: [Meaning; 12] = [
+pub(super) const EDITS: [Meaning; 13] = [
     meaning("outside_image", "the place is outside the image", "load the case again"),
     meaning("no_region", "there is no label at this place", "point at a region"),
     meaning("not_in_region", "a point is not in the region", "place every point inside it"),
@@ -112,5 +112,10 @@ pub(super) const EDITS: [Meaning; 12] = [
     meaning("regions_apart", "the regions do not touch", "choose two that touch"),
     meaning("no_image", "there is no image to look at", "open the case with its image"),
     meaning("no_such_phase", "the case has no labels of this phase", "open them first"),
+    meaning(
+        "unknown_meaning",
+        "nobody has said what the values of labels mean that came with the case",
+        "say it on the page of the case, or by hepalert label FOLDER --means",
+    ),
     meaning("damaged_labels", "the labels that were sent are damaged", "send them again"),
 ];

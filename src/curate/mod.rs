@@ -17,7 +17,7 @@ use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
 use hepalert_labels::cases::desk::CURATED;
 use hepalert_labels::cases::order::Order;
-use hepalert_labels::cases::stored::first_of;
+use hepalert_labels::cases::stored::{first_as_given, first_of};
 use hepalert_labels::cases::{
     Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Start, Who,
 };
@@ -41,8 +41,9 @@ pub struct Plan<'a> {
     pub out: &'a Path,
     /// Whose labels are a person's: the first of these that a case has.
     pub experts: &'a [Who],
-    /// What their values mean here.
-    pub relabel: &'a dyn Fn(&mut LabelMap),
+    /// What their values mean here, where that is said: then what came with a case is taken as its
+    /// file has it.
+    pub relabel: Option<&'a dyn Fn(&mut LabelMap)>,
     /// Which classes their set marks wherever they are; none: those it has anywhere.
     pub marked: Option<BTreeSet<u8>>,
     /// Who corrected fused labels: the first of these that a case has.
@@ -146,10 +147,14 @@ fn expert(
     case: &Case,
     image: &ImageFile,
 ) -> Result<Option<(Who, Labelling)>, CaseError> {
-    let found = first_of(plan.folder, case, image, plan.experts)?;
+    let Some(relabel) = plan.relabel else {
+        let found = first_of(plan.folder, case, image, plan.experts)?;
+        return Ok(found.map(|(who, labelling, _)| (who, labelling)));
+    };
+    let found = first_as_given(plan.folder, case, image, plan.experts)?;
     Ok(found.map(|(who, labelling, _)| {
         let mut map = labelling.stored();
-        (plan.relabel)(&mut map);
+        relabel(&mut map);
         (who, Labelling::new(map))
     }))
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,9 @@ use super::problem::Problem;
 use super::site::{Site, blocking};
 use crate::config::Role;
 use hepalert_study::digest::Digest;
+
+/// Where a program logs in: what it is given is no cookie.
+pub const TOKEN: &str = "/auth/token";
 
 /// From where a connection comes.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +88,12 @@ pub fn token(site: &Site, headers: &HeaderMap) -> Option<String> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
+/// The session's text that a program sends as a word of its own: no browser does so unasked, so that
+/// no other site's page can.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    text(headers, AUTHORIZATION.as_str())?.strip_prefix("Bearer ")
+}
+
 /// The user whom a proxy has let in, if it knows the secret.
 fn by_proxy(site: &Site, headers: &HeaderMap) -> Option<Principal> {
     let secret = site.proxy_secret.as_ref()?;
@@ -106,7 +115,8 @@ async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>,
         let local = Principal { name: name.to_owned(), role: site.config.web.open_role };
         return Ok(Some(local));
     }
-    let Some(token) = token(site, headers) else { return Ok(None) };
+    let sent = bearer(headers).map(str::to_owned).or_else(|| token(site, headers));
+    let Some(token) = sent else { return Ok(None) };
     let site = Arc::clone(site);
     let found =
         blocking(move || site.accounts.session(&token, Timestamp::now()).map_err(Problem::fault));
@@ -120,7 +130,8 @@ pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Nex
     let own = same_origin(&site, request.headers());
     let trusted = by_proxy(&site, request.headers());
     // Programs send no Origin, browsers always do; where a session's cookie counts, it must be there.
-    let program = !from_elsewhere && !site.config.web.login;
+    let says_who = bearer(request.headers()).is_some() || request.uri().path() == TOKEN;
+    let program = !from_elsewhere && (!site.config.web.login || says_who);
     let sent_here = own || trusted.is_some() || program;
     // Signs of life tell nothing: whoever watches may know the device by any name.
     let is_sign = ["/healthz", "/readyz"].contains(&request.uri().path());

@@ -16,8 +16,8 @@ use super::access::require;
 use super::problem::ProblemBody;
 use super::site::Site;
 use super::{
-    browse, engines, events, images, label_lines, labels, lines, metrics, overview, queue, scene,
-    session, settings, studies, study,
+    aside, browse, engines, events, given, images, label_lines, labels, lines, metrics, overview,
+    queue, scene, session, settings, studies, study,
 };
 use crate::config::Role;
 
@@ -174,6 +174,9 @@ impl Api {
 /// Methods with the most bytes that are sent by them, unless an entry sets its own.
 const POST: (&str, usize) = ("post", MAX_BODY);
 const DELETE: (&str, usize) = ("delete", MAX_BODY);
+
+/// Largest map that a window sends: a million runs.
+const MAX_WINDOW: usize = 64 << 20;
 
 /// Whose labels are looked at.
 const WHOSE: Query = &[("whose", "a reader, `labels:NAME`, or `none`")];
@@ -428,6 +431,24 @@ fn edits(api: Api) -> Api {
         POST,
         ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
         labels::redo,
+    )
+    .change::<aside::Window, aside::Aside, _, _>(
+        ("post", MAX_WINDOW),
+        (
+            "/api/v1/label/cases/{case}/{image}/aside",
+            ANNOTATOR,
+            "Keep the labels of a window that others have changed, under a name of their own.",
+        ),
+        aside::keep,
+    )
+    .change::<given::Saying, (), _, _>(
+        POST,
+        (
+            "/api/v1/label/given",
+            ANNOTATOR,
+            "Say what the values of labels mean that came with the cases.",
+        ),
+        given::say,
     )
     .get::<serde_json::Value, _, _>(
         ("/api/v1/label/cases/{case}/{image}/history", VIEWER, "Who did what to a case, and when."),

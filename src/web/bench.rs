@@ -133,6 +133,9 @@ pub fn told(error: CaseError) -> Problem {
         CaseError::Unknown { .. } => "list the cases again",
         CaseError::Conflict { .. } => "load the labels again, then make the edit again",
         CaseError::Refused(Refused::Background(_) | Refused::Outside { .. }) => "choose a region",
+        CaseError::Refused(Refused::OpenValues { .. }) => {
+            "look at these labels and say what each of their values means"
+        }
         CaseError::Refused(_) => "look at the region, then try again",
         CaseError::Reader(_) => "take a user's name of a-z, 0-9, dots, - and _",
         CaseError::Nifti { .. } | CaseError::Dicom { .. } | CaseError::TooLong { .. } => {

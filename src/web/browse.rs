@@ -41,6 +41,8 @@ pub struct Row {
 pub struct Summary {
     /// Revision of the report.
     pub revision: u32,
+    /// What was read: `venous` or `diagnosis`.
+    pub setting: Option<String>,
     /// Whether malignancy is suspected.
     pub verdict: String,
     /// The patient's class in the base view.
@@ -66,6 +68,8 @@ pub struct Summary {
 /// Of a report only what the list shows; the rest is passed over unread.
 #[derive(Deserialize)]
 struct Brief {
+    #[serde(default)]
+    setting: Option<String>,
     verdict: String,
     patient_class: Classes,
     #[serde(default)]
@@ -106,6 +110,7 @@ impl Summary {
         let engine = brief.engines.first();
         Some(Summary {
             revision,
+            setting: brief.setting,
             verdict: brief.verdict,
             base: brief.patient_class.base,
             high: brief.patient_class.high,
@@ -161,11 +166,13 @@ impl Summaries {
 
 /// A row of the list.
 pub fn row(job: &Job, result: Option<Summary>) -> Row {
+    let own = || job.setting.name().to_owned();
     Row {
         study_key: job.study_key.as_str().to_owned(),
         revision: job.revision,
         state: job.state.name().to_owned(),
-        setting: job.setting.name().to_owned(),
+        // What was read counts; until then, what the device's own engine would read.
+        setting: result.as_ref().and_then(|result| result.setting.clone()).unwrap_or_else(own),
         received: job.completed_at,
         reason: job.reason_code.as_deref().map(Reason::of),
         result,

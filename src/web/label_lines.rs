@@ -2,6 +2,7 @@
 //!
 //! Owns the wire's words for them. Refuses to change anything.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -10,12 +11,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bench::told;
+use super::given::GivenLine;
 use super::problem::Problem;
 use hepalert_labels::cases::stored::{last_edit, reader_names};
 use hepalert_labels::cases::{Case, Desk, Folder, ImageFile, Meaning, Reader, Saved};
 use hepalert_labels::labelling::Labelling;
-use hepalert_labels::regions::Region;
-use hepalert_study::anatomy::is_lesion;
+use hepalert_labels::regions::{Held, Region};
 
 /// Most regions sent.
 const MAX_REGIONS: usize = 500;
@@ -74,6 +75,8 @@ pub struct AtDesk {
     names: Vec<(u8, String)>,
     /// Whether they mean what they mean everywhere in this program.
     is_house: bool,
+    /// What is known of labels that came with the case.
+    pub given: Option<GivenLine>,
 }
 
 /// A region.
@@ -89,6 +92,8 @@ pub struct RegionLine {
     voxels: usize,
     volume_cm3: f64,
     centre_ras_mm: [f64; 3],
+    /// A voxel in the axial slice with most of it, z, y, x.
+    key: [usize; 3],
 }
 
 /// An edit that was made.
@@ -102,6 +107,8 @@ pub struct Made {
     runs: Vec<u32>,
     /// The regions now.
     regions: Vec<RegionLine>,
+    /// The region that it made or changed: a voxel by which the list names it.
+    touched: Option<[usize; 3]>,
 }
 
 /// A case as the list has it.
@@ -144,16 +151,23 @@ fn region(found: &Region) -> RegionLine {
         voxels: found.voxels,
         volume_cm3: found.volume_cm3,
         centre_ras_mm: found.centre_ras_mm,
+        key: found.key,
     }
 }
 
-/// Of this program's labels lesions alone: organs are one region each, and nobody jumps to them.
-/// Of a data set that names its own, all.
-fn regions(labelling: &Labelling, meaning: &Meaning) -> Vec<RegionLine> {
-    let found = labelling.regions();
-    let is_house = meaning.is_house();
-    let listed = found.regions.iter().filter(|found| !is_house || is_lesion(found.label));
-    listed.take(MAX_REGIONS).map(region).collect()
+/// In the order of their labels: of this program's lesions come first.
+fn regions(labelling: &Labelling) -> Vec<RegionLine> {
+    labelling.regions().regions.iter().take(MAX_REGIONS).map(region).collect()
+}
+
+/// The region with the longest row of what an edit drew.
+fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
+    let drawn = saved.change.runs().iter().filter(|run| run.after != 0);
+    let longest = drawn.max_by_key(|run| (run.length, Reverse(run.start)))?;
+    let [_, height, width] = labelling.map().grid().shape();
+    let (rows, x) = (longest.start as usize / width, longest.start as usize % width);
+    let held = Held::at(labelling.map(), [rows / height, rows % height, x]).ok()?;
+    Some(held.first())
 }
 
 /// Labels to look at or to correct.
@@ -166,9 +180,10 @@ pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revisio
         steps: labelling.steps(),
         shape: [x, y, z],
         grid: labelling.grid_name(),
-        regions: regions(labelling, meaning),
+        regions: regions(labelling),
         names: names.collect(),
         is_house: meaning.is_house(),
+        given: None,
     }
 }
 
@@ -180,6 +195,7 @@ pub fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
         revision: desk.revision().to_owned(),
         steps: desk.labelling().steps(),
         runs: stretches.iter().flat_map(run).collect(),
-        regions: regions(desk.labelling(), desk.meaning()),
+        regions: regions(desk.labelling()),
+        touched: saved.and_then(|saved| touched(desk.labelling(), saved)),
     }
 }

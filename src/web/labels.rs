@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::access::Principal;
 use super::attached::attached;
 use super::bench::{Bench, Shared, told};
+use super::given::{self, GivenLine};
 use super::images::{heavily, kept, sent};
 use super::label_lines::{AtDesk, CaseLine, Made, at_desk, line, made};
 use super::packed::{gzip, whole};
@@ -21,6 +22,7 @@ use super::problem::Problem;
 use super::site::Site;
 use hepalert_labels::Operation;
 use hepalert_labels::cases::folder::image_of;
+use hepalert_labels::cases::given::Senses;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::segment::{Made as MadeOf, segmentation_of};
 use hepalert_labels::cases::stored::{self, compare_labels, history_of};
@@ -245,20 +247,26 @@ async fn look<T: Send + 'static>(
     site: &Arc<Site>,
     (id, name): (String, String),
     Whose { whose }: Whose,
-    tell: impl FnOnce(&Labelling, &Meaning, String) -> T + Send + 'static,
+    tell: impl FnOnce(&Labelling, &Meaning, (String, Option<GivenLine>)) -> T + Send + 'static,
 ) -> Result<T, Problem> {
     heavily(site, move |site| {
         let folder = bench(site)?.folder()?;
         let case = folder.case(&id).map_err(told)?;
         let image = case.image(&name).map_err(told)?;
-        let labelling = match whose.as_str() {
-            "none" => Labelling::empty(&image.grid),
-            whose => {
-                let who = whose.parse::<Who>().map_err(told)?;
-                stored::labels(&folder, case, image, &who).map_err(told)?
+        if whose == "none" {
+            let labelling = Labelling::empty(&image.grid);
+            return Ok(tell(&labelling, folder.meaning(), (whose, None)));
+        }
+        match whose.parse::<Who>().map_err(told)? {
+            Who::Given(given) => {
+                let seen = given::seen(&Senses::of(&folder), case, image, &given).map_err(told)?;
+                Ok(tell(&seen.labelling, &seen.meaning, (whose, Some(seen.line))))
             }
-        };
-        Ok(tell(&labelling, folder.meaning(), whose))
+            who @ Who::Reader(_) => {
+                let labelling = stored::labels(&folder, case, image, &who).map_err(told)?;
+                Ok(tell(&labelling, folder.meaning(), (whose, None)))
+            }
+        }
     })
     .await
 }
@@ -269,8 +277,10 @@ pub async fn seen(
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
 ) -> Result<Json<AtDesk>, Problem> {
-    look(&site, place, whose, |labelling, meaning, whose| {
-        Json(at_desk(labelling, meaning, whose, ""))
+    look(&site, place, whose, |labelling, meaning, (whose, given)| {
+        let mut told = at_desk(labelling, meaning, whose, "");
+        told.given = given;
+        Json(told)
     })
     .await
 }

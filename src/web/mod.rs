@@ -9,6 +9,7 @@
 pub mod access;
 pub mod accounts;
 mod api;
+mod aside;
 mod assets;
 mod attached;
 mod bench;
@@ -17,6 +18,7 @@ mod cache;
 mod device;
 mod engines;
 mod events;
+mod given;
 mod images;
 mod label_lines;
 mod labels;

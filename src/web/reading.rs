@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::site::Site;
 use super::study::report;
 use crate::intake::{GateParams, PhaseFiles, RefusalCode, StudyFiles, load};
-use crate::report::types::Report;
+use crate::report::types::{Report, SeriesRecord};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::{Axes, LabelMap, Volume, nifti};
@@ -64,7 +64,10 @@ impl Reading {
             return self.files.phases.iter().find(|files| files.phase == phase).cloned();
         }
         let series = &self.report.series;
-        let chosen = series.iter().find(|line| line.chosen.as_deref() == Some(phase.code()))?;
+        let is_chosen = |line: &&SeriesRecord| line.chosen.as_deref() == Some(phase.code());
+        // Reports of before do not say it of a study that another engine read: then of the only series.
+        let only = || series.first().filter(|line| series.len() == 1 && line.chosen.is_none());
+        let chosen = series.iter().find(is_chosen).or_else(only)?;
         let by_header = || {
             let same = |scan: &hepalert_study::series::Scan| {
                 scan.recon.series_number == chosen.series_number && scan.slices == chosen.slices

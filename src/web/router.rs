@@ -7,9 +7,9 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 
-use super::access::gate;
+use super::access::{TOKEN, gate};
 use super::api::{Api, api};
 use super::problem::Problem;
 use super::site::Site;
@@ -21,6 +21,9 @@ pub fn router(site: Arc<Site>) -> Router {
     let router =
         monai::ROUTES.iter().fold(router, |router, path| router.route(path, any(monai::answer)));
     router
+        .route("/auth/", get(monai::auth))
+        .route("/auth/token/valid", get(monai::auth))
+        .route(TOKEN, post(monai::token))
         .route("/api/openapi.json", get(openapi::serve))
         .fallback(get(assets::serve))
         .layer(from_fn(in_our_words))

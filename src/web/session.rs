@@ -3,6 +3,7 @@
 //! Owns the cookie. Refuses to say whether a name exists: a wrong name and a wrong password are
 //! answered alike, in the same time.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
@@ -44,9 +45,9 @@ pub struct Session {
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// The user's name.
-    name: String,
+    pub name: String,
     /// The password.
-    password: String,
+    pub password: String,
 }
 
 fn of(site: &Site, principal: Option<&Principal>) -> Session {
@@ -75,6 +76,22 @@ pub async fn log_in(
     Extension(Peer(peer)): Extension<Peer>,
     Json(sent): Json<Login>,
 ) -> Result<Response, Problem> {
+    let (principal, token) = begin(&site, peer, sent).await?;
+    let seconds = i64::from(site.config.web.session_hours) * 3600;
+    let cookie = cookie(&site, &token, seconds);
+    let body = Json(of(&site, Some(&principal)));
+    Ok((AppendHeaders([(SET_COOKIE, cookie)]), body).into_response())
+}
+
+/// Begins a session for a name and a password: who it is, and the session's text.
+///
+/// # Errors
+/// [`Problem`] if they are wrong, or it was tried too often.
+pub async fn begin(
+    site: &Arc<Site>,
+    peer: SocketAddr,
+    sent: Login,
+) -> Result<(Principal, String), Problem> {
     if !site.config.web.login {
         return Err(Problem::bad("nobody logs in here: web.login is false"));
     }
@@ -86,7 +103,7 @@ pub async fn log_in(
             return Err(Problem::too_many(wait.as_secs().max(1)));
         }
     }
-    let shared = Arc::clone(&site);
+    let shared = Arc::clone(site);
     let Login { name, password } = sent;
     let hours = site.config.web.session_hours;
     // One at a time: hashing a password takes a core.
@@ -110,9 +127,7 @@ pub async fn log_in(
     throttle.passed(&named, peer.ip(), site.began.elapsed());
     drop(throttle);
     info!("the page: {} has logged in as {}", principal.name, principal.role.name());
-    let cookie = cookie(&site, &token, i64::from(hours) * 3600);
-    let body = Json(of(&site, Some(&principal)));
-    Ok((AppendHeaders([(SET_COOKIE, cookie)]), body).into_response())
+    Ok((principal, token))
 }
 
 /// `DELETE /api/v1/session`.

@@ -362,7 +362,7 @@ fn a_viewer_reads_cases_and_changes_none() {
     assert!(voxels("none").iter().all(|label| *label == 0));
     assert_eq!(get(&vera, "/ct/seen?whose=..%2F..%2Fsecret").status, 422);
     // Writes, and a desk of her own.
-    for path in ["/ct/desk", "/ct/edit", "/ct/undo", "/ct/redo"] {
+    for path in ["/ct/desk", "/ct/edit", "/ct/undo", "/ct/redo", "/ct/aside"] {
         let told = post(&vera, path, &json!({"on": "new"}));
         assert_eq!(
             (told.status, told.json()["code"].as_str()),
@@ -371,6 +371,43 @@ fn a_viewer_reads_cases_and_changes_none() {
         );
     }
     assert!(!served.folder.path().join("cases/hepalert-labels/one/ct/vera.nii.gz").exists());
+    slicer_logs_in(&served);
+}
+
+/// A client of MONAI Label sends a name and a password, then the token that it was given for them.
+fn slicer_logs_in(served: &Served) {
+    let call = |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
+        request(&served.address, method, path, headers, body.as_bytes())
+    };
+    assert_eq!(call("GET", "/auth/", &[], "").json(), json!({"enabled": true}));
+    assert_eq!(call("GET", "/info/", &[], "").status, 401);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let body = |name: &str, word: &str| {
+        format!("username={name}&password={}&grant_type=password", word.replace(' ', "+"))
+    };
+    let asked = |name: &str, word: &str| call("POST", "/auth/token", &form, &body(name, word));
+    assert_eq!(asked("anton", "wrong horse").status, 401);
+    let evil = [form[0], ("Origin", "http://evil.example")];
+    let stolen = call("POST", "/auth/token", &evil, &body("anton", PASSWORD));
+    assert_eq!(stolen.json()["code"], "wrong_origin", "no other site's page logs in");
+    let bearer = |name: &str| {
+        let told = asked(name, PASSWORD).json();
+        assert_eq!(told["token_type"], "bearer");
+        format!("Bearer {}", told["access_token"].as_str().unwrap())
+    };
+    let (anton, vera) = (bearer("anton"), bearer("vera"));
+    let with = |word: &str, method: &str, path: &str, body: &str| {
+        call(method, path, &[("Authorization", word), ("Content-Type", "application/json")], body)
+    };
+    assert_eq!(with(&anton, "GET", "/auth/token/valid", "").status, 200);
+    assert_eq!(with("Bearer of-news", "GET", "/auth/token/valid", "").status, 401);
+    assert_eq!(with(&anton, "GET", "/info/", "").json()["datastore"]["total"], 1);
+    let next = with(&anton, "POST", "/activelearning/first", "{}");
+    assert_eq!(next.json()["id"], "one", "{}", next.text());
+    // A viewer looks and puts nothing back; a body that is no form is refused after that question.
+    let put = |who: &str| with(who, "PUT", "/datastore/label?image=one", "{}").status;
+    assert_eq!((put(&vera), put(&anton)), (403, 400));
+    assert_eq!(with(&vera, "GET", "/datastore/", "").status, 200);
 }
 
 #[test]

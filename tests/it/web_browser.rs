@@ -283,6 +283,12 @@ fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
     let voxel: f64 = spacing.iter().map(|mm| mm.as_f64().unwrap()).product::<f64>() / 1000.0;
     let expected = (told / voxel).round();
     assert!((drawn as f64 - expected).abs() <= expected * 0.001 + 1.0, "{drawn} for {expected}");
+    // The first finding is looked at where the list says that most of it is.
+    let slices = browser.run(
+        "return ['.lesion[aria-pressed=true] .size', '.read-out'].map((one) => \
+         document.querySelector(one).textContent.match(/slice (\\d+)/)[1])",
+    );
+    assert_eq!(slices[0], slices[1], "{slices}");
     // More gain, more lesion; and at the base gain the base view itself.
     browser.click("#layer-gain");
     let at = |step: i32| {
@@ -485,16 +491,104 @@ fn two_at_one_case_lose_nothing() {
     first.until(&format!("{COUNT}(4) > 0 && {SAVED}"));
     // The other one has not seen it: the edit is refused, told, and made on what is there.
     second.press(&["n", "5"]);
-    second.until("document.querySelector('dialog.ask')");
-    second.click("dialog.ask button.primary");
-    second.until(&format!("{COUNT}(4) > 0 && {COUNT}(5) === 0"));
-    second.until("!document.querySelector('dialog')");
-    second.run("[...document.querySelectorAll('.lesion')].find((row) => row.textContent.includes('Meta')).click()");
-    second.press(&["5"]);
-    second.until(&format!("{COUNT}(5) > 0 && {SAVED}"));
-    let kept = kept(folder.path(), "p1", "ana");
-    assert!(kept.contains(&4) && kept.contains(&5) && !kept.contains(&1) && !kept.contains(&3));
-    assert_eq!(kept, shown(&second));
+    second.until("document.querySelector('dialog.collided')");
+    accessible(&second, axe().as_deref(), "the question");
+    // Escape is no answer; the edit is made on what is there now.
+    second.press(&["\u{e00c}"]);
+    second.click("dialog.collided button[value=again]");
+    second.until(&format!("{COUNT}(4) > 0 && {COUNT}(5) > 0 && {SAVED}"));
+    let of = |reader: &str| kept(folder.path(), "p1", reader);
+    let both = of("ana");
+    assert!(both.contains(&4) && both.contains(&5) && !both.contains(&1) && !both.contains(&3));
+    assert_eq!(both, shown(&second));
+    // The first one wants the same region otherwise: its labels and its edit get a name of their own.
+    first.run("[...document.querySelectorAll('.lesion')].find((row) => row.textContent.includes('Meta')).click()");
+    first.press(&["6"]);
+    first.until("document.querySelector('dialog.collided')");
+    first.click("dialog.collided button[value=aside]");
+    first.until(&format!("{COUNT}(5) > 0 && {SAVED}"));
+    assert_eq!(
+        (shown(&first), of("ana")),
+        (both.clone(), both.clone()),
+        "nobody's is written over"
+    );
+    let name = first.run(
+        "return [...document.querySelectorAll('#whose option')].map((o) => o.value).find((v) => v.startsWith('ana.'))",
+    );
+    let name = name.as_str().unwrap();
+    let aside = of(name);
+    assert!(aside.contains(&4) && aside.contains(&6) && !aside.contains(&5));
+    // From there a region is taken over.
+    choose(&first, "whose", name);
+    first.until(&format!("{COUNT}(6) > 0"));
+    first.run("[...document.querySelectorAll('.lesion')].find((row) => row.textContent.includes('Cyst')).click()");
+    first.click("[data-key=take-region]");
+    first.until(&format!(
+        "document.getElementById('whose').value === '' && {COUNT}(6) > 0 && {SAVED}"
+    ));
+    assert_eq!(of("ana"), aside);
+}
+
+fn choose(browser: &Browser, id: &str, value: &str) {
+    browser.run(&format!(
+        "const s = document.getElementById({id:?}); s.value = {value:?}; s.dispatchEvent(new Event('change'))"
+    ));
+}
+
+/// A liver called so and masks of which nobody has said what they mean: nothing of either is a lesion
+/// until a reader says so.
+#[test]
+fn what_came_with_a_case_is_no_lesion_until_a_reader_says_so() {
+    if !is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_case(folder.path(), "p1", Axes::STORED, false);
+    let case = folder.path().join("p1");
+    fs::rename(case.join("truth.nii.gz"), case.join("masks.nii.gz")).unwrap();
+    let mut liver = read_labels(&fs::read(case.join("masks.nii.gz")).unwrap()).unwrap();
+    liver.voxels_mut().mapv_inplace(|label| u8::from(label > 0));
+    fs::write(case.join("liver.nii.gz"), write_u8(&liver)).unwrap();
+    let labeler = Labeler::start(folder.path(), "ana");
+    let browser = Browser::start(1280, 860, false);
+    browser.go(&format!("{}#/label/p1", labeler.1));
+    browser.until("document.querySelector('.stage[data-ready]')");
+    browser.until(&format!("{COUNT}(7) > 1000 && {COUNT}(1) === 0"));
+    choose(&browser, "whose", "labels:masks");
+    browser.until("document.querySelector('#value-1')");
+    let listed = browser.run("return document.querySelector('.viewer-side').textContent");
+    let listed = listed.as_str().unwrap();
+    assert!(listed.contains("Value 1") && !listed.contains("HCC"), "{listed}");
+    fits(&browser, "what values mean");
+    accessible(&browser, axe().as_deref(), "what values mean");
+    for (value, label) in [("value-1", "6"), ("value-3", "0"), ("value-7", "7")] {
+        choose(&browser, value, label);
+    }
+    browser.click("[data-key=say]");
+    browser.until(&format!("{COUNT}(6) > 0 && {COUNT}(3) === 0"));
+    let seen = shown(&browser);
+    let cysts = seen.iter().filter(|label| **label == 6).count();
+    browser.click("[data-key=take-all]");
+    browser.until(&format!("{COUNT}(6) === {cysts} && {SAVED}"));
+    let taken = kept(folder.path(), "p1", "ana");
+    assert_eq!(taken, shown(&browser));
+    // Where the masks have a lesion that was left out, the liver that came with the case stays.
+    assert!(taken.iter().zip(&seen).all(|(own, mask)| *own == 7 || own == mask));
+    // The liver is painted around what is in it; a finding not beyond the liver, on the screen neither.
+    browser.press(&["d", "7"]);
+    browser.drag("canvas", &[(-440, -20), (-430, 20), (-380, 20)]);
+    browser.until(&format!(
+        "document.querySelector('#findings-stay').checked && {COUNT}(7) > {} && {SAVED}",
+        taken.iter().filter(|label| **label == 7).count()
+    ));
+    browser.click("#only-liver");
+    browser.press(&["1"]);
+    let before = shown(&browser);
+    browser.drag("canvas", &[(-440, 120), (-435, 150), (-430, 180)]);
+    browser.until(&format!("document.querySelector('.notice') && {SAVED}"));
+    assert_eq!(shown(&browser), before);
+    assert_eq!(kept(folder.path(), "p1", "ana"), before);
+    assert_eq!(console(&browser), [""; 0]);
 }
 
 /// The calls of 3D Slicer's module, against the page's own server and an engine.

@@ -1,9 +1,9 @@
 // Words and figures, the same everywhere.
 
 const LOCAL = new Intl.DateTimeFormat("en-GB", {
-  year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit",
+  year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
 });
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 
 export const time = (text) => (text ? LOCAL.format(new Date(text)) : "");
 export const clock = (text) => (text ? CLOCK.format(new Date(text)) : "");

@@ -34,7 +34,13 @@ export function empty(text, hint = "") {
   return h("div", { class: "empty" }, h("p", {}, text), hint ? h("p", { class: "muted" }, hint) : null);
 }
 
-export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+/** What is no name begins with a capital: names of engines, addresses and files stay as they are. */
+export const sentence = (text) => {
+  if (!text) return "";
+  const isWord = /^[a-z]+(?=[\s,;.!?]|$)/.test(text);
+  return ended(isWord ? text[0].toUpperCase() + text.slice(1) : text);
+};
+export const ended = (text) => text + (/[.!?]$/.test(text) ? "" : ".");
 
 /** A bar of how much is done. */
 export function bar(share, label) {

@@ -111,6 +111,18 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         over: Option<Vec<u8>>,
     },
+    /// Somebody else's labels of this image are taken over: a reader's, or those that came with the
+    /// case.
+    TakeFrom {
+        /// Whose: a reader, or `labels:NAME`.
+        whose: String,
+        /// A voxel in a region of theirs: that region alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Voxel>,
+        /// Only voxels of these labels are painted over; without, those that carry none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<Vec<u8>>,
+    },
 }
 
 /// Where a part begins, and its label.
@@ -161,7 +173,8 @@ impl Axis {
 pub struct Context<'a> {
     /// Hounsfield units on the grid of the labels: [`Operation::Grow`] reads them.
     pub image: Option<&'a Volume<f32>>,
-    /// The labels that [`Operation::CopyFrom`] names, on any grid.
+    /// The labels that [`Operation::CopyFrom`] names, on any grid, or [`Operation::TakeFrom`], on
+    /// this one.
     pub other: Option<&'a LabelMap>,
 }
 
@@ -176,9 +189,10 @@ impl Operation {
             Operation::Delete { becomes, .. } => becomes.iter().copied().collect(),
             Operation::CopyFrom { label, .. } => label.iter().copied().collect(),
             Operation::SplitSeeds { seeds, .. } => seeds.iter().map(|seed| seed.label).collect(),
-            Operation::Merge { .. } | Operation::Fill { .. } | Operation::Interpolate { .. } => {
-                Vec::new()
-            }
+            Operation::Merge { .. }
+            | Operation::Fill { .. }
+            | Operation::Interpolate { .. }
+            | Operation::TakeFrom { .. } => Vec::new(),
         }
     }
 
@@ -195,6 +209,7 @@ impl Operation {
             Operation::Interpolate { .. } => "interpolate",
             Operation::Grow { .. } => "grow",
             Operation::CopyFrom { .. } => "copy_from",
+            Operation::TakeFrom { .. } => "take_from",
         }
     }
 }
@@ -216,6 +231,7 @@ mod tests {
             r#"{"op":"interpolate","at":[[1,2,3],[5,2,3]],"axis":"axial"}"#,
             r#"{"op":"grow","at":[1,2,3],"label":1,"hu":[20.0,80.0],"reach_mm":15.0,"inside":[7]}"#,
             r#"{"op":"copy_from","phase":"ap","at":[1,2,3],"label":2}"#,
+            r#"{"op":"take_from","whose":"labels:liver","over":[0,7]}"#,
         ];
         for text in texts {
             let operation: Operation = serde_json::from_str(text).unwrap();

@@ -91,6 +91,18 @@ pub enum Refused {
         /// The labels that there are, as `1 HCC`.
         known: String,
     },
+    /// A map that came with a case, of whose values nobody has said what they mean.
+    #[error(
+        "nobody has said what the values of {labels} mean ({}): say it on the page of the case, or \
+         by `hepalert label FOLDER --means {labels}:VALUE=LABEL,..`",
+        listed(found)
+    )]
+    OpenValues {
+        /// The name of the file within its case.
+        labels: String,
+        /// The values, ascending.
+        found: Vec<u8>,
+    },
     /// A label map of another image.
     #[error("these labels do not lie on the grid of the image: load the case again")]
     OtherGrid,
@@ -112,6 +124,7 @@ impl Refused {
             Refused::NoImage => "no_image",
             Refused::NoPhase(_) => "no_such_phase",
             Refused::Unnamed { .. } => "unknown_label",
+            Refused::OpenValues { .. } => "unknown_meaning",
             Refused::OtherGrid => "geometry_mismatch",
         }
     }

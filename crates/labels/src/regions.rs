@@ -36,6 +36,8 @@ pub struct Region {
     pub volume_cm3: f64,
     /// Mean of its voxels' centres, `[x, y, z]` in millimetres RAS.
     pub centre_ras_mm: [f64; 3],
+    /// Where it is looked at: the middle of the longest row in the axial slice with most of it.
+    pub key: [usize; 3],
 }
 
 /// The regions of a map.
@@ -54,6 +56,7 @@ struct Outline {
     hi: [usize; 3],
     voxels: usize,
     sum: [f64; 3],
+    key: [usize; 3],
 }
 
 impl Outline {
@@ -62,7 +65,7 @@ impl Outline {
         let length = (x_hi - x_lo) as f64;
         let sum = [z as f64 * length, y as f64 * length, (x_lo + x_hi - 1) as f64 * 0.5 * length];
         let (lo, hi) = ([z, y, x_lo], [z + 1, y + 1, x_hi]);
-        Outline { label: run.label, at: lo, lo, hi, voxels: run.voxels(), sum }
+        Outline { label: run.label, at: lo, lo, hi, voxels: run.voxels(), sum, key: lo }
     }
 
     fn add(&mut self, other: &Outline) {
@@ -87,6 +90,8 @@ pub fn regions(map: &LabelMap, wanted: std::ops::RangeInclusive<u8>) -> Regions 
             None => outlines.push(own),
         }
     }
+    let keys = keys(&parts);
+    outlines.iter_mut().zip(keys).for_each(|(outline, key)| outline.key = key);
     outlines.sort_by_key(|part| (part.label, Reverse(part.voxels), part.lo, part.hi));
     let left_out = outlines.len().saturating_sub(MAX_LISTED);
     outlines.truncate(MAX_LISTED);
@@ -95,7 +100,7 @@ pub fn regions(map: &LabelMap, wanted: std::ops::RangeInclusive<u8>) -> Regions 
 }
 
 fn listed(map: &LabelMap, outline: Outline, number: u32) -> Region {
-    let Outline { label, at, lo, hi, voxels, sum } = outline;
+    let Outline { label, at, lo, hi, voxels, sum, key } = outline;
     Region {
         number,
         label,
@@ -105,7 +110,40 @@ fn listed(map: &LabelMap, outline: Outline, number: u32) -> Region {
         voxels,
         volume_cm3: voxels as f64 * map.grid().voxel_cm3(),
         centre_ras_mm: map.grid().ras_mm(sum.map(|axis| axis / voxels as f64)),
+        key,
     }
+}
+
+/// Where each component is looked at: the lower slice of equals, the first of equal rows.
+fn keys(parts: &Components) -> Vec<[usize; 3]> {
+    /// A slice of a component: how much of it, its longest row and the middle of that.
+    #[derive(Clone, Copy, Default)]
+    struct Slice {
+        z: u32,
+        voxels: usize,
+        longest: usize,
+        middle: [usize; 3],
+    }
+    let mut best = vec![Slice::default(); parts.count];
+    let mut now = vec![Slice { z: u32::MAX, ..Slice::default() }; parts.count];
+    // Runs come slice by slice: one that begins ends the one before.
+    for run in &parts.runs {
+        let of = run.component as usize;
+        if now[of].z != run.z {
+            now[of] = Slice { z: run.z, ..Slice::default() };
+        }
+        let slice = &mut now[of];
+        slice.voxels += run.voxels();
+        if run.voxels() > slice.longest {
+            slice.longest = run.voxels();
+            slice.middle = [run.z, run.y, (run.x_lo + run.x_hi - 1) / 2].map(|n| n as usize);
+        }
+        // Its own slice grows in place; another one must be larger.
+        if best[of].z == slice.z || slice.voxels > best[of].voxels {
+            best[of] = *slice;
+        }
+    }
+    best.into_iter().map(|slice| slice.middle).collect()
 }
 
 /// A region taken hold of.
@@ -142,6 +180,12 @@ impl Held {
         let mut outline = Outline::of(&runs[0]);
         runs[1..].iter().for_each(|run| outline.add(&Outline::of(run)));
         Ok(Held { label, lo: outline.lo, hi: outline.hi, runs })
+    }
+
+    /// The voxel by which a list names it.
+    pub fn first(&self) -> [usize; 3] {
+        let Run { z, y, x_lo, .. } = self.runs[0];
+        [z, y, x_lo].map(|n| n as usize)
     }
 
     /// Number of voxels.
@@ -240,6 +284,19 @@ mod tests {
         assert_eq!((found.regions[1].lo, found.regions[1].hi), ([0, 1, 4], [2, 3, 7]));
     }
 
+    /// A crescent with a thin end: its middle is outside of it, and in another slice.
+    #[test]
+    fn a_region_is_looked_at_where_most_of_it_is() {
+        let mut voxels = Array3::zeros([8, 5, 6]);
+        voxels.slice_mut(s![.., 0, 0]).fill(2);
+        voxels.slice_mut(s![1, 0..5, 0]).fill(2);
+        voxels.slice_mut(s![1, 4, 0..5]).fill(2);
+        voxels.slice_mut(s![6, 0..2, 0..2]).fill(2);
+        let found = regions(&map(voxels), 1..=255);
+        assert_eq!(found.regions.len(), 1);
+        assert_eq!(found.regions[0].key, [1, 4, 2]);
+    }
+
     #[test]
     fn what_a_region_lies_in_is_most_of_what_is_around() {
         let mut voxels = Array3::from_elem([3, 5, 5], 7_u8);
@@ -273,6 +330,14 @@ mod tests {
                 prop_assert_eq!(held.voxels(), truth.iter().filter(|t| **t == own).count());
             }
             let listed = regions(&map, 1..=255);
+            for region in &listed.regions {
+                let held = Held::at(&map, region.key).unwrap();
+                prop_assert_eq!(held.first(), region.at);
+                prop_assert_eq!((held.lo, held.hi, held.label), (region.lo, region.hi, region.label));
+                let of = |z: usize| held.runs.iter().filter(|r| r.z as usize == z).map(Run::voxels).sum();
+                let most: usize = (0..3).map(of).max().unwrap();
+                prop_assert_eq!(of(region.key[0]), most);
+            }
             prop_assert_eq!(listed.regions.len() as u32, truth.iter().copied().max().unwrap());
         }
     }

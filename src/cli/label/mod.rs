@@ -15,6 +15,7 @@ use hepalert_labels::cases::stored::readers;
 use hepalert_labels::cases::{Case, CaseError, Folder, ImageFile, Reader, Who};
 
 mod edit;
+mod means;
 mod told;
 
 /// Arguments.
@@ -41,9 +42,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "case", requires = "reader", group = "what")]
     take_in: Option<PathBuf>,
     /// What new labels begin with: `empty`, a reader, or `labels:NAME` [default: labelsTr, labels,
-    /// truth or labels_base, if they lie on the image].
+    /// truth, labels_base or a liver, if they lie on the image].
     #[arg(long, requires = "reader")]
     start: Option<String>,
+    /// Say what the values of labels mean that came with the cases: labels of the folder, 0 for what
+    /// is left out. May be given several times.
+    #[arg(long, value_name = "NAME:VALUE=LABEL,..", group = "what")]
+    means: Vec<means::Means>,
     /// Compare two readers, or a reader with `labels:NAME`, in every case that has both.
     #[arg(long, value_name = "A,B", value_delimiter = ',', group = "what")]
     compare: Vec<Who>,
@@ -80,6 +85,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(failure)?;
     if !args.edit.is_empty() || args.take_in.is_some() {
         return edit::run(args, &folder, ui);
+    }
+    if !args.means.is_empty() {
+        return means::run(args, &folder, ui);
     }
     match &args.compare[..] {
         [] => {}

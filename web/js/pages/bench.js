@@ -3,10 +3,11 @@
 import { bytes, get } from "../api.js";
 import { h, redraw, replace } from "../dom.js";
 import { PHASES, ago, number, plural, time, words } from "../format.js";
-import { bar, chip, confirm, notice, problem, sentence } from "../parts.js";
+import { bar, chip, notice, problem, sentence } from "../parts.js";
 import { Edits } from "../viewer/edits.js";
 import { View, tie } from "../viewer/view.js";
 import { PRESETS, liverWindow } from "../viewer/windows.js";
+import { askCollided, givenPanel } from "./given.js";
 
 const KEYS = [["1 to 9", "class of the region, or of the pen"], ["d e f", "draw, erase, filled outline"], ["v", "back to looking"], ["Ctrl Z, Ctrl Y", "undo, redo"], ["Del", "delete the region"], ["i", "interpolate between the marked slices"], ["n p", "next and previous region"], ["[ ]", "smaller, larger pen"], ["b", "boundary"], ["a c s x", "axial, coronal, sagittal, all"]];
 
@@ -17,28 +18,29 @@ export async function show(main, { parts, query, may }) {
   const side = h("aside", { class: "viewer-side", "aria-label": "Labeler" });
   main.classList.add("wide");
   replace(main, h("h1", { class: "visually-hidden" }, `Labels of ${id}`), h("div", { class: "viewer" }, side, stage));
-  const state = { id, root, side, stage, may, views: [], edits: [], at: 0, region: null, tool: "look", pen: 3, size: 5, fill: 0.3, boundary: true, plane: "axial", marks: [], over: false, gone: false, whose: "", start: query.get("start") ?? undefined };
+  const state = { id, root, side, stage, may, views: [], edits: [], at: 0, region: null, tool: "look", pen: 3, size: 5, fill: 0.3, boundary: true, plane: "axial", marks: [], over: false, stay: true, organs: false, gone: false, whose: "", start: query.get("start") ?? undefined };
   const warn = (event) => { if (state.saving) event.preventDefault(); };
-  const leave = () => { state.gone = true; state.views.forEach((view) => view.close()); removeEventListener("keydown", state.keys); removeEventListener("beforeunload", warn); };
+  const leave = () => { state.gone = true; views(state).forEach((view) => view.close()); removeEventListener("keydown", state.keys); removeEventListener("beforeunload", warn); };
   addEventListener("beforeunload", warn);
   try {
     state.case = await get(root);
     const order = (image) => Object.keys(PHASES).indexOf(image.phase);
     state.case.images.sort((a, b) => order(a) - order(b) || a.name.localeCompare(b.name));
     if (!may("annotator")) state.whose = whoHas(state.case)[0];
-    await load(state);
-    if (state.gone) return leave;
-    controls(state);
-    state.keys = (event) => press(event, state);
-    addEventListener("keydown", state.keys);
+    await load(state, () => {
+      controls(state);
+      state.keys = (event) => press(event, state);
+      addEventListener("keydown", state.keys);
+      stage.dataset.ready = "true";
+      if (listed(state).length) select(state, listed(state)[0]);
+    });
     stage.removeAttribute("aria-busy");
-    stage.dataset.ready = "true";
-    if (regions(state).length) select(state, regions(state)[0]);
   } catch (error) {
     // What came with a case and means nothing here is not begun with; a reader may begin without.
     const without = error.code === "unknown_label" ? h("a", { class: "button primary", href: `#/label/${encodeURIComponent(id)}?start=empty` }, "Begin without labels") : null;
     replace(stage, h("div", { class: "stopped" }, problem(error), h("div", { class: "actions" }, without, h("a", { class: "button", href: "#/label" }, "Back to the cases"))));
-    if (!side.childElementCount) side.remove();
+    delete stage.dataset.count;
+    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("alone"); }
     console.error(error);
   }
   return leave;
@@ -48,50 +50,89 @@ const view = (state) => state.views[state.at];
 const edits = (state) => state.edits[state.at];
 const regions = (state) => edits(state).regions;
 const names = (state) => edits(state).names;
+/** What is jumped to: findings, or else whatever is labelled. */
+const findings = (state) => regions(state).filter((one) => names(state).isFinding(one.label));
+const listed = (state) => (findings(state).length ? findings(state) : regions(state));
+/** Those that are there already: the others are still on their way. */
+const views = (state) => state.views.filter(Boolean);
+const titleOf = (image) => (image.phase ? PHASES[image.phase] ?? image.phase : image.name);
 
 /** Whose labels of a case can be looked at. */
 const whoHas = (one) => [...one.readers, ...one.labels.map((name) => `labels:${name}`), "none"];
 const called = (whose) => (whose === "none" ? "no labels" : whose.replace("labels:", "came with it: "));
 
-async function load(state) {
+/** The image that is read first comes first and can be worked on while the others follow. */
+async function load(state, ready) {
   const { images } = state.case;
   state.stage.replaceChildren();
   state.stage.dataset.count = images.length;
   const cells = images.map((image, at) => {
-    const title = image.phase ? PHASES[image.phase] ?? image.phase : image.name;
+    const title = titleOf(image);
     const told = h("span", { class: "read-out" });
     const canvas = h("canvas", { "aria-label": `CT, ${title}`, role: "img", tabindex: "0", onpointerdown: () => activate(state, at) });
-    const progress = h("div", { class: "loading" }, h("span", {}, `Loading ${title}`), bar(0, "Loading"));
+    const progress = h("div", { class: "loading" }, h("span", {}, `${title} waits`), bar(0, `Loading ${title}`));
     state.stage.append(h("figure", { class: "cell", "data-at": at }, h("figcaption", {}, h("b", {}, title), told), canvas, progress));
     return { image, told, canvas, progress };
   });
-  for (const { image, told, canvas, progress } of cells) {
-    const base = `${state.root}/${encodeURIComponent(image.name)}`;
-    const one = new Edits(base);
-    one.whose = state.whose;
-    const [labels, data] = await Promise.all([one.open(state.start), bytes(`${base}/image`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`))]);
+  const first = Math.max(0, images.findIndex((image) => image.phase === "vp"));
+  const order = [first, ...images.keys()].filter((at, place, all) => all.indexOf(at) === place);
+  for (const [done, at] of order.entries()) {
+    await loadOne(state, cells[at], at, `${done + 1} of ${images.length}`);
     if (state.gone) return;
-    const shown = new View(canvas, image.name);
-    await shown.load(data, PRESETS[0][1]);
-    shown.setNames(one.names.all);
-    shown.instances = image.instances ?? [];
-    shown.setLabels(labels);
-    // As it is in this phase, where somebody has labelled a liver.
-    shown.own = liverWindow(shown, one.names.liver);
-    if (shown.own) shown.setWindow(shown.own);
-    shown.plane = state.plane;
-    shown.moved = () => readOut(shown, one, told);
-    shown.drawn = () => stroke(state, shown, one);
-    one.changed = (what, about) => progressOf(state, what, about);
-    one.failed = (error) => collided(state, error, one, shown);
-    state.views.push(shown);
-    state.edits.push(one);
-    shown.setLook(state.fill, state.boundary);
-    readOut(shown, one, told);
-    progress.remove();
+    tie(views(state));
+    state.stage.dataset.loaded = done + 1;
+    if (!done) { activate(state, at); ready(); } else state.arrived(at);
+    await breathe();
   }
-  tie(state.views);
-  activate(state, Math.max(0, state.case.images.findIndex((image) => image.phase === "vp")));
+}
+
+/** Lets the page draw and take keys before more work. */
+const breathe = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+async function loadOne(state, { image, told, canvas, progress }, at, count) {
+  const title = titleOf(image);
+  const say = (text) => replace(progress.firstElementChild, `${text} (${count})`);
+  say(`Loading ${title}`);
+  const base = `${state.root}/${encodeURIComponent(image.name)}`;
+  const one = new Edits(base);
+  one.whose = state.whose;
+  const filled = (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`);
+  const [labels, data] = await Promise.all([one.open(state.start), bytes(`${base}/image`, filled)]);
+  if (state.gone) return;
+  say(`Drawing ${title}`);
+  await breathe();
+  const shown = new View(canvas, image.name);
+  // As it is in this phase, where somebody has labelled a liver.
+  shown.own = liverWindow(data, labels, one.names.liver);
+  await shown.load(data, shown.own ?? PRESETS[0][1]);
+  shown.setNames(one.names.all);
+  shown.instances = image.instances ?? [];
+  shown.plane = state.plane;
+  shown.setLabels(labels);
+  if (state.plane !== "axial") shown.setPlane(state.plane);
+  shown.moved = () => readOut(shown, one, told);
+  shown.drawn = () => stroke(state, shown, one, at);
+  one.changed = (what, about) => progressOf(state, what, about);
+  one.failed = (error) => notice(`${sentence(error.message)} ${sentence(error.next ?? "")}`, "bad");
+  one.collided = askCollided;
+  one.reopened = (kept) => reopened(state, at, kept);
+  state.views[at] = shown;
+  state.edits[at] = one;
+  shown.setLook(state.fill, state.boundary);
+  readOut(shown, one, told);
+  progress.remove();
+}
+
+/** Newer labels are there; those of this window may have been kept beside them. */
+function reopened(state, at, kept) {
+  state.views[at].setNames(state.edits[at].names.all);
+  if (kept) {
+    if (!state.case.readers.includes(kept.reader)) state.case.readers.push(kept.reader);
+    state.fillWhose?.();
+    notice(`${kept.refused ? `${sentence(kept.refused)} ` : ""}Your labels are kept as ${kept.reader}: look at them by Labels of, and take regions over from there.`);
+  }
+  state.region = null;
+  state.redraw?.();
 }
 
 function readOut(shown, one, told) {
@@ -111,34 +152,45 @@ function activate(state, at) {
 }
 
 /** A stroke has ended: what it changed goes to the device, label by label. */
-async function stroke(state, shown, one) {
-  const over = state.over ? one.names.within : null;
-  for (const [label, runs] of one.drawn(shown)) await one.edit({ op: "paint", runs, label, ...(over ? { over } : {}) }, shown);
+async function stroke(state, shown, one, at) {
+  for (const [label, runs] of one.drawn(shown)) {
+    const over = allowed(state, one, label);
+    if (over && !over.length) { one.reset(shown); notice("No liver is labelled here: draw one with the pen Liver, or take one over that came with the case.", "bad"); return; }
+    const saved = await one.edit({ op: "paint", runs, label, ...(over ? { over } : {}) }, shown);
+    if (saved && over && !saved.runs.length) notice(one.names.isFinding(label) ? "Nothing was drawn: only the liver may be painted over." : "Nothing was drawn: findings stay.");
+    if (at === state.at) touched(state, saved);
+  }
+}
+
+/** What a pen may paint over; everything without. */
+function allowed(state, one, label) {
+  if (label && !one.names.isFinding(label)) return state.stay ? [0, ...one.names.organs.map((organ) => organ.label)] : null;
+  if (!state.over) return null;
+  return one.regions.some((region) => one.names.liver.includes(region.label)) ? one.names.within : [];
+}
+
+/** The region that an edit has made is the one to go on with. */
+function touched(state, saved) {
+  if (!saved?.touched) return;
+  const made = regions(state).find((one) => one.at.every((value, axis) => value === saved.touched[axis]));
+  if (made) { state.region = made; state.redraw?.(); }
 }
 
 function progressOf(state, what, about) {
-  state.saving = what === "saving";
-  const texts = { saving: ["Saving…", "calm"], saved: ["Saved", "ok"], failed: ["Not saved", "bad"] };
+  state.saving = what === "saving" || what === "collided";
+  const texts = { saving: ["Saving…", "calm"], saved: ["Saved", "ok"], failed: ["Not saved", "bad"], collided: ["Changed elsewhere", "warn"] };
   const [text, tone] = texts[what];
-  if (state.told) replace(state.told, chip({ text, tone }), about?.revision ? h("span", { class: "muted small-text" }, `revision ${about.revision.slice(0, 8)}`) : null);
+  const revision = about?.revision && about.revision !== "new" ? about.revision.slice(0, 8) : "";
+  if (state.told) replace(state.told, chip({ text, tone }), revision ? h("span", { class: "muted small-text" }, `revision ${revision}`) : null);
   state.side.dataset.saved = what;
-  if (what !== "saving") state.redraw?.();
-}
-
-/** Somebody was faster, or the edit cannot be: nothing of either is lost. */
-async function collided(state, error, one, shown) {
-  if (error.code !== "labels_changed") { notice(`${sentence(error.message)} ${sentence(error.next)}`, "bad"); return; }
-  const again = await confirm("These labels were changed elsewhere", `${sentence(error.message)} Your last edit was not made. Take the newer labels in, then make it again.`, "Take them in");
-  if (!again) return;
-  shown.setLabels(await one.open());
-  state.redraw?.();
-  progressOf(state, "saved", one);
+  if (!state.saving) state.redraw?.();
 }
 
 function select(state, region) {
   state.region = region;
-  for (const shown of state.views) shown.goTo(region.centre_ras_mm);
-  // The centre of a crescent lies outside it: the slice is what counts.
+  // Where most of it is: the centre of a crescent lies outside it, and in another slice.
+  const place = view(state).goToVoxel([...region.key].reverse());
+  for (const shown of views(state)) if (shown !== view(state)) shown.goTo(place);
   state.redraw?.();
 }
 
@@ -153,6 +205,7 @@ function refreshed(state) {
 async function act(state, operation) {
   const saved = await edits(state).edit(operation, view(state));
   if (saved) refreshed(state);
+  if (operation.op !== "delete") touched(state, saved);
   state.redraw?.();
   return saved;
 }
@@ -167,14 +220,18 @@ function controls(state) {
   const steps = h("div", { class: "row" });
   const first = h("span", { class: "muted small-text" });
   state.told = h("div", { class: "row saved", role: "status" }, first);
+  const given = h("div", {});
   state.redraw = () => {
     refreshed(state);
-    const shown = regions(state);
-    replace(count, `${plural(shown.length, "region")}`);
+    const shown = findings(state);
+    const organs = regions(state).filter((one) => !names(state).isFinding(one.label));
+    replace(count, shown.length || !organs.length ? plural(shown.length, "region") : "No lesion is labelled");
     const slices = view(state).dims[2];
-    redraw(list, shown.map((region) => h("button", { class: "lesion", "data-key": region.at.join("-"), "aria-pressed": String(region === state.region), onclick: () => select(state, region) },
-      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, spread(slices - region.hi[0] + 1, slices - region.lo[0])), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`))));
-    if (state.whose) { replace(tools); replace(steps); return; }
+    const row = (region) => h("button", { class: "lesion region", "data-key": region.at.join("-"), "aria-pressed": String(region === state.region), onclick: () => select(state, region) },
+      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, spread(slices - region.hi[0] + 1, slices - region.lo[0])), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`));
+    const isOpen = state.organsListed || organs.includes(state.region);
+    redraw(list, shown.map(row), organs.length ? h("details", { class: "organs", open: isOpen, ontoggle: (event) => { state.organsListed = event.target.open; } }, h("summary", {}, `Liver and organs (${organs.length})`), organs.map(row)) : null);
+    if (state.whose) { replace(tools, takeTools(state)); replace(steps); return; }
     redraw(tools, regionTools(state));
     const [undo, redo] = edits(state).steps;
     redraw(steps, h("button", { class: "small", disabled: !undo, "data-key": "undo", onclick: () => edits(state).undo(view(state)) }, `Undo (${undo})`), h("button", { class: "small", disabled: !redo, "data-key": "redo", onclick: () => edits(state).redo(view(state)) }, `Redo (${redo})`));
@@ -182,13 +239,20 @@ function controls(state) {
   const report = state.case.report;
   const penSection = h("section", { "aria-label": "Pen" }, h("h2", {}, "Pen"), pen(state));
   state.redrawAll = () => {
+    // The pen's classes are those of the labels that are shown.
+    state.setTool(state.tool);
+    for (const shown of views(state)) shown.moved();
+    const at = state.edits.findIndex((one) => one?.given);
+    const from = at < 0 ? state.at : at;
+    const acts = { again: () => state.look(state.whose), take: (operation) => takeOver(state, from, operation), underLesions: [0, ...names(state).liver] };
+    replace(given, state.whose && state.whose !== "none" ? givenPanel(state.whose, state.edits[from].given, state.may("annotator"), acts) : null);
     penSection.hidden = Boolean(state.whose);
     replace(first, state.whose ? "To look at: nothing is changed." : "Every edit is saved at once.");
     replace(state.told, first);
     state.redraw();
   };
   replace(state.side,
-    h("p", { class: "crumb" }, h("a", { href: "#/label" }, "Cases"), ` / ${state.id}`), whoseLabels(state), state.told, steps,
+    h("p", { class: "crumb" }, h("a", { href: "#/label" }, "Cases"), ` / ${state.id}`), whoseLabels(state), given, state.told, steps,
     h("section", { "aria-label": "Regions" }, count, list), h("section", { "aria-label": "Region" }, tools),
     penSection,
     h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state)),
@@ -200,35 +264,73 @@ function controls(state) {
 
 /** One's own labels, or those of somebody else to look at. */
 function whoseLabels(state) {
-  const own = state.may("annotator") ? [h("option", { value: "" }, "my own")] : [];
-  const choice = h("select", { id: "whose", "aria-label": "Labels of" }, own, whoHas(state.case).map((name) => h("option", { value: name }, called(name))));
-  choice.value = state.whose;
-  choice.addEventListener("change", async () => {
+  const choice = h("select", { id: "whose", "aria-label": "Labels of" });
+  state.fillWhose = () => {
+    const own = state.may("annotator") ? [h("option", { value: "" }, "my own")] : [];
+    replace(choice, own, whoHas(state.case).map((name) => h("option", { value: name }, called(name))));
+    choice.value = state.whose;
+  };
+  state.look = async (whose) => {
     const before = state.whose;
-    state.whose = choice.value;
+    state.whose = whose;
     state.region = null;
-    if (state.whose) state.setTool("look");
+    if (whose) state.setTool("look");
     try {
-      for (const [at, one] of state.edits.entries()) {
-        await one.busy;
-        one.whose = state.whose;
-        state.views[at].setLabels(await one.open());
-      }
+      for (const [at, one] of state.edits.entries()) if (one) await lookAt(state, at);
     } catch (error) {
       notice(`${sentence(error.message)} ${sentence(error.next)}`, "bad");
-      state.whose = choice.value = before;
-      for (const one of state.edits) one.whose = before;
+      state.whose = before;
+      for (const one of state.edits) if (one) one.whose = before;
     }
+    state.fillWhose();
     state.redrawAll();
-  });
+  };
+  // What came while others were looked at shows the same as they do.
+  state.arrived = async (at) => {
+    if (state.edits[at].whose !== state.whose) await lookAt(state, at);
+    state.applyPen();
+    state.redraw();
+  };
+  choice.addEventListener("change", () => state.look(choice.value));
+  state.fillWhose();
   return h("label", { class: "row" }, h("span", {}, "Labels of"), choice);
+}
+
+async function lookAt(state, at) {
+  const one = state.edits[at];
+  await one.busy;
+  one.whose = state.whose;
+  const labels = await one.open();
+  state.views[at].setNames(one.names.all);
+  state.views[at].setLabels(labels);
+}
+
+/** An edit that takes somebody's labels over into one's own, which are shown then. */
+async function takeOver(state, at, operation) {
+  await state.look("");
+  if (state.whose) return;
+  activate(state, at);
+  const saved = await act(state, operation);
+  if (saved && !saved.runs.length) notice("Nothing was taken over: there are labels of your own everywhere.");
+}
+
+function takeTools(state) {
+  const region = state.region;
+  const given = edits(state).given;
+  if (!region || !state.may("annotator") || given?.known === "not") return null;
+  const over = [0, ...names(state).all.map((one) => one.label)];
+  return h("div", { class: "tools" }, h("button", { class: "small", "data-key": "take-region", title: "Over whatever you have there", onclick: () => takeOver(state, state.at, { op: "take_from", whose: state.whose, at: region.at, over }) }, `Take this ${names(state).of(region.label)} into my labels`));
 }
 
 const spread = (from, to) => (from === to ? `slice ${from}` : `slices ${from}–${to}`);
 
 function classButtons(state, now, choose) {
-  return h("div", { class: "classes", role: "group", "aria-label": "Class" }, names(state).classes.map((known) => h("button", { class: "small", "data-key": `class-${known.label}`, title: `${known.long} (${known.label})`, "aria-pressed": String(known.label === now), onclick: () => choose(known.label) },
-    h("span", { class: "swatch", tint: `rgb(${known.rgb})` }), known.name)));
+  const { classes, organs } = names(state);
+  const button = (known) => h("button", { class: "small", "data-key": `class-${known.label}`, title: `${known.long ?? known.name} (${known.label})`, "aria-pressed": String(known.label === now), onclick: () => choose(known.label) },
+    h("span", { class: "swatch", tint: `rgb(${known.rgb})` }), known.name);
+  const others = organs.slice(1);
+  return [h("div", { class: "classes", role: "group", "aria-label": "Class" }, [...classes, ...organs.slice(0, 1)].map(button)),
+    others.length ? h("details", { class: "organs", open: state.organs || others.some((one) => one.label === now), ontoggle: (event) => { state.organs = event.target.open; } }, h("summary", {}, "Other organs"), h("div", { class: "classes", role: "group", "aria-label": "Organ" }, others.map(button))) : null];
 }
 
 function regionTools(state) {
@@ -245,7 +347,7 @@ function regionTools(state) {
       button("Grow", "grow", () => grow(state, region), "Within the liver, by the range of its own values, 10 mm at most"),
       button(state.merging ? "Merge with this" : "Merge with…", "merge", () => merge(state, region), "Then choose the other region"),
       button("Split here", "split", () => split(state, region), "At the slice of the crosshair"),
-      others.map(({ image, index }) => button(`Copy to ${image.phase ?? image.name}`, `copy-${index}`, () => copy(state, region, index)))),
+      others.filter(({ index }) => state.edits[index]).map(({ image, index }) => button(`Copy to ${image.phase ?? image.name}`, `copy-${index}`, () => copy(state, region, index)))),
     h("div", { class: "tools" }, button(`Mark slice (${state.marks.length})`, "mark", () => mark(state), "A contour to interpolate between"), state.marks.length > 1 ? button("Interpolate", "interpolate", () => interpolate(state)) : null)];
 }
 
@@ -264,6 +366,8 @@ function split(state, region) {
 }
 
 function grow(state, region) {
+  const inside = names(state).liver;
+  if (!regions(state).some((one) => inside.includes(one.label))) { notice("No liver is labelled here: draw one with the pen Liver, or take one over that came with the case.", "bad"); return; }
   const { labels } = view(state);
   const [nx, ny] = view(state).dims;
   const image = view(state).nv.volumes[0];
@@ -272,7 +376,7 @@ function grow(state, region) {
   for (let z = z0; z < z1 && values.length < 20000; z++) for (let y = region.lo[1]; y < region.hi[1]; y++) for (let x = region.lo[2]; x < region.hi[2]; x++) if (labels[(z * ny + y) * nx + x] === region.label) values.push(image.getValue(x, y, z));
   values.sort((a, b) => a - b);
   const at = (share) => values[Math.floor((values.length - 1) * share)];
-  act(state, { op: "grow", at: region.at, label: region.label, hu: [at(0.1), at(0.9)], reach_mm: 10, inside: names(state).liver });
+  act(state, { op: "grow", at: region.at, label: region.label, hu: [at(0.1), at(0.9)], reach_mm: 10, inside });
 }
 
 function copy(state, region, index) {
@@ -297,21 +401,25 @@ function pen(state) {
   const drawTools = () => {
     replace(tools, [["look", "Look"], ["draw", "Draw"], ["fill", "Outline"], ["erase", "Erase"]].map(([value, text]) => h("button", { id: `tool-${value}`, "aria-pressed": String(state.tool === value), onclick: () => state.setTool(value) }, text)));
     replace(classes, classButtons(state, state.pen, (label) => state.setPen(label)));
+    // The liver is drawn around what is in it, a finding within the liver.
+    const isFinding = names(state).isFinding(state.pen);
+    [over.hidden, stay.hidden] = [!isFinding, isFinding];
   };
   const size = h("input", { type: "range", id: "pen-size", min: 1, max: 31, step: 2, value: state.size, "aria-label": "Size of the pen", oninput: (event) => { state.size = Number(event.target.value); state.applyPen(); } });
-  const over = h("input", { type: "checkbox", id: "only-liver", onchange: (event) => { state.over = event.target.checked; } });
-  state.applyPen = () => state.views.forEach((shown) => { shown.setTool(state.tool === "look" ? "look" : "draw"); shown.setPen(state.tool === "erase" ? 0 : state.pen, state.tool === "fill" ? 1 : state.size, state.tool === "fill"); });
+  const box = (id, key) => h("input", { type: "checkbox", id, checked: state[key], onchange: (event) => { state[key] = event.target.checked; } });
+  const [over, stay] = [h("label", { class: "check" }, box("only-liver", "over"), " Only within the liver"), h("label", { class: "check" }, box("findings-stay", "stay"), " Findings stay")];
+  state.applyPen = () => views(state).forEach((shown) => { shown.setTool(state.tool === "look" ? "look" : "draw"); shown.setPen(state.tool === "erase" ? 0 : state.pen, state.tool === "fill" ? 1 : state.size, state.tool === "fill"); });
   state.setTool = (tool) => { state.tool = tool; state.applyPen(); drawTools(); };
   state.setPen = (label) => { state.pen = label; state.applyPen(); drawTools(); };
   state.setSize = (by) => { state.size = Math.min(31, Math.max(1, state.size + by)); size.value = state.size; state.applyPen(); };
   drawTools();
-  return [tools, classes, h("label", { class: "row" }, h("span", {}, "Size"), size), h("label", { class: "check" }, over, " Only within the liver")];
+  return [tools, classes, h("label", { class: "row" }, h("span", {}, "Size"), size), over, stay];
 }
 
 function look(state) {
-  const apply = () => state.views.forEach((shown) => shown.setLook(state.fill, state.boundary));
+  const apply = () => views(state).forEach((shown) => shown.setLook(state.fill, state.boundary));
   const plane = h("div", { class: "segments", role: "group", "aria-label": "Plane" });
-  state.setPlane = (value) => { state.plane = value; state.views.forEach((shown) => shown.setPlane(value)); drawPlanes(); };
+  state.setPlane = (value) => { state.plane = value; views(state).forEach((shown) => shown.setPlane(value)); drawPlanes(); };
   const drawPlanes = () => replace(plane, [["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["all", "All"]].map(([value, text]) => h("button", { "aria-pressed": String(state.plane === value), onclick: () => state.setPlane(value) }, text)));
   drawPlanes();
   return [plane, h("label", { class: "row" }, h("span", {}, "Window"), windowChoice(state)),
@@ -321,10 +429,10 @@ function look(state) {
 
 /** The liver of each image as it was labelled, where it was; then the usual windows. */
 function windowChoice(state) {
-  const own = state.views.some((shown) => shown.own) ? [h("option", { value: "own" }, "Liver, this phase")] : [];
+  const own = views(state).some((shown) => shown.own) ? [h("option", { value: "own" }, "Liver, this phase")] : [];
   const set = (event) => {
     const [, usual] = PRESETS[event.target.value] ?? PRESETS[0];
-    state.views.forEach((shown) => shown.setWindow(event.target.value === "own" ? shown.own ?? usual : usual));
+    views(state).forEach((shown) => shown.setWindow(event.target.value === "own" ? shown.own ?? usual : usual));
   };
   return h("select", { id: "window", onchange: set }, own, PRESETS.map(([name], at) => h("option", { value: at }, name)));
 }
@@ -339,7 +447,7 @@ function readers(state) {
     try {
       const found = await edits(state).compare(first.value, second.value);
       replace(place, h("p", {}, found.mean_dice === null ? "Both are empty." : `Mean Dice ${found.mean_dice.toFixed(3)}`), h("ul", { class: "plain" }, found.labels.map((one) => h("li", {}, `${names(state).of(one.label)}: ${one.dice.toFixed(3)}`))),
-        h("div", { class: "lesions" }, found.disagreements.slice(0, 30).map((place) => h("button", { class: "lesion", onclick: () => state.views.forEach((shown) => shown.goTo(place.centre_ras_mm)) }, h("span", { class: "swatch", tint: names(state).tint(place.first || place.second) }), h("b", {}, `${names(state).of(place.first)} / ${names(state).of(place.second)}`), h("span", { class: "num" }, `${number(place.volume_cm3)} cm³`)))));
+        h("div", { class: "lesions" }, found.disagreements.slice(0, 30).map((place) => h("button", { class: "lesion", onclick: () => views(state).forEach((shown) => shown.goTo(place.centre_ras_mm)) }, h("span", { class: "swatch", tint: names(state).tint(place.first || place.second) }), h("b", {}, `${names(state).of(place.first)} / ${names(state).of(place.second)}`), h("span", { class: "num" }, `${number(place.volume_cm3)} cm³`)))));
     } catch (error) { replace(place, problem(error)); }
   };
   return h("details", {}, h("summary", {}, "Compare readers"), h("div", { class: "row" }, first, second), h("button", { class: "small", onclick: compare }, "Compare"), place);
@@ -368,11 +476,11 @@ function exports(state) {
 function press(event, state) {
   if (event.target.closest?.("select, input[type=search], dialog")) return;
   const { key } = event;
-  if (state.whose && ((event.ctrlKey || event.metaKey) || "defiDelete123456789".includes(key))) return;
+  if (state.whose && ((event.ctrlKey || event.metaKey) || ["d", "e", "f", "i", "Delete", ..."123456789"].includes(key))) return;
   if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); if (event.shiftKey) edits(state).redo(view(state)); else edits(state).undo(view(state)); return; }
   if ((event.ctrlKey || event.metaKey) && key === "y") { event.preventDefault(); edits(state).redo(view(state)); return; }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const shown = regions(state);
+  const shown = listed(state);
   const go = (by) => { if (!shown.length) return; const now = shown.indexOf(state.region); select(state, shown[(now + by + shown.length) % shown.length]); };
   const acts = {
     d: () => state.setTool("draw"), e: () => state.setTool("erase"), f: () => state.setTool("fill"), v: () => state.setTool("look"),
@@ -381,7 +489,7 @@ function press(event, state) {
     a: () => state.setPlane("axial"), c: () => state.setPlane("coronal"), s: () => state.setPlane("sagittal"), x: () => state.setPlane("all"),
     ArrowUp: () => view(state).step(1), ArrowDown: () => view(state).step(-1),
   };
-  for (const { label } of names(state).classes.filter((known) => known.label < 10)) acts[label] = () => (state.tool === "look" && state.region ? act(state, { op: "relabel", at: state.region.at, label }) : state.setPen(label));
+  for (const { label } of names(state).all.filter((known) => known.label < 10)) acts[label] = () => (state.tool === "look" && state.region ? act(state, { op: "relabel", at: state.region.at, label }) : state.setPen(label));
   if (!acts[key]) return;
   if (event.target.matches?.("input[type=range]") && key.startsWith("Arrow")) return;
   event.preventDefault();

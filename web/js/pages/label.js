@@ -25,8 +25,10 @@ export async function show(main, context) {
 }
 
 function line(one, at) {
-  const names = one.images.map((image) => (image.phase ? PHASES[image.phase] ?? image.phase : image.name)).join(", ");
+  // A name breaks nowhere; between names lines do.
+  const list = (names) => names.map((name, at) => [at ? ", " : "", h("span", { class: "whole" }, name)]);
+  const names = list(one.images.map((image) => (image.phase ? PHASES[image.phase] ?? image.phase : image.name)));
   return h("tr", {}, h("td", { class: "num muted" }, at + 1), h("td", {}, h("a", { href: `#/label/${encodeURIComponent(one.id)}`, "data-key": one.id }, one.id)),
-    h("td", { class: "says" }, names), h("td", { class: "minor" }, one.labels.join(", ")), h("td", {}, one.readers.join(", ") || h("span", { class: "muted" }, "nobody yet")), h("td", {}, one.edited ? ago(one.edited) : ""),
+    h("td", { class: "says" }, names), h("td", { class: "minor says" }, list(one.labels)), h("td", { class: "says" }, one.readers.length ? list(one.readers) : h("span", { class: "muted" }, "nobody yet")), h("td", {}, one.edited ? ago(one.edited) : ""),
     h("td", { class: "num" }, one.disagreement === null || one.disagreement === undefined ? "" : one.disagreement.toFixed(3)));
 }

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { h, redraw, replace } from "../dom.js";
 import { ago, clock, plural, span, time, words } from "../format.js";
 import * as live from "../live.js";
-import { bar, chip, empty, facts, keyLink, panel, problem, sentence, stateChip } from "../parts.js";
+import { bar, chip, empty, facts, keyLink, panel, problem, ended, sentence, stateChip } from "../parts.js";
 
 export async function show(main, { session }) {
   const head = h("header", { class: "page-head" }, h("h1", {}, session.device), h("div", { class: "head-state" }));
@@ -109,7 +109,7 @@ async function look(place) {
     replace(place, h("ul", { class: "checks" }, checks.map((check) => {
       const [text, tone] = tones[check.level];
       return h("li", { class: check.level }, chip({ text, tone }), h("div", {}, h("strong", {}, check.name),
-        h("p", {}, sentence(check.finding)), check.advice ? h("p", { class: "advice" }, sentence(check.advice)) : null));
+        h("p", {}, ended(check.finding)), check.advice ? h("p", { class: "advice" }, sentence(check.advice)) : null));
     })), h("p", { class: "muted small-text" }, `As hepalert doctor --quick has it, at ${clock(new Date())}.`));
   } catch (error) {
     replace(place, problem(error));

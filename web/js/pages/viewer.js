@@ -36,8 +36,9 @@ export async function show(main, { parts, query }) {
     stage.dataset.ready = "true";
   } catch (error) {
     stage.removeAttribute("aria-busy");
-    replace(stage, problem(error), h("p", {}, h("a", { class: "button", href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study")));
-    if (!side.childElementCount) side.remove();
+    delete stage.dataset.count;
+    replace(stage, h("div", { class: "stopped" }, problem(error), h("div", { class: "actions left" }, h("a", { class: "button", href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study"))));
+    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("alone"); }
     console.error(error);
   }
   return leave;
@@ -108,8 +109,7 @@ function controls(side, state, key) {
   ui.jump = (at) => {
     if (!scene.lesions.length) return;
     state.lesion = (at + scene.lesions.length) % scene.lesions.length;
-    state.views[0]?.goTo(scene.lesions[state.lesion].centre_ras_mm);
-    state.views.slice(1).forEach((view) => view.goTo(scene.lesions[state.lesion].centre_ras_mm));
+    lookAt(state, scene.lesions[state.lesion]);
     side.querySelectorAll(".lesion").forEach((row, index) => row.setAttribute("aria-pressed", String(index === state.lesion)));
   };
   const layers = layerChoice(state, ui);
@@ -125,6 +125,18 @@ function controls(side, state, key) {
   return ui;
 }
 
+/** The slice that the list names, which shows most of it; the middle of a crescent lies in another. */
+function lookAt(state, lesion) {
+  const at = state.scene.phases.findIndex((phase) => phase.phase === state.scene.reference);
+  const reference = state.views[at];
+  let place = lesion.centre_ras_mm;
+  if (reference && lesion.slice) {
+    const [x, y] = reference.voxelAt(place);
+    place = reference.goToVoxel([x, y, reference.dims[2] - lesion.slice]);
+  }
+  for (const view of state.views) if (view !== reference || !lesion.slice) view.goTo(place);
+}
+
 function lesionList(scene, ui) {
   if (!scene.lesions.length) return h("p", { class: "muted" }, "No lesion was kept.");
   return h("div", { class: "lesions" }, scene.lesions.map((lesion, at) => h("button", { class: "lesion", "aria-pressed": "false", onclick: () => ui.jump(at) },
@@ -136,7 +148,7 @@ function lesionList(scene, ui) {
 function discardedList(scene, state) {
   if (!scene.discarded.length) return null;
   return h("details", {}, h("summary", {}, `${scene.discarded.length} discarded`), h("div", { class: "lesions" }, scene.discarded.map((lesion) =>
-    h("button", { class: "lesion", onclick: () => state.views.forEach((view) => view.goTo(lesion.centre_ras_mm)) },
+    h("button", { class: "lesion", onclick: () => lookAt(state, lesion) },
       h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }), h("b", {}, lesion.class), h("span", { class: "tag" }, words(lesion.outcome)),
       h("span", { class: "num" }, `${number(lesion.volume_cm3)} cm³`)))));
 }
@@ -173,9 +185,10 @@ function gainSlider(state, ui) {
   };
   const slider = h("input", { type: "range", id: "alpha", min: -200, max: 400, step: 1, value: state.step, "aria-label": "Lesion gain alpha", oninput: (event) => move(Number(event.target.value)) });
   const share = (gain) => (100 * (100 * Math.log10(gain) + 200)) / 600;
-  const at = (gain, text) => h("button", { type: "button", class: "quiet small", "at%": share(gain), onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);
+  const isClose = Math.abs(share(gains[1]) - share(gains[0])) < 28;
+  const at = (gain, text) => h("button", { type: "button", class: `quiet small${gain === gains[1] ? " upper" : ""}`, "at%": share(gain), onclick: () => move(Math.round(100 * Math.log10(gain))) }, text);
   const box = h("div", { class: "gain", hidden: true }, h("label", { for: "alpha" }, "Lesion gain α ", told), slider,
-    h("div", { class: "gain-marks" }, h("span", {}, "0.01"), at(gains[0], `base ${gains[0]}`), at(gains[1], `high ${gains[1]}`), h("span", {}, "10⁴")),
+    h("div", { class: `gain-marks${isClose ? " close" : ""}` }, h("span", {}, "0.01"), at(gains[0], `base ${gains[0]}`), at(gains[1], `high ${gains[1]}`), h("span", {}, "10⁴")),
     h("p", { class: "muted small-text" }, "First stage alone: a voxel is a lesion where α times its lesion probability is the largest."));
   ui.gain = { hidden: (is) => { box.hidden = is; } };
   tell();

@@ -19,6 +19,23 @@ function colours(known) {
   return map;
 }
 
+/** NiiVue shades its 3-D rendering by the gradient of the whole volume, which it computes anew at each
+ * change of the window, in three passes over every slice. Nothing is rendered in 3-D here: those
+ * passes are left out, most of the time of loading where there is no graphics card. */
+function withoutGradient(nv) {
+  const { gl } = nv;
+  let isGradient = false;
+  const [use, draw] = [gl.useProgram.bind(gl), gl.drawArrays.bind(gl)];
+  gl.useProgram = (program) => { isGradient = false; use(program); };
+  gl.drawArrays = (...what) => { if (!isGradient) draw(...what); };
+  for (const name of ["blurShader", "gradientPrePassShader", "sobelFirstOrderShader", "sobelSecondOrderShader"]) {
+    const shader = nv[name];
+    if (!shader?.use) continue;
+    const begin = shader.use.bind(shader);
+    shader.use = (context) => { begin(context); isGradient = true; };
+  }
+}
+
 export class View {
   constructor(canvas, phase) {
     this.canvas = canvas;
@@ -42,6 +59,7 @@ export class View {
 
   async load(bytes, [centre, width]) {
     await this.nv.attachToCanvas(this.canvas, true);
+    withoutGradient(this.nv);
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
     await this.nv.addVolumeFromUrl({ url: `${this.phase}.nii`, name: `${this.phase}.nii`, buffer, colormap: "gray", cal_min: centre - width / 2, cal_max: centre + width / 2, trustCalMinMax: false });
     this.window = [centre, width];
@@ -61,7 +79,10 @@ export class View {
   }
 
   /** What labels are called, in which colours. */
-  setNames(known) { this.nv.drawLut = cmapper.makeDrawLut(colours(known)); }
+  setNames(known) {
+    this.nv.drawLut = cmapper.makeDrawLut(colours(known));
+    if (this.nv.volumes.length) this.nv.refreshColormaps();
+  }
 
   refresh() { this.nv.refreshDrawing(true); }
 
@@ -108,6 +129,19 @@ export class View {
     nv.drawScene();
     nv.sync?.();
   }
+
+  /** Moves it to a voxel, x, y, z, and tells where that lies in the patient. */
+  goToVoxel(voxel) {
+    const frac = this.nv.vox2frac(voxel);
+    const place = Array.from(this.nv.frac2mm(frac, 0, true)).slice(0, 3);
+    this.nv.scene.crosshairPos = frac;
+    this.nv.createOnLocationChange();
+    this.nv.drawScene();
+    return place;
+  }
+
+  /** The voxel at a place in the patient, x, y, z. */
+  voxelAt(mm) { return Array.from(this.nv.frac2vox(this.nv.mm2frac(mm))).map(Math.round); }
 
   /** Steps slices of the plane that is shown. */
   step(count) {

@@ -4,18 +4,18 @@ export const PRESETS = [
   ["Soft tissue", [40, 400]], ["Liver, usual", [60, 150]], ["Lung", [-600, 1500]], ["Bone", [400, 1800]],
 ];
 
-/** The median of the liver as it is labelled and a width of three spreads, from some thousand voxels;
- * none where no liver is labelled. */
-export function liverWindow(view, labels) {
-  const image = view.nv.volumes[0];
-  const wanted = new Set(labels);
-  const [nx, ny] = view.dims;
+/** The median of the liver as it is labelled and a width of three spreads, from some thousand voxels
+ * of an image of whole HU as the device sends it; none where no liver is labelled. */
+export function liverWindow(nifti, labels, liver) {
+  const wanted = new Set(liver);
   const places = [];
-  const step = Math.max(1, Math.floor(view.labels.length / 400000));
-  for (let i = 0; i < view.labels.length; i += step) if (wanted.has(view.labels[i])) places.push(i);
+  const step = Math.max(1, Math.floor(labels.length / 400000));
+  for (let i = 0; i < labels.length; i += step) if (wanted.has(labels[i])) places.push(i);
   if (places.length < 50) return null;
   const every = Math.max(1, Math.floor(places.length / 5000));
-  const hu = places.filter((_, n) => n % every === 0).map((i) => image.getValue(i % nx, Math.floor(i / nx) % ny, Math.floor(i / (nx * ny)))).sort((a, b) => a - b);
+  const image = new DataView(nifti.buffer, nifti.byteOffset, nifti.byteLength);
+  const begin = image.byteLength - 2 * labels.length;
+  const hu = places.filter((_, n) => n % every === 0).map((i) => image.getInt16(begin + 2 * i, true)).sort((a, b) => a - b);
   const at = (share) => hu[Math.floor((hu.length - 1) * share)];
   const tens = (value) => 10 * Math.round(value / 10);
   return [tens(at(0.5)), tens(Math.min(400, Math.max(120, 3 * (at(0.9) - at(0.1)))))];

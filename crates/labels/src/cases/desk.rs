@@ -18,6 +18,7 @@ use super::entry::{Entry, what};
 use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, hold, put, read, revision_of};
 use super::folder::{Folder, damaged, image_of};
+use super::given::{AS_HERE, Known, Senses};
 use super::history;
 use super::meaning::Meaning;
 use super::reader::Reader;
@@ -28,9 +29,8 @@ use crate::operation::{Context, Operation};
 
 /// The revision of labels that are not on the disk yet.
 pub const NEW: &str = "new";
-/// Labels that came with a case and a reader begins with, best first. Others may mean their
-/// values in another way: a reader names them.
-const BEGINNINGS: [&str; 6] = ["labelsTr", "labelsTs", "labels", "truth", "labels_base", "label"];
+/// Those of [`AS_HERE`] that a reader begins with: not the view in which more is false.
+const BEGINNINGS: usize = 6;
 /// The reader whose labels the curation loop writes: what everybody else begins with.
 pub const CURATED: &str = "curated";
 
@@ -38,7 +38,7 @@ pub const CURATED: &str = "curated";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Start {
     /// What the curation loop made; or else the labels that came with the case, where they are
-    /// known to mean what this program's do.
+    /// known to mean what labels mean in the folder; or else a liver that came with it.
     #[default]
     Usual,
     /// Nothing.
@@ -66,6 +66,7 @@ pub struct Desk {
     reader: Reader,
     work: PathBuf,
     meaning: Meaning,
+    senses: Senses,
     labelling: Labelling,
     revision: String,
     /// What the labels began with, until that is in the history.
@@ -89,11 +90,11 @@ impl Desk {
     ) -> Result<Desk, CaseError> {
         let case = folder.case(case)?;
         let image = case.image(image)?;
-        let work = folder.work_of(case);
+        let (work, senses) = (folder.work_of(case), Senses::of(folder));
         let (labelling, revision, begun) = match stored(&work, image, reader)? {
             Some((labels, revision)) => (Labelling::on(&image.grid, labels)?, revision, None),
             None => {
-                let (labels, from) = beginning(&work, case, image, start)?;
+                let (labels, from) = beginning((&work, &senses), case, image, start)?;
                 labels.iter().try_for_each(|labels| folder.meaning().check_map(labels))?;
                 let begun = match labels {
                     Some(labels) => Labelling::on(&image.grid, labels)?,
@@ -104,12 +105,17 @@ impl Desk {
         };
         let (case, image, reader) = (case.clone(), image.clone(), reader.clone());
         let meaning = folder.meaning().clone();
-        Ok(Desk { case, image, reader, work, meaning, labelling, revision, begun })
+        Ok(Desk { case, image, reader, work, meaning, senses, labelling, revision, begun })
     }
 
     /// The labels.
     pub fn labelling(&self) -> &Labelling {
         &self.labelling
+    }
+
+    /// Whose they are.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// What label values mean here.
@@ -175,6 +181,7 @@ impl Desk {
         };
         let other = match operation {
             Operation::CopyFrom { phase, .. } => self.labels_of_phase(phase)?,
+            Operation::TakeFrom { whose, .. } => Some(self.labels_of(&whose.parse()?)?),
             _ => None,
         };
         let context = Context { image: image.as_ref(), other: other.as_ref() };
@@ -323,10 +330,18 @@ impl Desk {
         let image = self.case.image(phase)?;
         let labels = match stored(&self.work, image, &self.reader)? {
             Some((labels, _)) => Some(labels),
-            None => beginning(&self.work, &self.case, image, &Start::Usual)?.0,
+            None => beginning((&self.work, &self.senses), &self.case, image, &Start::Usual)?.0,
         };
         let laid = labels.map(|labels| Labelling::on(&image.grid, labels)).transpose()?;
         Ok(laid.map(Labelling::into_map))
+    }
+
+    /// Somebody's labels of this image, all of which mean something here.
+    fn labels_of(&self, who: &Who) -> Result<LabelMap, CaseError> {
+        let place = (self.work.as_path(), &self.senses);
+        let (labels, _) = labels_by(place, &self.case, &self.image, who)?;
+        self.meaning.check_map(&labels)?;
+        Ok(Labelling::on(&self.image.grid, labels)?.into_map())
     }
 }
 
@@ -338,7 +353,7 @@ fn in_ras<T: Copy + Send + Sync>(
 
 /// What labels begin with, and what that is called in the history.
 fn beginning(
-    work: &Path,
+    (work, senses): (&Path, &Senses),
     case: &Case,
     image: &ImageFile,
     start: &Start,
@@ -352,14 +367,33 @@ fn beginning(
                 return Ok((Some(labels), Some(curated.to_string())));
             }
             let named = |name: &&&str| case.labels_on(image).any(|labels| labels.name == ***name);
-            match BEGINNINGS.iter().find(named) {
+            match AS_HERE[..BEGINNINGS].iter().find(named) {
                 Some(name) => Who::Given((*name).to_owned()),
-                None => return Ok((None, None)),
+                None => return liver(senses, case, image),
             }
         }
     };
-    let (labels, _) = labels_by(work, case, image, &who)?;
+    let (labels, _) = labels_by((work, senses), case, image, &who)?;
     Ok((Some(labels), Some(who.to_string())))
+}
+
+/// A liver that came with the case, by its name or by what a reader said of it.
+fn liver(
+    senses: &Senses,
+    case: &Case,
+    image: &ImageFile,
+) -> Result<(Option<LabelMap>, Option<String>), CaseError> {
+    let Some(label) = senses.liver() else { return Ok((None, None)) };
+    for labels in case.labels_on(image) {
+        if senses.named(&labels.name) == Some(label) {
+            let given = senses.look(labels)?;
+            if given.known != Known::Not {
+                let who = Who::Given(labels.name.clone());
+                return Ok((Some(given.map), Some(who.to_string())));
+            }
+        }
+    }
+    Ok((None, None))
 }
 
 #[cfg(test)]

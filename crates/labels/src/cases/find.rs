@@ -227,6 +227,8 @@ impl Finding {
     fn add_studies(&mut self) {
         let studies = std::mem::take(&mut self.studies);
         let places: Vec<PathBuf> = studies.values().map(|all| common(all)).collect();
+        let places: Vec<PathBuf> =
+            places.iter().map(|place| self.patient(place, &places)).collect();
         for ((study, series), place) in studies.into_iter().zip(&places) {
             if self.taken.iter().any(|taken| place.starts_with(taken)) {
                 continue;
@@ -254,6 +256,19 @@ impl Finding {
                 self.cases.insert(id, case);
             }
         }
+    }
+
+    /// The folder above one that is called as a series, where no other study lies in it: so a patient
+    /// of one series is called as one of several. Labels that are there keep their name.
+    fn patient(&self, place: &Path, places: &[PathBuf]) -> PathBuf {
+        let is_series = file_name(place).to_ascii_lowercase().starts_with("series");
+        let above = place.parent().filter(|above| is_series && *above != self.root);
+        let alone = above.filter(|above| {
+            let is_work = |work: &PathBuf| work.join(self.id(place, "")).is_dir();
+            places.iter().filter(|other| other.starts_with(above)).count() == 1
+                && !self.work.as_ref().is_some_and(is_work)
+        });
+        alone.unwrap_or(place).to_owned()
     }
 
     /// The name of a case: of the folders it lies in and its own.

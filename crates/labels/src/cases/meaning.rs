@@ -29,6 +29,11 @@ impl Meaning {
         Meaning(named.collect())
     }
 
+    /// Of a map of which nobody has said what it means: its values are called as its file.
+    pub fn of_values(values: impl Iterator<Item = u8>, file: &str) -> Meaning {
+        Meaning(values.map(|value| (value, format!("{file}: value {value}"))).collect())
+    }
+
     /// Of a folder of cases whose labels go into `work`.
     ///
     /// # Errors

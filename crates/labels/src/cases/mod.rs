@@ -1,7 +1,7 @@
 //! The cases of a folder: images, labels and report of one patient together.
 //!
 //! In reading order: a [`case`], the [`folder`] that has them and reads their files, what label values
-//! mean in it ([`meaning`]), [`reader`] is who labels, [`stored`] whose labels there are, [`desk`] one
+//! mean in it ([`meaning`]) and in labels that came with a case ([`given`]), [`reader`] is who labels, [`stored`] whose labels there are, [`desk`] one
 //! reader's labels of one image under correction, kept on disk after each edit; [`history`] who did
 //! what, [`compare`] where two readers differ, [`order`] which case to read next, [`export`] a data set
 //! for training, [`segment`] labels of a DICOM series for its archive. What was found is never written
@@ -18,6 +18,7 @@ pub mod export;
 pub mod files;
 mod find;
 pub mod folder;
+pub mod given;
 pub mod history;
 pub mod meaning;
 pub mod names;

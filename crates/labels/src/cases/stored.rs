@@ -16,6 +16,7 @@ use super::compare::{Comparison, compare};
 use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, failed, read, revision_of};
 use super::folder::{Folder, damaged, labels_of};
+use super::given::Senses;
 use super::history::{self, Told};
 use super::reader::Reader;
 use crate::labelling::Labelling;
@@ -69,13 +70,13 @@ pub(super) fn stored(
 
 /// Somebody's labels, as stored, and their revision if they are a reader's.
 pub(super) fn labels_by(
-    work: &Path,
+    (work, senses): (&Path, &Senses),
     case: &Case,
     image: &ImageFile,
     who: &Who,
 ) -> Result<(LabelMap, Option<String>), CaseError> {
     match who {
-        Who::Given(name) => Ok((labels_of(&case.labels(name)?.path)?, None)),
+        Who::Given(name) => Ok((senses.read(case.labels(name)?)?, None)),
         Who::Reader(reader) => match stored(work, image, reader)? {
             Some((labels, revision)) => Ok((labels, Some(revision))),
             None => Err(CaseError::Unknown { what: "reader's labels", name: reader.to_string() }),
@@ -86,14 +87,18 @@ pub(super) fn labels_by(
 /// Somebody's labels of an image, laid on it, in RAS order.
 ///
 /// # Errors
-/// [`CaseError::Unknown`] if there are none, and what is wrong with the file.
+/// [`CaseError::Unknown`] if there are none, [`Refused::OpenValues`] where nobody has said what they
+/// mean, and what is wrong with the file.
+///
+/// [`Refused::OpenValues`]: crate::Refused::OpenValues
 pub fn labels(
     folder: &Folder,
     case: &Case,
     image: &ImageFile,
     who: &Who,
 ) -> Result<Labelling, CaseError> {
-    let (labels, _) = labels_by(&folder.work_of(case), case, image, who)?;
+    let place = folder.work_of(case);
+    let (labels, _) = labels_by((&place, &Senses::of(folder)), case, image, who)?;
     Ok(Labelling::on(&image.grid, labels)?)
 }
 
@@ -101,16 +106,42 @@ pub fn labels(
 /// are a reader's.
 ///
 /// # Errors
-/// What is wrong with a file.
+/// As [`labels`].
 pub fn first_of(
     folder: &Folder,
     case: &Case,
     image: &ImageFile,
     whose: &[Who],
 ) -> Result<Option<(Who, Labelling, Option<String>)>, CaseError> {
-    let work = folder.work_of(case);
+    let (work, senses) = (folder.work_of(case), Senses::of(folder));
+    first(image, whose, |who| labels_by((&work, &senses), case, image, who))
+}
+
+/// The same, what came with the case as its file has it: for whoever says himself what its values
+/// mean.
+///
+/// # Errors
+/// What is wrong with a file.
+pub fn first_as_given(
+    folder: &Folder,
+    case: &Case,
+    image: &ImageFile,
+    whose: &[Who],
+) -> Result<Option<(Who, Labelling, Option<String>)>, CaseError> {
+    let (work, senses) = (folder.work_of(case), Senses::of(folder));
+    first(image, whose, |who| match who {
+        Who::Given(name) => Ok((labels_of(&case.labels(name)?.path)?, None)),
+        Who::Reader(_) => labels_by((&work, &senses), case, image, who),
+    })
+}
+
+fn first(
+    image: &ImageFile,
+    whose: &[Who],
+    read: impl Fn(&Who) -> Result<(LabelMap, Option<String>), CaseError>,
+) -> Result<Option<(Who, Labelling, Option<String>)>, CaseError> {
     for who in whose {
-        match labels_by(&work, case, image, who) {
+        match read(who) {
             Ok((labels, revision)) => {
                 let laid = Labelling::on(&image.grid, labels)?;
                 return Ok(Some((who.clone(), laid, revision)));

@@ -6,7 +6,7 @@
 use hepalert_voxels::volume::LabelMap;
 use ndarray::{Array3, ArrayView3, s};
 
-use crate::change::Stretch;
+use crate::change::{Change, Stretch};
 use crate::operation::{Context, Operation};
 use crate::refused::Refused;
 use crate::regions::Held;
@@ -55,6 +55,10 @@ pub fn stretches(
             let other = context.other.ok_or_else(|| Refused::NoPhase(phase.clone()))?;
             copy::copy(map, other, *at, *label, over.as_deref())
         }
+        Operation::TakeFrom { at, over, .. } => {
+            let other = context.other.filter(|other| other.grid().matches(map.grid()));
+            take(map, other.ok_or(Refused::OtherGrid)?, *at, over.as_deref().unwrap_or(&[0]))
+        }
     }
 }
 
@@ -87,6 +91,25 @@ fn paint(
         return Err(Refused::TooMany { what: "painted voxels", found, most });
     }
     Ok(painted)
+}
+
+/// Another map of this grid, or a region of it, over voxels of these labels.
+fn take(
+    map: &LabelMap,
+    other: &LabelMap,
+    at: Option<[usize; 3]>,
+    over: &[u8],
+) -> Result<Vec<Stretch>, Refused> {
+    let mut after = map.voxels().clone();
+    let wanted = at.map(|at| Held::at(other, at)).transpose()?;
+    let mask = wanted.map(|held| held.mask([0; 3], map.grid().shape()));
+    for (at, &label) in other.voxels().indexed_iter().filter(|(_, label)| **label != 0) {
+        let is_wanted = mask.as_ref().is_none_or(|mask| mask[at]);
+        if is_wanted && over.contains(&after[at]) {
+            after[at] = label;
+        }
+    }
+    Ok(Change::between(map.voxels(), &after).stretches())
 }
 
 /// Whether a voxel that carries `old` may be painted over.

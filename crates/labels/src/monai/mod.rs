@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cases::desk::NEW;
 use crate::cases::folder::{damaged, nifti_of};
+use crate::cases::given::Senses;
 use crate::cases::order::Order;
 use crate::cases::stored::{is_labelled, labels, reader_names};
 use crate::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
@@ -126,7 +127,6 @@ impl Service<'_> {
     fn routed(&self, request: &Request, infer: Infer) -> Result<Response, Denied> {
         let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         match (request.method, &parts[..]) {
-            ("GET", ["auth"]) => Ok(json_of(&json!({"enabled": false}))),
             ("GET", ["info"]) => Ok(json_of(&self.info()?)),
             ("POST", ["activelearning", strategy]) => Ok(json_of(&self.next(strategy)?)),
             ("GET" | "HEAD", ["datastore", "image"]) => self.image(request),
@@ -232,8 +232,14 @@ impl Service<'_> {
 
     /// Everybody who has labels of an image.
     fn whose(&self, case: &Case, image: &ImageFile) -> Result<Vec<Who>, Denied> {
-        let given = case.labels_on(image).map(|labels| Who::Given(labels.name.clone()));
-        let given: Vec<Who> = given.collect();
+        let senses = Senses::of(self.folder);
+        let mut given = Vec::new();
+        for labels in case.labels_on(image) {
+            // What nobody can name is no segment of a name.
+            if senses.may_be_known(&labels.name)? {
+                given.push(Who::Given(labels.name.clone()));
+            }
+        }
         let readers = reader_names(self.folder, case, image)?.into_iter().map(Who::Reader);
         Ok(given.into_iter().chain(readers).collect())
     }

@@ -280,3 +280,47 @@ fn a_label_without_a_name_is_refused_by_its_value() {
     let house = folder.as_in_house().unwrap();
     assert_eq!(Folder::open(dir.path(), None).unwrap().meaning(), house.meaning());
 }
+
+/// An expert's liver and a network's organs: what the values mean is said, then they are taken over.
+#[test]
+fn what_came_with_a_case_is_begun_with_or_taken_over_where_its_values_are_known() {
+    let dir = cohort();
+    let case = dir.path().join("p1");
+    fs::rename(case.join("truth.nii.gz"), case.join("organs.nii.gz")).unwrap();
+    let grid = labels_of(&case.join("organs.nii.gz")).unwrap().grid().clone();
+    let mut liver = Array3::zeros([3, 6, 6]);
+    liver[[1, 2, 2]] = 1;
+    liver[[1, 2, 3]] = 1;
+    fs::write(case.join("liver.nii.gz"), write_u8(&Volume::new(grid, liver))).unwrap();
+    let folder = Folder::open(dir.path(), None).unwrap();
+    let mut desk = open(&folder, "vp", &anna());
+    let labels = |desk: &Desk, label| {
+        desk.labelling().map().voxels().iter().filter(|own| **own == label).count()
+    };
+    assert_eq!((labels(&desk, 7), labels(&desk, 1)), (2, 0), "a liver is no HCC");
+    let saved = desk.edit(&relabel(1), NEW, now()).unwrap();
+    let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
+    assert_eq!(told[0].entry.what["from"], "labels:liver");
+    // Nobody has said what 1 and 7 of the other file are.
+    let take = |at, over| Operation::TakeFrom { whose: "labels:organs".to_owned(), at, over };
+    let refused = desk.edit(&take(None, None), &saved.revision, now()).unwrap_err();
+    assert_eq!(refused.code(), "unknown_meaning");
+    let start = Start::From("labels:organs".parse().unwrap());
+    let bert = Reader::new("bert").unwrap();
+    let refused = Desk::open(&folder, "p1", "vp", &bert, &start).unwrap_err();
+    assert_eq!(refused.code(), "unknown_meaning");
+    let who = ["anna", "labels:organs"].map(|who| who.parse::<Who>().unwrap());
+    let image = folder.case("p1").unwrap().image("vp").unwrap();
+    let compared = compare_labels(&folder, folder.case("p1").unwrap(), image, [&who[0], &who[1]]);
+    assert_eq!(compared.unwrap_err().code(), "unknown_meaning");
+    let senses = Senses::of(&folder);
+    senses.say("organs", &[(7, 11), (1, 2)].into(), Some(&anna()), now()).unwrap();
+    assert_eq!(labels(&Desk::open(&folder, "p1", "vp", &bert, &start).unwrap(), 11), 107);
+    // One region alone, then the rest where nothing is labelled: her own lesion and liver stay.
+    let one = desk.edit(&take(Some([1, 2, 2]), Some(vec![1])), &saved.revision, now()).unwrap();
+    assert_eq!((labels(&desk, 2), labels(&desk, 1)), (1, 1), "of what was HCC one voxel is ICC");
+    let all = desk.edit(&take(None, None), &one.revision, now()).unwrap();
+    assert_eq!((labels(&desk, 2), labels(&desk, 1), labels(&desk, 11)), (1, 1, 106));
+    desk.undo(&all.revision, now()).unwrap();
+    assert_eq!(labels(&desk, 11), 0);
+}
