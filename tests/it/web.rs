@@ -403,7 +403,7 @@ fn slicer_logs_in(served: &Served) {
     assert_eq!(with("Bearer of-news", "GET", "/auth/token/valid", "").status, 401);
     assert_eq!(with(&anton, "GET", "/info/", "").json()["datastore"]["total"], 1);
     let next = with(&anton, "POST", "/activelearning/first", "{}");
-    assert_eq!(next.json()["id"], "one", "{}", next.text());
+    assert_eq!((next.status, next.json()), (200, json!({})), "anton has labelled the only one");
     // A viewer looks and puts nothing back; a body that is no form is refused after that question.
     let put = |who: &str| with(who, "PUT", "/datastore/label?image=one", "{}").status;
     assert_eq!((put(&vera), put(&anton)), (403, 400));

@@ -556,7 +556,7 @@ fn what_came_with_a_case_is_no_lesion_until_a_reader_says_so() {
     browser.until(&format!("{COUNT}(7) > 1000 && {COUNT}(1) === 0"));
     choose(&browser, "whose", "labels:masks");
     browser.until("document.querySelector('#value-1')");
-    let listed = browser.run("return document.querySelector('.viewer-side').textContent");
+    let listed = browser.run("return document.querySelector('.lesions').textContent");
     let listed = listed.as_str().unwrap();
     assert!(listed.contains("Value 1") && !listed.contains("HCC"), "{listed}");
     fits(&browser, "what values mean");

@@ -23,9 +23,9 @@ use super::files::{failed, file_name};
 use super::names::{Kind, is_plain, name, stem};
 
 /// Folders below folders that are looked into.
-const MAX_DEPTH: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 /// Files and folders looked at: more patients are no folder for one page.
-const MAX_ENTRIES: usize = 200_000;
+pub(super) const MAX_ENTRIES: usize = 200_000;
 /// A report of this program.
 const REPORT: &str = "report.json";
 /// The header of a NIfTI file, gzipped or not.

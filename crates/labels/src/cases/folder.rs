@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read as read_image, read_labels};
 use hepalert_voxels::volume::nifti::write::write_i16;
@@ -15,6 +16,7 @@ use super::case::{Case, ImageFile, Skipped, Voxels};
 use super::dicom;
 use super::error::CaseError;
 use super::files::{MAX_NIFTI_BYTES, failed, read_there};
+use super::glance::glance;
 use super::meaning::Meaning;
 
 /// Where labels go, in the folder of cases, unless said otherwise.
@@ -28,6 +30,8 @@ pub struct Folder {
     cases: Vec<Case>,
     skipped: Vec<Skipped>,
     meaning: Meaning,
+    /// What lay there before it was looked at; none where that is looked at anew each time.
+    glance: Option<Digest>,
 }
 
 impl Folder {
@@ -38,9 +42,15 @@ impl Folder {
     pub fn open(root: &Path, work: Option<&Path>) -> Result<Folder, CaseError> {
         let root = fs::canonicalize(root).map_err(failed(root))?;
         let work = work.map_or_else(|| root.join(WORK), Path::to_owned);
+        let glance = glance(&root, &work);
         let (cases, skipped) = super::find::cases(&root, &work)?;
         let meaning = Meaning::of(&root, &work)?;
-        Ok(Folder { root, work, cases, skipped, meaning })
+        Ok(Folder { root, work, cases, skipped, meaning, glance })
+    }
+
+    /// Whether nothing has come, gone or changed since, as far as names, sizes and times tell.
+    pub fn is_as_it_was(&self) -> bool {
+        self.glance.is_some() && self.glance == glance(&self.root, &self.work)
     }
 
     /// The folder looked into.

@@ -18,6 +18,9 @@ use crate::refused::Refused;
 /// A description of a data set.
 const MAX_JSON_BYTES: u64 = 16 << 20;
 
+/// Where a data set says what its labels mean.
+pub(super) const DATA_SET: &str = "dataset.json";
+
 /// Names by label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning(BTreeMap<u8, String>);
@@ -39,7 +42,7 @@ impl Meaning {
     /// # Errors
     /// [`CaseError::File`] if a description cannot be read.
     pub(super) fn of(root: &Path, work: &Path) -> Result<Meaning, CaseError> {
-        for file in [kept(work), root.join("dataset.json")] {
+        for file in [kept(work), root.join(DATA_SET)] {
             if let Some(names) = described(&file)? {
                 return Ok(Meaning(names));
             }
@@ -96,7 +99,7 @@ impl Meaning {
     }
 }
 
-fn kept(work: &Path) -> PathBuf {
+pub(super) fn kept(work: &Path) -> PathBuf {
     work.join("names.json")
 }
 

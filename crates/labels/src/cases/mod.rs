@@ -19,6 +19,7 @@ pub mod files;
 mod find;
 pub mod folder;
 pub mod given;
+mod glance;
 pub mod history;
 pub mod meaning;
 pub mod names;

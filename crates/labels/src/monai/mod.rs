@@ -127,6 +127,8 @@ impl Service<'_> {
     fn routed(&self, request: &Request, infer: Infer) -> Result<Response, Denied> {
         let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         match (request.method, &parts[..]) {
+            // Whoever lets people log in answers for that before.
+            ("GET", ["auth"]) => Ok(json_of(&json!({"enabled": false}))),
             ("GET", ["info"]) => Ok(json_of(&self.info()?)),
             ("POST", ["activelearning", strategy]) => Ok(json_of(&self.next(strategy)?)),
             ("GET" | "HEAD", ["datastore", "image"]) => self.image(request),

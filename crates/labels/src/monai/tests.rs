@@ -80,6 +80,7 @@ fn a_session_of_slicer_goes_through() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
     let client = Client { folder: &folder, reader: Reader::new("anna").unwrap() };
+    assert_eq!(client.json("GET", "/auth/", &[]), json!({"enabled": false}));
     let info = client.json("GET", "/info/", &[]);
     assert_eq!(info["models"]["venous"]["labels"]["liver"], 7);
     assert_eq!(info["datastore"], json!({"total": 3, "completed": 0}));
