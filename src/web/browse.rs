@@ -323,6 +323,7 @@ mod tests {
             reason: None,
             result: verdict.map(|verdict| Summary {
                 revision: 1,
+                setting: None,
                 verdict: verdict.to_owned(),
                 base: "Meta".to_owned(),
                 high: "HCC".to_owned(),
