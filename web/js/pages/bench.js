@@ -40,7 +40,7 @@ export async function show(main, { parts, query, may }) {
     const without = error.code === "unknown_label" ? h("a", { class: "button primary", href: `#/label/${encodeURIComponent(id)}?start=empty` }, "Begin without labels") : null;
     replace(stage, h("div", { class: "stopped" }, problem(error), h("div", { class: "actions" }, without, h("a", { class: "button", href: "#/label" }, "Back to the cases"))));
     delete stage.dataset.count;
-    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("alone"); }
+    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("halted"); }
     console.error(error);
   }
   return leave;

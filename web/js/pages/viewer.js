@@ -38,7 +38,7 @@ export async function show(main, { parts, query }) {
     stage.removeAttribute("aria-busy");
     delete stage.dataset.count;
     replace(stage, h("div", { class: "stopped" }, problem(error), h("div", { class: "actions left" }, h("a", { class: "button", href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study"))));
-    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("alone"); }
+    if (!side.childElementCount) { side.remove(); stage.parentElement.classList.add("halted"); }
     console.error(error);
   }
   return leave;
