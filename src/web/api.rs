@@ -434,20 +434,12 @@ fn edits(api: Api) -> Api {
     )
     .change::<aside::Window, aside::Aside, _, _>(
         ("post", MAX_WINDOW),
-        (
-            "/api/v1/label/cases/{case}/{image}/aside",
-            ANNOTATOR,
-            "Keep the labels of a window that others have changed, under a name of their own.",
-        ),
+        ("/api/v1/label/cases/{case}/{image}/aside", ANNOTATOR, "Keep a window's labels aside."),
         aside::keep,
     )
     .change::<given::Saying, (), _, _>(
         POST,
-        (
-            "/api/v1/label/given",
-            ANNOTATOR,
-            "Say what the values of labels mean that came with the cases.",
-        ),
+        ("/api/v1/label/given", ANNOTATOR, "Say what values of labels mean."),
         given::say,
     )
     .get::<serde_json::Value, _, _>(

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bench::told;
-use super::given::GivenLine;
 use super::problem::Problem;
+use hepalert_labels::cases::given::{Given, Known, Senses};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
-use hepalert_labels::cases::{Case, Desk, Folder, ImageFile, Meaning, Reader, Saved};
+use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
 use hepalert_labels::labelling::Labelling;
 use hepalert_labels::regions::{Held, Region};
 
@@ -94,6 +94,28 @@ pub struct RegionLine {
     centre_ras_mm: [f64; 3],
     /// A voxel in the axial slice with most of it, z, y, x.
     key: [usize; 3],
+}
+
+/// A map that came with a case: its values, and how they are known.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GivenLine {
+    /// Its name within the case.
+    name: String,
+    /// `as_here`, `by_name`, `said` or `not`.
+    known: &'static str,
+    /// The values of the file.
+    values: Vec<ValueLine>,
+    /// The labels that a value can mean: value and name.
+    choices: Vec<(u8, String)>,
+}
+
+/// A value of the file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ValueLine {
+    value: u8,
+    volume_cm3: f64,
+    /// The label that it means; 0 if it is left out; none where nobody has said.
+    means: Option<u8>,
 }
 
 /// An edit that was made.
@@ -185,6 +207,53 @@ pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revisio
         is_house: meaning.is_house(),
         given: None,
     }
+}
+
+/// What is seen of a map that came with a case.
+pub struct Seen {
+    /// Its voxels.
+    pub labelling: Labelling,
+    /// What they mean: labels of the folder, or nothing but values.
+    pub meaning: Meaning,
+    /// What is told of it.
+    pub line: GivenLine,
+}
+
+/// Reads a map that came with a case, for whoever looks at it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn seen_of(
+    senses: &Senses,
+    case: &Case,
+    image: &ImageFile,
+    name: &str,
+) -> Result<Seen, CaseError> {
+    let Given { map, known, values } = senses.look(case.labels(name)?)?;
+    let voxel_cm3 = map.grid().voxel_cm3();
+    let folder = senses.meaning();
+    let meaning = match known {
+        Known::Not => Meaning::of_values(values.iter().map(|one| one.value), name),
+        Known::AsHere | Known::ByName | Known::Said => folder.clone(),
+    };
+    let line = |one: &Value| ValueLine {
+        value: one.value,
+        volume_cm3: one.voxels as f64 * voxel_cm3,
+        means: one.means,
+    };
+    let choices = folder.names().iter().filter(|(label, _)| **label != 0);
+    let line = GivenLine {
+        name: name.to_owned(),
+        known: match known {
+            Known::AsHere => "as_here",
+            Known::ByName => "by_name",
+            Known::Said => "said",
+            Known::Not => "not",
+        },
+        values: values.iter().map(line).collect(),
+        choices: choices.map(|(label, name)| (*label, name.clone())).collect(),
+    };
+    Ok(Seen { labelling: Labelling::on(&image.grid, map)?, meaning, line })
 }
 
 /// What an edit changed; nothing where there was nothing to undo or redo.

@@ -14,9 +14,8 @@ use serde_json::Value;
 use super::access::Principal;
 use super::attached::attached;
 use super::bench::{Bench, Shared, told};
-use super::given::{self, GivenLine};
 use super::images::{heavily, kept, sent};
-use super::label_lines::{AtDesk, CaseLine, Made, at_desk, line, made};
+use super::label_lines::{AtDesk, CaseLine, GivenLine, Made, at_desk, line, made, seen_of};
 use super::packed::{gzip, whole};
 use super::problem::Problem;
 use super::site::Site;
@@ -259,7 +258,7 @@ async fn look<T: Send + 'static>(
         }
         match whose.parse::<Who>().map_err(told)? {
             Who::Given(given) => {
-                let seen = given::seen(&Senses::of(&folder), case, image, &given).map_err(told)?;
+                let seen = seen_of(&Senses::of(&folder), case, image, &given).map_err(told)?;
                 Ok(tell(&seen.labelling, &seen.meaning, (whose, Some(seen.line))))
             }
             who @ Who::Reader(_) => {
