@@ -15,7 +15,7 @@ use crate::intake::{QualityFlag, RefusalCode};
 use archive::ARCHIVE;
 use device::{COMMANDS, DEGRADED, ENGINES};
 use files::{EDITS, FILES};
-use studies::{FAILED, QUALITY, REFUSED, STRANGERS};
+use studies::{FAILED, LESIONS, QUALITY, REFUSED, STRANGERS};
 
 /// A code, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub fn chapters() -> Vec<Chapter> {
             title: "Quality of a report",
             seen: "`quality` in `report.json`, `event/result` and `event/alert`",
             codes: QUALITY.into_iter().chain(reading).collect(),
+        },
+        Chapter {
+            title: "What became of a lesion",
+            seen: "`reclassified.outcome` in `report.json`, what `hepalert analyze` says is discarded",
+            codes: LESIONS.to_vec(),
         },
         Chapter {
             title: "A degraded device",
@@ -107,6 +112,13 @@ pub fn of_study(code: &str) -> Option<Meaning> {
     })
 }
 
+/// A flag of a report's quality as a person reads it: code, sentence and next step.
+pub fn told(flag: &str) -> String {
+    of_quality(flag).map_or(flag.to_owned(), |meaning| {
+        format!("{flag} ({}; {})", meaning.sentence, meaning.advice)
+    })
+}
+
 /// What a flag of a report's quality means.
 pub fn of_quality(code: &str) -> Option<Meaning> {
     let flag = QualityFlag::ALL.into_iter().find(|known| known.as_str() == code);
@@ -149,7 +161,7 @@ mod tests {
     fn every_code_is_found_in_its_own_chapter() {
         let chapters = chapters();
         let of: [fn(&str) -> Option<Meaning>; 4] = [of_study, of_study, of_quality, of_device];
-        for (chapter, of) in chapters.iter().zip(of) {
+        for (chapter, of) in [0, 1, 2, 4].map(|at| &chapters[at]).into_iter().zip(of) {
             for known in &chapter.codes {
                 assert_eq!(of(known.code), Some(*known), "{}", chapter.title);
             }

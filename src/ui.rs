@@ -124,6 +124,16 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+/// Whether the reader of standard output has gone.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let kind = |error: &(dyn std::error::Error + 'static)| {
+        let of_json =
+            error.downcast_ref::<serde_json::Error>().and_then(|error| error.io_error_kind());
+        of_json.or(error.downcast_ref::<std::io::Error>().map(std::io::Error::kind))
+    };
+    error.chain().filter_map(kind).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+}
+
 /// So many of something: `1 lesion`, `2 lesions`.
 pub fn counted(count: usize, one: &str) -> String {
     match (count, one.strip_suffix('y')) {
@@ -159,7 +169,11 @@ impl Ui {
         } else {
             writeln!(out, "{text}").map_err(anyhow::Error::from)
         };
-        written.map_err(Failure::failed)
+        match written {
+            // Who reads no further (`| head`) has what they wanted.
+            Err(error) if is_gone(&error) => Ok(()),
+            written => written.map_err(Failure::failed),
+        }
     }
 
     /// One document in one line, for what is told while work goes on; a reader that has gone is no

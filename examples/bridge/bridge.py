@@ -45,6 +45,9 @@ WORDS = {
 def sentences(event):
     """What a person reads: verdict, lesions, how to find the study, what this is not."""
     data = event["data"]
+    if "alert_id" in data:
+        return [f"Reminder {data['reminder']} of {data['reminders']}: nobody has acknowledged this alert of {data['raised']}",
+                WORDS[data["verdict"]], f"alert {data['alert_id']}", data["notice"]]
     lines = [WORDS[data["verdict"]]]
     for lesion in data["lesions"]:
         lines.append(
@@ -96,8 +99,10 @@ def hl7(event, target):
         ["MSH", "^~\\&", sender, escaped(target.get("facility", "")), receiver, "", when, "",
          "ORU^R01^ORU_R01", event["id"].replace("-", "")[:20], "P", "2.5.1", "", "", "AL", "NE", "",
          "UNICODE UTF-8"],
-        # Who it is, hepalert does not know: the receiver finds the patient by the accession number.
-        ["PID", "1", "", escaped(accession or data["study_key"])],
+        # Who it is, hepalert does not know: the receiver finds the patient by the order's number (OBR-2
+        # and OBR-18). An accession number here would file a result under a patient of that number. Type U of
+        # table 0203 and of table 0200: unspecified.
+        ["PID", "1", "", f"{data['study_key']}^^^HEPALERT^U", "", "^^^^^^U"],
         numbered("OBR", {1: "1", 2: escaped(accession or ""), 3: filler, 4: f"{REPORT_CODE[0]}^{REPORT_CODE[1]}^LN",
                          7: when, 18: escaped(accession or ""), 20: escaped(study_uid or ""), 22: when, 24: "RAD",
                          25: corrected}),
@@ -233,6 +238,13 @@ def send_mail(event, target):
 
 
 SENDERS = {"webhook": send_webhook, "smtp": send_mail, "hl7": send_hl7, "fhir": send_fhir}
+# What each can say. A report is made of findings, and a reminder holds none.
+TAKES = {
+    "webhook": ["alert", "escalation", "result", "study", "engine"],
+    "smtp": ["alert", "escalation", "result"],
+    "hl7": ["alert", "result"],
+    "fhir": ["alert", "result"],
+}
 
 
 class Bridge:
@@ -247,11 +259,8 @@ class Bridge:
             )
 
     def is_for(self, event, target):
-        kinds = target.get("events", ["alert", "escalation"])
-        return event["type"].split(".")[1] in kinds and (
-            # These two are made of findings; an escalation is none.
-            target["kind"] in ("webhook",) or "verdict" in event["data"] and "lesions" in event["data"]
-        )
+        kinds = target.get("events", {"alert", "escalation"} & set(TAKES[target["kind"]]))
+        return event["type"].split(".")[1] in kinds
 
     def pass_on(self, now=None):
         """Tries what is due; returns how many were taken."""
@@ -294,16 +303,20 @@ class Bridge:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     if "--show" in sys.argv:
-        parser.add_argument("--show", choices=["hl7", "fhir", "smtp"])
+        parser.add_argument("--show", choices=list(SENDERS))
         args = parser.parse_args()
         event = json.load(sys.stdin)
+        kind = event["type"].split(".")[1] if isinstance(event, dict) and "type" in event else "no event"
+        if kind not in TAKES[args.show]:
+            sys.exit(f"a target of kind {args.show} takes {', '.join(TAKES[args.show])}; this is {kind}")
         target = {"from": "hepalert@example.org", "to": ["reading-room@example.org"]}
         shown = {
+            "webhook": lambda: json.dumps(event, indent=1),
             "hl7": lambda: hl7(event, target).replace("\r", "\n"),
             "fhir": lambda: json.dumps(fhir(event, target), indent=1),
             "smtp": lambda: mail(event, target).as_string(),
         }
-        return print(shown[args.show](), end="")
+        return print(shown[args.show]().rstrip("\n"))
     parser.add_argument("--config", required=True, help="JSON: a list of targets, see README.md")
     args = subscriber.arguments(parser).parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
@@ -311,6 +324,9 @@ def main():
     for target in targets:
         if target.get("kind") not in SENDERS or "name" not in target:
             sys.exit(f"{args.config}: a target needs a name and a kind of {', '.join(SENDERS)}")
+        for kind in set(target.get("events", [])) - set(TAKES[target["kind"]]):
+            sys.exit(f"{args.config}: {target['name']}: {kind} cannot go to {target['kind']}, which takes "
+                     f"{', '.join(TAKES[target['kind']])}")
     inbox = subscriber.Inbox(args.database)
     listener = subscriber.Subscriber(args, inbox, lambda *_: None)
     bridge = Bridge(inbox, targets)

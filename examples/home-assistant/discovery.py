@@ -34,6 +34,12 @@ def components(root, valid_for_s):
             ops=["online", "degraded", "draining", "stopped"],
             json_attr_t=f"{root}/status", json_attr_tpl="{{ {'reasons': value_json.reasons} | tojson }}",
         ),
+        # `status` is said when it changes, so it cannot grow old. `health` can: this one goes first.
+        "heard": {
+            "p": "binary_sensor", "name": "Heard from", "stat_t": health, "dev_cla": "connectivity",
+            "val_tpl": "{{ 'ON' if value_json.valid_for_s else 'OFF' }}",
+            "exp_aft": valid_for_s, "ent_cat": "diagnostic",
+        },
         "queued": sensor("Studies waiting", health, "value_json.queued", **measured),
         "running": sensor("Studies in work", health, "value_json.running", **measured),
         "dead": sensor("Studies given up", health, "value_json.dead", **measured),

@@ -98,7 +98,7 @@ class Figures:
     def device(self, device, known, now):
         health, status, info = (known.get(k) or {} for k in ("health", "status", "info"))
         age = now + known.get("ahead", 0) - seconds(health["time"]) if health else None
-        alive = known.get("availability") != "offline" and age is not None and age <= health["valid_for_s"]
+        alive = known.get("availability") != "offline" and age is not None and -CLOCK_OFF_S <= age <= health["valid_for_s"]
         self.add("alive", alive, device=device)
         if "ahead" in known:
             self.add("clock_ahead_seconds", known["ahead"], device=device)

@@ -28,6 +28,8 @@ log = logging.getLogger("subscriber")
 # A device keeps what it sent for `store.keep_days`; what it cannot send again after this is lost.
 MAX_ASKED = 3
 ASK_AGAIN_S = 30.0
+# A device sends no more than this for one question.
+MAX_REPLAYED = 10_000
 
 
 class Inbox:
@@ -72,6 +74,11 @@ class Inbox:
             "SET next = max(next, excluded.next)",
             (device, first, following),
         )
+
+    def following(self, device):
+        """The number that follows the last one known."""
+        with self.lock:
+            return self.db.execute("SELECT next FROM device WHERE name = ?", (device,)).fetchone()[0]
 
     def gaps(self, device):
         """Ranges of numbers that are missing, both ends included."""
@@ -122,6 +129,8 @@ class Subscriber:
     def __init__(self, args, inbox, heard):
         self.args, self.inbox, self.heard = args, inbox, heard
         self.asked = {}
+        # Whether the broker forgot the session: what came since the last event is not known then.
+        self.forgotten = False
         client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=args.client_id,
@@ -156,6 +165,7 @@ class Subscriber:
         if reason.is_failure:
             return log.error("the broker refuses: %s", reason)
         log.info("connected; session kept: %s", flags.session_present)
+        self.forgotten = self.forgotten or not flags.session_present
         base = f"{self.args.base}/v1"
         topics = [f"{base}/+/event/#", f"{base}/+/info", f"{base}/+/reply/{self.args.client_id}"]
         client.subscribe([(topic, 1) for topic in topics])
@@ -174,9 +184,13 @@ class Subscriber:
             return
         body = json.loads(payload)
         if kind == "info":
-            if self.args.from_beginning and device not in self.inbox.devices():
+            # The number that followed when the device connected: others may have come since.
+            if device in self.inbox.devices():
+                self.inbox.expect(device, body["next_seq"])
+            elif self.args.from_beginning:
                 self.inbox.expect(device, 1)
-            self.inbox.expect(device, body["next_seq"])
+                self.inbox.expect(device, body["next_seq"])
+                self._ask(device, 1, MAX_REPLAYED)
         elif kind.startswith("event/"):
             if self.inbox.take(device, topic, body):
                 self.heard(topic, body)
@@ -186,6 +200,12 @@ class Subscriber:
     def fill_gaps(self):
         """Asks every device for what is missing; to be called now and then."""
         now = time.monotonic()
+        if self.forgotten and self.client.is_connected():
+            self.forgotten = False
+            for device in self.inbox.devices():
+                following = self.inbox.following(device)
+                log.warning("%s: the broker kept no session; asking for what came from %d on", device, following)
+                self._ask(device, following, following + MAX_REPLAYED)
         for device in self.inbox.devices():
             for first, last in self.inbox.gaps(device):
                 count, when = self.asked.get((device, first, last), (0, -ASK_AGAIN_S))

@@ -6,6 +6,7 @@ import http.server
 import json
 import re
 import socketserver
+import subprocess
 import sys
 import tempfile
 import threading
@@ -42,7 +43,8 @@ class Messages(unittest.TestCase):
         self.assertTrue(re.fullmatch("[0-9a-f]{20}", msh[10]))
         self.assertEqual((obr[2], obr[18], obr[20]), ("A\\S\\1\\F\\2", "A\\S\\1\\F\\2", "1.2.3"))
         self.assertEqual((obr[4].split("^")[2], obr[25], len(obr)), ("LN", "P", 26))
-        self.assertEqual(found["PID"][0][3], "A\\S\\1\\F\\2")
+        # An accession number is no patient's number.
+        self.assertEqual(found["PID"][0][3:6], [f"{self.event['data']['study_key']}^^^HEPALERT^U", "", "^^^^^^U"])
         self.assertEqual([one[1] for one in obx], [str(n) for n in range(1, len(obx) + 1)])
         self.assertEqual((obx[0][2], obx[0][8], obx[0][11]), ("TX", "A", "P"))
         self.assertIn("Meta, 9.2 cm3", obx[1][5])
@@ -52,7 +54,7 @@ class Messages(unittest.TestCase):
         self.event["supersedes"] = "x"
         found = segments(bridge.hl7(self.event, {}))
         self.assertEqual((found["OBR"][0][25], found["OBR"][0][2]), ("C", ""))
-        self.assertEqual(found["PID"][0][3], self.event["data"]["study_key"])
+        self.assertEqual(found["PID"][0][3].split("^")[0], self.event["data"]["study_key"])
 
     def test_hl7_delimiters_cannot_break_out_of_a_field(self):
         self.assertEqual(bridge.escaped("a|b^c&d~e\\f\rg"), "a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f g")
@@ -83,6 +85,28 @@ class Messages(unittest.TestCase):
         self.assertEqual((report.status, len(report.contained)), ("preliminary", 1))
         read = hl7.parse(bridge.hl7(self.event, {}))
         self.assertEqual((str(read.segment("OBR")[25]), read.unescape(str(read.segment("OBR")[18]))), ("P", "A|1"))
+
+    def test_a_reminder_goes_by_mail_and_no_report_is_made_of_it(self):
+        data = {"alert_id": "9f", "study_key": "ab" * 16, "verdict": "suspected", "raised": "2026-11-29T21:34:39.000Z",
+                "reminder": 1, "reminders": 2, "notice": "Triage aid."}
+        reminder = {**self.event, "type": "hepalert.escalation.v1", "data": data}
+        self.assertIn("Reminder 1 of 2", bridge.mail(reminder, {"from": "a@b", "to": ["c@d"]}).get_content())
+        for kind, takes in bridge.TAKES.items():
+            shown = self.command("--show", kind, stdin=json.dumps(reminder))
+            self.assertEqual(shown.returncode == 0, "escalation" in takes, shown.stderr)
+            self.assertNotIn("Traceback", shown.stderr)
+
+    def test_a_target_that_cannot_take_an_event_is_refused_at_the_start(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump([{"name": "ris", "kind": "hl7", "events": ["alert", "escalation"]}], file)
+            file.flush()
+            refused = self.command("--config", file.name, "--client-id", "a", "--database", "/nonexistent/b")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("ris: escalation cannot go to hl7", refused.stderr)
+
+    def command(self, *words, stdin=""):
+        words = [sys.executable, bridge.__file__, *words]
+        return subprocess.run(words, input=stdin, capture_output=True, text=True)
 
     def test_mail_carries_no_patient(self):
         text = bridge.mail(self.event, {"from": "a@b", "to": ["c@d"]}).as_string()

@@ -73,6 +73,28 @@ class Subscribed(unittest.TestCase):
         program = self.start("--from-beginning")
         wait("all of it", lambda: sorted(self.seqs(program)) == [1, 2, 3])
 
+    def test_what_a_broker_forgot_is_asked_for_at_once_and_a_new_one_hears_nothing_old(self):
+        device = Device(self.broker)
+        self.addCleanup(device.close)
+        first = self.start()
+        device.event(1)
+        wait("the first event", lambda: self.seqs(first) == [1])
+        first.kill()
+        # Sent while the broker kept nothing for it, after the device's last `info`.
+        for seq in (2, 3):
+            device.event(seq, say=False)
+        second = self.start("--client-id", "desk-2")
+        wait("what was forgotten", lambda: self.seqs(second) == [2, 3])
+        self.assertTrue(second.said("session kept: False"))
+        second.kill()
+        self.database = self.database.with_name("new.sqlite")
+        device.info(next_seq=2)
+        third = self.start("--client-id", "desk-3")
+        device.event(4)
+        wait("the first that it hears", lambda: self.seqs(third) == [4])
+        device.event(5)
+        wait("the next", lambda: self.seqs(third) == [4, 5])
+
     def test_a_message_that_is_none_holds_up_no_other(self):
         device = Device(self.broker)
         self.addCleanup(device.close)

@@ -18,12 +18,16 @@ _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in _TYPES.items()}
 
 
-@dataclass
+@dataclass(repr=False)
 class Image:
     """Voxels `[z, y, x]`, and the affine that carries `[x, y, z, 1]` to millimetres, RAS."""
 
     array: np.ndarray
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
+
+    def __repr__(self) -> str:
+        z, y, x = self.spacing_mm
+        return f"<Image {self.array.shape} {self.array.dtype}, {z:.3g} x {y:.3g} x {x:.3g} mm>"
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ use super::Settings;
 use crate::intake::reading::load::{self, Loaded, LoadedPhase};
 use crate::intake::study::decide::decide;
 use crate::intake::study::decided::{SeriesLine, described};
-use crate::intake::study::named_phases;
+use crate::intake::study::named_phases::{self, contradicts};
 use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::record;
 use crate::report::types::{PhaseRecord, SeriesRecord};
@@ -27,7 +27,7 @@ pub struct Read {
     pub series: Vec<SeriesLine>,
     /// Per phase, what its images show.
     pub images: Vec<Option<String>>,
-    /// Images speak against a name that was believed.
+    /// Images speak against the phase that a series is read as.
     pub contradicted: bool,
 }
 
@@ -97,8 +97,13 @@ pub fn read(
             line.seen.as_ref().map(described)
         };
         let images = loaded.phases.iter().map(seen).collect();
-        // Decided by the images: nothing that was believed is contradicted.
-        return Ok(Read { loaded, series, images, contradicted: false });
+        // Names, times and that there is no other series may outweigh the images: this is told.
+        let contradicted = series.iter().any(|line| {
+            line.chosen
+                .zip(line.seen.as_ref())
+                .is_some_and(|(phase, seen)| contradicts(seen, phase))
+        });
+        return Ok(Read { loaded, series, images, contradicted });
     }
     let mut images = Vec::new();
     let mut contradicted = false;
@@ -118,16 +123,29 @@ pub fn read(
     Ok(Read { loaded, series: Vec::new(), images, contradicted })
 }
 
-/// The lines of the series, where another was read than was chosen.
+/// The lines of the series, where another was read than was chosen, or another engine reads.
 fn as_read(files: &StudyFiles, found: &Found, loaded: &Loaded) -> Vec<SeriesLine> {
     let mut series = found.series.clone();
+    for line in &mut series {
+        let is_read = |phase| loaded.phases.iter().any(|read| read.files.phase == phase);
+        if let Some(phase) = line.chosen.take_if(|phase| !is_read(*phase)) {
+            line.outcome =
+                format!("not read: the engine that took the study has no use for {phase}");
+        }
+    }
     for LoadedPhase { files: read, passed_by, .. } in &loaded.phases {
         let is_read = |line: &SeriesLine| {
             let found = files.series(line.at);
             found.files == read.files && found.pick == read.pick
         };
         let chosen = series.iter().position(|line| line.chosen == Some(read.phase));
-        let Some((chosen, other)) = chosen.zip(series.iter().position(is_read)) else { continue };
+        let Some(other) = series.iter().position(is_read) else { continue };
+        let Some(chosen) = chosen else {
+            // The first engine chose none: this one takes what could be told.
+            series[other].chosen = Some(read.phase);
+            series[other].outcome = format!("read as {}", read.phase);
+            continue;
+        };
         if let Ok([chosen, other]) = series.get_disjoint_mut([chosen, other]) {
             let passed_by = passed_by.as_ref().or(found.too_large.as_ref());
             let reason = passed_by.map_or_else(String::new, ToString::to_string);
@@ -252,6 +270,15 @@ mod tests {
         let second = told("thick", Some(cut.clone()), &found);
         assert_eq!((second[0].0, second[1].0), (None, Some(Phase::Vp)));
         assert!(second[0].1.contains("3 are missing"), "{second:?}");
+        // Another engine than the one that looked first takes what could be told.
+        let none = Found { series: vec![line(0, None), line(1, None)], ..Found::default() };
+        assert_eq!(told("thin", None, &none)[0], (Some(Phase::Vp), "read as vp".to_owned()));
+        // And has no use for what that one would have read.
+        let four =
+            Found { series: vec![line(0, Some(Phase::Vp)), line(1, Some(Phase::Ap))], ..none };
+        let other = &told("thin", None, &four)[1];
+        assert_eq!(other.0, None);
+        assert!(other.1.contains("no use for ap"), "{other:?}");
         let large = Found { too_large: Some(cut), ..found.clone() };
         assert_eq!(told("thick", None, &large), second);
     }

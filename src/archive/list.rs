@@ -259,14 +259,14 @@ impl<T> List<T> {
     /// Reads a list. `pick` is given the index of each study and its line, and keeps what it needs.
     ///
     /// # Errors
-    /// [`Code::ListDamaged`] if it is not as it was written.
+    /// [`Code::ListMissing`], or [`Code::ListDamaged`] if it is not as it was written.
     pub fn open(
         path: &Path,
         mut pick: impl FnMut(usize, &str) -> Result<Option<T>, ArchiveError>,
     ) -> Result<List<T>, ArchiveError> {
         let damaged =
             |why: &str| ArchiveError::new(Code::ListDamaged, format!("{} ({why})", path.display()));
-        let file = File::open(path).map_err(|error| damaged(&error.kind().to_string()))?;
+        let file = File::open(path).map_err(|_| ArchiveError::at(Code::ListMissing, path))?;
         let mut lines = Lines { from: BufReader::new(file), hash: Sha256::new() };
         let first = lines.next().map_err(damaged)?;
         let heading: Heading =

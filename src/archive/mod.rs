@@ -28,6 +28,9 @@ pub enum Code {
     /// The list is not as it was written.
     #[strum(serialize = "archive_list_damaged")]
     ListDamaged,
+    /// There is no list of this name.
+    #[strum(serialize = "archive_list_missing")]
+    ListMissing,
     /// There is another list under this name.
     #[strum(serialize = "archive_list_differs")]
     ListDiffers,

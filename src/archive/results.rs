@@ -154,11 +154,17 @@ pub struct Brief {
     pub key: StudyKey,
     /// Its input.
     pub fingerprint: Digest,
+    /// Where it lies below the archive's folder.
+    pub place: Box<str>,
 }
 
 impl From<&Entry> for Brief {
     fn from(entry: &Entry) -> Brief {
-        Brief { key: entry.key.clone(), fingerprint: entry.fingerprint() }
+        Brief {
+            key: entry.key.clone(),
+            fingerprint: entry.fingerprint(),
+            place: entry.place.as_str().into(),
+        }
     }
 }
 

@@ -99,7 +99,8 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure>
     config.dicom.target(name).ok_or_else(|| {
         let known: Vec<&str> = config.dicom.target.iter().map(|one| one.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let error = anyhow::anyhow!("no [[dicom.target]] is named {name:?}; there is: {known}");
+        let error =
+            anyhow::anyhow!("no [[dicom.target]] is named {name:?}; the configuration has {known}");
         Failure::new(Exit::Usage, error)
     })
 }

@@ -66,6 +66,15 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_results(&args.out)?;
     let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
         .map_err(refused)?;
+    if let Some(folder) = &args.predicted_no_shuffle
+        && cases.iter().all(|case| case.no_shuffle.is_none())
+    {
+        let error = anyhow::anyhow!(
+            "{}: no folder of this name holds a case of --truth: each case needs its own, as in --predicted",
+            folder.display()
+        );
+        return Err(Failure::refused("no_prediction", error));
+    }
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
     let (document, text) = write(cases, args.sweep.then_some(args.alpha), asked, &args.out, ui)?;
     ui.result(&document, text.trim_end())

@@ -67,7 +67,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         fleet.take(&base, &heard, Timestamp::now())
     })
     .map_err(|error| {
-        let error = anyhow!("{}:{}: {error}", params.host, params.port);
+        let error = anyhow!(
+            "{}:{}: {error}; is a broker listening there, and do user and certificate fit?",
+            params.host,
+            params.port
+        );
         Failure::new(Exit::Broker, error)
     })?;
     let judged = fleet.judged(&args.expect, Timestamp::now());

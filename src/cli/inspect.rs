@@ -175,7 +175,7 @@ fn text(document: &Document) -> String {
                 "{mark} series {:>4}  {:<30}  {}{thick}, acquisition {}: {} {:.2}\n      {}",
                 number(record.series_number),
                 description,
-                record.slices,
+                counted(record.slices, "slice"),
                 record.acquisition,
                 record.phase,
                 record.probability,

@@ -45,6 +45,9 @@ pub struct Args {
     out: PathBuf,
 }
 
+/// By this a folder is known as one of a phantom.
+const SUMMARY_FILE: &str = "phantom.json";
+
 /// `phantom.json`.
 #[derive(Debug, Serialize)]
 struct Summary {
@@ -73,6 +76,11 @@ struct LesionSummary {
 /// # Errors
 /// If the folder cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    output::check_own_folder(
+        &args.out,
+        SUMMARY_FILE,
+        "the folder holds something else than a phantom",
+    )?;
     let make = if args.aligned { generate } else { generate_moving };
     let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
     let setting = args.setting;
@@ -126,7 +134,7 @@ pub fn write_patient(patient: &Patient, dir: &Path) -> anyhow::Result<Vec<PathBu
     }
     let phases: Vec<Phase> = patient.phases.iter().map(|(phase, _)| *phase).collect();
     let setting = Setting::of_phases(&phases).context("a patient has the phases of a setting")?;
-    let summary_file = dir.join("phantom.json");
+    let summary_file = dir.join(SUMMARY_FILE);
     output::put_json(&summary_file, &summary(patient, setting), &[])?;
     files.push(summary_file);
     Ok(files)

@@ -212,6 +212,9 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     let file = &config.device.site_key_file;
     let site_key = daemon::read_site_key(file).map_err(|reason| {
         let advice = match reason.kind() {
+            ErrorKind::NotFound if config.store.database().is_file() => {
+                "restore it from its copy: the store may know studies that are named with it"
+            }
             ErrorKind::NotFound => "the daemon makes it at its first start",
             ErrorKind::InvalidData => "it is damaged: restore it from its copy",
             _ => "run this with sudo, or as the user hepalert",
@@ -219,9 +222,20 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
         Failure::failed(anyhow::anyhow!("{}: the site key: {reason}; {advice}", file.display()))
     })?;
     let key = study_key(site_key.as_bytes(), uid);
-    let file = config.store.database();
-    let known = match file.is_file() {
-        true => !open(&args.config)?.jobs_of(&key).map_err(Failure::failed)?.is_empty(),
+    let known = match config.store.database().is_file() {
+        true => {
+            let store = open(&args.config)?;
+            let use_of = daemon::key_use(Some(&site_key), &store).map_err(Failure::failed)?;
+            if use_of == daemon::KeyUse::Another {
+                let error = anyhow::anyhow!(
+                    "{}: the studies of this store are named with another site key; restore it from \
+                     its copy",
+                    file.display()
+                );
+                return Err(Failure::failed(error).with_code("site_key_missing"));
+            }
+            !store.jobs_of(&key).map_err(Failure::failed)?.is_empty()
+        }
         false => false,
     };
     let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
@@ -241,6 +255,8 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     // What to do about it, where the last job ended badly.
     let last = lines.last().and_then(|line| line.reason.as_deref());
     text.extend(last.and_then(codes::of_study).map(|meaning| format!("next: {}", meaning.advice)));
+    let quality = report["quality"].as_array().into_iter().flatten().filter_map(|one| one.as_str());
+    text.extend(quality.map(|flag| format!("quality: {}", codes::told(flag))));
     text.push(match report.get("verdict").and_then(|verdict| verdict.as_str()) {
         Some(verdict) => format!("verdict: {}", verdict.replace('_', " ")),
         None => "no report".to_owned(),
@@ -293,7 +309,10 @@ pub(super) fn open_to_write(file: &Path) -> Result<Store, Failure> {
 
 /// Opens a store that is there, for reading alone.
 pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
-    let error = match std::fs::metadata(file) {
+    let error = match std::fs::metadata(file).and_then(|facts| {
+        // Who may see a file may not always read it.
+        std::fs::File::open(file).map(|_| facts)
+    }) {
         Ok(facts) if facts.is_file() => {
             return Store::open_read_only(file).map_err(Failure::failed);
         }

@@ -12,6 +12,7 @@ use crate::dicom::sender;
 use crate::publish::mqtt;
 use crate::{daemon, doctor, web};
 use hepalert_bundles::Bundle;
+use hepalert_engines::backend::Presence;
 
 /// Arguments of `run` and `check-config`.
 #[derive(Debug, clap::Args)]
@@ -84,10 +85,21 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));
-    let broker = broker.map_err(|error| format!("{}:{}: {error}", line.host, line.port));
+    let broker = broker.map_err(|error| {
+        format!("{}:{}: {error}; `hepalert doctor` says what may be wrong", line.host, line.port)
+    });
     let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
     let bundle = config.engine.bundle.display();
-    let engine = engine.map_err(|error| format!("{bundle}: {error}"));
+    let engine =
+        engine.map_err(|error| format!("{bundle}: {error}")).and_then(|bundle| {
+            match config.engine.backend.presence() {
+                Presence::Absent { reason } => Err(format!(
+                    "engine.backend is {}, and it is not here: {reason}",
+                    config.engine.backend
+                )),
+                Presence::Present { .. } => Ok(bundle),
+            }
+        });
     let mut checks = vec![
         outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
         outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),

@@ -4,11 +4,16 @@
 
 use super::{Meaning, meaning};
 
-pub(super) const ARCHIVE: [Meaning; 18] = [
+pub(super) const ARCHIVE: [Meaning; 19] = [
     meaning(
         "archive_list_damaged",
         "the list is not as it was written: changed, or cut off",
         "restore it, or write a new one under another name with `hepalert archive list`",
+    ),
+    meaning(
+        "archive_list_missing",
+        "there is no list of this name, or it may not be read",
+        "name the file that `hepalert archive list` wrote",
     ),
     meaning(
         "archive_list_differs",

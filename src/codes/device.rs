@@ -61,7 +61,7 @@ pub(super) const DEGRADED: [Meaning; 21] = [
     meaning(
         "dicom_refused",
         "an archive did not take objects of a result",
-        "the log says which; mend the archive's rules, then `hepalert send KEY --to NAME`",
+        "the log says which; change what the archive allows, then `hepalert send KEY --to NAME`",
     ),
     meaning(
         "store_failing",
@@ -149,7 +149,11 @@ pub(super) const ENGINES: [Meaning; 28] = [
     meaning("not_proven", "it has not passed its self-test", "install it again"),
     meaning("slot_in_use", "the slot is in use", "switch to the other one first"),
     meaning("nothing_before", "there is no engine before this one", "nothing is to be done"),
-    meaning("engine_unusable", "it cannot be loaded here", "`hepalert doctor` names what lacks"),
+    meaning(
+        "engine_unusable",
+        "it cannot be loaded here",
+        "`hepalert doctor` names what is missing",
+    ),
     meaning("self_test_failed", "it gives other answers than it should", "ask its maker"),
 ];
 

@@ -75,7 +75,7 @@ pub(super) const FAILED: [Meaning; 14] = [
     meaning(
         "dicom_refused",
         "an archive did not take an object of the result",
-        "the log has its status; mend the archive's rules, then `hepalert send KEY --to NAME`",
+        "the log has its status; change what the archive allows, then `hepalert send KEY --to NAME`",
     ),
     meaning(
         "dicom_object_unreadable",
@@ -96,7 +96,7 @@ pub(super) const FAILED: [Meaning; 14] = [
     meaning(
         "worker_over_memory",
         "the inference process took far more memory than a study may and was ended",
-        "export the study in thicker slices, or raise engine.memory_budget_mib",
+        "export the study in thicker slices, or raise engine.memory_budget_mib (of a command: --memory-mib)",
     ),
     meaning(
         "analysis_failed",
@@ -146,6 +146,33 @@ pub(super) const FAILED: [Meaning; 14] = [
     ),
 ];
 
+/// What became of a lesion that the first stage found.
+pub(super) const LESIONS: [Meaning; 7] = [
+    meaning("kept", "the second network finds it again", "see it in the report"),
+    meaning(
+        "bypassed",
+        "it is too large to be asked about, and kept",
+        "nothing; engine.keep_above_cm3 is the limit",
+    ),
+    meaning(
+        "too_small",
+        "it is smaller than what is asked about",
+        "nothing; engine.discard_below_cm3 is the limit",
+    ),
+    meaning(
+        "low_score",
+        "the second network does not find enough of it again: a false finding",
+        "nothing; `score_cm3` in the report says how much it found",
+    ),
+    meaning(
+        "far_from_liver",
+        "it lies outside of the liver and what is near it",
+        "nothing; if the liver is not outlined well, look at the pictures",
+    ),
+    meaning("in_air", "it lies in air: in lung, bowel or outside of the body", "nothing"),
+    meaning("not_run", "there was no third stage", "use an engine with a second network"),
+];
+
 pub(super) const QUALITY: [Meaning; 20] = [
     meaning(
         "clock_stepped",
@@ -184,7 +211,7 @@ pub(super) const QUALITY: [Meaning; 20] = [
     ),
     meaning(
         "phase_contradicted",
-        "the images show another phase than the name or the person says",
+        "the images show another phase than the one the series is read as (by its name, its place among others, or a person's word)",
         "look at the phase before you trust the result",
     ),
     meaning(

@@ -23,6 +23,13 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     let absolute = "a path from / on: the daemon runs in a folder of its own";
     must(store.folder.is_absolute(), "store.folder", absolute)?;
     must(device.site_key_file.is_absolute(), "device.site_key_file", absolute)?;
+    let within = |a: &std::path::Path, b: &std::path::Path| a.starts_with(b) || b.starts_with(a);
+    let has_folder = !intake.folder.as_os_str().is_empty();
+    agree(
+        !(has_folder && within(&intake.folder, &store.folder)),
+        ["store.folder", "intake.folder"],
+        "outside of intake.folder, and not around it: what is written would be taken in",
+    )?;
     of_mqtt(mqtt)?;
     of_dicom(dicom)?;
     of_intake(intake, dicom)?;
@@ -31,8 +38,8 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     }
     of_gate(gate)?;
     of_engine(engine)?;
-    if let Some((key, reason)) = web.fault() {
-        return Err(Fault { key, with: None, reason: reason.to_owned() });
+    if let Some((key, with, reason)) = web.fault() {
+        return Err(Fault { key, with, reason: reason.to_owned() });
     }
     of_worker(worker)
 }
@@ -72,6 +79,11 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
         "true, or nobody can acknowledge what escalates",
     )?;
     must((1..=100).contains(&mqtt.escalate_times), "mqtt.escalate_times", "1 to 100")?;
+    agree(
+        mqtt.password_file.is_some() || mqtt.username.is_none(),
+        ["mqtt.password_file", "mqtt.username"],
+        "the file with the password of mqtt.username",
+    )?;
     let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
     agree(
         mutual,
@@ -107,7 +119,12 @@ fn of_engine(engine: &Engine) -> Result<(), Fault> {
     let volume = |cm3: f64| (0.0..=1e6).contains(&cm3);
     must(volume(engine.keep_above_cm3), "engine.keep_above_cm3", "0 to 1e6 cm3")?;
     must(volume(engine.discard_below_cm3), "engine.discard_below_cm3", "0 to 1e6 cm3")?;
-    must(engine.memory_budget_mib >= 1, "engine.memory_budget_mib", "at least 1 MiB")?;
+    must(engine.memory_budget_mib >= 16, "engine.memory_budget_mib", "at least 16 MiB")?;
+    must(
+        engine.threads.is_none_or(|threads| threads <= 1024),
+        "engine.threads",
+        "0 for all cores, or up to 1024",
+    )?;
     must((1..=8).contains(&engine.signatures_needed), "engine.signatures_needed", "1 to 8")?;
     must((1..=720).contains(&engine.selftest_hours), "engine.selftest_hours", "1 to 720 h")
 }
@@ -124,7 +141,8 @@ fn runs(engine: &Engine) -> Result<(), Fault> {
     let Engine { backend, precision, .. } = engine;
     let able = backend.precisions();
     if able.is_empty() {
-        let reason = format!("\"native\": this program was built without {backend}");
+        let reason =
+            format!("another one, such as \"native\": this program was built without {backend}");
         return Err(Fault { key: "engine.backend", with: None, reason });
     }
     if able.contains(precision) {

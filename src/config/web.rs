@@ -110,8 +110,8 @@ impl Web {
         self.socket().is_some_and(|at| at.ip().is_loopback())
     }
 
-    /// Key and reason of what cannot work.
-    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+    /// What cannot work: its key, another key that it does not go together with, and why.
+    pub(super) fn fault(&self) -> Option<(&'static str, Option<&'static str>, &'static str)> {
         let tls = self.certificate.is_some();
         let is_origin = |origin: &String| {
             let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -142,7 +142,13 @@ impl Web {
             ((1..=720).contains(&self.session_hours), "web.session_hours", "1 to 720 h"),
             ((16..=1 << 20).contains(&self.cache_mib), "web.cache_mib", "16 to 1048576 MiB"),
         ];
-        rules.into_iter().find(|(holds, ..)| !holds).map(|(_, key, reason)| (key, reason))
+        let (_, key, reason) = rules.into_iter().find(|(holds, ..)| !holds)?;
+        let with = match key {
+            "web.login" | "web.certificate" => Some("web.address"),
+            "web.certificate_key" => Some("web.certificate"),
+            _ => None,
+        };
+        Some((key, with, reason))
     }
 }
 
@@ -151,7 +157,7 @@ mod tests {
     use super::*;
 
     fn key(web: &Web) -> Option<&'static str> {
-        web.fault().map(|(key, _)| key)
+        web.fault().map(|(key, ..)| key)
     }
 
     #[test]

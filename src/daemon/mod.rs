@@ -95,7 +95,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The site key is not the one that the studies are named with.
-    #[error("{}: the site key {what}, and the store knows studies that are named with it; restore it from its copy, or move the store away to begin anew", path.display())]
+    #[error("{}: the site key {what}, and the store knows studies that are named with it", path.display())]
     SiteKey {
         /// The key's file.
         path: PathBuf,

@@ -223,6 +223,13 @@ fn occupy(folder: &Path) -> Result<fs::File, DaemonError> {
     let failed = |reason| DaemonError::File { path: path.clone(), reason };
     let mut options = OpenOptions::new();
     let lock = options.create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+    // One that was killed a moment ago holds it until the system has cleared up after it.
+    for _ in 0..20 {
+        if !matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(DaemonError::Taken { folder: folder.to_owned() }),
@@ -262,8 +269,9 @@ fn site_key(path: &Path, store: &Store) -> Result<Vec<u8>, DaemonError> {
     let wrong = |what| DaemonError::SiteKey { path: path.to_owned(), what };
     let used = store.fact(SITE_KEY)?;
     let is_new = used.is_none() && store.known()?.is_empty();
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Some(text.trim().to_owned()),
+    // Bytes that are no text are damage, and no fault of the disk.
+    let text = match fs::read(path) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(error)),
     };

@@ -152,6 +152,10 @@ fn is_outcome(topic: &str, message: &Value) -> bool {
 /// earlier one. One's own study is not in it.
 fn check_out(out: &Path, study: Option<&Path>) -> Result<(), Failure> {
     let refuse = |what| Err(OutputError::InTheWay { path: out.to_owned(), what }.into());
+    if let Some(study) = study.filter(|study| !study.exists()) {
+        let error = anyhow::anyhow!("{}: there is no such file or folder", study.display());
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let entries = match fs::read_dir(out) {
         Ok(entries) => entries.count(),
         Err(_) if out.symlink_metadata().is_err() => 0,

@@ -300,7 +300,12 @@ impl Heardof {
         match (self.availability, age, valid) {
             (Some(false), ..) => Life::Offline,
             (None, None, _) => Life::Unknown,
-            (_, Some(age), Some(valid)) if age.as_secs() <= i64::from(valid) => Life::Alive,
+            // Health from the future is not believed before two messages tell that it is the clock.
+            (_, Some(age), Some(valid))
+                if -CLOCK_OFF <= age && age.as_secs() <= i64::from(valid) =>
+            {
+                Life::Alive
+            }
             _ => Life::Silent,
         }
     }
@@ -376,6 +381,15 @@ mod tests {
         assert_eq!(first, (Life::Silent, None, vec![]));
         let second = came("2026-11-30T09:51:00.000Z", "2026-11-30T10:01:00Z");
         assert_eq!(second, (Life::Alive, Some(-600), vec![Difference::Clock]));
+    }
+
+    #[test]
+    fn health_from_the_future_keeps_nobody_alive() {
+        let mut fleet = Fleet::default();
+        let ahead = heard("ct-1/health", &health("2099-01-01T00:00:00.000Z"), true);
+        fleet.take(BASE, &ahead, at("2026-11-30T10:00:00Z"));
+        let device = fleet.judged(&[], at("2026-11-30T10:00:01Z")).devices.remove(0);
+        assert_eq!(device.life, Life::Silent);
     }
 
     #[test]

@@ -208,12 +208,12 @@ impl RefusalCode {
                 "export the phase; `hepalert inspect` shows what every series was taken for"
             }
             Self::PhaseUncertain => {
-                "name the series by phase, or add a [[phases.rule]] to the configuration; \
+                "name the series by phase, hand them over by name (--phase vp=PATH), or add a [[phases.rule]]; \
                  `hepalert inspect` shows what every series was taken for"
             }
             Self::EarlierImagesGone => "the result stands; send the whole study again",
             Self::OverMemoryBudget => {
-                "raise engine.memory_budget_mib if the device has the memory, or scan less"
+                "raise engine.memory_budget_mib (of a command: --memory-mib), or send thicker slices"
             }
         }
     }

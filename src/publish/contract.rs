@@ -141,7 +141,11 @@ impl JsonSchema for Code {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[a-z0-9_.-]{1,64}$" })
+        json_schema!({
+            "type": "string",
+            "pattern": "^[a-z0-9_.-]{1,64}$",
+            "description": "A word for programs; codes.md has its sentence."
+        })
     }
 }
 

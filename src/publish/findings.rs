@@ -209,7 +209,7 @@ pub struct Findings {
     pub timing: Timing,
     /// Files that go with the result.
     pub artefacts: Vec<Artefact>,
-    /// What an alert is and is not; [`Findings::events`] puts it in.
+    /// What an alert is and is not.
     pub notice: String,
 }
 

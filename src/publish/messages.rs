@@ -201,7 +201,7 @@ impl State {
 /// The retained `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
-    /// Name of the schema; [`Status::new`] puts it in.
+    /// Name of the schema.
     pub schema: String,
     /// How the device is.
     pub state: State,
@@ -235,7 +235,7 @@ pub struct Info {
     pub config_sha256: String,
     /// Run of the daemon.
     pub boot: u64,
-    /// The number that the next event will have.
+    /// The number that followed the last event when the device connected.
     pub next_seq: u64,
     /// Whether the system clock follows a time server, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,7 +285,7 @@ pub struct SelfTest {
 /// The retained `health`. Sent directly, never through the outbox: an old one is worthless.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// Name of the schema; [`Health::new`] puts it in.
+    /// Name of the schema.
     pub schema: String,
     /// When this was true.
     pub time: Time,
@@ -346,7 +346,7 @@ pub struct OpenAlert {
 /// The retained `worklist`: late joiners see the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Worklist {
-    /// Name of the schema; [`Worklist::new`] puts it in.
+    /// Name of the schema.
     pub schema: String,
     /// Counts changes.
     pub revision: u64,
@@ -365,7 +365,7 @@ impl Worklist {
     }
 }
 
-/// What another program may ask; the topic `cmd/<name>` says which.
+/// What another program may ask; the topic `cmd/<name>` says which, and the body holds its fields alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {

@@ -4,6 +4,7 @@
 //! written from here.
 
 use schemars::{Schema, schema_for};
+use serde_json::Value;
 
 use super::contract::{Envelope, SCHEMAS, VERSION, schema_id};
 use super::findings::Findings;
@@ -28,9 +29,31 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
     ];
     std::iter::zip(SCHEMAS, schemas)
         .map(|(name, mut schema)| {
+            if name == "command" {
+                bodies_alone(&mut schema);
+            }
             schema.insert("$id".to_owned(), schema_id(name).into());
             schema.insert("title".to_owned(), format!("hepalert {name} {VERSION}").into());
             (name, schema)
         })
         .collect()
+}
+
+/// A command's name is in its topic, so the body on the wire is what stands below the name.
+fn bodies_alone(schema: &mut Schema) {
+    let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    for variant in variants.into_iter().flatten() {
+        let named = variant["properties"].as_object().and_then(|fields| fields.iter().next());
+        let Some((name, body)) = named.map(|(name, body)| (name.clone(), body.clone())) else {
+            continue;
+        };
+        let description = variant["description"].take();
+        *variant = body;
+        variant["title"] = name.into();
+        variant["description"] = description;
+    }
+    // A body that is empty is also one of another command without its fields.
+    if let Some(variants) = schema.remove("oneOf") {
+        schema.insert("anyOf".to_owned(), variants);
+    }
 }

@@ -111,7 +111,7 @@ impl Draft {
         // Lesions are best seen in the portal venous phase.
         let venous = study.phases().iter().find(|(phase, _)| *phase == Phase::Vp);
         let (phase, image) = venous.unwrap_or(&study.phases()[0]);
-        let captions: Vec<String> = findings.kept.iter().map(caption).collect();
+        let captions: Vec<String> = findings.kept.iter().map(|one| caption(one, *phase)).collect();
         let marked: Vec<Marked<'_>> = findings.kept.iter().zip(&captions).map(mark).collect();
         let numbers: Vec<Option<i64>> =
             (0..image.grid().shape()[0]).map(|z| slices.instance_number(z)).collect();
@@ -245,11 +245,12 @@ fn mark<'a>((finding, caption): (&'a Finding, &'a String)) -> Marked<'a> {
     }
 }
 
-fn caption(finding: &Finding) -> String {
+/// `shown` is the phase that the picture is of.
+fn caption(finding: &Finding, shown: Phase) -> String {
     let detection = &finding.detection;
     let what = if detection.kind.is_malignant() { "Suspected finding" } else { "Finding" };
-    let hu = finding.measured.hu.iter().find_map(|(phase, hu)| hu.map(|hu| (*phase, hu.mean)));
-    let hu = hu.map_or(String::new(), |(phase, mean)| format!(", {mean:.0} HU in {phase}"));
+    let hu = finding.measured.hu.iter().find(|(phase, _)| *phase == shown).and_then(|(_, hu)| *hu);
+    let hu = hu.map_or(String::new(), |hu| format!(", {:.0} HU in {shown}", hu.mean));
     format!(
         "{what} {}: {}, {:.1} cm3, longest {:.0} mm, in a slice {:.0} mm{hu}, view {}",
         detection.id,

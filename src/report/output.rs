@@ -149,6 +149,20 @@ pub fn check_results(path: &Path) -> Result<(), OutputError> {
     check_writable(standing(path)?)
 }
 
+/// Whether a folder may be filled: it is not there, holds nothing, or holds the file by which it is
+/// known as ours.
+///
+/// # Errors
+/// [`OutputError::InTheWay`] with `what`.
+pub fn check_own_folder(path: &Path, mark: &str, what: &'static str) -> Result<(), OutputError> {
+    match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+        Ok(true) if !path.join(mark).is_file() => Err(in_the_way(path, what)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(_) => Err(in_the_way(path, "something else than a folder is there")),
+    }
+}
+
 /// Makes a folder for several results, and those above it, unless it is there.
 ///
 /// # Errors

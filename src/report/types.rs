@@ -43,6 +43,16 @@ pub fn methods() -> BTreeMap<String, String> {
              shuffled patches",
         ),
         ("ratio", "score_cm3 over volume_cm3"),
+        (
+            "pieces",
+            "parts that were lesions of different types before the third stage, and touch; volumes \
+             and diameters of the finding are of all of them",
+        ),
+        (
+            "view",
+            "in which of the two readings it is found: common (both), base, or high (only at the \
+             high lesion gain)",
+        ),
         ("liver_cm3", "voxels of the liver with its lesions and hepatic vessels, as volume_cm3"),
     ];
     said.map(|(field, method)| (field.to_owned(), method.to_owned())).into()

@@ -222,3 +222,36 @@ fn a_long_command_that_is_stopped_says_so_and_leaves_nothing() {
         assert_eq!(left, ["p"], "{words}");
     }
 }
+
+#[test]
+fn a_phantom_fills_its_own_folder_or_a_new_one() {
+    let desk = Desk::new();
+    fs::create_dir(desk.at("mine")).unwrap();
+    fs::write(desk.at("mine/ct.nii.gz"), "a patient").unwrap();
+    let refused = desk.run("phantom --pixels 64 --out @mine");
+    assert!(!refused.status.success());
+    assert_eq!(fs::read(desk.at("mine/ct.nii.gz")).unwrap(), b"a patient");
+    for out in ["@new", "@new", "@patient"] {
+        let made = desk.run(&format!("phantom --pixels 64 --seed 3 --out {out}"));
+        assert!(made.status.success(), "{out}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let desk = Desk::new();
+    fs::create_dir(desk.at("empty")).unwrap();
+    fs::create_dir(desk.at("truth")).unwrap();
+    for (words, code) in [
+        ("--json demo --study @nowhere --out @demo", "null"),
+        ("--json archive status --list @nowhere --results @results", "\"archive_list_missing\""),
+        ("--json analyze @nowhere --out @out", "\"unreadable\""),
+    ] {
+        let failed = desk.run(words);
+        let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+        assert!(!failed.status.success(), "{words}");
+        assert!(said.contains(&format!("\"code\": {code}")), "{words}: {said}");
+        assert_eq!(said.matches("nowhere").count(), 1, "{words}: {said}");
+        assert!(!said.contains("os error"), "{words}: {said}");
+    }
+}

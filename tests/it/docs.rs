@@ -223,7 +223,23 @@ cannot tell: why a broker refuses a message, and how large one may be.
 With `mqtt.escalate_after_min` an alert that stays open (nobody sends `cmd/ack` with its `id`) is told
 again as `event/escalation`, `mqtt.escalate_times` times at most. An acknowledgement says `by` which
 role, never a person's name, and may carry a `verdict`: `agreed`, `disagreed` or `other`, also later,
-once the alert is closed. `hepalert quality` counts them by device, engine and month.
+once the alert is closed; of several the last one counts. `hepalert quality` counts them by device,
+engine and month.
+
+## Commands
+
+The topic names the command, the body holds its fields; a ping's body is empty. Where the answer goes is
+the response topic (MQTT 5) or `reply_to`. Commands are never obeyed from a broker's memory: do not retain
+them. A body over {MAX_BYTES} bytes does not arrive: the device tells the broker that it takes no more.
+
+```sh
+mosquitto_sub -V 5 -t 'hepalert/v1/ct-1/reply/desk' &
+ask() { mosquitto_pub -V 5 -q 1 -D publish response-topic hepalert/v1/ct-1/reply/desk -t \"hepalert/v1/ct-1/cmd/$1\" -m \"$2\"; }
+ask ping ''
+ask ack '{\"id\":\"0c5f1d0e-6c1c-5a0e-9f61-2f3d3c1c9a77\",\"by\":\"reading-room\",\"verdict\":\"agreed\"}'
+ask replay '{\"from_seq\":1,\"to_seq\":99}'
+ask reprocess '{\"study_key\":\"3f0c7a1e5b9d4c2a8e6f1b0d7c5a9e42\"}'
+```
 
 ## Who comes late
 
@@ -299,6 +315,19 @@ fn text(schema: &Value) -> String {
 }
 
 fn variants(page: &mut String, schema: &Value) {
+    if let Some(bodies) = schema["anyOf"].as_array() {
+        for body in bodies {
+            let name = body["title"].as_str().unwrap();
+            let has_fields =
+                body["properties"].as_object().is_some_and(|fields| !fields.is_empty());
+            let none = if has_fields { "" } else { " No fields." };
+            write!(page, "\n`{name}`: {}{none}\n", text(body)).unwrap();
+            if has_fields {
+                fields(page, body);
+            }
+        }
+        return;
+    }
     let Some(variants) = schema["oneOf"].as_array() else { return };
     page.push('\n');
     for variant in variants {

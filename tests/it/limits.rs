@@ -135,7 +135,7 @@ fn the_configured_budget_reaches_the_inference_process() {
         let at = folder.path().display();
         let text = format!(
             "[device]\nname = \"test\"\nsite_key_file = \"{at}/site.key\"\n\
-             [intake]\nfolder = \"{at}\"\n\
+             [intake]\nfolder = \"{at}/export\"\n\
              [engine]\nbundle = {bundle:?}\nthreads = 1\nmemory_budget_mib = {memory_budget_mib}\n\
              [store]\nfolder = \"{at}/state\"\nmin_free_mib = 1\n"
         );

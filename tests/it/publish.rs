@@ -372,6 +372,8 @@ fn commands_are_obeyed_only_when_allowed_and_never_from_memory() {
     reader.until(PATIENCE, |heard| is(heard, "health")).expect("the greeting ends");
     let silent = reader.until(Duration::from_millis(700), |heard| is(heard, "reply/reader"));
     assert!(silent.is_none(), "a kept command is not obeyed");
+    reader.ask(&format!("{ROOT}/cmd/ping"), "", &reply, true);
+    assert_eq!(answer(), (false, "retained-command".into()), "nor while the device listens");
     reader.ask(&format!("{ROOT}/cmd/ping"), "", &reply, false);
     assert_eq!(answer(), (true, serde_json::Value::Null));
     reader.ask(&format!("{ROOT}/cmd/engine"), "{}", &reply, false);

@@ -108,7 +108,9 @@ impl<R: Read> Reader<R> {
         match foreseen {
             Some((bytes, head)) if head == block => Ok(bytes),
             Some(_) | None => Err(PackageError::Malformed {
-                reason: format!("the header where `{name}` belongs is not the one it must be"),
+                reason: format!(
+                    "`{name}` is not where it belongs: this is no engine as `hepalert engine pack` writes it, or it is damaged"
+                ),
             }),
         }
     }

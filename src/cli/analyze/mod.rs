@@ -12,6 +12,7 @@ use super::study_files::{PhaseFile, key_of};
 use super::{Failure, Ui};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
+use crate::codes;
 use crate::daemon::stop_on_signals;
 use crate::intake::study::phases::PhaseRules;
 use crate::intake::{
@@ -260,9 +261,7 @@ pub fn summary(report: &Report, out: &Path) -> String {
         lines.push("no lesion kept".to_owned());
     }
     lines.push(discarded_line(&report.discarded));
-    if !report.quality.is_empty() {
-        lines.push(format!("quality: {}", report.quality.join(", ")));
-    }
+    lines.extend(report.quality.iter().map(|flag| format!("quality: {}", codes::told(flag))));
     let stages = report.timing.stages.iter();
     let stages: Vec<String> =
         stages.map(|stage| format!("{} {:.1} s", stage.stage, stage.seconds)).collect();

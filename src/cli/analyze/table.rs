@@ -88,8 +88,9 @@ impl Row {
     }
 
     /// The same with its place, which a message names too: a name may stand for many folders.
-    pub(super) fn at(mut self, place: &Path) -> Row {
-        if let Some(message) = &mut self.message {
+    pub(in crate::cli) fn at(mut self, place: &Path) -> Row {
+        let told = |message: &&mut String| !message.starts_with(&*place.to_string_lossy());
+        if let Some(message) = self.message.as_mut().filter(told) {
             *message = format!("{}: {message}", place.display());
         }
         Row { place: Some(place.to_owned()), ..self }
@@ -205,7 +206,7 @@ fn fields(line: &str) -> Vec<String> {
     fields
 }
 
-/// Writes the table: first what earlier runs wrote of other studies.
+/// Writes the table by case, with what earlier runs wrote of other studies.
 ///
 /// # Errors
 /// If something else is there, or the disk refuses.
@@ -215,10 +216,13 @@ pub(in crate::cli) fn write(
     rows: &[Row],
 ) -> Result<(), OutputError> {
     let kept = earlier.iter().filter(|one| rows.iter().all(|row| row.case != one.case));
+    let kept = kept.map(|one| (one.case.as_str(), one.line.clone()));
+    let mut lines: Vec<_> =
+        kept.chain(rows.iter().map(|row| (row.case.as_str(), row.line()))).collect();
+    lines.sort();
     output::put_with(&out.join(FILE), &[], |file| {
         writeln!(file, "{SUMMARY}")?;
-        kept.clone().try_for_each(|one| writeln!(file, "{}", one.line))?;
-        rows.iter().try_for_each(|row| writeln!(file, "{}", row.line()))
+        lines.iter().try_for_each(|(_, line)| writeln!(file, "{line}"))
     })
 }
 

@@ -39,9 +39,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let list = briefs(&args.list).map_err(wrong)?;
     let results = Results::at(&args.results);
     let bound = results.bound_to(list.digest).map_err(wrong)?;
-    let (cohort, rows) = add_up(&list, &results, &bound, |study, ended| match ended {
-        Ok(report) => Row::done(study.key.as_str(), report, &results.report(&study.key)),
-        Err(reason) => Row::refused(study.key.as_str(), &reason.code, &reason.detail),
+    let (cohort, rows) = add_up(&list, &results, &bound, |study, ended| {
+        let key = study.key.as_str();
+        let row = match ended {
+            Ok(report) => Row::done(key, report, &results.report(&study.key)),
+            Err(reason) => Row::refused(key, &reason.code, &reason.detail),
+        };
+        row.at(Path::new(&*study.place))
     })
     .map_err(wrong)?;
     output::make_folder(&args.out)?;

@@ -46,7 +46,8 @@ fn wrong(error: ArchiveError) -> Failure {
     let exit = match error.code {
         Code::StudiesFailed | Code::Stopped => Exit::Failed,
         Code::EngineSwapped => Exit::Engine,
-        Code::ListDamaged
+        Code::ListMissing
+        | Code::ListDamaged
         | Code::ListDiffers
         | Code::TooManyFiles
         | Code::NoStudies

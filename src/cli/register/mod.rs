@@ -173,7 +173,7 @@ fn estimated(
     };
     if let Kind::Failed(doubt) = kind {
         let error = anyhow!(
-            "the images could not be aligned ({}): descriptor distance {:.1} of 60 bits, {:.0} % of the fixed image covered",
+            "the images could not be aligned ({}): they differ by {:.1} of 60 bits of their descriptors after it, {:.0} % of the fixed image covered",
             doubt.name(),
             quality.bits_after,
             100.0 * quality.coverage

@@ -174,7 +174,7 @@ impl StudyFileSet {
         match slices().filter(of_code).find_map(|slice| slice.said.clone()) {
             Some(said) => said,
             None if code == RefusalCode::MissingPhase => {
-                "no choice of series fits the engine's phases".to_owned()
+                "no series of this study could be told to be one of the engine's phases".to_owned()
             }
             None => "every series of the study is set aside".to_owned(),
         }

@@ -45,8 +45,13 @@ pub fn check(volume: &Volume<f32>, named: &PhaseFiles, by: &mut Recogniser) -> O
         ..Acquisition::default()
     };
     let probability = weigh(&[alone])[0][phase as usize];
-    let contradicts = images[phase as usize] < CONTRADICTS;
+    let contradicts = contradicts(&seen, phase);
     Some(Checked { phase, seen, probability, contradicts })
+}
+
+/// Whether a series' images speak against the phase that it is read as.
+pub fn contradicts(seen: &Seen, phase: Phase) -> bool {
+    seen.has_evidence() && seen.phases()[phase as usize] < CONTRADICTS
 }
 
 impl Checked {
@@ -151,7 +156,7 @@ fn line(
 
 fn namer(source: PhaseSource) -> &'static str {
     match source {
-        PhaseSource::OnlySeries => "that there is one file",
+        PhaseSource::OnlySeries => "being the only file",
         PhaseSource::Given => "a person",
         _ => "the file's name",
     }

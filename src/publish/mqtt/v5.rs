@@ -117,7 +117,9 @@ impl Driver {
     fn listen(&self) {
         let Some(filter) = &self.commands else { return };
         let input = SubscribeFilterInput::new(filter.clone(), QoS::AtLeastOnce)
-            .retain_forward_rule(rumqttc::RetainForwardRule::Never);
+            .retain_forward_rule(rumqttc::RetainForwardRule::Never)
+            // A retained command is refused also where the device is listening when it is sent.
+            .preserve_retain(true);
         if let Err(error) = self.client.try_subscribe_many([input]) {
             log::warn!("commands cannot be listened to: {error}");
         }

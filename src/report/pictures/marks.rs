@@ -2,9 +2,10 @@
 //!
 //! Owns places on a picture. Refuses to know voxels.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use crate::report::canvas::{Canvas, Colour, LINE_PX};
+use hepalert_voxels::image::components::whole_components;
 
 /// Length of an arrow and of its head, in pixels.
 const ARROW_PX: usize = 46;
@@ -51,6 +52,22 @@ impl Taken {
         self.0.push([column, row, width, height]);
         Some((column, row))
     }
+}
+
+/// The largest of a mask's pieces; of equals the one that comes first.
+pub(super) fn largest_piece(mask: &Array2<bool>) -> Array2<bool> {
+    let pieces = whole_components(mask.mapv(u8::from).view().insert_axis(Axis(0)));
+    let mut sizes = vec![0; pieces.count];
+    for run in &pieces.runs {
+        sizes[run.component as usize] += run.voxels();
+    }
+    let largest = (0..sizes.len()).rev().max_by_key(|piece| sizes[*piece]);
+    let mut piece = Array2::from_elem(mask.raw_dim(), false);
+    for run in pieces.runs.iter().filter(|run| Some(run.component as usize) == largest) {
+        let columns = run.x_lo as usize..run.x_hi as usize;
+        piece.slice_mut(ndarray::s![run.y as usize, columns]).fill(true);
+    }
+    piece
 }
 
 /// The first and last row and column that a mask holds: `[[top, left], [bottom, right]]`.
@@ -134,6 +151,16 @@ mod tests {
             }
         }
         assert_eq!(taken.claim(&mask([0, 0], [0, 0]), "1", [200, 200]), None);
+    }
+
+    #[test]
+    fn of_several_pieces_the_largest_is_pointed_at() {
+        let mut mask = mask([10, 30], [10, 40]);
+        mask.slice_mut(ndarray::s![150..155, 150..155]).fill(true);
+        let piece = largest_piece(&mask);
+        assert_eq!(bounds(&piece), Some([[10, 10], [29, 39]]));
+        assert_eq!(piece.iter().filter(|on| **on).count(), 600);
+        assert_eq!(bounds(&largest_piece(&Array2::from_elem((3, 3), false))), None);
     }
 
     /// A crescent holds nothing at the corners of its box.

@@ -180,9 +180,11 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
     let lesions: Vec<_> = lesions.iter().filter(is_cut).collect();
     let cut = |marked: &&Marked<'_>| view.sample(|y, x| covers(marked.detection, [z, y, x]));
     let masks: Vec<_> = lesions.iter().map(cut).collect();
+    // A finding may have several pieces in a slice; what points at it points at the largest.
+    let pieces: Vec<_> = masks.iter().map(marks::largest_piece).collect();
     if show == Show::Arrow {
-        for (marked, mask) in lesions.iter().zip(&masks) {
-            marks::arrow(canvas, mask, colour_of(marked));
+        for (marked, piece) in lesions.iter().zip(&pieces) {
+            marks::arrow(canvas, piece, colour_of(marked));
         }
         return;
     }
@@ -190,9 +192,9 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
         canvas.outline(mask.view(), colour_of(marked));
     }
     let mut taken = Taken::default();
-    for (marked, mask) in lesions.iter().zip(&masks) {
+    for (marked, piece) in lesions.iter().zip(&pieces) {
         let number = marked.number.to_string();
-        if let Some((column, row)) = taken.claim(mask, &number, within) {
+        if let Some((column, row)) = taken.claim(piece, &number, within) {
             canvas.text(column, row, &number, colour_of(marked));
         }
     }
