@@ -174,7 +174,7 @@ fn of_dicom(dicom: &Dicom) -> Result<(), Fault> {
         "dicom.client_ca_file",
         "needs dicom.server_cert_file: without it nothing is encrypted",
     )?;
-    must((1..=8760).contains(&dicom.spool_keep_h), "dicom.spool_keep_h", "1 to 8760 h")?;
+    must(dicom.spool_keep_h <= 8760, "dicom.spool_keep_h", "0 to 8760 h")?;
     dicom.target.iter().try_for_each(of_target)?;
     let mut names: Vec<&str> = dicom.target.iter().map(|target| target.name.as_str()).collect();
     names.sort_unstable();
@@ -196,6 +196,9 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
     }
     if target.cert_file.is_some() != target.key_file.is_some() {
         return fault("a certificate needs its key and the other way round");
+    }
+    if target.commitment_only && target.url.is_some() {
+        return fault("commitment_only needs host, port and ae_title: it is told by DIMSE");
     }
     match (&target.host, &target.url) {
         (Some(_), Some(_)) | (None, None) => fault("needs either host (C-STORE) or url (STOW-RS)"),

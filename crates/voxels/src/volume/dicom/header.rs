@@ -32,6 +32,8 @@ pub struct Identifiers {
     pub patient_name: Option<String>,
     /// PatientID.
     pub patient_id: Option<String>,
+    /// IssuerOfPatientID: whose numbers those are.
+    pub issuer: Option<String>,
     /// PatientBirthDate, `YYYYMMDD`.
     pub birth_date: Option<String>,
     /// PatientSex, `M`, `F` or `O`.
@@ -396,6 +398,7 @@ impl Values {
         Identifiers {
             patient_name: self.text(tags::PATIENT_NAME),
             patient_id: self.text(tags::PATIENT_ID),
+            issuer: self.text(tags::ISSUER_OF_PATIENT_ID),
             birth_date: self.text(tags::PATIENT_BIRTH_DATE),
             sex: self.text(tags::PATIENT_SEX),
             age: self.text(tags::PATIENT_AGE),

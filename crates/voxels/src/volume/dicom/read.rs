@@ -111,7 +111,8 @@ fn uid_text(value: &[u8]) -> String {
 /// Whether the pixels of an image with this header are all there, without decoding any.
 ///
 /// # Errors
-/// [`DicomError::Truncated`] if they are not; other faults show when they are decoded.
+/// [`DicomError::Truncated`] if they are not, [`DicomError::TooLarge`] of more than an image has; other
+/// faults show when they are decoded.
 pub fn check_whole(bytes: &[u8], header: &SliceHeader) -> Result<(), DicomError> {
     let envelope = Envelope::open(bytes)?;
     let value = pixel_data(Elements::new(&envelope.dataset, envelope.encoding))?;
