@@ -29,6 +29,7 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
         incoming: folder.path().join("incoming"),
         spool: folder.path().join("spool"),
         min_free_bytes: 0,
+        peers: Vec::new(),
     };
     let receiver = Receiver::start(params).unwrap();
     House { folder, receiver }

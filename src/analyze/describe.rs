@@ -4,7 +4,7 @@
 //! Owns the order of these facts in the [`Report`]. Refuses to compute and to write files.
 
 use super::quality::Origin;
-use super::{Analyzer, high_gain};
+use super::{Analyzer, high_gain, tracking};
 use crate::report::record;
 use crate::report::slices::Slices;
 use crate::report::types::{
@@ -42,6 +42,7 @@ impl Analyzer {
             lesions: record::kept(findings, slices),
             discarded: record::discarded(findings, slices),
             liver_cm3: record::rounded(findings.liver_cm3),
+            liver_place: tracking::place(findings, aligned.grid()),
             quality: self.quality(aligned, findings, (origin, back)),
             pipeline: PipelineRecord {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,6 +4,8 @@
 //! patient is, since an archive files them by it; nothing else that is written here does. A study
 //! whose objects cannot be made still has its report, which then says so.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Zoned;
@@ -18,10 +20,13 @@ use hepalert_cascade::pipeline::{Finding as Found, Findings};
 use hepalert_evidence::finding::{Finding, Shape, Tracking};
 use hepalert_evidence::maker::{Identity, Maker};
 use hepalert_evidence::source::ImageRef;
+use hepalert_evidence::structured::Predecessor;
 use hepalert_evidence::{Object, capture, document, segmentation, structured};
 use hepalert_study::anatomy::Organ;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::Back;
+use hepalert_voxels::volume::dicom::SliceHeader;
+use hepalert_voxels::volume::dicom::read::read_header;
 
 /// Folder of the objects beside the report.
 pub const FOLDER: &str = "dicom";
@@ -59,8 +64,8 @@ pub(super) struct Made<'a> {
     pub(super) findings: &'a Findings,
     pub(super) back: &'a Back,
     pub(super) report: &'a Report,
-    /// The newest result of an earlier revision.
-    pub(super) earlier: Option<&'a Report>,
+    /// Folder of the newest result of an earlier revision.
+    pub(super) earlier: Option<&'a Path>,
 }
 
 /// Writes the objects into the report's folder.
@@ -136,7 +141,7 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
 /// What the first page of the document says.
 fn lines(report: &Report) -> Vec<String> {
     let mut lines = vec![
-        "Suspected findings of the liver".to_owned(),
+        "Liver triage: suspected findings, if any".to_owned(),
         report.notice.clone(),
         "Preliminary, and verified by nobody.".to_owned(),
         String::new(),
@@ -180,21 +185,25 @@ fn stored(found: &Found, back: &Back) -> ([usize; 3], Array3<bool>) {
 }
 
 impl Made<'_> {
+    /// What differs in an object has another UID: what a device is called, which segments it makes, and
+    /// what its findings are called after those of another study.
     fn identity(&self) -> Identity {
-        self.identity_of(self.report)
+        let Report { input, revision, pipeline, .. } = self.report;
+        let study = self.images.study_uid();
+        let identity = Identity::new(study, &input.fingerprint, *revision, &pipeline.fingerprint);
+        let recognised = self.report.lesions.iter().filter(|lesion| lesion.earlier.is_some());
+        let recognised = recognised.filter_map(|lesion| lesion.tracking_uid.as_deref());
+        identity
+            .with(self.settings.device.as_deref().unwrap_or_default())
+            .with(if self.settings.organs { "organs" } else { "" })
+            .with(&recognised.collect::<Vec<_>>().join(" "))
     }
 
-    fn identity_of(&self, report: &Report) -> Identity {
-        let Report { input, revision, pipeline, .. } = report;
-        Identity::new(self.images.study_uid(), &input.fingerprint, *revision, &pipeline.fingerprint)
-    }
-
-    /// The objects of the earlier revision, if it had a report among them.
-    fn replaced(&self) -> Option<Identity> {
-        let report = format!("{FOLDER}/report.dcm");
-        let earlier = self.earlier?;
-        let had_one = earlier.artefacts.iter().any(|artefact| artefact.path == report);
-        had_one.then(|| self.identity_of(earlier))
+    /// The structured report of the earlier revision, if it had one.
+    fn replaced(&self) -> Option<Predecessor> {
+        let bytes = fs::read(self.earlier?.join(FOLDER).join("report.dcm")).ok()?;
+        let SliceHeader { series_uid, sop_uid, .. } = read_header(&bytes).ok()?;
+        Some(Predecessor { series_uid, sop_uid })
     }
 
     /// Now, by the clock that the images are timed by; by this device's own where they do not say.
@@ -226,14 +235,15 @@ impl Made<'_> {
     ) -> Finding<'a> {
         let number = found.detection.id;
         let record = self.report.lesions.iter().find(|lesion| lesion.id == number);
+        let tracking = record.and_then(|lesion| {
+            let (id, uid) = (lesion.tracking_id.clone()?, lesion.tracking_uid.clone()?);
+            Some(Tracking { id, uid })
+        });
         let hu = record.map(|lesion| lesion.mean_hu.iter().map(|(phase, hu)| (*phase, *hu)));
         Finding {
             number,
             kind: found.detection.kind,
-            tracking: Tracking {
-                id: format!("finding {number}"),
-                uid: record.and_then(|lesion| lesion.tracking_uid.clone()).unwrap_or_default(),
-            },
+            tracking: tracking.unwrap_or_default(),
             shape: Shape { lo: *lo, mask: mask.view() },
             volume_cm3: record.map_or(found.detection.volume_cm3, |lesion| lesion.volume_cm3),
             max_diameter_mm: record.map_or(0.0, |lesion| lesion.max_diameter_mm),

@@ -231,6 +231,9 @@ mod tests {
             acquired: None,
             set_aside: 0,
             unreadable_beside: 0,
+            patient: None,
+            series: Vec::new(),
+            prior: None,
         };
         let line = |at: usize, chosen| SeriesLine {
             at,

@@ -1,6 +1,7 @@
 //! What the report says of the input and of its quality.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::Analyzer;
 use super::phases::{Read, record as series_record};
@@ -18,6 +19,8 @@ use hepalert_voxels::volume::Orientation;
 /// What the report says of the input; taken before the voxels are given away.
 pub(super) struct Origin {
     pub(super) revision: u32,
+    /// Report of the study of the same patient that was read last.
+    pub(super) prior: Option<PathBuf>,
     pub(super) fingerprint: String,
     pub(super) content: [u8; 32],
     pub(super) side_uncertain: bool,
@@ -43,6 +46,7 @@ impl Origin {
         let loaded = &read.loaded;
         Origin {
             revision: files.revision,
+            prior: files.prior.clone(),
             fingerprint: files.fingerprint.hex(),
             // Known once the study is aligned.
             content: [0; 32],

@@ -1,52 +1,116 @@
-//! What a finding is called as long as it is followed: one UID over all revisions of a study.
+//! What a finding is called as long as it is followed: one UID over all revisions of a study, and over
+//! the studies of a patient.
 //!
-//! Owns which finding of an earlier revision is the same: the one whose centre lies nearest, and near
-//! enough. Only results of the same study are looked at: there both lie in the patient's own space.
-//! Refuses to follow a patient from study to study: that would need to know whose they are.
+//! Owns which earlier finding is the same. Of a revision of the same study it is the one whose centre
+//! lies nearest, and near enough: there both lie in one space. Of another study see `over_time`, which
+//! knows the patient by no name: which study that is was looked up elsewhere. Refuses to guess: a name
+//! of its own is always right, another's may be wrong.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::report::files;
 use crate::report::output::REPORT;
-use crate::report::types::{LesionRecord, Report};
+use crate::report::types::{EarlierFinding, LesionRecord, Report};
 use hepalert_voxels::volume::dicom::write::uid_of;
+
+mod over_time;
+
+pub(super) use over_time::place;
 
 /// Centres that are nearer than this are one finding's, however small it is: two slices.
 const NEAR_MM: f64 = 10.0;
 
-/// Gives every finding its UID: that of the same finding in the newest earlier revision, or its own.
-pub(super) fn name(report: &mut Report, earlier: Option<&Report>, study_uid: &str) {
-    let earlier = earlier.map_or(&[][..], |report| &report.lesions);
-    let same = same(earlier, &report.lesions);
+/// What is known from before.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before<'a> {
+    /// The newest result of an earlier revision of the study.
+    pub(super) revision: Option<&'a Report>,
+    /// That of the study of the same patient that was read last.
+    pub(super) study: Option<&'a Report>,
+}
+
+/// Gives every finding its name: that of the same finding in the newest earlier revision, else that of
+/// the same finding in the patient's last study, else its own.
+pub(super) fn name(report: &mut Report, before: Before<'_>, study_uid: &str) {
+    if let Some(earlier) = before.revision {
+        let same = same(&earlier.lesions, &report.lesions);
+        for (lesion, at) in report.lesions.iter_mut().zip(same) {
+            let Some(known) = at.map(|at| &earlier.lesions[at]) else { continue };
+            inherit(lesion, known);
+            lesion.earlier.clone_from(&known.earlier);
+        }
+    }
+    if let Some(prior) = before.study {
+        let followed = over_time::followed(prior, report);
+        let mut used: BTreeSet<String> =
+            report.lesions.iter().filter_map(|lesion| lesion.tracking_uid.clone()).collect();
+        for (lesion, at) in report.lesions.iter_mut().zip(followed) {
+            let Some(known) = at.map(|at| &prior.lesions[at]) else { continue };
+            // What an earlier revision said stands.
+            let Some(uid) = known.tracking_uid.clone() else { continue };
+            if lesion.tracking_uid.is_some() || !used.insert(uid) {
+                continue;
+            }
+            inherit(lesion, known);
+            let (study_key, revision) = (prior.study_key.clone(), prior.revision);
+            lesion.earlier = Some(EarlierFinding { study_key, revision, id: known.id });
+        }
+    }
     let revision = report.revision;
-    for (lesion, same) in report.lesions.iter_mut().zip(same) {
-        let known = same.and_then(|at| earlier[at].tracking_uid.clone());
-        let own = || uid_of(&format!("finding {} of {study_uid}, revision {revision}", lesion.id));
-        lesion.tracking_uid = Some(known.unwrap_or_else(own));
+    for lesion in report.lesions.iter_mut().filter(|lesion| lesion.tracking_uid.is_none()) {
+        let own = format!("finding {} of {study_uid}, revision {revision}", lesion.id);
+        lesion.tracking_uid = Some(uid_of(&own));
+    }
+    name_for_people(&mut report.lesions);
+}
+
+fn inherit(lesion: &mut LesionRecord, known: &LesionRecord) {
+    lesion.tracking_uid.clone_from(&known.tracking_uid);
+    // Reports of before said no more than the number.
+    let id = known.tracking_id.clone().unwrap_or_else(|| format!("finding {}", known.id));
+    lesion.tracking_id = known.tracking_uid.is_some().then_some(id);
+}
+
+/// What is new is called by its number, or where another is called so, by the next that is free.
+fn name_for_people(lesions: &mut [LesionRecord]) {
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    for lesion in lesions.iter_mut() {
+        // Two that came from different studies may have brought one number: UIDs tell them apart.
+        lesion.tracking_id.take_if(|id| !used.insert(id.clone()));
+    }
+    let count = lesions.len() as u64;
+    for lesion in lesions.iter_mut().filter(|lesion| lesion.tracking_id.is_none()) {
+        let numbers = std::iter::once(u64::from(lesion.id)).chain(count + 1..);
+        let mut free = numbers.map(|n| format!("finding {n}"));
+        lesion.tracking_id = free.find(|id| used.insert(id.clone()));
     }
 }
 
-/// The newest result of an earlier revision, beside this one.
-pub(super) fn earlier(out: &Path, revision: u32) -> Option<Report> {
+/// The newest result of an earlier revision, beside this one: its folder, and what it says.
+pub(super) fn earlier(out: &Path, revision: u32) -> Option<(PathBuf, Report)> {
     let name = out.file_name()?.to_str()?;
     let study = name.strip_suffix(&format!("-r{revision}"))?;
-    let beside = |n: u32| -> PathBuf { out.with_file_name(format!("{study}-r{n}")).join(REPORT) };
-    (1..revision).rev().find_map(|n| files::read(&beside(n)).ok())
+    let beside = |n: u32| out.with_file_name(format!("{study}-r{n}"));
+    let read = |folder: PathBuf| Some((files::read(&folder.join(REPORT)).ok()?, folder));
+    let found = (1..revision).rev().map(beside).find_map(read);
+    found.map(|(report, folder)| (folder, report))
+}
+
+/// The report of another study of the patient; one that went meanwhile is none.
+pub(super) fn prior(path: &Path) -> Option<Report> {
+    files::read(path).ok()
 }
 
 /// For each later finding the earlier one that it is; each is one at most, nearest pairs first.
 fn same(earlier: &[LesionRecord], later: &[LesionRecord]) -> Vec<Option<usize>> {
-    let apart = |a: &LesionRecord, b: &LesionRecord| -> f64 {
-        let squares = a.centre_ras_mm.iter().zip(b.centre_ras_mm).map(|(p, q)| (p - q).powi(2));
-        squares.sum::<f64>().sqrt()
-    };
     let reach = |a: &LesionRecord, b: &LesionRecord| {
         NEAR_MM.max(a.max_diameter_mm.max(b.max_diameter_mm) / 2.0)
     };
     let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
     for (at, before) in earlier.iter().enumerate() {
         for (to, now) in later.iter().enumerate() {
-            let mm = apart(before, now);
+            let mm = apart_mm(before.centre_ras_mm, now.centre_ras_mm);
             if mm <= reach(before, now) {
                 pairs.push((mm, at, to));
             }
@@ -63,33 +127,9 @@ fn same(earlier: &[LesionRecord], later: &[LesionRecord]) -> Vec<Option<usize>> 
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lesion(centre_ras_mm: [f64; 3], max_diameter_mm: f64) -> LesionRecord {
-        let text = serde_json::json!({
-            "id": 1, "class": "HCC", "malignant": true, "volume_cm3": 1.0,
-            "max_diameter_mm": max_diameter_mm, "max_axial_diameter_mm": 1.0,
-            "centre_ras_mm": centre_ras_mm, "bbox_zyx": [[0, 0, 0], [1, 1, 1]], "mean_hu": {},
-            "surface_distance_mm": null, "lesion_score": [0.0, 0.0], "view": "common",
-            "reclassified": { "outcome": "kept", "score_cm3": null, "score_std_cm3": null,
-                "ratio": null, "patch_volumes_cm3": [], "votes_cm3": {}, "label_before": "HCC",
-                "label_after": "HCC" },
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn the_nearest_is_the_same_and_none_is_two() {
-        let earlier = [lesion([0.0; 3], 20.0), lesion([50.0, 0.0, 0.0], 8.0)];
-        let later = [
-            lesion([52.0, 0.0, 0.0], 9.0),
-            lesion([1.0, 1.0, 0.0], 22.0),
-            lesion([3.0, 1.0, 0.0], 22.0),
-            lesion([50.0, 0.0, 30.0], 9.0),
-        ];
-        assert_eq!(same(&earlier, &later), [Some(1), Some(0), None, None]);
-        assert_eq!(same(&[], &later), [None; 4]);
-    }
+fn apart_mm(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt()
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,9 +79,11 @@ impl Analyzer {
     fn add_objects(&self, draft: &mut Draft, report: &mut Report, (done, out): (&Done<'_>, &Path)) {
         let Some(settings) = &self.settings.objects else { return };
         let earlier = tracking::earlier(out, report.revision);
-        let earlier = earlier.as_ref();
+        let (before, earlier) = earlier.as_ref().map(|(folder, told)| (told, &**folder)).unzip();
         if let Some(images) = done.images {
-            tracking::name(report, earlier, images.study_uid());
+            let prior = done.origin.prior.as_deref().and_then(tracking::prior);
+            let before = tracking::Before { revision: before, study: prior.as_ref() };
+            tracking::name(report, before, images.study_uid());
         }
         let reference = done.origin.reference(done.alignments);
         let made = done.images.zip(reference).map(|(images, reference)| {

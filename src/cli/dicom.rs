@@ -112,13 +112,17 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure>
 pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let target = named(&config, &args.to)?;
+    if target.commitment_only {
+        let error = anyhow::anyhow!("{}: commitment_only is set: results do not go there", args.to);
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let file = config.store.database();
     let store = super::queue::open_to_write(&file)?;
     let stored = store.report(&args.key).map_err(Failure::failed)?.ok_or_else(|| {
         Failure::failed(anyhow::anyhow!("study {} has no result in the store", args.key))
     })?;
     let report: Report = serde_json::from_str(&stored.report_json).map_err(Failure::failed)?;
-    let objects = deliveries(std::slice::from_ref(target), &report.artefacts);
+    let objects = deliveries(std::iter::once(target), &report.artefacts);
     if objects.is_empty() {
         let error = anyhow::anyhow!(
             "the result of study {} has no DICOM objects: it was made before an archive was \

@@ -61,6 +61,10 @@ impl SiteNames<'_> {
         }
     }
 
+    fn study(&self, key: &str) -> String {
+        format!("{:032x}", self.number(&format!("export study {key}")))
+    }
+
     fn patient(&self, id: &str) -> String {
         format!("P{:012X}", self.number(&format!("export patient {id}")) >> 80)
     }
@@ -94,7 +98,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     make(&args.out.join("images"))?;
     make(&args.out.join("result"))?;
     for (n, path) in images.iter().enumerate() {
-        let bytes = fs::read(path).map_err(|_| failed("its images are no longer there"))?;
+        let bytes = fs::read(path).map_err(|_| failed("its images are no longer there (received ones are kept for dicom.spool_keep_h): send it again first"))?;
         let clean = deidentified::file(&bytes, pseudonyms).map_err(Failure::failed)?;
         put(&args.out.join(format!("images/{:05}.dcm", n + 1)), &clean)?;
     }
@@ -141,7 +145,7 @@ fn clean_report(report: &mut Value, names: &SiteNames<'_>, key: &StudyKey) {
             *text = names.uid(text);
         }
         Value::String(text) if text == key.as_str() => {
-            *text = format!("{:032x}", names.number(&format!("export study {key}")));
+            *text = names.study(text);
         }
         Value::Array(items) => {
             items.iter_mut().for_each(|item| clean_report(item, names, key));
@@ -152,6 +156,12 @@ fn clean_report(report: &mut Value, names: &SiteNames<'_>, key: &StudyKey) {
                     "acquired" => *value = Value::Null,
                     // Digests of files that name the patient: whoever has those could tell whose this is.
                     "artefacts" => *value = Value::Array(Vec::new()),
+                    // Of an earlier study of the patient.
+                    "study_key" => {
+                        if let Value::String(key) = value {
+                            *key = names.study(key);
+                        }
+                    }
                     // UIDs of ours have three parts: they are known by their field.
                     name if name.ends_with("_uid") => {
                         if let Value::String(uid) = value {

@@ -4,7 +4,7 @@
 
 use super::{Meaning, meaning};
 
-pub(super) const DEGRADED: [Meaning; 20] = [
+pub(super) const DEGRADED: [Meaning; 21] = [
     meaning(
         "clock_doubtful",
         "the clock does not go on from where it was: nothing old is removed until it can be \
@@ -49,8 +49,14 @@ pub(super) const DEGRADED: [Meaning; 20] = [
     ),
     meaning(
         "dicom_target_unreachable",
-        "an archive does not answer, or does not let this device in; results wait for it",
-        "`hepalert dicom echo` says which and why; let the archive know this device's AE title and address",
+        "an archive does not answer; results wait for it",
+        "`hepalert dicom echo` says which and why: is it switched on, are host, port and certificates right?",
+    ),
+    meaning(
+        "dicom_target_refuses_us",
+        "an archive answers and does not let this device in; results wait for it",
+        "`hepalert dicom echo` says which: let the archive know this device's AE title and address, or renew \
+         the token in its token_file",
     ),
     meaning(
         "dicom_refused",

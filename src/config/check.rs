@@ -174,7 +174,7 @@ fn of_dicom(dicom: &Dicom) -> Result<(), Fault> {
         "dicom.client_ca_file",
         "needs dicom.server_cert_file: without it nothing is encrypted",
     )?;
-    must((1..=8760).contains(&dicom.spool_keep_h), "dicom.spool_keep_h", "1 to 8760 h")?;
+    must(dicom.spool_keep_h <= 8760, "dicom.spool_keep_h", "0 to 8760 h")?;
     dicom.target.iter().try_for_each(of_target)?;
     let mut names: Vec<&str> = dicom.target.iter().map(|target| target.name.as_str()).collect();
     names.sort_unstable();
@@ -197,6 +197,9 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
     if target.cert_file.is_some() != target.key_file.is_some() {
         return fault("a certificate needs its key and the other way round");
     }
+    if target.commitment_only && target.url.is_some() {
+        return fault("commitment_only needs host, port and ae_title: it is told by DIMSE");
+    }
     match (&target.host, &target.url) {
         (Some(_), Some(_)) | (None, None) => fault("needs either host (C-STORE) or url (STOW-RS)"),
         (Some(_), None) => {
@@ -211,6 +214,11 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
         (None, Some(url)) => {
             if !is_url(url) {
                 return fault("url is no address such as https://pacs/dicom-web");
+            }
+            if target.token_file.is_some() && !is_secure(url) {
+                return fault(
+                    "token_file needs an https url: in plain text everybody on the way reads it",
+                );
             }
             if is_secure(url) && target.ca_file.is_none() {
                 return fault("https needs ca_file, the authority of the archive's certificate");

@@ -34,7 +34,7 @@ pub struct Dicom {
     /// Authority of senders' certificates, PEM; they need none if unset.
     #[serde(with = "unset")]
     pub client_ca_file: Option<PathBuf>,
-    /// Hours that received images are kept at least, also once their report is stored.
+    /// Hours that received images are kept at least, also once their report is stored; 0: until then.
     pub spool_keep_h: u32,
     /// Make key images.
     pub key_images: bool,
@@ -63,6 +63,8 @@ pub struct DicomTarget {
     pub ae_title: Option<String>,
     /// C-STORE: encrypt.
     pub tls: bool,
+    /// Results do not go there: it sends images, and is told of storage commitment.
+    pub commitment_only: bool,
     /// STOW-RS: as `https://pacs/dicom-web`.
     #[serde(with = "unset")]
     pub url: Option<String>,
@@ -103,6 +105,11 @@ impl Default for Dicom {
 }
 
 impl Dicom {
+    /// The targets that results are sent to.
+    pub fn archives(&self) -> impl Iterator<Item = &DicomTarget> {
+        self.target.iter().filter(|target| !target.commitment_only)
+    }
+
     /// The names of all targets.
     pub fn target_names(&self) -> Vec<&str> {
         self.target.iter().map(|target| target.name.as_str()).collect()

@@ -4,6 +4,7 @@
 //! told, in the status and in `event/study`, and does not hold back what comes after. An object counts as
 //! sent only when the archive said so, so that it may be sent twice, and is then the same object.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,7 +53,10 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
 }
 
 /// What of a result goes to which archive.
-pub fn deliveries(targets: &[DicomTarget], artefacts: &[ArtefactRecord]) -> Vec<NewDelivery> {
+pub fn deliveries<'a>(
+    targets: impl Iterator<Item = &'a DicomTarget>,
+    artefacts: &[ArtefactRecord],
+) -> Vec<NewDelivery> {
     let objects =
         || artefacts.iter().filter(|artefact| Path::new(&artefact.path).starts_with(FOLDER));
     let to = |target: &DicomTarget| {
@@ -62,8 +66,14 @@ pub fn deliveries(targets: &[DicomTarget], artefacts: &[ArtefactRecord]) -> Vec<
             path: artefact.path.clone(),
         })
     };
-    targets.iter().flat_map(to).collect()
+    targets.flat_map(to).collect()
 }
+
+/// Names of archives by the code of what is wrong.
+pub type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// What keeps everything from an archive.
+const TROUBLES: [&str; 2] = ["dicom_target_unreachable", "dicom_target_refuses_us"];
 
 /// One archive's thread.
 pub struct Archive {
@@ -75,15 +85,13 @@ pub struct Archive {
     pub stop: Stop,
     /// The archive.
     pub target: Target,
-    /// How many archives do not answer; shared by all threads.
-    pub silent: Arc<Mutex<usize>>,
-    /// Whether this is one of them.
-    pub is_silent: bool,
+    /// The archives that nothing can be sent to, by what is wrong; shared by all threads.
+    pub troubles: Arc<Mutex<Troubles>>,
 }
 
 impl Archive {
     /// Sends until the daemon stops.
-    pub fn run(mut self) {
+    pub fn run(self) {
         // What was refused before the last stop is refused still.
         if let Err(error) = self.tell_refused() {
             error!("how many objects were refused cannot be told: {error}");
@@ -101,7 +109,7 @@ impl Archive {
     }
 
     /// Tries the first delivery that waits; false if there is nothing to do now.
-    fn next(&mut self) -> Result<bool, StoreError> {
+    fn next(&self) -> Result<bool, StoreError> {
         let Some(delivery) = self.site.store.next_delivery(&self.target.name)? else {
             return Ok(false);
         };
@@ -116,10 +124,11 @@ impl Archive {
             Err(error) => Err(SendError::Object(error.to_string())),
         };
         failpoint("object_sent");
-        self.tell_silent(matches!(
-            sent,
-            Err(SendError::Unreachable(..) | SendError::NotLetIn(..) | SendError::Local(_))
-        ));
+        self.tell_trouble(match &sent {
+            Err(SendError::Unreachable(..) | SendError::Local(_)) => Some(TROUBLES[0]),
+            Err(SendError::NotLetIn(..) | SendError::NoToken(..)) => Some(TROUBLES[1]),
+            Ok(_) | Err(SendError::Object(_)) => None,
+        });
         match sent {
             Ok(Outcome::Stored) => {
                 self.site.store.delivered(delivery.n, Timestamp::now())?;
@@ -195,16 +204,17 @@ impl Archive {
         Ok(())
     }
 
-    fn tell_silent(&mut self, silent: bool) {
+    fn tell_trouble(&self, trouble: Option<&'static str>) {
         // Told while it is held: else another archive's word could come in between.
-        let mut count = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        match (self.is_silent, silent) {
-            (false, true) => *count += 1,
-            (true, false) => *count -= 1,
-            _ => {}
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        for code in TROUBLES {
+            let archives = troubles.entry(code).or_default();
+            match trouble == Some(code) {
+                true => archives.insert(self.target.name.clone()),
+                false => archives.remove(&self.target.name),
+            };
+            self.monitor.set_wrong(code, !archives.is_empty());
         }
-        self.is_silent = silent;
-        self.monitor.set_wrong("dicom_target_unreachable", *count > 0);
     }
 }
 
@@ -229,7 +239,7 @@ mod tests {
         let artefact =
             |path: &str| ArtefactRecord { path: path.to_owned(), sha256: String::new(), bytes: 0 };
         let made = [artefact("lesions.nii.gz"), artefact("dicom/report.dcm")];
-        let found = deliveries(&[target("a"), target("b")], &made);
+        let found = deliveries([target("a"), target("b")].iter(), &made);
         let found: Vec<_> =
             found.iter().map(|one| (one.target.as_str(), one.path.as_str())).collect();
         assert_eq!(found, [("a", "dicom/report.dcm"), ("b", "dicom/report.dcm")]);

@@ -253,20 +253,19 @@ fn archives_of(
     monitor: &Monitor,
     stop: &Stop,
 ) -> Result<Vec<JoinHandle<()>>, DaemonError> {
-    let silent = Arc::default();
+    let troubles = Arc::default();
     let start = |target| {
         let archive = Archive {
             site: Arc::clone(site),
             monitor: monitor.clone(),
             stop: stop.clone(),
             target: archives::target_of(&site.config, target),
-            silent: Arc::clone(&silent),
-            is_silent: false,
+            troubles: Arc::clone(&troubles),
         };
         let builder = thread::Builder::new().name("archive".to_owned());
         builder.spawn(move || archive.run()).map_err(DaemonError::System)
     };
-    site.config.dicom.target.iter().map(start).collect()
+    site.config.dicom.archives().map(start).collect()
 }
 
 fn spawn(

@@ -44,7 +44,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
         keep_margin: false,
         keep_gains: config.web.enabled && config.web.keep_gains,
         phase_bundle: config.phases.phase_bundle.clone().or_else(|| phases_beside(&engine.bundle)),
-        objects: (!config.dicom.target.is_empty()).then(|| ObjectSettings {
+        objects: config.dicom.archives().next().map(|_| ObjectSettings {
             captures: config.dicom.key_images,
             pdf: config.dicom.pdf,
             organs: config.dicom.organs,

@@ -24,6 +24,7 @@ use crate::intake::{StudyFiles, reading};
 use crate::publish::findings::{Earlier, Link};
 use crate::publish::messages::StudyState;
 use crate::report;
+use crate::report::output::REPORT;
 use crate::store::{Finished, Job, MAX_WAIT, NewEvent, OpenAlert, StoreError};
 use crate::ui::counted;
 use crate::worker::{Reply, Request, RequestOutcome, Worker};
@@ -34,6 +35,9 @@ use hepalert_study::study::Privacy;
 const NAP: Duration = Duration::from_secs(1);
 /// How long a store that failed is left alone.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Studies of one patient that a result is looked for of: older ones are gone where these are.
+const MAX_PRIORS: usize = 20;
 
 /// The thread that works through the queue.
 pub struct Queue {
@@ -161,7 +165,18 @@ impl Queue {
     fn request(&self, job: &Job, bundle: &Path) -> Option<Request> {
         let mut files: StudyFiles = serde_json::from_str(&job.files_json).ok()?;
         files.revision = job.revision;
+        files.prior = self.prior(job, &files);
         Some(Request::Study { bundle: bundle.to_owned(), files, out: self.result_folder(job) })
+    }
+
+    /// The report of the patient's study that was read last, of those that are still kept. Without one
+    /// a study has its result all the same.
+    fn prior(&self, job: &Job, files: &StudyFiles) -> Option<PathBuf> {
+        let store = &self.site.config.store;
+        let known = self.site.store.results_of(files.patient.as_ref()?, &job.study_key, MAX_PRIORS);
+        let known = known.inspect_err(|error| error!("earlier studies are not known: {error}"));
+        let reports = known.ok()?.into_iter().map(|(key, n)| store.result(&key, n).join(REPORT));
+        reports.into_iter().find(|report| report.is_file())
     }
 
     fn result_folder(&self, job: &Job) -> PathBuf {
@@ -245,7 +260,7 @@ impl Queue {
             pipeline_fingerprint: report.pipeline.fingerprint.clone(),
             report_json: serde_json::to_string(&report).unwrap_or_default(),
             artefacts_json: serde_json::to_string(&report.artefacts).unwrap_or_default(),
-            deliveries: archives::deliveries(&self.site.config.dicom.target, &report.artefacts),
+            deliveries: archives::deliveries(self.site.config.dicom.archives(), &report.artefacts),
             alert: alert.map(|event| OpenAlert {
                 event_id: event.id.clone(),
                 verdict: report.verdict,

@@ -1,15 +1,18 @@
 //! Images that come by DICOM: the receiver as configured, and the cleaning of its spool.
 //!
-//! Owns when a received image may go: once it is old enough for late series to have come, and no study
-//! that is still to be read needs it. Refuses to look into images.
+//! Owns when a received image may go: once it is old enough for late series to have come, or where nobody
+//! waits for those once its report is stored, and no study that is still to be read needs it. Refuses to
+//! look into images.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use log::{info, warn};
 
+use super::archives::target_of;
 use super::site::Site;
 use crate::config::{Config, Dicom};
 use crate::dicom::Receiver;
@@ -18,6 +21,10 @@ use crate::dicom::tls::ServerTls;
 use crate::intake::StudyFiles;
 use crate::store::StoreError;
 use hepalert_failpoint::hastened;
+
+/// What has no report is kept so long at least: a study is taken as it is well before
+/// (`intake.force_complete_s`), and one that failed can be put back.
+const UNREPORTED: Duration = Duration::from_secs(3600);
 
 /// Starts to listen, where that is configured.
 ///
@@ -49,6 +56,7 @@ fn params(config: &Config) -> Option<Params> {
         incoming: config.store.incoming(),
         spool: config.store.spool(),
         min_free_bytes: config.store.min_free_mib << 20,
+        peers: dicom.target.iter().map(|target| target_of(config, target)).collect(),
     })
 }
 
@@ -57,44 +65,71 @@ fn params(config: &Config) -> Option<Params> {
 /// # Errors
 /// If the store does not say what is still needed; then nothing was removed.
 pub fn clean(site: &Site) -> Result<(), StoreError> {
-    let spool = site.config.store.spool();
-    if !spool.is_dir() {
+    let folders = folders(&site.config.store.spool());
+    let Some(oldest) = folders.iter().map(|(_, changed)| *changed).min() else { return Ok(()) };
+    let keep_h = site.config.dicom.spool_keep_h;
+    let keep = hastened(Duration::from_secs(3600 * u64::from(keep_h)).max(UNREPORTED));
+    let mut going = older(&folders, keep);
+    if keep_h == 0 {
+        let since = Timestamp::try_from(oldest).unwrap_or(Timestamp::UNIX_EPOCH);
+        let reported = named(&site.store.files_reported(since)?);
+        going.extend(wholly_in(&folders, &reported));
+    }
+    if going.is_empty() {
         return Ok(());
     }
-    let keep = hastened(Duration::from_secs(3600 * u64::from(site.config.dicom.spool_keep_h)));
-    let old = old_folders(&spool, keep);
-    if old.is_empty() {
-        return Ok(());
-    }
-    let removed = clean_folders(&old, &needed(&site.store.files_in_use()?));
+    let removed = clean_folders(&going, &named(&site.store.files_in_use()?));
     if removed > 0 {
         info!("{removed} received images were no longer needed");
     }
     Ok(())
 }
 
-/// The files of studies that are to be read.
-fn needed(files: &[String]) -> BTreeSet<PathBuf> {
-    let read = files.iter().filter_map(|text| serde_json::from_str::<StudyFiles>(text).ok());
+/// The files of these studies.
+fn named(studies: &[String]) -> BTreeSet<PathBuf> {
+    let read = studies.iter().filter_map(|text| serde_json::from_str::<StudyFiles>(text).ok());
     read.flat_map(|study| study.files().map(Path::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// The folders that nothing was put into for so long.
-fn old_folders(spool: &Path, keep: Duration) -> Vec<PathBuf> {
-    let now = SystemTime::now();
-    let is_old = |path: &Path| {
-        let changed = fs::metadata(path).and_then(|facts| facts.modified());
-        changed.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > keep))
+/// Each association's folder, and when something was last put into it.
+fn folders(spool: &Path) -> Vec<(PathBuf, SystemTime)> {
+    let entries = fs::read_dir(spool).into_iter().flatten().flatten();
+    let folder = |path: PathBuf| {
+        let facts = fs::metadata(&path).ok().filter(fs::Metadata::is_dir)?;
+        Some((path, facts.modified().ok()?))
     };
-    let folders = fs::read_dir(spool).into_iter().flatten().flatten().map(|entry| entry.path());
-    folders.filter(|path| path.is_dir() && is_old(path)).collect()
+    entries.filter_map(|entry| folder(entry.path())).collect()
 }
 
-fn clean_folders(folders: &[PathBuf], needed: &BTreeSet<PathBuf>) -> usize {
+/// Those that nothing was put into for so long.
+fn older(folders: &[(PathBuf, SystemTime)], keep: Duration) -> BTreeSet<PathBuf> {
+    let now = SystemTime::now();
+    let is_old = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age > keep);
+    let old = folders.iter().filter(|(_, changed)| is_old(changed));
+    old.map(|(path, _)| path.clone()).collect()
+}
+
+fn inside(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Those that hold nothing but images whose report is stored: what else lies in one may be a study that is
+/// still coming.
+fn wholly_in<'a>(
+    folders: &'a [(PathBuf, SystemTime)],
+    reported: &'a BTreeSet<PathBuf>,
+) -> impl Iterator<Item = PathBuf> + 'a {
+    let is_reported = |path: &&PathBuf| {
+        let files = inside(path);
+        !files.is_empty() && files.iter().all(|file| reported.contains(file))
+    };
+    folders.iter().map(|(path, _)| path).filter(is_reported).cloned()
+}
+
+fn clean_folders(folders: &BTreeSet<PathBuf>, needed: &BTreeSet<PathBuf>) -> usize {
     let mut removed = 0;
     for folder in folders {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let files = inside(folder);
         // An association is one study nearly always: all of it goes, or nothing.
         if files.iter().any(|path| needed.contains(path)) {
             continue;
@@ -123,12 +158,29 @@ mod tests {
         let (needed, done) = (put("1"), put("2"));
         let hour = Duration::from_secs(3600);
         let clean = |needed: &BTreeSet<PathBuf>, keep| {
-            clean_folders(&old_folders(dir.path(), keep), needed)
+            clean_folders(&older(&folders(dir.path()), keep), needed)
         };
         assert_eq!(clean(&BTreeSet::new(), hour), 0, "young");
         std::thread::sleep(Duration::from_millis(20));
         let kept = BTreeSet::from([needed.clone()]);
         assert_eq!(clean(&kept, Duration::from_millis(5)), 1);
         assert!(needed.exists() && !done.exists());
+    }
+    #[test]
+    fn what_is_reported_goes_at_once_unless_something_else_lies_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"x").unwrap();
+            path
+        };
+        let reported = ["1/a", "1/b", "2/a"].map(put);
+        put("2/coming");
+        put("3/coming");
+        let reported = BTreeSet::from(reported);
+        let all = folders(dir.path());
+        let going: Vec<PathBuf> = wholly_in(&all, &reported).collect();
+        assert_eq!(going, [dir.path().join("1")]);
     }
 }

@@ -28,6 +28,7 @@ pub mod field {
     pub const C_STORE: u16 = 0x0001;
     pub const C_ECHO: u16 = 0x0030;
     pub const N_EVENT_REPORT: u16 = 0x0100;
+    pub const N_EVENT_REPORT_ANSWERED: u16 = 0x8100;
     pub const N_ACTION: u16 = 0x0130;
     pub const ANSWER: u16 = 0x8000;
 }

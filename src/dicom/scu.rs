@@ -1,6 +1,6 @@
-//! C-STORE and C-ECHO as the one who asks.
+//! C-STORE, C-ECHO and the report of storage commitment, as the one who asks for the association.
 //!
-//! Owns the association that an object is handed over in. What a status means for another try is decided
+//! Owns the association that an object is handed over in, or a report. What a status means for another try is decided
 //! here, by PS3.4 table B.2-1.
 
 use dicom_dictionary_std::{tags, uids};
@@ -8,12 +8,14 @@ use dicom_object::{DefaultDicomObject, from_reader};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 use dicom_ul::pdu::{
     AssociationRQ, PDataValueType, Pdu, PresentationContextProposed,
-    PresentationContextResultReason,
+    PresentationContextResultReason, RequestorRoles, UserVariableItem,
 };
 
 use super::dial::{dial, encrypted};
 use super::dimse::{Command, DATA_SET, NO_DATA_SET, element, field};
-use super::services::{APPLICATION_CONTEXT, SENT_SYNTAXES, largest_pdu, user_variables};
+use super::services::{
+    APPLICATION_CONTEXT, COMMITMENT_INSTANCE, SENT_SYNTAXES, largest_pdu, user_variables,
+};
 use super::target::{Dimse, Outcome, Outgoing, SendError, Status, Target};
 use super::wire::{Line, MAX_PDU, USUAL_PDU, VALUE_HEADS, Wire, WireError};
 
@@ -90,6 +92,52 @@ pub(super) fn store(
     Ok(judged(status))
 }
 
+/// An event and its data set, as written in a transfer syntax.
+pub(super) type Event<'a> = &'a dyn Fn(&str) -> (u16, Vec<u8>);
+
+/// The command before the data set of a report on storage commitment.
+pub(super) fn event_report(event: u16) -> Command {
+    Command::default()
+        .with_uid(element::AFFECTED_SOP_CLASS_UID, uids::STORAGE_COMMITMENT_PUSH_MODEL)
+        .with(element::COMMAND_FIELD, field::N_EVENT_REPORT)
+        .with(element::MESSAGE_ID, MESSAGE)
+        .with(element::DATA_SET_TYPE, DATA_SET)
+        .with_uid(element::AFFECTED_SOP_INSTANCE_UID, COMMITMENT_INSTANCE)
+        .with(element::EVENT_TYPE_ID, event)
+}
+
+/// Tells who asked for storage commitment what became of it: in the role of the service's SCP, though it
+/// is we who ask for the association (PS3.4 section J.3.3).
+pub(super) fn tell_commitment(
+    target: &Target,
+    way: &Dimse,
+    report: Event<'_>,
+) -> Result<(), SendError> {
+    let refused =
+        |why: String| SendError::NotLetIn(target.name.clone(), format!("commitment: {why}"));
+    let class = uids::STORAGE_COMMITMENT_PUSH_MODEL;
+    let mut association = match Association::open(target, way, class)? {
+        Ok(association) => association,
+        Err(reason) => return Err(refused(reason)),
+    };
+    let (event, data) = report(&association.syntax);
+    association.say(&event_report(event))?;
+    association.send(PDataValueType::Data, &data)?;
+    let status = association.hear()?;
+    association.release();
+    if status == 0 { Ok(()) } else { Err(refused(Status::Dimse(status).to_string())) }
+}
+
+/// What is told of this end; of storage commitment, that it is the one who reports.
+fn variables_for(class: &str) -> Vec<UserVariableItem> {
+    let mut variables = user_variables();
+    if class == uids::STORAGE_COMMITMENT_PUSH_MODEL {
+        let roles = RequestorRoles { scu: false, scp: true };
+        variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(class.to_owned(), roles));
+    }
+    variables
+}
+
 /// What a status means.
 pub(super) fn judged(status: u16) -> Outcome {
     match status {
@@ -127,7 +175,7 @@ impl<'a> Association<'a> {
                 abstract_syntax: class.to_owned(),
                 transfer_syntaxes: syntaxes,
             }],
-            user_variables: user_variables(),
+            user_variables: variables_for(class),
         };
         wire.send(&Pdu::AssociationRQ(asked)).map_err(lost(target))?;
         let accepted = match wire.receive().map_err(lost(target))? {

@@ -100,6 +100,11 @@ pub fn conformance() -> String {
     services("Associations that are accepted: other services", &ANSWERED, "SCP");
     services("Associations that are asked for: storage", &SENT, "SCU");
     services("Associations that are asked for: other services", &ANSWERED[..1], "SCU");
+    services(
+        "Associations that are asked for: reports to those who hung up before they had them",
+        &ANSWERED[1..],
+        "SCP, by role selection",
+    );
     text += "### Transfer syntaxes of stored images\n\n| transfer syntax | UID |\n|---|---|\n";
     for uid in RECEIVED_SYNTAXES {
         let name = TransferSyntaxRegistry.get(uid).map_or("", |syntax| syntax.name());
@@ -119,8 +124,39 @@ pub fn conformance() -> String {
     for (status, meaning) in STATUSES {
         text += &format!("| `{status:#06x}` | {meaning} |\n");
     }
+    text += "\n### Not done\n\n| service | instead |\n|---|---|\n";
+    for (service, instead) in NOT_DONE {
+        text += &format!("| {service} | {instead} |\n");
+    }
     text
 }
+
+/// What a reader of the statement may look for, and will not find.
+const NOT_DONE: [(&str, &str); 8] = [
+    (
+        "Query and retrieve (C-FIND, C-MOVE, C-GET, WADO-RS)",
+        "images are sent to the device; of earlier studies it knows those that it has analysed",
+    ),
+    (
+        "Storage commitment of what the device sends",
+        "an object counts as kept once the archive has answered it with success",
+    ),
+    (
+        "Storage of anything but CT images",
+        "the context is refused, and the others of its association are not",
+    ),
+    ("Modality worklist, procedure steps (MPPS, UPS), instance availability", "none"),
+    (
+        "Rejection notes (IHE IOCM), deletion in archives",
+        "a later revision names the report that it replaces",
+    ),
+    ("Extended negotiation, user identity, asynchronous operations", "none is offered or accepted"),
+    (
+        "Several objects on one association that the device asks for",
+        "one association for each object",
+    ),
+    ("Media (DICOMDIR)", "none is read or written"),
+];
 
 /// What a status of ours says.
 pub const STATUSES: [(u16, &str); 7] = [
@@ -130,7 +166,11 @@ pub const STATUSES: [(u16, &str); 7] = [
         "the disk is full, or the object larger than `dicom.max_instance_mib`",
     ),
     (status::NOT_THE_CLASS, "the class is not that of the presentation context"),
-    (status::NOT_UNDERSTOOD, "the data set cannot be read, or its pixels are not whole"),
+    (
+        status::NOT_UNDERSTOOD,
+        "the data set cannot be read, names no study, is not what the command names, or is in another syntax than \
+         agreed; or its pixels are not whole, or larger than any CT",
+    ),
     (status::INVALID_INSTANCE, "the SOP Instance UID is no UID"),
     (status::UNKNOWN_OPERATION, "another command than C-STORE, C-ECHO or N-ACTION of commitment"),
     (status::PROCESSING_FAILURE, "the disk fails"),

@@ -71,7 +71,16 @@ pub(super) fn store(
     body.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
     let kind = format!("multipart/related; type=\"application/dicom\"; boundary={BOUNDARY}");
     let (status, answer) = ask((target, way), "POST", "/studies", Some((&kind, &body)))?;
+    let_in(target, status)?;
     Ok(judged(status, &answer))
+}
+
+/// It may be once the token is renewed.
+fn let_in(target: &Target, status: u16) -> Result<(), SendError> {
+    match status {
+        401 | 403 => Err(SendError::NoToken(target.name.clone(), Status::Http(status).to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// What an answer means (PS3.18 section 10.5.3). A page that says 200 is no archive: an object counts
@@ -94,8 +103,8 @@ fn judged(status: u16, answer: &str) -> Outcome {
             Some(0x0111) => Outcome::Stored,
             _ => Outcome::Refused(why),
         },
-        // It may be let in once the token is renewed, or when there is room.
-        401 | 403 | 408 | 429 | 500..=599 => Outcome::Busy(Status::Http(status)),
+        // There may be room later.
+        408 | 429 | 500..=599 => Outcome::Busy(Status::Http(status)),
         refused => Outcome::Refused(Status::Http(refused)),
     }
 }
@@ -103,11 +112,9 @@ fn judged(status: u16, answer: &str) -> Outcome {
 /// Whether the server answers a query.
 pub(super) fn echo(target: &Target, way: &Web) -> Result<String, SendError> {
     let (status, _) = ask((target, way), "GET", "/studies?limit=1", None)?;
+    let_in(target, status)?;
     match status {
         200..=299 => Ok(format!("it answers QIDO-RS with {status}")),
-        401 | 403 => {
-            Err(SendError::NotLetIn(target.name.clone(), Status::Http(status).to_string()))
-        }
         other => {
             let said = format!("it answers {}", Status::Http(other));
             Err(SendError::Unreachable(target.name.clone(), said))

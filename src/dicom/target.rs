@@ -151,6 +151,11 @@ pub enum SendError {
     /// The peer does not let this device in.
     #[error("{0} refuses this device: {1}; let the archive know its AE title and address")]
     NotLetIn(String, String),
+    /// The same on the web.
+    #[error(
+        "{0} refuses this device: {1}; put a token that it knows, and that has not expired, into its token_file"
+    )]
+    NoToken(String, String),
     /// The object itself.
     #[error("the object cannot be read: {0}")]
     Object(String),
@@ -164,7 +169,7 @@ impl SendError {
     pub const fn code(&self) -> &'static str {
         match self {
             SendError::Unreachable(..) => "dicom_target_unreachable",
-            SendError::NotLetIn(..) => "dicom_target_refuses_us",
+            SendError::NotLetIn(..) | SendError::NoToken(..) => "dicom_target_refuses_us",
             SendError::Object(_) => "dicom_object_unreadable",
             SendError::Local(_) => "dicom_target_misconfigured",
         }
@@ -174,6 +179,17 @@ impl SendError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_let_in_hears_what_would_let_it_in() {
+        let said = |error: SendError| (error.code(), error.to_string());
+        let (name, why) = ("web".to_owned(), Status::Http(401).to_string());
+        let (code, words) = said(SendError::NoToken(name.clone(), why));
+        assert_eq!(code, "dicom_target_refuses_us");
+        assert!(words.contains("token_file") && !words.contains("AE title"), "{words}");
+        let (_, words) = said(SendError::NotLetIn(name, "called AE title".to_owned()));
+        assert!(words.contains("AE title and address") && !words.contains("token"), "{words}");
+    }
 
     #[test]
     fn each_status_is_told_in_its_own_numbers() {

@@ -49,7 +49,7 @@ pub fn archives(facts: &ArchiveFacts) -> Finding {
             name,
             words.join("; "),
             "is it switched on, are host, port and ae_title right, does it know this device's AE title \
-             and address? Results wait and are sent when it answers",
+             and address, or its token? Results wait and are sent when it answers",
         );
     }
     let mut said: Vec<String> = facts

@@ -8,10 +8,10 @@ use super::fingerprint::Digest;
 use super::folder::names::NiftiName;
 use super::refusal_codes::RefusalCode;
 pub use hepalert_study::files::{
-    Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, StudyFiles,
+    Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, SeriesHeld, StudyFiles,
 };
 pub use hepalert_study::series::Recon;
-use hepalert_study::study::StudyKey;
+use hepalert_study::study::{PatientKey, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 /// What one whole file is.
@@ -24,6 +24,8 @@ pub struct FileFacts {
     /// Of the images in it, whatever transfer syntax they are written in; `None` where they were not
     /// decoded.
     pub images: Option<Digest>,
+    /// Whose it is, where the file says so.
+    pub person: Option<PatientKey>,
     /// What it adds.
     pub part: Part,
 }

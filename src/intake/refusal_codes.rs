@@ -79,13 +79,15 @@ pub enum RefusalCode {
     MissingPhase,
     /// A phase that the engine needs may be there; what names and images say leaves it open.
     PhaseUncertain,
+    /// Late images of a study whose others were read and are gone.
+    EarlierImagesGone,
     /// The first stage would need more memory than it may have.
     OverMemoryBudget,
 }
 
 impl RefusalCode {
     /// All codes, in the order of the table of the manual.
-    pub const ALL: [RefusalCode; 34] = hepalert_study::all(RefusalCode::VARIANTS);
+    pub const ALL: [RefusalCode; 35] = hepalert_study::all(RefusalCode::VARIANTS);
 
     /// The name in messages, tables and the store.
     pub const fn as_str(self) -> &'static str {
@@ -138,6 +140,9 @@ impl RefusalCode {
             RefusalCode::PhaseUncertain => {
                 "which series is the phase that the engine needs cannot be told"
             }
+            RefusalCode::EarlierImagesGone => {
+                "images came late, and those that the result was read from are no longer here"
+            }
             RefusalCode::OverMemoryBudget => "the study needs more memory than it may have",
         }
     }
@@ -163,9 +168,7 @@ impl RefusalCode {
                 "look for several exports of the study; raise gate.max_files if it is real"
             }
             Self::Vanished => "let the exporting side keep files until a result is published",
-            Self::FilesChanged => {
-                "send the study again; let the exporting side use each file name only once"
-            }
+            Self::FilesChanged => "send the study again; let each file name be used only once",
             Self::MissingGeometry => "export original images, not secondary captures",
             Self::MissingSlices => "send the series again, whole",
             Self::DuplicateSlicePositions => "export each phase as a series of its own",
@@ -208,6 +211,7 @@ impl RefusalCode {
                 "name the series by phase, hand them over by name (--phase vp=PATH), or add a [[phases.rule]]; \
                  `hepalert inspect` shows what every series was taken for"
             }
+            Self::EarlierImagesGone => "the result stands; send the whole study again",
             Self::OverMemoryBudget => {
                 "raise engine.memory_budget_mib (of a command: --memory-mib), or send thicker slices"
             }

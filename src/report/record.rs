@@ -55,6 +55,8 @@ fn record(finding: &Finding, id: u32, slices: Slices<'_>) -> LesionRecord {
         surface_distance_mm: measured.liver_surface_mm.map(rounded),
         lesion_score: score.map(rounded),
         tracking_uid: None,
+        tracking_id: None,
+        earlier: None,
         view: *view,
         reclassified: third_stage(detection.kind, judged.as_ref()),
         pieces: pieces.iter().map(|(piece, judged)| piece_record(piece, judged, back)).collect(),

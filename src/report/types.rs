@@ -86,6 +86,9 @@ pub struct Report {
     pub discarded: Vec<LesionRecord>,
     /// Volume of the liver with its lesions and vessels, in cm3.
     pub liver_cm3: f64,
+    /// Where that lies; none where the images do not show all of it. Reports of before do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liver_place: Option<LiverPlace>,
     /// What may lower the trust in this report, as short codes.
     pub quality: Vec<String>,
     /// The program and its settings.
@@ -227,6 +230,27 @@ pub struct PatientClasses {
     pub joint: Option<PatientClass>,
 }
 
+/// Where the liver lies in the patient's space, and how far it reaches: by both, places in it are
+/// found again in another study of the patient.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LiverPlace {
+    /// Mean of its voxels, RAS, in mm.
+    pub centre_ras_mm: [f64; 3],
+    /// Standard deviation of its voxels along each axis, in mm.
+    pub spread_mm: [f64; 3],
+}
+
+/// A finding in an earlier study of the patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierFinding {
+    /// The study.
+    pub study_key: String,
+    /// Its revision.
+    pub revision: u32,
+    /// Its number there.
+    pub id: u32,
+}
+
 /// One lesion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LesionRecord {
@@ -256,9 +280,16 @@ pub struct LesionRecord {
     pub surface_distance_mm: Option<f64>,
     /// Mean and highest lesion score of the first stage, 0 to 1.
     pub lesion_score: [f64; 2],
-    /// What it is called in DICOM objects: the same in every revision. None where there are none.
+    /// What it is called in DICOM objects: the same in every revision, and in later studies of the
+    /// patient where it was recognised. None where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_uid: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_id: Option<String>,
+    /// The finding of an earlier study that it was recognised as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<EarlierFinding>,
     /// In which view it stands.
     pub view: View,
     /// What the third stage found; of several pieces, their sums.

@@ -155,6 +155,19 @@ impl Store {
         })
     }
 
+    /// The files of all jobs whose report was stored since then, as JSON.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn files_reported(&self, since: Timestamp) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT files_json FROM jobs WHERE state = 'done' AND finished_at >= ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([millis(since)], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// The files of all jobs that are not at their end, as JSON.
     ///
     /// # Errors

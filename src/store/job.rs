@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::deliveries::NewDelivery;
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::phase::Setting;
-use hepalert_study::study::StudyKey;
+use hepalert_study::study::{PatientKey, StudyKey};
 
 /// Names a job on this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,8 @@ pub struct NewJob {
     pub input_fingerprint: String,
     /// Which file is which phase, as JSON; only the daemon reads it.
     pub files_json: String,
+    /// Whose it is, where that is known.
+    pub patient: Option<PatientKey>,
     /// When the study was complete.
     pub completed_at: Timestamp,
 }

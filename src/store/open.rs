@@ -22,12 +22,13 @@ const DAMAGED: &str = ".damaged-";
 
 /// Each step takes the layout one version up; `user_version` counts the steps taken. Steps
 /// are only ever added.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("layout1.sql"),
     include_str!("layout2.sql"),
     include_str!("layout3.sql"),
     include_str!("layout4.sql"),
     include_str!("layout5.sql"),
+    include_str!("layout6.sql"),
 ];
 
 /// An open store, and what became of a damaged one.

@@ -190,8 +190,8 @@ impl Store {
         })
     }
 
-    /// Removes sent events and reports from before `before`, and the file names of studies
-    /// that ended before it. Unsent events stay whatever their age; so do jobs, by which a
+    /// Removes sent events and reports from before `before`, and the file names and patients of
+    /// studies that ended before it. Unsent events stay whatever their age; so do jobs, by which a
     /// study is known again; so does the audit.
     ///
     /// # Errors
@@ -201,8 +201,8 @@ impl Store {
         self.write(|tx| {
             let events = tx.execute("DELETE FROM outbox WHERE sent_at < ?1", [before])?;
             let reports = tx.execute("DELETE FROM reports WHERE created < ?1", [before])?;
-            let sql = "UPDATE jobs SET files_json = '[]' WHERE finished_at < ?1
-                       AND files_json <> '[]'";
+            let sql = "UPDATE jobs SET files_json = '[]', patient_key = NULL WHERE finished_at < ?1
+                       AND (files_json <> '[]' OR patient_key IS NOT NULL)";
             tx.execute(sql, [before])?;
             tx.execute("DELETE FROM deliveries WHERE ended_at < ?1", [before])?;
             Ok(Pruned { events, reports })

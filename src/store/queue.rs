@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::json;
 
-use hepalert_study::study::StudyKey;
+use hepalert_study::study::{PatientKey, StudyKey};
 
 use super::job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, StoredReport,
@@ -380,8 +380,8 @@ fn insert(
     now: Timestamp,
 ) -> Result<JobId, StoreError> {
     let sql = "INSERT INTO jobs (study_key, revision, setting, fingerprint, files_json, state,
-        received_at, finished_at, reason_code)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        received_at, finished_at, reason_code, patient_key)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let finished_at = (state != JobState::Queued).then(|| millis(now));
     tx.execute(
         sql,
@@ -395,6 +395,7 @@ fn insert(
             millis(new.completed_at),
             finished_at,
             code,
+            new.patient.as_ref().map(PatientKey::as_str),
         ],
     )?;
     Ok(JobId(tx.last_insert_rowid()))

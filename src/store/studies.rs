@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
 use hepalert_study::outcome::Opinion;
-use hepalert_study::study::StudyKey;
+use hepalert_study::study::{PatientKey, StudyKey};
 
 use super::job::{Job, StoredReport};
 use super::{OutboxRow, Store, StoreError, instant, outbox, queue};
@@ -74,6 +74,27 @@ impl Store {
         self.read(|connection| {
             let values = params![study_key.as_str(), revision];
             Ok(connection.query_row(sql, values, queue::report_row).optional()?)
+        })
+    }
+
+    /// Results of other studies of this patient, the last first, at most `most`: study and revision.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn results_of(
+        &self,
+        patient: &PatientKey,
+        but: &StudyKey,
+        most: usize,
+    ) -> Result<Vec<(String, u32)>, StoreError> {
+        let sql = "SELECT study_key, revision FROM jobs
+                   WHERE patient_key = ?1 AND study_key <> ?2 AND state = 'done'
+                   ORDER BY finished_at DESC, id DESC LIMIT ?3";
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let values = params![patient.as_str(), but.as_str(), most as i64];
+            let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 

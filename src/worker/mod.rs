@@ -417,6 +417,9 @@ mod tests {
             acquired: None,
             set_aside: 0,
             unreadable_beside: 0,
+            patient: None,
+            series: Vec::new(),
+            prior: None,
         };
         Request::Study { bundle: "engine".into(), files, out: "out".into() }
     }

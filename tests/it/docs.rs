@@ -264,11 +264,22 @@ see a whole study go by. `config/mosquitto` has a broker for a site: TLS, passwo
 
 ## Examples
 
-From a demonstration; the lists of engines and artefacts are shortened. Each is held against its schema.
+From a demonstration; the lists of engines, schemas and artefacts are shortened. Each is held against its schema.
 ";
 
 /// What a subscriber sees, in the order in which it matters to one.
-const EXAMPLES: [&str; 5] = ["alert", "study", "worklist", "status", "health"];
+const EXAMPLES: [&str; 10] = [
+    "alert",
+    "study",
+    "result",
+    "escalation",
+    "engine",
+    "worklist",
+    "status",
+    "health",
+    "info",
+    "reply",
+];
 
 const fn what(kind: EventKind) -> &'static str {
     match kind {

@@ -17,6 +17,7 @@ mod escalation;
 mod export;
 mod faults;
 mod fleet;
+mod follow_up;
 mod intake;
 mod labels;
 mod lesions;

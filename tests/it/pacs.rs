@@ -146,7 +146,7 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
     heart.listen(&subscriber, |topic, _| topic.ends_with("event/alert"));
     // An archive that knows this one by another title lets nothing in: that is told.
     heart.listen(&subscriber, |topic, message| {
-        has_reason(topic, message, "dicom_target_unreachable")
+        has_reason(topic, message, "dicom_target_refuses_us")
     });
     let there = wait_until(|| {
         let there = orthanc.instances(&study);
@@ -277,6 +277,64 @@ fn the_script_for_orthanc_sends_the_ct_series_of_a_study_that_is_stable() {
     assert_eq!(spooled(&spool).len(), count, "its images, and nothing else");
 }
 
+#[test]
+fn where_nobody_waits_for_late_series_images_go_once_their_report_is_stored() {
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    if !is_installed("storescu") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
+    let house = House::new(broker.port, 1);
+    let port = free_port();
+    receiving(&house, port, "spool_keep_h = 0\n");
+    let daemon = house.start_under("HEPALERT_HASTE", "60");
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, is_online);
+    wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+    assert!(store(port, "HEPALERT", &series).status.success());
+    let completed = |_: &str, message: &Value| message["data"]["state"] == "completed";
+    heart.listen(&subscriber, completed);
+    let spool = house.state().join("dicom/spool");
+    wait_until(|| spooled(&spool).is_empty().then_some(()));
+    // A series that comes late, and alone: what was told stands.
+    let late = scratch.path().join("late");
+    fs::create_dir(&late).unwrap();
+    for entry in fs::read_dir(&series).unwrap() {
+        let from = entry.unwrap().path();
+        let to = late.join(from.file_name().unwrap());
+        fs::copy(&from, &to).unwrap();
+    }
+    said(
+        Command::new("dcmodify")
+            .args(["-nb", "-m", "0020,000E=1.2.3.4", "-gin"])
+            .args(files_of(&late)),
+    );
+    assert!(store(port, "HEPALERT", &late).status.success());
+    heart.listen(&subscriber, |_, message| message["data"]["state"] == "rejected");
+    let rejected = heart.of("event/study").pop().unwrap();
+    assert_eq!(rejected["data"]["code"], "earlier_images_gone");
+    // All of it sent again is read, with what came late.
+    assert!(store(port, "HEPALERT", &series).status.success());
+    heart.listen(&subscriber, completed);
+    daemon.stop();
+    let key = rejected["subject"].as_str().unwrap();
+    let verdict = |revision: u32| -> Value {
+        let report = house.state().join(format!("results/{key}-r{revision}/report.json"));
+        let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+        report["verdict"].clone()
+    };
+    assert_eq!([verdict(1), verdict(3)], ["suspected", "suspected"]);
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 /// What a receiver in this process has taken.
 pub fn spooled(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -303,6 +361,7 @@ pub fn receiver(
         incoming: within.join("incoming"),
         spool: within.join("spool"),
         min_free_bytes: 0,
+        peers: Vec::new(),
     };
     change(&mut params);
     hepalert::dicom::Receiver::start(params).unwrap()
@@ -484,6 +543,25 @@ fn whatever_a_peer_does_nothing_half_and_nothing_outside_is_left() {
     }
     peer.value(1, 2, &[]);
     assert_eq!(peer.status(), Some(0xc000));
+    // Pixels that nobody can have sent, and a data set in another syntax than was agreed on.
+    let mut huge = data.to_vec();
+    for element in [0x10, 0x11] {
+        let head = [0x28, 0, element, 0, b'U', b'S', 2, 0];
+        let at = huge.windows(8).position(|part| part == head).unwrap() + 8;
+        huge[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+    }
+    for part in [&huge[..], data] {
+        let mut other = Peer::at(&receiver);
+        let is_huge = part[..] == huge[..];
+        let syntax = if is_huge { attack::EXPLICIT } else { "1.2.840.10008.1.2" };
+        assert_eq!(other.associate_in(&[(CT, syntax)]), 2);
+        other.command(1, instance);
+        for part in part.chunks(100_000) {
+            other.value(1, 0, part);
+        }
+        other.value(1, 2, &[]);
+        assert_eq!(other.status(), Some(0xc000), "huge: {is_huge}");
+    }
     // Larger than is taken: read to its end, refused, not kept.
     peer.command(1, instance);
     for _ in 0..50 {
@@ -553,6 +631,42 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
     let told = told(&mut asked);
     let wanted = serde_json::json!({
         "event": 2, "here": [here], "missing": [["1.2.3.4", 0x0112]], "is_ours": true,
+    });
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn who_hangs_up_after_asking_for_commitment_is_called_back() {
+    let Some(python) = crate::objects::python() else { return };
+    if !is_installed("storescu") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let series = patient(dir.path());
+    let own = free_port();
+    let receiver = receiver(dir.path(), |params| {
+        params.peers = vec![hepalert::dicom::Target {
+            name: "ct1".to_owned(),
+            way: hepalert::dicom::target::Way::Dimse(hepalert::dicom::target::Dimse {
+                host: "127.0.0.1".to_owned(),
+                port: own,
+                called_ae: "SCANNER".to_owned(),
+                calling_ae: "HEPALERT".to_owned(),
+                tls: None,
+            }),
+            patience: Duration::from_secs(5),
+        }];
+    });
+    let port = receiver.address().port();
+    assert!(store(port, "HEPALERT", &series).status.success());
+    let kept = fs::read(&spooled(&dir.path().join("spool"))[0]).unwrap();
+    let here = read_header(&kept).unwrap().sop_uid;
+    let mut asked = Command::new(python);
+    asked.arg(crate::objects::script("commit_and_leave.py"));
+    let told = told(asked.args([&port.to_string(), &own.to_string(), &here, "1.2.3.4"]));
+    let wanted = serde_json::json!({
+        "event": 2, "here": [here], "missing": [["1.2.3.4", 0x0112]], "is_ours": true,
+        "by": ["HEPALERT", "HEPALERT"],
     });
     assert_eq!(told, wanted);
 }

@@ -235,6 +235,7 @@ fn refuse(store: &Store, n: usize) -> String {
         setting: Setting::Venous,
         input_fingerprint: "f".to_owned(),
         files_json: "{}".to_owned(),
+        patient: None,
         completed_at: now,
     };
     store.enqueue_refused(&job, "not_ct", now, |_| Vec::new()).unwrap();
@@ -249,6 +250,7 @@ pub fn raise_alert(store: &Store, n: usize) -> String {
         setting: Setting::Venous,
         input_fingerprint: "f".to_owned(),
         files_json: "{}".to_owned(),
+        patient: None,
         completed_at: now,
     };
     let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { panic!() };

@@ -109,6 +109,7 @@ fn an_older_revision_takes_not_the_place_of_a_newer_one() {
             setting: Setting::Venous,
             input_fingerprint: fingerprint.to_owned(),
             files_json: "{}".to_owned(),
+            patient: None,
             completed_at: now,
         };
         store.enqueue(&job, now, |_| Vec::new()).unwrap();

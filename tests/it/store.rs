@@ -51,6 +51,7 @@ fn child_works() {
             setting: Setting::Venous,
             input_fingerprint: "f".to_owned(),
             files_json: "{}".to_owned(),
+            patient: None,
             completed_at: now,
         };
         let Enqueued::New(_) = store.enqueue(&job, now, |_| Vec::new()).unwrap() else { continue };

@@ -186,6 +186,7 @@ pub fn fill(store: &Store, studies: usize) {
             setting: Setting::Venous,
             input_fingerprint: format!("{number:064x}"),
             files_json: "[{}]".to_owned(),
+            patient: None,
             completed_at: at,
         };
         if number % 11 == 3 {

@@ -1,7 +1,9 @@
 //! An encapsulated PDF of the report, for archives whose readers open documents.
 //!
 //! Owns the PDF, which holds text and pictures and nothing active, and the modules around it (PS3.3
-//! section A.45.1). What the lines say comes in; they never name a patient.
+//! section A.45.1). What the lines say comes in, and names no patient; who it is of stands at the head of
+//! every page, since a page can be printed, and filed with another's. It goes into an archive, and nowhere
+//! else.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -23,6 +25,10 @@ const MARGIN: f64 = 48.0;
 const LINE: f64 = 14.0;
 /// Letters of 10 points that fit between the margins.
 const LETTERS: usize = 88;
+/// Where every page finds the font.
+const FONT: &str = "/Font << /F 3 0 R >>";
+/// In place of a letter that the font lacks: another letter would be a lie.
+const NO_SUCH_LETTER: &str = "[?]";
 
 /// Writes a document: a first page of lines, a page for each picture.
 ///
@@ -35,7 +41,7 @@ pub fn write(
     maker: &Maker,
     identity: &Identity,
 ) -> Result<Object, WriteError> {
-    let pdf = pdf(lines, pictures)?;
+    let pdf = pdf(&head(source), lines, pictures)?;
     let mut object = Dataset::new();
     source.put_study(&mut object);
     maker.put_series(&mut object, Series::Document, identity);
@@ -43,9 +49,9 @@ pub fn write(
         (tags::CONVERSION_TYPE, VR::CS, "WSD"),
         (tags::INSTANCE_NUMBER, VR::IS, "1"),
         (tags::ACQUISITION_DATE_TIME, VR::DT, ""),
-        (tags::BURNED_IN_ANNOTATION, VR::CS, "NO"),
+        (tags::BURNED_IN_ANNOTATION, VR::CS, "YES"),
         (tags::LATERALITY, VR::CS, ""),
-        (tags::DOCUMENT_TITLE, VR::ST, "Suspected findings of the liver; not a diagnosis"),
+        (tags::DOCUMENT_TITLE, VR::ST, "Liver triage; not a diagnosis"),
         (tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT, VR::LO, "application/pdf"),
     ]);
     object.items(tags::CONCEPT_NAME_CODE_SEQUENCE, Vec::new());
@@ -54,37 +60,81 @@ pub fn write(
     object.into_object(uids::ENCAPSULATED_PDF_STORAGE, identity.uid("document"))
 }
 
+/// Who and which examination a page is of.
+fn head(source: &Source) -> Vec<String> {
+    let said = |tag| source.copied.get(&tag).map_or("", |text| text.trim_matches(['\0', ' ']));
+    let told = |text: &str| if text.is_empty() { "not stated".to_owned() } else { text.to_owned() };
+    let issuer = said(tags::ISSUER_OF_PATIENT_ID);
+    let issuer = if issuer.is_empty() { String::new() } else { format!(" ({issuer})") };
+    let lines = [
+        format!("Patient    {}", told(&name(said(tags::PATIENT_NAME)))),
+        format!("ID         {}{issuer}", told(said(tags::PATIENT_ID))),
+        format!("Born       {}", told(&date(said(tags::PATIENT_BIRTH_DATE)))),
+        format!("Study of   {}", told(&date(said(tags::STUDY_DATE)))),
+        format!("Accession  {}", told(said(tags::ACCESSION_NUMBER))),
+    ];
+    let has_all = lines.iter().all(|line| line.chars().all(|c| code_of(c).is_some()));
+    let note = format!(
+        "{NO_SUCH_LETTER}: a letter that this page cannot show; the object's header has it"
+    );
+    let note = if has_all { String::new() } else { note };
+    lines.into_iter().chain([note, String::new()]).collect()
+}
+
+/// `family^given^middle^prefix^suffix` as people write it: family, given middle.
+fn name(stored: &str) -> String {
+    // Behind the first group come the same in ideographs and in sounds; a name may have those alone.
+    let group = stored.split('=').find(|group| !group.trim().is_empty()).unwrap_or_default();
+    let mut parts = group.split('^').map(str::trim);
+    let family = parts.next().unwrap_or_default();
+    let others: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    match (family, others.is_empty()) {
+        (family, true) => family.to_owned(),
+        ("", false) => others.join(" "),
+        (family, false) => format!("{family}, {}", others.join(" ")),
+    }
+}
+
+/// `YYYYMMDD` as `YYYY-MM-DD`; anything else as it stands.
+fn date(stored: &str) -> String {
+    match stored.len() == 8 && stored.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => format!("{}-{}-{}", &stored[..4], &stored[4..6], &stored[6..]),
+        false => stored.to_owned(),
+    }
+}
+
 /// The file; objects are numbered from 1: catalogue, pages, font, then what each page needs.
-fn pdf(lines: &[String], pictures: &[Picture<'_>]) -> Result<Vec<u8>, WriteError> {
+fn pdf(head: &[String], lines: &[String], pictures: &[Picture<'_>]) -> Result<Vec<u8>, WriteError> {
     let mut objects: Vec<Vec<u8>> = vec![
         b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
         Vec::new(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Courier /Encoding /WinAnsiEncoding >>".to_vec(),
     ];
     let mut pages = Vec::new();
-    let rows = ((PAGE[1] - 2.0 * MARGIN) / LINE) as usize;
+    let top = written(head.iter(), 0);
+    let rows = ((PAGE[1] - 2.0 * MARGIN) / LINE) as usize - head.len();
     for page in lines.chunks(rows) {
-        let content = page.iter().enumerate().map(|(n, line)| {
-            let y = PAGE[1] - MARGIN - LINE * (n + 1) as f64;
-            format!("BT /F 10 Tf {MARGIN} {y:.1} Td ({}) Tj ET\n", escaped(line))
-        });
-        let content = stream("", content.collect::<String>().as_bytes(), &mut objects)?;
-        pages.push(page_of(content, "/Font << /F 3 0 R >>", &mut objects));
+        let text = top.clone() + &written(page.iter(), head.len());
+        let content = stream("", text.as_bytes(), &mut objects)?;
+        pages.push(page_of(content, FONT, &mut objects));
     }
     for picture in pictures {
-        let head = format!(
+        let kind = format!(
             "/Type /XObject /Subtype /Image /Width {} /Height {} /ColorSpace /DeviceRGB \
              /BitsPerComponent 8 ",
             picture.width, picture.height
         );
-        let image = stream(&head, picture.rgb, &mut objects)?;
-        let room = PAGE.map(|side| side - 2.0 * MARGIN);
+        let image = stream(&kind, picture.rgb, &mut objects)?;
+        let high = LINE * head.len() as f64;
+        let room = [PAGE[0] - 2.0 * MARGIN, PAGE[1] - 2.0 * MARGIN - high];
         let scale = (room[0] / picture.width as f64).min(room[1] / picture.height as f64);
         let size = [picture.width as f64 * scale, picture.height as f64 * scale];
-        let low = PAGE[1] - MARGIN - size[1];
-        let drawn = format!("q {:.2} 0 0 {:.2} {MARGIN} {low:.2} cm /I Do Q\n", size[0], size[1]);
+        let low = PAGE[1] - MARGIN - high - size[1];
+        let drawn =
+            format!("{top}q {:.2} 0 0 {:.2} {MARGIN} {low:.2} cm /I Do Q\n", size[0], size[1]);
         let content = stream("", drawn.as_bytes(), &mut objects)?;
-        pages.push(page_of(content, &format!("/XObject << /I {image} 0 R >>"), &mut objects));
+        let resources = format!("{FONT} /XObject << /I {image} 0 R >>");
+        pages.push(page_of(content, &resources, &mut objects));
     }
     let kids: Vec<String> = pages.iter().map(|page| format!("{page} 0 R")).collect();
     let kids = kids.join(" ");
@@ -140,20 +190,66 @@ fn assembled(objects: &[Vec<u8>]) -> Vec<u8> {
     file
 }
 
-/// A line as PDF has it: what could end the text is written otherwise, what the font lacks is a
-/// question mark, what does not fit is cut.
+/// Lines from a row of the page on.
+fn written<'a>(lines: impl Iterator<Item = &'a String>, from: usize) -> String {
+    let line = |(n, line): (usize, &String)| {
+        let y = PAGE[1] - MARGIN - LINE * (from + n + 1) as f64;
+        format!("BT /F 10 Tf {MARGIN} {y:.1} Td ({}) Tj ET\n", escaped(line))
+    };
+    lines.enumerate().map(line).collect()
+}
+
+/// A line as PDF has it: what could end the text is written otherwise, what the font lacks is said to be
+/// lacking, what does not fit is cut, and told to be.
 fn escaped(line: &str) -> String {
-    let fits = line.chars().take(LETTERS);
-    fits.flat_map(|c| match c {
-        '(' | ')' | '\\' => vec!['\\', c],
-        ' '..='~' => vec![c],
-        _ => vec!['?'],
-    })
-    .collect()
+    let mut letters: Vec<String> = Vec::new();
+    for letter in line.chars() {
+        match code_of(letter) {
+            Some(code) => letters.push(one(code)),
+            None => letters.extend(NO_SUCH_LETTER.bytes().map(one)),
+        }
+    }
+    if letters.len() > LETTERS {
+        letters.truncate(LETTERS - 3);
+        letters.push("...".to_owned());
+    }
+    letters.concat()
+}
+
+/// A letter within the brackets of a text.
+fn one(code: u8) -> String {
+    match code {
+        b'(' | b')' | b'\\' => format!("\\{}", char::from(code)),
+        b' '..=b'~' => char::from(code).to_string(),
+        code => format!("\\{code:03o}"),
+    }
+}
+
+/// A letter's place in WinAnsiEncoding (ISO 32000-1 annex D): that of Latin-1, and some of Windows'.
+fn code_of(letter: char) -> Option<u8> {
+    const OTHERS: [(char, u8); 9] = [
+        ('\u{152}', 0x8c),
+        ('\u{153}', 0x9c),
+        ('\u{160}', 0x8a),
+        ('\u{161}', 0x9a),
+        ('\u{178}', 0x9f),
+        ('\u{17d}', 0x8e),
+        ('\u{17e}', 0x9e),
+        ('\u{2019}', 0x92),
+        ('\u{2013}', 0x96),
+    ];
+    match letter {
+        ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{ff}' => {
+            u8::try_from(u32::from(letter)).ok()
+        }
+        _ => OTHERS.iter().find(|(other, _)| *other == letter).map(|(_, code)| *code),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use dicom_object::from_reader;
 
     use super::*;
@@ -179,6 +275,53 @@ mod tests {
             let head = format!("{} 0 obj", n + 1);
             assert!(pdf[place..].starts_with(head.as_bytes()), "{head}");
         }
-        assert_eq!(escaped("a(b)\\é"), "a\\(b\\)\\\\?");
+        assert_eq!(escaped("a(b)\\é"), "a\\(b\\)\\\\\\351");
+    }
+
+    /// The streams of a PDF that are text.
+    fn texts(pdf: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut rest = pdf;
+        let mark = b"stream\n";
+        while let Some(at) = rest.windows(mark.len()).position(|part| part == mark) {
+            rest = &rest[at + mark.len()..];
+            let mut plain = Vec::new();
+            let _ = flate2::read::ZlibDecoder::new(rest).read_to_end(&mut plain);
+            found.extend(String::from_utf8(plain).ok().filter(|text| text.contains(" Tj ")));
+        }
+        found
+    }
+
+    #[test]
+    fn every_page_says_whose_it_is_and_no_letter_is_another() {
+        let rgb = vec![0xff; 4 * 3 * 3];
+        let picture = Picture { number: 1, title: "x", width: 4, height: 3, rgb: &rgb, of: &[] };
+        let mut source = source(2);
+        for (tag, text) in [
+            (tags::PATIENT_NAME, "Müller^Jürgen^^Dr"),
+            (tags::PATIENT_ID, "A-17"),
+            (tags::ISSUER_OF_PATIENT_ID, "North"),
+            (tags::PATIENT_BIRTH_DATE, "19600131"),
+            (tags::STUDY_DATE, "20261130"),
+            (tags::ACCESSION_NUMBER, "4711"),
+        ] {
+            source.copied.insert(tag, text.to_owned());
+        }
+        let lines = vec!["Suspected finding".to_owned(); 80];
+        let pages = texts(&pdf(&head(&source), &lines, &[picture]).unwrap());
+        assert_eq!(pages.len(), 3);
+        let wanted =
+            ["M\\374ller, J\\374rgen Dr", "A-17 \\(North\\)", "1960-01-31", "2026-11-30", "4711"];
+        for page in &pages {
+            assert!(wanted.iter().all(|text| page.contains(text)), "{page}");
+            assert!(!page.contains("[?]"), "{page}");
+        }
+        source.copied.insert(tags::PATIENT_NAME, "Nov\u{e1}k\u{151}^\u{5c71}".to_owned());
+        let page = texts(&pdf(&head(&source), &lines[..1], &[]).unwrap()).remove(0);
+        assert!(page.contains("(Patient    Nov\\341k[?], [?])"), "{page}");
+        assert!(page.contains("a letter that this page cannot show"), "{page}");
+        assert_eq!(name("=\u{5c71}^x="), "\u{5c71}, x");
+        assert_eq!(name("^Given"), "Given");
+        assert!(escaped(&"a".repeat(200)).ends_with("a..."));
     }
 }

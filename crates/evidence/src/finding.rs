@@ -5,10 +5,13 @@
 
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
-use hepalert_study::anatomy::Lesion;
+use hepalert_study::anatomy::{Lesion, Organ};
 use hepalert_study::outcome::View;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::Grid;
+use hepalert_voxels::volume::dicom::write::uid_of;
+
+use crate::code;
 
 /// Voxels within a box of a grid.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +23,21 @@ pub struct Shape<'a> {
 }
 
 /// What one finding is called for as long as it is followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracking {
     /// For people, such as `lesion 1`.
     pub id: String,
     /// For programs; the same in every revision, and in later studies where it was recognised.
     pub uid: String,
+}
+
+impl Tracking {
+    /// What an organ of a study is called: the same in every object and every revision.
+    pub(crate) fn of_organ(organ: Organ, study_uid: &str) -> Tracking {
+        let id = code::organ(organ).meaning.to_lowercase();
+        let uid = uid_of(&format!("{id} of {study_uid}"));
+        Tracking { id, uid }
+    }
 }
 
 /// A finding.

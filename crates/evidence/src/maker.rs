@@ -51,6 +51,15 @@ impl Identity {
         Identity { name: format!("{study_uid} {input} {revision} {pipeline}"), revision }
     }
 
+    /// And of what else sets its objects apart from others of the same result; nothing changes nothing.
+    #[must_use]
+    pub fn with(mut self, what: &str) -> Identity {
+        if !what.is_empty() {
+            self.name = format!("{} {what}", self.name);
+        }
+        self
+    }
+
     /// The UID of a part of the result.
     pub fn uid(&self, part: &str) -> String {
         uid_of(&format!("{part} of {}", self.name))
@@ -97,10 +106,10 @@ impl Series {
 
     fn description(self) -> &'static str {
         match self {
-            Series::Segmentation => "hepalert: suspected findings, segmented",
-            Series::Report => "hepalert: suspected findings, measured",
-            Series::Captures => "hepalert: suspected findings, key images",
-            Series::Document => "hepalert: suspected findings, report",
+            Series::Segmentation => "hepalert: liver triage, segmented",
+            Series::Report => "hepalert: liver triage, measured",
+            Series::Captures => "hepalert: liver triage, key images",
+            Series::Document => "hepalert: liver triage, report",
         }
     }
 }

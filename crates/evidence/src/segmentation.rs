@@ -13,7 +13,7 @@ use hepalert_voxels::volume::Grid;
 
 use crate::code::{self, Code};
 use crate::dataset::{Dataset, WriteError, held_to};
-use crate::finding::{Finding, Shape, lps_mm};
+use crate::finding::{Finding, Shape, Tracking, lps_mm};
 use crate::maker::{Identity, Maker, Series};
 use crate::source::Source;
 use crate::{Object, source};
@@ -52,7 +52,7 @@ struct Segment<'a> {
     kind: Code,
     /// Where it is, for what is no organ itself.
     region: Option<Code>,
-    tracking: Option<(String, String)>,
+    tracking: Tracking,
     rgb: [u8; 3],
     shape: Shape<'a>,
 }
@@ -136,7 +136,7 @@ fn segments<'a>(content: &Content<'a>, author: &Author) -> Vec<Segment<'a>> {
             category: code::ABNORMAL,
             kind: code::LESION,
             region: Some(code::LIVER),
-            tracking: Some((finding.tracking.id.clone(), finding.tracking.uid.clone())),
+            tracking: finding.tracking.clone(),
             rgb: colour::of_finding(finding.kind),
             shape: finding.shape,
         }
@@ -146,7 +146,7 @@ fn segments<'a>(content: &Content<'a>, author: &Author) -> Vec<Segment<'a>> {
         category: code::ANATOMY,
         kind: code::organ(organ),
         region: None,
-        tracking: None,
+        tracking: Tracking::of_organ(organ, content.source.study_uid()),
         rgb: colour::of_organ(organ),
         shape: Shape { lo: [0; 3], mask },
     });
@@ -169,7 +169,9 @@ fn frames<'a>(segments: &[Segment<'a>]) -> Vec<Frame<'a>> {
 
 fn put_image(object: &mut Dataset, author: &Author) {
     let (label, description, creator) = match author {
-        Author::Engine => ("SUSPECTED", "Suspected findings of the liver; not a diagnosis", ""),
+        Author::Engine => {
+            ("SUSPECTED", "Liver, and suspected findings if any; not a diagnosis", "")
+        }
         Author::Reader(name) => {
             ("LABELS", "Labels for research and training; not a diagnosis", name.as_str())
         }
@@ -291,10 +293,8 @@ impl Segment<'_> {
         if let Some(region) = self.region {
             region.put(&mut item, tags::ANATOMIC_REGION_SEQUENCE);
         }
-        if let Some((id, uid)) = &self.tracking {
-            item.text(tags::TRACKING_ID, VR::UT, id);
-            item.text(tags::TRACKING_UID, VR::UI, uid);
-        }
+        item.text(tags::TRACKING_ID, VR::UT, &self.tracking.id);
+        item.text(tags::TRACKING_UID, VR::UI, &self.tracking.uid);
         item.shorts(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE, &colour::cie_lab(self.rgb));
         item.nested(tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, maker.algorithm());
         Ok(item)

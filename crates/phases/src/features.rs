@@ -18,6 +18,8 @@ const LEAST_KIDNEY: f32 = 0.88;
 const LEAST_LIVER_CM3: f64 = 60.0;
 /// The spleen of a child or what is left of an embolised one.
 const LEAST_SPLEEN_CM3: f64 = 8.0;
+/// What a vein may be brighter than the aorta, in HU.
+const BRIGHTEST_VEIN_HU: f32 = 40.0;
 /// Millimetres of a vessel that must be seen.
 const LEAST_LENGTH_MM: f64 = 30.0;
 
@@ -95,6 +97,11 @@ impl Organs {
             let above = hilum.map_or(low + (high - low) / 3, |z| z + tall / 2);
             self.upper_cava_hu = median(coarse, &cava, [above.min(high), high]);
         }
+        // No vein is so much brighter than the aorta: that is bone, or bowel with oral contrast.
+        let aorta_hu = self.aorta_hu;
+        let is_vein = |hu: &f32| aorta_hu.is_none_or(|aorta| *hu <= aorta + BRIGHTEST_VEIN_HU);
+        self.lower_cava_hu = self.lower_cava_hu.filter(is_vein);
+        self.upper_cava_hu = self.upper_cava_hu.filter(is_vein);
     }
 
     /// What the classifier takes: every density in units of 100 HU beside 1 where it was found,

@@ -11,7 +11,7 @@ use strum::{EnumString, IntoStaticStr};
 use crate::digest::Digest;
 use crate::phase::Phase;
 use crate::series::Scan;
-use crate::study::StudyKey;
+use crate::study::{PatientKey, StudyKey};
 
 /// Which rule named a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
@@ -87,6 +87,17 @@ pub struct Candidate {
     pub files: PhaseFiles,
 }
 
+/// How much of a series is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesHeld {
+    /// Digest of its UID.
+    pub series: Digest,
+    /// Its images, each once.
+    pub images: usize,
+    /// Of these, how many may be read.
+    pub read: usize,
+}
+
 /// A study that is whole: the files of each phase, ready to load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyFiles {
@@ -108,6 +119,16 @@ pub struct StudyFiles {
     /// Files beside the images that should be images and cannot be read: perhaps missing slices.
     #[serde(default)]
     pub unreadable_beside: usize,
+    /// Whose it is, where all images name one patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientKey>,
+    /// Every series. None for NIfTI, and of a study that was queued before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<SeriesHeld>,
+    /// Report of the study of the same patient that was read here last, if one is kept: findings are
+    /// followed from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<PathBuf>,
 }
 
 /// How an archive knows a slice.
@@ -165,6 +186,15 @@ impl StudyFiles {
             [] => &self.phases[at],
             candidates => &candidates[at].files,
         }
+    }
+
+    /// Whether all that may have been read by an earlier account of the study is here.
+    pub fn holds(&self, earlier: &StudyFiles) -> bool {
+        let has = |wanted: &SeriesHeld| {
+            let here = self.series.iter().find(|held| held.series == wanted.series);
+            here.is_some_and(|held| held.images >= wanted.read)
+        };
+        earlier.series.iter().filter(|wanted| wanted.read > 0).all(has)
     }
 
     /// All files of all phases, and of series that may be one.
@@ -290,6 +320,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_study_holds_what_was_read_of_it_before_or_has_lost_it() {
+        let of = |held: &[(&str, usize, usize)]| {
+            let series = held.iter().map(|(name, images, read)| SeriesHeld {
+                series: Digest::of(name.as_bytes()),
+                images: *images,
+                read: *read,
+            });
+            StudyFiles {
+                key: StudyKey::new(&"0f".repeat(16)).unwrap(),
+                revision: 1,
+                fingerprint: Digest::of(b"x"),
+                phases: Vec::new(),
+                candidates: Vec::new(),
+                acquired: None,
+                set_aside: 0,
+                unreadable_beside: 0,
+                patient: None,
+                series: series.collect(),
+                prior: None,
+            }
+        };
+        let before = of(&[("venous", 60, 60), ("scout", 2, 0)]);
+        assert!(
+            of(&[("venous", 60, 0), ("late", 60, 60)]).holds(&before),
+            "here, and not read now"
+        );
+        assert!(!of(&[("late", 60, 60), ("scout", 2, 0)]).holds(&before));
+        assert!(!of(&[("venous", 59, 59)]).holds(&before));
+        assert!(of(&[]).holds(&of(&[])), "nothing is known of it");
+    }
+
+    #[test]
     fn a_study_goes_over_the_wire_without_loss() {
         let odd = PathBuf::from(OsStr::from_bytes(b"/e/\xff x.dcm"));
         let study = StudyFiles {
@@ -311,6 +373,9 @@ mod tests {
             acquired: None,
             set_aside: 2,
             unreadable_beside: 1,
+            patient: Some(PatientKey::new(StudyKey::new(&"a0".repeat(16)).unwrap())),
+            series: vec![SeriesHeld { series: Digest::of(b"s"), images: 3, read: 2 }],
+            prior: Some("/r/report.json".into()),
         };
         let text = serde_json::to_string(&study).unwrap();
         assert!(

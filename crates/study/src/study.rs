@@ -47,6 +47,24 @@ impl fmt::Display for StudyKey {
     }
 }
 
+/// Names a patient without saying who: as a [`StudyKey`] names a study, of what the hospital's
+/// number for the patient is and who gave it. It stays in the store of this device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PatientKey(StudyKey);
+
+impl PatientKey {
+    /// Of a hash under the site key.
+    pub fn new(hash: StudyKey) -> PatientKey {
+        PatientKey(hash)
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
 /// How much of the study's identity leaves the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -41,7 +41,15 @@ impl Folder {
             }
             StudyEvent::Complete { study, why, passed_over } => {
                 failpoint("study_complete");
-                self.complete(setting, study, (*why, passed_over), now)?;
+                match self.has_lost(study)? {
+                    // What is left would be judged alone, and could take back what all of it told.
+                    true => {
+                        let code = RefusalCode::EarlierImagesGone;
+                        let what = (code.as_str(), "late images of a study", passed_over);
+                        self.refuse(setting, &study.key, (study.fingerprint, &[]), what, now)?;
+                    }
+                    false => self.complete(setting, study, (*why, passed_over), now)?,
+                }
                 failpoint("study_queued");
             }
             StudyEvent::Refused { key, fingerprint, refusal, .. } => {
@@ -65,6 +73,18 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether images that the study's newest result was read from were cleaned out of the spool since, and
+    /// did not come again. In an export folder it is the exporting side that says what a study is.
+    fn has_lost(&self, study: &StudyFiles) -> Result<bool, StoreError> {
+        if self.root.is_export {
+            return Ok(false);
+        }
+        let jobs = self.site.store.jobs_of(&study.key)?;
+        let read = jobs.iter().rev().find(|job| job.state == JobState::Done);
+        let read = read.and_then(|job| serde_json::from_str::<StudyFiles>(&job.files_json).ok());
+        Ok(read.is_some_and(|read| !study.holds(&read)))
+    }
+
     fn complete(
         &self,
         setting: Setting,
@@ -78,6 +98,7 @@ impl Folder {
             setting,
             input_fingerprint: fingerprint.clone(),
             files_json: serde_json::to_string(study).unwrap_or_default(),
+            patient: study.patient.clone(),
             completed_at: now,
         };
         let announce = |admission: &Admission| {
@@ -118,6 +139,7 @@ impl Folder {
             setting,
             input_fingerprint: print.clone(),
             files_json: NO_FILES.to_owned(),
+            patient: None,
             completed_at: now,
         };
         let admitted = self.site.store.enqueue_refused(&new, code, now, |admission| {

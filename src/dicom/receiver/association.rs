@@ -10,7 +10,8 @@ use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{AbortRQSource, PDataValue, PDataValueType, Pdu};
 use log::{info, warn};
 
-use super::super::dimse::{Command, DATA_SET, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
+use super::super::dimse::{Command, MAX_COMMAND_BYTES, NO_DATA_SET, element, field};
+use super::super::scu::event_report;
 use super::super::services::{
     IMPLEMENTATION_CLASS, IMPLEMENTATION_NAME, RECEIVED, largest_pdu, status,
 };
@@ -23,6 +24,12 @@ use hepalert_voxels::volume::dicom::{DicomError, is_uid};
 
 /// References of a request for commitment: a study of 20 000 slices has 3 MiB.
 const MAX_ACTION_BYTES: usize = 8 << 20;
+/// Where a file of ours says how long its meta group is.
+const META_LENGTH: usize = 140;
+/// Retired, and still sent.
+const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+/// Reports that one peer leaves unanswered: scanners ask once a study.
+const MAX_OWED: usize = 16;
 /// Larger objects are not read back to see whether their pixels are whole: the intake does.
 const MAX_CHECKED_BYTES: u64 = 64 << 20;
 
@@ -50,10 +57,12 @@ pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), Wire
         batch: house.spool.batch(),
         command: Vec::new(),
         pending: None,
+        owed: Vec::new(),
         stored: 0,
         refused: 0,
     };
     let outcome = talk.run(wire);
+    house.reports.owe(&house.params.peers, asked.calling_ae_title.trim(), talk.owed);
     if talk.stored + talk.refused > 0 {
         info!("{}: {} objects received, {} refused", wire.peer(), talk.stored, talk.refused);
     }
@@ -81,6 +90,8 @@ struct Talk<'a> {
     batch: Batch<'a>,
     command: Vec<u8>,
     pending: Option<(u8, Command, Pending)>,
+    /// Reports on storage commitment that the peer has not yet said to have heard, in order.
+    owed: Vec<commitment::Asked>,
     stored: u32,
     refused: u32,
 }
@@ -144,6 +155,13 @@ impl Talk<'_> {
         let pending = match (asked, has_data) {
             (field::C_ECHO, false) => {
                 return self.answer(wire, context, &command.answer(status::SUCCESS));
+            }
+            (field::N_EVENT_REPORT_ANSWERED, false) => {
+                if command.number(element::STATUS) == Some(status::SUCCESS) && !self.owed.is_empty()
+                {
+                    self.owed.remove(0);
+                }
+                return Ok(());
             }
             // Answers to what we said, and what cannot be cancelled any more.
             (asked, false) if asked & field::ANSWER != 0 || asked == 0x0fff => return Ok(()),
@@ -217,7 +235,10 @@ impl Talk<'_> {
         let status = match pending {
             Pending::Store(draft) => {
                 let named = command.uid(element::AFFECTED_SOP_INSTANCE_UID).unwrap_or_default();
-                self.keep(*draft, named)
+                let syntax =
+                    self.contexts.get(&context).map_or("", |agreed| agreed.syntax.as_str());
+                let syntax = syntax.to_owned();
+                self.keep(*draft, named, &syntax)
             }
             Pending::Commit(asked) => return self.commit(wire, context, &command, &asked),
             Pending::Refuse(status) => status,
@@ -232,8 +253,8 @@ impl Talk<'_> {
 
     /// Into the spool, if it is whole and what the command calls it: what the intake would refuse, or
     /// could put to no study, is not acknowledged.
-    fn keep(&mut self, draft: Draft, named: &str) -> u16 {
-        let (draft, checked) = match draft.settle(|draft| checked(draft, named)) {
+    fn keep(&mut self, draft: Draft, named: &str, syntax: &str) -> u16 {
+        let (draft, checked) = match draft.settle(|draft| checked(draft, named, syntax)) {
             Ok(settled) => settled,
             Err(error) => return failed(&error),
         };
@@ -241,8 +262,8 @@ impl Talk<'_> {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
                 warn!(
-                    "an object is refused: its SOP Instance UID is not the command's, or no study is \
-                     named"
+                    "an object is refused: its SOP Instance UID is not the command's, no study is named, or \
+                     it is written in another syntax than was agreed on"
                 );
                 return status::NOT_UNDERSTOOD;
             }
@@ -258,7 +279,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Says what is here and what is not: PS3.4 annex J, on the same association.
+    /// Says what is here and what is not: PS3.4 annex J, on the same association as long as it lasts.
     fn commit(
         &mut self,
         wire: &mut Wire,
@@ -270,19 +291,13 @@ impl Talk<'_> {
         let Some(asked) = commitment::Asked::read(asked, syntax) else {
             return self.answer(wire, context, &command.answer(status::NOT_UNDERSTOOD));
         };
+        if self.owed.len() >= MAX_OWED {
+            return self.answer(wire, context, &command.answer(status::OUT_OF_RESOURCES));
+        }
         self.answer(wire, context, &command.answer(status::SUCCESS))?;
         let (event, report) = asked.report(self.house.spool.folder(), syntax);
-        let said = Command::default()
-            .with_uid(element::AFFECTED_SOP_CLASS_UID, uids::STORAGE_COMMITMENT_PUSH_MODEL)
-            .with(element::COMMAND_FIELD, field::N_EVENT_REPORT)
-            .with(element::MESSAGE_ID, 1)
-            .with(element::DATA_SET_TYPE, DATA_SET)
-            .with_uid(
-                element::AFFECTED_SOP_INSTANCE_UID,
-                super::super::services::COMMITMENT_INSTANCE,
-            )
-            .with(element::EVENT_TYPE_ID, event);
-        self.answer(wire, context, &said)?;
+        self.owed.push(asked);
+        self.answer(wire, context, &event_report(event))?;
         let most = self.peer_max as usize - VALUE_HEADS;
         wire.send_values(context, PDataValueType::Data, &report, most)
     }
@@ -294,7 +309,7 @@ impl Talk<'_> {
 
 /// Whether an object is whole and has this name, and a study; of a large one the header is looked at,
 /// which is within what is read.
-fn checked(draft: &Draft, named: &str) -> io::Result<Result<bool, DicomError>> {
+fn checked(draft: &Draft, named: &str, syntax: &str) -> io::Result<Result<bool, DicomError>> {
     let is_whole = draft.bytes <= MAX_CHECKED_BYTES;
     let bytes = draft.read_back(MAX_CHECKED_BYTES)?;
     let judge = || {
@@ -302,9 +317,30 @@ fn checked(draft: &Draft, named: &str) -> io::Result<Result<bool, DicomError>> {
         if is_whole && !header.is_enhanced() {
             check_whole(&bytes, &header)?;
         }
-        Ok(header.sop_uid == named && !header.study_uid.is_empty())
+        let is_as_agreed = data_set(&bytes).is_none_or(|data| begins_as(data, syntax));
+        Ok(header.sop_uid == named && !header.study_uid.is_empty() && is_as_agreed)
     };
     Ok(judge())
+}
+
+/// What comes behind the meta group of a file of ours.
+fn data_set(file: &[u8]) -> Option<&[u8]> {
+    let length = file.get(META_LENGTH..)?.first_chunk::<4>()?;
+    file.get(META_LENGTH + 4 + u32::from_le_bytes(*length) as usize..)
+}
+
+/// Whether a data set begins as one of this syntax does: our reader would take it all the same, and others
+/// would not.
+fn begins_as(data: &[u8], syntax: &str) -> bool {
+    let Some([group, high, _, _, vr @ .., _, _]) = data.first_chunk::<8>() else { return true };
+    // In implicit VR the length stands there, and no first element is so long that it has letters in it.
+    let names_vr = vr.iter().all(u8::is_ascii_uppercase);
+    match syntax {
+        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => true,
+        uids::IMPLICIT_VR_LITTLE_ENDIAN => !names_vr && *high == 0,
+        EXPLICIT_VR_BIG_ENDIAN => names_vr && *group == 0,
+        _ => names_vr && *high == 0,
+    }
 }
 
 /// The status that says what the disk said.

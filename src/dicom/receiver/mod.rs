@@ -14,13 +14,16 @@ use std::time::Duration;
 
 use log::{info, warn};
 
+use super::target::Target;
 use super::tls::{ServerTls, TlsError};
 use super::wire::{Line, Wire};
+use reports::Reports;
 use spool::Spool;
 
 mod association;
 mod commitment;
 mod negotiation;
+mod reports;
 mod spool;
 
 /// An association needs a buffer and a few kilobytes of stack.
@@ -55,6 +58,8 @@ pub struct Params {
     pub spool: PathBuf,
     /// Nothing is taken when less is free there.
     pub min_free_bytes: u64,
+    /// Where those who asked for storage commitment are told of it once they have hung up.
+    pub peers: Vec<Target>,
 }
 
 /// Addresses that share their first bits, as `10.1.0.0/16` or `192.168.1.5`.
@@ -127,6 +132,7 @@ struct House {
     params: Params,
     tls: Option<Arc<rustls::ServerConfig>>,
     spool: Spool,
+    reports: Reports,
     at_once: AtomicUsize,
     stop: AtomicBool,
 }
@@ -148,6 +154,7 @@ impl Receiver {
         let spool = Spool::open(&params.incoming, &params.spool)
             .map_err(|(path, reason)| ReceiveError::Folder { path, reason })?;
         let failed = |error| ReceiveError::Listen(params.listen, error);
+        let reports = Reports::start(&params.spool).map_err(ReceiveError::Thread)?;
         let listener = TcpListener::bind(params.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         info!("receiving DICOM as {} on {address}", params.ae_title);
@@ -155,6 +162,7 @@ impl Receiver {
             params,
             tls,
             spool,
+            reports,
             at_once: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });

@@ -73,6 +73,9 @@ pub fn files_of_paths(
         acquired: None,
         set_aside: 0,
         unreadable_beside: 0,
+        patient: None,
+        series: Vec::new(),
+        prior: None,
     })
 }
 

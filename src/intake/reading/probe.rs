@@ -18,10 +18,10 @@ use crate::intake::folder::stranger_kind::Kind;
 use crate::intake::folder::strangers::top_folder;
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::study::phases::recon;
-use hepalert_study::study::StudyKey;
-use hepalert_voxels::volume::dicom::DicomError;
+use hepalert_study::study::{PatientKey, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 use hepalert_voxels::volume::dicom::read::{SliceHeader, check_whole, read_header, read_headers};
+use hepalert_voxels::volume::dicom::{DicomError, Identifiers};
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
@@ -167,7 +167,13 @@ impl Probe<'_> {
         };
         file.rewind()?;
         Ok(match whole_nifti(file, &facts, stamp.bytes)? {
-            None => Ok(FileFacts { study, content, images: None, part: Part::Nifti(name) }),
+            None => Ok(FileFacts {
+                study,
+                content,
+                images: None,
+                person: None,
+                part: Part::Nifti(name),
+            }),
             Some(error) => refuse(error),
         })
     }
@@ -240,6 +246,15 @@ impl Probe<'_> {
         })
     }
 
+    /// A number means one patient only together with who gave it; the birth date tells apart whom a
+    /// number such as `UNKNOWN` was given to.
+    fn person(&self, said: &Identifiers) -> Option<PatientKey> {
+        let trimmed = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
+        let [id, issuer, born] = [&said.patient_id, &said.issuer, &said.birth_date].map(trimmed);
+        let name = format!("patient\n{id}\n{issuer}\n{born}");
+        (!id.is_empty()).then(|| PatientKey::new((self.key_of)(&name)))
+    }
+
     fn object(
         &self,
         path: &Path,
@@ -262,7 +277,8 @@ impl Probe<'_> {
             }
             None => Part::Slice(slice_facts(header, content)),
         };
-        Ok(FileFacts { study, content, images: None, part })
+        let person = self.person(&header.identifiers);
+        Ok(FileFacts { study, content, images: None, person, part })
     }
 }
 

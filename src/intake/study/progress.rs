@@ -9,7 +9,7 @@ use std::path::Path;
 use super::file_set::StudyFileSet;
 use super::versions::Version;
 use crate::intake::events::Millis;
-use crate::intake::facts::StudyFiles;
+use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles};
 use crate::intake::fingerprint::{Digest, Item, again};
 use hepalert_study::study::StudyKey;
 
@@ -136,7 +136,11 @@ impl StudyProgress {
         let used: usize = phases.iter().map(|phase| phase.files.len()).sum();
         let read = candidates.iter().map(|candidate| &candidate.files).chain(&phases);
         let held = read.flat_map(|phase| &phase.files).filter_map(|at| self.file_set.files.get(at));
-        let read: BTreeSet<Digest> = held.map(|held| held.facts.shown()).collect();
+        let held: Vec<_> = held.collect();
+        let read: BTreeSet<Digest> = held.iter().map(|held| held.facts.shown()).collect();
+        let people: BTreeSet<_> = held.iter().map(|held| held.facts.person.as_ref()).collect();
+        let patient = people.first().filter(|_| people.len() == 1).copied().flatten().cloned();
+        let series = self.series(held.iter().map(|held| &held.facts));
         let counts = |item: &&Item| read.contains(&item.1);
         let slices: BTreeSet<Digest> =
             self.accounted.iter().filter(counts).map(|item| item.0).collect();
@@ -151,7 +155,29 @@ impl StudyProgress {
             acquired: acquired_ms.and_then(civil),
             set_aside: self.file_set.files.len() - used,
             unreadable_beside,
+            patient,
+            series,
+            prior: None,
         }
+    }
+}
+
+impl StudyProgress {
+    /// Every series that is here, and how much of it is read.
+    fn series<'a>(&self, read: impl Iterator<Item = &'a FileFacts>) -> Vec<SeriesHeld> {
+        let mut found: BTreeMap<Digest, [BTreeSet<Digest>; 2]> = BTreeMap::new();
+        let all = self.file_set.files.values().map(|held| &held.facts);
+        for (facts, at) in all.map(|facts| (facts, 0)).chain(read.map(|facts| (facts, 1))) {
+            for slice in facts.part.slices() {
+                found.entry(slice.series).or_default()[at].insert(slice.identity());
+            }
+        }
+        let held = found.into_iter().map(|(series, [all, read])| SeriesHeld {
+            series,
+            images: all.len(),
+            read: read.len(),
+        });
+        held.collect()
     }
 }
 

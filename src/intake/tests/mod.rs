@@ -39,6 +39,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
         study: key(study),
         content: digest(&format!("pixels of {instance}")),
         images: None,
+        person: None,
         part: Part::Slice(SliceFacts {
             patient: None,
             series: digest(&format!("{study}/{series}")),
@@ -59,7 +60,13 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
 fn nifti(folder: &str, name: &str, content: &str) -> FileFacts {
     let name = nifti_name(name.as_ref()).unwrap();
     let study = key(&format!("{folder}/{}", name.case));
-    FileFacts { study, content: digest(content), images: None, part: Part::Nifti(name) }
+    FileFacts {
+        study,
+        content: digest(content),
+        images: None,
+        person: None,
+        part: Part::Nifti(name),
+    }
 }
 
 struct Story {

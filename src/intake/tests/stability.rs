@@ -37,6 +37,7 @@ impl Reader for Disk {
                 study: study_key(b"", "s"),
                 content,
                 images: None,
+                person: None,
                 part: Part::Nifti(NiftiName { case: "s".into(), tag: Tag::Sole }),
             }),
             Some("half") => Err(ProbeError::Broken(broken(RefusalCode::TruncatedFile))),

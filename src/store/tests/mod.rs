@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use hepalert_study::outcome::{AlertLevel, Opinion};
 use hepalert_study::phase::Setting;
-use hepalert_study::study::StudyKey;
+use hepalert_study::study::{PatientKey, StudyKey};
 
 mod crash;
 mod opening;
@@ -29,6 +29,7 @@ pub(super) fn new_job(study: u8, files: &str) -> NewJob {
         setting: Setting::Venous,
         input_fingerprint: files.to_owned(),
         files_json: "[\"a.nii.gz\"]".to_owned(),
+        patient: None,
         completed_at: at(0),
     }
 }
@@ -419,4 +420,29 @@ fn what_the_system_refuses_may_pass_and_what_makes_no_sense_may_not() {
     store.lock().pragma_update(None, "query_only", true).unwrap();
     assert!(run("DELETE FROM meta").may_pass(), "read-only now, perhaps not later");
     assert!(StoreError::Full.may_pass() && !StoreError::NoSuchJob(JobId(1)).may_pass());
+}
+
+#[test]
+fn a_patient_is_known_again_until_the_result_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_at(folder.path());
+    let person = PatientKey::new(key(90));
+    let enqueue_of = |study: u8, patient: Option<&PatientKey>| {
+        let new = NewJob { patient: patient.cloned(), ..new_job(study, &format!("files {study}")) };
+        store.enqueue(&new, at(0), |_| Vec::new()).unwrap();
+        store.next_job(at(1), |_| Vec::new()).unwrap().unwrap().id
+    };
+    let results = |but: u8| store.results_of(&person, &key(but), 9).unwrap();
+    let [first, second] = [1, 2].map(|study| enqueue_of(study, Some(&person)));
+    enqueue_of(4, Some(&PatientKey::new(key(91))));
+    enqueue_of(5, None);
+    assert_eq!(results(9), [], "none is done");
+    for (job, ms) in [(second, 10), (first, 20)] {
+        store.finish(job, &finished(None), &[], at(ms)).unwrap();
+    }
+    let named = |study: u8| (key(study).as_str().to_owned(), 1);
+    assert_eq!(results(9), [named(1), named(2)], "the last comes first");
+    assert_eq!(results(1), [named(2)], "but for the study itself");
+    store.prune(at(15)).unwrap();
+    assert_eq!(results(9), [named(1)]);
 }

@@ -86,3 +86,21 @@ proptest! {
         prop_assert_eq!(back, mask);
     }
 }
+
+#[test]
+fn the_liver_is_called_the_same_in_every_revision() {
+    let grid = Grid::axial([4, 3, 5], [5.0, 1.0, 1.0], [0.0; 3]);
+    let source = source(4);
+    let liver = Array3::from_elem((4, 3, 5), true);
+    let organs = [(Organ::Liver, liver.view())];
+    let content = Content { source: &source, grid: &grid, findings: &[], organs: &organs };
+    for revision in [1, 2] {
+        let identity = Identity::new("1.2.3", "aa", revision, "bb");
+        let object = write(&content, &maker(), &identity).unwrap();
+        let file = from_reader(&object.bytes[..]).unwrap();
+        let segment = &file.element(tags::SEGMENT_SEQUENCE).unwrap().items().unwrap()[0];
+        let text = |tag| segment.element(tag).unwrap().to_str().unwrap().into_owned();
+        let wanted = Tracking::of_organ(Organ::Liver, "1.2.3");
+        assert_eq!([text(tags::TRACKING_ID), text(tags::TRACKING_UID)], [wanted.id, wanted.uid]);
+    }
+}

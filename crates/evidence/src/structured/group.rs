@@ -5,13 +5,14 @@
 
 use dicom_dictionary_std::uids;
 
+use hepalert_study::anatomy::Organ;
 use hepalert_study::outcome::View;
 
 use super::Content;
 use super::content::{Item, Relation};
 use crate::code::{self, Code};
-use crate::finding::{Finding, LongAxis, lps_mm, number_of};
-use crate::maker::{Identity, Maker};
+use crate::finding::{Finding, LongAxis, Tracking, lps_mm, number_of};
+use crate::maker::Maker;
 use crate::source::ImageRef;
 
 pub(super) fn of_finding(
@@ -27,7 +28,7 @@ pub(super) fn of_finding(
             .with(Relation::HasConceptMod, Item::code(code::CONTRAST_PHASE, code::phase(*phase)))
     };
     let size = Item::number(code::DIAMETER, finding.max_diameter_mm, code::MILLIMETRE);
-    group(&finding.tracking.id, &finding.tracking.uid)
+    group(&finding.tracking)
         .with_all(Relation::HasConceptMod, algorithm(maker))
         .with(Relation::Contains, Item::code(code::FINDING, code::LESION))
         .with_all(Relation::Contains, segment(content, number_of(place)))
@@ -43,8 +44,8 @@ pub(super) fn of_finding(
 }
 
 /// The whole liver, as the segment behind all findings.
-pub(super) fn of_liver(content: &Content<'_>, maker: &Maker, identity: &Identity) -> Item {
-    group("liver", &identity.uid("liver"))
+pub(super) fn of_liver(content: &Content<'_>, maker: &Maker) -> Item {
+    group(&Tracking::of_organ(Organ::Liver, content.source.study_uid()))
         .with_all(Relation::HasConceptMod, algorithm(maker))
         .with(Relation::Contains, Item::code(code::FINDING, code::LIVER))
         .with_all(Relation::Contains, segment(content, number_of(content.findings.len())))
@@ -53,10 +54,10 @@ pub(super) fn of_liver(content: &Content<'_>, maker: &Maker, identity: &Identity
         .with(Relation::Contains, volume(content.liver_cm3))
 }
 
-fn group(tracking_id: &str, tracking_uid: &str) -> Item {
+fn group(tracking: &Tracking) -> Item {
     Item::template(code::MEASUREMENT_GROUP, "1411")
-        .with(Relation::HasObsContext, Item::text(code::TRACKING_ID, tracking_id))
-        .with(Relation::HasObsContext, Item::uid(code::TRACKING_UID, tracking_uid))
+        .with(Relation::HasObsContext, Item::text(code::TRACKING_ID, &tracking.id))
+        .with(Relation::HasObsContext, Item::uid(code::TRACKING_UID, &tracking.uid))
 }
 
 /// What measured, TID 4019, with the engine's hash.

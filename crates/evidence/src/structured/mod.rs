@@ -37,8 +37,17 @@ pub struct Content<'a> {
     pub class: Option<PatientClass>,
     /// The liver's volume.
     pub liver_cm3: f64,
-    /// The result of an earlier revision that this one replaces.
-    pub predecessor: Option<&'a Identity>,
+    /// The report of an earlier revision that this one replaces.
+    pub predecessor: Option<&'a Predecessor>,
+}
+
+/// A report that was written before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its series.
+    pub series_uid: String,
+    /// Itself.
+    pub sop_uid: String,
 }
 
 /// Writes a report.
@@ -50,7 +59,7 @@ pub fn write(
     maker: &Maker,
     identity: &Identity,
 ) -> Result<Object, WriteError> {
-    let mut object = root(content, maker, identity).into_dataset();
+    let mut object = root(content, maker).into_dataset();
     content.source.put_study(&mut object);
     maker.put_series(&mut object, Series::Report, identity);
     code::put_scheme(&mut object);
@@ -78,10 +87,9 @@ fn put_document(object: &mut Dataset) {
 }
 
 /// The report of an earlier revision of this study.
-fn replaced(content: &Content<'_>, before: &Identity) -> Dataset {
-    let report = reference(uids::COMPREHENSIVE3_DSR_STORAGE, &before.uid("report"));
-    let uid = Series::Report.uid(before);
-    let mut series = Dataset::item(&[(tags::SERIES_INSTANCE_UID, VR::UI, &uid)]);
+fn replaced(content: &Content<'_>, before: &Predecessor) -> Dataset {
+    let report = reference(uids::COMPREHENSIVE3_DSR_STORAGE, &before.sop_uid);
+    let mut series = Dataset::item(&[(tags::SERIES_INSTANCE_UID, VR::UI, &before.series_uid)]);
     series.nested(tags::REFERENCED_SOP_SEQUENCE, report);
     let study = (tags::STUDY_INSTANCE_UID, VR::UI, content.source.study_uid());
     let mut item = Dataset::item(&[study]);
@@ -109,7 +117,7 @@ fn evidence(content: &Content<'_>, identity: &Identity) -> Dataset {
     item
 }
 
-fn root(content: &Content<'_>, maker: &Maker, identity: &Identity) -> Item {
+fn root(content: &Content<'_>, maker: &Maker) -> Item {
     let language = Item::code(code::LANGUAGE, code::ENGLISH);
     let groups = content
         .findings
@@ -118,7 +126,7 @@ fn root(content: &Content<'_>, maker: &Maker, identity: &Identity) -> Item {
         .map(|(place, finding)| group::of_finding(content, maker, finding, place));
     let mut measured = Item::container(code::MEASUREMENTS).with_all(Relation::Contains, groups);
     if content.liver_cm3 > 0.0 {
-        measured = measured.with(Relation::Contains, group::of_liver(content, maker, identity));
+        measured = measured.with(Relation::Contains, group::of_liver(content, maker));
     }
     Item::template(code::REPORT, "1500")
         .with(Relation::HasConceptMod, language)

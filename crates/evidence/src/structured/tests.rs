@@ -4,7 +4,9 @@ use dicom_object::{InMemDicomObject, from_reader};
 use ndarray::Array3;
 
 use super::*;
+use crate::finding::Tracking;
 use crate::samples::{finding, maker, source};
+use hepalert_study::anatomy::Organ;
 use hepalert_study::phase::Phase;
 
 fn written(change: impl FnOnce(&mut Source)) -> InMemDicomObject {
@@ -12,7 +14,7 @@ fn written(change: impl FnOnce(&mut Source)) -> InMemDicomObject {
 }
 
 fn written_after(
-    predecessor: Option<&Identity>,
+    predecessor: Option<&Predecessor>,
     change: impl FnOnce(&mut Source),
 ) -> InMemDicomObject {
     let grid = Grid::axial([6, 20, 30], [5.0, 0.8, 0.7], [10.0, 20.0, 30.0]);
@@ -65,12 +67,18 @@ fn a_report_is_preliminary_unverified_and_of_the_sources_patient() {
     assert_eq!(text(&report, tags::STUDY_INSTANCE_UID), "1.2.3");
     let groups = all(&report).into_iter().filter(|item| concept(item) == "Measurement Group");
     assert_eq!(groups.count(), 3, "two findings and the liver");
+    // As in the segmentation.
+    let liver = Tracking::of_organ(Organ::Liver, "1.2.3");
+    let items = all(&report);
+    assert!(items.iter().any(|item| text(item, tags::UID) == liver.uid));
+    assert!(items.iter().any(|item| text(item, tags::TEXT_VALUE) == liver.id));
 }
 
 #[test]
 fn a_later_revision_names_the_report_that_it_replaces() {
     assert!(written(|_| {}).get(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_none());
-    let before = Identity::new("1.2.3", "aa", 1, "bb");
+    let [series_uid, sop_uid] = ["1.2.8", "1.2.9"].map(str::to_owned);
+    let before = Predecessor { series_uid, sop_uid };
     let later = written_after(Some(&before), |_| {});
     let items = |item: &InMemDicomObject, tag| {
         item.get(tag).and_then(|element| element.items()).unwrap()[0].clone()
@@ -78,9 +86,9 @@ fn a_later_revision_names_the_report_that_it_replaces() {
     let document = items(&later, tags::PREDECESSOR_DOCUMENTS_SEQUENCE);
     assert_eq!(text(&document, tags::STUDY_INSTANCE_UID), "1.2.3");
     let series = items(&document, tags::REFERENCED_SERIES_SEQUENCE);
-    assert_eq!(text(&series, tags::SERIES_INSTANCE_UID), Series::Report.uid(&before));
+    assert_eq!(text(&series, tags::SERIES_INSTANCE_UID), "1.2.8");
     let report = items(&series, tags::REFERENCED_SOP_SEQUENCE);
-    assert_eq!(text(&report, tags::REFERENCED_SOP_INSTANCE_UID), before.uid("report"));
+    assert_eq!(text(&report, tags::REFERENCED_SOP_INSTANCE_UID), "1.2.9");
     assert_eq!(text(&later, tags::TIMEZONE_OFFSET_FROM_UTC), "+0000");
 }
 

@@ -32,6 +32,8 @@ pub struct Identifiers {
     pub patient_name: Option<String>,
     /// PatientID.
     pub patient_id: Option<String>,
+    /// IssuerOfPatientID: whose numbers those are.
+    pub issuer: Option<String>,
     /// PatientBirthDate, `YYYYMMDD`.
     pub birth_date: Option<String>,
     /// PatientSex, `M`, `F` or `O`.
@@ -281,7 +283,7 @@ pub(super) fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
 
 /// Leaf attributes that [`Values::header`] asks for, and the character set of the text.
 pub(super) fn is_wanted(tag: Tag) -> bool {
-    const WANTED: [Tag; 62] = [
+    const WANTED: [Tag; 63] = [
         tags::SPECIFIC_CHARACTER_SET,
         tags::IMAGE_TYPE,
         tags::SOP_CLASS_UID,
@@ -303,6 +305,7 @@ pub(super) fn is_wanted(tag: Tag) -> bool {
         tags::MANUFACTURER_MODEL_NAME,
         tags::PATIENT_NAME,
         tags::PATIENT_ID,
+        tags::ISSUER_OF_PATIENT_ID,
         tags::PATIENT_BIRTH_DATE,
         tags::PATIENT_SEX,
         tags::PATIENT_AGE,
@@ -396,6 +399,7 @@ impl Values {
         Identifiers {
             patient_name: self.text(tags::PATIENT_NAME),
             patient_id: self.text(tags::PATIENT_ID),
+            issuer: self.text(tags::ISSUER_OF_PATIENT_ID),
             birth_date: self.text(tags::PATIENT_BIRTH_DATE),
             sex: self.text(tags::PATIENT_SEX),
             age: self.text(tags::PATIENT_AGE),

@@ -93,8 +93,12 @@ pub(super) fn decode(
 /// Whether as many bytes are there as the header says; compressed pixels are whole if they
 /// were closed.
 pub(super) fn check_whole(header: &SliceHeader, value: &Value<'_>) -> Result<(), DicomError> {
-    // What cannot be laid out has another fault, which shows when it is decoded.
-    let Ok(layout) = Layout::of(header) else { return Ok(()) };
+    let layout = match Layout::of(header) {
+        Ok(layout) => layout,
+        Err(error @ DicomError::TooLarge { .. }) => return Err(error),
+        // What else cannot be laid out has another fault, which shows when it is decoded.
+        Err(_) => return Ok(()),
+    };
     let frames = usize::try_from(header.number_of_frames).unwrap_or(1).max(1);
     match compressed::native(header, &layout, value, frames) {
         Some(bytes) if bytes.len() < layout.bytes().saturating_mul(frames) => {
