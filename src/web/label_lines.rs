@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::bench::told;
 use super::problem::Problem;
-use hepalert_labels::cases::given::{Given, Known, Senses};
+use hepalert_labels::cases::given::{Given, Known, Senses, Value as OfFile};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
 use hepalert_labels::labelling::Labelling;
@@ -236,7 +236,7 @@ pub fn seen_of(
         Known::Not => Meaning::of_values(values.iter().map(|one| one.value), name),
         Known::AsHere | Known::ByName | Known::Said => folder.clone(),
     };
-    let line = |one: &Value| ValueLine {
+    let line = |one: &OfFile| ValueLine {
         value: one.value,
         volume_cm3: one.voxels as f64 * voxel_cm3,
         means: one.means,
