@@ -98,7 +98,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     make(&args.out.join("images"))?;
     make(&args.out.join("result"))?;
     for (n, path) in images.iter().enumerate() {
-        let bytes = fs::read(path).map_err(|_| failed("its images are no longer there"))?;
+        let bytes = fs::read(path).map_err(|_| failed("its images are no longer there (received ones are kept for dicom.spool_keep_h): send it again first"))?;
         let clean = deidentified::file(&bytes, pseudonyms).map_err(Failure::failed)?;
         put(&args.out.join(format!("images/{:05}.dcm", n + 1)), &clean)?;
     }

@@ -241,6 +241,11 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
             if !is_url(url) {
                 return fault("url is no address such as https://pacs/dicom-web");
             }
+            if target.token_file.is_some() && !is_secure(url) {
+                return fault(
+                    "token_file needs an https url: in plain text everybody on the way reads it",
+                );
+            }
             if is_secure(url) && target.ca_file.is_none() {
                 return fault("https needs ca_file, the authority of the archive's certificate");
             }

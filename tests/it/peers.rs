@@ -256,7 +256,9 @@ fn what_an_archive_on_the_web_answers_is_understood_over_https() {
     assert_eq!(answered("refuse", "token"), Outcome::Refused(Status::Dimse(0xc000)));
     assert_eq!(answered("there", "token"), Outcome::Stored);
     assert_eq!(answered("busy", "token"), Outcome::Busy(Status::Http(503)));
-    assert_eq!(answered("dicom-web", "old-token"), Outcome::Busy(Status::Http(401)));
+    // It is there and lets nobody in with that: told as such, and tried again.
+    let expired = desk.send(&web("dicom-web", "old-token", "ca.pem"));
+    assert!(matches!(expired, Err(SendError::NoToken(..))), "{expired:?}");
     let stranger = desk.send(&web("dicom-web", "token", "other/ca.pem"));
     assert!(matches!(stranger, Err(SendError::Unreachable(..))), "{stranger:?}");
     let lost = desk.send(&web("dicom-web", "no-token", "ca.pem"));

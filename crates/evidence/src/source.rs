@@ -160,7 +160,7 @@ impl Source {
     pub(crate) fn put_study(&self, dataset: &mut Dataset) {
         for (tag, vr, most, need) in COPIED {
             let text = self.copied.get(&tag).map_or("", String::as_str);
-            let text = held_to(text, most);
+            let text = fitting(text, vr, most);
             if need == Need::Required || !text.is_empty() {
                 dataset.text(tag, vr, &text);
             }
@@ -204,6 +204,36 @@ impl Source {
     }
 }
 
+/// A text that its type allows; what is none of its type is left out, since an archive may refuse all for it.
+fn fitting(text: &str, vr: VR, most: usize) -> String {
+    match vr {
+        // Three groups of at most 64 characters each (PS3.5 section 6.2).
+        VR::PN => {
+            let groups = text.split('=').take(3).map(|group| held_to(group, 64));
+            groups.collect::<Vec<_>>().join("=").trim_end_matches('=').to_owned()
+        }
+        VR::DA if !(text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit())) => {
+            String::new()
+        }
+        VR::TM if !is_time(text) => String::new(),
+        _ => held_to(text, most),
+    }
+}
+
+/// `HHMMSS.FFFFFF`, from its end on left out.
+fn is_time(text: &str) -> bool {
+    let (whole, part) =
+        text.split_once('.').map_or((text, None), |(whole, part)| (whole, Some(part)));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let pairs = [24, 60, 61].into_iter().zip((0..whole.len()).step_by(2));
+    let fits = |(most, at): (u8, usize)| {
+        whole.get(at..at + 2).and_then(|two| two.parse::<u8>().ok()).is_some_and(|n| n < most)
+    };
+    let has_part =
+        part.is_none_or(|part| (1..=6).contains(&part.len()) && digits(part) && whole.len() == 6);
+    matches!(whole.len(), 2 | 4 | 6) && digits(whole) && pairs.into_iter().all(fits) && has_part
+}
+
 /// References to whole instances, each once.
 pub(crate) fn instances(images: &[ImageRef]) -> Vec<Dataset> {
     let mut seen: Vec<(&str, &str)> =
@@ -211,4 +241,26 @@ pub(crate) fn instances(images: &[ImageRef]) -> Vec<Dataset> {
     seen.sort_unstable();
     seen.dedup();
     seen.into_iter().map(|(uid, class)| reference(class, uid)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_none_of_its_type_is_left_out_and_names_keep_their_groups() {
+        let long = "x".repeat(80);
+        let name = fitting(&format!("{long}=\u{5c71}^\u{592a}"), VR::PN, 324);
+        assert_eq!(name, format!("{}=\u{5c71}^\u{592a}", "x".repeat(64)));
+        for (text, vr) in
+            [("2026-01-31", VR::DA), ("08:00:00", VR::TM), ("256000", VR::TM), ("080", VR::TM)]
+        {
+            assert_eq!(fitting(text, vr, 16), "", "{text}");
+        }
+        for (text, vr) in
+            [("20260131", VR::DA), ("08", VR::TM), ("080059.123", VR::TM), ("235960", VR::TM)]
+        {
+            assert_eq!(fitting(text, vr, 16), text);
+        }
+    }
 }

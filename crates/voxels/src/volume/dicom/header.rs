@@ -283,7 +283,7 @@ pub(super) fn is_leaf(element: &Element<'_>, encoding: Encoding) -> bool {
 
 /// Leaf attributes that [`Values::header`] asks for, and the character set of the text.
 pub(super) fn is_wanted(tag: Tag) -> bool {
-    const WANTED: [Tag; 62] = [
+    const WANTED: [Tag; 63] = [
         tags::SPECIFIC_CHARACTER_SET,
         tags::IMAGE_TYPE,
         tags::SOP_CLASS_UID,
@@ -305,6 +305,7 @@ pub(super) fn is_wanted(tag: Tag) -> bool {
         tags::MANUFACTURER_MODEL_NAME,
         tags::PATIENT_NAME,
         tags::PATIENT_ID,
+        tags::ISSUER_OF_PATIENT_ID,
         tags::PATIENT_BIRTH_DATE,
         tags::PATIENT_SEX,
         tags::PATIENT_AGE,

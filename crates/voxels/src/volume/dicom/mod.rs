@@ -4,6 +4,7 @@
 //! allocation. Refuses to judge a study: that is `intake`'s gate.
 
 pub mod acquisitions;
+mod charset;
 mod codestream;
 mod compressed;
 pub mod content;

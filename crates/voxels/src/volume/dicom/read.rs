@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
+use super::charset;
 use super::elements::{Elements, Encoding, Value, items};
 use super::envelope::Envelope;
-use super::header::{Leaves, Values, is_leaf};
+use super::header::{Leaves, is_leaf};
 pub use super::{
     DicomError, GeometryError, Identifiers, Pixels, SeriesBuilder, SeriesPlan, Slice, SliceHeader,
     assemble, plan,
@@ -54,17 +55,22 @@ pub fn read_headers(bytes: &[u8]) -> Result<Vec<SliceHeader>, DicomError> {
 pub fn read_texts(bytes: &[u8], wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, DicomError> {
     let envelope = Envelope::open(bytes)?;
     let mut elements = Elements::new(&envelope.dataset, envelope.encoding);
-    let mut written = Vec::new();
+    let (mut declared, mut found) = (None, BTreeMap::new());
     while elements.next_tag().is_some_and(|tag| tag < tags::PIXEL_DATA) {
         let Some(element) = elements.next()? else { break };
-        let is_wanted =
-            element.tag == tags::SPECIFIC_CHARACTER_SET || wanted.contains(&element.tag);
-        if is_wanted && is_leaf(&element, envelope.encoding) {
-            written.extend_from_slice(element.written);
+        let Value::Plain(value) = element.value else { continue };
+        if element.tag == tags::SPECIFIC_CHARACTER_SET {
+            declared = Some(String::from_utf8_lossy(value).trim_matches(['\0', ' ']).to_owned());
+        } else if wanted.contains(&element.tag) && is_leaf(&element, envelope.encoding) {
+            found.insert(element.tag, value);
         }
     }
-    let values = Values::decode(&written, envelope.encoding)?;
-    Ok(wanted.iter().filter_map(|tag| Some((*tag, values.text(*tag)?))).collect())
+    let text = |(tag, value): (Tag, &[u8])| {
+        let text = charset::decoded(value, declared.as_deref());
+        let text = text.trim_matches(['\0', ' ']);
+        (!text.is_empty()).then(|| (tag, text.to_owned()))
+    };
+    Ok(found.into_iter().filter_map(text).collect())
 }
 
 /// Transaction UID, and class and instance of every object that a bare data set refers to: what is
