@@ -115,7 +115,13 @@ pub fn of_study(code: &str) -> Option<Meaning> {
 
 /// A flag of a report's quality as a person reads it: code, sentence and next step.
 pub fn told(flag: &str) -> String {
-    of_quality(flag).map_or(flag.to_owned(), |meaning| {
+    // Flags of one phase are explained once for all.
+    let parts: Vec<&str> = flag.splitn(3, '_').collect();
+    let of_any = match parts[..] {
+        ["phase", _, rest] => of_quality(&format!("phase_*_{rest}")),
+        _ => None,
+    };
+    of_quality(flag).or(of_any).map_or(flag.to_owned(), |meaning| {
         format!("{flag} ({}; {})", meaning.sentence, meaning.advice)
     })
 }

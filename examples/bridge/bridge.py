@@ -247,6 +247,51 @@ TAKES = {
 }
 
 
+# What a target must and may say, and of which kind each is.
+NEEDS = {
+    "webhook": {"url": str},
+    "smtp": {"host": str, "from": str, "to": list},
+    "hl7": {"host": str, "port": int},
+    "fhir": {"url": str},
+}
+MAY = {
+    "webhook": {"secret_file": str},
+    "smtp": {"port": int, "starttls": bool, "username": str, "password_file": str},
+    "hl7": {"facility": str, "sender": str, "receiver": str},
+    "fhir": {"token_file": str},
+}
+
+
+def fault(targets):
+    """Why a configuration cannot work, or None."""
+    if not isinstance(targets, list) or not targets:
+        return "a list of at least one target"
+    names = [target.get("name") if isinstance(target, dict) else None for target in targets]
+    for name, target in zip(names, targets):
+        if not isinstance(name, str) or target.get("kind") not in SENDERS:
+            return f"a target needs a name and a kind of {', '.join(SENDERS)}"
+        if names.count(name) > 1:
+            return f"{name}: two targets of one name"
+        kind = target["kind"]
+        known = {"name": str, "kind": str, "events": list, **NEEDS[kind], **MAY[kind]}
+        for key in NEEDS[kind].keys() - target.keys():
+            return f"{name}: {key} is missing"
+        for key, value in target.items():
+            if key not in known:
+                return f"{name}: {key} is no key of {kind}, which has {', '.join(known)}"
+            if not isinstance(value, known[key]) or isinstance(value, bool) != (known[key] is bool):
+                return f"{name}: {key} must be of type {known[key].__name__}"
+            if key == "url" and not value.startswith(("http://", "https://")):
+                return f"{name}: url must begin with https:// or http://"
+            if key in ("events", "to") and (not value or not all(isinstance(one, str) for one in value)):
+                return f"{name}: {key} must be a list of at least one text"
+            if key.endswith("_file") and not Path(value).is_file():
+                return f"{name}: {key}: there is no file {value}"
+        for event in set(target.get("events", [])) - set(TAKES[kind]):
+            return f"{name}: {event} cannot go to {kind}, which takes {', '.join(TAKES[kind])}"
+    return None
+
+
 class Bridge:
     """Passes events on, to each target until it has taken them."""
 
@@ -320,13 +365,12 @@ def main():
     parser.add_argument("--config", required=True, help="JSON: a list of targets, see README.md")
     args = subscriber.arguments(parser).parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    targets = json.loads(Path(args.config).read_text())
-    for target in targets:
-        if target.get("kind") not in SENDERS or "name" not in target:
-            sys.exit(f"{args.config}: a target needs a name and a kind of {', '.join(SENDERS)}")
-        for kind in set(target.get("events", [])) - set(TAKES[target["kind"]]):
-            sys.exit(f"{args.config}: {target['name']}: {kind} cannot go to {target['kind']}, which takes "
-                     f"{', '.join(TAKES[target['kind']])}")
+    try:
+        targets = json.loads(Path(args.config).read_text())
+    except (OSError, ValueError) as error:
+        sys.exit(f"{args.config}: {error}")
+    if why := fault(targets):
+        sys.exit(f"{args.config}: {why}")
     inbox = subscriber.Inbox(args.database)
     listener = subscriber.Subscriber(args, inbox, lambda *_: None)
     bridge = Bridge(inbox, targets)

@@ -39,6 +39,10 @@ class Fleet:
 
     def take(self, topic, payload, retained, now):
         device, kind = topic.removeprefix(f"{self.base}/v1/").split("/", 1)
+        message = (payload.decode() if kind == "availability" else json.loads(payload)) if payload else None
+        if payload:
+            # What cannot be shown takes the place of nothing: the last good one grows old.
+            Figures().device(device, {kind: message}, now)
         with self.lock:
             known = self.devices.setdefault(device, {})
             if not payload:
@@ -46,7 +50,7 @@ class Fleet:
                 if set(known) <= {"ahead", "live"}:
                     self.devices.pop(device, None)
                 return
-            known[kind] = payload.decode() if kind == "availability" else json.loads(payload)
+            known[kind] = message
             if kind == "health" and not retained:
                 self.came(known, seconds(known[kind]["time"]) - now, now)
 
@@ -98,7 +102,7 @@ class Figures:
     def device(self, device, known, now):
         health, status, info = (known.get(k) or {} for k in ("health", "status", "info"))
         age = now + known.get("ahead", 0) - seconds(health["time"]) if health else None
-        alive = known.get("availability") != "offline" and age is not None and -CLOCK_OFF_S <= age <= health["valid_for_s"]
+        alive = known.get("availability") != "offline" and age is not None and -CLOCK_OFF_S <= age <= min(health["valid_for_s"], 86400)
         self.add("alive", alive, device=device)
         if "ahead" in known:
             self.add("clock_ahead_seconds", known["ahead"], device=device)
@@ -149,7 +153,7 @@ def listen(args, fleet):
     def message(_client, _user, message):
         try:
             fleet.take(message.topic, message.payload, message.retain, time.time())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.error("%s: not as the contract says (%r)", message.topic, error)
 
     client.on_connect, client.on_message = connected, message

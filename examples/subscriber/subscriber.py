@@ -75,6 +75,12 @@ class Inbox:
             (device, first, following),
         )
 
+    def wants(self, device, seq):
+        """Whether an event that is sent again is one since this inbox began."""
+        with self.lock:
+            row = self.db.execute("SELECT first FROM device WHERE name = ?", (device,)).fetchone()
+        return row is not None and seq >= row[0]
+
     def following(self, device):
         """The number that follows the last one known."""
         with self.lock:
@@ -165,7 +171,8 @@ class Subscriber:
         if reason.is_failure:
             return log.error("the broker refuses: %s", reason)
         log.info("connected; session kept: %s", flags.session_present)
-        self.forgotten = self.forgotten or not flags.session_present
+        # Who knows no device yet has missed nothing.
+        self.forgotten = bool(self.inbox.devices()) and (self.forgotten or not flags.session_present)
         base = f"{self.args.base}/v1"
         topics = [f"{base}/+/event/#", f"{base}/+/info", f"{base}/+/reply/{self.args.client_id}"]
         client.subscribe([(topic, 1) for topic in topics])
@@ -192,6 +199,9 @@ class Subscriber:
                 self.inbox.expect(device, body["next_seq"])
                 self._ask(device, 1, MAX_REPLAYED)
         elif kind.startswith("event/"):
+            # Somebody else asked for what was before this program came.
+            if body.get("replay") and not self.inbox.wants(device, body["seq"]):
+                return
             if self.inbox.take(device, topic, body):
                 self.heard(topic, body)
         elif not body.get("ok"):
@@ -203,9 +213,12 @@ class Subscriber:
         if self.forgotten and self.client.is_connected():
             self.forgotten = False
             for device in self.inbox.devices():
-                following = self.inbox.following(device)
-                log.warning("%s: the broker kept no session; asking for what came from %d on", device, following)
-                self._ask(device, following, following + MAX_REPLAYED)
+                gaps = self.inbox.gaps(device)
+                # One question for all: a device answers one at a time.
+                first = gaps[0][0] if gaps else self.inbox.following(device)
+                self.asked.update({(device, *gap): (1, now) for gap in gaps})
+                log.warning("%s: the broker kept no session; asking for what came from %d on", device, first)
+                self._ask(device, first, first + MAX_REPLAYED)
         for device in self.inbox.devices():
             for first, last in self.inbox.gaps(device):
                 count, when = self.asked.get((device, first, last), (0, -ASK_AGAIN_S))

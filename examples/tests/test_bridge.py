@@ -102,7 +102,18 @@ class Messages(unittest.TestCase):
             file.flush()
             refused = self.command("--config", file.name, "--client-id", "a", "--database", "/nonexistent/b")
         self.assertEqual(refused.returncode, 1)
-        self.assertIn("ris: escalation cannot go to hl7", refused.stderr)
+        self.assertIn("ris: port is missing", refused.stderr.replace("host", "port"))
+        mail = {"name": "m", "kind": "smtp", "host": "h", "from": "a@b", "to": ["c@d"]}
+        self.assertIsNone(bridge.fault([mail]))
+        for wrong, why in [
+            ([], "at least one"), ([{**mail, "events": ["alrt"]}], "alrt cannot go"), ([{**mail, "events": []}], "events must"),
+            ([{**mail, "to": "c@d"}], "to must be of type list"), ([mail, mail], "two targets"),
+            ([{**mail, "startls": True}], "startls is no key"), ([{**mail, "port": "25"}], "port must be of type int"),
+            ([{"name": "w", "kind": "webhook", "url": "ftp://x"}], "url must begin"), (["m"], "a name and a kind"),
+            ([{"name": "w", "kind": "webhook", "url": "https://x", "secret_file": "/nonexistent"}], "there is no file"),
+            ([{"name": "h", "kind": "hl7", "host": "h", "port": 1, "events": ["escalation"]}], "escalation cannot go to hl7"),
+        ]:
+            self.assertIn(why, bridge.fault(wrong) or "taken", wrong)
 
     def command(self, *words, stdin=""):
         words = [sys.executable, bridge.__file__, *words]

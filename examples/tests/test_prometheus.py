@@ -9,7 +9,7 @@ import time
 import unittest
 import urllib.request
 
-from world import BASE, EXAMPLES, Broker, Device, Program, free_port, wait
+from world import message, BASE, EXAMPLES, Broker, Device, Program, free_port, wait
 
 HERE = EXAMPLES / "prometheus"
 
@@ -75,12 +75,29 @@ class Exported(unittest.TestCase):
         fleet = Fleet("hepalert")
 
         def ahead(sent, now):
-            body = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(sent)), "valid_for_s": 150})
+            sent = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(sent))
+            body = json.dumps({**message("health"), "time": sent, "valid_for_s": 150})
             fleet.take("hepalert/v1/ct-1/health", body.encode(), False, now)
             return fleet.devices["ct-1"].get("ahead")
 
         self.assertEqual([ahead(400, 1000), ahead(460, 1000)], [None, None])
         self.assertEqual([ahead(510, 1040), ahead(570, 1100)], [None, -530])
+
+    def test_a_message_that_cannot_be_read_hides_no_device(self):
+        sys.path.insert(0, str(HERE))
+        from exporter import Fleet
+        fleet = Fleet("hepalert")
+        now = time.time()
+        sent = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now))
+        good = {**message("health"), "time": sent}
+        fleet.take("hepalert/v1/ct-1/health", json.dumps(good).encode(), True, now)
+        for wrong in ({**good, "time": "yesterday"}, {**good, "queued": "many"}, ["health"], {"time": sent}):
+            with self.assertRaises((ValueError, KeyError, TypeError, AttributeError)):
+                fleet.take("hepalert/v1/ct-1/health", json.dumps(wrong).encode(), True, now)
+            with self.assertRaises((ValueError, KeyError, TypeError, AttributeError)):
+                fleet.take("hepalert/v1/ct-9/health", json.dumps(wrong).encode(), True, now)
+        self.assertIn('hepalert_alive{device="ct-1"} 1\n', fleet.text(now))
+        self.assertNotIn("ct-9", fleet.text(now))
 
     @needs_promtool
     def test_rules_and_configuration_are_right(self):

@@ -92,6 +92,9 @@ class Subscribed(unittest.TestCase):
         third = self.start("--client-id", "desk-3")
         device.event(4)
         wait("the first that it hears", lambda: self.seqs(third) == [4])
+        # Another program asks for what was before.
+        topic, old = device.sent[1]
+        device.say(topic, {**old, "replay": True})
         device.event(5)
         wait("the next", lambda: self.seqs(third) == [4, 5])
 

@@ -160,7 +160,11 @@ fn remarks(device: &Device) -> String {
     if device.life == Life::Silent {
         let age = device.health_age_s.map_or("no health".to_owned(), |age| {
             let valid = device.valid_for_s.unwrap_or(0);
-            format!("health {age} s old, valid for {valid}")
+            if age < 0 {
+                format!("health from {} s ahead: its clock is off, or it is not heard", -age)
+            } else {
+                format!("health {age} s old, valid for {valid}")
+            }
         });
         words.push(match device.availability {
             Some("online") => format!("{age}; the broker still says online"),

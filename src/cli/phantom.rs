@@ -9,7 +9,7 @@ use ndarray::Axis;
 use serde::Serialize;
 
 use super::{Failure, Ui};
-use crate::report::output;
+use crate::report::output::{self, OutputError};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, Patient, Size, generate, generate_moving};
 use hepalert_study::phase::{Phase, Setting};
@@ -81,6 +81,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         SUMMARY_FILE,
         "the folder holds something else than a phantom",
     )?;
+    of_these_phases(args)?;
     let make = if args.aligned { generate } else { generate_moving };
     let size = Size { pixels: usize::from(args.pixels), ..Size::FULL };
     let setting = args.setting;
@@ -96,6 +97,17 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         args.out.display()
     );
     ui.result(&summary, text)
+}
+
+/// Files of an earlier phantom that has other phases would stay beside this one's truth.
+fn of_these_phases(args: &Args) -> Result<(), Failure> {
+    let Ok(text) = fs::read_to_string(args.out.join(SUMMARY_FILE)) else { return Ok(()) };
+    let earlier: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    if earlier["setting"] == args.setting.name() {
+        return Ok(());
+    }
+    let what = "the folder holds a phantom of another setting";
+    Err(OutputError::InTheWay { path: args.out.clone(), what }.into())
 }
 
 /// The settings that phantoms are made in, by name.

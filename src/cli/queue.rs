@@ -219,7 +219,13 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
             ErrorKind::InvalidData => "it is damaged: restore it from its copy",
             _ => "run this with sudo, or as the user hepalert",
         };
-        Failure::failed(anyhow::anyhow!("{}: the site key: {reason}; {advice}", file.display()))
+        let what = match reason.kind() {
+            ErrorKind::NotFound => "is not there".to_owned(),
+            ErrorKind::PermissionDenied => "may not be read".to_owned(),
+            _ => format!("cannot be read ({reason})"),
+        };
+        let error = anyhow::anyhow!("{}: the site key {what}; {advice}", file.display());
+        Failure::failed(error).with_code("site_key_missing")
     })?;
     let key = study_key(site_key.as_bytes(), uid);
     let known = match config.store.database().is_file() {

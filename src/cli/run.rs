@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Exit, Failure, Ui, logger};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dicom::sender;
 use crate::publish::mqtt;
 use crate::{daemon, doctor, web};
@@ -75,7 +75,6 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (config, files) =
         Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
-    let engine = Bundle::open(&config.engine.bundle);
     // Where images come by DICOM alone there is no export folder.
     let export = match config.intake.folder.as_os_str().is_empty() {
         true => config.store.folder.clone(),
@@ -89,25 +88,10 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         format!("{}:{}: {error}; `hepalert doctor` says what may be wrong", line.host, line.port)
     });
     let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
-    let bundle = config.engine.bundle.display();
-    let engine =
-        engine.map_err(|error| format!("{bundle}: {error}")).and_then(|bundle| {
-            match config.engine.backend.presence() {
-                Presence::Absent { reason } => Err(format!(
-                    "engine.backend is {}, and it is not here: {reason}",
-                    config.engine.backend
-                )),
-                Presence::Present { .. } => Ok(bundle),
-            }
-        });
     let mut checks = vec![
         outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
         outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
-        outcome(
-            "engine",
-            "engine.bundle",
-            engine.map(|b| format!("{} version {}", b.id(), b.version())),
-        ),
+        outcome("engine", "engine.bundle", engine(&config.engine)),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
         outcome("page", "[web]", in_short(page)),
     ];
@@ -129,6 +113,23 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
             Err(Failure::new(exit, error).after_result())
         }
         None => Ok(()),
+    }
+}
+
+/// The engine's name, or what keeps it or one of the others from running here.
+fn engine(engine: &config::Engine) -> Result<String, String> {
+    let open = |folder: &PathBuf| {
+        Bundle::open(folder).map_err(|error| format!("{}: {error}", folder.display()))
+    };
+    let bundle = open(&engine.bundle)?;
+    if let Some(fault) = engine.others.iter().find_map(|folder| open(folder).err()) {
+        return Err(format!("engine.others: {fault}"));
+    }
+    match engine.backend.presence() {
+        Presence::Absent { reason } => {
+            Err(format!("engine.backend is {}, and it is not here: {reason}", engine.backend))
+        }
+        Presence::Present { .. } => Ok(format!("{} version {}", bundle.id(), bundle.version())),
     }
 }
 

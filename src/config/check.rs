@@ -1,5 +1,7 @@
 //! What the types of the configuration cannot say: each section's limits, by key.
 
+use std::path::{Path, PathBuf};
+
 use super::{Config, Dicom, DicomTarget, Engine, Gate, Intake, Mqtt, Worker};
 use crate::dicom::Network;
 use crate::dicom::services::is_ae_title;
@@ -23,13 +25,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     let absolute = "a path from / on: the daemon runs in a folder of its own";
     must(store.folder.is_absolute(), "store.folder", absolute)?;
     must(device.site_key_file.is_absolute(), "device.site_key_file", absolute)?;
-    let within = |a: &std::path::Path, b: &std::path::Path| a.starts_with(b) || b.starts_with(a);
-    let has_folder = !intake.folder.as_os_str().is_empty();
-    agree(
-        !(has_folder && within(&intake.folder, &store.folder)),
-        ["store.folder", "intake.folder"],
-        "outside of intake.folder, and not around it: what is written would be taken in",
-    )?;
+    apart(config)?;
     of_mqtt(mqtt)?;
     of_dicom(dicom)?;
     of_intake(intake, dicom)?;
@@ -51,6 +47,36 @@ fn must(holds: bool, key: &'static str, reason: &str) -> Result<(), Fault> {
 /// As [`must`], for two keys that do not go together.
 fn agree(holds: bool, [key, with]: [&'static str; 2], reason: &str) -> Result<(), Fault> {
     must(holds, key, reason).map_err(|fault| Fault { with: Some(with), ..fault })
+}
+
+/// What the daemon writes never lies where it looks for studies.
+fn apart(config: &Config) -> Result<(), Fault> {
+    if config.intake.folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let export = resolved(&config.intake.folder);
+    let store = resolved(&config.store.folder);
+    agree(
+        !store.starts_with(&export) && !export.starts_with(&store),
+        ["store.folder", "intake.folder"],
+        "outside of intake.folder, and not around it: what is written would be taken in",
+    )?;
+    let slots = config.engine.slots.as_deref().map(resolved);
+    agree(
+        slots.is_none_or(|slots| !slots.starts_with(&export)),
+        ["engine.slots", "intake.folder"],
+        "outside of intake.folder: what is written would be taken in",
+    )
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    for above in path.ancestors() {
+        if let (Ok(there), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
+            return there.join(rest);
+        }
+    }
+    path.to_owned()
 }
 
 fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {

@@ -22,6 +22,8 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub const MAX_LESIONS: usize = 20;
 /// Most open alerts in the worklist; `open_total` tells how many there are.
 pub const MAX_OPEN: usize = 50;
+/// Most bytes of what a command says in its body of where and how it is answered.
+pub const MAX_CORRELATION: usize = 256;
 /// Most characters of a [`Code`].
 pub const MAX_CODE: usize = 64;
 

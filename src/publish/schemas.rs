@@ -4,9 +4,9 @@
 //! written from here.
 
 use schemars::{Schema, schema_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::contract::{Envelope, SCHEMAS, VERSION, schema_id};
+use super::contract::{Envelope, MAX_CORRELATION, SCHEMAS, VERSION, schema_id};
 use super::findings::Findings;
 use super::messages::{
     Command, EngineEvent, Escalation, Health, Info, Reply, Status, StudyEvent, Worklist,
@@ -49,6 +49,15 @@ fn bodies_alone(schema: &mut Schema) {
         };
         let description = variant["description"].take();
         *variant = body;
+        // Where the answer goes, for who speaks MQTT 3.1.1.
+        variant["properties"]["reply_to"] = json!({
+            "type": "string", "maxLength": MAX_CORRELATION,
+            "description": "A topic below `reply/`, unless the response topic says it."
+        });
+        variant["properties"]["correlation"] = json!({
+            "type": "string", "maxLength": MAX_CORRELATION,
+            "description": "Comes back in the answer."
+        });
         variant["title"] = name.into();
         variant["description"] = description;
     }

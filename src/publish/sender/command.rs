@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::super::contract::{Code, Time, bounded, schema_id};
+use super::super::contract::{Code, MAX_CORRELATION, Time, bounded, schema_id};
 use super::super::exchange::Reprocess;
 use super::super::link::{Link, Message, Request};
 use super::super::messages::{Command, Reply};
@@ -17,9 +17,6 @@ use super::Sender;
 const MAX_REPLAYED: u64 = 10_000;
 /// Longest response topic.
 const MAX_TOPIC: usize = 256;
-
-/// Longest correlation text.
-const MAX_CORRELATION: usize = 256;
 
 /// Where the answer to a command goes, and what is sent back with it: by the properties of MQTT 5, or by
 /// `reply_to` and `correlation` of the body, which 3.1.1 has alone.

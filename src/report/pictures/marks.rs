@@ -28,11 +28,19 @@ impl Taken {
     ) -> Option<(usize, usize)> {
         let [[top, left], [bottom, right]] = bounds(mask)?;
         let (width, height) = (Canvas::text_width(words), LINE_PX);
+        // Beside the mask itself: of a crescent the corners of its box lie far from it.
+        let ends = |row: usize| {
+            let mut on =
+                mask.row(row).into_iter().enumerate().filter(|(_, on)| **on).map(|(x, _)| x);
+            let first = on.next().unwrap_or(left);
+            [first, on.next_back().unwrap_or(first)]
+        };
+        let ([from, to], [below, _]) = (ends(top), ends(bottom));
         let near = [
-            (right + 4, top),
-            (left.saturating_sub(width + 4), top),
-            (left, top.saturating_sub(height + 2)),
-            (left, bottom + 3),
+            (to + 4, top),
+            (from.saturating_sub(width + 4), top),
+            (from, top.saturating_sub(height + 2)),
+            (below, bottom + 3),
         ];
         let down = |column: usize| {
             (0..within[0] / height).map(move |n| (column, (top + n * height) % within[0]))
