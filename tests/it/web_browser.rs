@@ -582,7 +582,8 @@ fn what_came_with_a_case_is_no_lesion_until_a_reader_says_so() {
         taken.iter().filter(|label| **label == 7).count()
     ));
     browser.click("#only-liver");
-    browser.press(&["1"]);
+    // The smallest pen: beside the liver, not over its edge.
+    browser.press(&["1", "[", "["]);
     let before = shown(&browser);
     browser.drag("canvas", &[(-440, 120), (-435, 150), (-430, 180)]);
     browser.until(&format!("document.querySelector('.notice') && {SAVED}"));
