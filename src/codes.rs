@@ -115,13 +115,7 @@ pub fn of_study(code: &str) -> Option<Meaning> {
 
 /// A flag of a report's quality as a person reads it: code, sentence and next step.
 pub fn told(flag: &str) -> String {
-    // Flags of one phase are explained once for all.
-    let parts: Vec<&str> = flag.splitn(3, '_').collect();
-    let of_any = match parts[..] {
-        ["phase", _, rest] => of_quality(&format!("phase_*_{rest}")),
-        _ => None,
-    };
-    of_quality(flag).or(of_any).map_or(flag.to_owned(), |meaning| {
+    of_quality(flag).map_or(flag.to_owned(), |meaning| {
         format!("{flag} ({}; {})", meaning.sentence, meaning.advice)
     })
 }
@@ -133,7 +127,7 @@ pub fn of_quality(code: &str) -> Option<Meaning> {
     let is_code = |known: &str| match known.split_once('*') {
         Some((before, after)) => {
             let rest = code.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            rest.is_some_and(|phase| Phase::from_code(phase).is_some())
+            rest.is_some_and(|phase| phase == "*" || Phase::from_code(phase).is_some())
         }
         None => known == code,
     };
