@@ -305,7 +305,7 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
     let folder = house.path().display();
     let text = format!(
         "[device]\nname = \"test\"\nsite_key_file = \"{folder}/site.key\"\n\
-         [intake]\nfolder = \"{folder}\"\n\
+         [intake]\nfolder = \"{folder}/export\"\n\
          [engine]\nbundle = {:?}\nbackend = \"tensorrt\"\n\
          [store]\nfolder = \"{folder}/state\"\nmin_free_mib = 1\n",
         cascade()

@@ -581,9 +581,10 @@ fn what_came_with_a_case_is_no_lesion_until_a_reader_says_so() {
         "document.querySelector('#findings-stay').checked && {COUNT}(7) > {} && {SAVED}",
         taken.iter().filter(|label| **label == 7).count()
     ));
-    browser.click("#only-liver");
-    // The smallest pen: beside the liver, not over its edge.
+    // The smallest pen of a finding: beside the liver, not over its edge. A pen of the liver has no
+    // such choice.
     browser.press(&["1", "[", "["]);
+    browser.click("#only-liver");
     let before = shown(&browser);
     browser.drag("canvas", &[(-440, 120), (-435, 150), (-430, 180)]);
     browser.until(&format!("document.querySelector('.notice') && {SAVED}"));

@@ -82,7 +82,7 @@ function frame() {
     ? h("button", { class: "quiet small", onclick: logOut, title: `Log out ${session.user}` }, icon("out"), h("span", {}, session.user))
     : h("span", { class: "muted small-text" }, session.has_device ? `everybody here: ${session.role}` : `labels of ${session.user}`);
   const nav = h("nav", { class: "side", "aria-label": "Pages" },
-    h("a", { class: "brand", href: "#/", "aria-label": "hepalert, first page" }, h("img", { src: "/icon.svg", alt: "", width: 26, height: 26 }),
+    h("a", { class: "brand", href: "#/" }, h("img", { src: "/icon.svg", alt: "First page", width: 26, height: 26 }),
       h("span", {}, h("b", {}, "hepalert"), h("small", {}, session.device))),
     h("div", { class: "links" }, links),
     h("div", { class: "foot" }, pulse, h("div", { class: "foot-row" }, user,
