@@ -7,24 +7,16 @@ import json
 import sys
 import threading
 
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, generate_uid
+from commitment import ask, told_by
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from pynetdicom.sop_class import StorageCommitmentPushModel
 
 told = {}
 heard = threading.Event()
 
 
 def report(event):
-    told["event"] = event.request.EventTypeID
-    information = event.event_information
-    told["transaction"] = str(information.TransactionUID)
-    told["here"] = [item.ReferencedSOPInstanceUID for item in information.get("ReferencedSOPSequence", [])]
-    told["missing"] = [
-        [item.ReferencedSOPInstanceUID, item.FailureReason]
-        for item in information.get("FailedSOPSequence", [])
-    ]
+    told.update(told_by(event))
     heard.set()
     return 0x0000, None
 
@@ -36,21 +28,11 @@ def main(port, present, missing):
         "127.0.0.1", int(port), ae_title="HEPALERT", evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)]
     )
     assert association.is_established, "no association"
-    asked = Dataset()
-    asked.TransactionUID = generate_uid()
-    asked.ReferencedSOPSequence = []
-    for uid in (present, missing):
-        item = Dataset()
-        item.ReferencedSOPClassUID = CTImageStorage
-        item.ReferencedSOPInstanceUID = uid
-        asked.ReferencedSOPSequence.append(item)
-    status, _ = association.send_n_action(
-        asked, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-    )
+    transaction, status = ask(association, (present, missing))
     assert status and status.Status == 0, status
     assert heard.wait(10), "no report"
     association.release()
-    told["is_ours"] = told.pop("transaction") == asked.TransactionUID
+    told["is_ours"] = told.pop("transaction") == transaction
     print(json.dumps(told))
 
 

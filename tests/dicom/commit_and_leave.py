@@ -8,10 +8,9 @@ import json
 import sys
 import threading
 
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, generate_uid
+from commitment import ask, told_by
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from pynetdicom.sop_class import StorageCommitmentPushModel
 
 calls = []
 told = {}
@@ -23,14 +22,7 @@ def report(event):
     calls.append(event.assoc.requestor.ae_title)
     if len(calls) == 1:
         return 0x0110, None
-    information = event.event_information
-    told["event"] = event.request.EventTypeID
-    told["transaction"] = str(information.TransactionUID)
-    told["here"] = [item.ReferencedSOPInstanceUID for item in information.get("ReferencedSOPSequence", [])]
-    told["missing"] = [
-        [item.ReferencedSOPInstanceUID, item.FailureReason]
-        for item in information.get("FailedSOPSequence", [])
-    ]
+    told.update(told_by(event))
     heard.set()
     return 0x0000, None
 
@@ -46,22 +38,12 @@ def main(port, own, present, missing):
     ae.add_requested_context(StorageCommitmentPushModel)
     association = ae.associate("127.0.0.1", int(port), ae_title="HEPALERT")
     assert association.is_established, "no association"
-    asked = Dataset()
-    asked.TransactionUID = generate_uid()
-    asked.ReferencedSOPSequence = []
-    for uid in (present, missing):
-        item = Dataset()
-        item.ReferencedSOPClassUID = CTImageStorage
-        item.ReferencedSOPInstanceUID = uid
-        asked.ReferencedSOPSequence.append(item)
-    status, _ = association.send_n_action(
-        asked, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-    )
+    transaction, status = ask(association, (present, missing))
     association.release()
     assert status and status.Status == 0, status
     assert heard.wait(25), f"not called back; calls: {calls}"
     server.shutdown()
-    told["is_ours"] = told.pop("transaction") == asked.TransactionUID
+    told["is_ours"] = told.pop("transaction") == transaction
     told["by"] = calls
     print(json.dumps(told))
 
