@@ -30,13 +30,18 @@ class Subscribed(unittest.TestCase):
         with sqlite3.connect(self.database) as db:
             return [seq for (seq,) in db.execute("SELECT seq FROM event ORDER BY seq")]
 
-    def test_nothing_is_lost_while_away_and_nothing_told_twice(self):
+    def heard_once(self):
+        """A device whose first event a subscriber has heard, which is gone since."""
         device = Device(self.broker)
         self.addCleanup(device.close)
         first = self.start()
         device.event(1)
         wait("the first event", lambda: self.seqs(first) == [1])
         first.kill()
+        return device
+
+    def test_nothing_is_lost_while_away_and_nothing_told_twice(self):
+        device = self.heard_once()
         for seq in (2, 3, 4):
             device.event(seq)
         second = self.start()
@@ -74,12 +79,7 @@ class Subscribed(unittest.TestCase):
         wait("all of it", lambda: sorted(self.seqs(program)) == [1, 2, 3])
 
     def test_what_a_broker_forgot_is_asked_for_at_once_and_a_new_one_hears_nothing_old(self):
-        device = Device(self.broker)
-        self.addCleanup(device.close)
-        first = self.start()
-        device.event(1)
-        wait("the first event", lambda: self.seqs(first) == [1])
-        first.kill()
+        device = self.heard_once()
         # Sent while the broker kept nothing for it, after the device's last `info`.
         for seq in (2, 3):
             device.event(seq, say=False)
