@@ -116,8 +116,17 @@ pub fn of_study(code: &str) -> Option<Meaning> {
 /// A flag of a report's quality as a person reads it: code, sentence and next step.
 pub fn told(flag: &str) -> String {
     of_quality(flag).map_or(flag.to_owned(), |meaning| {
-        format!("{flag} ({}; {})", meaning.sentence, meaning.advice)
+        format!("{flag} ({}; {})", sentence_for(flag, meaning), meaning.advice)
     })
+}
+
+/// The sentence of a flag's meaning; that of `phase_nc_incomplete` names the phase.
+pub fn sentence_for(flag: &str, meaning: Meaning) -> String {
+    let word = flag.strip_prefix("phase_").and_then(|rest| rest.split('_').next());
+    match word.and_then(Phase::from_code) {
+        Some(phase) => meaning.sentence.replace("this phase", &format!("the phase {phase}")),
+        None => meaning.sentence.to_owned(),
+    }
 }
 
 /// What a flag of a report's quality means.

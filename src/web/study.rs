@@ -25,7 +25,6 @@ use super::site::{Site, blocking};
 use crate::report::output::REPORT;
 use crate::report::types::Report;
 use crate::store::{OutboxRow, Requeued};
-use hepalert_study::phase::Phase;
 use hepalert_study::study::{Privacy, StudyKey};
 
 /// Events shown of one study.
@@ -172,18 +171,9 @@ fn quality(code: &str) -> Reason {
     let known = crate::codes::of_quality(code);
     Reason {
         code: code.to_owned(),
-        sentence: known.map(|meaning| match phase_of(code) {
-            Some(phase) => meaning.sentence.replace("this phase", &format!("the phase {phase}")),
-            None => meaning.sentence.to_owned(),
-        }),
+        sentence: known.map(|meaning| crate::codes::sentence_for(code, meaning)),
         advice: known.map(|meaning| meaning.advice.to_owned()),
     }
-}
-
-/// The phase that a flag names: `nc` of `phase_nc_incomplete`.
-fn phase_of(code: &str) -> Option<&'static str> {
-    let word = code.strip_prefix("phase_")?.split('_').next()?;
-    Phase::from_code(word).map(Phase::code)
 }
 
 /// `GET /api/v1/studies/{key}`.
