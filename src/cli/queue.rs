@@ -315,10 +315,8 @@ pub(super) fn open_to_write(file: &Path) -> Result<Store, Failure> {
 
 /// Opens a store that is there, for reading alone.
 pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
-    let error = match std::fs::metadata(file).and_then(|facts| {
-        // Who may see a file may not always read it.
-        std::fs::File::open(file).map(|_| facts)
-    }) {
+    // Opened and not only looked at: who may see a file may not always read it.
+    let error = match std::fs::File::open(file).and_then(|file| file.metadata()) {
         Ok(facts) if facts.is_file() => {
             return Store::open_read_only(file).map_err(Failure::failed);
         }

@@ -224,16 +224,18 @@ fn occupy(folder: &Path) -> Result<fs::File, DaemonError> {
     let mut options = OpenOptions::new();
     let lock = options.create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     // One that was killed a moment ago holds it until the system has cleared up after it.
-    for _ in 0..20 {
-        if !matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
-            break;
+    let patience = Instant::now() + Duration::from_secs(2);
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < patience => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(DaemonError::Taken { folder: folder.to_owned() });
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
-        thread::sleep(Duration::from_millis(100));
-    }
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(DaemonError::Taken { folder: folder.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

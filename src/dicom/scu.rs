@@ -1,7 +1,7 @@
 //! C-STORE, C-ECHO and the report of storage commitment, as the one who asks for the association.
 //!
-//! Owns the association that an object is handed over in, or a report. What a status means for another try is decided
-//! here, by PS3.4 table B.2-1.
+//! Owns the association that an object is handed over in, or a report. What a status means for another
+//! try is decided here, by PS3.4 table B.2-1.
 
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{DefaultDicomObject, from_reader};

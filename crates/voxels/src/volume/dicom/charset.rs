@@ -38,10 +38,14 @@ pub(super) fn decoded(bytes: &[u8], declared: Option<&str>) -> String {
     }
 }
 
+/// The registration number of a set: `144` of `ISO_IR 144` and of `ISO 2022 IR 144`.
+fn number(name: &str) -> &str {
+    name.trim_start_matches("ISO 2022 IR").trim_start_matches("ISO_IR").trim()
+}
+
 /// All bytes in one set.
 fn whole(name: &str, bytes: &[u8]) -> String {
-    let number = name.trim_start_matches("ISO 2022 IR").trim_start_matches("ISO_IR").trim();
-    let differing: &[(u8, char)] = match number {
+    let differing: &[(u8, char)] = match number(name) {
         "148" => &LATIN5,
         "203" => &LATIN9,
         _ => {
@@ -113,11 +117,11 @@ struct Extended {
 impl Extended {
     /// `first` is the set that a text begins in, and that delimiters bring back.
     fn new(first: &str) -> Extended {
-        let number = first.trim_start_matches("ISO 2022 IR").trim_start_matches("ISO_IR").trim();
-        let begin = match number {
+        let begin = match number(first) {
             "13" => (Low::Roman, High::Katakana),
-            number => {
-                let is_it = |high: &High| matches!(high, High::Single(name) if name.ends_with(&format!(" {number}")));
+            wanted => {
+                let is_it =
+                    |high: &High| matches!(high, High::Single(name) if number(name) == wanted);
                 let single = HIGH.iter().map(|(_, high)| *high).find(is_it);
                 (Low::Ascii, single.unwrap_or(High::None))
             }
