@@ -14,7 +14,7 @@ use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
 use serde_json::Value;
 
-use crate::broker::{AlignmentKind, Broker, Subscriber};
+use crate::broker::{Broker, Kind, Subscriber};
 use crate::daemon::{Heart, House, export, is_state};
 use crate::support::hepalert;
 
@@ -272,7 +272,7 @@ fn another_phase_stays_if_the_site_says_so() {
 /// where one of them is missing, of the others the one for most of what is there.
 #[test]
 fn the_daemon_reads_several_phases_with_the_engine_for_what_is_there() {
-    let Some(broker) = Broker::start(&AlignmentKind::default()) else { return };
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
     let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/event/#");
     let venous = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
     let others = format!("others = [{venous:?}, {:?}]\n", bundle("nc_vp"));
