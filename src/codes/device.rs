@@ -161,7 +161,7 @@ pub(super) const COMMANDS: [Meaning; 9] = [
     meaning(
         "unknown-command",
         "there is no such command",
-        "ping, ack, replay and reprocess there are",
+        "the commands are ping, ack, replay and reprocess",
     ),
     meaning("bad-arguments", "the arguments are not those of the schema", "see `mqtt.md`"),
     meaning("retained-command", "commands must not be retained", "send it without retain"),

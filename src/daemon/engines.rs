@@ -109,7 +109,7 @@ impl Engines {
 
     fn slots_failed(&mut self, error: &SlotsError) {
         if !self.controller.slots_are_unusable() && self.controller.engine().is_none() {
-            error!("the slots cannot be used, the configured bundle is: {error}");
+            error!("the slots cannot be read, so the configured bundle is used instead: {error}");
         }
         self.controller.slots_failed();
     }

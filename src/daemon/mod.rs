@@ -106,7 +106,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Receive(#[from] ReceiveError),
     /// A thread has ended before its time.
-    #[error("the thread {0} has ended: a fault of this program; the log has its words")]
+    #[error("the thread {0} has ended: a fault of this program; the log says why")]
     Thread(&'static str),
     /// The page cannot be served.
     #[error(transparent)]

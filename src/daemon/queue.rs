@@ -21,6 +21,7 @@ use super::quarantine::{self, Refused};
 use super::site::Site;
 use super::start::sweep_drafts;
 use crate::intake::{StudyFiles, reading};
+use crate::publish::contract::EventKind;
 use crate::publish::findings::{Earlier, Link};
 use crate::publish::messages::StudyState;
 use crate::report;
@@ -233,15 +234,15 @@ impl Queue {
         let notified = Timestamp::now();
         let key = job.study_key.as_str();
         let earlier = Earlier {
-            result: self.earlier("event/result", key)?,
-            alert: self.earlier("event/alert", key)?,
+            result: self.earlier(EventKind::Result, key)?,
+            alert: self.earlier(EventKind::Alert, key)?,
         };
         let complete = job.completed_at;
         let received = match job.revision {
             1 => self
                 .site
                 .store
-                .first_event_at("event/study", key)?
+                .first_event_at(EventKind::Study.topic(), key)?
                 .unwrap_or(complete)
                 .min(complete),
             // When the first file of a late series came is not recorded.
@@ -254,7 +255,7 @@ impl Queue {
             Ok(made) => made,
             Err(error) => return self.again(job, "report_unsayable", &error.to_string()),
         };
-        let alert = made.iter().find(|event| event.topic == "event/alert");
+        let alert = made.iter().find(|event| event.topic == EventKind::Alert.topic());
         failpoint("report_read");
         let finished = Finished {
             pipeline_fingerprint: report.pipeline.fingerprint.clone(),
@@ -278,8 +279,8 @@ impl Queue {
         Ok(())
     }
 
-    fn earlier(&self, topic: &str, key: &str) -> Result<Option<uuid::Uuid>, StoreError> {
-        Ok(self.site.store.newest_event(topic, key)?.and_then(|(id, _)| id.parse().ok()))
+    fn earlier(&self, kind: EventKind, key: &str) -> Result<Option<uuid::Uuid>, StoreError> {
+        Ok(self.site.store.newest_event(kind.topic(), key)?.and_then(|(id, _)| id.parse().ok()))
     }
 
     fn refuse(&self, job: &Job, code: &str, detail: &str) -> Result<(), StoreError> {

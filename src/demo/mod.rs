@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::daemon::stop_on_signals;
+use crate::publish::contract::EventKind;
 use crate::report::output::{self, OutputError};
 use crate::ui::{Exit, Failure, Ui};
 use stage::{Broker, Daemon, Subscriber};
@@ -110,7 +111,7 @@ pub fn play(
     let result = subscriber.wait(PATIENCE, is_outcome, ui)?;
     let mut heard = Heard { result, alert: None };
     if let Some("suspected" | "uncertain") = heard.verdict() {
-        let is_alert = |topic: &str, _: &Value| topic.ends_with("event/alert");
+        let is_alert = |topic: &str, _: &Value| topic.ends_with(EventKind::Alert.topic());
         heard.alert = Some(subscriber.wait(Duration::from_secs(20), is_alert, ui)?);
     }
     daemon.stop()?;
@@ -144,8 +145,8 @@ impl Stop {
 /// A result, or an end without one.
 fn is_outcome(topic: &str, message: &Value) -> bool {
     let state = message["data"]["state"].as_str().unwrap_or_default();
-    topic.ends_with("event/result")
-        || (topic.ends_with("event/study") && ["rejected", "failed"].contains(&state))
+    topic.ends_with(EventKind::Result.topic())
+        || (topic.ends_with(EventKind::Study.topic()) && ["rejected", "failed"].contains(&state))
 }
 
 /// A demonstration takes place in a folder of its own: a new or an empty one, or that of an

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::Stop;
+use crate::publish::contract::EventKind;
 use crate::ui::{Exit, Failure, Ui};
 
 /// How long a process may take to start or to end.
@@ -148,7 +149,7 @@ impl Subscriber {
                     return Err(Failure::failed(silence(error, most)));
                 }
             };
-            if topic.ends_with("event/study") {
+            if topic.ends_with(EventKind::Study.topic()) {
                 let state = body["data"]["state"].as_str().unwrap_or_default();
                 ui.say(format!("mqtt:    {topic}: {state}"));
             }

@@ -159,7 +159,8 @@ pub struct Timing {
     /// The scanner made the images, if they say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquired: Option<Time>,
-    /// The first file lay in the export folder.
+    /// The first file lay in the export folder; for a later revision as `complete`, since the first of its
+    /// late files is not recorded.
     pub received: Time,
     /// The study was complete.
     pub complete: Time,

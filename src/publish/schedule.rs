@@ -62,7 +62,7 @@ pub enum Item {
     Replay(u64),
 }
 
-/// ScheduleLimits of the schedule.
+/// How much is under way at once, and how long anything waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScheduleLimits {
     /// Most messages under way.
