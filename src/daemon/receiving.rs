@@ -55,6 +55,8 @@ fn params(config: &Config) -> Option<Params> {
         tls: server_tls(dicom),
         incoming: config.store.incoming(),
         spool: config.store.spool(),
+        storage_commitment: dicom.storage_commitment,
+        commitments: config.store.commitments(),
         min_free_bytes: config.store.min_free_mib << 20,
         peers: dicom.target.iter().map(|target| target_of(config, target)).collect(),
     })

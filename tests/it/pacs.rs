@@ -360,6 +360,8 @@ pub fn receiver(
         tls: None,
         incoming: within.join("incoming"),
         spool: within.join("spool"),
+        storage_commitment: true,
+        commitments: within.join("commitments"),
         min_free_bytes: 0,
         peers: Vec::new(),
     };
@@ -433,6 +435,12 @@ pub mod attack {
 
         /// The same, each class in a transfer syntax.
         pub fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
+            self.ask_for(classes);
+            self.hear().map_or(0, |(kind, _)| kind)
+        }
+
+        /// The same, without waiting for the answer.
+        pub fn ask_for(&mut self, classes: &[(&str, &str)]) {
             let item = |kind: u8, body: &[u8]| {
                 let mut bytes = vec![kind, 0];
                 bytes.extend((body.len() as u16).to_be_bytes());
@@ -452,7 +460,6 @@ pub mod attack {
             }
             body.extend(item(0x50, &item(0x51, &16384u32.to_be_bytes())));
             self.pdu(1, &body);
-            self.hear().map_or(0, |(kind, _)| kind)
         }
 
         pub fn pdu(&mut self, kind: u8, body: &[u8]) {
@@ -636,6 +643,39 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
 }
 
 #[test]
+fn where_commitment_is_switched_off_nobody_can_ask_for_it() {
+    use attack::{CT, Peer};
+    const COMMITMENT: &str = "1.2.840.10008.1.20.1";
+    let dir = tempfile::tempdir().unwrap();
+    for (is_on, result) in [(true, 0), (false, 3)] {
+        let receiver = receiver(dir.path(), |params| params.storage_commitment = is_on);
+        let mut peer = Peer::at(&receiver);
+        peer.ask_for(&[(CT, attack::EXPLICIT), (COMMITMENT, attack::EXPLICIT)]);
+        let (kind, answer) = peer.hear().unwrap();
+        assert_eq!(kind, 2, "let in all the same");
+        // PS3.8 table 9-18: number, reserved, result.
+        let contexts = answer.windows(8).filter(|item| item[..2] == [0x21, 0] && item[5] == 0);
+        let results: Vec<u8> = contexts.map(|item| item[6]).collect();
+        assert_eq!(results, [0, result]);
+    }
+}
+
+/// A peer that asks for commitment, at a port of this machine.
+fn scanner(port: u16) -> hepalert::dicom::Target {
+    hepalert::dicom::Target {
+        name: "ct1".to_owned(),
+        way: hepalert::dicom::target::Way::Dimse(hepalert::dicom::target::Dimse {
+            host: "127.0.0.1".to_owned(),
+            port,
+            called_ae: "SCANNER".to_owned(),
+            calling_ae: "HEPALERT".to_owned(),
+            tls: None,
+        }),
+        patience: Duration::from_secs(5),
+    }
+}
+
+#[test]
 fn who_hangs_up_after_asking_for_commitment_is_called_back() {
     let Some(python) = crate::objects::python() else { return };
     if !is_installed("storescu") {
@@ -644,19 +684,7 @@ fn who_hangs_up_after_asking_for_commitment_is_called_back() {
     let dir = tempfile::tempdir().unwrap();
     let series = patient(dir.path());
     let own = free_port();
-    let receiver = receiver(dir.path(), |params| {
-        params.peers = vec![hepalert::dicom::Target {
-            name: "ct1".to_owned(),
-            way: hepalert::dicom::target::Way::Dimse(hepalert::dicom::target::Dimse {
-                host: "127.0.0.1".to_owned(),
-                port: own,
-                called_ae: "SCANNER".to_owned(),
-                calling_ae: "HEPALERT".to_owned(),
-                tls: None,
-            }),
-            patience: Duration::from_secs(5),
-        }];
-    });
+    let receiver = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
     let port = receiver.address().port();
     assert!(store(port, "HEPALERT", &series).status.success());
     let kept = fs::read(&spooled(&dir.path().join("spool"))[0]).unwrap();
@@ -669,6 +697,32 @@ fn who_hangs_up_after_asking_for_commitment_is_called_back() {
         "by": ["HEPALERT", "HEPALERT"],
     });
     assert_eq!(told, wanted);
+    let owed = dir.path().join("commitments");
+    wait_until(|| files_of(&owed).is_empty().then_some(()));
+}
+
+#[test]
+fn who_was_promised_a_report_on_commitment_has_it_after_a_restart() {
+    let Some(python) = crate::objects::python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let owed = dir.path().join("commitments");
+    let own = free_port();
+    let before = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
+    let port = before.address().port().to_string();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&python);
+        told(command.arg(crate::objects::script("commit_in_two_runs.py")).args(args))
+    };
+    let asked = run(&["ask", &port, "1.2.3.4"]);
+    // The first call back finds nobody.
+    let tried = |path: &PathBuf| path.extension().is_some_and(|tries| tries == "1");
+    wait_until(|| files_of(&owed).iter().any(tried).then_some(()));
+    drop(before);
+    let _after = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
+    let told = run(&["hear", &own.to_string()]);
+    assert_eq!(told["transaction"], asked["transaction"]);
+    assert_eq!(told["missing"], serde_json::json!([["1.2.3.4", 0x0112]]));
+    wait_until(|| files_of(&owed).is_empty().then_some(()));
 }
 
 /// `ca.pem`, and `{server,client}.{pem,key}` that it signed for this machine, by openssl.
