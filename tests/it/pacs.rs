@@ -341,6 +341,7 @@ fn where_nobody_waits_for_late_series_images_go_once_their_report_is_stored() {
         report["verdict"].clone()
     };
     assert_eq!([verdict(1), verdict(3)], ["suspected", "suspected"]);
+    assert!(!house.log().contains("the path from the watches"), "{}", house.log());
 }
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {
