@@ -131,6 +131,65 @@ fn objects_are_valid_and_the_patient_is_named_in_them_alone() {
     }
 }
 
+/// The same images as another study, of whoever this patient number is.
+fn another_study(series: &Path, to: &Path, patient: &str) {
+    fs::create_dir(to).unwrap();
+    let mut modify = Command::new("dcmodify");
+    modify.args(["-nb", "-gin", "-m", "0020,000D=1.2.3.5", "-m", "0020,000E=1.2.3.5.1"]);
+    modify.args(["-m", &format!("0010,0020={patient}")]);
+    for entry in fs::read_dir(series).unwrap() {
+        let from = entry.unwrap().path();
+        let copy = to.join(from.file_name().unwrap());
+        fs::copy(&from, &copy).unwrap();
+        modify.arg(copy);
+    }
+    said(&mut modify);
+}
+
+#[test]
+fn findings_are_followed_from_a_result_that_is_given_by_hand() {
+    if !is_installed("dcmodify") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let within = |name: &str| scratch.path().join(name);
+    let series = patient(scratch.path());
+    let first = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let header =
+        hepalert_voxels::volume::dicom::read::read_header(&fs::read(first).unwrap()).unwrap();
+    another_study(&series, &within("later"), &header.identifiers.patient_id.unwrap());
+    another_study(&series, &within("stranger"), "SOMEBODY");
+    let analyze = |series: &Path, out: &Path, more: &[&str]| {
+        let mut command = hepalert();
+        command.arg("analyze").arg(series).arg("--out").arg(out).args(more).output().unwrap()
+    };
+    let prior = within("prior");
+    analyzed(&series, &prior);
+    let given = ["--dicom", "--prior", prior.to_str().unwrap()];
+    let later = within("result");
+    assert!(analyze(&within("later"), &later, &given).status.success());
+    let lesions = |result: &Path| -> Value {
+        let report = fs::read(result.join("report.json")).unwrap();
+        serde_json::from_slice::<Value>(&report).unwrap()["lesions"].clone()
+    };
+    let (before, now) = (lesions(&prior), lesions(&later));
+    assert!(!before.as_array().unwrap().is_empty());
+    for (before, now) in before.as_array().unwrap().iter().zip(now.as_array().unwrap()) {
+        assert_eq!(now["tracking_uid"], before["tracking_uid"]);
+        assert_eq!(now["earlier"]["id"], before["id"]);
+    }
+    let refused = |series: &str, given: &[&str]| {
+        let output = analyze(&within(series), &within("refused"), given);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = refused("stranger", &given);
+    assert!(told.contains("another patient's") && !told.contains("SOMEBODY"), "{told}");
+    fs::remove_dir_all(prior.join("dicom")).unwrap();
+    assert!(refused("later", &given).contains("without --dicom"));
+    assert!(refused("later", &["--dicom", "--prior", "/nowhere"]).contains("no result"));
+}
+
 #[test]
 fn a_study_that_is_no_dicom_has_its_report_and_says_that_it_has_no_objects() {
     let scratch = tempfile::tempdir().unwrap();
