@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::support::hepalert;
 
 const PYTHON_VARIABLE: &str = "HEPALERT_DICOM_PYTHON";
+/// The same with pydicom-seg, which needs an older pydicom.
+const SEG_VARIABLE: &str = "HEPALERT_PYDICOM_SEG_PYTHON";
 /// The same patient, lain and stored in five ways: `tests/dicom/turn.py`.
 const WAYS: [&str; 5] = ["hfs", "ffs", "reversed", "oblique", "prone"];
 
@@ -30,11 +32,16 @@ pub fn is_installed(program: &str) -> bool {
 
 /// A Python with highdicom.
 pub fn python() -> Option<PathBuf> {
-    let set = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from);
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dicom/bin/python");
+    python_with("highdicom", PYTHON_VARIABLE, "target/dicom/bin/python")
+}
+
+/// The Python that a variable names, or the one that `scripts/test` makes.
+fn python_with(what: &str, variable: &str, usual: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from);
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join(usual);
     let found = set.or_else(|| usual.is_file().then_some(usual));
     if found.is_none() {
-        left_out("a Python with highdicom");
+        left_out(&format!("a Python with {what}"));
     }
     found
 }
@@ -83,6 +90,7 @@ fn analyzed(series: &Path, out: &Path) -> String {
 #[test]
 fn a_segmentation_is_where_the_lesion_is_however_the_patient_lay() {
     let Some(python) = python() else { return };
+    let other = python_with("pydicom-seg", SEG_VARIABLE, "target/pydicom-seg/bin/python");
     let scratch = tempfile::tempdir().unwrap();
     let (series, turned) = (patient(scratch.path()), scratch.path().join("turned"));
     said(Command::new(&python).arg(script("turn.py")).arg(&series).arg(&turned));
@@ -93,6 +101,11 @@ fn a_segmentation_is_where_the_lesion_is_however_the_patient_lay() {
         reader.arg(script("read_back.py")).arg(&result).arg(turned.join(way));
         let seen = said(reader.arg(turned.join(format!("{way}.nii.gz"))));
         println!("{way}: {seen}");
+        if let Some(other) = &other {
+            let mut reader = Command::new(other);
+            let seen = said(reader.arg(script("read_seg.py")).arg(&result));
+            println!("{way}, by pydicom-seg: {seen}");
+        }
     }
 }
 
