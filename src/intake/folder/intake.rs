@@ -11,6 +11,7 @@ use super::listing::{Degraded, WatchParams};
 use super::stability::{FileStability, StabilityParams};
 use super::watch::FolderWatch;
 use crate::intake::events::{AssembleParams, Known, Millis, StudyEvent};
+use crate::intake::facts::StudyFiles;
 use crate::intake::reading::probe::Probe;
 use crate::intake::study::assemble::Assembler;
 use hepalert_study::study::StudyKey;
@@ -49,6 +50,7 @@ pub struct FolderIntake {
     stability: FileStability,
     assembler: Assembler,
     key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
+    recall: Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>,
     params: FolderParams,
 }
 
@@ -66,8 +68,18 @@ impl FolderIntake {
             stability: FileStability::new(params.stability.clone()),
             assembler: Assembler::new(params.assemble.clone(), known),
             key_of,
+            recall: Box::new(|_| None),
             params,
         }
+    }
+
+    /// Knows what the last result of a study was made of: images of it that come again alone, the rest
+    /// gone, are then nothing new.
+    pub fn recalling(
+        self,
+        recall: Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>,
+    ) -> FolderIntake {
+        FolderIntake { recall, ..self }
     }
 
     /// What the folder lies on, as of the last step.
@@ -107,7 +119,7 @@ impl FolderIntake {
         for event in settled.events {
             outcomes.extend(self.assembler.apply(event, now));
         }
-        outcomes.extend(self.assembler.tick(now));
+        outcomes.extend(self.assembler.tick_recalling(now, &*self.recall));
         Step {
             outcomes,
             degraded: seen.degraded,
