@@ -29,6 +29,8 @@ impl Device for MadeUp {
             reasons: self.reasons.clone(),
             since: "2026-11-30T08:00:00Z".parse().unwrap(),
             step: Some(Step { stage: "segment".to_owned(), done: 12, total: 48 }),
+            receiving: Vec::new(),
+            moving_files: 0,
             engines: vec![Engine {
                 role: "segment".to_owned(),
                 id: "venous-demo".to_owned(),

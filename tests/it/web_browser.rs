@@ -263,6 +263,7 @@ fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
     browser.until("document.querySelector('tr.job.done')");
     let seen = browser.run("return window.seen");
     let states: Vec<&str> = seen.as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(states.first(), Some(&"receiving"), "{states:?}");
     assert!(states.contains(&"running") && states.last() == Some(&"done"), "{states:?}");
     // The study, then its viewer: the lesions drawn are those of the report, voxel by voxel.
     browser.click("tr.job a.key");

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::file_set::StudyFileSet;
 use super::versions::Version;
-use crate::intake::events::Millis;
+use crate::intake::events::{Arriving, Millis};
 use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles};
 use crate::intake::fingerprint::{Digest, Item, again};
 use hepalert_study::study::StudyKey;
@@ -62,6 +62,18 @@ impl StudyProgress {
         let removed = self.file_set.remove(path);
         let taken_in = |item| self.remembered || self.accounted.contains(&item);
         self.lost |= removed.is_some_and(|item| !taken_in(item));
+    }
+
+    /// How much has come of what is not accounted for yet.
+    pub fn arriving(&self, key: &StudyKey) -> Option<Arriving> {
+        let since = self.opened.filter(|_| self.news && !self.remembered && !self.failed)?;
+        let files = self.file_set.files.len() + self.file_set.broken.len();
+        (files > 0).then(|| Arriving {
+            key: key.clone(),
+            since,
+            files,
+            series: self.file_set.series(),
+        })
     }
 
     /// True for the input that was taken in last, under its own fingerprint or as one that
