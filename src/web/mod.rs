@@ -28,6 +28,7 @@ mod monai;
 mod openapi;
 mod overview;
 mod packed;
+mod places;
 mod problem;
 mod queue;
 mod reading;

@@ -558,3 +558,23 @@ fn what_is_listed_is_explained() {
         .collect();
     assert_eq!(set, ["enabled", "address", "login", "open_role"]);
 }
+
+/// Connections that never say what they want hold up nobody who does.
+#[test]
+fn half_open_connections_shut_nobody_out() {
+    let served = Served::open();
+    let begin = || {
+        let mut stream = std::net::TcpStream::connect(&served.address).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHo").unwrap();
+        stream
+    };
+    let silent: Vec<_> = (0..300).map(|_| begin()).collect();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let told = served.get("/api/v1/queue", &[]);
+        assert_eq!(told.status, 200);
+    }
+    let took_s = began.elapsed().as_secs_f64();
+    assert!(took_s < 5.0, "{took_s} s");
+    drop(silent);
+}
