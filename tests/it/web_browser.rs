@@ -224,6 +224,38 @@ fn only_a_page_that_is_seen_holds_a_line_and_one_that_is_refused_shows_the_login
     browser.until("document.querySelector('main.login')");
 }
 
+#[test]
+fn a_refused_engine_is_told_until_somebody_has_read_it() {
+    if !is_there() {
+        return;
+    }
+    let served = Served::new(|config, _| {
+        config.web.login = false;
+        config.web.open_role = hepalert::config::Role::Admin;
+    });
+    let package = served.folder.path().join("unsigned.hepengine");
+    fs::write(&package, "no engine").unwrap();
+    let browser = Browser::start(1000, 800, false);
+    browser.go(&format!("http://{}/#/engines", served.address));
+    browser.until("document.querySelector('.install')");
+    browser.type_into("#package", package.to_str().unwrap());
+    browser.click(".install button.primary");
+    browser.until("document.querySelector('.install .problem')");
+    // What stands around it is drawn anew every ten seconds.
+    browser.run("window.old = document.querySelector('.slots')");
+    browser.until("!window.old.isConnected");
+    let told = "return document.querySelectorAll('.install .problem').length";
+    assert_eq!(browser.run(told), 1);
+    assert_eq!(browser.run("return document.getElementById('package').files.length"), 1);
+    browser.click(".install .dismiss");
+    assert_eq!(browser.run(told), 0);
+    // So is what a notice refuses.
+    browser.run("import('/js/parts.js').then((parts) => { parts.notice('well', 'ok'); parts.notice('ill', 'bad'); parts.notice('ill', 'bad'); })");
+    browser.until("document.querySelectorAll('.notice').length === 2 || null");
+    browser.until("document.querySelectorAll('.notice').length === 1");
+    assert_eq!(browser.run("return document.querySelector('.notice span').textContent"), "ill");
+}
+
 /// A daemon with the page; its address is in its log.
 fn page_of(house: &House) -> String {
     let began = Instant::now();
