@@ -12,7 +12,7 @@ use hepalert_voxels::volume::LabelMap;
 use serde_json::Value;
 
 use super::error::CaseError;
-use super::files::{put, read};
+use super::files::{hold, put, read};
 use crate::refused::Refused;
 
 /// A description of a data set.
@@ -58,6 +58,7 @@ impl Meaning {
         let path = kept(work);
         let bytes = serde_json::to_vec_pretty(&serde_json::json!({"labels": self.0}))
             .map_err(|error| CaseError::File { path: path.clone(), reason: error.into() })?;
+        let _hold = hold(work)?;
         put(&path, &bytes)
     }
 
