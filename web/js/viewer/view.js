@@ -45,7 +45,7 @@ export class View {
     this.drawn = () => {};
     this.nv = new Niivue({
       sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
-      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, isColorbar: false,
+      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, showAllOrientationMarkers: true, isColorbar: false,
       isRuler: false, loadingText: "", dragAndDropEnabled: false, isResizeCanvas: true, fontSizeScaling: 0.35, fontMinPx: 12,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", maxDrawUndoBitmaps: 2, logLevel: "error", show3Dcrosshair: false,
       measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],
@@ -121,6 +121,9 @@ export class View {
     this.nv.drawScene();
   }
 
+  /** Where the crosshair is in the patient, in millimetres RAS. */
+  place() { return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3); }
+
   /** Moves the crosshair to a place in the patient, in millimetres RAS. */
   goTo(mm) {
     const { nv } = this;
@@ -133,11 +136,10 @@ export class View {
   /** Moves it to a voxel, x, y, z, and tells where that lies in the patient. */
   goToVoxel(voxel) {
     const frac = this.nv.vox2frac(voxel);
-    const place = Array.from(this.nv.frac2mm(frac, 0, true)).slice(0, 3);
     this.nv.scene.crosshairPos = frac;
     this.nv.createOnLocationChange();
     this.nv.drawScene();
-    return place;
+    return this.place();
   }
 
   /** The voxel at a place in the patient, x, y, z. */
