@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { CLASSES, ORGANS, PHASES, number, plural, sliceName, words } from "../format.js";
 import { bar, problem } from "../parts.js";
 import { Layers } from "../viewer/layers.js";
-import { View, tie } from "../viewer/view.js";
+import { View, breathe, tie } from "../viewer/view.js";
 import { firstWindow, windowsOf } from "../viewer/windows.js";
 
 const LAYERS = [["final", "Findings", "kept after the third stage"], ["base", "Base view", "lesion gain as trained"], ["high", "High-sensitivity view", "more is seen, more is false"],
@@ -51,12 +51,20 @@ const MOST = 4;
 
 async function load(stage, state, base, ui) {
   stage.replaceChildren();
-  const cells = state.scene.phases.map((phase) => cellOf(stage, PHASES[phase.phase] ?? phase.phase, phase));
+  const cells = state.scene.phases.map((phase) => cellOf(stage, PHASES[phase.phase] ?? phase.phase, phase.phase, phase));
   count(stage);
-  const loaded = await Promise.all(cells.map(async (cell) => ({ cell, data: await voxels(base, cell) })));
-  for (const { cell, data } of loaded) {
+  const coming = Promise.all(cells.map((cell) => voxels(base, cell)));
+  // Meanwhile the canvases are made ready, one after the other.
+  for (const cell of cells) {
+    if (state.gone) break;
+    await cell.view.attach();
+    await breathe();
+  }
+  const loaded = await coming.finally(() => { if (state.gone) cells.forEach((cell) => cell.view.close()); });
+  for (const [at, cell] of cells.entries()) {
     if (state.gone) return;
-    await draw(cell, data, state, base);
+    await draw(cell, loaded[at], state, base);
+    await breathe();
   }
   tie(state.views);
   await ui.redraw();
@@ -67,20 +75,19 @@ async function load(stage, state, base, ui) {
 const count = (stage) => { stage.dataset.count = stage.childElementCount; };
 
 /** The place of a CT, before it is there. */
-function cellOf(stage, title, phase, note = null) {
+function cellOf(stage, title, name, phase, note = null) {
   const told = h("span", { class: "read-out" });
   const canvas = h("canvas", { "aria-label": `CT, ${title}`, role: "img", tabindex: "0" });
   const progress = h("div", { class: "loading" }, h("span", {}, `Loading ${title}`), bar(0, "Loading"));
   const breath = phase?.alignment && !["reference", "already_aligned"].includes(phase.alignment) ? h("span", { class: "muted", title: "Drawn by patient coordinates; breathing is not undone here." }, "own breath") : null;
   const figure = h("figure", { class: "cell" }, h("figcaption", {}, h("b", {}, title), breath ?? note, told), canvas, progress);
   stage.append(figure);
-  return { phase, told, canvas, progress, figure };
+  return { phase, told, canvas, progress, figure, view: new View(canvas, name) };
 }
 
 const voxels = (base, { phase, progress }) => bytes(`${base}/image/${encodeURIComponent(phase.phase)}`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`));
 
-async function draw({ phase, told, canvas, progress }, data, state, base) {
-  const view = new View(canvas, phase.phase);
+async function draw({ phase, told, progress, view }, data, state, base) {
   await view.load(data, firstWindow(phase));
   view.windows = windowsOf(phase);
   view.told = told;
@@ -96,12 +103,14 @@ async function draw({ phase, told, canvas, progress }, data, state, base) {
 /** A series that was not read, beside what was. */
 async function addOther(other, title, state, base, ui) {
   const { stage } = state;
-  const cell = cellOf(stage, title, null, h("span", { class: "muted", title: other.why }, "not read"));
+  const cell = cellOf(stage, title, other.name, null, h("span", { class: "muted", title: other.why }, "not read"));
   count(stage);
   try {
-    cell.phase = await get(`${base}/scene/${encodeURIComponent(other.name)}`);
+    const scene = get(`${base}/scene/${encodeURIComponent(other.name)}`);
+    const [phase] = await Promise.all([scene, cell.view.attach()]);
+    cell.phase = phase;
     const data = await voxels(base, cell);
-    if (state.gone) return;
+    if (state.gone) return cell.view.close();
     const place = state.views[0].place();
     const view = await draw(cell, data, state, base);
     view.setTool(state.tool);
@@ -111,6 +120,7 @@ async function addOther(other, title, state, base, ui) {
     ui.look();
     view.goTo(place);
   } catch (error) {
+    if (!state.views.includes(cell.view)) cell.view.close();
     cell.figure.remove();
     count(stage);
     throw error;
