@@ -15,7 +15,7 @@ use dicom_ul::pdu::{
 use super::super::services::{
     ANSWERED, APPLICATION_CONTEXT, RECEIVED, RECEIVED_SYNTAXES, user_variables,
 };
-use super::Params;
+use super::ReceiverParams;
 
 /// What was agreed under a context's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) type Contexts = BTreeMap<u8, Context>;
 
 /// The answer to a request.
 pub(super) fn answer(
-    params: &Params,
+    params: &ReceiverParams,
     asked: &AssociationRQ,
     full: bool,
 ) -> Result<(AssociationAC, Contexts), AssociationRJ> {
@@ -65,7 +65,7 @@ pub(super) fn answer(
     Ok((accepted, contexts))
 }
 
-fn check(params: &Params, asked: &AssociationRQ, full: bool) -> Result<(), AssociationRJ> {
+fn check(params: &ReceiverParams, asked: &AssociationRQ, full: bool) -> Result<(), AssociationRJ> {
     let refused = |reason| AssociationRJ {
         result: AssociationRJResult::Permanent,
         source: AssociationRJSource::ServiceUser(reason),
