@@ -87,13 +87,13 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let broker = broker.map_err(|error| {
         format!("{}:{}: {error}; `hepalert doctor` says what may be wrong", line.host, line.port)
     });
-    let page = doctor::page::page(doctor::page::look_at_page(&config).as_ref());
+    let page = page(&config);
     let mut checks = vec![
         outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
         outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
         outcome("engine", "engine.bundle", engine(&config.engine)),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
-        outcome("page", "[web]", in_short(page)),
+        outcome("page", "[web]", page),
     ];
     let uses_dicom = config.dicom.listen.is_some() || !config.dicom.target.is_empty();
     checks.extend(uses_dicom.then(|| {
@@ -131,6 +131,17 @@ fn engine(engine: &config::Engine) -> Result<String, String> {
         }
         Presence::Present { .. } => Ok(format!("{} version {}", bundle.id(), bundle.version())),
     }
+}
+
+/// Whether the page can be served, and has its cases: a device goes on without them, but who names
+/// a folder wants it.
+fn page(config: &Config) -> Result<String, String> {
+    let facts = doctor::page::look_at_page(config);
+    let cases = facts.as_ref().and_then(|facts| facts.cases.clone());
+    in_short(doctor::page::page(facts.as_ref())).and_then(|told| match cases {
+        Some(Err(error)) => Err(format!("web.labels_folder: {error}; make it, or correct the key")),
+        _ => Ok(told),
+    })
 }
 
 /// A finding of `doctor` in one line, with what to do.

@@ -61,6 +61,12 @@ fn apart(config: &Config) -> Result<(), Fault> {
         ["store.folder", "intake.folder"],
         "outside of intake.folder, and not around it: what is written would be taken in",
     )?;
+    let labels = config.web.labels_folder.as_deref().map(resolved);
+    agree(
+        labels.is_none_or(|labels| !labels.starts_with(&export)),
+        ["web.labels_folder", "intake.folder"],
+        "outside of intake.folder: labels are written there, and would be taken in",
+    )?;
     let slots = config.engine.slots.as_deref().map(resolved);
     agree(
         slots.is_none_or(|slots| !slots.starts_with(&export)),

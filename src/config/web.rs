@@ -139,6 +139,11 @@ impl Web {
                 "web.origins",
                 "origins as a browser sends them: https://name or https://name:port",
             ),
+            (
+                self.labels_folder.as_ref().is_none_or(|folder| folder.is_absolute()),
+                "web.labels_folder",
+                "a path from / on: the daemon runs in a folder of its own",
+            ),
             ((1..=720).contains(&self.session_hours), "web.session_hours", "1 to 720 h"),
             ((16..=1 << 20).contains(&self.cache_mib), "web.cache_mib", "16 to 1048576 MiB"),
         ];

@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use log::{error, info};
 
-use super::health::Monitor;
+use super::health::{Incoming, Monitor};
 use super::inbox::{FolderMail, Notices, QueueMail};
 use super::liveness::{Life, Stop};
 use super::site::Site;
@@ -99,6 +100,7 @@ impl Folder {
             if let Err(error) = self.read_anew(&mut intake, is_all_seen(&step), step_at) {
                 error!("studies that were queued again by hand cannot be read: {error}");
             }
+            self.monitor.set_incoming(&self.root.folder, incoming(&step, step_at));
             let open = step.moving_files > 0 || step.open_studies > 0;
             let pause = match step.more {
                 true => Duration::ZERO,
@@ -236,6 +238,21 @@ pub fn roots(config: &Config) -> Vec<Root> {
     folders.into_iter().map(root).collect()
 }
 
+/// Studies told of at once as coming in: more than that nobody reads line by line.
+const MAX_INCOMING: usize = 100;
+
+/// What comes in, with times by the clock on the wall.
+fn incoming(step: &FolderStep, at: Millis) -> Incoming {
+    let now = Timestamp::now();
+    let began = |since: Millis| {
+        let passed_ms = i64::try_from(at.0.saturating_sub(since.0)).unwrap_or(i64::MAX);
+        now.checked_sub(SignedDuration::from_millis(passed_ms)).unwrap_or(now)
+    };
+    let newest = step.arriving.iter().take(MAX_INCOMING);
+    let studies = newest.map(|one| (one.clone(), began(one.since))).collect();
+    Incoming { studies, moving_files: step.moving_files }
+}
+
 /// Whether what was not seen in this step is not there.
 fn is_all_seen(step: &FolderStep) -> bool {
     let is_blind = |why: &Degraded| {
@@ -281,8 +298,6 @@ fn others(config: &Config) -> Vec<Vec<Phase>> {
 mod tests {
     use std::cell::Cell;
     use std::sync::mpsc::{channel, sync_channel};
-
-    use jiff::Timestamp;
 
     use super::*;
     use crate::publish::messages::State;

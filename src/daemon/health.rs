@@ -3,12 +3,14 @@
 //! Owns [`Health`], plain data without a thread or a clock, and [`Monitor`], by which the threads
 //! tell it and the publisher reads it. Refuses to decide anything by it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use log::{info, warn};
 
+use crate::intake::Arriving;
 use crate::publish::Waker;
 use crate::publish::contract::{Code, Time};
 use crate::publish::findings::EngineUsed;
@@ -23,6 +25,16 @@ pub struct Health {
     activity: Option<(String, usize, usize)>,
     engines: Vec<EngineUsed>,
     self_test: Option<SelfTest>,
+    incoming: BTreeMap<PathBuf, Incoming>,
+}
+
+/// What comes into a folder that is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Incoming {
+    /// Studies that are not complete, the newest first, and since when they come.
+    pub studies: Vec<(Arriving, Timestamp)>,
+    /// Files that are still being written or not yet read.
+    pub moving_files: usize,
 }
 
 impl Health {
@@ -34,6 +46,7 @@ impl Health {
             activity: None,
             engines: Vec::new(),
             self_test: None,
+            incoming: BTreeMap::new(),
         }
     }
 
@@ -73,6 +86,11 @@ impl Health {
     /// The engines in use, for the `info` message.
     pub fn engines(&self) -> &[EngineUsed] {
         &self.engines
+    }
+
+    /// What comes into each folder that is looked at.
+    pub fn incoming(&self) -> impl Iterator<Item = &Incoming> {
+        self.incoming.values()
     }
 
     /// The last self-test of the engine in use.
@@ -132,6 +150,20 @@ impl Monitor {
         self.lock().activity = Some((stage.to_owned(), done, total));
     }
 
+    /// What comes into a folder. Nobody but the page asks, so that nothing is woken. A study keeps
+    /// the time that it was first told with.
+    pub fn set_incoming(&self, folder: &Path, mut incoming: Incoming) {
+        let mut health = self.lock();
+        let before = health.incoming.remove(folder).unwrap_or_default();
+        for (study, at) in &mut incoming.studies {
+            let same = |(old, _): &&(Arriving, Timestamp)| {
+                (&old.key, old.since) == (&study.key, study.since)
+            };
+            *at = before.studies.iter().find(same).map_or(*at, |(_, told)| *told);
+        }
+        health.incoming.insert(folder.to_owned(), incoming);
+    }
+
     /// Nothing is running.
     pub fn idle(&self) {
         self.lock().activity = None;
@@ -166,6 +198,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::intake::Millis;
+    use hepalert_study::study::StudyKey;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -186,6 +220,22 @@ mod tests {
         assert!(!health.set_wrong("engine_unusable", false, at(12)), "it never was");
         let reasons = vec![Code::fixed("clock_doubtful")];
         assert_eq!(health.status(true, 3), Status::new(State::Draining, reasons, at(11), 3));
+    }
+
+    #[test]
+    fn a_study_that_comes_in_keeps_the_time_it_was_first_told_with() {
+        let monitor = Monitor::new(at(0));
+        let tell = |files: usize, seconds: i64| {
+            let key = StudyKey::new(&"0".repeat(32)).unwrap();
+            let study = Arriving { key, since: Millis(5), files, series: 1 };
+            let incoming = Incoming { studies: vec![(study, at(seconds))], moving_files: 0 };
+            monitor.set_incoming(Path::new("/export"), incoming);
+            let health = monitor.now();
+            let told = health.incoming().next().unwrap().studies[0].clone();
+            (told.0.files, told.1)
+        };
+        assert_eq!(tell(3, 10), (3, at(10)));
+        assert_eq!(tell(9, 12), (9, at(10)));
     }
 
     #[test]

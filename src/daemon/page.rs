@@ -6,12 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::health::Monitor;
+use super::health::{Health, Monitor};
 use super::liveness::Stop;
 use super::site::Site;
 use crate::publish::LinkState;
 use crate::publish::messages::State;
-use crate::web::{self, Check, Device, Engine, Handle, Line, Pulse, ServeError, Step, Tested};
+use crate::web::{
+    self, Check, Device, Engine, Handle, Line, Pulse, Receiving, ServeError, Step, Tested,
+};
 
 /// Looks at a device as `doctor` does, by its configuration's file.
 pub type Checks = Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>;
@@ -57,6 +59,8 @@ impl Device for Told {
             reasons: status.reasons.iter().map(|code| code.as_str().to_owned()).collect(),
             since: status.since.0,
             step,
+            receiving: receiving(&health),
+            moving_files: health.incoming().map(|one| one.moving_files).sum(),
             engines: health.engines().iter().map(engine).collect(),
             self_test: health.self_test().map(|t| Tested { at: t.at.0, passed: t.passed }),
             broker: Line {
@@ -71,6 +75,21 @@ impl Device for Told {
     fn checks(&self) -> Vec<Check> {
         (self.page.checks)(&self.page.config_file)
     }
+}
+
+/// Studies that come into any folder, the newest first.
+fn receiving(health: &Health) -> Vec<Receiving> {
+    let all = health.incoming().flat_map(|one| &one.studies);
+    let mut lines: Vec<Receiving> = all
+        .map(|(arriving, since)| Receiving {
+            study_key: arriving.key.as_str().to_owned(),
+            since: *since,
+            files: arriving.files,
+            series: arriving.series,
+        })
+        .collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.since));
+    lines
 }
 
 /// Serves the page, if it is enabled.

@@ -188,6 +188,19 @@ impl CompletionRule {
     }
 }
 
+/// A study of which something has come, and which is not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arriving {
+    /// The study's key.
+    pub key: StudyKey,
+    /// When the first file came of what is not accounted for yet.
+    pub since: Millis,
+    /// Files of it that are here, read or broken.
+    pub files: usize,
+    /// Series among them; each NIfTI file is one.
+    pub series: usize,
+}
+
 /// What follows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StudyEvent {

@@ -19,7 +19,7 @@ pub mod study;
 
 pub use by_hand::command_line::{files_of_paths, load_paths};
 pub use by_hand::discover::{Discovered, NotTaken, discover};
-pub use events::{AssembleParams, CompletionRule, Event, Known, Millis, StudyEvent};
+pub use events::{Arriving, AssembleParams, CompletionRule, Event, Known, Millis, StudyEvent};
 pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
 pub use fingerprint::{Digest, study_key};
 pub use folder::filesystem::FileSystem;

@@ -306,11 +306,20 @@ fn volumes(api: Api) -> Api {
         NONE,
         scene::show,
     )
+    .get::<scene::ScenePhase, _, _>(
+        (
+            "/api/v1/studies/{key}/{revision}/scene/{images}",
+            VIEWER,
+            "One CT of it: a phase, or a series that was not read, as `series-3`.",
+        ),
+        NONE,
+        scene::one,
+    )
     .raw(
         (
             "/api/v1/studies/{key}/{revision}/image/{phase}",
             VIEWER,
-            "The CT of a phase as NIfTI in RAS order, whole HU.",
+            "The CT of a phase, or of another series, as NIfTI in RAS order, whole HU.",
         ),
         "application/octet-stream",
         images::image,

@@ -6,14 +6,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::problem::Problem;
+use crate::ui::counted;
 use axum::http::StatusCode;
 use hepalert_labels::Refused;
+use hepalert_labels::cases::folder::WORK;
+use hepalert_labels::cases::sweep::sweep;
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start};
 use hepalert_labels::monai::Model;
 use hepalert_voxels::volume::LabelMap;
+use log::info;
 
 /// Desks in memory: four scans of 512 x 512 x 200 are some 250 MB with their undo.
 const MAX_DESKS: usize = 4;
@@ -45,8 +49,14 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Of a folder of cases; labels go into `work`, or into the folder.
+    /// Of a folder of cases; labels go into `work`, or into the folder. What a process that was killed
+    /// left half-written there goes.
     pub fn new(root: &Path, work: Option<&Path>) -> Bench {
+        let labels = work.map_or_else(|| root.join(WORK), Path::to_owned);
+        let swept = sweep(&labels, SystemTime::now());
+        if swept > 0 {
+            info!("labels: {} removed", counted(swept, "half-written file"));
+        }
         Bench {
             root: root.to_owned(),
             work: work.map(Path::to_owned),

@@ -9,9 +9,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use super::lines::Reason;
-use crate::store::{Job, StudyRow};
+use crate::store::{Job, JobState, StudyRow};
+use hepalert_study::phase::Setting;
 
 /// Most studies of one page.
 pub const MAX_SIZE: usize = 200;
@@ -254,7 +256,32 @@ fn count<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> &'a str) -> Vec<(String
     counts
 }
 
+/// Verdicts of reports, and what stands where there is none.
+const VERDICTS: [&str; 4] = ["suspected", "uncertain", "not_suspected", "none"];
+/// Orders of the list.
+const ORDERS: [&str; 3] = ["received", "largest", "seconds"];
+
 impl Query {
+    /// Refuses words that are none of their key's: ignored, they would look like an answer.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let known = |key: &str, asked: &str, words: &[&str]| {
+            let unknown = asked.split(',').find(|word| !asked.is_empty() && !words.contains(word));
+            unknown.map_or(Ok(()), |word| {
+                Err(format!("{key} {word:?} is none of {}", words.join(", ")))
+            })
+        };
+        known("verdict", &self.verdict, &VERDICTS)?;
+        known("state", &self.state, JobState::VARIANTS)?;
+        known("setting", &self.setting, &Setting::ALL.map(Setting::name))?;
+        if ORDERS.contains(&self.sort.as_str()) || self.sort.is_empty() {
+            return Ok(());
+        }
+        Err(format!("sort {:?} is none of {}", self.sort, ORDERS.join(", ")))
+    }
+
     fn matches(&self, row: &Row) -> bool {
         let among = |list: &str, value: &str| {
             list.is_empty() || list.split(',').any(|wanted| wanted == value)

@@ -18,6 +18,10 @@ pub struct Pulse {
     pub since: Timestamp,
     /// What is being done.
     pub step: Option<Step>,
+    /// Studies of which something has come and which are not complete, the newest first.
+    pub receiving: Vec<Receiving>,
+    /// Files that are still being written or not yet read.
+    pub moving_files: usize,
     /// The engines in use.
     pub engines: Vec<Engine>,
     /// The last self-test of the engine in use.
@@ -37,6 +41,20 @@ pub struct Step {
     pub done: usize,
     /// Of how much.
     pub total: usize,
+}
+
+/// A study that is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Receiving {
+    /// The study.
+    pub study_key: String,
+    /// When the first of these files came.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Files that are here.
+    pub files: usize,
+    /// Series among them.
+    pub series: usize,
 }
 
 /// A network in use.

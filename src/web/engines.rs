@@ -5,6 +5,7 @@
 //! line and the update folder; the daemon then tests and uses it between two studies.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -179,21 +180,27 @@ pub async fn install(
             .map_err(Problem::fault)
     });
     let file = received(file.await?, body, &site).await?;
-    let taken = blocking(move || {
-        let installer = Installer::new(&site.config);
-        let trust = installer.trust().map_err(|error| package_refused(&error))?;
-        let policy = installer.policy(trust, None);
-        let package = policy.open(file.path()).map_err(|error| package_refused(&error))?;
-        let (id, version) = (package.bundle().id().to_owned(), package.bundle().version());
-        let staged = installer.stage(package, &policy, again, Timestamp::now());
-        let slot = staged.map_err(|refusal| {
+    blocking(move || {
+        let staged = stage(&site, file.path(), again);
+        let taken = staged.map_err(|refusal| {
             warn!("the page: an engine from {} was refused: {refusal}", who.name);
             refused(refusal)
         })?;
-        info!("the page: {} has put {id} version {version} into slot {}", who.name, slot.name());
-        Ok(Json(Taken { slot: slot.name().to_owned(), id, version }))
-    });
-    taken.await
+        let Taken { slot, id, version } = &taken;
+        info!("the page: {} has put {id} version {version} into slot {slot}", who.name);
+        Ok(Json(taken))
+    })
+    .await
+}
+
+/// Judges a package and puts it into a slot.
+fn stage(site: &Site, file: &Path, again: bool) -> Result<Taken, Refusal> {
+    let installer = Installer::new(&site.config);
+    let policy = installer.policy(installer.trust()?, None);
+    let package = policy.open(file)?;
+    let (id, version) = (package.bundle().id().to_owned(), package.bundle().version());
+    let slot = installer.stage(package, &policy, again, Timestamp::now())?;
+    Ok(Taken { slot: slot.name().to_owned(), id, version })
 }
 
 /// The body as a file, never more of it in memory than a piece.

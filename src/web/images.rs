@@ -16,11 +16,10 @@ use ndarray::Zip;
 
 use super::packed::{by_gain, gzip, onto, whole};
 use super::problem::Problem;
-use super::reading::{Numbers, Reading};
+use super::reading::{Images, Numbers, Reading};
 use super::site::{Site, blocking};
 use super::study::key;
 use hepalert_study::anatomy::{is_lesion, is_of_liver};
-use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
 
 /// Layers of labels that there are.
@@ -49,28 +48,28 @@ fn name_of(reading: &Reading, what: &str) -> String {
     format!("{}-r{}-{what}.gz", reading.key, reading.revision)
 }
 
-/// The CT of a phase as it is sent.
-fn image_bytes(site: &Site, reading: &Reading, phase: Phase) -> Result<Vec<u8>, Problem> {
-    kept(site, &name_of(reading, phase.code()), || {
-        let (volume, numbers) = reading.image(phase)?;
+/// A CT as it is sent.
+fn image_bytes(site: &Site, reading: &Reading, of: Images) -> Result<Vec<u8>, Problem> {
+    kept(site, &name_of(reading, &of.name()), || {
+        let (volume, numbers) = reading.image(of)?;
         // Read already: who asks for the numbers next need not read the images again.
         let text = serde_json::to_vec(&numbers).map_err(Problem::fault)?;
-        site.cache.put(&slices_of(reading, phase), &text);
+        site.cache.put(&slices_of(reading, of), &text);
         Ok(nifti::write::write_i16(&whole(volume)))
     })
 }
 
-fn slices_of(reading: &Reading, phase: Phase) -> String {
-    name_of(reading, &format!("{}-slices", phase.code()))
+fn slices_of(reading: &Reading, of: Images) -> String {
+    name_of(reading, &format!("{}-slices", of.name()))
 }
 
 /// InstanceNumber of each slice of a phase, from the feet.
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn slice_numbers(site: &Site, reading: &Reading, phase: Phase) -> Result<Numbers, Problem> {
-    let bytes = kept(site, &slices_of(reading, phase), || {
-        serde_json::to_vec(&reading.image(phase)?.1).map_err(Problem::fault)
+pub fn slice_numbers(site: &Site, reading: &Reading, of: Images) -> Result<Numbers, Problem> {
+    let bytes = kept(site, &slices_of(reading, of), || {
+        serde_json::to_vec(&reading.image(of)?.1).map_err(Problem::fault)
     })?;
     serde_json::from_slice(&bytes).map_err(Problem::fault)
 }
@@ -79,12 +78,12 @@ pub fn slice_numbers(site: &Site, reading: &Reading, phase: Phase) -> Result<Num
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn grid_of(site: &Site, reading: &Reading, phase: Phase) -> Result<Arc<Grid>, Problem> {
-    let path = site.cache.path(&name_of(reading, phase.code()));
+pub fn grid_of(site: &Site, reading: &Reading, of: Images) -> Result<Arc<Grid>, Problem> {
+    let path = site.cache.path(&name_of(reading, &of.name()));
     let mut head = Vec::new();
     let read = fs::File::open(&path).and_then(|f| f.take(HEADER as u64).read_to_end(&mut head));
     if read.is_err() {
-        head = image_bytes(site, reading, phase)?;
+        head = image_bytes(site, reading, of)?;
         head.truncate(HEADER);
     }
     let facts = nifti::read::peek(&head).map_err(Problem::fault)?;
@@ -149,8 +148,12 @@ pub fn sent(bytes: Vec<u8>, plain: usize) -> Response {
     response
 }
 
-fn phase_of(name: &str) -> Result<Phase, Problem> {
-    Phase::from_code(name).ok_or_else(|| Problem::not_found("phase"))
+/// Images by their name in an address.
+///
+/// # Errors
+/// [`Problem`] if there are none of that name.
+pub fn images_of(name: &str) -> Result<Images, Problem> {
+    Images::parse(name).ok_or_else(|| Problem::not_found("phase"))
 }
 
 /// Work on whole volumes: few at a time.
@@ -168,10 +171,10 @@ pub async fn image(
     State(site): State<Arc<Site>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
-    let (key, phase) = (key(&study)?, phase_of(&phase)?);
+    let (key, of) = (key(&study)?, images_of(&phase)?);
     heavily(&site, move |site| {
         let reading = Reading::open(site, key, revision)?;
-        let bytes = image_bytes(site, &reading, phase)?;
+        let bytes = image_bytes(site, &reading, of)?;
         // A gzip stream ends with the size of what is in it.
         let plain = bytes.last_chunk::<4>().map_or(0, |end| u32::from_le_bytes(*end) as usize);
         Ok(sent(bytes, plain))
@@ -184,10 +187,10 @@ pub async fn layer(
     State(site): State<Arc<Site>>,
     Named((study, revision, layer, phase)): Named<(String, u32, String, String)>,
 ) -> Result<Response, Problem> {
-    let (key, phase) = (key(&study)?, phase_of(&phase)?);
+    let (key, of) = (key(&study)?, images_of(&phase)?);
     heavily(&site, move |site| {
         let reading = Reading::open(site, key, revision)?;
-        let grid = grid_of(site, &reading, phase)?;
+        let grid = grid_of(site, &reading, of)?;
         let labels = onto(layer_labels(&reading, &layer)?, &grid).into_voxels();
         Ok(sent(gzip(&labels.iter().copied().collect::<Vec<u8>>()), labels.len()))
     })
@@ -199,10 +202,10 @@ pub async fn gains(
     State(site): State<Arc<Site>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
-    let (key, phase) = (key(&study)?, phase_of(&phase)?);
+    let (key, of) = (key(&study)?, images_of(&phase)?);
     heavily(&site, move |site| {
         let reading = Reading::open(site, key, revision)?;
-        let grid = grid_of(site, &reading, phase)?;
+        let grid = grid_of(site, &reading, of)?;
         let steps = whole(reading.numbers("gains.nii.gz")?);
         let bytes = by_gain(&onto(steps, &grid));
         Ok(sent(gzip(&bytes), bytes.len()))
@@ -217,11 +220,11 @@ pub async fn gains(
 pub fn windows(
     site: &Site,
     reading: &Reading,
-    phase: Phase,
+    of: Images,
 ) -> Result<Vec<(String, [f32; 2])>, Problem> {
-    let name = name_of(reading, &format!("{}-windows", phase.code()));
+    let name = name_of(reading, &format!("{}-windows", of.name()));
     let bytes = kept(site, &name, || {
-        let image = nifti::read::read(&image_bytes(site, reading, phase)?);
+        let image = nifti::read::read(&image_bytes(site, reading, of)?);
         let image = image.map_err(Problem::fault)?;
         let labels = onto(reading.labels("labels_base.nii.gz")?, image.grid());
         let organs: [(&str, IsOf); 3] =

@@ -157,6 +157,8 @@ mod tests {
             reasons: vec!["disk\"full\n".to_owned()],
             since: Timestamp::UNIX_EPOCH,
             step: None,
+            receiving: Vec::new(),
+            moving_files: 0,
             engines: Vec::new(),
             self_test: None,
             broker: Line::default(),

@@ -28,6 +28,7 @@ mod monai;
 mod openapi;
 mod overview;
 mod packed;
+mod places;
 mod problem;
 mod queue;
 mod reading;
@@ -42,7 +43,7 @@ mod study;
 mod throttle;
 
 pub use bench::{Bench, Engine as LabelEngine};
-pub use device::{Check, Device, Engine, Line, Pulse, Step, Tested};
+pub use device::{Check, Device, Engine, Line, Pulse, Receiving, Step, Tested};
 pub use openapi::document;
 pub use server::{Handle, ServeError, check_certificate, start};
 pub use site::{MIN_SECRET, Site, database, proxy_secret};

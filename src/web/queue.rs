@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 
+use super::device::Receiving;
 use super::lines::{Counts, JobLine, QueueState};
 use super::problem::Problem;
 use super::site::{Site, blocking};
@@ -50,6 +51,11 @@ fn tell_time_left(lines: &mut [JobLine], typical_s: Option<f64>, now: Timestamp)
     }
 }
 
+/// Whether what came of a study is a job already.
+fn is_taken_in(study: &Receiving, lines: &[JobLine]) -> bool {
+    lines.iter().any(|line| line.study_key == study.study_key && line.received >= study.since)
+}
+
 /// Counts of everything.
 ///
 /// # Errors
@@ -73,6 +79,8 @@ pub fn counts(store: &Store) -> Result<Counts, Problem> {
 /// # Errors
 /// Whatever the store says.
 pub fn read(site: &Site, now: Timestamp) -> Result<QueueState, Problem> {
+    // The device first: a study that is taken in meanwhile is in both, never in none.
+    let mut pulse = site.device.pulse();
     let store = site.reader()?;
     let counts = counts(store)?;
     let open = (counts.queued + counts.running) as usize;
@@ -80,7 +88,8 @@ pub fn read(site: &Site, now: Timestamp) -> Result<QueueState, Problem> {
     let typical_s = typical_s(&jobs);
     let mut lines: Vec<JobLine> = jobs.iter().map(JobLine::of).collect();
     tell_time_left(&mut lines, typical_s, now);
-    Ok(QueueState { device: Some(site.device.pulse()), counts, jobs: lines, typical_s })
+    pulse.receiving.retain(|study| !is_taken_in(study, &lines));
+    Ok(QueueState { device: Some(pulse), counts, jobs: lines, typical_s })
 }
 
 /// `GET /api/v1/queue`.
@@ -110,6 +119,20 @@ mod tests {
             reason: None,
             left_s: None,
         }
+    }
+
+    #[test]
+    fn what_is_taken_in_is_no_longer_told_as_coming() {
+        let coming = |since: i64| Receiving {
+            study_key: "0".repeat(32),
+            since: at(since),
+            files: 9,
+            series: 1,
+        };
+        let lines = [JobLine { received: at(50), ..line(1, "queued", None) }];
+        assert!(is_taken_in(&coming(40), &lines));
+        assert!(!is_taken_in(&coming(60), &lines), "more of it comes");
+        assert!(!is_taken_in(&coming(40), &[]));
     }
 
     #[test]

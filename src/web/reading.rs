@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::problem::Problem;
 use super::site::Site;
 use super::study::report;
-use crate::intake::{GateParams, PhaseFiles, RefusalCode, StudyFiles, load};
+use crate::intake::{GateParams, PhaseFiles, Refusal, RefusalCode, StudyFiles, load};
 use crate::report::types::{Report, SeriesRecord};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
@@ -20,6 +20,36 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// InstanceNumber by slice, where it is known.
 pub type Numbers = Vec<Option<i64>>;
+
+/// Images of a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// Those that were read as this phase.
+    Phase(Phase),
+    /// A series by its place, read or not.
+    Series(usize),
+}
+
+impl Images {
+    /// As it stands in addresses: `vp`, `series-3`.
+    pub fn name(self) -> String {
+        match self {
+            Images::Phase(phase) => phase.code().to_owned(),
+            Images::Series(place) => format!("series-{place}"),
+        }
+    }
+
+    /// Of such a name.
+    pub fn parse(name: &str) -> Option<Images> {
+        let series = name.strip_prefix("series-").map(|place| place.parse().map(Images::Series));
+        let found = match series {
+            Some(series) => series.ok(),
+            None => Phase::from_code(name).map(Images::Phase),
+        };
+        // One name for each: what is kept is called by it.
+        found.filter(|images| images.name() == name)
+    }
+}
 
 /// One revision of a study, with its report.
 pub struct Reading {
@@ -79,13 +109,35 @@ impl Reading {
         Some(PhaseFiles { phase, ..files })
     }
 
-    /// The CT of a phase in RAS order, and InstanceNumber of each of its slices from the feet; no
+    /// Series that may be a phase and were not read, and whose files are known: their places and lines.
+    pub fn not_read(&self) -> impl Iterator<Item = (usize, &SeriesRecord)> {
+        let known = self.files.candidates.len();
+        let not_read = self.report.series.iter().filter(|line| line.chosen.is_none());
+        // Of a report of before, a series without a place may be the one that was read.
+        let named = not_read.filter_map(|line| Some((line.place?, line)));
+        named.filter(move |(place, _)| *place < known)
+    }
+
+    /// Files of the study that are no part of a phase and are not known any more.
+    pub fn set_aside(&self) -> usize {
+        if self.files.candidates.is_empty() { self.files.set_aside } else { 0 }
+    }
+
+    fn files_by(&self, images: Images) -> Option<PhaseFiles> {
+        match images {
+            Images::Phase(phase) => self.files_of(phase),
+            Images::Series(at) => self.files.candidates.get(at).map(|one| one.files.clone()),
+        }
+    }
+
+    /// A CT in RAS order, and InstanceNumber of each of its slices from the feet; no
     /// numbers where they are not known, or slices were averaged or stored along another axis.
     ///
     /// # Errors
     /// [`Problem`] if its files are gone or changed.
-    pub fn image(&self, phase: Phase) -> Result<(Volume<f32>, Numbers), Problem> {
-        let files = self.files_of(phase).ok_or_else(gone)?;
+    pub fn image(&self, images: Images) -> Result<(Volume<f32>, Numbers), Problem> {
+        let files = self.files_by(images).ok_or_else(gone)?;
+        let phase = files.phase;
         let study =
             StudyFiles { phases: vec![files], candidates: Vec::new(), ..self.files.clone() };
         // It has passed the gate already: what may have been changed since is no reason now.
@@ -93,6 +145,8 @@ impl Reading {
             GateParams { kvp: [0.0, f64::MAX], min_coverage_mm: 0.0, ..GateParams::default() };
         let mut loaded = load(&study, &[phase], &gate).map_err(|refusal| match refusal.code {
             RefusalCode::FilesChanged | RefusalCode::Unreadable => gone(),
+            // What was never read has not passed the gate.
+            _ if matches!(images, Images::Series(_)) => unfit(&refusal),
             _ => Problem::fault(refusal),
         })?;
         let volume = loaded.study.phases.remove(&phase).ok_or_else(gone)?;
@@ -137,6 +191,13 @@ impl Reading {
     pub fn has(&self, name: &str) -> bool {
         self.report.artefacts.iter().any(|artefact| artefact.path == name)
     }
+}
+
+fn unfit(refusal: &Refusal) -> Problem {
+    let message = format!("this series cannot be shown: {}", refusal.detail);
+    let next = "look at it in the archive's viewer";
+    let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+    Problem::new(status, refusal.code.as_str(), message, next)
 }
 
 fn gone() -> Problem {

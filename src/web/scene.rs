@@ -8,13 +8,14 @@ use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::images::{LAYERS, grid_of, heavily, slice_numbers, windows};
+use super::images::{LAYERS, grid_of, heavily, images_of, slice_numbers, windows};
 use super::packed::grid_hash;
 use super::problem::Problem;
-use super::reading::Reading;
+use super::reading::{Images, Reading};
 use super::site::Site;
 use super::study::key;
-use crate::report::types::LesionRecord;
+use crate::report::types::{LesionRecord, SeriesRecord};
+use hepalert_study::phase::Phase;
 
 /// A study to be drawn.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -25,6 +26,12 @@ pub struct Scene {
     revision: u32,
     /// Its phases in channel order.
     phases: Vec<ScenePhase>,
+    /// Series that were not read and can be shown beside what was.
+    others: Vec<SceneOther>,
+    /// Phases of which the study has no series.
+    absent: Vec<String>,
+    /// Files of the study that are no part of a phase and of which nothing is known any more.
+    set_aside: usize,
     /// The phase on whose grid the masks lie.
     reference: String,
     /// Layers of labels.
@@ -41,10 +48,25 @@ pub struct Scene {
     notice: String,
 }
 
+/// A series that was not read.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SceneOther {
+    /// Its name in addresses: `series-3`.
+    name: String,
+    /// The phase that it most probably is; none where it is likely none of the four.
+    phase: Option<String>,
+    /// SeriesNumber, where known.
+    series_number: Option<i64>,
+    /// How many slices it has.
+    slices: usize,
+    /// Why it was not read.
+    why: String,
+}
+
 /// A phase to be drawn.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ScenePhase {
-    /// `nc`, `ap`, `vp` or `dp`.
+    /// `nc`, `ap`, `vp` or `dp`; `series-3` of a series that was not read.
     phase: String,
     /// Voxels along x, y, z, in RAS order.
     shape: [usize; 3],
@@ -96,27 +118,63 @@ fn lesion(record: &LesionRecord) -> SceneLesion {
     }
 }
 
+/// One of the CTs.
+fn drawn(
+    site: &Site,
+    reading: &Reading,
+    of: Images,
+    alignment: Option<String>,
+) -> Result<ScenePhase, Problem> {
+    let grid = grid_of(site, reading, of)?;
+    let [nz, ny, nx] = grid.shape();
+    let [sz, sy, sx] = grid.spacing_mm();
+    Ok(ScenePhase {
+        phase: of.name(),
+        shape: [nx, ny, nz],
+        spacing_mm: [sx, sy, sz],
+        grid: grid_hash(&grid),
+        instances: slice_numbers(site, reading, of)?,
+        alignment,
+        windows: windows(site, reading, of)?,
+    })
+}
+
+fn others(reading: &Reading) -> Vec<SceneOther> {
+    let other = |(place, line): (usize, &SeriesRecord)| SceneOther {
+        name: Images::Series(place).name(),
+        phase: Phase::from_code(&line.phase).map(|phase| phase.code().to_owned()),
+        series_number: line.series_number,
+        slices: line.slices,
+        why: line.why.clone(),
+    };
+    reading.not_read().map(other).collect()
+}
+
+/// Phases that are neither read nor among the other series.
+fn absent(reading: &Reading, others: &[SceneOther]) -> Vec<String> {
+    let is_there = |phase: &Phase| {
+        reading.report.phases.iter().any(|record| record.phase == *phase)
+            || others.iter().any(|other| other.phase.as_deref() == Some(phase.code()))
+    };
+    let absent = Phase::ALL.into_iter().filter(|phase| !is_there(phase));
+    absent.map(|phase| phase.code().to_owned()).collect()
+}
+
 fn read(site: &Site, reading: &Reading) -> Result<Scene, Problem> {
     let report = &reading.report;
     let phase = |record: &crate::report::types::PhaseRecord| {
-        let grid = grid_of(site, reading, record.phase)?;
-        let [nz, ny, nx] = grid.shape();
-        let [sz, sy, sx] = grid.spacing_mm();
-        Ok::<_, Problem>(ScenePhase {
-            phase: record.phase.code().to_owned(),
-            shape: [nx, ny, nz],
-            spacing_mm: [sx, sy, sz],
-            grid: grid_hash(&grid),
-            instances: slice_numbers(site, reading, record.phase)?,
-            alignment: record.alignment.as_ref().map(|found| found.method.clone()),
-            windows: windows(site, reading, record.phase)?,
-        })
+        let method = record.alignment.as_ref().map(|found| found.method.clone());
+        drawn(site, reading, Images::Phase(record.phase), method)
     };
+    let others = others(reading);
     let gains = &report.pipeline.lesion_gain;
     Ok(Scene {
         study_key: reading.key.as_str().to_owned(),
         revision: reading.revision,
         phases: report.phases.iter().map(phase).collect::<Result<_, _>>()?,
+        absent: absent(reading, &others),
+        others,
+        set_aside: reading.set_aside(),
         reference: reading.reference().map_or("vp", |phase| phase.code()).to_owned(),
         layers: LAYERS.map(str::to_owned).into(),
         lesions: report.lesions.iter().map(lesion).collect(),
@@ -136,6 +194,19 @@ pub async fn show(
     heavily(&site, move |site| {
         let reading = Reading::open(site, key, revision)?;
         read(site, &reading).map(Json)
+    })
+    .await
+}
+
+/// `GET /api/v1/studies/{key}/{revision}/scene/{images}`.
+pub async fn one(
+    State(site): State<Arc<Site>>,
+    Path((study, revision, images)): Path<(String, u32, String)>,
+) -> Result<Json<ScenePhase>, Problem> {
+    let (key, of) = (key(&study)?, images_of(&images)?);
+    heavily(&site, move |site| {
+        let reading = Reading::open(site, key, revision)?;
+        drawn(site, &reading, of, None).map(Json)
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! The thread that serves: a current-thread runtime, a listener, TLS where it is configured.
 //!
-//! Owns connections: how many there may be, and how long one may take to say what it wants. Each is
-//! served as a task of its own, so that a slow one holds up nobody.
+//! Owns connections: how long one may take to say what it wants. Each is served as a task of its own,
+//! so that a slow one holds up nobody; how many there may be is [`super::places`]'s.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,19 +18,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::{info, warn};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::access::Peer;
 use super::events;
+use super::places::{Place, Places};
 use super::router::router;
 use super::site::Site;
 use crate::config::Web;
 use crate::pem::{PemError, certificates, private_key};
 
-/// Connections at one time: a browser opens six, and a ward has a dozen of them.
-const MAX_CONNECTIONS: usize = 96;
 /// Time to say who one is, over TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Time for the head of a request.
@@ -153,7 +152,7 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::default();
     let router = router(Arc::clone(&site));
     tokio::spawn(events::watch_queue(site));
     loop {
@@ -170,19 +169,21 @@ async fn serve(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(place) = places.take(peer.ip()) else { continue };
         let (router, tls) = (router.clone(), tls.clone());
         tokio::spawn(async move {
-            let _place = place;
             // What a browser breaks off is nobody's fault.
-            let _ = connection(stream, Peer(peer), tls, router).await;
+            tokio::select! {
+                _ = connection(stream, (Peer(peer), &place), tls, router) => {}
+                () = place.lost() => {}
+            }
         });
     }
 }
 
 async fn connection(
     stream: TcpStream,
-    peer: Peer,
+    (peer, place): (Peer, &Place),
     tls: Option<TlsAcceptor>,
     router: axum::Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -190,7 +191,9 @@ async fn connection(
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        routes.call(request)
+        let answering = place.begins();
+        let answer = routes.call(request);
+        async move { answer.await.map(|answer| answer.map(|body| answering.with(body))) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(64 << 10);

@@ -31,6 +31,7 @@ pub async fn list(
     asked: Result<Asked<Query>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
     let Asked(query) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    query.check().map_err(Problem::bad)?;
     blocking(move || {
         let rows = rows(&site)?;
         Ok(Json(query.page(rows)))

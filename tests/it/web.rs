@@ -16,6 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::browser::{Answer, request};
+use crate::daemon::House;
+use crate::support::hepalert;
+use crate::web_browser::page_of;
 
 /// A device that is well, or says that it is not.
 pub struct MadeUp {
@@ -29,6 +32,8 @@ impl Device for MadeUp {
             reasons: self.reasons.clone(),
             since: "2026-11-30T08:00:00Z".parse().unwrap(),
             step: Some(Step { stage: "segment".to_owned(), done: 12, total: 48 }),
+            receiving: Vec::new(),
+            moving_files: 0,
             engines: vec![Engine {
                 role: "segment".to_owned(),
                 id: "venous-demo".to_owned(),
@@ -528,6 +533,17 @@ fn two_thousand_studies_are_listed_at_once() {
     println!("2000 studies: the first list in {first_s:.3} s, others in {again_s:.3} s");
     assert!(first_s < 3.0 && again_s < 1.0, "{first_s} s, {again_s} s");
     assert_eq!(served.get("/api/v1/studies?verdikt=x", &[]).status, 400);
+    for (asked, word) in [
+        ("sort=biggest", "largest"),
+        ("state=done,finished", "superseded"),
+        ("verdict=maybe", "not_suspected"),
+        ("setting=portal", "venous"),
+    ] {
+        let told = served.get(&format!("/api/v1/studies?{asked}"), &[]);
+        let said = told.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(told.status == 400 && said.contains(word), "{asked}: {} {said}", told.status);
+    }
+    ask("sort=received&state=done,dead&verdict=none,uncertain&setting=venous&engine=whatever");
 }
 
 #[test]
@@ -555,4 +571,74 @@ fn what_is_listed_is_explained() {
         .map(|key| key["key"].as_str().unwrap())
         .collect();
     assert_eq!(set, ["enabled", "address", "login", "open_role"]);
+}
+
+/// Connections that never say what they want hold up nobody who does.
+#[test]
+fn half_open_connections_shut_nobody_out() {
+    let served = Served::open();
+    let begin = || {
+        let mut stream = std::net::TcpStream::connect(&served.address).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHo").unwrap();
+        stream
+    };
+    let silent: Vec<_> = (0..300).map(|_| begin()).collect();
+    let began = Instant::now();
+    for _ in 0..10 {
+        let told = served.get("/api/v1/queue", &[]);
+        assert_eq!(told.status, 200);
+    }
+    let took_s = began.elapsed().as_secs_f64();
+    assert!(took_s < 5.0, "{took_s} s");
+    drop(silent);
+}
+
+/// Who names a folder of cases wants it: that it is not there is told before the daemon starts.
+#[test]
+fn a_folder_of_cases_that_is_not_there_is_told_by_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, cases) = (folder.path().join("hepalert.toml"), folder.path().join("cases"));
+    let ended = |at: &Path| {
+        let text = format!(
+            "[store]\nfolder = {:?}\n[intake]\nfolder = {:?}\n[web]\nenabled = true\n\
+             address = \"127.0.0.1:0\"\nlabels_folder = {at:?}\n",
+            folder.path().join("state"),
+            folder.path().join("export")
+        );
+        fs::write(&config, text).unwrap();
+        let mut check = hepalert();
+        let ended = check.args(["check-config", "--config"]).arg(&config).output().unwrap();
+        let (out, said) = (ended.stdout, ended.stderr);
+        String::from_utf8_lossy(&out).into_owned() + &String::from_utf8_lossy(&said)
+    };
+    let told = ended(&cases);
+    assert!(told.contains("FAILS  page ([web]): web.labels_folder: "), "{told}");
+    fs::create_dir(&cases).unwrap();
+    let told = ended(&cases);
+    assert!(told.contains("works  page"), "{told}");
+    let told = ended(Path::new("cases"));
+    assert!(told.contains("web.labels_folder") && told.contains("a path from / on"), "{told}");
+    let told = ended(&folder.path().join("export/cases"));
+    assert!(told.contains("web.labels_folder") && told.contains("intake.folder"), "{told}");
+}
+
+/// What is refused leaves a line for who looks after the device, with the name of who sent it.
+#[test]
+fn an_engine_that_is_refused_is_in_the_log() {
+    let house = House::new(1, 1);
+    let fragments = house.config().with_file_name("conf.d");
+    fs::create_dir(&fragments).unwrap();
+    let web =
+        "[web]\nenabled = true\naddress = \"127.0.0.1:0\"\nlogin = false\nopen_role = \"admin\"\n";
+    fs::write(fragments.join("web.toml"), web).unwrap();
+    let daemon = house.start();
+    let url = page_of(&house);
+    let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let origin = format!("http://{address}");
+    let told = request(address, "POST", "/api/v1/engines", &[("Origin", &origin)], b"no engine");
+    assert_eq!(told.status, 422, "{}", told.text());
+    let log = house.log();
+    let line = log.lines().find(|line| line.contains("was refused")).unwrap_or(&log).to_owned();
+    assert!(line.contains("WARN") && line.contains("local"), "{line}");
+    daemon.kill();
 }

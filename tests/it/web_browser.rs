@@ -224,8 +224,40 @@ fn only_a_page_that_is_seen_holds_a_line_and_one_that_is_refused_shows_the_login
     browser.until("document.querySelector('main.login')");
 }
 
+#[test]
+fn a_refused_engine_is_told_until_somebody_has_read_it() {
+    if !is_there() {
+        return;
+    }
+    let served = Served::new(|config, _| {
+        config.web.login = false;
+        config.web.open_role = hepalert::config::Role::Admin;
+    });
+    let package = served.folder.path().join("unsigned.hepengine");
+    fs::write(&package, "no engine").unwrap();
+    let browser = Browser::start(1000, 800, false);
+    browser.go(&format!("http://{}/#/engines", served.address));
+    browser.until("document.querySelector('.install')");
+    browser.type_into("#package", package.to_str().unwrap());
+    browser.click(".install button.primary");
+    browser.until("document.querySelector('.install .problem')");
+    // What stands around it is drawn anew every ten seconds.
+    browser.run("window.old = document.querySelector('.slots')");
+    browser.until("!window.old.isConnected");
+    let told = "return document.querySelectorAll('.install .problem').length";
+    assert_eq!(browser.run(told), 1);
+    assert_eq!(browser.run("return document.getElementById('package').files.length"), 1);
+    browser.click(".install .dismiss");
+    assert_eq!(browser.run(told), 0);
+    // So is what a notice refuses.
+    browser.run("import('/js/parts.js').then((parts) => { parts.notice('well', 'ok'); parts.notice('ill', 'bad'); parts.notice('ill', 'bad'); })");
+    browser.until("document.querySelectorAll('.notice').length === 2 || null");
+    browser.until("document.querySelectorAll('.notice').length === 1");
+    assert_eq!(browser.run("return document.querySelector('.notice span').textContent"), "ill");
+}
+
 /// A daemon with the page; its address is in its log.
-fn page_of(house: &House) -> String {
+pub fn page_of(house: &House) -> String {
     let began = Instant::now();
     loop {
         let log = house.log();
@@ -263,6 +295,7 @@ fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
     browser.until("document.querySelector('tr.job.done')");
     let seen = browser.run("return window.seen");
     let states: Vec<&str> = seen.as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(states.first(), Some(&"receiving"), "{states:?}");
     assert!(states.contains(&"running") && states.last() == Some(&"done"), "{states:?}");
     // The study, then its viewer: the lesions drawn are those of the report, voxel by voxel.
     browser.click("tr.job a.key");
@@ -315,6 +348,65 @@ fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
         "the picture shows no CT with a lesion"
     );
     assert_eq!(console(&browser), [""; 0]);
+    daemon.kill();
+}
+
+/// A venous engine reads one series of four: the others can be looked at beside it.
+#[test]
+fn series_that_were_not_read_are_seen_beside_what_was() {
+    if !is_there() {
+        return;
+    }
+    let house = House::new(1, 1);
+    let fragments = house.config().with_file_name("conf.d");
+    fs::create_dir(&fragments).unwrap();
+    let web = "[web]\nenabled = true\naddress = \"127.0.0.1:0\"\nlogin = false\n";
+    fs::write(fragments.join("web.toml"), web).unwrap();
+    let daemon = house.start();
+    let url = page_of(&house);
+    let browser = Browser::start(1280, 860, false);
+    browser.go(&format!("{url}#/queue"));
+    let patient = generate(5, Case::Malignant, Setting::NcVp, SMALL);
+    write_series(&patient, &house.export().join("p")).unwrap();
+    browser.until("document.querySelector('tr.job.done')");
+    let key = report_of(&house)["study_key"].as_str().unwrap().to_owned();
+    browser.go(&format!("{url}#/view/{key}/1"));
+    browser.until("document.querySelector('.stage[data-ready]')");
+    let said = browser.run("return document.querySelector('[aria-label=Series]').textContent");
+    let said = said.as_str().unwrap();
+    assert!(said.contains("Read: Portal venous"), "{said}");
+    assert!(said.contains("no such series: Arterial, Delayed"), "{said}");
+    browser.click(".other input");
+    browser.until("document.querySelector('.stage').dataset.count === '2' && document.querySelectorAll('.cell .loading').length === 0");
+    browser.until("!document.querySelector('.other input').disabled");
+    // The native phase, with the same lesions over it, at the same place.
+    let at = |n: usize, what: &str| {
+        browser.run(&format!("const v = document.querySelectorAll('canvas')[{n}].view; {what}"))
+    };
+    let count = "return v.labels.reduce((n, l) => n + (l > 0 && l < 7), 0)";
+    assert_eq!(at(0, count), at(1, count), "phantoms are of one grid");
+    assert_eq!(
+        at(0, "return v.place().map(Math.round)"),
+        at(1, "return v.place().map(Math.round)")
+    );
+    let liver = "return Math.round(v.hu())";
+    assert_ne!(at(0, liver), at(1, liver), "another phase");
+    // Letters at both ends of each plane.
+    let letters = "const said = []; for (const by of ['Below', 'Above', 'Left', 'Right']) { \
+         const draw = v.nv[`drawText${by}`]; \
+         v.nv[`drawText${by}`] = function (at, text, ...rest) { said.push(text); return draw.call(this, at, text, ...rest); }; } \
+         v.setPlane('all'); v.nv.drawScene(); v.setPlane('axial'); return [...new Set(said)].filter((one) => one.length === 1).sort().join('')";
+    assert_eq!(at(0, letters), "AILPRS");
+    browser.click(".other input");
+    browser.until("document.querySelector('.stage').dataset.count === '1'");
+    assert_eq!(browser.run("return document.querySelectorAll('canvas').length"), 1);
+    assert_eq!(console(&browser), [""; 0]);
+    // What is no longer there is told.
+    fs::remove_dir_all(house.export().join("p/nc")).unwrap();
+    fs::remove_dir_all(house.state().join("web-cache")).unwrap();
+    browser.click(".other input");
+    browser.until("document.querySelector('[aria-label=Series] .problem')");
+    assert_eq!(browser.run("return document.querySelector('.other input').checked"), false);
     daemon.kill();
 }
 

@@ -67,6 +67,7 @@ export const VERDICTS = {
   not_suspected: { text: "Nothing suspected", tone: "calm" },
 };
 export const STATES = {
+  receiving: { text: "Receiving", tone: "live" },
   queued: { text: "Waiting", tone: "calm" },
   running: { text: "Running", tone: "live" },
   done: { text: "Done", tone: "ok" },

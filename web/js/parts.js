@@ -76,14 +76,23 @@ export function confirm(title, text, yes) {
   });
 }
 
-/** A short notice that goes by itself and is read out. */
+/** Stays until somebody has read it and says so. */
+export function dismissible(element) {
+  element.append(h("button", { type: "button", class: "quiet small dismiss", onclick: () => element.remove() }, "Dismiss"));
+  return element;
+}
+
+/** A short notice that is read out. It goes by itself, but for one that tells of a refusal. */
 export function notice(text, tone = "calm") {
   let place = document.getElementById("notices");
   if (!place) {
     place = h("div", { id: "notices", role: "status", "aria-live": "polite" });
     document.body.append(place);
   }
-  const shown = h("div", { class: `notice ${tone}` }, text);
+  // The same again is one notice.
+  for (const same of [...place.children]) if (same.firstChild.textContent === text) same.remove();
+  const shown = h("div", { class: `notice ${tone}` }, h("span", {}, text));
   place.append(shown);
-  setTimeout(() => shown.remove(), 6000);
+  if (tone === "bad") dismissible(shown);
+  else setTimeout(() => shown.remove(), 6000);
 }

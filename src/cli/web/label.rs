@@ -52,6 +52,8 @@ impl Device for Alone {
             reasons: Vec::new(),
             since: self.0,
             step: None,
+            receiving: Vec::new(),
+            moving_files: 0,
             engines: Vec::new(),
             self_test: None,
             broker: Line::default(),

@@ -94,7 +94,7 @@ fn is_one_of(classes: &[(&str, &str)], class: &str) -> bool {
     classes.iter().any(|(uid, _)| *uid == class)
 }
 
-fn is_known(params: &Params, class: &str) -> bool {
+fn is_known(params: &ReceiverParams, class: &str) -> bool {
     let is_off = class == uids::STORAGE_COMMITMENT_PUSH_MODEL && !params.storage_commitment;
     is_one_of(&RECEIVED, class) || (is_one_of(&ANSWERED, class) && !is_off)
 }

@@ -10,7 +10,7 @@ use super::filesystem::FileSystem;
 use super::listing::{Degraded, WatchParams};
 use super::stability::{FileStability, StabilityParams};
 use super::watch::FolderWatch;
-use crate::intake::events::{AssembleParams, Known, Millis, StudyEvent};
+use crate::intake::events::{Arriving, AssembleParams, Known, Millis, StudyEvent};
 use crate::intake::facts::StudyFiles;
 use crate::intake::reading::probe::Probe;
 use crate::intake::study::assemble::Assembler;
@@ -42,6 +42,8 @@ pub struct Step {
     pub moving_files: usize,
     /// Studies that wait for more files.
     pub open_studies: usize,
+    /// Those of them of which something new has come, the newest first.
+    pub arriving: Vec<Arriving>,
 }
 
 /// The intake of one export folder.
@@ -126,6 +128,7 @@ impl FolderIntake {
             more: settled.more,
             moving_files: self.stability.moving(),
             open_studies: self.assembler.open_studies(),
+            arriving: self.assembler.arriving(),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::progress::StudyProgress;
 use super::stacks::Arrived;
 use super::versions::Version;
 use crate::intake::events::{
-    AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
+    Arriving, AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
 };
 use crate::intake::facts::{FileFacts, StudyFiles};
 use crate::intake::fingerprint::{Digest, again};
@@ -102,6 +102,15 @@ impl Assembler {
     pub fn open_studies(&self) -> usize {
         let open = self.studies.values().filter(|progress| progress.opened.is_some()).count();
         open + self.strangers.open()
+    }
+
+    /// Studies of which something new has come, the newest first: not those that are only looked at
+    /// again, because this process began or somebody asked.
+    pub fn arriving(&self) -> Vec<Arriving> {
+        let open = self.studies.iter().filter_map(|(key, progress)| progress.arriving(key));
+        let mut arriving: Vec<Arriving> = open.collect();
+        arriving.sort_by_key(|one| std::cmp::Reverse(one.since));
+        arriving
     }
 
     /// Slices remembered of studies whose files are gone.

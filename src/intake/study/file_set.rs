@@ -100,6 +100,17 @@ impl StudyFileSet {
         self.files.is_empty() && self.broken.is_empty()
     }
 
+    /// How many series are here; a NIfTI file is one of its own.
+    pub fn series(&self) -> usize {
+        let of_file = |held: &Arrived| match &held.facts.part {
+            Part::Nifti(_) => vec![held.facts.instance()],
+            part => part.slices().iter().map(|slice| slice.series).collect(),
+        };
+        let broken = self.broken.values().filter_map(|broken| broken.series);
+        let all: BTreeSet<Digest> = self.files.values().flat_map(of_file).chain(broken).collect();
+        all.len()
+    }
+
     /// Identity of everything that is here, and what it shows.
     pub fn items(&self) -> impl Iterator<Item = Item> {
         self.items_by(FileFacts::shown)

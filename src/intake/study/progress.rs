@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::file_set::{Assessment, StudyFileSet};
 use super::versions::Version;
-use crate::intake::events::Millis;
+use crate::intake::events::{Arriving, Millis};
 use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles, holds_all, seen};
 use crate::intake::fingerprint::{Digest, Item, again};
 use hepalert_study::study::StudyKey;
@@ -97,6 +97,18 @@ impl StudyProgress {
     fn is_same(&self, version: &Version) -> bool {
         self.account.is_some_and(|account| self.shown == Some((account, version.fingerprint)))
             || self.is_version(version)
+    }
+
+    /// How much has come of what is not accounted for yet.
+    pub fn arriving(&self, key: &StudyKey) -> Option<Arriving> {
+        let since = self.opened.filter(|_| self.news && !self.remembered && !self.failed)?;
+        let files = self.file_set.files.len() + self.file_set.broken.len();
+        (files > 0).then(|| Arriving {
+            key: key.clone(),
+            since,
+            files,
+            series: self.file_set.series(),
+        })
     }
 
     /// True for the input that was taken in last, under its own fingerprint or as one that

@@ -27,6 +27,32 @@ fn a_named_phase_without_holes_need_not_wait_long() {
 }
 
 #[test]
+fn what_comes_is_told_until_it_is_complete_and_what_is_known_is_not() {
+    let mut story = Story::new(&Phase::ALL);
+    story.series("/e", "a", "native", 10).wait(20);
+    story.series("/e", "a", "venous", 7).wait(1);
+    story.series("/e", "b", "venous", 3).wait(1);
+    let coming = |story: &Story| -> Vec<(usize, usize, u64)> {
+        let all = story.machine.arriving();
+        all.iter().map(|one| (one.files, one.series, one.since.0 / 1000)).collect()
+    };
+    assert_eq!(coming(&story), [(3, 1, 21), (17, 2, 0)], "the newest first");
+    story.wait(500);
+    assert_eq!(coming(&story), []);
+    // One more phase, later.
+    story.series("/e", "a", "arterial", 5).wait(1);
+    assert_eq!(coming(&story), [(22, 3, 522)]);
+    // A process that begins looks at all of it again.
+    let mut whole = Story::new(&VENOUS);
+    whole.series("/e", "a", "venous", 40).wait(30);
+    let study = newest(&whole);
+    let known = Known { key: study.key, fingerprint: study.fingerprint, revision: 1 };
+    let mut again = Story::after(&VENOUS, vec![known]);
+    again.series("/e", "a", "venous", 40).wait(1);
+    assert_eq!(coming(&again), []);
+}
+
+#[test]
 fn four_phases_wait_for_the_last() {
     let mut story = Story::new(&Phase::ALL);
     for series in ["native", "arterial", "venous"] {

@@ -5,7 +5,7 @@ import { h, redraw, replace } from "../dom.js";
 import { PHASES, ago, number, plural, time, words } from "../format.js";
 import { bar, chip, notice, problem, sentence } from "../parts.js";
 import { Edits } from "../viewer/edits.js";
-import { View, tie } from "../viewer/view.js";
+import { View, breathe, tie } from "../viewer/view.js";
 import { PRESETS, liverWindow } from "../viewer/windows.js";
 import { askCollided, givenPanel } from "./given.js";
 
@@ -86,9 +86,6 @@ async function load(state, ready) {
   }
 }
 
-/** Lets the page draw and take keys before more work. */
-const breathe = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-
 async function loadOne(state, { image, told, canvas, progress }, at, count) {
   const title = titleOf(image);
   const say = (text) => replace(progress.firstElementChild, `${text} (${count})`);
@@ -97,11 +94,11 @@ async function loadOne(state, { image, told, canvas, progress }, at, count) {
   const one = new Edits(base);
   one.whose = state.whose;
   const filled = (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`);
-  const [labels, data] = await Promise.all([one.open(state.start), bytes(`${base}/image`, filled)]);
-  if (state.gone) return;
+  const shown = new View(canvas, image.name);
+  const [labels, data] = await Promise.all([one.open(state.start), bytes(`${base}/image`, filled), shown.attach()]);
+  if (state.gone) { shown.close(); return; }
   say(`Drawing ${title}`);
   await breathe();
-  const shown = new View(canvas, image.name);
   // As it is in this phase, where somebody has labelled a liver.
   shown.own = liverWindow(data, labels, one.names.liver);
   await shown.load(data, shown.own ?? PRESETS[0][1]);

@@ -3,28 +3,26 @@
 import { get, send, upload } from "../api.js";
 import { h, replace } from "../dom.js";
 import { PHASES, plural, time, words } from "../format.js";
-import { bar, chip, confirm, empty, facts, notice, panel, problem, sentence, table } from "../parts.js";
+import { bar, chip, confirm, dismissible, empty, facts, notice, panel, problem, sentence, table } from "../parts.js";
 
 const CONDITIONS = {
   unproven: ["Waits for its self-test", "calm"], staged: ["Ready", "calm"], probation: ["On probation", "warn"], good: ["Good", "ok"], bad: ["Failed here", "bad"],
 };
 
 export async function show(main, { may }) {
-  const place = h("div", {});
-  replace(main, h("header", { class: "page-head" }, h("h1", {}, "Engines")), place);
-  const draw = async () => { replace(place, page(await get("/api/v1/engines"), may, draw)); };
-  await draw();
-  const timer = setInterval(() => { if (!place.querySelector("[aria-busy=true]")) draw().catch(() => {}); }, 10000);
+  const [slots, done] = [h("div", {}), h("div", {})];
+  const draw = async () => {
+    const engines = await get("/api/v1/engines");
+    replace(slots, h("div", { class: "slots" }, configured(engines, may, draw), engines.slots.map((slot) => card(slot, engines, may, draw))),
+      engines.wanted ? h("p", { class: "notice calm inline" }, "The daemon changes the engine once the study under way has ended.") : null);
+    replace(done, history(engines));
+    return engines;
+  };
+  const engines = await draw();
+  // Made once: the file that was chosen, and what was said of it, outlast what is drawn anew.
+  replace(main, h("header", { class: "page-head" }, h("h1", {}, "Engines")), slots, may("admin") ? install(engines, draw) : null, done);
+  const timer = setInterval(() => draw().catch(() => {}), 10000);
   return () => clearInterval(timer);
-}
-
-function page(engines, may, draw) {
-  return [
-    h("div", { class: "slots" }, configured(engines, may, draw), engines.slots.map((slot) => card(slot, engines, may, draw))),
-    engines.wanted ? h("p", { class: "notice calm inline" }, "The daemon changes the engine once the study under way has ended.") : null,
-    may("admin") ? install(engines, draw) : null,
-    history(engines),
-  ];
 }
 
 function use(target, text, draw) {
@@ -70,9 +68,10 @@ function install(engines, draw) {
       const taken = await upload(`/api/v1/engines${again.checked ? "?again=true" : ""}`, file.files[0], (share) =>
         replace(told, bar(share, "Upload"), h("p", { class: "muted" }, share < 1 ? "Sending…" : "Checking signatures and files…")));
       told.removeAttribute("aria-busy");
+      replace(told);
       notice(`${taken.id} version ${taken.version} is in slot ${taken.slot}. The daemon tests it and then uses it, on probation.`, "ok");
       await draw();
-    } catch (error) { replace(told, problem(error)); }
+    } catch (error) { replace(told, dismissible(problem(error))); }
     told.removeAttribute("aria-busy");
     button.disabled = false;
   };

@@ -67,6 +67,9 @@ function drawDevice(head, attention, figures, { pulse, reasons, counts, disk, ve
 function drawNow(place, state) {
   const running = state.jobs.find((job) => job.state === "running");
   const step = state.device.step;
+  const [coming] = state.device.receiving;
+  if (!running && !step && coming) return replace(place, h("div", { class: "now" }, h("div", { class: "now-line" }, h("a", { href: "#/queue" }, state.device.receiving.length > 1 ? `${state.device.receiving.length} studies are coming in` : "A study is coming in"),
+    h("span", { class: "muted" }, `${plural(coming.files, "file")} so far`))));
   if (!running && !step) return replace(place, empty("Nothing is running.", "The device waits for studies in the export folder."));
   replace(place, h("div", { class: "now" },
     h("div", { class: "now-line" }, running ? keyLink(running.study_key) : h("span", {}, "Self-test of the engine"),

@@ -1,31 +1,45 @@
 // What waits, runs and has just ended, as it happens.
 
 import { h, redraw, replace } from "../dom.js";
-import { ago, plural, span, time, words } from "../format.js";
+import { ago, plural, shortKey, span, time, words } from "../format.js";
 import * as live from "../live.js";
 import { bar, empty, keyLink, stateChip, table } from "../parts.js";
 
 export function show(main) {
   const summary = h("p", { class: "muted" });
+  const unread = h("p", { class: "muted" });
   const rows = h("div", { class: "queue" });
-  replace(main, h("header", { class: "page-head" }, h("h1", {}, "Queue"), summary), rows);
+  replace(main, h("header", { class: "page-head" }, h("h1", {}, "Queue"), summary, unread), rows);
   const said = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   main.append(said);
   const before = new Map();
   const draw = (state) => {
     const { counts, typical_s: typical } = state;
     replace(summary, [
+      state.device.receiving.length ? plural(state.device.receiving.length, "study is coming in", "studies are coming in") : null,
       plural(counts.queued, "study waits", "studies wait"),
       counts.running ? "one is running" : "none is running",
       typical ? `one takes about ${span(typical)} here` : null,
     ].filter(Boolean).join(" · "));
-    if (!state.jobs.length) return replace(rows, empty("No study has come yet.", "Export one into the folder that the device watches."));
-    announce(state.jobs, before, said);
+    const { receiving, moving_files: moving, step } = state.device;
+    replace(unread, moving ? `${plural(moving, "file is", "files are")} still being written or read.` : "");
+    if (!state.jobs.length && !receiving.length) return replace(rows, empty("No study has come yet.", "Export one into the folder that the device watches."));
+    announce([...receiving.map((study) => ({ ...study, job: study.study_key, state: "receiving" })), ...state.jobs], before, said);
     redraw(rows, table(["State", "Study", "Setting", "Received", ["Attempts", "num"], "Progress"],
-      state.jobs.map((job) => line(job, state.device.step)), "Queue"));
+      [...receiving.map(coming), ...state.jobs.map((job) => line(job, step))], "Queue"));
   };
   const leave = live.subscribe(draw);
   return leave;
+}
+
+/** A study that is not complete: what is here of it. */
+function coming(study) {
+  return h("tr", { class: "job receiving", "data-state": "receiving" },
+    h("td", {}, stateChip("receiving")),
+    h("td", {}, h("span", { class: "key", title: study.study_key }, shortKey(study.study_key))),
+    h("td", {}), h("td", { title: time(study.since) }, ago(study.since)), h("td", {}),
+    h("td", { class: "grow" }, h("span", {}, `${plural(study.files, "file")} in ${plural(study.series, "series", "series")} so far`),
+      h("span", { class: "muted" }, " · queued once it is complete")));
 }
 
 function line(job, step) {

@@ -2,10 +2,10 @@
 
 import { bytes, get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { CLASSES, ORGANS, PHASES, number, sliceName, words } from "../format.js";
+import { CLASSES, ORGANS, PHASES, number, plural, sliceName, words } from "../format.js";
 import { bar, problem } from "../parts.js";
 import { Layers } from "../viewer/layers.js";
-import { View, tie } from "../viewer/view.js";
+import { View, breathe, tie } from "../viewer/view.js";
 import { firstWindow, windowsOf } from "../viewer/windows.js";
 
 const LAYERS = [["final", "Findings", "kept after the third stage"], ["base", "Base view", "lesion gain as trained"], ["high", "High-sensitivity view", "more is seen, more is false"],
@@ -25,7 +25,9 @@ export async function show(main, { parts, query }) {
     if (state.gone) return leave;
     state.scene = scene;
     state.step = Math.round(100 * Math.log10(scene.gains[0]));
+    state.stage = stage;
     const ui = controls(side, state, key);
+    ui.addOther = (other, title) => addOther(other, title, state, base, ui);
     await load(stage, state, base, ui);
     if (state.gone) return leave;
     const asked = scene.lesions.findIndex((lesion) => String(lesion.id) === query.get("lesion"));
@@ -44,37 +46,96 @@ export async function show(main, { parts, query }) {
   return leave;
 }
 
+/** Beside each other no more is seen of a phase than of four. */
+const MOST = 4;
+
 async function load(stage, state, base, ui) {
-  const { phases } = state.scene;
   stage.replaceChildren();
-  stage.dataset.count = phases.length;
-  const cells = phases.map((phase) => {
-    const told = h("span", { class: "read-out" });
-    const canvas = h("canvas", { "aria-label": `CT, ${PHASES[phase.phase] ?? phase.phase}`, role: "img", tabindex: "0" });
-    const progress = h("div", { class: "loading" }, h("span", {}, `Loading ${PHASES[phase.phase] ?? phase.phase}`), bar(0, "Loading"));
-    const note = phase.alignment && !["reference", "already_aligned"].includes(phase.alignment) ? h("span", { class: "muted", title: "Drawn by patient coordinates; breathing is not undone here." }, "own breath") : null;
-    const cell = h("figure", { class: "cell" }, h("figcaption", {}, h("b", {}, PHASES[phase.phase] ?? phase.phase), note, told), canvas, progress);
-    stage.append(cell);
-    return { phase, told, canvas, progress };
-  });
-  const loaded = await Promise.all(cells.map(async (cell) => ({ ...cell, data: await bytes(`${base}/image/${encodeURIComponent(cell.phase.phase)}`, (share) => cell.progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`)) })));
-  for (const { phase, told, canvas, progress, data } of loaded) {
+  const cells = state.scene.phases.map((phase) => cellOf(stage, PHASES[phase.phase] ?? phase.phase, phase.phase, phase));
+  count(stage);
+  const coming = Promise.all(cells.map((cell) => voxels(base, cell)));
+  // Meanwhile the canvases are made ready, one after the other.
+  for (const cell of cells) {
+    if (state.gone) break;
+    await cell.view.attach();
+    await breathe();
+  }
+  const loaded = await coming.finally(() => { if (state.gone) cells.forEach((cell) => cell.view.close()); });
+  for (const [at, cell] of cells.entries()) {
     if (state.gone) return;
-    const view = new View(canvas, phase.phase);
-    await view.load(data, firstWindow(phase));
-    view.windows = windowsOf(phase);
-    view.told = told;
-    view.instances = phase.instances ?? [];
-    view.moved = () => readOut(view, state);
-    view.plane = state.plane;
-    state.views.push(view);
-    state.layers.push(new Layers(base, phase.phase));
-    progress.remove();
+    await draw(cell, loaded[at], state, base);
+    await breathe();
   }
   tie(state.views);
   await ui.redraw();
   ui.look();
   ui.fillWindows();
+}
+
+const count = (stage) => { stage.dataset.count = stage.childElementCount; };
+
+/** The place of a CT, before it is there. */
+function cellOf(stage, title, name, phase, note = null) {
+  const told = h("span", { class: "read-out" });
+  const canvas = h("canvas", { "aria-label": `CT, ${title}`, role: "img", tabindex: "0" });
+  const progress = h("div", { class: "loading" }, h("span", {}, `Loading ${title}`), bar(0, "Loading"));
+  const breath = phase?.alignment && !["reference", "already_aligned"].includes(phase.alignment) ? h("span", { class: "muted", title: "Drawn by patient coordinates; breathing is not undone here." }, "own breath") : null;
+  const figure = h("figure", { class: "cell" }, h("figcaption", {}, h("b", {}, title), breath ?? note, told), canvas, progress);
+  stage.append(figure);
+  return { phase, told, canvas, progress, figure, view: new View(canvas, name) };
+}
+
+const voxels = (base, { phase, progress }) => bytes(`${base}/image/${encodeURIComponent(phase.phase)}`, (share) => progress.querySelector(".bar-fill").style.setProperty("width", `${Math.round(100 * share)}%`));
+
+async function draw({ phase, told, progress, view }, data, state, base) {
+  await view.load(data, firstWindow(phase));
+  view.windows = windowsOf(phase);
+  view.told = told;
+  view.instances = phase.instances ?? [];
+  view.moved = () => readOut(view, state);
+  view.plane = state.plane;
+  state.views.push(view);
+  state.layers.push(new Layers(base, phase.phase));
+  progress.remove();
+  return view;
+}
+
+/** A series that was not read, beside what was. */
+async function addOther(other, title, state, base, ui) {
+  const { stage } = state;
+  const cell = cellOf(stage, title, other.name, null, h("span", { class: "muted", title: other.why }, "not read"));
+  count(stage);
+  try {
+    const scene = get(`${base}/scene/${encodeURIComponent(other.name)}`);
+    const [phase] = await Promise.all([scene, cell.view.attach()]);
+    cell.phase = phase;
+    const data = await voxels(base, cell);
+    if (state.gone) return cell.view.close();
+    const place = state.views[0].place();
+    const view = await draw(cell, data, state, base);
+    view.setTool(state.tool);
+    if (state.plane !== "axial") view.setPlane(state.plane);
+    tie(state.views);
+    await ui.redraw();
+    ui.look();
+    view.goTo(place);
+  } catch (error) {
+    if (!state.views.includes(cell.view)) cell.view.close();
+    cell.figure.remove();
+    count(stage);
+    throw error;
+  }
+}
+
+function removeOther(other, state) {
+  const at = state.views.findIndex((view) => view.phase === other.name);
+  if (at < 0) return;
+  const [view] = state.views.splice(at, 1);
+  state.layers.splice(at, 1);
+  view.close();
+  view.canvas.closest(".cell").remove();
+  count(state.stage);
+  tie(state.views);
 }
 
 function readOut(view, state) {
@@ -92,13 +153,15 @@ function controls(side, state, key) {
   ui.redraw = async () => {
     const mine = ++state.turn;
     const { layer, organs } = state;
-    const loaded = await Promise.all(state.layers.map((layers) => layers.load(layer, organs)));
+    const shown = state.views.map((view, at) => [view, state.layers[at]]);
+    const loaded = await Promise.all(shown.map(([, layers]) => layers.load(layer, organs)));
     // While it was loading something else may have been chosen: that alone is drawn.
     if (state.gone || mine !== state.turn) return;
     loaded.forEach((parts, at) => {
-      const view = state.views[at];
+      const [view, layers] = shown[at];
+      if (!state.views.includes(view)) return;
       if (!view.labels) view.nv.createEmptyDrawing();
-      state.layers[at].draw(view.labels, parts, state.step);
+      layers.draw(view.labels, parts, state.step);
       view.refresh();
       readOut(view, state);
     });
@@ -118,6 +181,7 @@ function controls(side, state, key) {
     h("p", { class: "crumb" }, h("a", { href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study")),
     h("section", { "aria-label": "Findings" }, h("h2", {}, "Findings"), lesionList(scene, ui), discardedList(scene, state)),
     h("section", { "aria-label": "Layers" }, h("h2", {}, "Layers"), layers, gain),
+    h("section", { "aria-label": "Series" }, h("h2", {}, "Series"), seriesList(state, ui)),
     h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state, ui)),
     h("section", { "aria-label": "View" }, h("h2", {}, "View"), planes(state, ui)),
     h("details", {}, h("summary", {}, "Keys"), h("dl", { class: "key-help" }, KEYS.map(([keys, what]) => h("div", {}, h("dt", {}, keys), h("dd", {}, what))))),
@@ -151,6 +215,33 @@ function discardedList(scene, state) {
     h("button", { class: "lesion", onclick: () => lookAt(state, lesion) },
       h("span", { class: "swatch", tint: `rgb(${CLASSES[lesion.label - 1].rgb})` }), h("b", {}, lesion.class), h("span", { class: "tag" }, words(lesion.outcome)),
       h("span", { class: "num" }, `${number(lesion.volume_cm3)} cm³`)))));
+}
+
+/** What was read, what was not and can be looked at beside it, and what is not there. */
+function seriesList(state, ui) {
+  const { phases, others, absent, set_aside: aside } = state.scene;
+  const names = (codes) => codes.map((code) => PHASES[code] ?? code).join(", ");
+  const told = h("div", { role: "status" });
+  const boxes = [];
+  const free = () => boxes.forEach((box) => { box.disabled = state.adding || (!box.checked && state.views.length >= MOST); });
+  const row = (other) => {
+    const title = [other.phase ? PHASES[other.phase] : "No phase", other.series_number === null ? null : `series ${other.series_number}`].filter(Boolean).join(", ");
+    const box = h("input", { type: "checkbox", id: other.name, onchange: async () => {
+      told.replaceChildren();
+      if (!box.checked) { removeOther(other, state); return free(); }
+      state.adding = true;
+      free();
+      try { await ui.addOther(other, title); } catch (error) { box.checked = false; if (!state.gone) replace(told, problem(error)); }
+      state.adding = false;
+      free();
+    } });
+    boxes.push(box);
+    return h("label", { class: "other", title: other.why }, box, h("span", {}, ` ${title}`, h("span", { class: "muted small-text" }, `${plural(other.slices, "slice")}: ${other.why}`)));
+  };
+  return [h("p", { class: "small-text" }, `Read: ${names(phases.map(({ phase }) => phase))}`),
+    others.length ? h("div", { class: "choices", role: "group", "aria-label": "Series that were not read" }, others.map(row)) : null,
+    absent.length ? h("p", { class: "muted small-text" }, `Not available, for the study has no such series: ${names(absent)}`) : null,
+    aside ? h("p", { class: "muted small-text" }, `Not available: ${plural(aside, "further file")} of the study that ${aside === 1 ? "was" : "were"} not read. Only the names of files that were read are kept.`) : null, told];
 }
 
 function layerChoice(state, ui) {

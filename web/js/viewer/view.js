@@ -3,7 +3,7 @@
 // Labels are bytes in RAS order, as the device sends them and as NiiVue keeps its drawing: nothing is
 // turned here, so nothing can be turned wrongly.
 
-import { DRAG_MODE, Niivue, SLICE_TYPE, cmapper } from "/vendor/niivue.js";
+import { DRAG_MODE, NVImage, Niivue, SLICE_TYPE, cmapper } from "/vendor/niivue.js";
 import { CLASSES, ORGANS, sliceName } from "../format.js";
 
 export const DISCARDED = 14;
@@ -18,6 +18,30 @@ function colours(known) {
   }
   return map;
 }
+
+/** The window to begin with is known: NiiVue need not look for one in every voxel, which holds the
+ * page up for most of the time that reading an image takes. */
+NVImage.prototype.calMinMax = function () {
+  const { cal_min: low, cal_max: high } = this.hdr;
+  Object.assign(this, { cal_min: low, cal_max: high, robust_min: low, robust_max: high, global_min: Math.min(-1024, low), global_max: Math.max(3071, high) });
+  return [low, high, low, high];
+};
+
+/** A texture is empty when it is made. NiiVue fills those of colours, four bytes a voxel, with zeros once
+ * more; no image of colours is loaded here. */
+function withoutZeros({ gl }) {
+  const put = gl.texSubImage3D.bind(gl);
+  gl.texSubImage3D = (...what) => { if (what[8] !== gl.RGBA) put(...what); };
+}
+
+/** NiiVue asks after each slice whether it can be drawn to, and the page stands still until the graphics
+ * have done all before it. All slices are of one texture, which can. */
+function withoutQuestions({ gl }) {
+  gl.checkFramebufferStatus = () => gl.FRAMEBUFFER_COMPLETE;
+}
+
+/** Lets the page draw and take keys before more work. */
+export const breathe = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
 /** NiiVue shades its 3-D rendering by the gradient of the whole volume, which it computes anew at each
  * change of the window, in three passes over every slice. Nothing is rendered in 3-D here: those
@@ -45,7 +69,7 @@ export class View {
     this.drawn = () => {};
     this.nv = new Niivue({
       sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
-      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, isColorbar: false,
+      crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, showAllOrientationMarkers: true, isColorbar: false,
       isRuler: false, loadingText: "", dragAndDropEnabled: false, isResizeCanvas: true, fontSizeScaling: 0.35, fontMinPx: 12,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", maxDrawUndoBitmaps: 2, logLevel: "error", show3Dcrosshair: false,
       measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],
@@ -57,9 +81,19 @@ export class View {
     canvas.view = this;
   }
 
+  /** Makes the canvas ready: while the image is on its way, since that takes NiiVue a while. */
+  attach() {
+    this.attached ??= (async () => {
+      await this.nv.attachToCanvas(this.canvas, true);
+      withoutZeros(this.nv);
+      withoutQuestions(this.nv);
+      withoutGradient(this.nv);
+    })();
+    return this.attached;
+  }
+
   async load(bytes, [centre, width]) {
-    await this.nv.attachToCanvas(this.canvas, true);
-    withoutGradient(this.nv);
+    await this.attach();
     const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
     await this.nv.addVolumeFromUrl({ url: `${this.phase}.nii`, name: `${this.phase}.nii`, buffer, colormap: "gray", cal_min: centre - width / 2, cal_max: centre + width / 2, trustCalMinMax: false });
     this.window = [centre, width];
@@ -121,6 +155,9 @@ export class View {
     this.nv.drawScene();
   }
 
+  /** Where the crosshair is in the patient, in millimetres RAS. */
+  place() { return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3); }
+
   /** Moves the crosshair to a place in the patient, in millimetres RAS. */
   goTo(mm) {
     const { nv } = this;
@@ -133,11 +170,10 @@ export class View {
   /** Moves it to a voxel, x, y, z, and tells where that lies in the patient. */
   goToVoxel(voxel) {
     const frac = this.nv.vox2frac(voxel);
-    const place = Array.from(this.nv.frac2mm(frac, 0, true)).slice(0, 3);
     this.nv.scene.crosshairPos = frac;
     this.nv.createOnLocationChange();
     this.nv.drawScene();
-    return place;
+    return this.place();
   }
 
   /** The voxel at a place in the patient, x, y, z. */

@@ -366,15 +366,30 @@ fn beginning(
             if let Some((labels, _)) = stored(work, image, &curated)? {
                 return Ok((Some(labels), Some(curated.to_string())));
             }
-            let named = |name: &&&str| case.labels_on(image).any(|labels| labels.name == ***name);
-            match AS_HERE[..BEGINNINGS].iter().find(named) {
-                Some(name) => Who::Given((*name).to_owned()),
-                None => return liver(senses, case, image),
-            }
+            return came_with(senses, case, image);
         }
     };
     let (labels, _) = labels_by((work, senses), case, image, &who)?;
     Ok((Some(labels), Some(who.to_string())))
+}
+
+/// The best labels that came with the case and whose meaning is known; else a liver.
+fn came_with(
+    senses: &Senses,
+    case: &Case,
+    image: &ImageFile,
+) -> Result<(Option<LabelMap>, Option<String>), CaseError> {
+    for name in &AS_HERE[..BEGINNINGS] {
+        let Some(labels) = case.labels_on(image).find(|labels| labels.name == *name) else {
+            continue;
+        };
+        let given = senses.look(labels)?;
+        if given.known != Known::Not {
+            let who = Who::Given((*name).to_owned());
+            return Ok((Some(given.map), Some(who.to_string())));
+        }
+    }
+    liver(senses, case, image)
 }
 
 /// A liver that came with the case, by its name or by what a reader said of it.

@@ -55,7 +55,7 @@ pub enum CaseError {
         reason: String,
     },
     /// The system refuses.
-    #[error("{}: {reason}; check free space and permissions", path.display())]
+    #[error("{}: {}", path.display(), advised(reason))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -73,6 +73,19 @@ pub enum CaseError {
     /// Something that cannot be exported, or exported there.
     #[error("{0}")]
     Export(String),
+}
+
+/// What the system says, and what to do about it.
+fn advised(reason: &std::io::Error) -> String {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match reason.kind() {
+        NotFound => "there is no such file or folder: is the path right?".to_owned(),
+        NotADirectory => "this is no folder: name the one that the cases lie in".to_owned(),
+        PermissionDenied => {
+            format!("{reason}; let the account that runs this read it, and write among the labels")
+        }
+        _ => format!("{reason}; check free space and permissions"),
+    }
 }
 
 impl CaseError {

@@ -46,12 +46,15 @@ pub(super) fn read_there(path: &Path, most: u64) -> Result<Vec<u8>, CaseError> {
     read(path, most)?.ok_or_else(|| failed(path)(io::ErrorKind::NotFound.into()))
 }
 
+/// Names of drafts begin so.
+pub(super) const DRAFT: &str = ".draft-";
+
 /// Replaces a file by one that is whole.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), CaseError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
     let mut draft =
-        tempfile::Builder::new().prefix(".draft-").tempfile_in(folder).map_err(failed(folder))?;
+        tempfile::Builder::new().prefix(DRAFT).tempfile_in(folder).map_err(failed(folder))?;
     draft.write_all(bytes).and_then(|()| draft.as_file().sync_all()).map_err(failed(path))?;
     failpoint("labels_drafted");
     draft.persist(path).map_err(|error| failed(path)(error.error))?;
@@ -103,6 +106,14 @@ pub(super) fn hold(folder: &Path) -> Result<Hold, CaseError> {
     // Closing the file, or the end of the process, lets go.
     file.lock().map_err(failed(&path))?;
     Ok(Hold(file))
+}
+
+/// The same where nobody holds it; none where somebody does, or it cannot be held.
+pub(super) fn try_hold(folder: &Path) -> Option<Hold> {
+    let path = folder.join(".lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path).ok()?;
+    file.try_lock().ok()?;
+    Some(Hold(file))
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Folder {
     cases: Vec<Case>,
     skipped: Vec<Skipped>,
     meaning: Meaning,
+    /// Whether somebody has said that labels mean that, or nobody anything.
+    is_said: bool,
     /// What lay there before it was looked at; none where that is looked at anew each time.
     glance: Option<Digest>,
 }
@@ -44,8 +46,10 @@ impl Folder {
         let work = work.map_or_else(|| root.join(WORK), Path::to_owned);
         let glance = glance(&root, &work);
         let (cases, skipped) = super::find::cases(&root, &work)?;
-        let meaning = Meaning::of(&root, &work)?;
-        Ok(Folder { root, work, cases, skipped, meaning, glance })
+        let said = Meaning::of(&root, &work)?;
+        let is_said = said.is_some();
+        let meaning = said.unwrap_or_else(Meaning::house);
+        Ok(Folder { root, work, cases, skipped, meaning, is_said, glance })
     }
 
     /// Whether nothing has come, gone or changed since, as far as names, sizes and times tell.
@@ -78,18 +82,23 @@ impl Folder {
         &self.meaning
     }
 
+    /// Whether somebody has said what label values mean here: `dataset.json`, a name among the labels,
+    /// or whoever curates.
+    pub(super) fn is_said(&self) -> bool {
+        self.is_said
+    }
+
     /// Labels mean here what they mean everywhere in this program, from now on: what the curation
     /// loop makes does, whatever `dataset.json` calls its own.
     ///
     /// # Errors
     /// [`CaseError::File`] if that cannot be kept.
     pub fn as_in_house(self) -> Result<Folder, CaseError> {
-        if self.meaning.is_house() {
-            return Ok(self);
-        }
         let meaning = Meaning::house();
-        meaning.keep(&self.work)?;
-        Ok(Folder { meaning, ..self })
+        if self.meaning != meaning {
+            meaning.keep(&self.work)?;
+        }
+        Ok(Folder { meaning, is_said: true, ..self })
     }
 
     /// A case by its name. Names are compared, never made into paths.

@@ -19,9 +19,12 @@ use super::meaning::Meaning;
 use super::reader::Reader;
 use crate::refused::Refused;
 
-/// Labels that came with a case and mean what labels mean in the folder, best to begin with first.
+/// Labels that came with a case and mean what labels mean in the folder, where that is said; best to
+/// begin with first.
 pub(super) const AS_HERE: [&str; 7] =
     ["labelsTr", "labelsTs", "labels", "truth", "labels_base", "label", "labels_high"];
+/// Those of them that this program writes: they mean what it means, also where nothing is said.
+const OURS: [&str; 3] = ["truth", "labels_base", "labels_high"];
 /// Words that say of a file that it holds labels, and nothing of which.
 const EMPTY_WORDS: [&str; 9] =
     ["mask", "masks", "seg", "segmentation", "label", "labels", "gt", "manual", "annotation"];
@@ -78,12 +81,19 @@ struct Said {
 pub struct Senses {
     work: PathBuf,
     meaning: Meaning,
+    is_said: bool,
 }
 
 impl Senses {
     /// Of a folder.
     pub fn of(folder: &Folder) -> Senses {
-        Senses { work: folder.work().to_owned(), meaning: folder.meaning().clone() }
+        let (work, meaning) = (folder.work().to_owned(), folder.meaning().clone());
+        Senses { work, meaning, is_said: folder.is_said() }
+    }
+
+    /// Whether files of this name mean what labels mean in the folder.
+    fn is_as_here(&self, name: &str) -> bool {
+        AS_HERE.contains(&name) && (self.is_said || OURS.contains(&name))
     }
 
     /// What labels mean in the folder.
@@ -141,7 +151,7 @@ impl Senses {
     /// # Errors
     /// [`CaseError::File`].
     pub fn may_be_known(&self, name: &str) -> Result<bool, CaseError> {
-        let is_known = AS_HERE.contains(&name) || self.named(name).is_some();
+        let is_known = self.is_as_here(name) || self.named(name).is_some();
         Ok(is_known || self.said()?.contains_key(name))
     }
 
@@ -184,7 +194,7 @@ impl Senses {
         if let Some(said) = self.said()?.remove(name) {
             return Ok((Known::Said, Some(said.values)));
         }
-        if AS_HERE.contains(&name) {
+        if self.is_as_here(name) {
             return Ok((Known::AsHere, None));
         }
         let mut there = (1..=u8::MAX).filter(|value| counts[usize::from(*value)] > 0);
@@ -235,6 +245,7 @@ mod tests {
     use ndarray::Array3;
 
     use super::*;
+    use crate::cases::{Desk, Start};
 
     const WHEN: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -279,6 +290,35 @@ mod tests {
         assert_eq!(told("organs_machine"), (Known::Not, vec![0, 1, 6]));
         let two = cohort(&[("liver", [0, 1, 2])]);
         assert_eq!(super::tests::told(two.path(), "liver").0, Known::Not, "which is the liver?");
+    }
+
+    /// A file that is only called labels says nothing of them: 1 is a liver as often as a tumour.
+    #[test]
+    fn a_name_of_any_labels_says_nothing_until_the_folder_does() {
+        let dir =
+            cohort(&[("labels", [0, 1, 2]), ("label", [0, 0, 1]), ("labels_base", [0, 1, 7])]);
+        assert_eq!(told(dir.path(), "labels"), (Known::Not, vec![0, 1, 2]));
+        assert_eq!(told(dir.path(), "label"), (Known::Not, vec![0, 0, 1]));
+        assert_eq!(told(dir.path(), "labels_base").0, Known::AsHere, "this program's own");
+        let folder = Folder::open(dir.path(), None).unwrap();
+        let senses = Senses::of(&folder);
+        assert!(!senses.may_be_known("labels").unwrap());
+        // Nothing is begun with what nobody knows.
+        let (case, anna) = (&folder.cases()[0], Reader::new("anna").unwrap());
+        let begun = |folder: &Folder| {
+            let desk = Desk::open(folder, &case.id, "ct", &anna, &Start::Usual).unwrap();
+            desk.labelling().map().voxels().iter().copied().collect::<Vec<u8>>()
+        };
+        assert_eq!(begun(&folder), [0, 1, 7]);
+        senses.say("labels", &BTreeMap::from([(1, 7), (2, 3)]), Some(&anna), WHEN).unwrap();
+        assert_eq!(told(dir.path(), "labels"), (Known::Said, vec![0, 7, 3]));
+        assert_eq!(begun(&folder), [0, 7, 3]);
+        let curated = Folder::open(dir.path(), None).unwrap().as_in_house().unwrap();
+        let given = Senses::of(&curated).look(case.labels("label").unwrap()).unwrap();
+        assert_eq!(given.known, Known::AsHere, "who curates says so");
+        let named = r#"{"labels": {"background": 0, "liver": 1, "tumour": 2}}"#;
+        fs::write(dir.path().join("dataset.json"), named).unwrap();
+        assert_eq!(told(dir.path(), "label").0, Known::AsHere);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hepalert_voxels::volume::LabelMap;
 use serde_json::Value;
 
 use super::error::CaseError;
-use super::files::{put, read};
+use super::files::{hold, put, read};
 use crate::refused::Refused;
 
 /// A description of a data set.
@@ -37,17 +37,17 @@ impl Meaning {
         Meaning(values.map(|value| (value, format!("{file}: value {value}"))).collect())
     }
 
-    /// Of a folder of cases whose labels go into `work`.
+    /// Of a folder of cases whose labels go into `work`; none where nobody has said it.
     ///
     /// # Errors
     /// [`CaseError::File`] if a description cannot be read.
-    pub(super) fn of(root: &Path, work: &Path) -> Result<Meaning, CaseError> {
+    pub(super) fn of(root: &Path, work: &Path) -> Result<Option<Meaning>, CaseError> {
         for file in [kept(work), root.join(DATA_SET)] {
             if let Some(names) = described(&file)? {
-                return Ok(Meaning(names));
+                return Ok(Some(Meaning(names)));
             }
         }
-        Ok(Meaning::house())
+        Ok(None)
     }
 
     /// Says among the labels that they mean this, whatever `dataset.json` says.
@@ -58,6 +58,7 @@ impl Meaning {
         let path = kept(work);
         let bytes = serde_json::to_vec_pretty(&serde_json::json!({"labels": self.0}))
             .map_err(|error| CaseError::File { path: path.clone(), reason: error.into() })?;
+        let _hold = hold(work)?;
         put(&path, &bytes)
     }
 
@@ -126,8 +127,8 @@ mod tests {
     fn names_come_from_among_the_labels_then_from_the_data_set_then_from_here() {
         let dir = tempfile::tempdir().unwrap();
         let work = dir.path().join("work");
-        let of = || Meaning::of(dir.path(), &work).unwrap();
-        assert!(of().is_house());
+        let of = || Meaning::of(dir.path(), &work).unwrap().unwrap();
+        assert_eq!(Meaning::of(dir.path(), &work).unwrap(), None, "nobody has said it");
         let named = r#"{"labels": {"background": 0, "liver": 1, "tumour": 2, "both": [1, 2]}}"#;
         fs::write(dir.path().join("dataset.json"), named).unwrap();
         assert_eq!(of().names()[&2], "tumour");

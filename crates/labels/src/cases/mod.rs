@@ -4,7 +4,7 @@
 //! mean in it ([`meaning`]) and in labels that came with a case ([`given`]), [`reader`] is who labels, [`stored`] whose labels there are, [`desk`] one
 //! reader's labels of one image under correction, kept on disk after each edit; [`history`] who did
 //! what, [`compare`] where two readers differ, [`order`] which case to read next, [`export`] a data set
-//! for training, [`segment`] labels of a DICOM series for its archive. What was found is never written
+//! for training, [`segment`] labels of a DICOM series for its archive, [`sweep`] what a killed process left. What was found is never written
 //! to: labels go into a folder of their own.
 
 pub mod case;
@@ -27,6 +27,7 @@ pub mod order;
 pub mod reader;
 pub mod segment;
 pub mod stored;
+pub mod sweep;
 
 pub use case::{Case, ImageFile, LabelFile, Voxels};
 pub use desk::{Desk, Saved, Start};

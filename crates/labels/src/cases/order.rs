@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::case::Case;
 use super::error::CaseError;
-use super::files::{put, read};
+use super::files::{hold, put, read};
 use super::folder::Folder;
 
 const MAX_BYTES: u64 = 64 << 20;
@@ -44,6 +44,7 @@ impl Order {
         let path = path(work);
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|error| CaseError::File { path: path.clone(), reason: error.into() })?;
+        let _hold = hold(work)?;
         put(&path, &bytes)
     }
 
