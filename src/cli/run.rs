@@ -76,11 +76,8 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
     // Where images come by DICOM alone there is no export folder.
-    let export = match config.intake.folder.as_os_str().is_empty() {
-        true => config.store.folder.clone(),
-        false => config.intake.folder.clone(),
-    };
-    let folder = std::fs::read_dir(&export);
+    let export = config.intake.folder.as_ref().unwrap_or(&config.store.folder);
+    let folder = std::fs::read_dir(export);
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let (export, line) = (export.display(), &config.mqtt);
     let folder = folder.map_err(|error| format!("{export}: {error}"));

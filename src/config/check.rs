@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Dicom, DicomTarget, Engine, Gate, Intake, Mqtt, Worker};
-use crate::dicom::Network;
 use crate::dicom::services::is_ae_title;
 use crate::dicom::stow::{is_secure, is_url};
 use hepalert_study::protocol::{MAX_BASE, MAX_DEVICE, is_base_topic, is_device_name};
@@ -51,10 +50,8 @@ fn agree(holds: bool, [key, with]: [&'static str; 2], reason: &str) -> Result<()
 
 /// What the daemon writes never lies where it looks for studies.
 fn apart(config: &Config) -> Result<(), Fault> {
-    if config.intake.folder.as_os_str().is_empty() {
-        return Ok(());
-    }
-    let export = resolved(&config.intake.folder);
+    let Some(export) = &config.intake.folder else { return Ok(()) };
+    let export = resolved(export);
     let store = resolved(&config.store.folder);
     agree(
         !store.starts_with(&export) && !export.starts_with(&store),
@@ -125,7 +122,7 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
 }
 
 fn of_intake(intake: &Intake, dicom: &Dicom) -> Result<(), Fault> {
-    let has_source = !intake.folder.as_os_str().is_empty() || dicom.listen.is_some();
+    let has_source = intake.folder.is_some() || dicom.listen.is_some();
     must(has_source, "intake.folder", "the path of a folder, or dicom.listen")?;
     must(intake.rescan_s >= 1, "intake.rescan_s", "at least 1 s")?;
     let ordered = intake.quiet_s <= intake.force_complete_s;
@@ -186,15 +183,9 @@ fn runs(engine: &Engine) -> Result<(), Fault> {
 }
 
 fn of_dicom(dicom: &Dicom) -> Result<(), Fault> {
-    let address = |text: &String| text.parse::<std::net::SocketAddr>().is_ok();
-    let listen = dicom.listen.as_ref().is_none_or(address);
-    must(listen, "dicom.listen", "an address and a port such as 0.0.0.0:11112, or empty")?;
     must(is_ae_title(&dicom.ae_title), "dicom.ae_title", "1 to 16 printable characters")?;
     let titles = dicom.allow_ae.iter().all(|title| is_ae_title(title));
     must(titles, "dicom.allow_ae", "AE titles of 1 to 16 printable characters")?;
-    if let Some(error) = dicom.allow_address.iter().find_map(|text| text.parse::<Network>().err()) {
-        return Err(Fault { key: "dicom.allow_address", reason: error, with: None });
-    }
     must((1..=500).contains(&dicom.max_associations), "dicom.max_associations", "1 to 500")?;
     must((1..=4096).contains(&dicom.max_instance_mib), "dicom.max_instance_mib", "1 to 4096 MiB")?;
     must((1..=600).contains(&dicom.timeout_s), "dicom.timeout_s", "1 to 600 s")?;
@@ -235,7 +226,7 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
     match (&target.host, &target.url) {
         (Some(_), Some(_)) | (None, None) => fault("needs either host (C-STORE) or url (STOW-RS)"),
         (Some(_), None) => {
-            if target.port == 0 || !target.ae_title.as_deref().is_some_and(is_ae_title) {
+            if target.port.is_none() || !target.ae_title.as_deref().is_some_and(is_ae_title) {
                 return fault("needs port, and the archive's ae_title");
             }
             if target.tls && target.ca_file.is_none() {

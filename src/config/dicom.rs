@@ -1,24 +1,26 @@
 //! Section `[dicom]`: what is received, which objects are made, where they go.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::unset;
+use crate::dicom::Network;
 
 /// Section `[dicom]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dicom {
     /// Address and port that images are received on; nothing is received if unset.
-    #[serde(with = "unset")]
-    pub listen: Option<String>,
+    #[serde(with = "unset::text")]
+    pub listen: Option<SocketAddr>,
     /// What this device is called, to senders and to archives.
     pub ae_title: String,
     /// AE titles that may send; all if there is none.
     pub allow_ae: Vec<String>,
     /// Addresses and networks that may send; all if there is none.
-    pub allow_address: Vec<String>,
+    pub allow_address: Vec<Network>,
     /// Most associations at once.
     pub max_associations: usize,
     /// Largest object that is received, in MiB.
@@ -59,7 +61,8 @@ pub struct DicomTarget {
     #[serde(with = "unset")]
     pub host: Option<String>,
     /// C-STORE: port.
-    pub port: u16,
+    #[serde(with = "unset")]
+    pub port: Option<u16>,
     /// C-STORE: what the archive is called.
     #[serde(with = "unset")]
     pub ae_title: Option<String>,

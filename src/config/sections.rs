@@ -31,8 +31,9 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Intake {
-    /// The export folder.
-    pub folder: PathBuf,
+    /// The export folder; none where images come by DICOM alone.
+    #[serde(with = "unset")]
+    pub folder: Option<PathBuf>,
     /// Seconds between two looks at the whole folder.
     pub rescan_s: u64,
     /// Seconds a file's size and time must stay the same before it counts.
@@ -195,7 +196,7 @@ impl Default for Device {
 impl Default for Intake {
     fn default() -> Intake {
         Intake {
-            folder: "/srv/ct-export".into(),
+            folder: Some("/srv/ct-export".into()),
             rescan_s: 10,
             settle_s: defaults::SETTLE_S,
             quiet_s: defaults::QUIET_S,

@@ -24,3 +24,33 @@ where
     let value = T::deserialize(deserializer)?;
     Ok((value != T::default()).then_some(value))
 }
+
+/// The same for what is written as text, such as an address, and has no empty value of its own.
+pub mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes an empty text for `None`.
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => to.collect_str(value),
+            None => to.serialize_str(""),
+        }
+    }
+
+    /// Reads an empty text as `None`.
+    pub fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        let value = (!text.is_empty()).then(|| text.parse()).transpose();
+        value.map_err(de::Error::custom)
+    }
+}

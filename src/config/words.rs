@@ -23,7 +23,7 @@ const TYPES: [(&str, &str); 15] = [
 ];
 
 /// Words that stand before a name or a value.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 8] = [
     ("unknown field `", "unknown key `"),
     ("missing field `", "missing key `"),
     ("duplicate field `", "the key stands twice: `"),
@@ -31,6 +31,7 @@ const WORDS: [(&str, &str); 7] = [
     ("invalid type: ", "not possible here: "),
     ("invalid value: ", "not possible here: "),
     ("TOML parse error at ", "at "),
+    ("invalid socket address syntax", "an address and a port are expected, such as 0.0.0.0:11112"),
 ];
 
 /// A message of the parser without the names of Rust's types.
@@ -72,6 +73,8 @@ mod tests {
             ("[engine]\nbackend = \"x\"\n", "unknown value `x`"),
             ("[[phases.rule]]\nphase = \"xx\"\n", "unknown value `xx`"),
             ("[[phases.rule]]\nseries_number = \"xx\"\n", "missing key `phase`"),
+            ("[dicom]\nlisten = \"x\"\n", "an address and a port are expected"),
+            ("[dicom]\nallow_address = [\"x\"]\n", "no network such as 10.1.0.0/16"),
             ("[device]\nname = \"a\"\nname = \"b\"\n", "duplicate key"),
         ] {
             let folder = tempfile::tempdir().unwrap();

@@ -43,7 +43,7 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
         Some(url) => Way::Web(Web { url: url.clone(), token_file: target.token_file.clone(), tls }),
         None => Way::Dimse(Dimse {
             host: target.host.clone().unwrap_or_default(),
-            port: target.port,
+            port: target.port.unwrap_or_default(),
             called_ae: target.ae_title.clone().unwrap_or_default(),
             calling_ae: config.dicom.ae_title.clone(),
             tls: tls.filter(|_| target.tls),

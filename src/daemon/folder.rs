@@ -226,10 +226,7 @@ impl Folder {
 /// The folders that are looked at: the export folder, and that of received images.
 pub fn roots(config: &Config) -> Vec<Root> {
     let export = &config.intake.folder;
-    let mut folders = Vec::new();
-    if !export.as_os_str().is_empty() {
-        folders.push((export.clone(), true));
-    }
+    let mut folders: Vec<_> = export.iter().map(|folder| (folder.clone(), true)).collect();
     if config.dicom.listen.is_some() {
         folders.push((config.store.spool(), false));
     }

@@ -10,7 +10,6 @@ use super::health::{Health, Monitor};
 use super::liveness::Stop;
 use super::site::Site;
 use crate::publish::LinkState;
-use crate::publish::messages::State;
 use crate::web::{
     self, Check, Device, Engine, Handle, Line, Pulse, Receiving, ServeError, Step, Tested,
 };
@@ -40,12 +39,6 @@ impl Device for Told {
         let health = self.monitor.now();
         let status = health.status(self.stop.is_set(), self.site.boot);
         let line = (self.line)();
-        let state = match status.state {
-            State::Online => "online",
-            State::Degraded => "degraded",
-            State::Draining => "draining",
-            State::Stopped => "stopped",
-        };
         let step =
             health.step().map(|(stage, done, total)| Step { stage: stage.to_owned(), done, total });
         let engine = |used: &crate::publish::findings::EngineUsed| Engine {
@@ -55,7 +48,7 @@ impl Device for Told {
             sha256: used.sha256.clone(),
         };
         Pulse {
-            state: state.to_owned(),
+            state: status.state,
             reasons: status.reasons.iter().map(|code| code.as_str().to_owned()).collect(),
             since: status.since.0,
             step,

@@ -44,11 +44,10 @@ pub fn server_tls(dicom: &Dicom) -> Option<ServerTls> {
 fn params(config: &Config) -> Option<ReceiverParams> {
     let dicom = &config.dicom;
     Some(ReceiverParams {
-        // A configuration that was read has none that cannot be.
-        listen: dicom.listen.as_ref()?.parse().ok()?,
+        listen: dicom.listen?,
         ae_title: dicom.ae_title.clone(),
         allow_ae: dicom.allow_ae.clone(),
-        allow_address: dicom.allow_address.iter().filter_map(|text| text.parse().ok()).collect(),
+        allow_address: dicom.allow_address.clone(),
         max_associations: dicom.max_associations,
         max_instance_bytes: dicom.max_instance_mib << 20,
         patience: Duration::from_secs(dicom.timeout_s),

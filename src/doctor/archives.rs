@@ -22,14 +22,14 @@ pub fn look_at_archives(config: &Config) -> ArchiveFacts {
         let target = target_of(config, target);
         (target.name.clone(), sender::echo(&target).map_err(|error| error.to_string()))
     };
-    let receiver = config.dicom.listen.as_ref().map(|listen| {
-        let free = TcpListener::bind(listen.as_str()).map(drop);
+    let receiver = config.dicom.listen.map(|listen| {
+        let free = TcpListener::bind(listen).map(drop);
         // Taken: by the daemon, one hopes. A peer that calls it hears who answers.
         let known = match free {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(()),
             other => other.map_err(|error| error.to_string()),
         };
-        (listen.clone(), known)
+        (listen.to_string(), known)
     });
     ArchiveFacts { answers: config.dicom.target.iter().map(ask).collect(), receiver }
 }

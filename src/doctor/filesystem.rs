@@ -37,10 +37,7 @@ pub struct ExportFacts {
 /// Looks at the export folder as the daemon does.
 pub fn look_at_export(config: &Config) -> ExportFacts {
     // Where images come by DICOM alone the spool is the folder that is watched.
-    let folder = match config.intake.folder.as_os_str().is_empty() {
-        true => config.store.spool(),
-        false => config.intake.folder.clone(),
-    };
+    let folder = config.intake.folder.clone().unwrap_or_else(|| config.store.spool());
     let mut watch = FolderWatch::new(WatchParams::new(&folder), Arc::new(|| {}));
     let seen = watch.look();
     ExportFacts {
@@ -248,12 +245,12 @@ pub fn look_at_account(
     let Some(account) = account else { return AccountFacts::default() };
     let mut needed = vec![
         config_file.to_owned(),
-        config.intake.folder.clone(),
         config.engine.bundle.clone(),
         config.store.folder.clone(),
         config.store.database(),
         config.device.site_key_file.clone(),
     ];
+    needed.extend(config.intake.folder.clone());
     let mqtt = &config.mqtt;
     needed.extend(super::engine::files_of(&config.engine.bundle));
     let secrets = [&mqtt.password_file, &mqtt.ca_file, &mqtt.cert_file, &mqtt.key_file];

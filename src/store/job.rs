@@ -27,10 +27,13 @@ impl fmt::Display for JobId {
     PartialEq,
     Eq,
     Hash,
+    serde::Serialize,
+    schemars::JsonSchema,
     strum::EnumString,
     strum::IntoStaticStr,
     strum::VariantNames,
 )]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobState {
     /// Waits for its turn.
@@ -40,6 +43,7 @@ pub enum JobState {
     /// Has a report.
     Done,
     /// The input was refused; the reason code says why.
+    #[serde(rename = "rejected")]
     #[strum(serialize = "rejected")]
     Refused,
     /// Failed too often; the reason code says how.

@@ -26,7 +26,7 @@ pub struct Row {
     /// Its newest revision.
     pub revision: u32,
     /// Where that stands.
-    pub state: String,
+    pub state: JobState,
     /// What it is read for.
     pub setting: String,
     /// When the study was complete.
@@ -43,7 +43,7 @@ pub struct Row {
 pub struct Summary {
     /// Revision of the report.
     pub revision: u32,
-    /// What was read: `venous` or `diagnosis`.
+    /// What was read.
     pub setting: Option<String>,
     /// Whether malignancy is suspected.
     pub verdict: String,
@@ -172,7 +172,7 @@ pub fn row(job: &Job, result: Option<Summary>) -> Row {
     Row {
         study_key: job.study_key.as_str().to_owned(),
         revision: job.revision,
-        state: job.state.name().to_owned(),
+        state: job.state,
         // What was read counts; until then, what the device's own engine would read.
         setting: result.as_ref().and_then(|result| result.setting.clone()).unwrap_or_else(own),
         received: job.completed_at,
@@ -288,7 +288,7 @@ impl Query {
         };
         let day = row.received.to_zoned(jiff::tz::TimeZone::UTC).date();
         among(&self.verdict, verdict(row))
-            && among(&self.state, &row.state)
+            && among(&self.state, row.state.name())
             && among(&self.setting, &row.setting)
             && among(&self.engine, engine(row))
             && self.from.is_none_or(|from| day >= from)
@@ -309,7 +309,7 @@ impl Query {
     pub fn page(&self, mut rows: Vec<Row>) -> Page {
         let facets = Facets {
             verdict: count(&rows, verdict),
-            state: count(&rows, |row| &row.state),
+            state: count(&rows, |row| row.state.name()),
             setting: count(&rows, |row| &row.setting),
             engine: count(&rows, engine),
         };
@@ -344,7 +344,7 @@ mod tests {
         Row {
             study_key: format!("{number:032x}"),
             revision: 1,
-            state: if verdict.is_some() { "done" } else { "rejected" }.to_owned(),
+            state: if verdict.is_some() { JobState::Done } else { JobState::Refused },
             setting: "venous".to_owned(),
             received: Timestamp::from_second(day * 86_400).unwrap(),
             reason: None,

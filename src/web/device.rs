@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::publish::messages::State;
+
 /// How the device is now; quick to ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Pulse {
-    /// `online`, `degraded`, `draining` or `stopped`.
-    pub state: String,
+    /// How it is.
+    pub state: State,
     /// Codes of what is wrong.
     pub reasons: Vec<String>,
     /// Since when that is so.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::device::Pulse;
 use crate::codes;
-use crate::store::Job;
+use crate::store::{Job, JobState};
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
@@ -53,8 +53,8 @@ pub struct JobLine {
     pub study_key: String,
     /// Its revision.
     pub revision: u32,
-    /// `queued`, `running`, `done`, `rejected`, `dead` or `superseded`.
-    pub state: String,
+    /// Where it stands.
+    pub state: JobState,
     /// What it is read for.
     pub setting: String,
     /// How often it was begun.
@@ -104,7 +104,7 @@ impl JobLine {
             job: job.id.0,
             study_key: job.study_key.as_str().to_owned(),
             revision: job.revision,
-            state: job.state.name().to_owned(),
+            state: job.state,
             setting: job.setting.name().to_owned(),
             attempts: job.attempts,
             received: job.completed_at,

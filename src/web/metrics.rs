@@ -19,6 +19,7 @@ use super::lines::Counts;
 use super::problem::Problem;
 use super::queue::counts;
 use super::site::{Site, blocking};
+use crate::publish::messages::State as DeviceState;
 use crate::system;
 
 /// `GET /healthz`.
@@ -29,13 +30,11 @@ pub async fn healthz() -> &'static str {
 /// `GET /readyz`.
 pub async fn readyz(State(site): State<Arc<Site>>) -> Response {
     let pulse = site.device.pulse();
-    match pulse.state.as_str() {
-        "online" => "ready\n".into_response(),
-        state => {
-            let text = format!("{state}: {}\n", pulse.reasons.join(", "));
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+    if pulse.state == DeviceState::Online {
+        return "ready\n".into_response();
     }
+    let text = format!("{}: {}\n", pulse.state.name(), pulse.reasons.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// `GET /metrics`.
@@ -93,7 +92,12 @@ fn figures(
     let mut text = Text(String::new());
     text.head("build_info", "gauge", "The program's version.");
     text.line("build_info", &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
-    text.one("online", "gauge", "1 while nothing is wrong.", flag(pulse.state == "online"));
+    text.one(
+        "online",
+        "gauge",
+        "1 while nothing is wrong.",
+        flag(pulse.state == DeviceState::Online),
+    );
     text.head("degraded_reason", "gauge", "1 for each thing that is wrong.");
     for reason in &pulse.reasons {
         text.line("degraded_reason", &format!("{{reason=\"{}\"}}", quoted(reason)), 1.0);
@@ -153,7 +157,7 @@ mod tests {
     #[test]
     fn every_figure_has_a_help_a_type_and_safe_labels() {
         let pulse = Pulse {
-            state: "degraded".to_owned(),
+            state: DeviceState::Degraded,
             reasons: vec!["disk\"full\n".to_owned()],
             since: Timestamp::UNIX_EPOCH,
             step: None,

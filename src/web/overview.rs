@@ -95,7 +95,12 @@ fn read(site: &Site) -> Result<Overview, Problem> {
         reasons: pulse.reasons.iter().map(|code| meaning(code)).collect(),
         pulse,
         counts: counts(site.reader()?)?,
-        export_folder: config.intake.folder.display().to_string(),
+        export_folder: config
+            .intake
+            .folder
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect(),
         broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
         disk: Disk {
             free_mib: system::free_mib(&config.store.folder),

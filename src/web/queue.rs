@@ -37,7 +37,7 @@ fn typical_s(jobs: &[Job]) -> Option<f64> {
 /// Writes the time left into the lines that wait or run; `lines` are newest first, as jobs are.
 fn tell_time_left(lines: &mut [JobLine], typical_s: Option<f64>, now: Timestamp) {
     let Some(typical_s) = typical_s else { return };
-    let running = lines.iter_mut().find(|line| line.state == JobState::Running.name());
+    let running = lines.iter_mut().find(|line| line.state == JobState::Running);
     let mut before_s = 0.0;
     if let Some(line) = running {
         let passed = line.started.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
@@ -45,7 +45,7 @@ fn tell_time_left(lines: &mut [JobLine], typical_s: Option<f64>, now: Timestamp)
         line.left_s = Some(before_s.round());
     }
     // The oldest comes first.
-    for line in lines.iter_mut().rev().filter(|line| line.state == JobState::Queued.name()) {
+    for line in lines.iter_mut().rev().filter(|line| line.state == JobState::Queued) {
         before_s += typical_s;
         line.left_s = Some(before_s.round());
     }
@@ -105,12 +105,12 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn line(job: i64, state: &str, started: Option<i64>) -> JobLine {
+    fn line(job: i64, state: JobState, started: Option<i64>) -> JobLine {
         JobLine {
             job,
             study_key: "0".repeat(32),
             revision: 1,
-            state: state.to_owned(),
+            state,
             setting: "venous".to_owned(),
             attempts: 1,
             received: at(0),
@@ -129,7 +129,7 @@ mod tests {
             files: 9,
             series: 1,
         };
-        let lines = [JobLine { received: at(50), ..line(1, "queued", None) }];
+        let lines = [JobLine { received: at(50), ..line(1, JobState::Queued, None) }];
         assert!(is_taken_in(&coming(40), &lines));
         assert!(!is_taken_in(&coming(60), &lines), "more of it comes");
         assert!(!is_taken_in(&coming(40), &[]));
@@ -138,10 +138,10 @@ mod tests {
     #[test]
     fn who_waits_waits_for_those_before() {
         let mut lines = [
-            line(4, "queued", None),
-            line(3, "queued", None),
-            line(2, "running", Some(100)),
-            line(1, "done", Some(0)),
+            line(4, JobState::Queued, None),
+            line(3, JobState::Queued, None),
+            line(2, JobState::Running, Some(100)),
+            line(1, JobState::Done, Some(0)),
         ];
         tell_time_left(&mut lines, Some(40.0), at(110));
         let left: Vec<Option<f64>> = lines.iter().map(|line| line.left_s).collect();

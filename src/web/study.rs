@@ -24,7 +24,7 @@ use super::problem::Problem;
 use super::site::{Site, blocking};
 use crate::report::output::REPORT;
 use crate::report::types::Report;
-use crate::store::{OutboxRow, Requeued};
+use crate::store::{JobState, OutboxRow, Requeued};
 use hepalert_study::study::{Privacy, StudyKey};
 
 /// Events shown of one study.
@@ -142,7 +142,7 @@ fn read(site: &Site, key: &StudyKey) -> Result<Study, Problem> {
     let jobs = store.jobs_of(key)?;
     let Some(newest) = jobs.last() else { return Err(Problem::not_found("study")) };
     let stored = store.report(key)?;
-    let can_requeue = ["rejected", "dead"].contains(&newest.state.name());
+    let can_requeue = matches!(newest.state, JobState::Refused | JobState::Dead);
     let report = stored.as_ref().and_then(|stored| serde_json::from_str(&stored.report_json).ok());
     let report: Option<Value> = report.map(|report| told(report, site.config.device.privacy));
     let flags = report.as_ref().and_then(|report| report["quality"].as_array());

@@ -205,10 +205,10 @@ fn every_failure_is_one_document_with_json() {
     for (words, error, code) in [
         ("--json segment --phase vp=@nowhere --out @x.nii.gz", "refused", Some("unreadable")),
         ("--json detect @studies/notes.txt --out @x.json", "refused", Some("not_nifti")),
-        ("--json queue --config @bad.toml", "config", None),
-        ("--json engine inspect @nowhere", "engine", None),
+        ("--json queue --config @bad.toml", "config", Some("config")),
+        ("--json engine inspect @nowhere", "engine", Some("engine")),
         ("--json engine install @nowhere --config @bad.toml", "refused", Some("unreadable")),
-        ("--json match --truth", "usage", None),
+        ("--json match --truth", "usage", Some("usage")),
         ("--json segment @studies/one --out @taken.nii.gz", "usage", Some("output_in_the_way")),
         ("--json segment @studies/one --out @labels.png", "usage", Some("output_other_kind")),
         ("--json segment @studies/one --out @no/x.nii.gz", "usage", Some("output_folder_missing")),

@@ -243,7 +243,7 @@ fn what_is_not_there_is_named() {
     fs::create_dir(desk.at("empty")).unwrap();
     fs::create_dir(desk.at("truth")).unwrap();
     for (words, code) in [
-        ("--json demo --study @nowhere --out @demo", "null"),
+        ("--json demo --study @nowhere --out @demo", "\"usage\""),
         ("--json archive status --list @nowhere --results @results", "\"archive_list_missing\""),
         ("--json analyze @nowhere --out @out", "\"unreadable\""),
     ] {

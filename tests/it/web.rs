@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hepalert::config::{Config, Role};
+use hepalert::publish::messages::State;
 use hepalert::store::{Finished, NewJob, OpenAlert, Store};
 use hepalert::web::accounts::Accounts;
 use hepalert::web::{self, Check, Device, Engine, Handle, Line, Pulse, Step};
@@ -28,7 +29,7 @@ pub struct MadeUp {
 impl Device for MadeUp {
     fn pulse(&self) -> Pulse {
         Pulse {
-            state: if self.reasons.is_empty() { "online" } else { "degraded" }.to_owned(),
+            state: if self.reasons.is_empty() { State::Online } else { State::Degraded },
             reasons: self.reasons.clone(),
             since: "2026-11-30T08:00:00Z".parse().unwrap(),
             step: Some(Step { stage: "segment".to_owned(), done: 12, total: 48 }),

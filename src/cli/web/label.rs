@@ -16,6 +16,7 @@ use crate::cli::{Exit, Failure, Ui};
 use crate::config::{Config, Role};
 use crate::curate::infer;
 use crate::daemon::{analysis_settings, stop_on_signals};
+use crate::publish::messages::State;
 use crate::store::Store;
 use crate::web::{self, Bench, Check, Device, LabelEngine, Line, Pulse};
 use hepalert_engines::EngineError;
@@ -48,7 +49,7 @@ struct Alone(Timestamp);
 impl Device for Alone {
     fn pulse(&self) -> Pulse {
         Pulse {
-            state: "online".to_owned(),
+            state: State::Online,
             reasons: Vec::new(),
             since: self.0,
             step: None,
