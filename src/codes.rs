@@ -15,7 +15,7 @@ use hepalert_study::phase::Phase;
 
 use archive::ARCHIVE;
 use device::{COMMANDS, DEGRADED, ENGINES};
-use files::{EDITS, FILES};
+use files::{EDITS, EXITS, FILES};
 use studies::{FAILED, LESIONS, QUALITY, REFUSED, STRANGERS};
 
 /// A code, in words.
@@ -84,6 +84,11 @@ pub fn chapters() -> Vec<Chapter> {
             title: "Files that a command cannot use",
             seen: "`code` of a failing command with `--json`, `code` of `Refused` in Python",
             codes: FILES.to_vec(),
+        },
+        Chapter {
+            title: "Commands that fail without a finer code",
+            seen: "`code` of a failing command with `--json`; always its `error`",
+            codes: EXITS.to_vec(),
         },
         Chapter {
             title: "Edits of labels that are refused",

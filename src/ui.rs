@@ -103,9 +103,9 @@ impl Failure {
     pub fn tell(&self, json: bool) {
         let sentence = format!("{:#}", self.error);
         match (self.exit, self.code) {
-            (Exit::Refused, Some(code)) => eprintln!("refused ({code}): {sentence}"),
-            (_, Some(code)) => eprintln!("error ({code}): {sentence}"),
-            (_, None) => eprintln!("error: {sentence}"),
+            (Exit::Refused, Some(code)) => say(format_args!("refused ({code}): {sentence}\n")),
+            (_, Some(code)) => say(format_args!("error ({code}): {sentence}\n")),
+            (_, None) => say(format_args!("error: {sentence}\n")),
         }
         if json && !self.is_told {
             print(&failure_document(self.exit, self.code, &sentence));
@@ -133,6 +133,11 @@ fn is_gone(error: &anyhow::Error) -> bool {
         of_json.or(error.downcast_ref::<std::io::Error>().map(std::io::Error::kind))
     };
     error.chain().filter_map(kind).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
+}
+
+/// To the person at the terminal. Who no longer reads (`2>&1 | head`) ends no work.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(text);
 }
 
 /// So many of something: `1 lesion`, `2 lesions`.
@@ -187,13 +192,13 @@ impl Ui {
 
     /// A sentence for the person at the terminal, on standard error.
     pub fn say(&self, text: impl Display) {
-        eprintln!("{text}");
+        say(format_args!("{text}\n"));
     }
 
     /// A passing remark, for people only.
     pub fn note(&self, text: impl Display) {
         if !self.json && std::io::stderr().is_terminal() {
-            eprintln!("{text}");
+            say(format_args!("{text}\n"));
         }
     }
 
@@ -228,14 +233,14 @@ impl Progress {
         }
         self.shown = Some(Instant::now());
         let left = elapsed.as_secs_f64() / done.max(1) as f64 * total.saturating_sub(done) as f64;
-        eprint!("\r{}: {done} of {total}, about {left:.0} s left   ", self.what);
+        say(format_args!("\r{}: {done} of {total}, about {left:.0} s left   ", self.what));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            eprint!("\r\x1b[K");
+            say(format_args!("\r\x1b[K"));
         }
     }
 }
@@ -263,7 +268,7 @@ pub struct Course {
 impl Drop for Course {
     fn drop(&mut self) {
         if self.open {
-            eprintln!();
+            say(format_args!("\n"));
         }
     }
 }
@@ -300,7 +305,7 @@ impl Course {
         }
         self.told = Some(Instant::now());
         self.open = self.terminal && !self.json && !is_last;
-        eprint!("{}", self.line(done, total, self.left_s(done, total)));
+        say(format_args!("{}", self.line(done, total, self.left_s(done, total))));
     }
 
     fn left_s(&self, done: usize, total: usize) -> Option<f64> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::report::files;
 use crate::report::output::REPORT;
 use crate::report::types::{EarlierFinding, LesionRecord, Report};
+use hepalert_study::result::result_name;
 use hepalert_voxels::volume::dicom::write::uid_of;
 
 mod over_time;
@@ -90,8 +91,8 @@ fn name_for_people(lesions: &mut [LesionRecord]) {
 /// The newest result of an earlier revision, beside this one: its folder, and what it says.
 pub(super) fn earlier(out: &Path, revision: u32) -> Option<(PathBuf, Report)> {
     let name = out.file_name()?.to_str()?;
-    let study = name.strip_suffix(&format!("-r{revision}"))?;
-    let beside = |n: u32| out.with_file_name(format!("{study}-r{n}"));
+    let study = name.strip_suffix(&result_name("", revision))?;
+    let beside = |n: u32| out.with_file_name(result_name(study, n));
     let read = |folder: PathBuf| Some((files::read(&folder.join(REPORT)).ok()?, folder));
     let found = (1..revision).rev().map(beside).find_map(read);
     found.map(|(report, folder)| (folder, report))

@@ -11,6 +11,7 @@ use crate::demo::{self, Heard, Places, Stop};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
 use hepalert_study::phase::Setting;
+use hepalert_study::result::REPORT;
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -112,7 +113,8 @@ fn conclude(
     }
     let key = data["study_key"].as_str().unwrap_or_default();
     let revision = result["rev"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
-    let folder = places.state.join("results").join(crate::config::result_name(key, revision));
+    let folder =
+        places.state.join("results").join(hepalert_study::result::result_name(key, revision));
     let mut lines = vec![String::new(), headline(heard)];
     for lesion in data["lesions"].as_array().into_iter().flatten() {
         lines.push(lesion_line(lesion));
@@ -123,12 +125,12 @@ fn conclude(
     let seconds = data["timing"]["time_to_notification_s"].as_f64().unwrap_or(0.0);
     lines.push(format!("  from complete study to notification: {seconds:.1} s"));
     lines.push(format!("  pictures: {}", folder.join("pictures").display()));
-    lines.push(format!("  report:   {}", folder.join("report.json").display()));
+    lines.push(format!("  report:   {}", folder.join(REPORT).display()));
     lines.push(format!("  {}", data["notice"].as_str().unwrap_or_default()));
     let document = serde_json::json!({
         "result": result,
         "alert": alert,
-        "report": folder.join("report.json"),
+        "report": folder.join(REPORT),
         "pictures": folder.join("pictures"),
     });
     ui.result(&document, lines.join("\n"))

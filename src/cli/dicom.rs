@@ -30,7 +30,7 @@ pub struct EchoArgs {
     /// Its name in the configuration; all of them if none is given.
     pub name: Option<String>,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -44,7 +44,7 @@ pub struct SendArgs {
     #[arg(long)]
     pub to: String,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 

@@ -13,14 +13,14 @@ use super::{Exit, Failure, Ui};
 use crate::intake::{Format, StudyFiles, study_key};
 use crate::ui::counted;
 use hepalert_evidence::deidentified::{self, Pseudonyms};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::is_uid;
 
 /// A UID has more parts than any version number or address in a report.
 const UID_PARTS: usize = 5;
 /// What of a result is taken along: what holds no name and no picture with a key in it.
-const RESULTS: [&str; 4] =
-    ["labels_base.nii.gz", "labels_high.nii.gz", "lesions.nii.gz", "dicom/segmentation.dcm"];
+const RESULTS: [&str; 4] = [LABELS_BASE, LABELS_HIGH, LESIONS, "dicom/segmentation.dcm"];
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     pub out: PathBuf,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 

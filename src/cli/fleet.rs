@@ -18,7 +18,7 @@ use hepalert_study::protocol::is_base_topic;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A configuration that says how to reach the broker ([mqtt] alone is enough).
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml", conflicts_with_all = ["host", "port"])]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE, conflicts_with_all = ["host", "port"])]
     config: PathBuf,
     /// The broker, without TLS and password.
     #[arg(long)]

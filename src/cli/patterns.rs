@@ -24,7 +24,7 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 fn matches_of(pattern: &str) -> Result<Vec<PathBuf>, Failure> {
     let refused =
-        |reason: String| Failure::refused("not_found", anyhow::anyhow!("{pattern}: {reason}"));
+        |reason: String| Failure::refused("unreadable", anyhow::anyhow!("{pattern}: {reason}"));
     let paths =
         glob::glob(pattern).map_err(|error| refused(format!("no pattern: {}", error.msg)))?;
     let found: Result<Vec<PathBuf>, _> = paths.collect();
@@ -60,7 +60,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (pattern, reason) in [("*.nii", "nothing there matches"), ("a[", "no pattern")] {
             let failure = expand(&[folder.path().join(pattern)]).unwrap_err();
-            assert_eq!(failure.code, Some("not_found"));
+            assert_eq!(failure.code, Some("unreadable"));
             let text = failure.error.to_string();
             assert!(text.contains(pattern) && text.contains(reason), "{text}");
         }

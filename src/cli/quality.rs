@@ -18,7 +18,7 @@ use hepalert_study::outcome::Opinion;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     config: PathBuf,
     /// Stores to read in place of the configured one: of several devices one copy each.
     #[arg(long, value_name = "FOLDER", num_args = 1..)]

@@ -22,7 +22,7 @@ const MAX_JOBS: usize = 200;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -45,7 +45,7 @@ pub struct KeyArgs {
     /// stands in no history and no list of processes.
     pub uid: String,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -56,7 +56,7 @@ pub struct StudyArgs {
     #[arg(value_parser = parse_key)]
     pub key: StudyKey,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 

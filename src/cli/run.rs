@@ -18,7 +18,7 @@ use hepalert_engines::backend::Presence;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The configuration; fragments in conf.d beside it are read too.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -88,6 +88,7 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut checks = vec![
         outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
         outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
+        outcome("store", "store.folder", store(&config)),
         outcome("engine", "engine.bundle", engine(&config.engine)),
         outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
         outcome("page", "[web]", page),
@@ -102,14 +103,36 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits =
-        [Exit::Config, Exit::Failed, Exit::Engine, Exit::Broker, Exit::Failed, Exit::Config];
+    let exits = [
+        Exit::Config,
+        Exit::Failed,
+        Exit::Failed,
+        Exit::Engine,
+        Exit::Broker,
+        Exit::Failed,
+        Exit::Config,
+    ];
     match checks.iter().zip(exits).find(|(check, _)| !check.works) {
         Some((check, exit)) => {
             let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
             Err(Failure::new(exit, error).after_result())
         }
         None => Ok(()),
+    }
+}
+
+/// Whether results can be kept, and updates found where they are looked for.
+fn store(config: &Config) -> Result<String, String> {
+    let folder = &config.store.folder;
+    if let Some(hindrance) = doctor::filesystem::cannot_be_made(folder) {
+        return Err(hindrance);
+    }
+    match &config.engine.update_folder {
+        Some(updates) if !updates.is_dir() => Err(format!(
+            "engine.update_folder: {}: there is no such folder; make it, or correct the key",
+            updates.display()
+        )),
+        _ => Ok(folder.display().to_string()),
     }
 }
 

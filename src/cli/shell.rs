@@ -126,7 +126,7 @@ fn files(command: &clap::Command) -> Vec<(&'static str, &'static str)> {
     let takes = |name: &str| command.get_arguments().any(|argument| argument.get_id() == name);
     let mut files = Vec::new();
     if takes("config") || command.get_name() == "hepalert" {
-        files.push(("/etc/hepalert/hepalert.toml", "every setting with its default"));
+        files.push((crate::config::DEFAULT_FILE, "every setting with its default"));
         files.push(("/etc/hepalert/conf.d/*.toml", "the settings of a site, which override it"));
         files.push(("/var/lib/hepalert", "database, results, quarantine and site key"));
     }

@@ -5,7 +5,12 @@
 use super::{Meaning, meaning};
 
 /// Files that commands read and write.
-pub(super) const FILES: [Meaning; 39] = [
+pub(super) const FILES: [Meaning; 40] = [
+    meaning(
+        "export_refused",
+        "none of the labels can be exported",
+        "the message says of each why; correct them or name others",
+    ),
     meaning("not_nifti", "the file is no NIfTI image", "check what was exported under this name"),
     meaning("header_pair", "one half of an .hdr/.img pair", "convert it to a single .nii.gz"),
     meaning("truncated", "the file ends before its image does", "copy it again"),
@@ -118,4 +123,22 @@ pub(super) const EDITS: [Meaning; 13] = [
         "say it on the page of the case, or by hepalert label FOLDER --means",
     ),
     meaning("damaged_labels", "the labels that were sent are damaged", "send them again"),
+];
+
+/// Codes of commands that fail where no finer one is known: the names of the exit codes.
+pub(super) const EXITS: [Meaning; 6] = [
+    meaning("failed", "exit 1: the command failed", "the message says why and what to do"),
+    meaning("usage", "exit 2: the command was not called as it can be", "see its `--help`"),
+    meaning("refused", "exit 3: the input was refused", "the message says why"),
+    meaning("engine", "exit 4: the engine cannot be used", "`hepalert engine verify` looks at it"),
+    meaning(
+        "broker",
+        "exit 5: the broker cannot be reached",
+        "`hepalert doctor` says what may be wrong",
+    ),
+    meaning(
+        "config",
+        "exit 6: the configuration is not valid",
+        "`hepalert check-config` names the key",
+    ),
 ];

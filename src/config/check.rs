@@ -113,6 +113,11 @@ fn of_mqtt(mqtt: &Mqtt) -> Result<(), Fault> {
         ["mqtt.password_file", "mqtt.username"],
         "the file with the password of mqtt.username",
     )?;
+    agree(
+        mqtt.username.is_some() || mqtt.password_file.is_none(),
+        ["mqtt.username", "mqtt.password_file"],
+        "the name that the password in mqtt.password_file is for",
+    )?;
     let mutual = mqtt.cert_file.is_some() == mqtt.key_file.is_some();
     agree(
         mutual,
@@ -190,12 +195,16 @@ fn of_dicom(dicom: &Dicom) -> Result<(), Fault> {
     must((1..=4096).contains(&dicom.max_instance_mib), "dicom.max_instance_mib", "1 to 4096 MiB")?;
     must((1..=600).contains(&dicom.timeout_s), "dicom.timeout_s", "1 to 600 s")?;
     let pair = dicom.server_cert_file.is_some() == dicom.server_key_file.is_some();
-    must(pair, "dicom.server_key_file", "a certificate needs its key and the other way round")?;
+    agree(
+        pair,
+        ["dicom.server_key_file", "dicom.server_cert_file"],
+        "named together with dicom.server_cert_file, or not at all",
+    )?;
     let authority = dicom.client_ca_file.is_none() || dicom.server_cert_file.is_some();
-    must(
+    agree(
         authority,
-        "dicom.client_ca_file",
-        "needs dicom.server_cert_file: without it nothing is encrypted",
+        ["dicom.server_cert_file", "dicom.client_ca_file"],
+        "this device's certificate, since dicom.client_ca_file asks senders for theirs",
     )?;
     must(dicom.spool_keep_h <= 8760, "dicom.spool_keep_h", "0 to 8760 h")?;
     dicom.target.iter().try_for_each(of_target)?;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use check::Fault;
 
+/// Where a package puts the configuration, and where commands look unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/hepalert/hepalert.toml";
+
 mod check;
 mod dicom;
 mod fragments;
@@ -23,7 +26,7 @@ mod words;
 
 pub use dicom::{Dicom, DicomTarget};
 pub use phases::{PhaseRule, Phases};
-pub use sections::{Device, Engine, Gate, Intake, Mqtt, Store, Worker, database_in, result_name};
+pub use sections::{Device, Engine, Gate, Intake, Mqtt, Store, Worker, database_in};
 pub use web::{Role, Web};
 
 /// Everything that can be configured.

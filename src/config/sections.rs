@@ -13,6 +13,7 @@ use hepalert_engines::backend::{Backend, Precision};
 use hepalert_study::defaults;
 use hepalert_study::phase::Phase;
 use hepalert_study::protocol::Protocol;
+use hepalert_study::result::result_name;
 use hepalert_study::study::Privacy;
 
 /// Section `[device]`.
@@ -276,11 +277,6 @@ impl Default for Mqtt {
             escalate_times: 3,
         }
     }
-}
-
-/// How what belongs to a study of one revision is named in the store's folders.
-pub fn result_name(study_key: &str, revision: u32) -> String {
-    format!("{study_key}-r{revision}")
 }
 
 impl Engine {

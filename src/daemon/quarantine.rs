@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use log::error;
 
 use super::site::Site;
-use crate::config;
+use hepalert_study::result::result_name;
 
 /// Names listed of one study; of more only the number is: a person reads this.
 const MAX_LISTED: usize = 1000;
@@ -38,7 +38,7 @@ pub fn put(site: &Site, refused: &Refused<'_>) {
         "study_key": key, "revision": revision, "code": code, "detail": detail,
         "files": listed, "files_total": files.len(),
     });
-    let path = folder.join(format!("{}.json", config::result_name(key, revision)));
+    let path = folder.join(format!("{}.json", result_name(key, revision)));
     let written = fs::create_dir_all(&folder)
         .and_then(|()| {
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)

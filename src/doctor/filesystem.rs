@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::Access;
 
 use super::account::Account;
 use super::finding::Finding;
@@ -148,8 +149,8 @@ pub fn disk(facts: &DiskFacts) -> Finding {
 /// What the store says.
 #[derive(Debug)]
 pub enum StoreFacts {
-    /// No file yet.
-    NotYet(PathBuf),
+    /// No file yet; and why none can be made, if none can.
+    NotYet(PathBuf, Option<String>),
     /// Whoever asks may not read it: that says nothing of its state.
     Closed(PathBuf),
     /// It cannot be used.
@@ -169,11 +170,31 @@ pub struct StoreCounts {
     pub oldest_unsent: Option<Timestamp>,
 }
 
+/// Why a folder that is not there yet cannot be made; nothing is changed to find that out.
+pub fn cannot_be_made(folder: &Path) -> Option<String> {
+    let above = folder.ancestors().find(|above| above.exists())?;
+    let place = above.display();
+    let facts = match std::fs::metadata(above) {
+        Ok(facts) => facts,
+        Err(error) => return Some(format!("{place}: {error}")),
+    };
+    if !facts.is_dir() {
+        return Some(format!("{place} is a file, where a folder is needed"));
+    }
+    let able = rustix::fs::access(above, Access::WRITE_OK | Access::EXEC_OK);
+    // A system folder such as /proc has no blocks: nothing can be stored there, by root neither.
+    let room = rustix::fs::statvfs(above).is_ok_and(|space| space.f_blocks > 0);
+    (able.is_err() || !room).then(|| format!("nothing can be written in {place}"))
+}
+
 /// Opens the store for reading.
 pub fn look_at_store(config: &Config) -> StoreFacts {
     let file = config.store.database();
     match std::fs::File::open(&file).map_err(|error| error.kind()) {
-        Err(io::ErrorKind::NotFound) => return StoreFacts::NotYet(file),
+        Err(io::ErrorKind::NotFound) => {
+            let hindrance = cannot_be_made(&config.store.folder);
+            return StoreFacts::NotYet(file, hindrance);
+        }
         Err(io::ErrorKind::PermissionDenied) => return StoreFacts::Closed(file),
         Ok(_) | Err(_) => {}
     }
@@ -189,7 +210,11 @@ pub fn look_at_store(config: &Config) -> StoreFacts {
 pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let name = "store";
     let counts = match facts {
-        StoreFacts::NotYet(file) => {
+        StoreFacts::NotYet(_, Some(hindrance)) => {
+            let advice = "make the folder for the user hepalert, or correct store.folder";
+            return Finding::fail(name, hindrance.clone(), advice);
+        }
+        StoreFacts::NotYet(file, None) => {
             let found = format!("{}: none yet, the daemon makes it", file.display());
             return Finding::ok(name, found);
         }

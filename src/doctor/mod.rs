@@ -17,7 +17,7 @@ mod account;
 mod archives;
 mod broker;
 mod engine;
-mod filesystem;
+pub mod filesystem;
 pub mod finding;
 pub mod machine;
 pub mod page;
@@ -37,7 +37,7 @@ const ACCOUNT: &str = "hepalert";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
     /// Do not run the networks: seconds instead of minutes on a slow processor.
     #[arg(long)]

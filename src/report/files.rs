@@ -19,6 +19,7 @@ use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN};
 use hepalert_study::study::{AlignedStudy, Back};
 use hepalert_voxels::volume::{LabelMap, Volume, nifti};
 
@@ -121,12 +122,12 @@ impl Draft {
         let total = 4 + singles;
         step(0, total);
         let stored = |labels: &LabelMap| nifti::write::write_u8(&back.volume(labels.clone()));
-        self.add("labels_base.nii.gz", &stored(&findings.labels_base))?;
+        self.add(LABELS_BASE, &stored(&findings.labels_base))?;
         step(1, total);
-        self.add("labels_high.nii.gz", &stored(&findings.labels_high))?;
+        self.add(LABELS_HIGH, &stored(&findings.labels_high))?;
         step(2, total);
         let instances = back.volume(instances(&findings.kept, &findings.labels_base));
-        self.add("lesions.nii.gz", &nifti::write::write_i16(&instances))?;
+        self.add(LESIONS, &nifti::write::write_i16(&instances))?;
         step(3, total);
         let overview = Picture {
             picture: pictures::overview(&scene, &marked),
@@ -158,7 +159,7 @@ impl Draft {
     pub fn add_margin(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
         let scores = &findings.scores;
         let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
-        self.add("margin.nii.gz", &nifti::write::write_f32(&back.volume(margin)))
+        self.add(MARGIN, &nifti::write::write_f32(&back.volume(margin)))
     }
 
     /// Writes `gains.nii.gz`: per voxel from which lesion gain on it is a lesion, and of which kind,

@@ -13,6 +13,7 @@ use super::output::report_of;
 use super::types::Report;
 use hepalert_study::anatomy::{Lesion, Organ, is_lesion};
 use hepalert_study::outcome::View;
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
 use hepalert_voxels::volume::LabelMap;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read as read_image, read_labels};
@@ -63,7 +64,7 @@ pub fn read(folder: &Path) -> Result<Views, ViewsError> {
             Err(reason) => Err(ViewsError::File { path, reason }),
         }
     };
-    let (path, numbers) = bytes("lesions.nii.gz")?;
+    let (path, numbers) = bytes(LESIONS)?;
     let numbers = read_image(&numbers).map_err(|reason| ViewsError::Nifti { path, reason })?;
     let view = |name: &str, other: View| {
         let (path, labels) = bytes(name)?;
@@ -71,8 +72,8 @@ pub fn read(folder: &Path) -> Result<Views, ViewsError> {
         judged(&mut map, &report, other, numbers.voxels());
         Ok(map)
     };
-    let base = view("labels_base.nii.gz", View::High)?;
-    Ok(Views { base, high: view("labels_high.nii.gz", View::Base)? })
+    let base = view(LABELS_BASE, View::High)?;
+    Ok(Views { base, high: view(LABELS_HIGH, View::Base)? })
 }
 
 /// Lesions of the `other` view alone are liver too.

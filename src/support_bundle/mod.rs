@@ -30,7 +30,7 @@ const MAX_LINES: &str = "2000";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
     /// The archive to write (tar, gzip).
     #[arg(long, default_value = "hepalert-support.tar.gz")]

@@ -20,6 +20,7 @@ use super::reading::{Images, Numbers, Reading};
 use super::site::{Site, blocking};
 use super::study::key;
 use hepalert_study::anatomy::{is_lesion, is_of_liver};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
 
 /// Layers of labels that there are.
@@ -98,10 +99,10 @@ fn layer_labels(reading: &Reading, layer: &str) -> Result<LabelMap, Problem> {
         Ok::<_, Problem>(labels)
     };
     match layer {
-        "base" => lesions_of("labels_base.nii.gz"),
-        "high" => lesions_of("labels_high.nii.gz"),
+        "base" => lesions_of(LABELS_BASE),
+        "high" => lesions_of(LABELS_HIGH),
         "organs" => {
-            let mut labels = reading.labels("labels_base.nii.gz")?;
+            let mut labels = reading.labels(LABELS_BASE)?;
             // Where a lesion is there is liver.
             let organ = |label: u8| if is_lesion(label) { 7 } else { label };
             labels.voxels_mut().mapv_inplace(organ);
@@ -116,8 +117,8 @@ fn layer_labels(reading: &Reading, layer: &str) -> Result<LabelMap, Problem> {
         }
         "discarded" => {
             let (kept, _) = instances(reading)?;
-            let mut labels = lesions_of("labels_high.nii.gz")?;
-            let base = lesions_of("labels_base.nii.gz")?;
+            let mut labels = lesions_of(LABELS_HIGH)?;
+            let base = lesions_of(LABELS_BASE)?;
             Zip::from(labels.voxels_mut()).and(base.voxels()).and(kept.voxels()).for_each(
                 |label, &base, &kept| *label = if kept > 0 { 0 } else { (*label).max(base) },
             );
@@ -129,7 +130,7 @@ fn layer_labels(reading: &Reading, layer: &str) -> Result<LabelMap, Problem> {
 
 /// Each kept lesion's number where it is, and the classes by number.
 fn instances(reading: &Reading) -> Result<(LabelMap, Vec<u8>), Problem> {
-    let numbers = reading.numbers("lesions.nii.gz")?;
+    let numbers = reading.numbers(LESIONS)?;
     let mut classes = vec![0; 256];
     for lesion in reading.report.lesions.iter().filter(|lesion| lesion.id < 256) {
         classes[lesion.id as usize] = lesion.class.label();
@@ -226,7 +227,7 @@ pub fn windows(
     let bytes = kept(site, &name, || {
         let image = nifti::read::read(&image_bytes(site, reading, of)?);
         let image = image.map_err(Problem::fault)?;
-        let labels = onto(reading.labels("labels_base.nii.gz")?, image.grid());
+        let labels = onto(reading.labels(LABELS_BASE)?, image.grid());
         let organs: [(&str, IsOf); 3] =
             [("liver", is_of_liver), ("spleen", |label| label == 11), ("pancreas", |l| l == 12)];
         let found = organs

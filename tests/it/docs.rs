@@ -130,6 +130,13 @@ fn every_code_that_can_be_sent_is_explained() {
         }
     }
     assert!(found.iter().all(|count| *count > 0), "a call that is nowhere: {CALLS:?} {found:?}");
+    // Of commands.
+    let commands = all(&["src/cli", "src/doctor", "src/demo", "src/support_bundle"], "rs");
+    let commands: String = commands.into_iter().map(|(_, text)| text).collect();
+    for call in ["refused(\"", "with_code(\""] {
+        let said = commands.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+        wrong.extend(said.filter(|word| !known.contains(word)).map(str::to_owned));
+    }
     // The quality of a report: the name is the last argument.
     let analyze: String = all(&["src/analyze"], "rs").into_iter().map(|(_, text)| text).collect();
     let flags = analyze.split(" flag(").skip(1).filter_map(|rest| rest.split(");").next());

@@ -1,7 +1,7 @@
 //! The words that every room shares: [`anatomy`] (lesion types, organs, label values),
 //! [`phase`] (phases and the settings they make), [`study`] (an examination before and after
 //! alignment), [`files`] (a
-//! study as files), [`defaults`] (numbers where a site says nothing), [`outcome`] (what a patient is taken for) and [`digest`] (content by name).
+//! study as files), [`defaults`] (numbers where a site says nothing), [`outcome`] (what a patient is taken for), [`result`] (its files by name) and [`digest`] (content by name).
 //!
 //! Owns names and their order: each word is written in one way, in files, messages and on the
 //! command line, and read back strictly, so that a word nobody knows is an error and never
@@ -14,6 +14,7 @@ pub mod files;
 pub mod outcome;
 pub mod phase;
 pub mod protocol;
+pub mod result;
 pub mod series;
 pub mod study;
 

@@ -20,10 +20,8 @@ use crate::intake::{Discovered, NotTaken};
 use crate::report::output::{self, OutputError, report_of};
 use crate::report::types::Report;
 use crate::ui::counted;
+use hepalert_study::result::MARGIN;
 use hepalert_study::study::StudyKey;
-
-/// Files of `--margin` in a study's folder.
-const MARGIN: &str = "margin.nii.gz";
 
 /// Whether a folder of results may be made here: results among the inputs would be inputs of the
 /// next run.

@@ -22,6 +22,7 @@ use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
 use hepalert_study::phase::{Phase, Setting};
+use hepalert_study::result::REPORT;
 
 mod batch;
 mod names;
@@ -276,7 +277,7 @@ pub fn summary(report: &Report, out: &Path) -> String {
         stages.map(|stage| format!("{} {:.1} s", stage.stage, stage.seconds)).collect();
     lines.push(format!("time: {:.1} s ({})", report.timing.total_s, stages.join(", ")));
     lines.push(format!("peak memory: {:.0} MiB", report.peak_memory_mib));
-    lines.push(format!("report: {}", out.join("report.json").display()));
+    lines.push(format!("report: {}", out.join(REPORT).display()));
     lines.push(format!("pictures: {}", out.join("pictures").display()));
     lines.push(report.notice.clone());
     lines.join("\n")

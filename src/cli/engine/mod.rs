@@ -23,7 +23,7 @@ pub enum Args {
         /// Folder that holds one folder per bundle; without it the slots are listed.
         folder: Option<PathBuf>,
         /// The daemon's configuration.
-        #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+        #[arg(long, default_value = crate::config::DEFAULT_FILE)]
         config: PathBuf,
     },
     /// Put a packed engine into the free slot, test it and use it.

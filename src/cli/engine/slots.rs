@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 #[derive(Debug, clap::Args)]
 pub struct Where {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
     /// Do not wait for a running daemon to do it.
     #[arg(long)]
@@ -81,7 +81,7 @@ pub struct Discard {
     #[arg(value_parser = words::slots())]
     pub slot: Slot,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 

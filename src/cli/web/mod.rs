@@ -50,7 +50,7 @@ pub struct Add {
     #[arg(long, default_value = "viewer", value_parser = words::roles())]
     pub role: Role,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -60,7 +60,7 @@ pub struct Remove {
     /// The name.
     pub name: String,
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 
@@ -68,7 +68,7 @@ pub struct Remove {
 #[derive(Debug, clap::Args)]
 pub struct List {
     /// The daemon's configuration.
-    #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
+    #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
 }
 

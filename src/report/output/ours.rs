@@ -44,7 +44,7 @@ pub const BEGINNING: &str = ".hepalert-";
 /// What the name of a folder begins with that is not whole yet.
 pub const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
-pub const REPORT: &str = "report.json";
+pub use hepalert_study::result::REPORT;
 /// Our texts begin with one of these.
 const BEGINNINGS: [&str; 9] =
     [MADE_BY, SUPPORT, POINTS, SUMMARY, CASES, COUNTED, DISAGREEMENT, LIST, CHANGES];

@@ -22,6 +22,7 @@ use hepalert_cascade::detect::seg2det::{
 };
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::{PatientClass, View};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN, REPORT};
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -202,12 +203,12 @@ pub fn evaluate_case(
     };
     let mut analysis = None;
     if let Some(folder) = folder {
-        let map = beside.labels(&folder.join(BASE))?;
+        let map = beside.labels(&folder.join(LABELS_BASE))?;
         overlap = label_voxels(&truth_map, &map);
-        let base = lesions(&folder.join(BASE), &map)?;
+        let base = lesions(&folder.join(LABELS_BASE), &map)?;
         analysis = Analysis::read(folder, &beside)?;
         if let Some(kept) = &analysis {
-            let high = beside.lesions(&folder.join(HIGH))?;
+            let high = beside.lesions(&folder.join(LABELS_HIGH))?;
             views.insert(Variant::BaseRecls, kept.of(&base, ReportLesion::in_base));
             views.insert(Variant::HighRecls, kept.of(&high, ReportLesion::in_high));
         }
@@ -217,7 +218,7 @@ pub fn evaluate_case(
     if let Some(folder) = &case.no_shuffle {
         without_shuffle = Analysis::read(folder, &beside)?;
         if let Some(kept) = &without_shuffle {
-            let base = beside.lesions(&folder.join(BASE))?;
+            let base = beside.lesions(&folder.join(LABELS_BASE))?;
             views.insert(Variant::BaseReclsNoShuffle, kept.of(&base, ReportLesion::in_base));
         }
     }
@@ -241,11 +242,6 @@ pub fn evaluate_case(
     Ok(result)
 }
 
-/// Label map of the base view in a folder of `analyze`.
-const BASE: &str = "labels_base.nii.gz";
-/// Label map of the high-sensitivity view.
-const HIGH: &str = "labels_high.nii.gz";
-
 /// The points of a case; none without a margin.
 fn swept(
     folder: &Path,
@@ -253,11 +249,11 @@ fn swept(
     beside: &Beside,
     highest: f64,
 ) -> Result<Vec<SweepPoint>, CohortError> {
-    let margin = folder.join("margin.nii.gz");
+    let margin = folder.join(MARGIN);
     if !margin.is_file() {
         return Ok(Vec::new());
     }
-    let path = folder.join(HIGH);
+    let path = folder.join(LABELS_HIGH);
     sweep(truth, &beside.labels(&path)?, &beside.reals(&margin)?, highest)
         .map_err(|reason| CohortError::TooFragmented { path, reason })
 }
@@ -362,7 +358,7 @@ struct Analysis {
 impl Analysis {
     /// None if the folder has no report: then there was no reclassification.
     fn read(folder: &Path, beside: &Beside) -> Result<Option<Analysis>, CohortError> {
-        let path = folder.join("report.json");
+        let path = folder.join(REPORT);
         if !path.is_file() {
             return Ok(None);
         }
@@ -374,7 +370,7 @@ impl Analysis {
         for lesion in report.lesions {
             lesions.insert(lesion.id, (lesion.class, lesion));
         }
-        let instances = beside.reals(&folder.join("lesions.nii.gz"))?;
+        let instances = beside.reals(&folder.join(LESIONS))?;
         let gain_high = report.pipeline.and_then(|pipeline| pipeline.lesion_gain);
         let gain_high = gain_high.map(|gains| gains.high);
         Ok(Some(Analysis { lesions, instances, base, high, gain_high }))

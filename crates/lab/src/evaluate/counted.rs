@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::case::CaseResult;
 use super::cohort::{CaseFiles, CohortError, Predicted, bytes};
 use hepalert_study::digest::Digest;
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN, REPORT};
 
 /// What the heading of any version begins with.
 pub const MARK: &str = "{\"schema\":\"urn:hepalert:v1:counted\"";
@@ -22,8 +23,7 @@ pub const HEAD: &str = "{\"schema\":\"urn:hepalert:v1:counted\",\"counting\":1}\
 /// A million cases.
 const MAX_BYTES: u64 = 1 << 30;
 /// What `analyze` writes and an evaluation reads.
-const OF_ANALYSIS: [&str; 5] =
-    ["labels_base.nii.gz", "labels_high.nii.gz", "lesions.nii.gz", "report.json", "margin.nii.gz"];
+const OF_ANALYSIS: [&str; 5] = [LABELS_BASE, LABELS_HIGH, LESIONS, REPORT, MARGIN];
 
 #[derive(Serialize, Deserialize)]
 struct Line {

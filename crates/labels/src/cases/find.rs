@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
+use hepalert_study::result::REPORT;
 use hepalert_voxels::volume::Grid;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Datatype, Facts, peek};
@@ -26,8 +27,6 @@ use super::names::{FileKind, is_plain, name, stem};
 pub(super) const MAX_DEPTH: usize = 4;
 /// Files and folders looked at: more patients are no folder for one page.
 pub(super) const MAX_ENTRIES: usize = 200_000;
-/// A report of this program.
-const REPORT: &str = "report.json";
 /// The header of a NIfTI file, gzipped or not.
 const PEEK_BYTES: u64 = 4096;
 /// Folders whose files are images, and those beside them whose files are labels.
