@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hepalert_cascade::detect::seg2det::{Params, instance_map, seg2det};
+use hepalert_cascade::detect::seg2det::{DetectParams, instance_map, seg2det};
 use hepalert_voxels::image::components::{InPlane, components};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 use ndarray::Array3;
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn report(labels: &LabelMap, repeats: usize) {
-    let params = Params::default();
+    let params = DetectParams::default();
     let found = seg2det(labels, &params);
     let voxels = labels.voxels().view();
     let steps = [

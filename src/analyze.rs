@@ -57,7 +57,7 @@ pub struct Settings {
     /// Gain of the high view, if not the bundle's own.
     pub high_gain: Option<f32>,
     /// The third stage.
-    pub reclassify: reclassify::Params,
+    pub reclassify: reclassify::ReclassifyParams,
     /// What the first stage does with tiles that are all air; no result depends on it.
     pub air: segment::AirTiles,
     /// Most memory a study may take, the program included, in bytes.
@@ -361,7 +361,7 @@ impl Analyzer {
         content: [u8; 32],
         watch: Watch<'_>,
     ) -> Result<Findings, AnalyzeError> {
-        let params = pipeline::Params {
+        let params = pipeline::CascadeParams {
             base_gain: LesionGain(self.bundle.lesion_gain().base),
             high_gain: LesionGain(high_gain(&self.settings, &self.bundle)),
             reclassify: self.settings.reclassify,
@@ -459,7 +459,7 @@ mod tests {
                 alignment: align::Rules::default(),
                 runtime: Runtime { backend, precision, ..Runtime::default() },
                 high_gain: None,
-                reclassify: reclassify::Params::default(),
+                reclassify: reclassify::ReclassifyParams::default(),
                 memory_budget_bytes: 1 << 30,
                 gate: GateParams::default(),
                 keep_margin: false,

@@ -158,7 +158,7 @@ const fn meaning(code: &'static str, sentence: &'static str, advice: &'static st
 
 #[cfg(test)]
 mod tests {
-    use crate::intake::folder::stranger_kind::Kind;
+    use crate::intake::folder::stranger_kind::StrangerKind;
 
     use super::*;
 
@@ -193,8 +193,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_stranger_is_explained() {
-        let unexplained: Vec<_> =
-            Kind::ALL.into_iter().filter(|kind| of_study(kind.as_str()).is_none()).collect();
+        let unexplained: Vec<_> = StrangerKind::ALL
+            .into_iter()
+            .filter(|kind| of_study(kind.as_str()).is_none())
+            .collect();
         assert!(unexplained.is_empty(), "{unexplained:?}");
     }
 

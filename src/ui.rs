@@ -113,9 +113,10 @@ impl Failure {
     }
 }
 
-/// What a command that failed prints with `--json`.
+/// What a command that failed prints with `--json`; its code is the name of its exit code where
+/// nothing finer is known.
 pub fn failure_document(exit: Exit, code: Option<&str>, message: &str) -> serde_json::Value {
-    serde_json::json!({"error": exit.name(), "code": code, "message": message})
+    serde_json::json!({"error": exit.name(), "code": code.unwrap_or(exit.name()), "message": message})
 }
 
 impl From<anyhow::Error> for Failure {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use hepalert::dicom::Receiver;
-use hepalert::dicom::receiver::Params;
+use hepalert::dicom::receiver::ReceiverParams;
 use libfuzzer_sys::fuzz_target;
 
 struct House {
@@ -17,7 +17,7 @@ struct House {
 
 static HOUSE: LazyLock<House> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    let params = Params {
+    let params = ReceiverParams {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         ae_title: "HEPALERT".to_owned(),
         allow_ae: Vec::new(),

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Failure, Ui, label_file};
+use super::{Failure, Ui, label_file, words};
 use crate::report::output;
 use crate::ui::counted;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::measure::{Context, measure};
-use hepalert_cascade::detect::seg2det::{Params, instance_map};
-use hepalert_voxels::image::components;
+use hepalert_cascade::detect::seg2det::{DetectParams, instance_map};
+use hepalert_voxels::image::components::InPlane;
 use hepalert_voxels::volume::Grid;
 use hepalert_voxels::volume::nifti::write::write_u16;
 
@@ -28,19 +27,8 @@ pub struct Args {
     #[arg(long = "instances-out", alias = "instances")]
     instances: Option<PathBuf>,
     /// Which neighbours touch within a slice.
-    #[arg(long, value_enum, default_value_t = InPlane::Eight)]
+    #[arg(long, default_value = "8", value_parser = words::neighbours())]
     in_plane: InPlane,
-}
-
-/// Neighbours of a voxel within a slice.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum InPlane {
-    /// Edges only.
-    #[value(name = "4")]
-    Four,
-    /// Edges and corners.
-    #[value(name = "8")]
-    Eight,
 }
 
 /// `lesions.json`.
@@ -77,11 +65,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         output::check_nifti(out, &inputs)?;
     }
     let labels = label_file::read(&args.labels)?;
-    let in_plane = match args.in_plane {
-        InPlane::Four => components::InPlane::Four,
-        InPlane::Eight => components::InPlane::Eight,
-    };
-    let found = label_file::lesions(&args.labels, &labels, &Params { in_plane })?;
+    let found =
+        label_file::lesions(&args.labels, &labels, &DetectParams { in_plane: args.in_plane })?;
     if let Some(path) = &args.instances {
         // The longest axis a NIfTI-1 file can have.
         if labels.grid().shape().iter().any(|n| *n > 32_767) {

@@ -14,7 +14,7 @@ use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_study::phase::Phase;
 
 /// What runs the networks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct RuntimeArgs {
     /// What runs the networks.
     #[arg(long, default_value_t = Backend::Native, value_parser = words::backends())]
@@ -56,7 +56,7 @@ pub(super) fn user_cache() -> Option<PathBuf> {
 }
 
 /// Where the engine is and how it runs.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
@@ -112,13 +112,13 @@ impl EngineArgs {
             alignment: align::Rules::onto(self.reference_phase),
             runtime: self.runtime.runtime(),
             high_gain: self.alpha,
-            reclassify: reclassify::Params {
+            reclassify: reclassify::ReclassifyParams {
                 patches: usize::from(self.patches),
                 schemes: match self.no_shuffle {
                     true => Schemes::OriginalOnly,
                     false => Schemes::OriginalAndShuffled,
                 },
-                ..reclassify::Params::default()
+                ..reclassify::ReclassifyParams::default()
             },
             air: air_tiles(self.skip_air),
             memory_budget_bytes: self.memory_mib.saturating_mul(1 << 20),
@@ -192,4 +192,13 @@ pub fn refused(refusal: Refusal) -> Failure {
     let files = counted(file_count, "file");
     let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
     Failure::refused(code.as_str(), error)
+}
+
+/// The input at `path` was refused by the gate: the sentence names it.
+pub fn refused_at(path: &Path) -> impl Fn(Refusal) -> Failure {
+    move |refusal| {
+        let code = refusal.code.as_str();
+        let error = anyhow::anyhow!("{}: {}", path.display(), refused(refusal).error);
+        Failure::refused(code, error)
+    }
 }

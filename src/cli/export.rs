@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -179,7 +179,16 @@ fn clean_report(report: &mut Value, names: &SiteNames<'_>, key: &StudyKey) {
 fn make(folder: &Path) -> Result<(), Failure> {
     let made = fs::DirBuilder::new().mode(0o700).create(folder);
     made.map_err(|error| {
-        let words = format!("{}: {error}; name a folder that is not there yet", folder.display());
+        let folder = folder.display();
+        let words = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{folder} is there already: name a folder that is not there yet")
+            }
+            ErrorKind::NotFound => {
+                format!("{folder}: the folder above it is not there: make it first")
+            }
+            _ => format!("{folder}: {error}; check the permissions of the folder above it"),
+        };
         Failure::new(Exit::Usage, anyhow::anyhow!(words)).with_code("output_in_the_way")
     })
 }

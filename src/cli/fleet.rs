@@ -10,7 +10,7 @@ use super::{Exit, Failure, Ui, run as config};
 use crate::daemon::broker_params;
 use crate::fleet::{Device, Fleet, Judged, Life, filters};
 use crate::publish::messages::State;
-use crate::publish::mqtt::{Params, listen};
+use crate::publish::mqtt::{BrokerParams, listen};
 use crate::ui::counted;
 use hepalert_study::protocol::is_base_topic;
 
@@ -57,7 +57,7 @@ fn base_topic(text: &str) -> Result<String, String> {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let params = match &args.host {
         // The name is part of the client's at the broker, no more.
-        Some(host) => Params::new(host, args.port, "fleet"),
+        Some(host) => BrokerParams::new(host, args.port, "fleet"),
         None => broker_params(&config::read(&args.config)?),
     };
     let base = args.base.clone().unwrap_or_else(|| params.base_topic.clone());

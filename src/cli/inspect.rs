@@ -106,7 +106,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let rules = super::analyze::rules(args.config.as_deref())?;
     let mut recogniser = settings.recogniser().map_err(engines::unusable)?;
     let found = survey(&args.input, &expected, &rules, &settings.gate, &key_of)
-        .map_err(engines::refused)?;
+        .map_err(engines::refused_at(&args.input))?;
     let decided: Vec<(&StudyFiles, Decided)> = found
         .studies
         .iter()

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Failure;
 use super::engines::require_there;
 use hepalert_cascade::detect::Detection;
-use hepalert_cascade::detect::seg2det::{Limits, Params, seg2det_within};
+use hepalert_cascade::detect::seg2det::{DetectParams, FragmentLimits, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
 use hepalert_voxels::volume::nifti::read::read_labels;
 
@@ -32,8 +32,12 @@ pub fn read(path: &Path) -> Result<LabelMap, Failure> {
 ///
 /// # Errors
 /// A refusal with code `too_fragmented` if the map is noise.
-pub fn lesions(path: &Path, labels: &LabelMap, params: &Params) -> Result<Vec<Detection>, Failure> {
-    seg2det_within(labels, params, &Limits::default()).map_err(|refusal| {
+pub fn lesions(
+    path: &Path,
+    labels: &LabelMap,
+    params: &DetectParams,
+) -> Result<Vec<Detection>, Failure> {
+    seg2det_within(labels, params, &FragmentLimits::default()).map_err(|refusal| {
         let context = format!("{}: is this a label map of liver lesions?", path.display());
         Failure::refused("too_fragmented", anyhow::Error::new(refusal).context(context))
     })

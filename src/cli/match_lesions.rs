@@ -10,7 +10,7 @@ use crate::report::output;
 use crate::ui::counted;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::{self, Pair, Tally, match_events, match_strict};
-use hepalert_cascade::detect::seg2det::Params;
+use hepalert_cascade::detect::seg2det::DetectParams;
 use hepalert_study::anatomy;
 
 /// Arguments of `match`.
@@ -86,8 +86,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let truth = label_file::read(&args.truth)?;
     let predicted = label_file::read(&args.predicted)?;
     label_file::same_grid((&args.truth, &truth), (&args.predicted, &predicted))?;
-    let truth = label_file::lesions(&args.truth, &truth, &Params::default())?;
-    let predicted = label_file::lesions(&args.predicted, &predicted, &Params::default())?;
+    let truth = label_file::lesions(&args.truth, &truth, &DetectParams::default())?;
+    let predicted = label_file::lesions(&args.predicted, &predicted, &DetectParams::default())?;
     let document = Document::new(&truth, &predicted);
     output::put_json(&args.out, &document, &inputs)?;
     ui.result(&document, &document)

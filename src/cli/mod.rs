@@ -22,6 +22,7 @@ pub mod label;
 pub mod label_file;
 pub mod logger;
 pub mod match_lesions;
+mod patterns;
 pub mod phantom;
 pub mod quality;
 pub mod queue;

@@ -19,11 +19,11 @@ use crate::report::output;
 use crate::ui::counted;
 use hepalert_bundles::{Bundle, Role};
 use hepalert_cascade::detect::Detection;
-use hepalert_cascade::detect::seg2det::Params as DetectParams;
+use hepalert_cascade::detect::seg2det::DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
-    Cache, Candidate, LIVER_CLASS, MeanOfFolds, Params, PatchLesion, Prepared, Reclassified,
-    ReclassifyError, Sampling, Schemes, content, reclassify, study_seed,
+    Cache, Candidate, LIVER_CLASS, MeanOfFolds, PatchLesion, Prepared, Reclassified,
+    ReclassifyError, ReclassifyParams, Sampling, Schemes, content, reclassify, study_seed,
 };
 use hepalert_engines::{Engine, EngineError, EngineSpec};
 use hepalert_study::anatomy::Lesion;
@@ -51,13 +51,13 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// Patches per lesion.
-    #[arg(long, default_value_t = Params::default().patches)]
+    #[arg(long, default_value_t = ReclassifyParams::default().patches)]
     patches: usize,
     /// Larger lesions are kept as they are.
-    #[arg(long, default_value_t = Params::default().keep_above_cm3, value_name = "CM3")]
+    #[arg(long, default_value_t = ReclassifyParams::default().keep_above_cm3, value_name = "CM3")]
     keep_above: f64,
     /// Lesions with a lower score go.
-    #[arg(long, default_value_t = Params::default().discard_below_cm3, value_name = "CM3")]
+    #[arg(long, default_value_t = ReclassifyParams::default().discard_below_cm3, value_name = "CM3")]
     discard_below: f64,
     /// Judge on original patches only, none shuffled.
     #[arg(long)]
@@ -70,8 +70,8 @@ pub struct Args {
 }
 
 impl Args {
-    fn params(&self) -> Params {
-        Params {
+    fn params(&self) -> ReclassifyParams {
+        ReclassifyParams {
             patches: self.patches,
             keep_above_cm3: self.keep_above,
             discard_below_cm3: self.discard_below,

@@ -17,7 +17,7 @@ use crate::report::output;
 use crate::ui::counted;
 use hepalert_bundles::Role;
 use hepalert_cascade::detect::Detection;
-use hepalert_cascade::detect::seg2det::Params as DetectParams;
+use hepalert_cascade::detect::seg2det::DetectParams;
 use hepalert_cascade::pipeline::candidate;
 use hepalert_cascade::reclassify::{
     LIVER_CLASS, PatchLesion, Prepared, Sampling, Scheme, content, draw, patch_generator,

@@ -165,7 +165,7 @@ pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<Gi
     let (gate, wanted) = (GateParams::default(), bundle.phases().to_vec());
     let found =
         discover(input, std::slice::from_ref(&wanted), &PhaseRules::default(), &gate, &key_of);
-    let studies = found.map_err(engines::refused)?.studies;
+    let studies = found.map_err(engines::refused_at(input))?.studies;
     let [study] = studies.as_slice() else {
         let (count, place) = (studies.len(), input.display());
         let error = anyhow!("{place} holds {count} studies: name one of them, or use `analyze`");
@@ -175,9 +175,10 @@ pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<Gi
     let mut recogniser = recogniser.transpose().map_err(engines::unusable)?;
     let decided = decide(study, &wanted, &gate, recogniser.as_mut());
     if let Some(refusal) = decided.refusal {
-        return Err(engines::refused(refusal));
+        return Err(engines::refused_at(input)(refusal));
     }
-    let loaded = reading::load::load(&decided.told, &wanted, &gate).map_err(engines::refused)?;
+    let loaded =
+        reading::load::load(&decided.told, &wanted, &gate).map_err(engines::refused_at(input))?;
     on_one_grid(loaded.study, &wanted, Vec::new())
 }
 
@@ -199,7 +200,7 @@ impl Image {
             _ => {
                 let key = study_key(b"", phase.code());
                 let files = files_of_paths(&key, &[(*phase, path.clone())]);
-                Ok(Image::Dicom(Box::new(files.map_err(engines::refused)?)))
+                Ok(Image::Dicom(Box::new(files.map_err(engines::refused_at(path))?)))
             }
         }
     }

@@ -5,8 +5,11 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use crate::config::Role;
+use hepalert_bundles::slots::Slot;
 use hepalert_engines::backend::{Backend, Precision};
-use hepalert_study::phase::Phase;
+use hepalert_study::phase::{Phase, Setting};
+use hepalert_voxels::image::components::InPlane;
 
 /// One of these names, read as what it stands for.
 pub(super) fn one_of<T>(
@@ -46,5 +49,46 @@ pub(super) fn phases() -> impl TypedValueParser<Value = Phase> {
             Phase::Vp => "portal venous",
             Phase::Dp => "delayed",
         })
+    }))
+}
+
+/// The precisions that a TensorRT plan is built in.
+pub(super) fn plan_precisions() -> impl TypedValueParser<Value = Precision> {
+    one_of([Precision::F32, Precision::F16].map(|precision| PossibleValue::new(precision.name())))
+}
+
+/// The two slots that engines are installed into.
+pub(super) fn slots() -> impl TypedValueParser<Value = Slot> {
+    one_of(Slot::ALL.map(|slot| PossibleValue::new(slot.name())))
+}
+
+/// Which neighbours of a voxel within a slice touch it.
+pub(super) fn neighbours() -> impl TypedValueParser<Value = InPlane> {
+    PossibleValuesParser::new([
+        PossibleValue::new("4").help("edges only"),
+        PossibleValue::new("8").help("edges and corners"),
+    ])
+    .map(|word| if word == "4" { InPlane::Four } else { InPlane::Eight })
+}
+
+/// What people who open the page may do.
+pub(super) fn roles() -> impl TypedValueParser<Value = Role> {
+    one_of([
+        PossibleValue::new("viewer").help("look"),
+        PossibleValue::new("annotator").help("and change labels, and requeue studies"),
+        PossibleValue::new("admin").help("and install engines"),
+    ])
+}
+
+/// What a study is read for; sets of phases by their codes are taken too, and not offered.
+pub(super) fn settings() -> impl TypedValueParser<Value = Setting> {
+    one_of(Setting::ALL.map(|setting| {
+        let value = PossibleValue::new(setting.name());
+        match setting {
+            Setting::Screening => value.help("one native phase"),
+            Setting::Diagnosis => value.help("native, arterial, portal venous and delayed"),
+            Setting::Venous => value.help("one portal venous phase"),
+            _ => value.hide(true),
+        }
     }))
 }

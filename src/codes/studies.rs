@@ -3,7 +3,7 @@
 //! Owns sentences. Refuses to decide.
 
 use super::{Meaning, meaning};
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 
 /// Phases that cannot be brought onto one grid.
 pub(super) const REFUSED: [Meaning; 6] = [
@@ -33,39 +33,39 @@ pub(super) const REFUSED: [Meaning; 6] = [
 ];
 
 /// Files of no study, told by folder: the kind of most of them is the code.
-pub(super) const STRANGERS: [Meaning; Kind::ALL.len()] = [
+pub(super) const STRANGERS: [Meaning; StrangerKind::ALL.len()] = [
     meaning(
-        Kind::Foreign.as_str(),
+        StrangerKind::Foreign.as_str(),
         "files that are no images: notes, programs, pictures",
         "keep other files out of the export folder",
     ),
     meaning(
-        Kind::Link.as_str(),
+        StrangerKind::Link.as_str(),
         "links, and links are not followed",
         "export the files themselves, or set intake.follow_links",
     ),
     meaning(
-        Kind::Archive.as_str(),
+        StrangerKind::Archive.as_str(),
         "files that hold others, which are not looked into",
         "unpack them in the export folder",
     ),
     meaning(
-        Kind::Unfinished.as_str(),
+        StrangerKind::Unfinished.as_str(),
         "by their names files that are not finished, and nobody writes on",
         "look whether an export broke off; send the study again",
     ),
     meaning(
-        Kind::Hidden.as_str(),
+        StrangerKind::Hidden.as_str(),
         "files or folders whose names begin with a dot, which are not looked into",
         "export images under other names",
     ),
     meaning(
-        Kind::NeverStill.as_str(),
+        StrangerKind::NeverStill.as_str(),
         "files that are written to without end",
         "look which program writes them; write logs elsewhere",
     ),
     meaning(
-        Kind::ClosedFolder.as_str(),
+        StrangerKind::ClosedFolder.as_str(),
         "folders that may not be read",
         "give the service's user the right to read them",
     ),

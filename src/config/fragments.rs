@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::words;
 use super::{Config, ConfigError};
 
 /// One file.
@@ -30,7 +31,9 @@ impl Fragment {
             toml::from_str(&text).and_then(|alone| Ok((alone, text.parse()?)));
         match parsed {
             Ok((_, table)) => Ok(Fragment { file, table }),
-            Err(reason) => Err(ConfigError::Syntax { file, reason: reason.to_string() }),
+            Err(reason) => {
+                Err(ConfigError::Syntax { file, reason: words::plain(&reason.to_string()) })
+            }
         }
     }
 }
@@ -48,7 +51,7 @@ pub(super) fn merged(fragments: &[Fragment]) -> Result<Config, ConfigError> {
     }
     toml::Value::Table(whole).try_into().map_err(|reason: toml::de::Error| ConfigError::Syntax {
         file: fragments[0].file.clone(),
-        reason: reason.to_string(),
+        reason: words::plain(&reason.to_string()),
     })
 }
 

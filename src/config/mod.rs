@@ -19,9 +19,10 @@ mod phases;
 mod sections;
 mod unset;
 mod web;
+mod words;
 
 pub use dicom::{Dicom, DicomTarget};
-pub use phases::{PhaseRule, Phases, RuledPhase};
+pub use phases::{PhaseRule, Phases};
 pub use sections::{Device, Engine, Gate, Intake, Mqtt, Store, Worker, database_in, result_name};
 pub use web::{Role, Web};
 

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::unset;
 use hepalert_phases::rules::{Field, Rule, Ruled};
-use hepalert_study::phase::Phase;
 
 /// Section `[phases]`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,7 +25,8 @@ pub struct Phases {
 #[serde(deny_unknown_fields)]
 pub struct PhaseRule {
     /// What a matching series is.
-    pub phase: RuledPhase,
+    #[serde(with = "ruled")]
+    pub phase: Ruled,
     /// Expression over SeriesDescription.
     pub series_description: Option<String>,
     /// Expression over ProtocolName.
@@ -37,20 +37,29 @@ pub struct PhaseRule {
     pub series_number: Option<String>,
 }
 
-/// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuledPhase {
-    /// Native.
-    Nc,
-    /// Arterial.
-    Ap,
-    /// Portal venous.
-    Vp,
-    /// Delayed.
-    Dp,
-    /// Such a series is never read.
-    Never,
+/// How a file writes what a rule says: the code of a phase, or `never`.
+mod ruled {
+    use hepalert_phases::rules::Ruled;
+    use hepalert_study::phase::Phase;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    const NEVER: &str = "never";
+
+    pub(super) fn serialize<S: Serializer>(ruled: &Ruled, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(match ruled {
+            Ruled::Phase(phase) => phase.code(),
+            Ruled::Never => NEVER,
+        })
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Ruled, D::Error> {
+        let word = String::deserialize(from)?;
+        match Phase::from_code(&word) {
+            Some(phase) => Ok(Ruled::Phase(phase)),
+            None if word == NEVER => Ok(Ruled::Never),
+            None => Err(de::Error::unknown_variant(&word, &["nc", "ap", "vp", "dp", NEVER])),
+        }
+    }
 }
 
 impl PhaseRule {
@@ -59,13 +68,6 @@ impl PhaseRule {
     /// # Errors
     /// Which expression is bad, and where.
     fn compiled(&self) -> Result<Rule, String> {
-        let ruled = match self.phase {
-            RuledPhase::Nc => Ruled::Phase(Phase::Nc),
-            RuledPhase::Ap => Ruled::Phase(Phase::Ap),
-            RuledPhase::Vp => Ruled::Phase(Phase::Vp),
-            RuledPhase::Dp => Ruled::Phase(Phase::Dp),
-            RuledPhase::Never => Ruled::Never,
-        };
         let fields = [
             (Field::SeriesDescription, &self.series_description),
             (Field::ProtocolName, &self.protocol_name),
@@ -74,7 +76,7 @@ impl PhaseRule {
         ];
         let given: Vec<(Field, &str)> =
             fields.iter().filter_map(|(field, text)| Some((*field, text.as_deref()?))).collect();
-        Rule::new(ruled, &given)
+        Rule::new(self.phase, &given)
     }
 }
 

@@ -217,7 +217,7 @@ impl Default for Gate {
 
 impl Default for Engine {
     fn default() -> Engine {
-        let third = hepalert_cascade::reclassify::Params::default();
+        let third = hepalert_cascade::reclassify::ReclassifyParams::default();
         Engine {
             bundle: "/usr/share/hepalert/engines/venous-demo".into(),
             others: Vec::new(),

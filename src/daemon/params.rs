@@ -11,7 +11,7 @@ use crate::analyze::objects::ObjectSettings;
 use crate::analyze::{Settings, phases_beside};
 use crate::config::Config;
 use crate::intake::{GateParams, PhaseRules};
-use crate::worker::{Limits, Worker};
+use crate::worker::{Worker, WorkerLimits};
 use hepalert_cascade::align;
 use hepalert_cascade::reclassify;
 use hepalert_cascade::segment::AirTiles;
@@ -32,11 +32,11 @@ pub fn analysis_settings(config: &Config) -> Settings {
             cache: Some(config.store.folder.join("compiled")),
         },
         high_gain: engine.high_gain,
-        reclassify: reclassify::Params {
+        reclassify: reclassify::ReclassifyParams {
             patches: engine.patches_per_lesion,
             keep_above_cm3: engine.keep_above_cm3,
             discard_below_cm3: engine.discard_below_cm3,
-            ..reclassify::Params::default()
+            ..reclassify::ReclassifyParams::default()
         },
         air: if engine.skip_air { AirTiles::RunOnce } else { AirTiles::RunAll },
         memory_budget_bytes: engine.memory_budget_bytes(),
@@ -79,7 +79,7 @@ pub(super) fn worker(config: &Config) -> Result<Worker, DaemonError> {
     // The study itself and the engines come on top of the budget; what is far above both is
     // not to take the daemon down.
     let budget = config.engine.memory_budget_bytes();
-    let limits = Limits {
+    let limits = WorkerLimits {
         stall: Duration::from_secs(config.worker.stall_s),
         deadline: Duration::from_secs(config.worker.deadline_s),
         memory_bytes: budget.saturating_mul(2).saturating_add(2 << 30),

@@ -16,7 +16,7 @@ use super::archives::target_of;
 use super::site::Site;
 use crate::config::{Config, Dicom};
 use crate::dicom::Receiver;
-use crate::dicom::receiver::{Params, ReceiveError};
+use crate::dicom::receiver::{ReceiveError, ReceiverParams};
 use crate::dicom::tls::ServerTls;
 use crate::intake::StudyFiles;
 use crate::store::StoreError;
@@ -41,9 +41,9 @@ pub fn server_tls(dicom: &Dicom) -> Option<ServerTls> {
     files.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, ca_file })
 }
 
-fn params(config: &Config) -> Option<Params> {
+fn params(config: &Config) -> Option<ReceiverParams> {
     let dicom = &config.dicom;
-    Some(Params {
+    Some(ReceiverParams {
         // A configuration that was read has none that cannot be.
         listen: dicom.listen.as_ref()?.parse().ok()?,
         ae_title: dicom.ae_title.clone(),

@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::config::Config;
 use crate::publish::contract::Time;
 use crate::publish::messages::{Info, InfoParts, Vitals};
-use crate::publish::{Params, Publisher, PublisherHandle, Snapshot, Tls};
+use crate::publish::{BrokerParams, Publisher, PublisherHandle, Snapshot, Tls};
 
 /// Starts the publishing thread.
 ///
@@ -24,9 +24,9 @@ pub fn start(site: &Arc<Site>, monitor: &Monitor, stop: &Stop) -> std::io::Resul
 }
 
 /// The broker as configured.
-pub fn params(config: &Config) -> Params {
+pub fn params(config: &Config) -> BrokerParams {
     let mqtt = &config.mqtt;
-    Params {
+    BrokerParams {
         base_topic: mqtt.base.clone(),
         username: mqtt.username.clone(),
         password_file: mqtt.password_file.clone(),
@@ -38,7 +38,7 @@ pub fn params(config: &Config) -> Params {
         health_s: mqtt.health_s,
         commands: mqtt.commands,
         protocol: mqtt.protocol,
-        ..Params::new(&mqtt.host, mqtt.port, &config.device.name)
+        ..BrokerParams::new(&mqtt.host, mqtt.port, &config.device.name)
     }
 }
 

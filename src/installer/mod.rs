@@ -17,7 +17,7 @@ use hepalert_bundles::package::Package;
 use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{
-    self, Admission, EngineId, Failed, Limits, Refusal, Slot, SlotLock, Slots, SlotsError,
+    self, Admission, EngineId, Failed, ProbationLimits, Refusal, Slot, SlotLock, Slots, SlotsError,
 };
 use hepalert_engines::backend::Presence;
 use hepalert_study::phase::Setting;
@@ -53,8 +53,11 @@ impl Installer {
     }
 
     /// How long a new engine is watched.
-    pub fn limits(&self) -> Limits {
-        Limits { studies: self.engine.probation_studies, hours: self.engine.probation_hours }
+    pub fn limits(&self) -> ProbationLimits {
+        ProbationLimits {
+            studies: self.engine.probation_studies,
+            hours: self.engine.probation_hours,
+        }
     }
 
     /// The folder of the engine in a slot, of the configured one without.

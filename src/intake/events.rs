@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::facts::{FileFacts, StudyFiles};
 use super::fingerprint::Digest;
 use super::folder::markers::Marker;
-use super::folder::stranger_kind::{Counts, Kind};
+use super::folder::stranger_kind::{Counts, StrangerKind};
 use super::reading::gate::Refusal;
 use super::refusal_codes::RefusalCode;
 use super::study::phases::PhaseRules;
@@ -136,7 +136,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: StrangerKind,
     /// Why it cannot be used, in the reader's own sentence, where that was tried.
     pub said: Option<String>,
     /// Stands for what is there: of its stamp, or of what is in it.

@@ -22,5 +22,5 @@ pub use exchange::{LinkState, Outbox, OutboxError, Reprocess, Snapshot, TooLarge
 pub use findings::Findings;
 pub use ids::Identity;
 pub use link::Waker;
-pub use mqtt::{Params, Tls, probe};
+pub use mqtt::{BrokerParams, Tls, probe};
 pub use publisher::{Publisher, PublisherHandle};

@@ -31,7 +31,7 @@ mod v5;
 
 pub use heard::Heard;
 pub use listen::listen;
-pub use params::{Params, Tls};
+pub use params::{BrokerParams, Tls};
 pub use probe::probe;
 pub use refusal::ProbeError;
 
@@ -66,7 +66,7 @@ impl Teller {
 
 /// A line to a real broker. Lives in one thread, with its own runtime.
 pub struct MqttLink {
-    params: Params,
+    params: BrokerParams,
     runtime: Runtime,
     events: mpsc::UnboundedReceiver<(u64, LinkEvent)>,
     report: mpsc::UnboundedSender<(u64, LinkEvent)>,
@@ -83,7 +83,7 @@ impl MqttLink {
     ///
     /// # Errors
     /// If the system refuses a runtime.
-    pub fn new(params: Params) -> std::io::Result<MqttLink> {
+    pub fn new(params: BrokerParams) -> std::io::Result<MqttLink> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Unbounded, but at most the window of answers and the commands of one packet limit.
         let (report, events) = mpsc::unbounded_channel();

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::contract::ContractError;
 use super::exchange::{LinkState, Outbox, Shared, Snapshot, lock};
 use super::link::{Link, Waker};
-use super::mqtt::{MqttLink, Params};
-use super::schedule::{Limits, Schedule};
+use super::mqtt::{BrokerParams, MqttLink};
+use super::schedule::{Schedule, ScheduleLimits};
 use super::sender::Sender;
 
 /// Starts the publishing thread.
@@ -33,16 +33,16 @@ impl Publisher {
     /// # Errors
     /// If a name cannot be a topic, or the system refuses a thread.
     pub fn start(
-        params: Params,
+        params: BrokerParams,
         outbox: Box<dyn Outbox>,
         snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     ) -> io::Result<PublisherHandle> {
         let named = |error: ContractError| io::Error::new(io::ErrorKind::InvalidInput, error);
         params.check().map_err(named)?;
-        let limits = Limits {
+        let limits = ScheduleLimits {
             window: usize::from(params.inflight.max(1)),
             health_ms: params.health_s.max(1).saturating_mul(1000),
-            ..Limits::default()
+            ..ScheduleLimits::default()
         };
         let link = MqttLink::new(params.clone())?;
         // Only jitter hangs on it: devices that start together must not come back together.
@@ -54,7 +54,7 @@ impl Publisher {
 /// Starts the thread on any line.
 pub(super) fn start_on<L: Link + 'static>(
     link: L,
-    params: Params,
+    params: BrokerParams,
     schedule: Schedule,
     outbox: Box<dyn Outbox>,
     snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,

@@ -62,9 +62,9 @@ pub enum Item {
     Replay(u64),
 }
 
-/// Limits of the schedule.
+/// ScheduleLimits of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ScheduleLimits {
     /// Most messages under way.
     pub window: usize,
     /// How long the broker may stay silent about a message before the line counts as dead.
@@ -77,9 +77,9 @@ pub struct Limits {
     pub most_backoff_ms: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ScheduleLimits {
+    fn default() -> ScheduleLimits {
+        ScheduleLimits {
             window: 16,
             patience_ms: 20_000,
             health_ms: 1000 * defaults::HEALTH_S,
@@ -138,7 +138,7 @@ struct Postponed {
 /// The state of sending.
 #[derive(Debug)]
 pub struct Schedule {
-    limits: Limits,
+    limits: ScheduleLimits,
     rng: ChaCha8Rng,
     line: Line,
     failures: u32,
@@ -156,7 +156,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule that wants to connect at once. The seed makes its jitter.
-    pub fn new(limits: Limits, seed: u64) -> Schedule {
+    pub fn new(limits: ScheduleLimits, seed: u64) -> Schedule {
         Schedule {
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),

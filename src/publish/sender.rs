@@ -14,7 +14,7 @@ use super::contract::{ContractError, Row, bounded, finite, schema_id};
 use super::exchange::{Inbox, Outbox, Shared, Snapshot, lock};
 use super::link::{Link, LinkEvent, Message, Request};
 use super::messages::{Health, Info, State, Vitals};
-use super::mqtt::Params;
+use super::mqtt::BrokerParams;
 use super::schedule::{Item, Retained, Schedule, Step};
 use hepalert_failpoint::failpoint;
 use name::Lines;
@@ -41,7 +41,7 @@ struct Way {
 }
 
 pub(super) struct Sender<L> {
-    params: Params,
+    params: BrokerParams,
     root: String,
     link: L,
     schedule: Schedule,
@@ -64,7 +64,7 @@ pub(super) struct Sender<L> {
 impl<L: Link> Sender<L> {
     pub(super) fn new(
         link: L,
-        params: Params,
+        params: BrokerParams,
         schedule: Schedule,
         outbox: Box<dyn Outbox>,
         snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,

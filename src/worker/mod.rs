@@ -148,7 +148,7 @@ impl RequestOutcome {
 
 /// When the child is killed.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct WorkerLimits {
     /// Longest time between two lines of the child.
     pub stall: Duration,
     /// Longest time for one request.
@@ -161,7 +161,7 @@ pub struct Limits {
 pub struct Worker {
     command: Box<dyn Fn() -> Command + Send>,
     settings: Option<String>,
-    limits: Limits,
+    limits: WorkerLimits,
     running: Option<Running>,
 }
 
@@ -173,7 +173,7 @@ struct Running {
 
 impl Worker {
     /// `command` makes the child's command line; pipes are added here.
-    pub fn new(command: impl Fn() -> Command + Send + 'static, limits: Limits) -> Worker {
+    pub fn new(command: impl Fn() -> Command + Send + 'static, limits: WorkerLimits) -> Worker {
         Worker { command: Box::new(command), settings: None, limits, running: None }
     }
 
@@ -403,7 +403,7 @@ mod tests {
         let stall = Duration::from_millis(stall_ms);
         Worker::new(
             command,
-            Limits { stall, deadline: Duration::from_secs(5), memory_bytes: 1 << 30 },
+            WorkerLimits { stall, deadline: Duration::from_secs(5), memory_bytes: 1 << 30 },
         )
     }
 

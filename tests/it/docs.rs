@@ -398,3 +398,10 @@ fn the_conformance_statement_is_what_the_code_says() {
     let wanted = format!("{before}<!-- conformance -->\n{said}\n<!-- /conformance -->{after}");
     held("dicom.md", &wanted);
 }
+
+#[test]
+fn the_page_on_labelling_lists_what_every_label_value_means() {
+    let page = std::fs::read_to_string(root().join("docs/labelling.md")).unwrap();
+    let row = format!("| {} |", hepalert_study::anatomy::class_names().join(" | "));
+    assert!(page.contains(&row), "docs/labelling.md holds no line `{row}`");
+}

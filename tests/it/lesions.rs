@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use hepalert_cascade::detect::seg2det::{Params, instance_map, seg2det};
+use hepalert_cascade::detect::seg2det::{DetectParams, instance_map, seg2det};
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::nifti::write::{write_f32, write_u8, write_u16};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume};
@@ -354,7 +354,7 @@ fn real_lesions_are_those_of_flood_fill() {
             }
             masks += 1;
             let labels = read_labels(&std::fs::read(&mask).unwrap()).unwrap();
-            let found = seg2det(&labels, &Params::default());
+            let found = seg2det(&labels, &DetectParams::default());
             let ids = instance_map(&found, labels.grid()).unwrap();
             let expected = flood_fill(labels.voxels());
             let both = std::iter::zip(ids.voxels(), &expected);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hepalert::publish::Params;
+use hepalert::publish::BrokerParams;
 
 use crate::publish::{open, params, publisher_process, start, write};
 use crate::support::memory_kib;
@@ -175,7 +175,7 @@ fn play(lie: Lie) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let ids: BTreeSet<String> = (0..3).map(|n| write(&store, n)).collect();
-    let publisher = start(Params { commands: true, ..params(liar.port) }, &store);
+    let publisher = start(BrokerParams { commands: true, ..params(liar.port) }, &store);
     let takes = [Lie::Twice, Lie::Floods].contains(&lie);
     let began = Instant::now();
     while began.elapsed() < LYING {

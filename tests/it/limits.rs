@@ -10,7 +10,7 @@ use std::time::Duration;
 use hepalert::analyze::peak_memory_mib;
 use hepalert::config::Config;
 use hepalert::intake::{files_of_paths, study_key};
-use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
+use hepalert::worker::{Request, RequestOutcome, Worker, WorkerLimits};
 use hepalert_bundles::{
     BundleFile, Decision, Fusion, Golden, NetworkPlan, Reader, Resampling, Sums,
 };
@@ -147,7 +147,7 @@ fn the_configured_budget_reaches_the_inference_process() {
             command.arg("worker");
             command
         };
-        let limits = Limits {
+        let limits = WorkerLimits {
             stall: Duration::from_secs(60),
             deadline: Duration::from_secs(120),
             memory_bytes: 8 << 30,

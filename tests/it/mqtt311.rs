@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use hepalert::publish::Params;
+use hepalert::publish::BrokerParams;
 use hepalert_study::protocol::Protocol;
 use rumqttc_v4::{Client, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn a_broker_and_a_client_of_3_1_1_miss_nothing_but_properties() {
     }
     let alert = raise_alert(&store, 9);
     let old = Old::join(&broker);
-    let spoken = Params { commands: true, protocol: Protocol::V311, ..params(broker.port) };
+    let spoken = BrokerParams { commands: true, protocol: Protocol::V311, ..params(broker.port) };
     let publisher = start(spoken, &store);
     assert_eq!(old.until("status")["schema"], "urn:hepalert:v1:status");
     for seq in 1..=3 {
@@ -112,7 +112,7 @@ fn a_kept_command_is_refused_by_3_1_1_too() {
     let body = json!({ "reply_to": format!("{ROOT}/reply/old") }).to_string();
     let options = PublishOptions::new(QoS::AtLeastOnce).retain(true);
     old.client.publish(format!("{ROOT}/cmd/ping"), body, options).unwrap();
-    let spoken = Params { commands: true, protocol: Protocol::V311, ..params(broker.port) };
+    let spoken = BrokerParams { commands: true, protocol: Protocol::V311, ..params(broker.port) };
     let publisher = start(spoken, &store);
     let answer = old.until("reply/old");
     assert_eq!((&answer["ok"], &answer["code"]), (&false.into(), &"retained-command".into()));
@@ -127,7 +127,7 @@ fn users_and_passwords_are_checked_in_3_1_1() {
     let file = folder.path().join("password");
     let asked = |word: &str| {
         std::fs::write(&file, word).unwrap();
-        let spoken = Params {
+        let spoken = BrokerParams {
             protocol: Protocol::V311,
             username: Some("hepalert".to_owned()),
             password_file: Some(file.clone()),

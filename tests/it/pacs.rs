@@ -363,9 +363,9 @@ pub fn spooled(folder: &Path) -> Vec<PathBuf> {
 
 pub fn receiver(
     within: &Path,
-    change: impl FnOnce(&mut hepalert::dicom::receiver::Params),
+    change: impl FnOnce(&mut hepalert::dicom::receiver::ReceiverParams),
 ) -> hepalert::dicom::Receiver {
-    let mut params = hepalert::dicom::receiver::Params {
+    let mut params = hepalert::dicom::receiver::ReceiverParams {
         listen: "127.0.0.1:0".parse().unwrap(),
         ae_title: "HEPALERT".to_owned(),
         allow_ae: Vec::new(),

@@ -18,7 +18,7 @@ use hepalert::daemon::bridge::{StoreOutbox, worklist};
 use hepalert::publish::messages::{InfoParts, State, Status, StudyEvent, StudyState, Vitals};
 use hepalert::publish::mqtt::ProbeError;
 use hepalert::publish::schemas::schemas;
-use hepalert::publish::{Identity, Params, Publisher, PublisherHandle, Snapshot, Tls, probe};
+use hepalert::publish::{BrokerParams, Identity, Publisher, PublisherHandle, Snapshot, Tls, probe};
 use hepalert::store::{Enqueued, Finished, NewEvent, NewJob, OpenAlert, Store};
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::phase::Setting;
@@ -30,15 +30,15 @@ use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROOT: &str = "hepalert/v1/ct-1";
 
-pub fn params(port: u16) -> Params {
-    Params { keep_alive_s: 5, ..Params::new("127.0.0.1", port, "ct-1") }
+pub fn params(port: u16) -> BrokerParams {
+    BrokerParams { keep_alive_s: 5, ..BrokerParams::new("127.0.0.1", port, "ct-1") }
 }
 
 pub fn open(folder: &Path) -> Store {
     Store::open(&folder.join("hepalert.db"), Timestamp::now()).unwrap().store
 }
 
-pub fn start(params: Params, store: &Store) -> PublisherHandle {
+pub fn start(params: BrokerParams, store: &Store) -> PublisherHandle {
     let boot = store.begin(Timestamp::now()).unwrap().boot;
     let since = Timestamp::now();
     let seen = store.clone();
@@ -146,7 +146,7 @@ fn fifty_events_survive_a_stalled_and_killed_broker() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let subscriber = Subscriber::join(&broker, "reader", &format!("{ROOT}/event/#"));
-    let publisher = start(Params { commands: true, ..params(broker.port) }, &store);
+    let publisher = start(BrokerParams { commands: true, ..params(broker.port) }, &store);
 
     let mut wanted = BTreeSet::new();
     for n in 0..50 {
@@ -368,7 +368,7 @@ fn commands_are_obeyed_only_when_allowed_and_never_from_memory() {
     assert!(silent.is_none(), "off by default");
     assert!(deaf.stop(Duration::from_secs(2)));
 
-    let publisher = start(Params { commands: true, ..params(broker.port) }, &store);
+    let publisher = start(BrokerParams { commands: true, ..params(broker.port) }, &store);
     reader.until(PATIENCE, |heard| is(heard, "health")).expect("the greeting ends");
     let silent = reader.until(Duration::from_millis(700), |heard| is(heard, "reply/reader"));
     assert!(silent.is_none(), "a kept command is not obeyed");
@@ -497,7 +497,7 @@ fn a_password_is_read_from_its_file() {
     let Some(broker) = Broker::start(&kind) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
-    let named = Params {
+    let named = BrokerParams {
         username: Some("ct-1".to_owned()),
         password_file: Some(file.clone()),
         ..params(broker.port)
@@ -519,7 +519,7 @@ fn the_shipped_access_list_lets_a_device_speak_for_itself_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     std::fs::write(&file, password("ct-1")).unwrap();
-    let named = |device: &str| Params {
+    let named = |device: &str| BrokerParams {
         device: device.to_owned(),
         username: Some("ct-1".to_owned()),
         password_file: Some(file.clone()),
@@ -558,7 +558,7 @@ fn certificates_go_both_ways() {
     let at = |name: &str| folder.path().join(name);
     let with = |ca: &str, client| {
         let tls = Some(Tls { ca_file: at(ca), client });
-        probe(&Params { tls, ..params(broker.port) }, PATIENCE)
+        probe(&BrokerParams { tls, ..params(broker.port) }, PATIENCE)
     };
     let ours = Some((at("device.pem"), at("device.key")));
     assert_eq!(with("ca.pem", ours.clone()), Ok(()));

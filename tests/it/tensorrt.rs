@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hepalert::config::Config;
 use hepalert::intake::{files_of_paths, study_key};
-use hepalert::worker::{Limits, Request, RequestOutcome, Worker};
+use hepalert::worker::{Request, RequestOutcome, Worker, WorkerLimits};
 use hepalert_study::phase::Phase;
 use serde_json::Value;
 
@@ -319,7 +319,7 @@ fn an_accelerator_that_hangs_is_killed_with_its_process() {
         command.env("HEPALERT_STAND_IN", "hang");
         command
     };
-    let limits = Limits {
+    let limits = WorkerLimits {
         stall: Duration::from_secs(4),
         deadline: Duration::from_secs(60),
         memory_bytes: 8 << 30,

@@ -47,7 +47,7 @@ struct Manifest {
     intended_use: String,
     licence: String,
     phases: Vec<String>,
-    fusion: FusionName,
+    fusion: Fusion,
     #[serde(default)]
     lesion_gain: Gains,
     networks: Networks,
@@ -59,13 +59,6 @@ struct Manifest {
     update: InstallConstraints,
     #[serde(default)]
     training: serde_json::Value,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum FusionName {
-    Logits,
-    Probabilities,
 }
 
 #[derive(Deserialize)]
@@ -137,10 +130,7 @@ fn check(manifest: Manifest) -> Result<Parts, String> {
     trained_for.check()?;
     let setting = setting_of(&manifest.phases)?;
     let lesion_gain = check_gains(&manifest.lesion_gain)?;
-    let fusion = match manifest.fusion {
-        FusionName::Logits => Fusion::Logits,
-        FusionName::Probabilities => Fusion::Probabilities,
-    };
+    let fusion = manifest.fusion;
     let orientation = manifest.orientation.as_deref().map(orientation).transpose()?;
     let Networks { segment, reclassify, phases } = manifest.networks;
     let networks = match (segment, reclassify, phases) {

@@ -27,16 +27,16 @@ pub(super) struct Network {
     spacing_mm: [f64; 3],
     transpose_forward: [usize; 3],
     normalisation: Vec<Scheme>,
-    resampling: ResamplingName,
+    resampling: Resampling,
     mirror_axes: Vec<usize>,
     tile_step: f64,
     golden: GoldenFiles,
     #[serde(default)]
-    sums: SumsName,
+    sums: Sums,
     #[serde(default)]
     mask_value: f32,
     // From here on format version 2.
-    resampling_logits: Option<ResamplingName>,
+    resampling_logits: Option<Resampling>,
     reader: Option<String>,
     regions_class_order: Option<Vec<u8>>,
     postprocessing: Option<Vec<Step>>,
@@ -64,21 +64,6 @@ enum Scheme {
     },
     Rescale01,
     None,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum ResamplingName {
-    Default,
-    Torch,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum SumsName {
-    #[default]
-    F16,
-    F32,
 }
 
 #[derive(Deserialize)]
@@ -153,15 +138,12 @@ impl Network {
             spacing_mm: self.spacing_mm,
             transpose_forward: self.transpose_forward,
             normalisation,
-            resampling: resampling(self.resampling),
-            resampling_logits: resampling(self.resampling_logits.unwrap_or(self.resampling)),
+            resampling: self.resampling,
+            resampling_logits: self.resampling_logits.unwrap_or(self.resampling),
             mirror_axes: self.mirror_axes,
             tile_step: self.tile_step,
             fusion,
-            sums: match self.sums {
-                SumsName::F16 => Sums::F16,
-                SumsName::F32 => Sums::F32,
-            },
+            sums: self.sums,
             decision,
             postprocessing,
             mask_value: self.mask_value,
@@ -307,13 +289,6 @@ fn postprocessing(network: &Network, decision: &Decision) -> Result<Vec<KeepLarg
             Ok(KeepLargest(keep_largest.clone()))
         })
         .collect()
-}
-
-fn resampling(name: ResamplingName) -> Resampling {
-    match name {
-        ResamplingName::Default => Resampling::Default,
-        ResamplingName::Torch => Resampling::Torch,
-    }
 }
 
 fn bundle_file(file: &NamedFile) -> Result<BundleFile, String> {

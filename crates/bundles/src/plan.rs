@@ -1,5 +1,7 @@
 //! What a manifest says of one network, as plain types.
 
+use serde::Deserialize;
+
 use hepalert_engines::EngineSpec;
 use hepalert_voxels::image::normalise::Normalisation;
 use hepalert_voxels::volume::Orientation;
@@ -74,7 +76,8 @@ impl NetworkPlan {
 }
 
 /// What is averaged (method 1.2): an alpha tuned on one is not valid on the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Fusion {
     /// Logits, as nnU-Net v2.
     Logits,
@@ -84,16 +87,19 @@ pub enum Fusion {
 
 /// How exactly logits are summed over tiles. Probabilities are always summed in `f32`, as
 /// nnU-Net v1 does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sums {
     /// Rounded to f16 after every step, as nnU-Net v2 does: the same labels, near ties too.
+    #[default]
     F16,
     /// In `f32`: closer to the network, further from nnU-Net.
     F32,
 }
 
 /// nnU-Net's two resampling functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Resampling {
     /// `resample_data_or_seg_to_shape`: cubic images, linear logits.
     Default,

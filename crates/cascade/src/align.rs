@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hepalert_register::align::{self as registration, Doubt, Kind, Quality, RegisterError};
+use hepalert_register::align::{
+    self as registration, AlignmentKind, Doubt, Quality, RegisterError,
+};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, NotAligned, Study};
 use hepalert_voxels::volume::Volume;
@@ -52,7 +54,7 @@ pub struct PhaseAlignment {
     /// Which phase.
     pub phase: Phase,
     /// What was done with it; `None` for the reference itself.
-    pub moved: Option<(Kind, Quality)>,
+    pub moved: Option<(AlignmentKind, Quality)>,
 }
 
 impl PhaseAlignment {
@@ -60,19 +62,25 @@ impl PhaseAlignment {
     pub fn method(&self) -> &'static str {
         match self.moved {
             None => "reference",
-            Some((Kind::Untouched, _)) => "already_aligned",
-            Some((Kind::Resampled, _)) => "resampled",
-            Some((Kind::Deformed, _)) => "deformable",
-            Some((Kind::Rigid(_), _)) => "rigid",
-            Some((Kind::Failed(_), _)) => "failed",
+            Some((AlignmentKind::Untouched, _)) => "already_aligned",
+            Some((AlignmentKind::Resampled, _)) => "resampled",
+            Some((AlignmentKind::Deformed, _)) => "deformable",
+            Some((AlignmentKind::Rigid(_), _)) => "rigid",
+            Some((AlignmentKind::Failed(_), _)) => "failed",
         }
     }
 
     /// Why it is not as it should be, for reports.
     pub fn doubt(&self) -> Option<&'static str> {
         match self.moved {
-            Some((Kind::Rigid(doubt) | Kind::Failed(doubt), _)) => Some(doubt.name()),
-            Some((Kind::Untouched | Kind::Resampled | Kind::Deformed, _)) | None => None,
+            Some((AlignmentKind::Rigid(doubt) | AlignmentKind::Failed(doubt), _)) => {
+                Some(doubt.name())
+            }
+            Some((
+                AlignmentKind::Untouched | AlignmentKind::Resampled | AlignmentKind::Deformed,
+                _,
+            ))
+            | None => None,
         }
     }
 
@@ -198,8 +206,11 @@ fn move_all(
         AlignError::Unusable { phase, error }
     })?;
     let failed = moving.iter().zip(&found).filter_map(|(phase, found)| match found.kind {
-        Kind::Failed(doubt) => Some((*phase, doubt)),
-        Kind::Untouched | Kind::Resampled | Kind::Deformed | Kind::Rigid(_) => None,
+        AlignmentKind::Failed(doubt) => Some((*phase, doubt)),
+        AlignmentKind::Untouched
+        | AlignmentKind::Resampled
+        | AlignmentKind::Deformed
+        | AlignmentKind::Rigid(_) => None,
     });
     let failed: Vec<_> = failed.collect();
     if !failed.is_empty() {
@@ -208,7 +219,7 @@ fn move_all(
     let grid = Arc::clone(phases[&reference].grid());
     let mut said = vec![PhaseAlignment { phase: reference, moved: None }];
     for (phase, found) in moving.into_iter().zip(found) {
-        if found.kind != Kind::Untouched
+        if found.kind != AlignmentKind::Untouched
             && let Some(volume) = phases.get_mut(&phase)
         {
             *volume = found.map.warp(volume, &grid).volume;

@@ -41,13 +41,13 @@ pub struct Networks<'a> {
 
 /// What determines the result besides study and networks.
 #[derive(Debug, Clone, Copy)]
-pub struct Params {
+pub struct CascadeParams {
     /// Gain of the base view; 1 in the paper.
     pub base_gain: LesionGain,
     /// Gain of the high-sensitivity view.
     pub high_gain: LesionGain,
     /// How lesions are judged in the third stage.
-    pub reclassify: reclassify::Params,
+    pub reclassify: reclassify::ReclassifyParams,
     /// Where the shuffled patches come from.
     pub seed: Seed,
 }
@@ -141,7 +141,7 @@ pub type Watch<'a> = &'a mut dyn FnMut(Stage, usize, usize) -> ControlFlow<()>;
 pub fn analyze(
     study: &AlignedStudy,
     networks: Networks<'_>,
-    params: &Params,
+    params: &CascadeParams,
     watch: Watch<'_>,
 ) -> Result<Findings, PipelineError> {
     let mut clock = Clock::start();
@@ -150,7 +150,7 @@ pub fn analyze(
 
     let labels_base = scores.labels(params.base_gain);
     let labels_high = scores.labels(params.high_gain);
-    let (rules, limits) = (seg2det::Params::default(), seg2det::Limits::default());
+    let (rules, limits) = (seg2det::DetectParams::default(), seg2det::FragmentLimits::default());
     let base = seg2det::seg2det_within(&labels_base, &rules, &limits)?;
     let high = seg2det::seg2det_within(&labels_high, &rules, &limits)?;
     let around = Surroundings::new(study, &labels_base);
@@ -204,7 +204,7 @@ fn reclassify_views(
     labels_high: &LabelMap,
     views: [&[Detection]; 2],
     network: Option<(&NetworkPlan, &mut (dyn Engine + 'static))>,
-    params: &Params,
+    params: &CascadeParams,
     watch: Watch<'_>,
 ) -> Result<Option<[Vec<Reclassified>; 2]>, PipelineError> {
     let Some((plan, engine)) = network else { return Ok(None) };

@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hepalert_register::affine::{Affine, Freedom};
 use hepalert_register::align::Settings;
 use hepalert_register::cost::{Reachable, Search, block_costs};
-use hepalert_register::deform::{Params, deform, described};
+use hepalert_register::deform::{DeformParams, deform, described};
 use hepalert_register::descriptor::{COMPARED, describe};
 use hepalert_register::field::Field;
 use hepalert_register::isotropic::isotropic;
@@ -136,7 +136,7 @@ fn sizes(c: &mut Criterion) {
         let (fixed, moving) = (Image::whole(image(edge, 0.0)), Image::whole(image(edge, 2.5)));
         group.throughput(Throughput::Elements(edge.pow(3) as u64));
         group.bench_function(format!("{edge}^3"), |bench| {
-            bench.iter(|| deform(&fixed, &[(&moving, Affine::IDENTITY)], &Params::phases()));
+            bench.iter(|| deform(&fixed, &[(&moving, Affine::IDENTITY)], &DeformParams::phases()));
         });
     }
     group.finish();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_register::align::{Alignment, Kind, Settings, align};
+use hepalert_register::align::{Alignment, AlignmentKind, Settings, align};
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::Volume;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
@@ -201,7 +201,7 @@ fn row(
         seconds += started.elapsed().as_secs_f64();
         let errors = pair.errors_mm(|p| found.map.at(p));
         let still = mean(&pair.errors_mm(|p| p));
-        if found.kind != Kind::Deformed {
+        if found.kind != AlignmentKind::Deformed {
             eprintln!("{name} {slice} {phase} {seed}: {:?} {:?}", found.kind, found.quality);
         }
         worse += u64::from(mean(&errors) > still);

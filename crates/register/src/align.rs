@@ -10,7 +10,7 @@ use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 
 use crate::affine::{Affine, Freedom};
-use crate::deform::{Level, Params, deform, described};
+use crate::deform::{DeformParams, Level, deform, described};
 use crate::descriptor::COMPARED;
 use crate::field::Field;
 use crate::isotropic::{Isotropic, affordable_mm, affordable_part, body_box, isotropic};
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Edge of the voxels that displacements are estimated on.
     pub spacing_mm: f64,
     /// The deformable search.
-    pub deformable: Params,
+    pub deformable: DeformParams,
     /// The rigid search before it, from coarse to fine.
     pub rigid: Vec<Level>,
     /// Whether that may scale and shear too.
@@ -66,7 +66,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             spacing_mm: 2.0,
-            deformable: Params::phases(),
+            deformable: DeformParams::phases(),
             rigid: vec![Level::new(8, 4, 5), Level::new(6, 3, 3), Level::new(5, 2, 2)],
             freedom: Freedom::Rigid,
             gate: Gate::default(),
@@ -147,7 +147,7 @@ impl RegisterError {
 
 /// What was done with a moving image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AlignmentKind {
     /// It lay on the fixed image already, voxel on voxel: nothing.
     Untouched,
     /// It lay on the fixed image already, on another grid.
@@ -210,7 +210,7 @@ pub struct Quality {
 #[derive(Debug)]
 pub struct Alignment {
     /// What was done.
-    pub kind: Kind,
+    pub kind: AlignmentKind,
     /// From the fixed image's points to the moving image's.
     pub map: Map,
     /// How good it is.
@@ -391,10 +391,10 @@ impl Case {
 
     fn judge(self, target: Target<'_>, same_grid: bool, gate: &Gate) -> Alignment {
         if self.little {
-            return self.unmoved(target, Kind::Failed(Doubt::LittleOverlap));
+            return self.unmoved(target, AlignmentKind::Failed(Doubt::LittleOverlap));
         }
         if self.lies_on {
-            let kind = if same_grid { Kind::Untouched } else { Kind::Resampled };
+            let kind = if same_grid { AlignmentKind::Untouched } else { AlignmentKind::Resampled };
             return self.unmoved(target, kind);
         }
         let Some(field) = &self.field else {
@@ -415,12 +415,12 @@ impl Case {
         match doubt {
             Some(doubt) => self.rigidly(target, doubt, nearest, gate),
             None if nearest > gate.distance_bits => {
-                self.unmoved(target, Kind::Failed(Doubt::TooDifferent))
+                self.unmoved(target, AlignmentKind::Failed(Doubt::TooDifferent))
             }
             None => {
                 let found =
                     Found { rigid: self.rigid, field: field.clone(), bits, coverage, jacobian };
-                self.finish(target, Kind::Deformed, found)
+                self.finish(target, AlignmentKind::Deformed, found)
             }
         }
     }
@@ -429,12 +429,17 @@ impl Case {
     /// is as near as they came.
     fn rigidly(&self, target: Target<'_>, doubt: Doubt, nearest: f64, gate: &Gate) -> Alignment {
         if nearest > gate.distance_bits {
-            return self.unmoved(target, Kind::Failed(Doubt::TooDifferent));
+            return self.unmoved(target, AlignmentKind::Failed(Doubt::TooDifferent));
         }
-        self.through(target, Kind::Rigid(doubt), self.rigid, (self.bits[1], self.coverage[1]))
+        self.through(
+            target,
+            AlignmentKind::Rigid(doubt),
+            self.rigid,
+            (self.bits[1], self.coverage[1]),
+        )
     }
 
-    fn unmoved(&self, target: Target<'_>, kind: Kind) -> Alignment {
+    fn unmoved(&self, target: Target<'_>, kind: AlignmentKind) -> Alignment {
         self.through(target, kind, self.start, (self.bits[0], self.coverage[0]))
     }
 
@@ -442,7 +447,7 @@ impl Case {
     fn through(
         &self,
         target: Target<'_>,
-        kind: Kind,
+        kind: AlignmentKind,
         rigid: Affine,
         (bits, coverage): (f64, f64),
     ) -> Alignment {
@@ -451,7 +456,7 @@ impl Case {
         self.finish(target, kind, Found { rigid, field, bits, coverage, jacobian })
     }
 
-    fn finish(&self, target: Target<'_>, kind: Kind, found: Found) -> Alignment {
+    fn finish(&self, target: Target<'_>, kind: AlignmentKind, found: Found) -> Alignment {
         let grid = &target.isotropic.grid;
         let map = Map::new(grid, found.field, &found.rigid, &self.source.grid);
         let quality = Quality {

@@ -46,7 +46,7 @@ impl Level {
 
 /// How displacements are estimated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Params {
+pub struct DeformParams {
     /// From coarse to fine.
     pub levels: Vec<Level>,
     /// Divides what images say against what smoothness says.
@@ -55,20 +55,20 @@ pub struct Params {
     pub stiffness: f32,
 }
 
-impl Params {
+impl DeformParams {
     /// The reference program's own search: 80 mm on a grid of 2 mm.
-    pub fn wide() -> Params {
+    pub fn wide() -> DeformParams {
         let levels = [(8, 8, 5), (7, 7, 4), (6, 6, 3), (5, 5, 2), (4, 4, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.6 }
+        DeformParams { levels, alpha: 1.6, stiffness: 0.6 }
     }
 
     /// For phases of one examination: the patient has breathed, not moved elsewhere. 60 mm on a
     /// grid of 2 mm, and fewer labels to be wrong about; a sixth level of small blocks.
-    pub fn phases() -> Params {
+    pub fn phases() -> DeformParams {
         let levels = [(8, 6, 5), (7, 5, 4), (6, 4, 3), (5, 3, 2), (4, 2, 1), (3, 2, 1)];
         let levels = levels.map(|(block, radius, quant)| Level::new(block, radius, quant)).to_vec();
-        Params { levels, alpha: 1.6, stiffness: 0.6 }
+        DeformParams { levels, alpha: 1.6, stiffness: 0.6 }
     }
 }
 
@@ -98,7 +98,7 @@ struct Course<'a> {
 /// The fields of all moving images: voxel `p` of the fixed grid shows what moving image `i` has
 /// at `map(p + u(p))`. The images go through every level side by side and share the fixed
 /// image's descriptors and tree.
-pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &Params) -> Vec<Field> {
+pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &DeformParams) -> Vec<Field> {
     let Some(first) = params.levels.first() else { return Vec::new() };
     if moving.is_empty() {
         return Vec::new();
@@ -132,7 +132,13 @@ pub fn deform(fixed: &Image, moving: &[(&Image, Affine)], params: &Params) -> Ve
 }
 
 impl Course<'_> {
-    fn search_there(&mut self, fixed: &Side<'_>, lattice: Lattice, level: &Level, params: &Params) {
+    fn search_there(
+        &mut self,
+        fixed: &Side<'_>,
+        lattice: Lattice,
+        level: &Level,
+        params: &DeformParams,
+    ) {
         self.there = self.there.on(lattice);
         self.back = self.back.on(lattice);
         let warped = self.moving.warped(&self.map, &self.there);
@@ -141,7 +147,7 @@ impl Course<'_> {
         self.there = fixed.search(codes, &self.there, level, params);
     }
 
-    fn search_back(&mut self, fixed: &Image, level: &Level, params: &Params) {
+    fn search_back(&mut self, fixed: &Image, level: &Level, params: &DeformParams) {
         let step = step_of(level.search.quant);
         let moved = Side {
             image: &self.moved,
@@ -164,7 +170,13 @@ struct Side<'a> {
 impl Side<'_> {
     /// `before` and what one level adds to it. `other` are the descriptors of the other image as
     /// `before` warps it.
-    fn search(&self, other: Array3<u64>, before: &Field, level: &Level, params: &Params) -> Field {
+    fn search(
+        &self,
+        other: Array3<u64>,
+        before: &Field,
+        level: &Level,
+        params: &DeformParams,
+    ) -> Field {
         let (lattice, search) = (*before.lattice(), level.search);
         let mut costs = vec![0_u16; lattice.len() * search.labels()];
         let mut slots = self.tree.slots(&mut costs, search.labels());

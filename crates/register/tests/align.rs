@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_register::align::{Alignment, Doubt, Gate, Kind, RegisterError, Settings, align};
+use hepalert_register::align::{
+    Alignment, AlignmentKind, Doubt, Gate, RegisterError, Settings, align,
+};
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
@@ -53,7 +55,7 @@ fn the_liver_is_found_where_it_went_and_nothing_folds() {
         let before = mean(&pair.errors_mm(|p| p));
         let after = mean(&pair.errors_mm(|p| found.map.at(p)));
         println!("{slice} mm: {before:.2} -> {after:.2} mm, {:?}", found.quality);
-        assert_eq!(found.kind, Kind::Deformed);
+        assert_eq!(found.kind, AlignmentKind::Deformed);
         assert!(after <= most && after < 0.5 * before, "{slice} mm: {before:.2} -> {after:.2}");
         assert!(found.quality.jacobian.folding < 0.001);
         assert!(found.quality.bits_after < found.quality.bits_before);
@@ -90,8 +92,11 @@ fn what_the_gate_refuses_is_turned_and_moved_only_or_given_up() {
         align(&pair.fixed, &[&pair.moving], &settings).unwrap().remove(0)
     };
     let rigid = with(Gate { jacobian_deviation: 0.0, ..Gate::default() });
-    assert_eq!(rigid.kind, Kind::Rigid(Doubt::Uneven));
-    assert_eq!(with(Gate { folding: -1.0, ..Gate::default() }).kind, Kind::Rigid(Doubt::Folding));
+    assert_eq!(rigid.kind, AlignmentKind::Rigid(Doubt::Uneven));
+    assert_eq!(
+        with(Gate { folding: -1.0, ..Gate::default() }).kind,
+        AlignmentKind::Rigid(Doubt::Folding)
+    );
     assert_eq!(rigid.quality.jacobian.deviation, 0.0);
     assert!(rigid.quality.bits_after <= rigid.quality.bits_before);
     let apart = |a: [f64; 3], b: [f64; 3]| (0..3).map(|c| (a[c] - b[c]).powi(2)).sum::<f64>();
@@ -99,9 +104,9 @@ fn what_the_gate_refuses_is_turned_and_moved_only_or_given_up() {
     let moved = apart(rigid.map.at(a), rigid.map.at(b));
     assert!((moved - apart(a, b)).abs() < 1e-3 * moved, "distances stay as they are");
     let failed = with(Gate { distance_bits: 0.5, ..Gate::default() });
-    assert_eq!(failed.kind, Kind::Failed(Doubt::TooDifferent));
+    assert_eq!(failed.kind, AlignmentKind::Failed(Doubt::TooDifferent));
     let little = with(Gate { coverage: 1.1, ..Gate::default() });
-    assert_eq!(little.kind, Kind::Failed(Doubt::LittleOverlap));
+    assert_eq!(little.kind, AlignmentKind::Failed(Doubt::LittleOverlap));
 }
 
 #[test]
@@ -147,9 +152,9 @@ fn what_lies_there_already_is_left_alone_and_another_grid_only_resampled() {
     let still = How { most_mm: 1e-6, ..how(6.0) };
     let pair = Pair::new(&source, &still, 3);
     let same = Pair::new(&source, &How { moving_slice_mm: 3.0, ..still }, 3);
-    assert_eq!(one(&same.fixed, &same.moving).unwrap().kind, Kind::Untouched);
+    assert_eq!(one(&same.fixed, &same.moving).unwrap().kind, AlignmentKind::Untouched);
     let other = one(&pair.fixed, &pair.moving).unwrap();
-    assert_eq!(other.kind, Kind::Resampled);
+    assert_eq!(other.kind, AlignmentKind::Resampled);
     assert!(mean(&pair.errors_mm(|p| other.map.at(p))) < 1e-3);
 }
 

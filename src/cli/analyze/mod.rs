@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
 use super::study_files::{PhaseFile, key_of};
-use super::{Failure, Ui};
+use super::{Failure, Ui, patterns, words};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::codes;
@@ -29,11 +29,12 @@ mod prior;
 pub(super) mod table;
 
 /// Arguments of `analyze`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
     /// A folder of DICOM slices, a NIfTI file, or a folder of NIfTI files. Of several inputs, or of
     /// a folder with several studies, each study gets a folder of its own below OUT, and
-    /// OUT/summary.csv lists them all; what is done already is not done again.
+    /// OUT/summary.csv lists them all; what is done already is not done again. Patterns (`*`, `?`,
+    /// `[..]`) that no shell has expanded are expanded here.
     #[arg(required_unless_present = "phase")]
     pub input: Vec<PathBuf>,
     /// Folder for the report; an earlier report there is replaced, anything else is refused.
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_parser = parse_phase, value_name = "PHASE=PATH", conflicts_with = "input")]
     pub phase: Vec<(Phase, PathBuf)>,
     /// Refuse unless the engine is for this setting.
-    #[arg(long, value_parser = parse_setting)]
+    #[arg(long, value_parser = words::settings())]
     pub setting: Option<Setting>,
     /// Write margin.nii.gz too, from which `evaluate --sweep` reads every lesion gain.
     #[arg(long)]
@@ -81,16 +82,12 @@ pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
     Ok((phase, path))
 }
 
-fn parse_setting(text: &str) -> Result<Setting, String> {
-    text.parse()
-        .map_err(|_| "expected screening, diagnosis, venous or phases like nc_ap_vp".to_owned())
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+    let args = &Args { input: patterns::expand(&args.input)?, ..args.clone() };
     let objects = args.dicom.then_some(ObjectSettings {
         captures: true,
         pdf: args.pdf,
@@ -155,7 +152,7 @@ impl Look<'_> {
     fn at(&self, input: &Path) -> Result<Discovered, Failure> {
         engines::require_there(input)?;
         let found = discover(input, self.wanted, self.rules, self.gate, &key_of);
-        found.map_err(engines::refused)
+        found.map_err(engines::refused_at(input))
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let name = |uid: &str| site.name(uid);
     let rules = (&site.rules, &site.gate);
     let stock = take_stock(&root, &wanted, rules, &name, args.max_files, &step)
-        .map_err(engines::refused)?;
+        .map_err(engines::refused_at(&root))?;
     let passed_over: usize = stock.passed_over.values().sum();
     let draft = Draft::new(&root, wanted, stock).map_err(wrong)?;
     let (digest, was_there) = draft.save(&args.out).map_err(|error| match error {

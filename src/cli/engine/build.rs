@@ -22,7 +22,7 @@ pub struct Args {
     /// Folder of the bundle.
     pub bundle: PathBuf,
     /// The numbers the networks are computed in; TensorRT has f32 and f16.
-    #[arg(long, default_value_t = Precision::F16, value_parser = words::precisions())]
+    #[arg(long, default_value_t = Precision::F16, value_parser = words::plan_precisions())]
     pub precision: Precision,
     /// Keep the plans where the daemon with this configuration looks, and take its precision.
     #[arg(long, conflicts_with_all = ["cache", "precision"])]

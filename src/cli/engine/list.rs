@@ -1,20 +1,32 @@
 //! `engine list` and `inspect`: what bundles are there and what they say.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::cli::engines::require_there;
 use crate::cli::{Failure, Ui};
 use crate::ui::counted;
 use hepalert_bundles::{Bundle, MANIFEST, NetworkPlan, Role};
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
 pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
-    let entries = std::fs::read_dir(folder)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("{}: not a readable folder of bundles", folder.display()))?;
+    require_there(folder)?;
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(|error| {
+        let (place, why) = (
+            folder.display(),
+            match error.kind() {
+                ErrorKind::NotADirectory => {
+                    "it is a file: name the folder that bundles lie in".to_owned()
+                }
+                _ => format!("it cannot be read ({error})"),
+            },
+        );
+        Failure::refused("unreadable", anyhow::anyhow!("{place}: {why}"))
+    })?;
     let mut dirs: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     dirs.retain(|dir| dir.join(MANIFEST).is_file());
     dirs.sort();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::verify::refused;
 use crate::cli::engines::require_there;
-use crate::cli::{Exit, Failure, Ui};
+use crate::cli::{Failure, Ui, words};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::installer::Installer;
@@ -78,7 +78,8 @@ pub struct Rollback {
 #[derive(Debug, clap::Args)]
 pub struct Discard {
     /// The slot to empty; not the one in use.
-    pub target: Target,
+    #[arg(value_parser = words::slots())]
+    pub slot: Slot,
     /// The daemon's configuration.
     #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
     pub config: PathBuf,
@@ -198,14 +199,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
 /// Exit 3 if it is in use.
 pub fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.config)?;
-    let slot = match args.target {
-        Target::A => Slot::A,
-        Target::B => Slot::B,
-        Target::Configured => {
-            let error = anyhow::anyhow!("only slots can be emptied: a or b");
-            return Err(Failure::new(Exit::Usage, error));
-        }
-    };
+    let slot = args.slot;
     let installer = Installer::new(&config);
     let slots = installer.slots();
     let held = slots.state().map_err(failed)?.in_use().cloned();

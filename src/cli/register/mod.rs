@@ -11,8 +11,8 @@ use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::report::checkerboard::{Pair, checkerboard};
 use crate::report::output::{self, OutputError};
-use hepalert_register::align::{Alignment, Kind, RegisterError, Settings, align};
-use hepalert_register::deform::Params;
+use hepalert_register::align::{Alignment, AlignmentKind, RegisterError, Settings, align};
+use hepalert_register::deform::DeformParams;
 use hepalert_register::map::{Map, holds};
 use hepalert_register::quality::dice;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
@@ -162,7 +162,7 @@ fn estimated(
 ) -> Result<(Map, Value), Failure> {
     let mut settings = Settings { spacing_mm: args.spacing, ..Settings::default() };
     if args.wide {
-        settings.deformable = Params::wide();
+        settings.deformable = DeformParams::wide();
     }
     if args.rigid {
         settings.deformable.levels.clear();
@@ -171,7 +171,7 @@ fn estimated(
     let Some(Alignment { kind, map, quality }) = found.into_iter().next() else {
         return Err(Failure::failed(anyhow!("nothing was registered")));
     };
-    if let Kind::Failed(doubt) = kind {
+    if let AlignmentKind::Failed(doubt) = kind {
         let error = anyhow!(
             "the images could not be aligned ({}): they differ by {:.1} of 60 bits of their descriptors after it, {:.0} % of the fixed image covered",
             doubt.name(),
@@ -181,11 +181,11 @@ fn estimated(
         return Err(Failure::refused("alignment_failed", error));
     }
     let (method, doubt) = match kind {
-        Kind::Untouched => ("already_aligned", None),
-        Kind::Resampled => ("resampled", None),
-        Kind::Deformed => ("deformable", None),
-        Kind::Rigid(doubt) => ("rigid", (!args.rigid).then_some(doubt.name())),
-        Kind::Failed(doubt) => ("failed", Some(doubt.name())),
+        AlignmentKind::Untouched => ("already_aligned", None),
+        AlignmentKind::Resampled => ("resampled", None),
+        AlignmentKind::Deformed => ("deformable", None),
+        AlignmentKind::Rigid(doubt) => ("rigid", (!args.rigid).then_some(doubt.name())),
+        AlignmentKind::Failed(doubt) => ("failed", Some(doubt.name())),
     };
     let document = json!({
         "method": method, "doubt": doubt,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, words};
 use crate::config::Role;
 use crate::web::accounts::{AccountError, Accounts, MAX_PASSWORD};
 use crate::web::database;
@@ -47,7 +47,7 @@ pub struct Add {
     /// The name: letters, digits, dots, - and _.
     pub name: String,
     /// What they may do: look, change labels too, install engines too.
-    #[arg(long, default_value = "viewer", value_parser = role)]
+    #[arg(long, default_value = "viewer", value_parser = words::roles())]
     pub role: Role,
     /// The daemon's configuration.
     #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
@@ -70,10 +70,6 @@ pub struct List {
     /// The daemon's configuration.
     #[arg(long, default_value = "/etc/hepalert/hepalert.toml")]
     pub config: PathBuf,
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    text.parse().map_err(|_| "expected viewer, annotator or admin".to_owned())
 }
 
 /// Runs the command.

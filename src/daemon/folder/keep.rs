@@ -13,7 +13,7 @@ use super::super::inbox::QueueMail;
 use super::super::quarantine::{self, Refused};
 use super::Folder;
 use crate::intake::folder::intake::FolderIntake;
-use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::folder::stranger_kind::{Counts, StrangerKind};
 use crate::intake::folder::strangers::{most, words};
 use crate::intake::{CompletionRule, Digest, Millis, RefusalCode, StudyEvent, StudyFiles};
 use crate::publish::Identity;
@@ -61,7 +61,8 @@ impl Folder {
             }
             StudyEvent::PassedOver { key, fingerprint, counts, said, .. } => {
                 // The kind of most of them stands for all; the numbers tell the rest.
-                let code = most(counts).map_or(RefusalCode::UnknownFormat.as_str(), Kind::as_str);
+                let code =
+                    most(counts).map_or(RefusalCode::UnknownFormat.as_str(), StrangerKind::as_str);
                 let said = said.as_ref().map_or(String::new(), |said| format!(": {said}"));
                 let detail = format!("a folder's files of no study, {}{said}", words(counts));
                 let what = (code, detail.as_str(), counts);

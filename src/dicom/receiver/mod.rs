@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where and from whom is received.
 #[derive(Debug, Clone)]
-pub struct Params {
+pub struct ReceiverParams {
     /// Address and port.
     pub listen: SocketAddr,
     /// What this device is called.
@@ -134,7 +134,7 @@ pub enum ReceiveError {
 
 /// What all associations share.
 struct House {
-    params: Params,
+    params: ReceiverParams,
     tls: Option<Arc<rustls::ServerConfig>>,
     spool: Spool,
     reports: Reports,
@@ -154,7 +154,7 @@ impl Receiver {
     ///
     /// # Errors
     /// [`ReceiveError`].
-    pub fn start(params: Params) -> Result<Receiver, ReceiveError> {
+    pub fn start(params: ReceiverParams) -> Result<Receiver, ReceiveError> {
         let tls = params.tls.as_ref().map(ServerTls::config).transpose()?;
         let spool = Spool::open(&params.incoming, &params.spool)
             .map_err(|(path, reason)| ReceiveError::Folder { path, reason })?;

@@ -15,7 +15,7 @@ use dicom_ul::pdu::{
 use super::super::services::{
     ANSWERED, APPLICATION_CONTEXT, RECEIVED, RECEIVED_SYNTAXES, user_variables,
 };
-use super::Params;
+use super::ReceiverParams;
 
 /// What was agreed under a context's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) type Contexts = BTreeMap<u8, Context>;
 
 /// The answer to a request.
 pub(super) fn answer(
-    params: &Params,
+    params: &ReceiverParams,
     asked: &AssociationRQ,
     full: bool,
 ) -> Result<(AssociationAC, Contexts), AssociationRJ> {
@@ -66,7 +66,7 @@ pub(super) fn answer(
     Ok((accepted, contexts))
 }
 
-fn check(params: &Params, asked: &AssociationRQ, full: bool) -> Result<(), AssociationRJ> {
+fn check(params: &ReceiverParams, asked: &AssociationRQ, full: bool) -> Result<(), AssociationRJ> {
     let refused = |reason| AssociationRJ {
         result: AssociationRJResult::Permanent,
         source: AssociationRJSource::ServiceUser(reason),
@@ -94,7 +94,7 @@ fn is_one_of(classes: &[(&str, &str)], class: &str) -> bool {
     classes.iter().any(|(uid, _)| *uid == class)
 }
 
-fn is_known(params: &Params, class: &str) -> bool {
+fn is_known(params: &ReceiverParams, class: &str) -> bool {
     let is_off = class == uids::STORAGE_COMMITMENT_PUSH_MODEL && !params.storage_commitment;
     is_one_of(&RECEIVED, class) || (is_one_of(&ANSWERED, class) && !is_off)
 }

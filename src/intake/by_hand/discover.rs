@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::intake::events::{AssembleParams, Event, Millis, StudyEvent};
 use crate::intake::facts::{FileFacts, StudyFiles};
 use crate::intake::folder::listing::{Degraded, Snapshot, Stamp, WatchParams, list};
-use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::folder::stranger_kind::{Counts, StrangerKind};
 use crate::intake::folder::strangers::{most, words};
 use crate::intake::reading::accepted::unreadable;
 use crate::intake::reading::gate::{GateParams, Refusal};
@@ -162,7 +162,7 @@ fn read_seen(
         Ok(_) | Err(_) => None,
     });
     let ignored = seen.ignored.into_values().map(|(_, kind)| kind);
-    let closed = seen.blind.iter().map(|_| Kind::ClosedFolder);
+    let closed = seen.blind.iter().map(|_| StrangerKind::ClosedFolder);
     for kind in kinds.chain(ignored).chain(closed) {
         *passed_over.entry(kind).or_default() += 1;
     }
@@ -264,7 +264,7 @@ fn look(input: &Path, max_files: usize) -> std::io::Result<Snapshot> {
 
 /// Files that are of no study: the reason of most of them, in the reader's sentence.
 fn passed_over(counts: &Counts, said: Option<&str>) -> Refusal {
-    let code = most(counts).and_then(Kind::reason).unwrap_or(RefusalCode::UnknownFormat);
+    let code = most(counts).and_then(StrangerKind::reason).unwrap_or(RefusalCode::UnknownFormat);
     let count = counts.values().sum();
     let detail = match said {
         Some(said) if counts.len() == 1 => said.to_owned(),
@@ -280,7 +280,7 @@ fn nothing_but(strangers: &Counts) -> Refusal {
     if !strangers.is_empty() {
         detail += &format!("; passed over: {}", words(strangers));
     }
-    if strangers.contains_key(&Kind::Archive) {
+    if strangers.contains_key(&StrangerKind::Archive) {
         detail += "; archives (zip, gz and the like) are not looked into: unpack them";
     }
     Refusal::new(RefusalCode::NoCtSeries, detail, strangers.values().sum())
@@ -292,8 +292,12 @@ mod tests {
 
     #[test]
     fn a_number_of_files_that_are_not_told_apart_is_no_reason() {
-        let truncated = Kind::Refused(RefusalCode::TruncatedFile);
-        let counts = Counts::from([(Kind::More, 9000), (Kind::Foreign, 96), (truncated, 4000)]);
+        let truncated = StrangerKind::Refused(RefusalCode::TruncatedFile);
+        let counts = Counts::from([
+            (StrangerKind::More, 9000),
+            (StrangerKind::Foreign, 96),
+            (truncated, 4000),
+        ]);
         let refusal = passed_over(&counts, Some("the file is empty"));
         assert_eq!((refusal.code, refusal.file_count), (RefusalCode::TruncatedFile, 13_096));
         let all = "the file is empty; in all 96 foreign, 9000 more, 4000 truncated_file";

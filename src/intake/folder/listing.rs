@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::names::{self, Ignored};
-use super::stranger_kind::Kind;
+use super::stranger_kind::StrangerKind;
 
 /// How and where to look.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +135,7 @@ pub struct Snapshot {
     /// `.done` files.
     pub markers: BTreeMap<PathBuf, Stamp>,
     /// What is not looked into, by its name or kind.
-    pub ignored: BTreeMap<PathBuf, (Stamp, Kind)>,
+    pub ignored: BTreeMap<PathBuf, (Stamp, StrangerKind)>,
     /// Folders that were listed.
     pub folders: BTreeSet<PathBuf>,
     /// Why this is not everything.
@@ -230,8 +230,8 @@ fn list_one(
         let name = entry.file_name();
         let kind = match names::ignored(&name) {
             Some(Ignored::Junk) => continue,
-            Some(Ignored::Unfinished) => Some(Kind::Unfinished),
-            Some(Ignored::Hidden) => Some(Kind::Hidden),
+            Some(Ignored::Unfinished) => Some(StrangerKind::Unfinished),
+            Some(Ignored::Hidden) => Some(StrangerKind::Hidden),
             None => None,
         };
         if found.files.len() + found.markers.len() + found.ignored.len() >= params.max_files {
@@ -253,7 +253,7 @@ fn list_one(
                     found.take(path, Stamp::of(&meta, is_network));
                 }
                 _ => {
-                    found.ignored.insert(entry.path(), (stamp, Kind::Link));
+                    found.ignored.insert(entry.path(), (stamp, StrangerKind::Link));
                 }
             }
         } else if meta.is_dir() {
@@ -305,17 +305,17 @@ mod tests {
         assert_eq!(names_of(&seen, &root), ["a/b/1", "slice.done", "x.dcm"]);
         assert_eq!(seen.markers.len(), 2);
         assert_eq!(seen.degraded, []);
-        let mut ignored: Vec<(String, Kind)> = Vec::new();
+        let mut ignored: Vec<(String, StrangerKind)> = Vec::new();
         for (path, (_, kind)) in &seen.ignored {
             ignored.push((path.strip_prefix(&root).unwrap().display().to_string(), *kind));
         }
         let named = |name: &str, kind| (name.to_owned(), kind);
         let expected = [
-            named(".hidden", Kind::Hidden),
-            named("a/loop", Kind::Link),
-            named("file-link", Kind::Link),
-            named("link", Kind::Link),
-            named("x.part", Kind::Unfinished),
+            named(".hidden", StrangerKind::Hidden),
+            named("a/loop", StrangerKind::Link),
+            named("file-link", StrangerKind::Link),
+            named("link", StrangerKind::Link),
+            named("x.part", StrangerKind::Unfinished),
         ];
         assert_eq!(ignored, expected, "each is seen, none is opened");
         let follow = WatchParams { follow_links: true, ..WatchParams::new(&root) };

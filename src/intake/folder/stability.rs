@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::listing::{Snapshot, Stamp};
 use super::markers::Marker;
 use super::names;
-use super::stranger_kind::Kind;
+use super::stranger_kind::StrangerKind;
 use crate::intake::events::{Broken, Event, Millis, Stranger};
 use crate::intake::facts::FileFacts;
 use crate::intake::fingerprint::Digest;
@@ -210,7 +210,7 @@ impl FileStability {
             if !restless && now.is_past(moving, patience) {
                 file.restless = true;
                 let content = Digest::of(path.as_os_str().as_encoded_bytes());
-                events.push(passed_over(path.clone(), Kind::NeverStill, content, reader));
+                events.push(passed_over(path.clone(), StrangerKind::NeverStill, content, reader));
             }
             self.files.insert(path.clone(), file);
             let study = reader.study_by_name(path);
@@ -229,7 +229,7 @@ impl FileStability {
     ) {
         let closed = Stamp { bytes: 0, mtime_ns: 0, ctime_ns: 0, inode: 0 };
         let folders = seen.blind.iter().filter(|folder| seen.folders.contains(*folder));
-        let folders = folders.map(|folder| (folder, (closed, Kind::ClosedFolder)));
+        let folders = folders.map(|folder| (folder, (closed, StrangerKind::ClosedFolder)));
         let ignored = seen.ignored.iter().map(|(path, what)| (path, *what));
         for (path, (stamp, kind)) in ignored.chain(folders) {
             let passed = self.ignored.entry(path.clone()).or_insert(Passed {
@@ -241,7 +241,7 @@ impl FileStability {
                 *passed = Passed { stamp, since: now, told: false };
             }
             passed.since = passed.since.min(now);
-            let soon = [Kind::Link, Kind::ClosedFolder].contains(&kind);
+            let soon = [StrangerKind::Link, StrangerKind::ClosedFolder].contains(&kind);
             let wait = if soon { self.params.settle_s } else { self.params.give_up_s };
             if !passed.told && now.is_past(passed.since, Millis::from_s(wait)) {
                 passed.told = true;
@@ -309,7 +309,7 @@ impl FileStability {
     }
 }
 
-fn passed_over(path: PathBuf, kind: Kind, content: Digest, reader: &dyn Reader) -> Event {
+fn passed_over(path: PathBuf, kind: StrangerKind, content: Digest, reader: &dyn Reader) -> Event {
     let stranger = Stranger { kind, said: None, content, alone: reader.alone(&path) };
     Event::PassedOver { path, stranger }
 }

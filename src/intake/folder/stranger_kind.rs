@@ -9,11 +9,11 @@ use serde::{Serialize, Serializer};
 use crate::intake::refusal_codes::RefusalCode;
 
 /// Kinds of files and how many there are, for messages.
-pub type Counts = BTreeMap<Kind, usize>;
+pub type Counts = BTreeMap<StrangerKind, usize>;
 
 /// What a file is that is no image of a study. Ordered by name, as messages list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum StrangerKind {
     /// By its name no image: notes, programs, pictures.
     Foreign,
     /// A link, and links are not followed.
@@ -34,61 +34,61 @@ pub enum Kind {
     More,
 }
 
-impl Kind {
+impl StrangerKind {
     /// All that are neither a reason nor a mere number.
-    pub const ALL: [Kind; 7] = [
-        Kind::Foreign,
-        Kind::Link,
-        Kind::Archive,
-        Kind::Unfinished,
-        Kind::Hidden,
-        Kind::NeverStill,
-        Kind::ClosedFolder,
+    pub const ALL: [StrangerKind; 7] = [
+        StrangerKind::Foreign,
+        StrangerKind::Link,
+        StrangerKind::Archive,
+        StrangerKind::Unfinished,
+        StrangerKind::Hidden,
+        StrangerKind::NeverStill,
+        StrangerKind::ClosedFolder,
     ];
 
     /// The name in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Foreign => "foreign",
-            Kind::Link => "link",
-            Kind::Archive => "archive",
-            Kind::Unfinished => "unfinished",
-            Kind::Hidden => "hidden",
-            Kind::NeverStill => "never_still",
-            Kind::ClosedFolder => "closed_folder",
-            Kind::Refused(code) => code.as_str(),
-            Kind::More => "more",
+            StrangerKind::Foreign => "foreign",
+            StrangerKind::Link => "link",
+            StrangerKind::Archive => "archive",
+            StrangerKind::Unfinished => "unfinished",
+            StrangerKind::Hidden => "hidden",
+            StrangerKind::NeverStill => "never_still",
+            StrangerKind::ClosedFolder => "closed_folder",
+            StrangerKind::Refused(code) => code.as_str(),
+            StrangerKind::More => "more",
         }
     }
 
     /// Why a file of this kind cannot be used, where it should be an image.
     pub const fn reason(self) -> Option<RefusalCode> {
         match self {
-            Kind::Refused(code) => Some(code),
+            StrangerKind::Refused(code) => Some(code),
             _ => None,
         }
     }
 }
 
-impl Ord for Kind {
-    fn cmp(&self, other: &Kind) -> Ordering {
+impl Ord for StrangerKind {
+    fn cmp(&self, other: &StrangerKind) -> Ordering {
         self.as_str().cmp(other.as_str())
     }
 }
 
-impl PartialOrd for Kind {
-    fn partial_cmp(&self, other: &Kind) -> Option<Ordering> {
+impl PartialOrd for StrangerKind {
+    fn partial_cmp(&self, other: &StrangerKind) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for StrangerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for StrangerKind {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
     }

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::names;
-use super::stranger_kind::{Counts, Kind};
+use super::stranger_kind::{Counts, StrangerKind};
 use crate::intake::events::{Millis, Stranger};
 use crate::intake::fingerprint::{Digest, fingerprint};
 use crate::intake::refusal_codes::RefusalCode;
@@ -19,8 +19,8 @@ use hepalert_study::study::StudyKey;
 const MAX_TOLD_APART: usize = 4096;
 
 /// The kind of most of them, which stands for all.
-pub fn most(counts: &Counts) -> Option<Kind> {
-    let kinds = counts.iter().filter(|(kind, _)| **kind != Kind::More);
+pub fn most(counts: &Counts) -> Option<StrangerKind> {
+    let kinds = counts.iter().filter(|(kind, _)| **kind != StrangerKind::More);
     kinds.max_by_key(|(_, count)| **count).map(|(kind, _)| *kind)
 }
 
@@ -41,9 +41,9 @@ pub struct Strangers {
 struct Heap {
     /// The folder of the export whose strangers these are.
     folder: PathBuf,
-    files: BTreeMap<PathBuf, (Kind, Digest)>,
+    files: BTreeMap<PathBuf, (StrangerKind, Digest)>,
     /// What the reader said of the first of each kind.
-    said: BTreeMap<Kind, String>,
+    said: BTreeMap<StrangerKind, String>,
     beyond: usize,
     changed: Millis,
     news: bool,
@@ -157,7 +157,7 @@ impl Strangers {
     /// Files in these very folders that by their names are images and cannot be read: whose slices
     /// they were, nobody knows.
     pub fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
-        let counts = |(path, (kind, _)): &(&PathBuf, &(Kind, Digest))| {
+        let counts = |(path, (kind, _)): &(&PathBuf, &(StrangerKind, Digest))| {
             let is_here = path.parent().is_some_and(|at| folders.contains(at));
             let should_be = |code| code != RefusalCode::UnknownFormat || is_named_as_image(path);
             is_here && kind.reason().is_some_and(should_be)
@@ -183,7 +183,7 @@ impl Heap {
             *counts.entry(*kind).or_default() += 1;
         }
         if self.beyond > 0 {
-            counts.insert(Kind::More, self.beyond);
+            counts.insert(StrangerKind::More, self.beyond);
         }
         counts
     }

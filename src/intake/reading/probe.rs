@@ -14,7 +14,7 @@ use crate::intake::facts::{FileFacts, Part, SliceFacts};
 use crate::intake::fingerprint::{Digest, digest_of, images_digest};
 use crate::intake::folder::listing::Stamp;
 use crate::intake::folder::names::{self, NiftiName};
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 use crate::intake::folder::strangers::top_folder;
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::study::phases::recon;
@@ -60,7 +60,7 @@ pub enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
     /// Not an image, and no promise of one: which kind of stranger.
-    Foreign(Kind),
+    Foreign(StrangerKind),
     /// It should be an image and cannot be used.
     Broken(Broken),
 }
@@ -263,7 +263,7 @@ impl Probe<'_> {
         bytes: &[u8],
     ) -> Result<FileFacts, ProbeError> {
         if header.sop_class == MEDIA_DIRECTORY {
-            return Err(ProbeError::Foreign(Kind::Foreign));
+            return Err(ProbeError::Foreign(StrangerKind::Foreign));
         }
         if header.study_uid.is_empty() {
             let refusal = DicomError::MissingAttribute("StudyInstanceUID").into();
@@ -282,16 +282,16 @@ impl Probe<'_> {
     }
 }
 
-fn stranger_by_name(name: &std::ffi::OsStr) -> Option<Kind> {
+fn stranger_by_name(name: &std::ffi::OsStr) -> Option<StrangerKind> {
     if names::archive(name) {
-        return Some(Kind::Archive);
+        return Some(StrangerKind::Archive);
     }
-    names::foreign(name).then_some(Kind::Foreign)
+    names::foreign(name).then_some(StrangerKind::Foreign)
 }
 
 /// What a file is that is no image, by what it begins with; `None` if it may have been meant
 /// as one.
-pub(in crate::intake) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<Kind> {
+pub(in crate::intake) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Option<StrangerKind> {
     const PICTURES: [&[u8]; 6] = [b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"];
     const ARCHIVES: [&[u8]; 6] =
         [b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh"];
@@ -301,11 +301,11 @@ pub(in crate::intake) fn stranger_by_content(path: &Path, bytes: &[u8]) -> Optio
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
     if begins(&ARCHIVES) || bytes.get(257..262) == Some(b"ustar") {
-        return Some(Kind::Archive);
+        return Some(StrangerKind::Archive);
     }
     let is_known =
         begins(&PICTURES) || begins(&OTHERS) || CHECKSUMS.iter().any(|end| name.ends_with(end));
-    is_known.then_some(Kind::Foreign)
+    is_known.then_some(StrangerKind::Foreign)
 }
 
 /// One half of a NIfTI or Analyze pair: the header says so, the other half has its name.

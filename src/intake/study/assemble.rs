@@ -22,7 +22,7 @@ use crate::intake::events::{
 use crate::intake::facts::{FileFacts, StudyFiles};
 use crate::intake::fingerprint::{Digest, again};
 use crate::intake::folder::markers::{Marker, Places};
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 use crate::intake::folder::strangers::{Strangers, top_folder};
 use crate::intake::reading::gate::Refusal;
 use crate::intake::refusal_codes::RefusalCode;
@@ -272,7 +272,7 @@ impl Assembler {
         let Some(key) = study else {
             self.pass_over(
                 path,
-                Stranger { kind: Kind::Refused(code), said: Some(said), content, alone },
+                Stranger { kind: StrangerKind::Refused(code), said: Some(said), content, alone },
             );
             return Vec::new();
         };

@@ -13,7 +13,7 @@ use crate::intake::events::{AssembleParams, Millis};
 use crate::intake::facts::{FileFacts, Format, Part, SliceFacts};
 use crate::intake::fingerprint::{Digest, Item, fingerprint};
 use crate::intake::folder::names::Tag;
-use crate::intake::folder::stranger_kind::{Counts, Kind};
+use crate::intake::folder::stranger_kind::{Counts, StrangerKind};
 use crate::intake::reading::gate::Refusal;
 use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
@@ -214,11 +214,11 @@ impl StudyFileSet {
         let mut counts = Counts::new();
         for slices in self.stacks() {
             if let Some(code) = slices.set_aside() {
-                *counts.entry(Kind::Refused(code)).or_default() += slices.files();
+                *counts.entry(StrangerKind::Refused(code)).or_default() += slices.files();
             }
         }
         for broken in self.broken.values() {
-            *counts.entry(Kind::Refused(broken.code)).or_default() += 1;
+            *counts.entry(StrangerKind::Refused(broken.code)).or_default() += 1;
         }
         counts
     }

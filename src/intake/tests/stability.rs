@@ -11,7 +11,7 @@ use crate::intake::fingerprint::{Digest, study_key};
 use crate::intake::folder::listing::{Snapshot, Stamp};
 use crate::intake::folder::names::{NiftiName, Tag};
 use crate::intake::folder::stability::{FileStability, Reader, StabilityParams};
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 use crate::intake::reading::probe::ProbeError;
 use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::study::StudyKey;
@@ -42,7 +42,7 @@ impl Reader for Disk {
             }),
             Some("half") => Err(ProbeError::Broken(broken(RefusalCode::TruncatedFile))),
             Some("shut") => Err(ProbeError::Broken(broken(RefusalCode::Unreadable))),
-            Some("note") => Err(ProbeError::Foreign(Kind::Foreign)),
+            Some("note") => Err(ProbeError::Foreign(StrangerKind::Foreign)),
             _ => Err(ProbeError::Changed),
         }
     }
@@ -119,8 +119,8 @@ fn a_change_that_keeps_size_and_time_is_seen() {
 #[test]
 fn what_is_not_looked_into_is_told_when_it_is_given_up() {
     let mut story = Story::new();
-    story.seen.ignored.insert("/e/x.part".into(), (STILL, Kind::Unfinished));
-    story.seen.ignored.insert("/e/link".into(), (STILL, Kind::Link));
+    story.seen.ignored.insert("/e/x.part".into(), (STILL, StrangerKind::Unfinished));
+    story.seen.ignored.insert("/e/link".into(), (STILL, StrangerKind::Link));
     story.seen.blind.push("/e/shut".into());
     story.seen.folders.insert("/e/shut".into());
     assert_eq!(story.look(0), NOTHING);

@@ -1,7 +1,7 @@
 //! What belongs to no study, and broken files.
 
 use super::*;
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 
 #[test]
 fn strangers_are_told_by_folder_and_overturn_nothing() {
@@ -10,11 +10,11 @@ fn strangers_are_told_by_folder_and_overturn_nothing() {
     for n in 0..16 {
         story.event(rejected(&format!("/e/cd/other{n}.dcm"), None)).wait(1);
     }
-    story.event(stranger("/e/cd/README.txt", "/e/cd", Kind::Foreign)).wait(200);
+    story.event(stranger("/e/cd/README.txt", "/e/cd", StrangerKind::Foreign)).wait(200);
     assert_eq!(story.told(), ["passed over 1: 1 foreign, 16 truncated_file"]);
     story.event(rejected("/e/cd/other3.dcm", None)).wait(500);
     assert_eq!(story.told(), NOTHING, "told once");
-    story.event(stranger("/e/cd/link", "/e/cd", Kind::Link)).wait(500);
+    story.event(stranger("/e/cd/link", "/e/cd", StrangerKind::Link)).wait(500);
     assert_eq!(story.told(), ["passed over 2: 1 foreign, 1 link, 16 truncated_file"]);
     assert_eq!(story.machine.files_of(&key("/e/cd")).len(), 18);
     assert!(story.machine.try_again(&key("/e/cd"), Millis(story.now * 1000)));
@@ -22,15 +22,15 @@ fn strangers_are_told_by_folder_and_overturn_nothing() {
     assert_eq!(story.told(), ["passed over 3: 1 foreign, 1 link, 16 truncated_file"], "as asked");
     // Notes beside a study belong to it; a folder of nothing else is heard of.
     story.series("/e/b", "b", "venous", 20);
-    story.event(stranger("/e/b/README.txt", "/e/b", Kind::Foreign)).wait(500);
+    story.event(stranger("/e/b/README.txt", "/e/b", StrangerKind::Foreign)).wait(500);
     assert_eq!(story.told(), ["received", "complete 1 (all_phases): vp 20"]);
-    story.event(stranger("/e/c/README.txt", "/e/c", Kind::Foreign)).wait(500);
+    story.event(stranger("/e/c/README.txt", "/e/c", StrangerKind::Foreign)).wait(500);
     assert_eq!(story.told(), ["passed over 1: 1 foreign"]);
     for n in 0..20_000 {
         story.event(stranger(
             &format!("/e/junk/{n}"),
             "/e/junk",
-            Kind::Refused(RefusalCode::UnknownFormat),
+            StrangerKind::Refused(RefusalCode::UnknownFormat),
         ));
     }
     story.wait(500);
@@ -41,13 +41,13 @@ fn strangers_are_told_by_folder_and_overturn_nothing() {
 fn a_study_tells_what_lies_beside_it() {
     let mut story = Story::new(&VENOUS);
     story.series("/e/cd/s", "a", "venous", 20).series("/e/cd/s", "a", "scout", 2);
-    story.event(stranger("/e/cd/viewer.exe", "/e/cd", Kind::Foreign)).wait(30);
+    story.event(stranger("/e/cd/viewer.exe", "/e/cd", StrangerKind::Foreign)).wait(30);
     let Some(StudyEvent::Complete { passed_over, .. }) = story.told.last() else { panic!() };
     let words: Vec<String> = passed_over.iter().map(|(k, n)| format!("{n} {k}")).collect();
     assert_eq!(words, ["1 foreign", "2 localiser"]);
 }
 
-fn stranger(path: &str, folder: &str, kind: Kind) -> Event {
+fn stranger(path: &str, folder: &str, kind: StrangerKind) -> Event {
     let stranger = Stranger { kind, said: None, content: digest(path), alone: key(folder) };
     Event::PassedOver { path: path.into(), stranger }
 }
@@ -98,8 +98,8 @@ fn unreadable_files_beside_the_images_are_counted_with_the_study() {
     assert_eq!(count(&[]), 0);
     let mut story = Story::new(&VENOUS);
     story.series("/e/s", "a", "venous", 20);
-    let unknown = Kind::Refused(RefusalCode::UnknownFormat);
-    for (name, kind) in [("a.dcm", unknown), ("b.bak", unknown), ("c.txt", Kind::Foreign)] {
+    let unknown = StrangerKind::Refused(RefusalCode::UnknownFormat);
+    for (name, kind) in [("a.dcm", unknown), ("b.bak", unknown), ("c.txt", StrangerKind::Foreign)] {
         story.event(stranger(&format!("/e/s/{name}"), "/e/s", kind));
     }
     assert_eq!(newest(story.wait(200)).unreadable_beside, 1, "a.dcm should have been an image");

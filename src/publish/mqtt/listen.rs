@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::heard::Heard;
-use super::params::Params;
+use super::params::BrokerParams;
 use super::refusal::ProbeError;
 use super::{v5, v311};
 use hepalert_study::protocol::Protocol;
@@ -15,7 +15,7 @@ use hepalert_study::protocol::Protocol;
 /// # Errors
 /// [`ProbeError`] if the broker cannot be reached or ends the connection.
 pub fn listen(
-    params: &Params,
+    params: &BrokerParams,
     filters: &[String],
     span: Duration,
     take: &mut dyn FnMut(Heard),

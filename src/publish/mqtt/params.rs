@@ -8,7 +8,7 @@ use hepalert_study::protocol::Protocol;
 
 /// How to reach the broker and what to be called there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Params {
+pub struct BrokerParams {
     /// Broker's name or address.
     pub host: String,
     /// Broker's port.
@@ -46,10 +46,10 @@ pub struct Tls {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-impl Params {
+impl BrokerParams {
     /// The usual values for a broker and a device.
-    pub fn new(host: &str, port: u16, device: &str) -> Params {
-        Params {
+    pub fn new(host: &str, port: u16, device: &str) -> BrokerParams {
+        BrokerParams {
             host: host.to_owned(),
             port,
             client_id: format!("hepalert-{device}"),

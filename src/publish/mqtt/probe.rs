@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::params::Params;
+use super::params::BrokerParams;
 use super::refusal::ProbeError;
 use super::{v5, v311};
 use hepalert_study::protocol::Protocol;
@@ -13,7 +13,7 @@ use hepalert_study::protocol::Protocol;
 ///
 /// # Errors
 /// [`ProbeError`] with the broker's or the system's words.
-pub fn probe(params: &Params, patience: Duration) -> Result<(), ProbeError> {
+pub fn probe(params: &BrokerParams, patience: Duration) -> Result<(), ProbeError> {
     let setup = |error: &dyn std::fmt::Display| ProbeError::Setup(error.to_string());
     params.check().map_err(|error| setup(&error))?;
     let mut params = params.clone();

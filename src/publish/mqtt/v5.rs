@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 
 use super::super::link::{LinkEvent, Message, Request};
 use super::heard::{Heard, MAX_HEARD};
-use super::params::{Params, Secrets, TlsFiles};
+use super::params::{BrokerParams, Secrets, TlsFiles};
 use super::refusal::ProbeError;
 use super::{Answer, CONNECT, MAX_INCOMING, Session, Teller};
 
 /// MQTT's reason code.
 const PACKET_TOO_LARGE: u8 = 149;
 
-fn options(params: &Params) -> Result<MqttOptions, String> {
+fn options(params: &BrokerParams) -> Result<MqttOptions, String> {
     let address = (params.host.clone(), params.port);
     let mut options = MqttOptions::new(params.client_id.clone(), address);
     options
@@ -42,7 +42,7 @@ fn options(params: &Params) -> Result<MqttOptions, String> {
 
 /// Begins a connection; runs inside the link's runtime.
 pub(super) fn open(
-    params: &Params,
+    params: &BrokerParams,
     teller: Teller,
 ) -> Result<(Box<dyn Session>, JoinHandle<()>), String> {
     let mut options = options(params)?;
@@ -166,7 +166,7 @@ fn request(publish: rumqttc::Publish) -> Request {
 }
 
 /// Waits for the broker's greeting, and says farewell.
-pub(super) async fn greet(params: &Params) -> Result<(), ProbeError> {
+pub(super) async fn greet(params: &BrokerParams) -> Result<(), ProbeError> {
     let options = options(params).map_err(ProbeError::Setup)?;
     let (client, mut line) = AsyncClient::builder(options).capacity(4).build();
     loop {
@@ -185,7 +185,7 @@ pub(super) async fn greet(params: &Params) -> Result<(), ProbeError> {
 
 /// Subscribes once greeted, and listens until the line breaks.
 pub(super) async fn hear(
-    params: &Params,
+    params: &BrokerParams,
     filters: &[String],
     greeted: &mut bool,
     take: &mut dyn FnMut(Heard),

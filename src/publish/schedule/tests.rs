@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+const LIMITS: ScheduleLimits = ScheduleLimits {
     window: 3,
     patience_ms: 1000,
     health_ms: 60_000,

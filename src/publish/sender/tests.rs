@@ -13,7 +13,7 @@ use crate::publish::exchange::{OutboxError, Reprocess};
 use crate::publish::link::Waker;
 use crate::publish::messages::{Info, InfoParts, Status, Worklist};
 use crate::publish::publisher::{PublisherHandle, start_on};
-use crate::publish::schedule::Limits;
+use crate::publish::schedule::ScheduleLimits;
 use hepalert_study::outcome::Opinion;
 
 /// The publisher's end of a line whose other end the test holds.
@@ -143,9 +143,10 @@ impl Bench {
             vitals: lock(&seen).clone(),
         };
         let link = FakeLink { events, wake: say.clone(), done };
-        let limits = Limits { backoff_ms: 10, most_backoff_ms: 20, ..Limits::default() };
+        let limits =
+            ScheduleLimits { backoff_ms: 10, most_backoff_ms: 20, ..ScheduleLimits::default() };
         let outbox = Box::new(FakeOutbox(Arc::clone(&kept)));
-        let params = Params::new("nowhere", 1, "ct-1");
+        let params = BrokerParams::new("nowhere", 1, "ct-1");
         let schedule = Schedule::new(limits, 1);
         let publisher = start_on(link, params, schedule, outbox, Arc::new(snapshot)).unwrap();
         Bench { publisher, say, did, kept, vitals }

@@ -30,8 +30,8 @@ mod types;
 
 pub use state::{FORMAT, State};
 pub use types::{
-    Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice, Objection, Slot,
-    Test, Wanted,
+    Condition, EngineId, Fault, Installed, MAX_FAULTS, MAX_TRIES, Notice, Objection,
+    ProbationLimits, Slot, Test, Wanted,
 };
 
 const STATE: &str = "state.json";
@@ -319,7 +319,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn fulfil(&self, limits: Limits, now: Timestamp) -> Result<bool, SlotsError> {
+    pub fn fulfil(&self, limits: ProbationLimits, now: Timestamp) -> Result<bool, SlotsError> {
         let changed = self.change(|state| state.fulfil(limits, now))?;
         failpoint("activated");
         Ok(changed)

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    Condition, EngineId, Fault, Installed, Limits, MAX_FAULTS, MAX_TRIES, Notice, Objection, Slot,
-    Test, Wanted,
+    Condition, EngineId, Fault, Installed, MAX_FAULTS, MAX_TRIES, Notice, Objection,
+    ProbationLimits, Slot, Test, Wanted,
 };
 use hepalert_study::outcome::EngineAction;
 
@@ -226,7 +226,7 @@ impl State {
     }
 
     /// Does what is wanted, as soon as that is possible. True if the engine in use changed.
-    pub fn fulfil(&mut self, limits: Limits, now: Timestamp) -> bool {
+    pub fn fulfil(&mut self, limits: ProbationLimits, now: Timestamp) -> bool {
         let before = self.active;
         let done = match self.wanted {
             None => return false,
@@ -278,7 +278,7 @@ impl State {
     pub fn activate(
         &mut self,
         target: Option<Slot>,
-        limits: Limits,
+        limits: ProbationLimits,
         now: Timestamp,
     ) -> Result<(), Objection> {
         self.may_activate(target)?;
@@ -300,7 +300,7 @@ impl State {
     }
 
     /// The engine with this fingerprint has finished a study.
-    pub fn finished(&mut self, sha256: &str, limits: Limits, now: Timestamp) {
+    pub fn finished(&mut self, sha256: &str, limits: ProbationLimits, now: Timestamp) {
         if let Some(Condition::Probation { studies, faults, .. }) = self.watched(sha256) {
             *studies = studies.saturating_add(1);
             *faults = 0;
@@ -309,7 +309,7 @@ impl State {
     }
 
     /// Ends the probation if it has lasted long enough. True if something changed.
-    pub fn review(&mut self, limits: Limits, now: Timestamp) -> bool {
+    pub fn review(&mut self, limits: ProbationLimits, now: Timestamp) -> bool {
         let Some(slot) = self.active else { return false };
         let Some(held) = self.slot_mut(slot) else { return false };
         let Condition::Probation { since, studies, faults: 0, .. } = held.condition else {

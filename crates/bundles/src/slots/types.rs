@@ -12,8 +12,9 @@ pub const MAX_FAULTS: u32 = 2;
 pub const MAX_TRIES: u32 = 3;
 
 /// One of the two places for an installed engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::EnumString)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Slot {
     /// Folder `a`.
     A,
@@ -130,7 +131,7 @@ pub enum Wanted {
 
 /// How long an engine is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ProbationLimits {
     /// Studies it must finish.
     pub studies: u32,
     /// Hours it must work.

@@ -16,7 +16,7 @@ use hepalert_voxels::volume::{Grid, LabelMap, Volume};
 
 /// What the paper leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Params {
+pub struct DetectParams {
     /// Which voxels touch within a slice.
     pub in_plane: InPlane,
 }
@@ -24,18 +24,21 @@ pub struct Params {
 /// How fragmented a label map may be. A scan has tens of lesions; a map of noise has
 /// millions, each with a mask of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct FragmentLimits {
     /// Most lesions.
     pub lesions: usize,
     /// Most voxels in all the lesions' boxes together.
     pub box_voxels: usize,
 }
 
-impl Default for Limits {
+impl Default for FragmentLimits {
     /// As many lesions as an instance map has numbers for, and masks of no more bytes than
     /// the largest volume.
-    fn default() -> Limits {
-        Limits { lesions: usize::from(u16::MAX), box_voxels: hepalert_voxels::volume::MAX_VOXELS }
+    fn default() -> FragmentLimits {
+        FragmentLimits {
+            lesions: usize::from(u16::MAX),
+            box_voxels: hepalert_voxels::volume::MAX_VOXELS,
+        }
     }
 }
 
@@ -65,7 +68,7 @@ pub enum TooFragmented {
 /// first voxel.
 ///
 /// A map of noise gives as many detections as it has specks: see [`seg2det_within`].
-pub fn seg2det(labels: &LabelMap, params: &Params) -> Vec<Detection> {
+pub fn seg2det(labels: &LabelMap, params: &DetectParams) -> Vec<Detection> {
     let parts = lesion_components(labels, params);
     let outlines = outlines(&parts);
     detections(&parts, outlines, labels.grid())
@@ -77,8 +80,8 @@ pub fn seg2det(labels: &LabelMap, params: &Params) -> Vec<Detection> {
 /// [`TooFragmented`] says which limit the map exceeds.
 pub fn seg2det_within(
     labels: &LabelMap,
-    params: &Params,
-    limits: &Limits,
+    params: &DetectParams,
+    limits: &FragmentLimits,
 ) -> Result<Vec<Detection>, TooFragmented> {
     let parts = lesion_components(labels, params);
     if parts.count > limits.lesions {
@@ -121,7 +124,7 @@ pub fn instance_map(found: &[Detection], grid: &Arc<Grid>) -> Result<Volume<u16>
     Ok(Volume::new(Arc::clone(grid), map))
 }
 
-fn lesion_components(labels: &LabelMap, params: &Params) -> Components {
+fn lesion_components(labels: &LabelMap, params: &DetectParams) -> Components {
     let lesions = Lesion::Hcc.label()..=Lesion::Cyst.label();
     components(labels.voxels().view(), lesions, params.in_plane)
 }

@@ -38,7 +38,7 @@ pub fn join(pieces: Vec<Piece>) -> Vec<Joined> {
         paint(&mut map, hull.lo, piece, piece.kind.label());
     }
     let lesions = Lesion::Hcc.label()..=Lesion::Cyst.label();
-    let parts = components(map.view(), lesions, seg2det::Params::default().in_plane);
+    let parts = components(map.view(), lesions, seg2det::DetectParams::default().in_plane);
     let component = |piece: &Detection| {
         let ([z, y], columns) = piece.runs().next()?;
         let [z, y, x] = [z - hull.lo[0], y - hull.lo[1], columns.start - hull.lo[2]];

@@ -137,9 +137,9 @@ mod tests {
         let phases = BTreeMap::from([(Phase::Vp, image)]);
         let study = AlignedStudy::from_study(Study { key, phases }, &[Phase::Vp]).unwrap();
         let around = Surroundings::new(&study, &labels);
-        let rules = seg2det::Params::default();
+        let rules = seg2det::DetectParams::default();
         let lesions =
-            seg2det::seg2det_within(&labels, &rules, &seg2det::Limits::default()).unwrap();
+            seg2det::seg2det_within(&labels, &rules, &seg2det::FragmentLimits::default()).unwrap();
         lesions.iter().map(|lesion| around.objection(lesion)).collect()
     }
 

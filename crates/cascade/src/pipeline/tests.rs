@@ -97,10 +97,13 @@ fn analysed(stored: Volume<f32>, key: &str, reader: Reader) -> (Findings, Back, 
         segment: &mut first,
         reclassify: Some((&second_plan, second.as_mut())),
     };
-    let params = Params {
+    let params = CascadeParams {
         base_gain: LesionGain(1.0),
         high_gain: LesionGain(20.0),
-        reclassify: reclassify::Params { discard_below_cm3: 0.02, ..reclassify::Params::default() },
+        reclassify: reclassify::ReclassifyParams {
+            discard_below_cm3: 0.02,
+            ..reclassify::ReclassifyParams::default()
+        },
         seed: study_seed(content, "engine", 0),
     };
     let findings =

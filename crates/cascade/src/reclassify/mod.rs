@@ -55,7 +55,7 @@ impl Schemes {
 
 /// How lesions are judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Params {
+pub struct ReclassifyParams {
     /// Patches per lesion, 1 to [`MAX_PATCHES`].
     pub patches: usize,
     /// A lesion larger than this is kept as it is.
@@ -70,10 +70,10 @@ pub struct Params {
     pub early_stop: bool,
 }
 
-impl Default for Params {
+impl Default for ReclassifyParams {
     /// Eight patches, 64 and 0.5 cm3, half of the patches shuffled (method 1.0 and 1.5).
-    fn default() -> Params {
-        Params {
+    fn default() -> ReclassifyParams {
+        ReclassifyParams {
             patches: 8,
             keep_above_cm3: 64.0,
             discard_below_cm3: 0.5,

@@ -14,7 +14,7 @@ use super::score::{Counts, is_lost, mean_and_std, overlap, score_cm3};
 use super::seed::{Seed, patch_generator};
 use super::shuffle::draw;
 use super::vote::vote;
-use super::{KeepReason, MAX_PATCHES, Params, Reclassified, ReclassifyError, Schemes};
+use super::{KeepReason, MAX_PATCHES, Reclassified, ReclassifyError, ReclassifyParams, Schemes};
 use hepalert_engines::{Engine, EngineSpec};
 use hepalert_study::anatomy::Lesion;
 
@@ -49,7 +49,7 @@ pub fn reclassify(
     prepared: &Prepared,
     candidates: &[Candidate<'_>],
     engine: &mut dyn Engine,
-    params: &Params,
+    params: &ReclassifyParams,
     seed: Seed,
     cache: &mut Cache,
     watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -90,7 +90,7 @@ pub fn reclassify(
 }
 
 /// What is decided without the network.
-fn unseen(candidate: &Candidate<'_>, params: &Params) -> Option<KeepReason> {
+fn unseen(candidate: &Candidate<'_>, params: &ReclassifyParams) -> Option<KeepReason> {
     if candidate.volume_cm3 > params.keep_above_cm3 {
         Some(KeepReason::Bypassed)
     } else if candidate.volume_cm3 < params.discard_below_cm3 {
@@ -100,7 +100,11 @@ fn unseen(candidate: &Candidate<'_>, params: &Params) -> Option<KeepReason> {
     }
 }
 
-fn check(prepared: &Prepared, spec: &EngineSpec, params: &Params) -> Result<(), ReclassifyError> {
+fn check(
+    prepared: &Prepared,
+    spec: &EngineSpec,
+    params: &ReclassifyParams,
+) -> Result<(), ReclassifyError> {
     if !(1..=MAX_PATCHES).contains(&params.patches) {
         let reason = format!("{} patches per lesion; take 1 to {MAX_PATCHES}", params.patches);
         return Err(ReclassifyError::Params(reason));
@@ -139,7 +143,7 @@ fn answer_key(
     prepared: &Prepared,
     lesion: &PatchLesion,
     candidate: &Candidate<'_>,
-    params: &Params,
+    params: &ReclassifyParams,
     seed: Seed,
 ) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix(b"hepalert answer 1");
@@ -157,7 +161,7 @@ fn answer_key(
 struct PatchRunner<'a> {
     prepared: &'a Prepared,
     engine: &'a mut dyn Engine,
-    params: Params,
+    params: ReclassifyParams,
     seed: Seed,
     patches: Array5<f32>,
     logits: Array5<f32>,
@@ -167,7 +171,7 @@ impl<'a> PatchRunner<'a> {
     fn new(
         prepared: &'a Prepared,
         engine: &'a mut dyn Engine,
-        params: Params,
+        params: ReclassifyParams,
         seed: Seed,
     ) -> PatchRunner<'a> {
         let patches = Array5::zeros(engine.spec().input_shape());
@@ -208,7 +212,7 @@ impl<'a> PatchRunner<'a> {
 
     /// Whether a lesion is lost whatever its other patches say.
     fn lost(&self, candidate: &Candidate<'_>, lesion: &PatchLesion, seen: &[Counts]) -> bool {
-        let Params { patches: total, discard_below_cm3, early_stop, .. } = self.params;
+        let ReclassifyParams { patches: total, discard_below_cm3, early_stop, .. } = self.params;
         let overlaps = seen.iter().flatten().map(|&n| u64::from(n)).sum();
         let (left, points) = (total - seen.len(), lesion.points.len());
         let unit = voxel_cm3(candidate, lesion);
@@ -249,7 +253,7 @@ fn decide(
     candidate: &Candidate<'_>,
     lesion: &PatchLesion,
     counts: &[Counts],
-    params: &Params,
+    params: &ReclassifyParams,
 ) -> Reclassified {
     let unit = voxel_cm3(candidate, lesion);
     let votes: [u64; Lesion::ALL.len()] =

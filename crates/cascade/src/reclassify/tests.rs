@@ -145,7 +145,7 @@ fn judge(
     prepared: &Prepared,
     candidates: &[Candidate<'_>],
     engine: &mut Fake,
-    params: &Params,
+    params: &ReclassifyParams,
 ) -> Vec<Reclassified> {
     let watch = &mut |_, _| ControlFlow::Continue(());
     reclassify(prepared, candidates, engine, params, seed(), &mut Cache::default(), watch).unwrap()
@@ -164,7 +164,7 @@ fn a_perfect_network_scores_the_whole_volume() {
         &prepared,
         &[candidate(Lesion::Meta, &mask)],
         &mut Fake::new(&prepared, 2),
-        &Params::default(),
+        &ReclassifyParams::default(),
     );
     let one = &found[0];
     assert!(one.kept && one.why == KeepReason::Kept && one.patches_run == 8);
@@ -182,7 +182,7 @@ fn a_blind_network_discards_and_stops_early() {
         &prepared,
         &[candidate(Lesion::Meta, &mask)],
         &mut Fake::always(&prepared, 7),
-        &Params::default(),
+        &ReclassifyParams::default(),
     );
     // 0.6 cm3: after two empty patches of eight the mean is at most 0.45.
     assert_eq!(
@@ -203,7 +203,7 @@ fn half_a_lesion_scores_half_its_volume_and_the_vote_renames_it() {
         &prepared,
         &[candidate(Lesion::Hcc, &mask)],
         &mut Fake::new(&prepared, 3),
-        &Params::default(),
+        &ReclassifyParams::default(),
     );
     assert!(found[0].kept && close(found[0].score_cm3.unwrap(), 1.2));
     assert!(close(found[0].votes_cm3[2], 8.0 * 0.6) && close(found[0].votes_cm3[5], 8.0 * 0.6));
@@ -213,7 +213,7 @@ fn half_a_lesion_scores_half_its_volume_and_the_vote_renames_it() {
         &prepared,
         &[candidate(Lesion::Cyst, &mask)],
         &mut Fake::new(&prepared, 3),
-        &Params::default(),
+        &ReclassifyParams::default(),
     );
     assert_eq!(kept[0].label_after, Lesion::Cyst);
 }
@@ -229,7 +229,8 @@ fn the_threshold_is_half_a_cubic_centimetre_of_mean_overlap() {
         }
         let prepared = case.prepare();
         let engine = &mut Fake::new(&prepared, 8);
-        judge(&prepared, &[candidate(Lesion::Meta, &mask)], engine, &Params::default())[0].kept
+        judge(&prepared, &[candidate(Lesion::Meta, &mask)], engine, &ReclassifyParams::default())[0]
+            .kept
     };
     assert!(!kept_with(4) && kept_with(5) && kept_with(6));
 }
@@ -244,7 +245,7 @@ fn large_and_small_lesions_never_reach_the_network() {
     );
     let candidates = [candidate(Lesion::Hcc, &small), candidate(Lesion::Cyst, &large)];
     let mut engine = Fake::new(&prepared, 2);
-    let found = judge(&prepared, &candidates, &mut engine, &Params::default());
+    let found = judge(&prepared, &candidates, &mut engine, &ReclassifyParams::default());
     assert_eq!(engine.calls, 0);
     assert_eq!((found[0].kept, found[0].why), (false, KeepReason::TooSmall));
     assert_eq!(
@@ -269,27 +270,33 @@ fn batch_early_stop_cache_and_order_change_nothing_but_the_work() {
         &prepared,
         &candidates,
         &mut Fake::new(&prepared, 1),
-        &Params { early_stop: false, ..Params::default() },
+        &ReclassifyParams { early_stop: false, ..ReclassifyParams::default() },
     );
     assert_eq!(base.iter().map(|one| one.kept).collect::<Vec<_>>(), [true, false, true]);
     for batch in [2, 3, 5, 16] {
-        let params = Params { early_stop: false, ..Params::default() };
+        let params = ReclassifyParams { early_stop: false, ..ReclassifyParams::default() };
         assert_eq!(judge(&prepared, &candidates, &mut Fake::new(&prepared, batch), &params), base);
     }
-    let stopped = judge(&prepared, &candidates, &mut Fake::new(&prepared, 1), &Params::default());
+    let stopped =
+        judge(&prepared, &candidates, &mut Fake::new(&prepared, 1), &ReclassifyParams::default());
     for (a, b) in stopped.iter().zip(&base) {
         assert_eq!((a.kept, a.why, a.label_after), (b.kept, b.why, b.label_after));
     }
     assert!(stopped[1].patches_run < 8);
     // A call of several patches may run more of them; what it says of a lesion is the same.
     for batch in [2, 3, 5, 16] {
-        let found =
-            judge(&prepared, &candidates, &mut Fake::new(&prepared, batch), &Params::default());
+        let found = judge(
+            &prepared,
+            &candidates,
+            &mut Fake::new(&prepared, batch),
+            &ReclassifyParams::default(),
+        );
         assert_eq!(found, stopped, "{batch}");
     }
     let mut turned = candidates.clone();
     turned.reverse();
-    let mut reversed = judge(&prepared, &turned, &mut Fake::new(&prepared, 1), &Params::default());
+    let mut reversed =
+        judge(&prepared, &turned, &mut Fake::new(&prepared, 1), &ReclassifyParams::default());
     reversed.reverse();
     assert_eq!(reversed, stopped);
 }
@@ -302,21 +309,24 @@ fn identical_masks_share_their_answers_whatever_id_and_type() {
     let mut engine = Fake::new(&prepared, 4);
     let mut cache = Cache::default();
     let mut steps = Vec::new();
-    let mut run = |one: Candidate<'_>, engine: &mut Fake, params: &Params, cache: &mut Cache| {
-        let watch = &mut |done, total| {
-            steps.push((done, total));
-            ControlFlow::Continue(())
+    let mut run =
+        |one: Candidate<'_>, engine: &mut Fake, params: &ReclassifyParams, cache: &mut Cache| {
+            let watch = &mut |done, total| {
+                steps.push((done, total));
+                ControlFlow::Continue(())
+            };
+            reclassify(&prepared, &[one], engine, params, seed(), cache, watch).unwrap().remove(0)
         };
-        reclassify(&prepared, &[one], engine, params, seed(), cache, watch).unwrap().remove(0)
-    };
-    let low = run(candidate(Lesion::Meta, &mask), &mut engine, &Params::default(), &mut cache);
+    let low =
+        run(candidate(Lesion::Meta, &mask), &mut engine, &ReclassifyParams::default(), &mut cache);
     let calls = engine.calls;
     let other = Candidate { id: 9, ..candidate(Lesion::Cyst, &mask) };
-    let high = run(other, &mut engine, &Params::default(), &mut cache);
+    let high = run(other, &mut engine, &ReclassifyParams::default(), &mut cache);
     assert_eq!((engine.calls, cache.hits()), (calls, 1));
     let expected = Reclassified { id: 9, label_before: Lesion::Cyst, ..low };
     assert_eq!(high, expected);
-    let original = Params { schemes: Schemes::OriginalOnly, ..Params::default() };
+    let original =
+        ReclassifyParams { schemes: Schemes::OriginalOnly, ..ReclassifyParams::default() };
     run(other, &mut engine, &original, &mut cache);
     assert!(engine.calls > calls);
     assert_eq!(steps.last(), Some(&(8, 8)));
@@ -327,7 +337,7 @@ fn failures_are_named() {
     let mut case = Case::liver([12, 24, 24], 1);
     let mask = case.lesion([4, 8, 8], [2, 3, 4], 3);
     let prepared = case.prepare();
-    let fail = |mut engine: Fake, params: Params, go: ControlFlow<()>| {
+    let fail = |mut engine: Fake, params: ReclassifyParams, go: ControlFlow<()>| {
         let candidates = [candidate(Lesion::Meta, &mask)];
         let watch = &mut |_, _| go;
         reclassify(
@@ -343,13 +353,13 @@ fn failures_are_named() {
     };
     let go = ControlFlow::Continue(());
     let nan = Fake { poison: f32::NAN, ..Fake::new(&prepared, 2) };
-    assert!(matches!(fail(nan, Params::default(), go), ReclassifyError::NotFinite(1)));
+    assert!(matches!(fail(nan, ReclassifyParams::default(), go), ReclassifyError::NotFinite(1)));
     let mut narrow = Fake::new(&prepared, 2);
     narrow.spec.channels = 1;
-    assert!(matches!(fail(narrow, Params::default(), go), ReclassifyError::Shape(_)));
-    let none = Params { patches: 0, ..Params::default() };
+    assert!(matches!(fail(narrow, ReclassifyParams::default(), go), ReclassifyError::Shape(_)));
+    let none = ReclassifyParams { patches: 0, ..ReclassifyParams::default() };
     assert!(matches!(fail(Fake::new(&prepared, 2), none, go), ReclassifyError::Params(_)));
-    let stop = fail(Fake::new(&prepared, 2), Params::default(), ControlFlow::Break(()));
+    let stop = fail(Fake::new(&prepared, 2), ReclassifyParams::default(), ControlFlow::Break(()));
     assert!(matches!(stop, ReclassifyError::Stopped));
 }
 
@@ -363,7 +373,7 @@ fn on_a_coarser_grid_full_overlap_is_still_the_lesions_volume() {
         &prepared,
         &[candidate(Lesion::Meta, &mask)],
         &mut Fake::always(&prepared, 3),
-        &Params { schemes: Schemes::OriginalOnly, ..Params::default() },
+        &ReclassifyParams { schemes: Schemes::OriginalOnly, ..ReclassifyParams::default() },
     );
     assert!(close(found[0].score_cm3.unwrap(), 7.0) && found[0].kept, "{found:?}");
     let fov = |grid: &Grid| {
@@ -379,7 +389,11 @@ fn a_lesion_outside_the_liver_is_discarded_unseen() {
     let mask = case.lesion([0, 0, 0], [2, 3, 4], 3);
     let prepared = case.prepare();
     let mut engine = Fake::always(&prepared, 3);
-    let found =
-        judge(&prepared, &[candidate(Lesion::Meta, &mask)], &mut engine, &Params::default());
+    let found = judge(
+        &prepared,
+        &[candidate(Lesion::Meta, &mask)],
+        &mut engine,
+        &ReclassifyParams::default(),
+    );
     assert_eq!((found[0].why, found[0].patches_run, engine.calls), (KeepReason::LowScore, 0, 0));
 }

@@ -17,7 +17,9 @@ use super::case::CaseResult;
 use super::dice::label_voxels;
 use super::sweep::{SweepPoint, sweep};
 use hepalert_cascade::detect::Detection;
-use hepalert_cascade::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
+use hepalert_cascade::detect::seg2det::{
+    DetectParams, FragmentLimits, TooFragmented, seg2det_within,
+};
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::{PatientClass, View};
 use hepalert_voxels::volume::nifti::NiftiError;
@@ -270,7 +272,7 @@ fn labels(path: &Path) -> Result<LabelMap, CohortError> {
 }
 
 fn lesions(path: &Path, labels: &LabelMap) -> Result<Vec<Detection>, CohortError> {
-    seg2det_within(labels, &Params::default(), &Limits::default())
+    seg2det_within(labels, &DetectParams::default(), &FragmentLimits::default())
         .map_err(|reason| CohortError::TooFragmented { path: path.to_owned(), reason })
 }
 

@@ -129,7 +129,7 @@ pub fn rows_of_labels<'a>(
 mod tests {
     use std::sync::Arc;
 
-    use hepalert_cascade::detect::seg2det::{Params, seg2det};
+    use hepalert_cascade::detect::seg2det::{DetectParams, seg2det};
     use hepalert_voxels::volume::{Grid, Volume};
     use ndarray::Array3;
 
@@ -146,7 +146,7 @@ mod tests {
     fn overlap_is_counted_under_whatever_label() {
         let truth = map(&[1, 1, 6, 6, 7, 0, 0]);
         let predicted = map(&[2, 0, 1, 6, 7, 7, 3]);
-        let found = seg2det(&predicted, &Params::default());
+        let found = seg2det(&predicted, &DetectParams::default());
         let LesionVoxels { all, malignant } = lesion_voxels(&truth, &found);
         assert_eq!(all, Shared { truth: 4, predicted: 4, both: 3 });
         assert_eq!(malignant, Shared { truth: 2, predicted: 3, both: 1 });

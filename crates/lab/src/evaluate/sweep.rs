@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::matching::match_events;
-use hepalert_cascade::detect::seg2det::{Limits, Params, TooFragmented, seg2det_within};
+use hepalert_cascade::detect::seg2det::{
+    DetectParams, FragmentLimits, TooFragmented, seg2det_within,
+};
 use hepalert_study::anatomy::is_lesion;
 use hepalert_voxels::volume::{LabelMap, Volume};
 
@@ -56,7 +58,8 @@ pub fn sweep(
     readable
         .map(|gain| {
             let labels = labels_at(gain, labels_high, margin);
-            let found = seg2det_within(&labels, &Params::default(), &Limits::default())?;
+            let found =
+                seg2det_within(&labels, &DetectParams::default(), &FragmentLimits::default())?;
             let tally = match_events(truth, &found).tally;
             Ok(SweepPoint {
                 gain,
@@ -115,7 +118,7 @@ mod tests {
         let high = on_grid(arr3(&[[[1u8, 0, 6, 0, 2, 0, 9]]]));
         let margin =
             Volume::new(Arc::clone(&grid), arr3(&[[[-1.0f32, 50.0, 1.0, 50.0, 3.0, 50.0, -9.0]]]));
-        let truth = seg2det(&truth, &Params::default());
+        let truth = seg2det(&truth, &DetectParams::default());
         let points = sweep(&truth, &high, &margin, 100.0).unwrap();
         let at = |gain: f64| *points.iter().find(|point| point.gain == gain).unwrap();
         assert_eq!(points.last().map(|point| point.gain), Some(100.0));

@@ -20,7 +20,7 @@ use super::case::{Case, ImageFile, LabelFile, Skipped, Voxels};
 use super::dicom::{self, Series};
 use super::error::CaseError;
 use super::files::{failed, file_name};
-use super::names::{Kind, is_plain, name, stem};
+use super::names::{FileKind, is_plain, name, stem};
 
 /// Folders below folders that are looked into.
 pub(super) const MAX_DEPTH: usize = 4;
@@ -190,9 +190,9 @@ impl Finding {
             let Some(facts) = self.facts(path) else { continue };
             let said = name(&stem);
             let (is_image, phase) = match said.kind {
-                Kind::Image(phase) => (true, phase),
-                Kind::Labels => (false, None),
-                Kind::Unknown => (!matches!(facts.datatype, Datatype::U8 | Datatype::I8), None),
+                FileKind::Image(phase) => (true, phase),
+                FileKind::Labels => (false, None),
+                FileKind::Unknown => (!matches!(facts.datatype, Datatype::U8 | Datatype::I8), None),
             };
             let (path, grid) = (path.clone(), Arc::new(facts.grid));
             groups.entry(said.case).or_default().push(Found {

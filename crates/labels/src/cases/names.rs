@@ -8,7 +8,7 @@ use hepalert_study::phase::Phase;
 
 /// What a file holds, as far as its name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// An image; its phase where the name tells it.
     Image(Option<Phase>),
     /// Labels.
@@ -25,7 +25,7 @@ pub struct Name {
     /// The rest: how the file is called within its case.
     pub own: String,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: FileKind,
 }
 
 const IMAGES: [&str; 7] = ["ct", "image", "img", "volume", "scan", "series", "imaging"];
@@ -68,28 +68,29 @@ pub fn name(stem: &str) -> Name {
         if let Some(kind) = kind_of(word, from > 0) {
             // `liver` and `tumour` are labels even where `ct` stands first: `ct_liver_mask`.
             let later = stem[from..].split(['_', '-', '.', ' ']).skip(1);
-            let is_labels = later.filter_map(|word| kind_of(word, true)).any(|k| k == Kind::Labels);
-            let kind = if is_labels { Kind::Labels } else { kind };
+            let is_labels =
+                later.filter_map(|word| kind_of(word, true)).any(|k| k == FileKind::Labels);
+            let kind = if is_labels { FileKind::Labels } else { kind };
             let case = stem[..from].trim_end_matches(['_', '-', '.', ' ']).to_owned();
             return Name { case, own: stem[from..].to_owned(), kind };
         }
         from += word.len() + 1;
     }
-    Name { case: stem.to_owned(), own: stem.to_owned(), kind: Kind::Unknown }
+    Name { case: stem.to_owned(), own: stem.to_owned(), kind: FileKind::Unknown }
 }
 
-fn kind_of(word: &str, is_later: bool) -> Option<Kind> {
+fn kind_of(word: &str, is_later: bool) -> Option<FileKind> {
     let word = word.to_ascii_lowercase();
     if let Some(phase) = Phase::from_code(&word) {
-        return Some(Kind::Image(Some(phase)));
+        return Some(FileKind::Image(Some(phase)));
     }
     if LABELS.contains(&word.as_str()) {
-        return Some(Kind::Labels);
+        return Some(FileKind::Labels);
     }
     // nnU-Net's channel; a name of four digits alone is a case.
     let is_channel = is_later && word.len() == 4 && word.bytes().all(|byte| byte.is_ascii_digit());
     (is_channel && word.starts_with("000") || IMAGES.contains(&word.as_str()))
-        .then_some(Kind::Image(None))
+        .then_some(FileKind::Image(None))
 }
 
 /// Whether a case or image can be called so: a name of one file that no system misreads.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Assembler;
 use crate::intake::events::{AssembleParams, Millis, StudyEvent};
 use crate::intake::fingerprint::again;
-use crate::intake::folder::stranger_kind::Kind;
+use crate::intake::folder::stranger_kind::StrangerKind;
 use hepalert_study::study::StudyKey;
 
 impl Assembler {
@@ -44,7 +44,7 @@ impl Assembler {
         for told in self.strangers.due(self.now, quiet) {
             let mut owned = self.owners.range(told.folder.clone()..);
             let is_beside = owned.next().is_some_and(|(path, _)| path.starts_with(&told.folder));
-            let is_plain = told.counts.keys().all(|kind| *kind == Kind::Foreign);
+            let is_plain = told.counts.keys().all(|kind| *kind == StrangerKind::Foreign);
             let owner = self.known.get(&told.fingerprint).map(|(owner, _)| owner);
             let asked = self.studies.get_mut(&told.key).map(|one| std::mem::take(&mut one.failed));
             let anew = asked == Some(true);

@@ -13,7 +13,7 @@ use super::{House, stage_at, with_admission};
 use crate::slots::*;
 use hepalert_study::outcome::EngineAction;
 
-const LIMITS: Limits = Limits { studies: 1, hours: 0 };
+const LIMITS: ProbationLimits = ProbationLimits { studies: 1, hours: 0 };
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()

@@ -14,7 +14,7 @@ use hepalert_study::phase::Setting;
 mod crash;
 mod state;
 
-pub(super) const LIMITS: Limits = Limits { studies: 2, hours: 1 };
+pub(super) const LIMITS: ProbationLimits = ProbationLimits { studies: 2, hours: 1 };
 
 pub(super) fn at(minutes: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + 60 * minutes).unwrap()

@@ -6,12 +6,12 @@ use ndarray::{Array3, arr3};
 use proptest::prelude::*;
 
 use super::*;
-use crate::detect::seg2det::{Params, seg2det};
+use crate::detect::seg2det::{DetectParams, seg2det};
 use hepalert_voxels::volume::{Grid, Volume};
 
 fn lesions(voxels: &Array3<u8>) -> Vec<Detection> {
     let grid = Arc::new(Grid::axial(voxels.dim().into(), [1.0; 3], [0.0; 3]));
-    seg2det(&Volume::new(grid, voxels.clone()), &Params::default())
+    seg2det(&Volume::new(grid, voxels.clone()), &DetectParams::default())
 }
 
 /// One row of voxels.

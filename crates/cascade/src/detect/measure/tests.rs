@@ -6,12 +6,12 @@ use ndarray::{Array3, Axis};
 use proptest::prelude::*;
 
 use super::*;
-use crate::detect::seg2det::{Params, seg2det};
+use crate::detect::seg2det::{DetectParams, seg2det};
 
 fn lesions(labels: Array3<u8>, spacing_mm: [f64; 3]) -> (Vec<Detection>, Arc<Grid>) {
     let shape = labels.dim().into();
     let grid = Arc::new(Grid::axial(shape, spacing_mm, [-7.0, 11.0, 100.0]));
-    (seg2det(&Volume::new(Arc::clone(&grid), labels), &Params::default()), grid)
+    (seg2det(&Volume::new(Arc::clone(&grid), labels), &DetectParams::default()), grid)
 }
 
 /// The definition: all pairs of voxels.

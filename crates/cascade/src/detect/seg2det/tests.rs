@@ -26,7 +26,7 @@ fn volume(voxels: Array3<u8>) -> LabelMap {
 /// The instance map, drawn the same way, and one line per lesion.
 fn check(picture: &str, expected: Expect) {
     let labels = drawn(picture);
-    let found = seg2det(&labels, &Params::default());
+    let found = seg2det(&labels, &DetectParams::default());
     let map = instance_map(&found, labels.grid()).unwrap();
     let [depth, height, _] = labels.grid().shape();
     let mut text = String::new();
@@ -129,7 +129,7 @@ fn a_missing_slice_is_not_bridged() {
 #[test]
 fn organs_and_unknown_values_are_background() {
     let labels = volume(arr3(&[[[7u8, 13, 14, 255, 6, 0]]]));
-    let found = seg2det(&labels, &Params::default());
+    let found = seg2det(&labels, &DetectParams::default());
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].kind, found[0].region.lo), (Lesion::Cyst, [0, 0, 4]));
 }
@@ -137,7 +137,7 @@ fn organs_and_unknown_values_are_background() {
 #[test]
 fn four_neighbours_part_what_eight_join() {
     let labels = volume(arr3(&[[[1u8, 0], [0, 1]]]));
-    let count = |in_plane| seg2det(&labels, &Params { in_plane }).len();
+    let count = |in_plane| seg2det(&labels, &DetectParams { in_plane }).len();
     assert_eq!((count(InPlane::Eight), count(InPlane::Four)), (1, 2));
 }
 
@@ -146,7 +146,7 @@ fn a_fragmented_map_is_refused_before_masks_are_made() {
     let specks = Array3::from_shape_fn([1, 9, 9], |(_, y, x)| u8::from(y % 2 == 0 && x % 2 == 0));
     let labels = volume(specks);
     let within = |lesions, box_voxels| {
-        seg2det_within(&labels, &Params::default(), &Limits { lesions, box_voxels })
+        seg2det_within(&labels, &DetectParams::default(), &FragmentLimits { lesions, box_voxels })
     };
     assert_eq!(within(25, 25).map(|found| found.len()), Ok(25));
     assert_eq!(within(24, 25), Err(TooFragmented::Lesions { found: 25, most: 24 }));
@@ -158,7 +158,7 @@ fn a_long_scan_with_little_in_it() {
     let mut voxels = Array3::zeros([1000, 512, 512]);
     voxels.slice_mut(s![100..900, 200..203, 300..304]).fill(3);
     voxels[[999, 511, 511]] = 1;
-    let found = seg2det(&volume(voxels), &Params::default());
+    let found = seg2det(&volume(voxels), &DetectParams::default());
     let seen: Vec<_> = found.iter().map(|lesion| (lesion.kind, lesion.voxels)).collect();
     assert_eq!(seen, [(Lesion::Hcc, 1), (Lesion::Meta, 800 * 12)]);
 }
@@ -172,7 +172,7 @@ fn small_map() -> impl Strategy<Value = Array3<u8>> {
 
 /// Type and size of every lesion: what no change of place alters.
 fn sizes(voxels: Array3<u8>) -> Vec<(Lesion, usize)> {
-    let found = seg2det(&volume(voxels), &Params::default());
+    let found = seg2det(&volume(voxels), &DetectParams::default());
     found.iter().map(|lesion| (lesion.kind, lesion.voxels)).collect()
 }
 
@@ -184,7 +184,7 @@ proptest! {
     #[test]
     fn lesions_are_the_components_of_flood_fill(voxels in small_map()) {
         let labels = volume(voxels.clone());
-        let found = seg2det(&labels, &Params::default());
+        let found = seg2det(&labels, &DetectParams::default());
         let map = instance_map(&found, labels.grid()).unwrap();
         let filled = flood_fill(voxels.view(), 1..=6, InPlane::Eight);
         let mut pairs: Vec<_> = map.voxels().iter().copied().zip(filled.iter().copied()).collect();
@@ -200,7 +200,7 @@ proptest! {
     #[test]
     fn a_detection_is_what_it_says(voxels in small_map()) {
         let labels = volume(voxels.clone());
-        let found = seg2det(&labels, &Params::default());
+        let found = seg2det(&labels, &DetectParams::default());
         for (lesion, id) in found.iter().zip(1..) {
             prop_assert_eq!(lesion.id, id);
             prop_assert_eq!(lesion.mask.dim(), lesion.region.shape().into());
@@ -260,7 +260,7 @@ proptest! {
         let (low, high) = voxels.view().split_at(Axis(0), at);
         let mut halves = sizes(low.to_owned());
         halves.extend(sizes(high.to_owned()));
-        let whole = seg2det(&volume(voxels.clone()), &Params::default());
+        let whole = seg2det(&volume(voxels.clone()), &DetectParams::default());
         prop_assert!(halves.len() >= whole.len());
         let crosses = |lesion: &Detection| lesion.region.lo[0] < at && at < lesion.region.hi[0];
         for lesion in whole.iter().filter(|lesion| !crosses(lesion)) {
@@ -280,17 +280,17 @@ proptest! {
 #[test]
 fn a_map_of_one_type_is_one_lesion() {
     for shape in [[1, 1, 1], [3, 4, 5], [2, 70, 130]] {
-        let found = seg2det(&volume(Array3::from_elem(shape, 6)), &Params::default());
+        let found = seg2det(&volume(Array3::from_elem(shape, 6)), &DetectParams::default());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].region, Region { lo: [0; 3], hi: shape });
     }
-    assert!(seg2det(&volume(Array3::zeros([0, 3, 3])), &Params::default()).is_empty());
+    assert!(seg2det(&volume(Array3::zeros([0, 3, 3])), &DetectParams::default()).is_empty());
 }
 
 #[test]
 fn an_instance_map_has_no_number_for_the_65536th() {
     let labels = volume(Array3::from_elem([1, 1, 1], 1));
-    let mut found = seg2det(&labels, &Params::default());
+    let mut found = seg2det(&labels, &DetectParams::default());
     found[0].id = 65_535;
     assert_eq!(instance_map(&found, labels.grid()).map(|map| map.voxels()[[0, 0, 0]]), Ok(65_535));
     found[0].id += 1;

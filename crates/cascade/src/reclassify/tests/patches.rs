@@ -30,7 +30,7 @@ fn odd_shapes_do_not_panic() {
                 let mut generator = patch_generator(seed(), [0; 32], scheme, 0);
                 sound(&prepared, &lesion, &draw(&prepared, &lesion, 2, scheme, &mut generator));
             }
-            judge(&prepared, &[one], &mut Fake::new(&prepared, 2), &Params::default());
+            judge(&prepared, &[one], &mut Fake::new(&prepared, 2), &ReclassifyParams::default());
         }
     }
 }
