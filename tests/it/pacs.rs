@@ -727,15 +727,19 @@ fn who_was_promised_a_report_on_commitment_has_it_after_a_restart() {
     let port = before.address().port().to_string();
     let run = |args: &[&str]| {
         let mut command = Command::new(&python);
-        told(command.arg(crate::objects::script("commit_in_two_runs.py")).args(args))
+        command.arg(crate::objects::script("commit_in_two_runs.py")).args(args);
+        command
     };
-    let asked = run(&["ask", &port, "1.2.3.4"]);
+    let asked = told(&mut run(&["ask", &port, "1.2.3.4"]));
     // The first call back finds nobody.
     let tried = |path: &PathBuf| path.extension().is_some_and(|tries| tries == "1");
     wait_until(|| files_of(&owed).iter().any(tried).then_some(()));
     drop(before);
+    let hearing = run(&["hear", &own.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until(|| TcpStream::connect(("127.0.0.1", own)).ok());
     let _after = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
-    let told = run(&["hear", &own.to_string()]);
+    let heard = hearing.wait_with_output().unwrap();
+    let told: Value = serde_json::from_slice(&heard.stdout).unwrap();
     assert_eq!(told["transaction"], asked["transaction"]);
     assert_eq!(told["missing"], serde_json::json!([["1.2.3.4", 0x0112]]));
     wait_until(|| files_of(&owed).is_empty().then_some(()));

@@ -16,6 +16,9 @@ use crate::intake::reading::probe::Probe;
 use crate::intake::study::assemble::Assembler;
 use hepalert_study::study::StudyKey;
 
+/// Says what the last result of a study was made of, if it has one.
+pub type Recaller = Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>;
+
 /// Everything that one export folder is taken in by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FolderParams {
@@ -52,7 +55,7 @@ pub struct FolderIntake {
     stability: FileStability,
     assembler: Assembler,
     key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
-    recall: Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>,
+    recall: Recaller,
     params: FolderParams,
 }
 
@@ -77,10 +80,7 @@ impl FolderIntake {
 
     /// Knows what the last result of a study was made of: images of it that come again alone, the rest
     /// gone, are then nothing new.
-    pub fn recalling(
-        self,
-        recall: Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>,
-    ) -> FolderIntake {
+    pub fn recalling(self, recall: Recaller) -> FolderIntake {
         FolderIntake { recall, ..self }
     }
 
