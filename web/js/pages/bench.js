@@ -332,6 +332,8 @@ function classButtons(state, now, choose) {
 
 function regionTools(state) {
   const region = state.region;
+  const came = state.case.labels;
+  if (!region && !regions(state).length && came.length) return h("p", { class: "muted" }, `Nothing is labelled yet. What came with the case (${came.join(", ")}) can be looked at, and taken over, by Labels of.`);
   if (!region) return h("p", { class: "muted" }, "Choose a region, or draw one.");
   const at = region.at;
   const button = (text, key, onclick, title = "") => h("button", { class: "small", "data-key": key, onclick, title }, text);

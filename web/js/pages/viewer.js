@@ -236,7 +236,7 @@ function seriesList(state, ui) {
       free();
     } });
     boxes.push(box);
-    return h("label", { class: "other", title: other.why }, box, h("span", {}, ` ${title}`, h("span", { class: "muted small-text" }, `${plural(other.slices, "slice")}: ${other.why}`)));
+    return h("label", { class: "other", title: other.why }, box, h("span", {}, ` ${title}`, h("span", { class: "muted small-text" }, `${plural(other.slices, "slice")}: ${other.why.split(";")[0]}`)));
   };
   return [h("p", { class: "small-text" }, `Read: ${names(phases.map(({ phase }) => phase))}`),
     others.length ? h("div", { class: "choices", role: "group", "aria-label": "Series that were not read" }, others.map(row)) : null,

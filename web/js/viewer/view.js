@@ -68,12 +68,15 @@ export class View {
     this.moved = () => {};
     this.drawn = () => {};
     this.nv = new Niivue({
-      sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
+      sliceType: SLICE_TYPE.AXIAL, multiplanarShowRender: 0, multiplanarPadPixels: 14, backColor: [0, 0, 0, 1], crosshairColor: [0.95, 0.85, 0.35, 0.8],
       crosshairWidth: 0.18, crosshairWidthUnit: "percent", crosshairGap: 12, isRadiologicalConvention: true, isOrientationTextVisible: true, showAllOrientationMarkers: true, isColorbar: false,
       isRuler: false, loadingText: "", dragAndDropEnabled: false, isResizeCanvas: true, fontSizeScaling: 0.35, fontMinPx: 12,
       viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", maxDrawUndoBitmaps: 2, logLevel: "error", show3Dcrosshair: false,
       measureLineColor: [0.35, 0.85, 0.9, 1], measureTextColor: [0.35, 0.85, 0.9, 1], selectionBoxColor: [0.35, 0.85, 0.9, 0.4],
     });
+    // The letter at the right edge is half beyond it.
+    const left = this.nv.drawTextLeft.bind(this.nv);
+    this.nv.drawTextLeft = ([x, y], ...about) => left([x - 6, y], ...about);
     this.nv.setMouseEventConfig?.({ leftButton: { primary: DRAG_MODE.crosshair }, rightButton: DRAG_MODE.windowing, centerButton: DRAG_MODE.pan });
     this.setNames([...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }]);
     this.nv.onLocationChange = (place) => this.moved(place);
