@@ -15,6 +15,7 @@ use crate::ui::counted;
 use hepalert_evidence::deidentified::{self, Pseudonyms};
 use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
 use hepalert_study::study::StudyKey;
+use hepalert_study::system;
 use hepalert_voxels::volume::dicom::is_uid;
 
 /// A UID has more parts than any version number or address in a report.
@@ -77,7 +78,13 @@ impl SiteNames<'_> {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let site_key = crate::daemon::read_site_key(&config.device.site_key_file)
-        .map_err(|reason| Failure::failed(anyhow::anyhow!("the site key: {reason}")))?;
+        .map_err(|reason| {
+            let file = config.device.site_key_file.display();
+            Failure::failed(anyhow::anyhow!(
+                "{file}: the site key cannot be read: {}; run this with sudo, or as the user hepalert",
+                system::reason(&reason)
+            ))
+        })?;
     let names = SiteNames { key: site_key.as_bytes() };
     let (uid, patient) = (|uid: &str| names.uid(uid), |id: &str| names.patient(id));
     let pseudonyms = Pseudonyms { uid: &uid, patient: &patient };

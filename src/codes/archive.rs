@@ -68,7 +68,7 @@ pub(super) const ARCHIVE: [Meaning; 19] = [
     meaning(
         "archive_no_locks",
         "the folder of results cannot be locked, so two runs could not be told apart",
-        "check its rights; a network file system must keep locks (NFS 4, no `nolock`)",
+        "check that this user may write there; a network file system must keep locks (NFS 4, no `nolock`)",
     ),
     meaning(
         "archive_no_results",

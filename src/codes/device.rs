@@ -45,7 +45,7 @@ pub(super) const DEGRADED: [Meaning; 21] = [
     meaning(
         "slots_unusable",
         "the folder of installed engines cannot be used; the configured bundle is",
-        "check engine.slots and its rights",
+        "check engine.slots, and whose folder it is",
     ),
     meaning(
         "dicom_target_unreachable",

@@ -16,6 +16,7 @@ use crate::daemon::stop_on_signals;
 use crate::publish::contract::EventKind;
 use crate::report::output::{self, OutputError};
 use crate::ui::{Exit, Failure, Ui};
+use hepalert_study::system;
 use stage::{Broker, Daemon, Subscriber};
 
 mod stage;
@@ -38,6 +39,12 @@ pub struct Places {
     config: PathBuf,
 }
 
+/// The folder for everything cannot be used.
+fn unusable(out: &Path, error: &std::io::Error) -> Failure {
+    let (place, why) = (out.display(), system::reason(error));
+    Failure::new(Exit::Usage, anyhow::anyhow!("{place}: {why}; name another folder with --out"))
+}
+
 impl Places {
     /// Makes the folders; what an earlier demonstration left in them goes.
     ///
@@ -46,9 +53,9 @@ impl Places {
     pub fn prepare(out: &Path, study: Option<&Path>) -> Result<Places, Failure> {
         check_out(out, study)?;
         let at = |name: &str| out.join(name);
-        fs::create_dir_all(out).map_err(Failure::failed)?;
+        fs::create_dir_all(out).map_err(|error| unusable(out, &error))?;
         fs::write(at(MARK), "The next `hepalert demo` replaces what is here.\n")
-            .map_err(Failure::failed)?;
+            .map_err(|error| unusable(out, &error))?;
         for name in ["study", "export", "state", "broker"] {
             if at(name).exists() {
                 fs::remove_dir_all(at(name)).map_err(Failure::failed)?;

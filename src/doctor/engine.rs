@@ -112,7 +112,10 @@ pub fn engine(facts: &EngineFacts) -> Finding {
 
 const fn remedy(error: &EngineError) -> &'static str {
     match error {
-        EngineError::File { .. } | EngineError::Manifest { .. } | EngineError::Shape { .. } => {
+        EngineError::NoBundle(_)
+        | EngineError::File { .. }
+        | EngineError::Manifest { .. }
+        | EngineError::Shape { .. } => {
             "take it from its medium, or set engine.bundle to the folder of a whole bundle"
         }
         EngineError::Backend { .. } => {

@@ -5,6 +5,7 @@ use std::io::{Read, Take};
 use std::path::{Component, Path};
 
 use hepalert_study::digest::hex;
+use hepalert_study::system;
 use sha2::{Digest, Sha256};
 
 use hepalert_engines::EngineError;
@@ -125,10 +126,14 @@ pub(super) fn read_manifest(dir: &Path) -> Result<Vec<u8>, EngineError> {
         file: dir.join(MANIFEST).display().to_string(),
         reason,
     };
-    let file = File::open(dir.join(MANIFEST)).map_err(|error| failed(error.to_string()))?;
+    if !dir.join(MANIFEST).exists() {
+        let place = dir.display().to_string();
+        return Err(EngineError::NoBundle(place));
+    }
+    let file = File::open(dir.join(MANIFEST)).map_err(|error| failed(system::reason(&error)))?;
     let mut bytes = Vec::new();
     let mut bounded = file.take(MAX_MANIFEST_BYTES + 1);
-    bounded.read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    bounded.read_to_end(&mut bytes).map_err(|error| failed(system::reason(&error)))?;
     if bytes.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(failed(format!("larger than {MAX_MANIFEST_BYTES} bytes")));
     }

@@ -31,7 +31,7 @@ pub enum PackageError {
         reason: String,
     },
     /// The device trusts nobody.
-    #[error("{}: no trusted keys; put the maker's public key there as NAME.pub", folder.display())]
+    #[error("{}: no trusted keys lie there; put the maker's public key there as NAME.pub", folder.display())]
     NoKeys {
         /// The folder that was looked in.
         folder: PathBuf,

@@ -56,6 +56,9 @@ pub enum EngineError {
         /// What went wrong.
         reason: String,
     },
+    /// The folder holds no manifest.
+    #[error("{0}: no engine bundle lies there; name the folder that holds manifest.json")]
+    NoBundle(String),
     /// The manifest is not one this version understands.
     #[error("{file}: {reason}")]
     Manifest {

@@ -13,6 +13,7 @@ use crate::report::output::OutputError;
 use hepalert_bundles::package::{self, EXTENSION};
 use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signing::{self, SigningError};
+use hepalert_study::system;
 
 /// Arguments of `keygen`.
 #[derive(Debug, clap::Args)]
@@ -154,6 +155,10 @@ fn write_new(file: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
         opened.write_all(bytes)?;
         opened.sync_all()
     });
-    written.with_context(|| format!("{}: the key cannot be written", file.display()))?;
-    Ok(())
+    written.map_err(|error| {
+        let (place, why) = (file.display(), system::reason(&error));
+        Failure::failed(anyhow::anyhow!(
+            "{place}: the key cannot be written: {why}; name another place"
+        ))
+    })
 }

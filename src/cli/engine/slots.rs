@@ -3,6 +3,7 @@
 //! and the command waits for it; where none runs the command does it itself.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,13 @@ pub struct Discard {
 }
 
 fn failed(error: SlotsError) -> Failure {
-    Failure::failed(error)
+    let denied = matches!(&error, SlotsError::File { reason, .. } if reason.kind() == ErrorKind::PermissionDenied);
+    let error = anyhow::Error::new(error);
+    Failure::failed(if denied {
+        anyhow::anyhow!("{error}; run this with sudo, or as the user hepalert")
+    } else {
+        error
+    })
 }
 
 fn not_taken(refusal: Refusal) -> Failure {

@@ -22,6 +22,7 @@ use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::failpoint;
+use hepalert_study::system;
 
 mod state;
 #[cfg(test)]
@@ -44,7 +45,7 @@ const INCOMING: &str = "incoming";
 #[derive(Debug, thiserror::Error)]
 pub enum SlotsError {
     /// A file or folder.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), system::reason(reason))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -107,7 +108,8 @@ impl Refusal {
 pub const fn engine_code(error: &EngineError) -> &'static str {
     match error {
         EngineError::SelfTest { .. } => "self_test_failed",
-        EngineError::File { .. }
+        EngineError::NoBundle(_)
+        | EngineError::File { .. }
         | EngineError::Manifest { .. }
         | EngineError::Shape { .. }
         | EngineError::Answer { .. }
@@ -178,8 +180,8 @@ impl Slots {
             Err(reason) => return Err(SlotsError::File { path, reason }),
         };
         let senseless = |reason: String| SlotsError::State { path: path.clone(), reason };
-        let state: State =
-            serde_json::from_str(&text).map_err(|error| senseless(error.to_string()))?;
+        let state: State = serde_json::from_str(&text)
+            .map_err(|error| senseless(format!("it is damaged ({error})")))?;
         match state.format {
             FORMAT => Ok(state),
             newer => Err(senseless(format!("layout {newer}, this program knows {FORMAT}"))),

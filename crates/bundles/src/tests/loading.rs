@@ -100,7 +100,7 @@ fn every_refusal_says_which_file_and_what_to_do() {
     let missing = harmed(|dir| fs::remove_file(dir.join("tiny_input.f32")).unwrap());
     check(&missing, &["tiny_input.f32", "copy the whole bundle again"]);
     let nothing = harmed(|dir| fs::remove_file(dir.join(MANIFEST)).unwrap());
-    check(&nothing, &[MANIFEST, "copy the whole bundle again"]);
+    check(&nothing, &[MANIFEST, "no engine bundle lies there"]);
     let newer = bundle(|m| m["format_version"] = json!(99));
     check(&newer, &[MANIFEST, "99", "update hepalert"]);
     let classes = bundle(|m| {

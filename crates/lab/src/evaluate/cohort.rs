@@ -23,6 +23,7 @@ use hepalert_cascade::detect::seg2det::{
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::{PatientClass, View};
 use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN, REPORT};
+use hepalert_study::system;
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -31,7 +32,7 @@ use hepalert_voxels::volume::{LabelMap, Volume};
 #[derive(Debug, thiserror::Error)]
 pub enum CohortError {
     /// A file or folder.
-    #[error("{}: cannot be read ({reason})", path.display())]
+    #[error("{}: {}", path.display(), system::reason(reason))]
     Unreadable {
         /// The file or folder.
         path: PathBuf,

@@ -9,10 +9,10 @@ use super::tables::{JointTable, LesionTable, PatientRow, Tables, VOLUME_BINS_CM3
 /// The whole document.
 pub fn markdown(tables: &Tables) -> String {
     let mut parts = vec![format!(
-        "# Evaluation of {} cases\n\nRates in per cent with 95 % Wilson intervals. A rate of \
+        "# Evaluation of {}\n\nRates in per cent with 95 % Wilson intervals. A rate of \
          few cases says little: read the interval. Lesions are counted as stage 2 parts them: touching \
          pieces of one class, which a report lists as one finding, count one by one.",
-        tables.cases
+        cases(tables.cases)
     )];
     parts.push(volumes("True lesions by type and volume", &tables.lesions_by_volume));
     parts.extend(tables.lesions.iter().map(|table| lesions("Lesions", table)));
@@ -84,7 +84,7 @@ fn lesions(title: &str, lesions: &LesionTable) -> String {
     });
     let [all, malignant] = &lesions.dice;
     format!(
-        "## {title}: {}, {} cases\n\n{}\n\nFalse lesions per patient: {:.2}, of these malignant \
+        "## {title}: {}, {}\n\n{}\n\nFalse lesions per patient: {:.2}, of these malignant \
          {:.2}. Dice of lesion voxels under whatever label: {}; of malignant ones as one: {}.\n\n\
          TP to FP by the paper's rule: one event per \
          prediction, a true lesion may count twice or not at all. FL are true lesions of the \
@@ -93,7 +93,7 @@ fn lesions(title: &str, lesions: &LesionTable) -> String {
          Malig leaves out benign lesions called malignant: the full one has them. The strict \
          columns count every lesion once.",
         lesions.variant,
-        lesions.cases,
+        cases(lesions.cases),
         table(&header, rows),
         lesions.false_per_patient,
         lesions.malignant_false_per_patient,
@@ -102,13 +102,16 @@ fn lesions(title: &str, lesions: &LesionTable) -> String {
     )
 }
 
+fn cases(count: usize) -> String {
+    if count == 1 { "1 case".to_owned() } else { format!("{count} cases") }
+}
+
 fn overlap(row: &DiceRow) -> String {
     let two = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
-    let plural = if row.cases == 1 { "case" } else { "cases" };
     format!(
-        "{} in the mean of the {} {plural} that have any, {} of all voxels together",
+        "{} in the mean of the {} that have any, {} of all voxels together",
         two(row.mean),
-        row.cases,
+        cases(row.cases),
         two(row.pooled)
     )
 }
