@@ -28,6 +28,8 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
         tls: None,
         incoming: folder.path().join("incoming"),
         spool: folder.path().join("spool"),
+        storage_commitment: true,
+        commitments: folder.path().join("commitments"),
         min_free_bytes: 0,
         peers: Vec::new(),
     };

@@ -234,6 +234,7 @@ mod tests {
             patient: None,
             series: Vec::new(),
             prior: None,
+            seen: Vec::new(),
         };
         let line = |at: usize, chosen| SeriesLine {
             at,

@@ -34,6 +34,8 @@ pub struct Dicom {
     /// Authority of senders' certificates, PEM; they need none if unset.
     #[serde(with = "unset")]
     pub client_ca_file: Option<PathBuf>,
+    /// Answer requests for storage commitment.
+    pub storage_commitment: bool,
     /// Hours that received images are kept at least, also once their report is stored; 0: until then.
     pub spool_keep_h: u32,
     /// Make key images.
@@ -95,6 +97,7 @@ impl Default for Dicom {
             server_cert_file: None,
             server_key_file: None,
             client_ca_file: None,
+            storage_commitment: true,
             spool_keep_h: 24,
             key_images: true,
             pdf: false,

@@ -327,6 +327,11 @@ impl Store {
         self.folder.join("dicom/incoming")
     }
 
+    /// Folder of requests for storage commitment that are not answered yet.
+    pub fn commitments(&self) -> PathBuf {
+        self.folder.join("dicom/commitments")
+    }
+
     /// Folder of what was refused, and why.
     pub fn quarantine(&self) -> PathBuf {
         self.folder.join("quarantine")

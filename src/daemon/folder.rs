@@ -78,12 +78,14 @@ impl Folder {
         let Some(known) = known else { return };
         info!("known already: {}", counted(known.len(), "study"));
         let (key, notices) = (self.site_key.clone(), self.notices.clone());
-        let mut intake = FolderIntake::new(
+        let intake = FolderIntake::new(
             params(&self.site.config, &self.root.folder, setting),
             known,
             Box::new(move |uid| study_key(&key, uid)),
             Arc::new(move || notices.ring()),
         );
+        let store = self.site.store.clone();
+        let mut intake = intake.recalling(Box::new(move |key| keep::analysed(&store, key).ok()?));
         let began = Instant::now();
         let now = || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         let rescan = Duration::from_secs(self.site.config.intake.rescan_s);

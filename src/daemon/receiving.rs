@@ -55,6 +55,8 @@ fn params(config: &Config) -> Option<ReceiverParams> {
         tls: server_tls(dicom),
         incoming: config.store.incoming(),
         spool: config.store.spool(),
+        storage_commitment: dicom.storage_commitment,
+        commitments: config.store.commitments(),
         min_free_bytes: config.store.min_free_mib << 20,
         peers: dicom.target.iter().map(|target| target_of(config, target)).collect(),
     })
@@ -78,7 +80,8 @@ pub fn clean(site: &Site) -> Result<(), StoreError> {
     if going.is_empty() {
         return Ok(());
     }
-    let removed = clean_folders(&going, &named(&site.store.files_in_use()?));
+    let needed = named(&site.store.files_in_use()?);
+    let removed = clean_folders(&going, &site.config.store.incoming(), &needed);
     if removed > 0 {
         info!("{removed} received images were no longer needed");
     }
@@ -126,7 +129,9 @@ fn wholly_in<'a>(
     folders.iter().map(|(path, _)| path).filter(is_reported).cloned()
 }
 
-fn clean_folders(folders: &BTreeSet<PathBuf>, needed: &BTreeSet<PathBuf>) -> usize {
+/// Each goes at once, out of the watched spool to `aside`: no half of one is ever seen, and none is left
+/// where the device stops in between (the receiver sweeps that folder at its start).
+fn clean_folders(folders: &BTreeSet<PathBuf>, aside: &Path, needed: &BTreeSet<PathBuf>) -> usize {
     let mut removed = 0;
     for folder in folders {
         let files = inside(folder);
@@ -134,7 +139,9 @@ fn clean_folders(folders: &BTreeSet<PathBuf>, needed: &BTreeSet<PathBuf>) -> usi
         if files.iter().any(|path| needed.contains(path)) {
             continue;
         }
-        match fs::remove_dir_all(folder) {
+        let Some(name) = folder.file_name() else { continue };
+        let going = aside.join(name);
+        match fs::rename(folder, &going).and_then(|()| fs::remove_dir_all(&going)) {
             Ok(()) => removed += files.len(),
             Err(error) => warn!("received images cannot be removed: {error}"),
         }
@@ -149,22 +156,25 @@ mod tests {
     #[test]
     fn what_is_needed_or_young_stays() {
         let dir = tempfile::tempdir().unwrap();
+        let [spool, aside] = ["spool", "incoming"].map(|name| dir.path().join(name));
+        fs::create_dir(&aside).unwrap();
         let put = |name: &str| {
-            let folder = dir.path().join(name);
-            fs::create_dir(&folder).unwrap();
+            let folder = spool.join(name);
+            fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("000001.dcm"), b"x").unwrap();
             folder.join("000001.dcm")
         };
         let (needed, done) = (put("1"), put("2"));
         let hour = Duration::from_secs(3600);
         let clean = |needed: &BTreeSet<PathBuf>, keep| {
-            clean_folders(&older(&folders(dir.path()), keep), needed)
+            clean_folders(&older(&folders(&spool), keep), &aside, needed)
         };
         assert_eq!(clean(&BTreeSet::new(), hour), 0, "young");
         std::thread::sleep(Duration::from_millis(20));
         let kept = BTreeSet::from([needed.clone()]);
         assert_eq!(clean(&kept, Duration::from_millis(5)), 1);
         assert!(needed.exists() && !done.exists());
+        assert_eq!(fs::read_dir(&aside).unwrap().count(), 0);
     }
     #[test]
     fn what_is_reported_goes_at_once_unless_something_else_lies_beside_it() {

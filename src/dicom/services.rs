@@ -32,6 +32,9 @@ pub const ANSWERED: [(&str, &str); 2] = [
     (uids::STORAGE_COMMITMENT_PUSH_MODEL, "Storage Commitment Push Model"),
 ];
 
+/// The key that switches the second of these off.
+pub const COMMITMENT_KEY: &str = "dicom.storage_commitment";
+
 /// What the sender sends.
 pub const SENT: [(&str, &str); 4] = [
     (uids::SEGMENTATION_STORAGE, "Segmentation Storage"),
@@ -97,7 +100,12 @@ pub fn conformance() -> String {
         text += "\n";
     };
     services("Associations that are accepted: storage", &RECEIVED, "SCP");
-    services("Associations that are accepted: other services", &ANSWERED, "SCP");
+    services("Associations that are accepted: other services", &ANSWERED[..1], "SCP");
+    services(
+        &format!("Associations that are accepted: unless `{COMMITMENT_KEY} = false`"),
+        &ANSWERED[1..],
+        "SCP",
+    );
     services("Associations that are asked for: storage", &SENT, "SCU");
     services("Associations that are asked for: other services", &ANSWERED[..1], "SCU");
     services(

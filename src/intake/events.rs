@@ -229,7 +229,7 @@ pub enum StudyEvent {
         /// The reason, with its code and detail.
         refusal: Refusal,
     },
-    /// The same study again: nothing to do. Told once per copy.
+    /// The same study again, or a part of it that was analysed: nothing to do. Told once per copy.
     Duplicate {
         /// The study's key.
         key: StudyKey,

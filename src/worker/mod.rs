@@ -420,6 +420,7 @@ mod tests {
             patient: None,
             series: Vec::new(),
             prior: None,
+            seen: Vec::new(),
         };
         Request::Study { bundle: "engine".into(), files, out: "out".into() }
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside a test function")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::broker::{Broker, Kind, Subscriber};
 use crate::campaign::study;
 use crate::daemon::{Heart, House, has_reason, is_online, is_state, wait_until};
+use crate::objects::patient;
 use crate::support::{memory_kib, small_engine};
 
 #[test]
@@ -64,6 +66,60 @@ fn a_folder_that_goes_and_comes_back_is_told_and_brings_nothing_twice() {
     let revisions = steps.iter().map(|event| event["rev"].as_u64().unwrap()).max();
     assert_eq!(revisions, Some(1), "nothing was taken in twice");
     assert!(!steps.iter().any(|event| is_state(event, "rejected")), "{steps:#?}");
+}
+
+#[test]
+fn whatever_of_a_study_goes_from_the_folder_its_alert_stands() {
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
+    let house = House::new(broker.port, 1);
+    let folder = house.export().join("DOE^JANE");
+    fs::create_dir(&folder).unwrap();
+    let mut slices: Vec<_> =
+        fs::read_dir(&series).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    slices.sort();
+    let half = slices.len() / 2;
+    let put = |names: &[OsString]| {
+        for name in names {
+            fs::copy(series.join(name), folder.join(name)).unwrap();
+        }
+    };
+    put(&slices);
+    let daemon = house.start();
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, |topic, _| topic.ends_with("event/result"));
+    // Half of it goes, while the daemon runs and while it does not: nothing follows.
+    slices[..half].iter().for_each(|name| fs::remove_file(folder.join(name)).unwrap());
+    std::thread::sleep(Duration::from_secs(4));
+    daemon.stop();
+    let daemon = house.start();
+    wait_until(|| house.log().contains("or a part of it: nothing to do").then_some(()));
+    // One of those that are left is corrected: what is left is not judged alone.
+    let last = folder.join(slices.last().unwrap());
+    let mut bytes = fs::read(&last).unwrap();
+    *bytes.iter_mut().nth_back(1).unwrap() ^= 1;
+    fs::write(&last, bytes).unwrap();
+    heart.listen(&subscriber, |_, message| is_state(message, "rejected"));
+    let refused = heart.of("event/study").pop().unwrap();
+    assert_eq!(refused["data"]["code"], "earlier_images_gone");
+    // All of it goes, folder and all.
+    fs::remove_dir_all(&folder).unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    daemon.stop();
+    let daemon = house.start();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(heart.of("event/result").len(), 1);
+    // Who wants it, sends it whole.
+    fs::create_dir(&folder).unwrap();
+    put(&slices);
+    heart.listen(&subscriber, |topic, _| topic.ends_with("event/result"));
+    daemon.stop();
+    let results = heart.of("event/result");
+    let verdicts: Vec<&Value> = results.iter().map(|told| &told["data"]["verdict"]).collect();
+    assert_eq!(verdicts, ["suspected", "suspected"]);
+    assert!(!house.log().contains("DOE"), "a folder's name may be a patient's");
 }
 
 /// A packed image whose head promises so many slices. It holds them, in a few hundred kilobytes, or

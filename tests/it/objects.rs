@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::support::hepalert;
 
 const PYTHON_VARIABLE: &str = "HEPALERT_DICOM_PYTHON";
+/// The same with pydicom-seg, which needs an older pydicom.
+const SEG_VARIABLE: &str = "HEPALERT_PYDICOM_SEG_PYTHON";
 /// The same patient, lain and stored in five ways: `tests/dicom/turn.py`.
 const WAYS: [&str; 5] = ["hfs", "ffs", "reversed", "oblique", "prone"];
 
@@ -30,11 +32,16 @@ pub fn is_installed(program: &str) -> bool {
 
 /// A Python with highdicom.
 pub fn python() -> Option<PathBuf> {
-    let set = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from);
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dicom/bin/python");
+    python_with("highdicom", PYTHON_VARIABLE, "target/dicom/bin/python")
+}
+
+/// The Python that a variable names, or the one that `scripts/test` makes.
+fn python_with(what: &str, variable: &str, usual: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from);
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join(usual);
     let found = set.or_else(|| usual.is_file().then_some(usual));
     if found.is_none() {
-        left_out("a Python with highdicom");
+        left_out(&format!("a Python with {what}"));
     }
     found
 }
@@ -83,6 +90,7 @@ fn analyzed(series: &Path, out: &Path) -> String {
 #[test]
 fn a_segmentation_is_where_the_lesion_is_however_the_patient_lay() {
     let Some(python) = python() else { return };
+    let other = python_with("pydicom-seg", SEG_VARIABLE, "target/pydicom-seg/bin/python");
     let scratch = tempfile::tempdir().unwrap();
     let (series, turned) = (patient(scratch.path()), scratch.path().join("turned"));
     said(Command::new(&python).arg(script("turn.py")).arg(&series).arg(&turned));
@@ -93,6 +101,11 @@ fn a_segmentation_is_where_the_lesion_is_however_the_patient_lay() {
         reader.arg(script("read_back.py")).arg(&result).arg(turned.join(way));
         let seen = said(reader.arg(turned.join(format!("{way}.nii.gz"))));
         println!("{way}: {seen}");
+        if let Some(other) = &other {
+            let mut reader = Command::new(other);
+            let seen = said(reader.arg(script("read_seg.py")).arg(&result));
+            println!("{way}, by pydicom-seg: {seen}");
+        }
     }
 }
 
@@ -129,6 +142,65 @@ fn objects_are_valid_and_the_patient_is_named_in_them_alone() {
     for beside in [report, label_map] {
         assert!(!holds(&beside, b"PHANTOM"), "nothing else names the patient");
     }
+}
+
+/// The same images as another study, of whoever this patient number is.
+fn another_study(series: &Path, to: &Path, patient: &str) {
+    fs::create_dir(to).unwrap();
+    let mut modify = Command::new("dcmodify");
+    modify.args(["-nb", "-gin", "-m", "0020,000D=1.2.3.5", "-m", "0020,000E=1.2.3.5.1"]);
+    modify.args(["-m", &format!("0010,0020={patient}")]);
+    for entry in fs::read_dir(series).unwrap() {
+        let from = entry.unwrap().path();
+        let copy = to.join(from.file_name().unwrap());
+        fs::copy(&from, &copy).unwrap();
+        modify.arg(copy);
+    }
+    said(&mut modify);
+}
+
+#[test]
+fn findings_are_followed_from_a_result_that_is_given_by_hand() {
+    if !is_installed("dcmodify") {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let within = |name: &str| scratch.path().join(name);
+    let series = patient(scratch.path());
+    let first = fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
+    let header =
+        hepalert_voxels::volume::dicom::read::read_header(&fs::read(first).unwrap()).unwrap();
+    another_study(&series, &within("later"), &header.identifiers.patient_id.unwrap());
+    another_study(&series, &within("stranger"), "SOMEBODY");
+    let analyze = |series: &Path, out: &Path, more: &[&str]| {
+        let mut command = hepalert();
+        command.arg("analyze").arg(series).arg("--out").arg(out).args(more).output().unwrap()
+    };
+    let prior = within("prior");
+    analyzed(&series, &prior);
+    let given = ["--dicom", "--prior", prior.to_str().unwrap()];
+    let later = within("result");
+    assert!(analyze(&within("later"), &later, &given).status.success());
+    let lesions = |result: &Path| -> Value {
+        let report = fs::read(result.join("report.json")).unwrap();
+        serde_json::from_slice::<Value>(&report).unwrap()["lesions"].clone()
+    };
+    let (before, now) = (lesions(&prior), lesions(&later));
+    assert!(!before.as_array().unwrap().is_empty());
+    for (before, now) in before.as_array().unwrap().iter().zip(now.as_array().unwrap()) {
+        assert_eq!(now["tracking_uid"], before["tracking_uid"]);
+        assert_eq!(now["earlier"]["id"], before["id"]);
+    }
+    let refused = |series: &str, given: &[&str]| {
+        let output = analyze(&within(series), &within("refused"), given);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = refused("stranger", &given);
+    assert!(told.contains("another patient's") && !told.contains("SOMEBODY"), "{told}");
+    fs::remove_dir_all(prior.join("dicom")).unwrap();
+    assert!(refused("later", &given).contains("without --dicom"));
+    assert!(refused("later", &["--dicom", "--prior", "/nowhere"]).contains("no result"));
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
         .output()
         .unwrap();
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-    wait_until(|| house.log().contains("the same study again: nothing to do").then_some(()));
+    wait_until(|| house.log().contains("the same study again").then_some(()));
     // For whoever looks into a failure: images and result, and nobody's name.
     let shared = scratch.path().join("shared");
     let mut export = hepalert();
@@ -298,6 +298,21 @@ fn where_nobody_waits_for_late_series_images_go_once_their_report_is_stored() {
     heart.listen(&subscriber, completed);
     let spool = house.state().join("dicom/spool");
     wait_until(|| spooled(&spool).is_empty().then_some(()));
+    // Two of its images again, alone: they are known, and nothing is told, by a later run either.
+    let some = scratch.path().join("some");
+    fs::create_dir(&some).unwrap();
+    for path in files_of(&series).iter().take(2) {
+        fs::copy(path, some.join(path.file_name().unwrap())).unwrap();
+    }
+    let part_again = "or a part of it: nothing to do";
+    assert!(store(port, "HEPALERT", &some).status.success());
+    wait_until(|| (house.log().matches(part_again).count() == 1).then_some(()));
+    daemon.stop();
+    let daemon = house.start_under("HEPALERT_HASTE", "60");
+    wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+    assert!(store(port, "HEPALERT", &some).status.success());
+    wait_until(|| (house.log().matches(part_again).count() > 1).then_some(()));
+    assert!(!heart.of("event/study").iter().any(|step| step["data"]["state"] == "rejected"));
     // A series that comes late, and alone: what was told stands.
     let late = scratch.path().join("late");
     fs::create_dir(&late).unwrap();
@@ -326,6 +341,7 @@ fn where_nobody_waits_for_late_series_images_go_once_their_report_is_stored() {
         report["verdict"].clone()
     };
     assert_eq!([verdict(1), verdict(3)], ["suspected", "suspected"]);
+    assert!(!house.log().contains("the path from the watches"), "{}", house.log());
 }
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {
@@ -360,6 +376,8 @@ pub fn receiver(
         tls: None,
         incoming: within.join("incoming"),
         spool: within.join("spool"),
+        storage_commitment: true,
+        commitments: within.join("commitments"),
         min_free_bytes: 0,
         peers: Vec::new(),
     };
@@ -433,6 +451,12 @@ pub mod attack {
 
         /// The same, each class in a transfer syntax.
         pub fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
+            self.ask_for(classes);
+            self.hear().map_or(0, |(kind, _)| kind)
+        }
+
+        /// The same, without waiting for the answer.
+        pub fn ask_for(&mut self, classes: &[(&str, &str)]) {
             let item = |kind: u8, body: &[u8]| {
                 let mut bytes = vec![kind, 0];
                 bytes.extend((body.len() as u16).to_be_bytes());
@@ -452,7 +476,6 @@ pub mod attack {
             }
             body.extend(item(0x50, &item(0x51, &16384u32.to_be_bytes())));
             self.pdu(1, &body);
-            self.hear().map_or(0, |(kind, _)| kind)
         }
 
         pub fn pdu(&mut self, kind: u8, body: &[u8]) {
@@ -636,6 +659,39 @@ fn what_lies_in_the_spool_is_committed_and_nothing_else() {
 }
 
 #[test]
+fn where_commitment_is_switched_off_nobody_can_ask_for_it() {
+    use attack::{CT, Peer};
+    const COMMITMENT: &str = "1.2.840.10008.1.20.1";
+    let dir = tempfile::tempdir().unwrap();
+    for (is_on, result) in [(true, 0), (false, 3)] {
+        let receiver = receiver(dir.path(), |params| params.storage_commitment = is_on);
+        let mut peer = Peer::at(&receiver);
+        peer.ask_for(&[(CT, attack::EXPLICIT), (COMMITMENT, attack::EXPLICIT)]);
+        let (kind, answer) = peer.hear().unwrap();
+        assert_eq!(kind, 2, "let in all the same");
+        // PS3.8 table 9-18: number, reserved, result.
+        let contexts = answer.windows(8).filter(|item| item[..2] == [0x21, 0] && item[5] == 0);
+        let results: Vec<u8> = contexts.map(|item| item[6]).collect();
+        assert_eq!(results, [0, result]);
+    }
+}
+
+/// A peer that asks for commitment, at a port of this machine.
+fn scanner(port: u16) -> hepalert::dicom::Target {
+    hepalert::dicom::Target {
+        name: "ct1".to_owned(),
+        way: hepalert::dicom::target::Way::Dimse(hepalert::dicom::target::Dimse {
+            host: "127.0.0.1".to_owned(),
+            port,
+            called_ae: "SCANNER".to_owned(),
+            calling_ae: "HEPALERT".to_owned(),
+            tls: None,
+        }),
+        patience: Duration::from_secs(5),
+    }
+}
+
+#[test]
 fn who_hangs_up_after_asking_for_commitment_is_called_back() {
     let Some(python) = crate::objects::python() else { return };
     if !is_installed("storescu") {
@@ -644,19 +700,7 @@ fn who_hangs_up_after_asking_for_commitment_is_called_back() {
     let dir = tempfile::tempdir().unwrap();
     let series = patient(dir.path());
     let own = free_port();
-    let receiver = receiver(dir.path(), |params| {
-        params.peers = vec![hepalert::dicom::Target {
-            name: "ct1".to_owned(),
-            way: hepalert::dicom::target::Way::Dimse(hepalert::dicom::target::Dimse {
-                host: "127.0.0.1".to_owned(),
-                port: own,
-                called_ae: "SCANNER".to_owned(),
-                calling_ae: "HEPALERT".to_owned(),
-                tls: None,
-            }),
-            patience: Duration::from_secs(5),
-        }];
-    });
+    let receiver = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
     let port = receiver.address().port();
     assert!(store(port, "HEPALERT", &series).status.success());
     let kept = fs::read(&spooled(&dir.path().join("spool"))[0]).unwrap();
@@ -669,6 +713,36 @@ fn who_hangs_up_after_asking_for_commitment_is_called_back() {
         "by": ["HEPALERT", "HEPALERT"],
     });
     assert_eq!(told, wanted);
+    let owed = dir.path().join("commitments");
+    wait_until(|| files_of(&owed).is_empty().then_some(()));
+}
+
+#[test]
+fn who_was_promised_a_report_on_commitment_has_it_after_a_restart() {
+    let Some(python) = crate::objects::python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let owed = dir.path().join("commitments");
+    let own = free_port();
+    let before = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
+    let port = before.address().port().to_string();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&python);
+        command.arg(crate::objects::script("commit_in_two_runs.py")).args(args);
+        command
+    };
+    let asked = told(&mut run(&["ask", &port, "1.2.3.4"]));
+    // The first call back finds nobody.
+    let tried = |path: &PathBuf| path.extension().is_some_and(|tries| tries == "1");
+    wait_until(|| files_of(&owed).iter().any(tried).then_some(()));
+    drop(before);
+    let hearing = run(&["hear", &own.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until(|| TcpStream::connect(("127.0.0.1", own)).ok());
+    let _after = receiver(dir.path(), |params| params.peers = vec![scanner(own)]);
+    let heard = hearing.wait_with_output().unwrap();
+    let told: Value = serde_json::from_slice(&heard.stdout).unwrap();
+    assert_eq!(told["transaction"], asked["transaction"]);
+    assert_eq!(told["missing"], serde_json::json!([["1.2.3.4", 0x0112]]));
+    wait_until(|| files_of(&owed).is_empty().then_some(()));
 }
 
 /// `ca.pem`, and `{server,client}.{pem,key}` that it signed for this machine, by openssl.

@@ -129,6 +129,24 @@ pub struct StudyFiles {
     /// followed from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<PathBuf>,
+    /// Every file of the study when it was accepted, read or not: what it is and what it shows, as
+    /// [`seen`] has it. None of a study that was accepted before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Digest>,
+}
+
+/// A file of a study, by who it is and what it shows.
+pub fn seen(identity: Digest, shown: Digest) -> Digest {
+    Digest::of(&[*identity.as_bytes(), *shown.as_bytes()].concat())
+}
+
+/// Whether all images that an earlier account may have read are here.
+pub fn holds_all(here: &[SeriesHeld], earlier: &[SeriesHeld]) -> bool {
+    let has = |wanted: &SeriesHeld| {
+        let here = here.iter().find(|held| held.series == wanted.series);
+        here.is_some_and(|held| held.images >= wanted.read)
+    };
+    earlier.iter().filter(|wanted| wanted.read > 0).all(has)
 }
 
 /// How an archive knows a slice.
@@ -190,11 +208,7 @@ impl StudyFiles {
 
     /// Whether all that may have been read by an earlier account of the study is here.
     pub fn holds(&self, earlier: &StudyFiles) -> bool {
-        let has = |wanted: &SeriesHeld| {
-            let here = self.series.iter().find(|held| held.series == wanted.series);
-            here.is_some_and(|held| held.images >= wanted.read)
-        };
-        earlier.series.iter().filter(|wanted| wanted.read > 0).all(has)
+        holds_all(&self.series, &earlier.series)
     }
 
     /// All files of all phases, and of series that may be one.
@@ -339,6 +353,7 @@ mod tests {
                 patient: None,
                 series: series.collect(),
                 prior: None,
+                seen: Vec::new(),
             }
         };
         let before = of(&[("venous", 60, 60), ("scout", 2, 0)]);
@@ -376,6 +391,7 @@ mod tests {
             patient: Some(PatientKey::new(StudyKey::new(&"a0".repeat(16)).unwrap())),
             series: vec![SeriesHeld { series: Digest::of(b"s"), images: 3, read: 2 }],
             prior: Some("/r/report.json".into()),
+            seen: vec![seen(Digest::of(b"who"), Digest::of(b"what"))],
         };
         let text = serde_json::to_string(&study).unwrap();
         assert!(

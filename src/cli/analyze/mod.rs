@@ -25,6 +25,7 @@ use hepalert_study::phase::{Phase, Setting};
 
 mod batch;
 mod names;
+mod prior;
 pub(super) mod table;
 
 /// Arguments of `analyze`.
@@ -61,6 +62,10 @@ pub struct Args {
     /// Write an encapsulated PDF of the report too.
     #[arg(long, requires = "dicom")]
     pub pdf: bool,
+    /// Result of an earlier study of the same patient, made with --dicom: findings that are found again
+    /// keep their tracking UIDs, as they do on a device.
+    #[arg(long, requires = "dicom", value_name = "RESULT", conflicts_with = "each")]
+    pub prior: Option<PathBuf>,
     /// Take the site's rules for phases from this configuration.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -91,7 +96,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     });
     let settings = Settings { keep_margin: args.margin, objects, ..args.engine.settings()? };
     let phases = args.phase.iter().map(|(_, path)| path);
-    let inputs: Vec<&Path> = phases.chain(&args.input).map(PathBuf::as_path).collect();
+    let inputs = phases.chain(&args.input).chain(&args.prior);
+    let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
     if args.each || args.input.len() > 1 {
         batch::check_out(&args.out, &inputs)?;
     } else if !args.out.join(table::FILE).exists() {
@@ -112,7 +118,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let rules = rules(args.config.as_deref())?;
     let look = Look { wanted: &wanted, rules: &rules, gate: &settings.gate };
     match given(args, &look, ui)? {
-        Given::One(files) => {
+        Given::One(mut files) => {
+            let prior = args.prior.as_deref().map(|folder| prior::checked(folder, &files));
+            files.prior = prior.transpose()?;
             output::check_folder(&args.out, &inputs)?;
             let stop = stop_on_signals().map_err(Failure::failed)?;
             let report = analyze(&mut analyzer, &files, &args.out, &stop, ui)?;
@@ -123,6 +131,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
                 );
             }
             ui.result(&report, summary(&report, &args.out))
+        }
+        Given::Many(_) if args.prior.is_some() => {
+            let why = "--prior is of one patient: give one study";
+            Err(Failure::new(super::Exit::Usage, anyhow::anyhow!(why)))
         }
         Given::Many(found) => batch::run(args, &mut analyzer, &look, found, ui),
     }

@@ -18,7 +18,9 @@ use crate::intake::folder::strangers::{most, words};
 use crate::intake::{CompletionRule, Digest, Millis, RefusalCode, StudyEvent, StudyFiles};
 use crate::publish::Identity;
 use crate::publish::messages::StudyState;
-use crate::store::{Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, StoreError};
+use crate::store::{
+    Admission, Enqueued, Job, JobState, NO_FILES, NewEvent, NewJob, Store, StoreError,
+};
 use crate::ui::counted;
 use hepalert_failpoint::failpoint;
 use hepalert_study::phase::Setting;
@@ -67,22 +69,21 @@ impl Folder {
                 self.refuse(setting, key, (*fingerprint, files), what, now)?;
             }
             StudyEvent::Duplicate { key, .. } => {
-                info!(STUDY_KEY = key.as_str(); "the same study again: nothing to do");
+                info!(STUDY_KEY = key.as_str(); "the same study again, or a part of it: nothing to do");
             }
         }
         self.monitor.wake_publisher();
         Ok(())
     }
 
-    /// Whether images that the study's newest result was read from were cleaned out of the spool since, and
-    /// did not come again. In an export folder it is the exporting side that says what a study is.
+    /// Whether images that the study's newest result was read from went away since, out of the spool or out
+    /// of the export folder, and did not come again. Who puts a study back by hand wants what is there.
     fn has_lost(&self, study: &StudyFiles) -> Result<bool, StoreError> {
-        if self.root.is_export {
+        let asked = self.site.store.without_files()?;
+        if asked.iter().any(|job| job.study_key == study.key) {
             return Ok(false);
         }
-        let jobs = self.site.store.jobs_of(&study.key)?;
-        let read = jobs.iter().rev().find(|job| job.state == JobState::Done);
-        let read = read.and_then(|job| serde_json::from_str::<StudyFiles>(&job.files_json).ok());
+        let read = analysed(&self.site.store, &study.key)?;
         Ok(read.is_some_and(|read| !study.holds(&read)))
     }
 
@@ -213,6 +214,13 @@ impl Folder {
         let jobs = self.site.store.jobs_of(key).unwrap_or_default();
         jobs.last().is_some_and(|job| job.state == JobState::Dead)
     }
+}
+
+/// What the newest result of a study was made of, where there is one and its names are kept.
+pub(super) fn analysed(store: &Store, key: &StudyKey) -> Result<Option<StudyFiles>, StoreError> {
+    let jobs = store.jobs_of(key)?;
+    let read = jobs.iter().rev().find(|job| job.state == JobState::Done);
+    Ok(read.and_then(|job| serde_json::from_str(&job.files_json).ok()))
 }
 
 /// Which files a refusal is about.

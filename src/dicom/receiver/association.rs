@@ -17,6 +17,7 @@ use super::super::services::{
 };
 use super::super::wire::{USUAL_PDU, VALUE_HEADS, Wire, WireError};
 use super::negotiation::{self, Contexts};
+use super::notes::Note;
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
 use hepalert_voxels::volume::dicom::read::{check_whole, read_header};
@@ -52,6 +53,7 @@ pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), Wire
     wire.send(&Pdu::AssociationAC(accepted))?;
     let mut talk = Talk {
         house,
+        title: asked.calling_ae_title.trim(),
         contexts,
         peer_max,
         batch: house.spool.batch(),
@@ -62,7 +64,7 @@ pub(super) fn run(house: &House, wire: &mut Wire, full: bool) -> Result<(), Wire
         refused: 0,
     };
     let outcome = talk.run(wire);
-    house.reports.owe(&house.params.peers, asked.calling_ae_title.trim(), talk.owed);
+    house.reports.owe(&house.params.peers, talk.title, talk.owed);
     if talk.stored + talk.refused > 0 {
         info!("{}: {} objects received, {} refused", wire.peer(), talk.stored, talk.refused);
     }
@@ -85,13 +87,15 @@ enum Pending {
 
 struct Talk<'a> {
     house: &'a House,
+    /// What the peer calls itself.
+    title: &'a str,
     contexts: Contexts,
     peer_max: u32,
     batch: Batch<'a>,
     command: Vec<u8>,
     pending: Option<(u8, Command, Pending)>,
     /// Reports on storage commitment that the peer has not yet said to have heard, in order.
-    owed: Vec<commitment::Asked>,
+    owed: Vec<Note>,
     stored: u32,
     refused: u32,
 }
@@ -159,7 +163,7 @@ impl Talk<'_> {
             (field::N_EVENT_REPORT_ANSWERED, false) => {
                 if command.number(element::STATUS) == Some(status::SUCCESS) && !self.owed.is_empty()
                 {
-                    self.owed.remove(0);
+                    self.owed.remove(0).settle();
                 }
                 return Ok(());
             }
@@ -294,9 +298,12 @@ impl Talk<'_> {
         if self.owed.len() >= MAX_OWED {
             return self.answer(wire, context, &command.answer(status::OUT_OF_RESOURCES));
         }
-        self.answer(wire, context, &command.answer(status::SUCCESS))?;
         let (event, report) = asked.report(self.house.spool.folder(), syntax);
-        self.owed.push(asked);
+        match self.house.reports.remember(self.title, asked) {
+            Ok(note) => self.owed.push(note),
+            Err(error) => return self.answer(wire, context, &command.answer(failed(&error))),
+        }
+        self.answer(wire, context, &command.answer(status::SUCCESS))?;
         self.answer(wire, context, &event_report(event))?;
         let most = self.peer_max as usize - VALUE_HEADS;
         wire.send_values(context, PDataValueType::Data, &report, most)

@@ -13,6 +13,7 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
+use serde::{Deserialize, Serialize};
 
 use super::super::services::status;
 use hepalert_voxels::volume::dicom::is_uid;
@@ -26,6 +27,7 @@ const ALL_HERE: u16 = 1;
 const SOME_MISSING: u16 = 2;
 
 /// A request.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Asked {
     transaction: String,
     /// Class and instance.

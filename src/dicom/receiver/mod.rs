@@ -23,6 +23,7 @@ use spool::Spool;
 mod association;
 mod commitment;
 mod negotiation;
+mod notes;
 mod reports;
 mod spool;
 
@@ -56,6 +57,10 @@ pub struct ReceiverParams {
     pub incoming: PathBuf,
     /// Folder that the intake watches.
     pub spool: PathBuf,
+    /// Answer requests for storage commitment.
+    pub storage_commitment: bool,
+    /// Folder of those that are not answered yet.
+    pub commitments: PathBuf,
     /// Nothing is taken when less is free there.
     pub min_free_bytes: u64,
     /// Where those who asked for storage commitment are told of it once they have hung up.
@@ -154,7 +159,9 @@ impl Receiver {
         let spool = Spool::open(&params.incoming, &params.spool)
             .map_err(|(path, reason)| ReceiveError::Folder { path, reason })?;
         let failed = |error| ReceiveError::Listen(params.listen, error);
-        let reports = Reports::start(&params.spool).map_err(ReceiveError::Thread)?;
+        let reports = Reports::start(&params.spool, &params.commitments, &params.peers);
+        let reports = reports
+            .map_err(|reason| ReceiveError::Folder { path: params.commitments.clone(), reason })?;
         let listener = TcpListener::bind(params.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         info!("receiving DICOM as {} on {address}", params.ae_title);

@@ -38,8 +38,9 @@ pub(super) fn answer(
     let mut results = Vec::with_capacity(asked.presentation_contexts.len());
     for proposed in &asked.presentation_contexts {
         let class = plain(&proposed.abstract_syntax);
-        let syntax = agreed(class, &proposed.transfer_syntaxes);
-        let reason = match (&syntax, is_known(class)) {
+        let is_known = is_known(params, class);
+        let syntax = agreed(class, &proposed.transfer_syntaxes).filter(|_| is_known);
+        let reason = match (&syntax, is_known) {
             (Some(_), _) => PresentationContextResultReason::Acceptance,
             (None, true) => PresentationContextResultReason::TransferSyntaxesNotSupported,
             (None, false) => PresentationContextResultReason::AbstractSyntaxNotSupported,
@@ -93,18 +94,16 @@ fn is_one_of(classes: &[(&str, &str)], class: &str) -> bool {
     classes.iter().any(|(uid, _)| *uid == class)
 }
 
-fn is_known(class: &str) -> bool {
-    is_one_of(&RECEIVED, class) || is_one_of(&ANSWERED, class)
+fn is_known(params: &ReceiverParams, class: &str) -> bool {
+    let is_off = class == uids::STORAGE_COMMITMENT_PUSH_MODEL && !params.storage_commitment;
+    is_one_of(&RECEIVED, class) || (is_one_of(&ANSWERED, class) && !is_off)
 }
 
 fn agreed(class: &str, offered: &[String]) -> Option<String> {
     // What is no image has no pixels to be compressed.
     let plain_ones = [uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::EXPLICIT_VR_LITTLE_ENDIAN];
-    let taken: &[&str] = match (is_one_of(&RECEIVED, class), is_known(class)) {
-        (true, _) => &RECEIVED_SYNTAXES,
-        (false, true) => &plain_ones,
-        (false, false) => return None,
-    };
+    let is_image = is_one_of(&RECEIVED, class);
+    let taken: &[&str] = if is_image { &RECEIVED_SYNTAXES } else { &plain_ones };
     let mut offered = offered.iter().map(|syntax| plain(syntax));
     offered.find(|syntax| taken.contains(syntax)).map(str::to_owned)
 }

@@ -45,7 +45,11 @@ impl Spool {
         }
         let failed = |error| (incoming.to_owned(), error);
         for left in fs::read_dir(incoming).map_err(failed)? {
-            fs::remove_file(left.map_err(failed)?.path()).map_err(failed)?;
+            let path = left.map_err(failed)?.path();
+            // A folder that was being cleaned away.
+            let swept =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            swept.map_err(failed)?;
         }
         // Numbers rise from run to run, also where the spool was emptied in between.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -84,7 +88,8 @@ impl Batch<'_> {
     /// Puts a whole object, whose bytes are on the disk, into the spool. Once this returns it survives
     /// a power cut.
     pub(super) fn keep(&mut self, OnDisk(mut draft): OnDisk) -> io::Result<()> {
-        if self.count == 0 {
+        // It may have been cleaned away since: a peer that stays for hours.
+        if self.count == 0 || !self.folder.is_dir() {
             fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
             File::open(&self.spool.spool)?.sync_all()?;
         }
@@ -152,7 +157,13 @@ mod tests {
         batch.keep(draft).unwrap();
         let first = batch.folder.clone();
         assert_eq!(fs::read(first.join("000001.dcm")).unwrap(), b"abc");
+        fs::remove_dir_all(&first).unwrap();
+        let (draft, ()) = batch.begin().unwrap().settle(|_| ()).unwrap();
+        batch.keep(draft).unwrap();
+        assert!(first.join("000002.dcm").exists(), "cleaned away in between");
         std::mem::forget(batch.begin().unwrap());
+        fs::create_dir(incoming.join("7")).unwrap();
+        fs::write(incoming.join("7/000001.dcm"), b"x").unwrap();
         let again = Spool::open(&incoming, &folder).unwrap();
         assert_eq!(fs::read_dir(&incoming).unwrap().count(), 0, "swept at the start");
         assert!(again.batch().folder > first);

@@ -76,6 +76,7 @@ pub fn files_of_paths(
         patient: None,
         series: Vec::new(),
         prior: None,
+        seen: Vec::new(),
     })
 }
 

@@ -11,9 +11,13 @@ use super::listing::{Degraded, WatchParams};
 use super::stability::{FileStability, StabilityParams};
 use super::watch::FolderWatch;
 use crate::intake::events::{Arriving, AssembleParams, Known, Millis, StudyEvent};
+use crate::intake::facts::StudyFiles;
 use crate::intake::reading::probe::Probe;
 use crate::intake::study::assemble::Assembler;
 use hepalert_study::study::StudyKey;
+
+/// Says what the last result of a study was made of, if it has one.
+pub type Recaller = Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>;
 
 /// Everything that one export folder is taken in by.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,7 @@ pub struct FolderIntake {
     stability: FileStability,
     assembler: Assembler,
     key_of: Box<dyn Fn(&str) -> StudyKey + Send + Sync>,
+    recall: Recaller,
     params: FolderParams,
 }
 
@@ -68,8 +73,15 @@ impl FolderIntake {
             stability: FileStability::new(params.stability.clone()),
             assembler: Assembler::new(params.assemble.clone(), known),
             key_of,
+            recall: Box::new(|_| None),
             params,
         }
+    }
+
+    /// Knows what the last result of a study was made of: images of it that come again alone, the rest
+    /// gone, are then nothing new.
+    pub fn recalling(self, recall: Recaller) -> FolderIntake {
+        FolderIntake { recall, ..self }
     }
 
     /// What the folder lies on, as of the last step.
@@ -109,7 +121,7 @@ impl FolderIntake {
         for event in settled.events {
             outcomes.extend(self.assembler.apply(event, now));
         }
-        outcomes.extend(self.assembler.tick(now));
+        outcomes.extend(self.assembler.tick_recalling(now, &*self.recall));
         Step {
             outcomes,
             degraded: seen.degraded,

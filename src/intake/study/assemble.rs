@@ -19,7 +19,7 @@ use super::versions::Version;
 use crate::intake::events::{
     Arriving, AssembleParams, Broken, CompletionRule, Event, Known, Millis, Stranger, StudyEvent,
 };
-use crate::intake::facts::FileFacts;
+use crate::intake::facts::{FileFacts, StudyFiles};
 use crate::intake::fingerprint::{Digest, again};
 use crate::intake::folder::markers::{Marker, Places};
 use crate::intake::folder::stranger_kind::StrangerKind;
@@ -56,6 +56,9 @@ pub struct Assembler {
     offset: u64,
     now: Millis,
 }
+
+/// Says what the last result of a study was made of, if it has one.
+pub type Recall<'a> = &'a dyn Fn(&StudyKey) -> Option<StudyFiles>;
 
 /// A hole in a series stretches the quiet period by this: the missing slice is most likely
 /// on its way, and a study refused for it is work for a person.
@@ -156,8 +159,14 @@ impl Assembler {
         }
     }
 
-    /// Closes what is due.
+    /// Closes what is due; nothing of it was analysed before.
     pub fn tick(&mut self, now: Millis) -> Vec<StudyEvent> {
+        self.tick_recalling(now, &|_| None)
+    }
+
+    /// Closes what is due. `recall` says what the last result of a study was made of: of a study that
+    /// there is one of, and that is not as it was.
+    pub fn tick_recalling(&mut self, now: Millis, recall: Recall<'_>) -> Vec<StudyEvent> {
         self.advance(now);
         let marked = self.marked();
         let due: Vec<(StudyKey, CompletionRule)> = self
@@ -169,7 +178,7 @@ impl Assembler {
             })
             .collect();
         let mut outcomes: Vec<StudyEvent> =
-            due.into_iter().filter_map(|(key, why)| self.close(&key, why)).collect();
+            due.into_iter().filter_map(|(key, why)| self.close(&key, why, recall)).collect();
         outcomes.extend(self.tell_strangers());
         self.forget();
         outcomes
@@ -358,7 +367,12 @@ impl Assembler {
         marked
     }
 
-    fn close(&mut self, key: &StudyKey, why: CompletionRule) -> Option<StudyEvent> {
+    fn close(
+        &mut self,
+        key: &StudyKey,
+        why: CompletionRule,
+        recall: Recall<'_>,
+    ) -> Option<StudyEvent> {
         let progress = self.studies.get_mut(key)?;
         progress.opened = None;
         let copied = std::mem::take(&mut progress.copied);
@@ -372,10 +386,19 @@ impl Assembler {
             let told = copied || resent;
             return told.then(|| StudyEvent::Duplicate { key: key.clone(), fingerprint, resent });
         }
+        let assessment = progress.file_set.assess_any(&self.params);
+        if progress.is_part_again(&assessment, &self.known, || recall(key)) {
+            let again = |fingerprint| StudyEvent::Duplicate {
+                key: key.clone(),
+                fingerprint,
+                resent: false,
+            };
+            return if lost { self.vanished(key) } else { progress.account.map(again) };
+        }
         // What was there before and is no longer, is news if it comes back.
         progress.accounted = progress.file_set.items().collect();
         let vanished = progress.file_set.is_empty();
-        let same = match progress.file_set.assess_any(&self.params) {
+        let same = match assessment {
             Assessment::Refused { fingerprint, refusal } => {
                 progress.remembered = false;
                 if std::mem::take(&mut progress.failed) {

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::file_set::StudyFileSet;
+use super::file_set::{Assessment, StudyFileSet};
 use super::versions::Version;
 use crate::intake::events::{Arriving, Millis};
-use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles};
+use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles, holds_all, seen};
 use crate::intake::fingerprint::{Digest, Item, again};
 use hepalert_study::study::StudyKey;
 
@@ -76,6 +76,41 @@ impl StudyProgress {
         })
     }
 
+    /// True where what is here is but a part of what `recall` says was analysed, the rest gone, and nothing
+    /// in it was not seen before: then nothing follows, and what was told stands. What is here counts as
+    /// seen. It is asked for only what would else be told.
+    pub fn is_part_again(
+        &mut self,
+        assessment: &Assessment,
+        known: &BTreeMap<Digest, (StudyKey, u32)>,
+        recall: impl FnOnce() -> Option<StudyFiles>,
+    ) -> bool {
+        let is_told = match assessment {
+            Assessment::Refused { fingerprint, .. } => known.contains_key(fingerprint),
+            Assessment::Whole(versions) => versions.first().is_none_or(|one| self.is_same(one)),
+        };
+        if is_told || self.failed || self.account.is_none() {
+            return false;
+        }
+        let Some(StudyFiles { seen: before, series, .. }) = recall() else { return false };
+        let before: BTreeSet<Digest> = before.into_iter().collect();
+        let was_seen =
+            |item: Item| self.accounted.contains(&item) || before.contains(&seen(item.0, item.1));
+        let is_part = !before.is_empty()
+            && !holds_all(&self.series(std::iter::empty()), &series)
+            && self.file_set.items().all(was_seen);
+        if is_part {
+            self.accounted.extend(self.file_set.items());
+        }
+        is_part
+    }
+
+    /// Whether this version is what was accounted for last.
+    fn is_same(&self, version: &Version) -> bool {
+        self.account.is_some_and(|account| self.shown == Some((account, version.fingerprint)))
+            || self.is_version(version)
+    }
+
     /// True for the input that was taken in last, under its own fingerprint or as one that
     /// came back.
     fn is_account(&self, input: Digest) -> bool {
@@ -98,8 +133,7 @@ impl StudyProgress {
         };
         let Version { fingerprint: shown, of_bytes, .. } = *newest;
         // Accounts of an earlier program, and of files that were written over, are by bytes.
-        let is_same = self.account.is_some_and(|account| self.shown == Some((account, shown)))
-            || self.is_version(newest);
+        let is_same = self.is_same(newest);
         let is_rewritten = std::mem::take(&mut self.rewritten) && !self.is_account(of_bytes);
         let input = if is_same && is_rewritten { of_bytes } else { shown };
         let fingerprint = match known.get(&input).or_else(|| known.get(&of_bytes)) {
@@ -170,6 +204,7 @@ impl StudyProgress {
             patient,
             series,
             prior: None,
+            seen: self.accounted.iter().map(|item| seen(item.0, item.1)).collect(),
         }
     }
 }

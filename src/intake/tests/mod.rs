@@ -20,6 +20,7 @@ use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
 mod choices;
 mod completion;
+mod parts;
 mod revisions;
 mod stability;
 mod strangers;

@@ -1,0 +1,47 @@
+//! `--prior`: the result of an earlier study of the patient, given by hand.
+//!
+//! Owns that it is one to follow findings from: of the same patient, with names for its findings. Refuses
+//! to say whose it is.
+
+use std::path::{Path, PathBuf};
+
+use dicom_dictionary_std::tags;
+use dicom_object::OpenFileOptions;
+
+use crate::cli::{Exit, Failure};
+use crate::intake::StudyFiles;
+use crate::report::output::{REPORT, report_of};
+
+/// The objects' folder in a result, and the one that every result with objects has.
+const SEGMENTATION: &str = "dicom/segmentation.dcm";
+
+/// The report in the folder of a result, for the study whose findings are followed from it.
+///
+/// # Errors
+/// Exit 2 where nothing can be followed from it, or it is another patient's.
+pub(super) fn checked(folder: &Path, study: &StudyFiles) -> Result<PathBuf, Failure> {
+    let wrong = |why: &str| {
+        Failure::new(Exit::Usage, anyhow::anyhow!("--prior {}: {why}", folder.display()))
+    };
+    let report = report_of(folder).ok_or_else(|| wrong("no result of `analyze` lies there"))?;
+    let is_named = report.lesions.iter().all(|lesion| lesion.tracking_uid.is_some());
+    let earlier = patient_of(&folder.join(SEGMENTATION));
+    if !is_named || earlier.is_none() {
+        return Err(wrong("it was made without --dicom: its findings have no names to go on with"));
+    }
+    let now = study.files().next().and_then(patient_of);
+    if now.is_none() || now != earlier {
+        return Err(wrong("the images are another patient's, by patient number or birth date"));
+    }
+    Ok(folder.join(REPORT))
+}
+
+/// Number and birth date of the patient that a DICOM file tells; none without a number.
+fn patient_of(file: &Path) -> Option<[String; 2]> {
+    let read = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(file).ok()?;
+    let text = |tag| -> Option<String> {
+        let text = read.element(tag).ok()?.to_str().ok()?;
+        Some(text.trim_matches(['\0', ' ']).to_owned()).filter(|text| !text.is_empty())
+    };
+    Some([text(tags::PATIENT_ID)?, text(tags::PATIENT_BIRTH_DATE).unwrap_or_default()])
+}
