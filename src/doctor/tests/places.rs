@@ -34,7 +34,7 @@ fn an_export_folder_that_is_gone_fails_and_a_network_share_is_looked_at() {
 
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::default();
-    config.intake.folder = folder.path().join("none");
+    config.intake.folder = Some(folder.path().join("none"));
     assert_eq!(filesystem::look_at_export(&config).degraded, [Degraded::Missing]);
     config.intake.folder = Some(folder.path().to_owned());
     fs::write(folder.path().join("1.dcm"), "x").unwrap();

@@ -31,7 +31,7 @@ fn what_comes_is_told_until_it_is_complete_and_what_is_known_is_not() {
     let mut story = Story::new(&Phase::ALL);
     story.series("/e", "a", "native", 10).wait(20);
     story.series("/e", "a", "venous", 7).wait(1);
-    story.series("/e", "b", "venous", 3).wait(1);
+    story.series("/f", "b", "venous", 3).wait(1);
     let coming = |story: &Story| -> Vec<(usize, usize, u64)> {
         let all = story.machine.arriving();
         all.iter().map(|one| (one.files, one.series, one.since.0 / 1000)).collect()
