@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::ui::{Exit, Failure};
 use hepalert_failpoint::failpoint;
+use hepalert_study::system;
 
 mod ours;
 
@@ -64,7 +65,7 @@ pub enum OutputError {
         ending: &'static str,
     },
     /// The system refuses.
-    #[error("{}: {reason}; check free space and permissions", path.display())]
+    #[error("{}: {}; name another place, or make this one usable", path.display(), system::reason(reason))]
     File {
         /// Which file or folder.
         path: PathBuf,

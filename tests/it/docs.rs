@@ -133,7 +133,7 @@ fn every_code_that_can_be_sent_is_explained() {
     // Of commands.
     let commands = all(&["src/cli", "src/doctor", "src/demo", "src/support_bundle"], "rs");
     let commands: String = commands.into_iter().map(|(_, text)| text).collect();
-    for call in ["refused(\"", "with_code(\""] {
+    for call in ["Failure::refused(\"", "with_code(\""] {
         let said = commands.split(call).skip(1).filter_map(|rest| rest.split('"').next());
         wrong.extend(said.filter(|word| !known.contains(word)).map(str::to_owned));
     }

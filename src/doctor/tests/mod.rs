@@ -255,7 +255,9 @@ fn the_report_counts_and_ends_with_the_first_failure() {
 fn ten() -> Vec<Finding> {
     let syntax = ConfigError::Syntax {
         file: "/etc/hepalert/conf.d/site.toml".into(),
-        reason: "unknown field `foldr`".to_owned(),
+        reason: "at line 2, column 1\n  |\n2 | foldr = \"/srv/ct-export\"\n  | ^^^^^\nunknown key `foldr`; \
+                 expected one of `folder`, `rescan_s`, `settle_s`, `quiet_s`, `phase_quiet_s`, `force_complete_s`, \
+                 `give_up_s`, `follow_links`".to_owned(),
     };
     let denied = vec![("/srv/ct-export".into(), "/srv/ct-export".into())];
     let damaged = EngineError::File {
