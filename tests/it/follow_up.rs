@@ -1,7 +1,6 @@
 //! Findings of one patient over several studies, from the images to the objects.
 
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,7 +8,6 @@ use serde_json::Value;
 use crate::broker::{Broker, Kind, Subscriber};
 use crate::daemon::{Heart, House, is_online};
 use hepalert_lab::phantom::{Case, Patient, Size, generate};
-use hepalert_study::anatomy::is_of_liver;
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::dicom::write::{SeriesTags, uid_of, write_slice};
 use hepalert_voxels::volume::{Grid, Volume};
@@ -45,19 +43,6 @@ impl Phantom {
         Phantom { ill: of(Case::Malignant), well: of(Case::Normal) }
     }
 
-    /// The box of the liver and some centimetres around it: slices, rows, columns.
-    fn around_liver(&self) -> [Range<usize>; 3] {
-        let truth = &self.ill.truth;
-        let of_liver = truth.voxels().indexed_iter().filter(|(_, label)| is_of_liver(**label));
-        let places: Vec<[usize; 3]> = of_liver.map(|((z, y, x), _)| [z, y, x]).collect();
-        std::array::from_fn(|axis| {
-            let along = || places.iter().map(|place| place[axis]);
-            let margin = (30.0 / truth.grid().spacing_mm()[axis]).ceil() as usize;
-            let end = along().max().unwrap() + 1 + margin;
-            along().min().unwrap().saturating_sub(margin)..end.min(truth.grid().shape()[axis])
-        })
-    }
-
     /// Writes the series of a visit into a folder.
     fn visit(&self, visit: &Visit<'_>, folder: &Path) {
         let (_, ill) = &self.ill.phases[0];
@@ -73,15 +58,9 @@ impl Phantom {
                 }
             }
         }
-        // What lies far from the liver costs time and says nothing here.
-        let [depth, rows, columns] = self.around_liver();
-        let corner = [depth.start, rows.start, columns.start].map(|n| n as f64);
-        let corner_mm = ill.grid().ras_mm(corner);
         let mut affine = *ill.grid().affine();
-        (0..3).for_each(|axis| affine[axis][3] = corner_mm[axis]);
         affine[2][3] += visit.height_mm;
-        let slices = depth.len();
-        let mut voxels = voxels.slice_move(ndarray::s![depth, rows, columns]);
+        let slices = ill.grid().shape()[0];
         if visit.reversed {
             for row in &mut affine {
                 row[3] += row[2] * (slices - 1) as f64;
@@ -89,8 +68,7 @@ impl Phantom {
             }
             voxels.invert_axis(ndarray::Axis(0));
         }
-        let shape = [voxels.dim().0, voxels.dim().1, voxels.dim().2];
-        let grid = Grid::new(shape, ill.grid().spacing_mm(), affine);
+        let grid = Grid::new(ill.grid().shape(), ill.grid().spacing_mm(), affine);
         let volume = Volume::new(grid.into(), voxels.as_standard_layout().into_owned());
         fs::create_dir_all(folder).unwrap();
         for z in 0..slices {
