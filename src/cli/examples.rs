@@ -144,6 +144,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
         "with the lesion gain against missed and false lesions; needs analyze --margin",
     ),
     (
+        "evaluate",
+        "hepalert evaluate --truth labels --predicted results --missing count-missed --out tables",
+        "studies that analyze refused count too: all their lesions are missed",
+    ),
+    (
         "export",
         "hepalert export 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f --deidentify --out shared",
         "images and result of a study for whoever looks into a failure",
