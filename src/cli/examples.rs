@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 65] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",

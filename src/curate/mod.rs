@@ -292,7 +292,7 @@ pub fn next_set(
         go_on(wanted())?;
         let case = plan.folder.case(&row.case)?;
         let image = case.first_image();
-        let curated = Who::Reader(Reader::new(CURATED)?);
+        let curated = Who::Reader(Reader::new(CURATED).map_err(CaseError::from)?);
         let whose: Vec<Who> = plan.corrected.iter().cloned().chain([curated]).collect();
         let Some((who, labels, revision)) = first_of(plan.folder, case, image, &whose)? else {
             set.leave_out(&case.id, row.message.as_deref().unwrap_or("it has no labels"));
