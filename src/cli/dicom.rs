@@ -66,7 +66,8 @@ fn echo(args: &EchoArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let targets: Vec<&DicomTarget> = match &args.name {
         Some(name) => vec![named(&config, name)?],
-        None => config.dicom.target.iter().collect(),
+        // Who is only told of storage commitment takes no results.
+        None => config.dicom.archives().collect(),
     };
     if targets.is_empty() {
         let error = anyhow::anyhow!("no archive is configured: add a [[dicom.target]]");

@@ -5,7 +5,12 @@
 use super::{Meaning, meaning};
 
 /// Files that commands read and write.
-pub(super) const FILES: [Meaning; 40] = [
+pub(super) const FILES: [Meaning; 41] = [
+    meaning(
+        "unknown_name",
+        "nobody and nothing of this name is in the folder",
+        "`hepalert label FOLDER` lists cases, images and readers",
+    ),
     meaning(
         "export_refused",
         "none of the labels can be exported",

@@ -31,7 +31,7 @@ pub fn look_at_archives(config: &Config) -> ArchiveFacts {
         };
         (listen.to_string(), known)
     });
-    ArchiveFacts { answers: config.dicom.target.iter().map(ask).collect(), receiver }
+    ArchiveFacts { answers: config.dicom.archives().map(ask).collect(), receiver }
 }
 
 /// Results that no archive takes wait; alerts go out all the same.

@@ -573,17 +573,24 @@ fn whatever_a_peer_does_nothing_half_and_nothing_outside_is_left() {
         let at = huge.windows(8).position(|part| part == head).unwrap() + 8;
         huge[at..at + 2].copy_from_slice(&[0xff, 0xff]);
     }
-    for part in [&huge[..], data] {
+    // A study whose UID is none: our objects would carry it to the archive.
+    let mut unnamed = data.to_vec();
+    let head = [0x20, 0, 0x0d, 0, b'U', b'I'];
+    let at = unnamed.windows(6).position(|part| part == head).unwrap() + 8;
+    unnamed[at..at + 3].copy_from_slice(b"../");
+    for (what, part, syntax) in [
+        ("huge", &huge[..], attack::EXPLICIT),
+        ("another syntax", data, "1.2.840.10008.1.2"),
+        ("no UID", &unnamed[..], attack::EXPLICIT),
+    ] {
         let mut other = Peer::at(&receiver);
-        let is_huge = part[..] == huge[..];
-        let syntax = if is_huge { attack::EXPLICIT } else { "1.2.840.10008.1.2" };
         assert_eq!(other.associate_in(&[(CT, syntax)]), 2);
         other.command(1, instance);
         for part in part.chunks(100_000) {
             other.value(1, 0, part);
         }
         other.value(1, 2, &[]);
-        assert_eq!(other.status(), Some(0xc000), "huge: {is_huge}");
+        assert_eq!(other.status(), Some(0xc000), "{what}");
     }
     // Larger than is taken: read to its end, refused, not kept.
     peer.command(1, instance);

@@ -325,7 +325,7 @@ fn checked(draft: &Draft, named: &str, syntax: &str) -> io::Result<Result<bool, 
             check_whole(&bytes, &header)?;
         }
         let is_as_agreed = data_set(&bytes).is_none_or(|data| begins_as(data, syntax));
-        Ok(header.sop_uid == named && !header.study_uid.is_empty() && is_as_agreed)
+        Ok(header.sop_uid == named && is_uid(&header.study_uid) && is_as_agreed)
     };
     Ok(judge())
 }
