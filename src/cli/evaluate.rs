@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::{Failure, Ui};
 use crate::report::output::{self, MADE_BY, OutputError};
 use hepalert_lab::evaluate::case::CaseResult;
-use hepalert_lab::evaluate::cohort::{CaseFiles, CohortError, evaluate_case, find};
+use hepalert_lab::evaluate::cohort::{
+    CaseFiles, Cohort, CohortError, Missing, Predicted, as_the_others, evaluate_case, find,
+};
 use hepalert_lab::evaluate::counted::{Counted, HEAD, key_of};
 use hepalert_lab::evaluate::csv::csv;
 use hepalert_lab::evaluate::markdown::markdown;
@@ -26,6 +28,10 @@ pub struct Args {
     /// `analyze` wrote.
     #[arg(long)]
     predicted: PathBuf,
+    /// What becomes of cases of --truth without a prediction, as an analysis leaves them that refused
+    /// studies. They are named in any case.
+    #[arg(long, value_parser = missing(), default_value = Missing::default().name())]
+    missing: Missing,
     /// A second folder of predictions, analysed on original patches only.
     #[arg(long)]
     predicted_no_shuffle: Option<PathBuf>,
@@ -49,11 +55,25 @@ fn variants() -> impl clap::builder::TypedValueParser<Value = Variant> {
     super::words::one_of(Variant::ALL.map(|variant| PossibleValue::new(variant.name())))
 }
 
+fn missing() -> impl clap::builder::TypedValueParser<Value = Missing> {
+    super::words::one_of(Missing::ALL.map(|missing| {
+        PossibleValue::new(missing.name()).help(match missing {
+            Missing::Refuse => "count nothing",
+            Missing::LeaveOut => "count the others alone, which flatters",
+            Missing::CountMissed => "count all their lesions as missed",
+        })
+    }))
+}
+
 /// `tables.json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
     /// The cases, in the order of cases.csv.
     names: Vec<String>,
+    /// Those of them that have no prediction: all their lesions are missed.
+    missed: Vec<String>,
+    /// Those that have none and are not counted.
+    left_out: Vec<String>,
     #[serde(flatten)]
     tables: Tables,
 }
@@ -64,10 +84,11 @@ pub(super) struct Document {
 /// If a case is refused, one has no prediction, or a file cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_results(&args.out)?;
-    let cases = find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref())
-        .map_err(refused)?;
+    let cohort =
+        find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref(), args.missing)
+            .map_err(not_found)?;
     if let Some(folder) = &args.predicted_no_shuffle
-        && cases.iter().all(|case| case.no_shuffle.is_none())
+        && cohort.cases.iter().all(|case| case.no_shuffle.is_none())
     {
         let error = anyhow::anyhow!(
             "{}: no folder of this name holds a case of --truth: each case needs its own, as in --predicted",
@@ -76,8 +97,20 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::refused("no_prediction", error));
     }
     let asked = if args.variants.is_empty() { &Variant::ALL[..] } else { &args.variants };
-    let (document, text) = write(cases, args.sweep.then_some(args.alpha), asked, &args.out, ui)?;
+    let (document, text) = write(cohort, args.sweep.then_some(args.alpha), asked, &args.out, ui)?;
     ui.result(&document, text.trim_end())
+}
+
+/// With the way out, where only predictions are missing.
+fn not_found(error: CohortError) -> Failure {
+    match error {
+        CohortError::NoPrediction { ref cases, of, .. } if cases.len() < of => {
+            let advice = "predict them, leave them out (--missing leave-out) or count their lesions as \
+                          missed (--missing count-missed)";
+            Failure::refused(error.code(), anyhow::anyhow!("{error}; {advice}"))
+        }
+        error => refused(error),
+    }
 }
 
 fn refused(error: CohortError) -> Failure {
@@ -97,19 +130,22 @@ pub(super) fn truths(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
 /// # Errors
 /// If a case is refused or a file cannot be written.
 pub(super) fn write(
-    cases: Vec<CaseFiles>,
+    cohort: Cohort,
     highest_gain: Option<f64>,
     asked: &[Variant],
     out: &Path,
     ui: &Ui,
 ) -> Result<(Document, String), Failure> {
+    let Cohort { cases, left_out } = cohort;
+    let missed = cases.iter().filter(|case| case.predicted == Predicted::Nothing);
+    let missed: Vec<String> = missed.map(|case| case.name.clone()).collect();
     output::make_folder(out)?;
     let (results, counted) = count(&cases, highest_gain, &out.join("counted.jsonl"), ui)?;
     let tables = Tables::new(&results, asked);
     if highest_gain.is_some() && results.iter().all(|result| result.sweep.is_empty()) {
         ui.say("no sweep: no case has a margin.nii.gz, which `analyze --margin` writes");
     }
-    let text = markdown(&tables);
+    let text = markdown(&tables) + &without_prediction(&missed, &left_out);
     let mut written = Vec::new();
     for (name, svg) in charts(&tables) {
         let file = out.join(name);
@@ -121,13 +157,23 @@ pub(super) fn write(
     let marked = format!("{MADE_BY}\n{text}");
     output::put(&out.join("tables.md"), marked.as_bytes(), &[])?;
     let names = cases.into_iter().map(|case| case.name).collect();
-    let document = Document { names, tables };
+    let document = Document { names, missed, left_out, tables };
     output::put_json(&out.join("tables.json"), &document, &[])?;
     written.extend(["tables.md", "tables.json", "cases.csv"].map(|name| out.join(name)));
     let written: Vec<String> = written.iter().map(|file| file.display().to_string()).collect();
     ui.say(format!("written: {}", written.join(", ")));
     counted.remove().map_err(Failure::failed)?;
     Ok((document, text))
+}
+
+/// What nobody is to overlook who reads the tables.
+fn without_prediction(missed: &[String], left_out: &[String]) -> String {
+    let told = |names: &[String], what: &str| match names {
+        [] => String::new(),
+        _ => format!("\n## Cases without a prediction\n\n{what}: {}\n", names.join(", ")),
+    };
+    told(missed, "Counted, all of their lesions as missed")
+        + &told(left_out, "Left out of every count, which flatters")
 }
 
 /// Counts what an earlier run that was stopped has not counted.
@@ -157,5 +203,6 @@ fn count(
         }
         course.step(done + 1, cases.len());
     }
+    as_the_others(cases, &mut results);
     Ok((results, counted))
 }

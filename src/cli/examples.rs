@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Command, what is typed, what for.
-pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
+pub(super) const EXAMPLES_OF: [(&str, &str, &str); 65] = [
     (
         "analyze",
         "hepalert analyze ct.nii.gz --out result",
@@ -142,6 +142,11 @@ pub(super) const EXAMPLES_OF: [(&str, &str, &str); 64] = [
         "evaluate",
         "hepalert evaluate --truth labels --predicted results --sweep --out tables",
         "with the lesion gain against missed and false lesions; needs analyze --margin",
+    ),
+    (
+        "evaluate",
+        "hepalert evaluate --truth labels --predicted results --missing count-missed --out tables",
+        "studies that analyze refused count too: all their lesions are missed",
     ),
     (
         "export",

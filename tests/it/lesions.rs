@@ -309,9 +309,31 @@ fn evaluate_counts_every_variant_of_a_cohort() {
     assert_eq!(evaluate(&["--variants", "base,middle"]).status.code(), Some(2));
     assert!(!out.join("counted.jsonl").exists(), "nothing is left to go on with");
     std::fs::remove_file(predicted.join("b.nii.gz")).unwrap();
+    // Cases without a prediction: all of them are named, and one may say what is to become of them.
+    save(&truth, "c.nii.gz", write_u8(&sick));
     let output = evaluate(&[]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no_prediction"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no_prediction") && said.contains("for 2 of 3 cases: b, c;"), "{said}");
+    let listed = |how: &str| {
+        assert!(evaluate(&["--missing", how]).status.success(), "{how}");
+        let told = document(&out.join("tables.json"));
+        let lines = std::fs::read_to_string(out.join("cases.csv")).unwrap();
+        (told, lines.lines().skip(4).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (told, lines) = listed("leave-out");
+    assert_eq!((&told["left_out"], &told["missed"]), (&json!(["b", "c"]), &json!([])));
+    assert_eq!((told["cases"].as_u64(), lines.len()), (Some(1), 0));
+    let (told, lines) = listed("count-missed");
+    assert_eq!((&told["left_out"], &told["missed"]), (&json!([]), &json!(["b", "c"])));
+    // In the variants that others have, and in no other.
+    let of = |variant| format!("c,{variant},HCC,normal,2,0,0,0,2,0,0,0,2,0,0.0000,0.0000");
+    let expected = ["base", "base+recls", "high+recls"].map(of);
+    assert_eq!((told["cases"].as_u64(), &lines[3..]), (Some(3), &expected[..]));
+    let text = std::fs::read_to_string(out.join("tables.md")).unwrap();
+    assert!(text.ends_with("all of their lesions as missed: b, c\n"), "{text}");
+    std::fs::remove_dir_all(predicted.join("a")).unwrap();
+    assert_eq!(evaluate(&["--missing", "leave-out"]).status.code(), Some(3), "nothing to count");
 }
 
 /// The definition: flood fill of the lesion labels with the 10-neighbour element. Component

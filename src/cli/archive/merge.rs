@@ -10,7 +10,7 @@ use crate::archive::cohort::{Cohort, add_up};
 use crate::archive::results::Results;
 use crate::archive::status::briefs;
 use crate::report::output::{self, MADE_BY};
-use hepalert_lab::evaluate::cohort::{CaseFiles, Predicted};
+use hepalert_lab::evaluate::cohort::{self, CaseFiles, Predicted};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -91,5 +91,6 @@ fn held_against(
         Ok(CaseFiles { name, truth: path, predicted, no_shuffle: None })
     };
     let cases: Vec<CaseFiles> = truths.into_iter().map(case).collect::<Result<_, Failure>>()?;
-    evaluate::write(cases, None, &[], &args.out, ui).map(drop)
+    let cohort = cohort::Cohort { cases, left_out: Vec::new() };
+    evaluate::write(cohort, None, &[], &args.out, ui).map(drop)
 }

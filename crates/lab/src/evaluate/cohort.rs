@@ -6,11 +6,12 @@
 //! `report.json`, and `margin.nii.gz` for a sweep. The report lists a lesion of both views
 //! once, under the type it has in the base view; patient classes are the report's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::Variant;
 use super::case::CaseResult;
@@ -72,13 +73,18 @@ pub enum CohortError {
     /// There is no truth.
     #[error("{}: holds no label map <case>.nii.gz", .0.display())]
     NoCases(PathBuf),
-    /// A case of the truth has no prediction. To leave it out would flatter.
-    #[error("{}: holds neither {case}.nii.gz nor a folder {case}", path.display())]
+    /// Cases of the truth have no prediction. To leave them out without a word would flatter.
+    #[error(
+        "{}: holds neither CASE.nii.gz nor a folder CASE for {} of {of} cases: {}",
+        path.display(), cases.len(), cases.join(", ")
+    )]
     NoPrediction {
         /// The folder of predictions.
         path: PathBuf,
-        /// The case.
-        case: String,
+        /// All of them, by name.
+        cases: Vec<String>,
+        /// How many cases the truth has.
+        of: usize,
     },
 }
 
@@ -117,26 +123,87 @@ pub enum Predicted {
     Labels(PathBuf),
     /// A folder that `analyze` wrote.
     Folder(PathBuf),
+    /// Nothing: every lesion is missed.
+    Nothing,
+}
+
+/// What becomes of cases without a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Missing {
+    /// Nothing is counted while there are any.
+    #[default]
+    Refuse,
+    /// They are named and not counted.
+    LeaveOut,
+    /// All of their lesions are missed.
+    CountMissed,
+}
+
+impl Missing {
+    /// In the order of strictness.
+    pub const ALL: [Missing; 3] = hepalert_study::all(Missing::VARIANTS);
+
+    /// The name used on the command line; reading it back is `parse`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The cases that are counted, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cohort {
+    /// Each with its prediction.
+    pub cases: Vec<CaseFiles>,
+    /// Those without a prediction that are not counted.
+    pub left_out: Vec<String>,
 }
 
 /// The cases of the truth by name, each with its prediction.
 ///
 /// # Errors
-/// If a folder cannot be listed, there is no case, or a case has no prediction.
+/// If a folder cannot be listed, there is no case, or cases have no prediction and `missing` refuses
+/// them; where no case has one, they are always refused.
 pub fn find(
     truth: &Path,
     predicted: &Path,
     no_shuffle: Option<&Path>,
-) -> Result<Vec<CaseFiles>, CohortError> {
-    let cases = truths(truth)?.into_iter().map(|(name, path)| {
-        Ok(CaseFiles {
-            predicted: prediction(predicted, &name)?,
-            no_shuffle: no_shuffle.map(|folder| folder.join(&name)).filter(|path| path.is_dir()),
-            truth: path,
-            name,
-        })
-    });
-    cases.collect()
+    missing: Missing,
+) -> Result<Cohort, CohortError> {
+    let truths = truths(truth)?;
+    std::fs::read_dir(predicted)
+        .map_err(|reason| CohortError::Unreadable { path: predicted.to_owned(), reason })?;
+    let (of, mut cases, mut without) = (truths.len(), Vec::new(), Vec::new());
+    for (name, truth) in truths {
+        let predicted = prediction(predicted, &name);
+        if predicted == Predicted::Nothing {
+            without.push(name.clone());
+        }
+        let beside = |folder: &Path| Some(folder.join(&name)).filter(|path| path.is_dir());
+        let no_shuffle = no_shuffle.and_then(beside);
+        cases.push(CaseFiles { name, truth, predicted, no_shuffle });
+    }
+    let refuses = missing == Missing::Refuse && !without.is_empty();
+    if refuses || without.len() == of {
+        return Err(CohortError::NoPrediction { path: predicted.to_owned(), cases: without, of });
+    }
+    if missing == Missing::LeaveOut {
+        cases.retain(|case| case.predicted != Predicted::Nothing);
+        return Ok(Cohort { cases, left_out: without });
+    }
+    Ok(Cohort { cases, left_out: Vec::new() })
+}
+
+/// Leaves a case without a prediction the variants that any other case has: where nobody
+/// reclassified, nothing was missed by it.
+pub fn as_the_others(cases: &[CaseFiles], results: &mut [CaseResult]) {
+    let is_missed = |case: &CaseFiles| case.predicted == Predicted::Nothing;
+    let others = cases.iter().zip(&*results).filter(|(case, _)| !is_missed(case));
+    let known: BTreeSet<Variant> =
+        others.flat_map(|(_, result)| result.views.keys().copied()).collect();
+    for (_, result) in cases.iter().zip(results).filter(|(case, _)| is_missed(case)) {
+        result.views.retain(|variant, _| known.contains(variant));
+    }
 }
 
 /// The true label maps of a folder, by case.
@@ -163,17 +230,13 @@ fn case_name(path: &Path) -> Option<String> {
     Some(case.to_owned())
 }
 
-fn prediction(folder: &Path, case: &str) -> Result<Predicted, CohortError> {
+fn prediction(folder: &Path, case: &str) -> Predicted {
     let inside = folder.join(case);
     if inside.is_dir() {
-        return Ok(Predicted::Folder(inside));
+        return Predicted::Folder(inside);
     }
     let files = [".nii.gz", ".nii"].map(|ending| folder.join(format!("{case}{ending}")));
-    files
-        .into_iter()
-        .find(|path| path.is_file())
-        .map(Predicted::Labels)
-        .ok_or_else(|| CohortError::NoPrediction { path: folder.to_owned(), case: case.to_owned() })
+    files.into_iter().find(|path| path.is_file()).map_or(Predicted::Nothing, Predicted::Labels)
 }
 
 /// Reads and counts one case. With `highest_gain`, the gain at which `labels_high.nii.gz`
@@ -199,6 +262,11 @@ pub fn evaluate_case(
             None
         }
         Predicted::Folder(folder) => Some(folder),
+        Predicted::Nothing => {
+            let own = Variant::ALL.into_iter().filter(|variant| *variant != Variant::Joint);
+            views.extend(own.map(|variant| (variant, Vec::new())));
+            None
+        }
     };
     let mut analysis = None;
     if let Some(folder) = folder {

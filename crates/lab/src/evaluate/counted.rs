@@ -107,7 +107,7 @@ pub fn key_of(case: &CaseFiles, highest_gain: Option<f64>) -> Result<Digest, Coh
     }
     let folder = match &case.predicted {
         Predicted::Folder(folder) => Some(("predicted", folder)),
-        Predicted::Labels(_) => None,
+        Predicted::Labels(_) | Predicted::Nothing => None,
     };
     let original = case.no_shuffle.as_ref().map(|folder| ("no_shuffle", folder));
     for (what, folder) in folder.into_iter().chain(original) {
