@@ -102,7 +102,60 @@ fn one_patients_result_never_takes_the_place_of_another() {
     let told = document(&cohort.analyze("@studies --out @all"));
     let rows = told["studies"].as_array().unwrap();
     assert_eq!(rows.iter().filter(|row| row["status"] == "done").count(), 2, "{told:#}");
-    assert_eq!(rows.iter().filter(|row| row["status"] == "passed_over").count(), 1, "{told:#}");
+    let passed_over = || rows.iter().filter(|row| row["status"] == "passed_over");
+    assert_eq!(passed_over().count(), 1, "{told:#}");
+    let said = passed_over().next().unwrap()["message"].as_str().unwrap();
+    assert!(said.ends_with(": its images are copies of those in another folder"), "{said}");
+    fs::remove_dir_all(&copy).unwrap();
+    fs::create_dir(&copy).unwrap();
+    fs::write(copy.join("readme.txt"), "no images").unwrap();
+    let told = document(&cohort.analyze("@studies --out @none"));
+    let rows = told["studies"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["status"] == "passed_over").unwrap();
+    assert!(row["message"].as_str().unwrap().ends_with(": no CT images are in it"), "{row}");
+}
+
+/// By two patterns, or by a folder and one in it; and under the name that it had before.
+#[test]
+fn a_study_is_analysed_once_however_often_it_is_given() {
+    let cohort = Cohort::new();
+    let names = |ended: &Output| -> Vec<String> {
+        let told = document(ended);
+        let rows = told["studies"].as_array().unwrap().iter();
+        rows.map(|row| row["case"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = cohort.analyze("@studies/* @studies/one --out @results");
+    assert_eq!(names(&first), ["notes.txt", "one", "two"]);
+    let inside = cohort.analyze("@studies @studies/one --out @results");
+    assert_eq!(names(&inside), ["one", "two"]);
+    assert_eq!(document(&inside)["done_before"], 2, "found by the names they had");
+    // Another input of the same file name would have renamed it.
+    fs::create_dir_all(cohort.at("others")).unwrap();
+    fs::rename(cohort.at("studies/two"), cohort.at("others/one")).unwrap();
+    let more = cohort.analyze("@studies/one @others/one --out @results");
+    assert_eq!(document(&more)["done_before"], 1, "{:?}", names(&more));
+    assert_eq!(names(&more), ["one", "others-one"]);
+}
+
+/// What people type, and what a program that reads one result asks for.
+#[test]
+fn slices_one_by_one_and_several_studies_for_one_are_refused_at_once() {
+    let cohort = Cohort::new();
+    for (words, said) in [
+        ("@studies/one/vp/*.dcm --out @out", "are single DICOM slices that belong together"),
+        ("@studies --one --out @out", "holds 2 studies: give one of them"),
+        ("@studies/one @studies/two --one --out @out", "2 inputs are given: give one study"),
+    ] {
+        let refused = cohort.analyze(words);
+        let told = document(&refused);
+        assert_eq!((refused.status.code(), &told["error"]), (Some(2), &"usage".into()), "{words}");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(said), "{message}");
+        assert!(!cohort.at("out").exists(), "{words}");
+    }
+    let slices = document(&cohort.analyze("@studies/one/vp/*.dcm --out @out"));
+    assert!(slices["message"].as_str().unwrap().ends_with("studies/one/vp"), "{slices}");
+    assert!(cohort.analyze("@studies/one --one --out @out").status.success());
 }
 
 #[test]

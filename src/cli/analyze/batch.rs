@@ -15,8 +15,7 @@ use super::{Args, Look, analyze, engines, names};
 use crate::analyze::Analyzer;
 use crate::cli::{Failure, Ui};
 use crate::daemon::stop_on_signals;
-use crate::intake::StudyFiles;
-use crate::intake::{Discovered, NotTaken};
+use crate::intake::{Discovered, NotTaken, RefusalCode, StudyFiles};
 use crate::report::output::{self, OutputError, report_of};
 use crate::report::types::Report;
 use crate::ui::counted;
@@ -64,7 +63,8 @@ pub(super) fn run(
     table::write(&args.out, &earlier, &[])?;
     let input_names = names::of_inputs(&args.input);
     let stop = stop_on_signals().map_err(Failure::failed)?;
-    let mut batch = Batch { args, inputs, pipelines, stop, earlier, rows: Vec::new(), repeated: 0 };
+    let (rows, seen, repeated) = (Vec::new(), BTreeSet::new(), 0);
+    let mut batch = Batch { args, look, inputs, pipelines, stop, earlier, rows, seen, repeated };
     for (input, name) in args.input.iter().zip(&input_names) {
         ui.note(format!("looking at {}", input.display()));
         let looked = found.take().map_or_else(|| look.at(input), Ok);
@@ -100,6 +100,7 @@ fn folders_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
 /// What is under way.
 struct Batch<'a> {
     args: &'a Args,
+    look: &'a Look<'a>,
     inputs: Vec<&'a Path>,
     pipelines: Vec<String>,
     /// Set by Ctrl-C: the study in hand is given up, what is done stays.
@@ -107,6 +108,8 @@ struct Batch<'a> {
     /// What runs before this one wrote of the folder's studies.
     earlier: Vec<Earlier>,
     rows: Vec<Row>,
+    /// Where what was found: an input may lie in another.
+    seen: BTreeSet<(PathBuf, String)>,
     /// How many were done before.
     repeated: usize,
 }
@@ -128,26 +131,64 @@ impl Batch<'_> {
         for (files, case) in found.studies.iter().zip(done) {
             self.go_on()?;
             let place = files.place();
+            if !self.is_first(&place, &files.fingerprint.hex(), ui) {
+                continue;
+            }
             let case = self.free_name(case, Some(&files.key), &place);
             let row = self.study(&case, files, analyzer, ui);
             self.go_on()?;
             self.take(row.at(&place), ui)?;
         }
         for (NotTaken { key, place, refusal }, case) in found.refused.iter().zip(refused) {
+            if !self.is_first(place, &format!("{} {}", key.as_str(), refusal.code), ui) {
+                continue;
+            }
             let case = self.free_name(case, Some(key), place);
             self.take(Row::refused_at(&case, place, refusal), ui)?;
         }
         for folder in folders_of_none(input, found) {
+            if !self.is_first(&folder, "passed over", ui) {
+                continue;
+            }
             let inside = folder.strip_prefix(input).unwrap_or(&folder).display().to_string();
             let case = self.free_name(&inside, None, &folder);
-            self.take(Row::passed_over(&case, &folder), ui)?;
+            let is_empty = self
+                .look
+                .at(&folder)
+                .is_err_and(|failure| failure.code == Some(RefusalCode::NoCtSeries.as_str()));
+            let why = if is_empty { table::NO_IMAGES } else { table::COPIES };
+            self.take(Row::passed_over(&case, &folder, why), ui)?;
         }
         Ok(())
+    }
+
+    /// Whether this was not found by another input, which is told.
+    fn is_first(&mut self, place: &Path, what: &str, ui: &Ui) -> bool {
+        let whole = place.canonicalize().unwrap_or_else(|_| place.to_owned());
+        let is_first = self.seen.insert((whole, what.to_owned()));
+        if !is_first {
+            ui.say(format!("{}: found by another input too, taken once", place.display()));
+        }
+        is_first
+    }
+
+    /// What an earlier run called the study that lies there: other inputs beside it change no name.
+    fn known_name(&self, key: Option<&StudyKey>, place: &Path) -> Option<String> {
+        let is_of = |report: &Report| key.is_some_and(|key| report.study_key == key.as_str());
+        let of_this_study = |one: &&Earlier| {
+            one.place == place
+                && self.rows.iter().all(|row| row.case != one.case)
+                && report_of(&self.args.out.join(&one.case)).as_ref().is_none_or(is_of)
+        };
+        self.earlier.iter().find(of_this_study).map(|one| one.case.clone())
     }
 
     /// The name itself, unless it is that of another study's result, here or by an earlier run: one
     /// patient's result never takes the place of another's.
     fn free_name(&self, name: &str, key: Option<&StudyKey>, place: &Path) -> String {
+        if let Some(known) = self.known_name(key, place) {
+            return known;
+        }
         let is_free = |name: &String| {
             let of_this_run = self.rows.iter().any(|row| row.case == *name);
             let of_another = self.earlier.iter().any(|one| one.case == *name && one.place != place);

@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
 use super::study_files::{PhaseFile, key_of};
-use super::{Failure, Ui, patterns, words};
+use super::{Failure, Ui, words};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::codes;
@@ -24,6 +24,7 @@ use crate::report::types::{LesionRecord, Report};
 use hepalert_study::phase::{Phase, Setting};
 
 mod batch;
+mod given;
 mod names;
 mod prior;
 pub(super) mod table;
@@ -43,6 +44,9 @@ pub struct Args {
     /// Write a folder per study and summary.csv even if there is one study only.
     #[arg(long, conflicts_with = "phase")]
     pub each: bool,
+    /// Refuse anything but one study, before any is computed: for programs that read one result.
+    #[arg(long, conflicts_with = "each")]
+    pub one: bool,
     /// A phase and its file or folder, as `vp=PATH`; instead of INPUT, once per phase.
     #[arg(long, value_parser = parse_phase, value_name = "PHASE=PATH", conflicts_with = "input")]
     pub phase: Vec<(Phase, PathBuf)>,
@@ -87,7 +91,7 @@ pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
-    let args = &Args { input: patterns::expand(&args.input)?, ..args.clone() };
+    let args = &given::inputs(args, ui)?;
     let objects = args.dicom.then_some(ObjectSettings {
         captures: true,
         pdf: args.pdf,
@@ -135,6 +139,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Given::Many(_) if args.prior.is_some() => {
             let why = "--prior is of one patient: give one study";
             Err(Failure::new(super::Exit::Usage, anyhow::anyhow!(why)))
+        }
+        Given::Many(Some(found)) if args.one => {
+            let (count, place) = (found.studies.len(), args.input[0].display());
+            let error = anyhow::anyhow!("--one: {place} holds {count} studies: give one of them");
+            Err(Failure::new(super::Exit::Usage, error))
         }
         Given::Many(found) => batch::run(args, &mut analyzer, &look, found, ui),
     }

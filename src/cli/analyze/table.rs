@@ -18,6 +18,11 @@ use hepalert_lab::evaluate::csv::quoted;
 /// Its name below the folder of results.
 pub(in crate::cli) const FILE: &str = "summary.csv";
 
+/// Why a folder came to nothing: no CT is in it.
+pub(super) const NO_IMAGES: &str = "no CT images are in it";
+/// Why a folder came to nothing: what is in it was read elsewhere.
+pub(super) const COPIES: &str = "its images are copies of those in another folder";
+
 /// What became of one study.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::cli) struct Row {
@@ -97,13 +102,11 @@ impl Row {
     }
 
     /// A folder of which nothing became a study.
-    pub(super) fn passed_over(case: &str, place: &Path) -> Row {
-        let message = "no study of its own: its images are copies of those in another folder, or there \
-                       are none";
+    pub(super) fn passed_over(case: &str, place: &Path, why: &str) -> Row {
         Row {
             case: case.to_owned(),
             status: "passed_over",
-            message: Some(message.to_owned()),
+            message: Some(why.to_owned()),
             ..Row::default()
         }
         .at(place)
