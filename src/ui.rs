@@ -157,6 +157,11 @@ impl Ui {
         Ui { json }
     }
 
+    /// Whether programs read what is said.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// The command's result: `document` with `--json`, otherwise `text`.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! `curate`: label what nobody has, list what disagrees, take corrections in, write the next set.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -10,7 +12,8 @@ use super::label::failure as case_failure;
 use super::study_files::Relabel;
 use super::{Exit, Failure, Ui};
 use crate::analyze::Analyzer;
-use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set};
+use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set, require_experts};
+use crate::daemon::stop_on_signals;
 use crate::report::output;
 use crate::ui::{Course, counted};
 use hepalert_labels::cases::{Folder, Who};
@@ -63,14 +66,19 @@ struct Telling<'a> {
     ui: &'a Ui,
     course: Course,
     lines: bool,
+    /// Set by Ctrl-C: the case in hand is given up, what is done stays.
+    stop: &'a AtomicBool,
+    through: usize,
 }
 
 impl Listener for Telling<'_> {
-    fn at(&mut self, case: usize, of: usize) {
+    fn at(&mut self, case: usize, of: usize) -> ControlFlow<()> {
         self.course.step(case, of);
+        go_on(self.stop)
     }
 
     fn done(&mut self, row: &Row) {
+        self.through += 1;
         if self.lines {
             self.ui.line(row);
         } else {
@@ -95,7 +103,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         );
         return Err(Failure::refused("no_case", error));
     }
+    require_experts(&folder, &args.expert).map_err(|error| failure(error, 0, &args.out))?;
     output::make_folder(&args.out)?;
+    let stop = stop_on_signals().map_err(Failure::failed)?;
     ui.note("loading and testing the engine");
     let mut analyzer = Analyzer::open(args.engine.settings()?).map_err(engines::unusable)?;
     let marked: BTreeSet<u8> = args.expert_classes.iter().copied().collect();
@@ -110,14 +120,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         pictures: args.pictures,
     };
     let course = ui.course("cases");
-    let mut telling = Telling { ui, course, lines: args.lines };
-    let rows = curate(&plan, &mut analyzer, &mut telling).map_err(curate_failure)?;
+    let mut telling = Telling { ui, course, lines: args.lines, stop: &stop, through: 0 };
+    let rows = curate(&plan, &mut analyzer, &mut telling)
+        .map_err(|error| failure(error, telling.through, &args.out))?;
     drop(telling);
     let bundle = analyzer.bundle();
     let engine = json!({"id": bundle.id(), "version": bundle.version(),
         "sha256": bundle.fingerprint(), "pipeline": analyzer.fingerprint()});
     let set = match &args.dataset {
-        Some(out) => Some(next_set(&plan, &rows, &engine, out).map_err(case_failure)?),
+        Some(out) => Some(
+            next_set(&plan, &rows, &engine, out, &|| go_on(&stop))
+                .map_err(|error| failure(error, rows.len(), &args.out))?,
+        ),
         None => None,
     };
     let mut text: Vec<String> = rows.iter().map(Row::text).collect();
@@ -141,8 +155,22 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
-fn curate_failure(error: CurateError) -> Failure {
+fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// A run that ended when so many cases were through: what there is, and how to go on.
+fn failure(error: CurateError, through: usize, out: &Path) -> Failure {
     match error {
+        CurateError::NoExpert { .. } => Failure::new(Exit::Usage, error).with_code("unknown_name"),
+        CurateError::Stopped => Failure::stopped(format!(
+            "{} done, with the engine's reports in {}; the same command again goes on from there",
+            counted(through, "case"),
+            out.join("engine").display()
+        )),
         CurateError::Case(error) => case_failure(error),
         CurateError::Output(error) => error.into(),
         CurateError::Engine(error) => engines::unusable(error),

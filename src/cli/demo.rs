@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Exit, Failure, Ui, engines, phantom};
+use super::stopping::EndsOnSignal;
+use super::{Exit, Failure, Ui, engines, phantom, segment};
 use crate::demo::{self, Heard, Places, Stop};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
@@ -56,13 +57,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Some(engine) => engine.clone(),
         None => engines::shipped_bundle(engine_of(args.setting()))?,
     };
+    // Looked at before anything is made: the daemon would say so a minute later.
+    segment::open_bundle(&engine)?;
     let places = Places::prepare(&args.out, args.study.as_deref())?;
+    let again = places.what_is_left();
+    let signals = EndsOnSignal::now(ui, format!("no daemon and no broker ran yet; {again}"))?;
     let truth = match &args.study {
         Some(_) => None,
         None => Some(make_study(args, &places, ui)?),
     };
-    // Until here a signal ends this process at once: nothing else runs yet.
-    let stop = Stop::on_signals()?;
+    // From here on others run, which are to end too.
+    let stop = Stop::on_signals(format!("daemon and broker have ended too; {again}"))?;
+    drop(signals);
     let source = args.study.as_deref().unwrap_or(&places.source);
     let heard = demo::play(&places, source, &engine, &stop, ui)?;
     conclude(&places, &heard, truth.as_deref(), ui)

@@ -33,6 +33,7 @@ pub mod segment;
 pub mod shell;
 pub mod shuffle;
 mod stage_timer;
+mod stopping;
 pub mod study_files;
 pub mod web;
 mod words;

@@ -7,6 +7,7 @@
 //! done is not done again. Refuses to train, and to touch what it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
 use hepalert_labels::cases::desk::CURATED;
 use hepalert_labels::cases::order::Order;
-use hepalert_labels::cases::stored::{first_as_given, first_of};
+use hepalert_labels::cases::stored::{first_as_given, first_of, is_labelled};
 use hepalert_labels::cases::{
     Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Start, Who,
 };
@@ -67,12 +68,26 @@ pub enum CurateError {
     /// The engine itself, not one case.
     #[error(transparent)]
     Engine(#[from] hepalert_engines::EngineError),
+    /// Nobody whose labels are to be an expert's has any here.
+    #[error(
+        "{who}: nobody of this name has labels in {}; `hepalert label` lists who has, and \
+         `labels:NAME` names labels that came with a case", folder.display()
+    )]
+    NoExpert {
+        /// Who was named.
+        who: Who,
+        /// The folder of cases.
+        folder: PathBuf,
+    },
+    /// Somebody wanted it to end. What the engine said of the cases before is kept.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// Hears of a run.
 pub trait Listener {
-    /// So many cases are through; told several times in each.
-    fn at(&mut self, case: usize, of: usize);
+    /// So many cases are through; told several times in each, and asked whether to go on.
+    fn at(&mut self, case: usize, of: usize) -> ControlFlow<()>;
     /// A case is through.
     fn done(&mut self, row: &Row);
 }
@@ -115,6 +130,7 @@ pub fn curate(
     let pipelines = analyzer.fingerprints()?;
     let mut rows = Vec::with_capacity(cases.len());
     for (at, case) in cases.iter().enumerate() {
+        go_on(listener.at(at, cases.len()))?;
         let mut watch = || listener.at(at, cases.len());
         let folder = plan.out.join("engine").join(&case.id);
         let predicted = predict::predict(analyzer, &pipelines, case, &folder, &mut watch)?;
@@ -122,12 +138,40 @@ pub fn curate(
         listener.done(&row);
         rows.push(row);
     }
-    listener.at(cases.len(), cases.len());
+    go_on(listener.at(cases.len(), cases.len()))?;
     table::order(&mut rows);
     draw(plan, &marked, &mut rows)?;
     table::write(plan.out, &rows)?;
     keep_order(plan.folder, &rows)?;
     Ok(rows)
+}
+
+fn go_on(wanted: ControlFlow<()>) -> Result<(), CurateError> {
+    match wanted {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(CurateError::Stopped),
+    }
+}
+
+/// Whether each of these people has labels of some case: found out before an engine runs for hours.
+///
+/// # Errors
+/// [`CurateError::NoExpert`] with the first who has none.
+pub fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
+    for who in experts {
+        let mut is_there = false;
+        for case in folder.cases() {
+            is_there |= match who {
+                Who::Given(name) => case.labels(name).is_ok(),
+                Who::Reader(reader) => is_labelled(folder, case, case.first_image(), reader)?,
+            };
+        }
+        if !is_there {
+            let folder = folder.root().to_owned();
+            return Err(CurateError::NoExpert { who: who.clone(), folder });
+        }
+    }
+    Ok(())
 }
 
 /// The classes that people's labels have anywhere: a set marks a class or it does not.
@@ -230,22 +274,25 @@ fn draw(plan: &Plan<'_>, marked: &BTreeSet<u8>, rows: &mut [Row]) -> Result<(), 
 /// Writes the next training set: what people corrected, and fused labels of the rest.
 ///
 /// # Errors
-/// [`CaseError`] if the folder is not free or a file is damaged.
+/// [`CaseError`] if the folder is not free or a file is damaged; [`CurateError::Stopped`] once
+/// `wanted` says so, before each case: then nothing is left of the set.
 pub fn next_set(
     plan: &Plan<'_>,
     rows: &[Row],
     engine: &Value,
     out: &Path,
-) -> Result<Written, CaseError> {
+    wanted: &dyn Fn() -> ControlFlow<()>,
+) -> Result<Written, CurateError> {
     let meaning = Meaning::house();
     let names = meaning.names();
     let mut set = DataSet::begin(out, &["ct".to_owned()], &meaning)?;
     let mut by_name: Vec<&Row> = rows.iter().collect();
     by_name.sort_by(|a, b| a.case.cmp(&b.case));
     for row in by_name {
+        go_on(wanted())?;
         let case = plan.folder.case(&row.case)?;
         let image = case.first_image();
-        let curated = Who::Reader(Reader::new(CURATED)?);
+        let curated = Who::Reader(Reader::new(CURATED).map_err(CaseError::from)?);
         let whose: Vec<Who> = plan.corrected.iter().cloned().chain([curated]).collect();
         let Some((who, labels, revision)) = first_of(plan.folder, case, image, &whose)? else {
             set.leave_out(&case.id, row.message.as_deref().unwrap_or("it has no labels"));
@@ -259,7 +306,7 @@ pub fn next_set(
         });
         set.add(&case.id, &[image], &labels.stored(), origin)?;
     }
-    set.finish()
+    Ok(set.finish()?)
 }
 
 /// Voxels of each class by where they came from. What a person corrected after the fusion is that

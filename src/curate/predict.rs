@@ -45,7 +45,7 @@ pub(super) fn predict(
     pipelines: &[String],
     case: &Case,
     folder: &Path,
-    watch: &mut dyn FnMut(),
+    watch: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Result<Predicted, Unpredicted>, CurateError> {
     let phases = match phases(case, analyzer.phases()) {
         Ok(phases) => phases,
@@ -58,10 +58,7 @@ pub(super) fn predict(
     };
     if !is_done(folder, &files, pipelines) {
         output::check_folder(folder, &[])?;
-        let mut step = |_: &str, _: usize, _: usize| {
-            watch();
-            ControlFlow::Continue(())
-        };
+        let mut step = |_: &str, _: usize, _: usize| watch();
         if let Err(error) = analyzer.study(&files, folder, &mut step) {
             return unpredicted(error).map(Err);
         }
@@ -82,7 +79,7 @@ pub(super) fn predict(
 pub fn infer(analyzer: &mut Analyzer, case: &Case, folder: &Path) -> Result<LabelMap, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let pipelines = analyzer.fingerprints().map_err(|error| said(&error))?;
-    let predicted = predict(analyzer, &pipelines, case, folder, &mut || ());
+    let predicted = predict(analyzer, &pipelines, case, folder, &mut || ControlFlow::Continue(()));
     let predicted = predicted.map_err(|error| said(&error))?.map_err(|why| why.message)?;
     Ok(predicted.base.stored())
 }
@@ -130,7 +127,8 @@ fn unpredicted(error: AnalyzeError) -> Result<Unpredicted, CurateError> {
         AnalyzeError::Write(crate::report::files::WriteError::Output(error)) => {
             return Err(error.into());
         }
-        AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) | AnalyzeError::Stopped => {
+        AnalyzeError::Stopped => return Err(CurateError::Stopped),
+        AnalyzeError::Pipeline(_) | AnalyzeError::Write(_) => {
             return Ok(Unpredicted { code: "failed".to_owned(), message, is_refused: false });
         }
     };

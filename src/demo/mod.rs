@@ -67,6 +67,12 @@ impl Places {
         })
     }
 
+    /// What a demonstration that is stopped leaves, and how to go on.
+    pub fn what_is_left(&self) -> String {
+        let out = self.out.display();
+        format!("what was made lies in {out}; the same command begins anew and replaces it")
+    }
+
     /// What the daemon says.
     pub fn daemon_log(&self) -> PathBuf {
         self.out.join("daemon.log")
@@ -123,20 +129,24 @@ pub fn play(
 /// Whether somebody wants the demonstration to end. Without it a signal would end this process
 /// alone and leave broker and daemon running.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    left: String,
+}
 
 impl Stop {
-    /// From now on a signal ends the demonstration in order.
+    /// From now on a signal ends the demonstration in order; `left` says what there is then.
     ///
     /// # Errors
     /// If the system refuses to hand signals over.
-    pub fn on_signals() -> Result<Stop, Failure> {
-        stop_on_signals().map(Stop).map_err(Failure::failed)
+    pub fn on_signals(left: String) -> Result<Stop, Failure> {
+        let flag = stop_on_signals().map_err(Failure::failed)?;
+        Ok(Stop { flag, left })
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) {
-            return Err(Failure::stopped("daemon and broker have ended too"));
+        if self.flag.load(Ordering::Relaxed) {
+            return Err(Failure::stopped(&self.left));
         }
         Ok(())
     }

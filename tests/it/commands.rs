@@ -179,7 +179,7 @@ fn who_looks_into_a_damaged_store_leaves_it_as_it_is() {
 }
 
 /// Waits until a program has taken a signal into its own hands.
-fn until_caught(pid: u32, signal: Signal) {
+pub fn until_caught(pid: u32, signal: Signal) {
     let until = Instant::now() + Duration::from_secs(60);
     let bit = 1_u64 << (signal.as_raw() - 1);
     loop {
@@ -203,8 +203,15 @@ fn a_long_command_that_is_stopped_says_so_and_leaves_nothing() {
     assert!(output.unwrap().status.success());
     let image = dir.path().join("p/ct.nii.gz");
     let signal = Signal::INT;
-    for words in ["analyze --out result INPUT", "segment --out labels.nii.gz INPUT"] {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
+    for words in [
+        "analyze --out result INPUT",
+        "segment --out labels.nii.gz INPUT",
+        "register --fixed INPUT --moving INPUT --out moved.nii.gz",
+        "engine selftest ENGINE",
+    ] {
         let words = words.replace("INPUT", image.to_str().unwrap());
+        let words = words.replace("ENGINE", engine.to_str().unwrap());
         let mut command = hepalert();
         command.arg("--json").args(words.split(' ')).current_dir(dir.path());
         let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -217,6 +224,8 @@ fn a_long_command_that_is_stopped_says_so_and_leaves_nothing() {
             (Some(1), &"stopped".into()),
             "{words}"
         );
+        let message = document["message"].as_str().unwrap();
+        assert!(message.starts_with("stopped by a signal; nothing is written"), "{message}");
         let left: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["p"], "{words}");

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::installed;
+use crate::commands::until_caught;
 use crate::support::hepalert;
 
 /// Command lines of processes that name a folder.
@@ -48,4 +49,26 @@ fn a_signal_ends_broker_and_daemon_too() {
     assert!(said.iter().any(|line| line.contains("stopped by a signal")), "{said:?}");
     assert_eq!(status.code(), Some(1), "{status}");
     assert_eq!(running_in(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_before_anything_runs_is_answered_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    let mut command = hepalert();
+    command.args(["--json", "demo", "--setting", "venous", "--out"]).arg(&out);
+    let demo = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_caught(demo.id(), Signal::INT);
+    kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
+    let ended = demo.wait_with_output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let message = told["message"].as_str().unwrap();
+    assert_eq!((ended.status.code(), &told["code"]), (Some(1), &"stopped".into()), "{message}");
+    assert!(message.contains("no daemon and no broker ran yet"), "{message}");
+    assert!(message.contains("begins anew") && message.contains("demo"), "{message}");
+    // What is no engine is refused before a patient is made.
+    let other = folder.path().join("other");
+    let refused = hepalert().args(["demo", "--engine", "/nowhere", "--out"]).arg(&other).output();
+    assert_eq!(refused.unwrap().status.code(), Some(4));
+    assert!(!other.exists());
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_labels::cases::{Folder, Reader};
@@ -15,6 +15,7 @@ use hepalert_labels::monai::{Model, Request, Service};
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::nifti::read::{read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Volume};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::objects::{self, python, script};
@@ -231,6 +232,43 @@ fn the_curation_loop_goes_round() {
         (&order["cases"][0]["case"], &order["cases"][1]["disagreement"]),
         (&json!("two"), &Value::Null)
     );
+}
+
+#[test]
+fn an_expert_whom_nobody_knows_is_refused_before_an_engine_is_looked_at() {
+    let cohort = Cohort::new();
+    for (expert, code) in [("anna", "unknown_name"), ("labels:trouth", "unknown_name")] {
+        let words = ["curate", "cohort", "--engine", "nowhere", "--out", "round", "--expert"];
+        let refused = cohort.run(&[&words[..], &[expert]].concat());
+        assert_eq!((refused.status.code(), &document(&refused)["code"]), (Some(2), &json!(code)));
+        assert!(!cohort.at("round").exists());
+    }
+    let known = ["curate", "cohort", "--engine", "nowhere", "--out", "round", "--expert"];
+    let next = cohort.run(&[&known[..], &["labels:truth"]].concat());
+    assert_eq!(next.status.code(), Some(4), "one case has it");
+}
+
+#[test]
+fn a_curation_that_is_stopped_says_what_is_kept_and_goes_on() {
+    let cohort = Cohort::new();
+    let engine = small_engine();
+    let words = ["curate", "cohort", "--out", "round", "--lines", "--engine"];
+    let mut command = hepalert();
+    command.args(words).arg(&engine).current_dir(cohort.0.path());
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"done\""));
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    let ended = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("error (stopped)") && said.contains("goes on from there"), "{said}");
+    assert!(!cohort.at("round/disagreement.csv").exists());
+    let report = cohort.at("round/engine/one/report.json");
+    let before = written(&report);
+    let again = cohort.run(&[&words[..], &[engine.to_str().unwrap()]].concat());
+    assert!(again.status.success());
+    assert_eq!(written(&report), before, "what was done is not done again");
 }
 
 /// Reads one request and answers it; nothing is kept open.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::cli::stopping::EndsOnSignal;
 use crate::cli::{Exit, Failure, Ui};
 use hepalert_bundles::Bundle;
 use hepalert_engines::backend::Runtime;
@@ -12,6 +13,8 @@ use hepalert_engines::conformance;
 
 pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<(), Failure> {
     let unusable = |error| Failure::new(Exit::Engine, anyhow::Error::from(error));
+    let left = "nothing is written, and the engine stays as it is; the same command tests it again";
+    let signals = EndsOnSignal::now(ui, left)?;
     let mut documents = Vec::new();
     let mut text = String::new();
     for (role, _) in bundle.networks() {
@@ -37,5 +40,6 @@ pub(super) fn selftest(bundle: &Bundle, runtime: &Runtime, ui: &Ui) -> Result<()
             );
         }
     }
+    drop(signals);
     ui.result(&documents, text.trim_end())
 }

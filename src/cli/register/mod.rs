@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
+use super::stopping::EndsOnSignal;
 use super::study_files::{damaged, read_file};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
@@ -101,6 +102,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = args.inputs();
     args.check_outputs(&inputs)?;
     output::check_distinct(&args.outputs().collect::<Vec<_>>())?;
+    let left = "nothing is written; the same command begins anew";
+    let signals = EndsOnSignal::now(ui, left)?;
     let started = Instant::now();
     let (fixed, moving) = (image(&args.fixed)?, image(&args.moving)?);
     let labels = args.labels.as_ref().map(|path| label_map(path, &moving)).transpose()?;
@@ -122,6 +125,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             anyhow!("the field leads out of the moving image everywhere: is it of this pair?");
         return Err(Failure::refused("no_overlap", error));
     }
+    drop(signals);
     output::put(&args.out, &write_i16(&whole_numbers(&warped.volume)), &inputs)?;
     document["seen_share"] = json!(seen / warped.seen.len() as f64);
     if let Some(path) = &args.field {
