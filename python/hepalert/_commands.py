@@ -195,11 +195,15 @@ def evaluate(
     *,
     out: Union[str, Path, None] = None,
     sweep: bool = False,
+    missing: Optional[str] = None,
 ) -> Evaluation:
-    """Tables over two folders: label maps by case, and what `analyze` wrote or label maps too."""
+    """Tables over two folders: label maps by case, and what `analyze` wrote or label maps too.
+
+    Cases without a prediction are refused, unless `missing` is "leave-out" or "count-missed".
+    """
     with _desk() as folder:
         place = Path(out) if out is not None else Path(folder) / "tables"
-        words = _options(truth=truth, predicted=predicted, out=place, sweep=sweep)
+        words = _options(truth=truth, predicted=predicted, out=place, sweep=sweep, missing=missing)
         tables = run("evaluate", *words)
         with open(place / "cases.csv", newline="", encoding="utf-8") as lines:
             return Evaluation(tables, list(csv.DictReader(lines)))
@@ -250,12 +254,15 @@ def analyze(
     backend: Optional[str] = None,
     precision: Optional[str] = None,
 ) -> Analysis:
-    """The whole cascade on one study; `out` keeps the report, label maps and pictures."""
+    """The whole cascade on one study; `out` keeps the report, label maps and pictures.
+
+    Several studies are refused before any is computed: call it once for each.
+    """
     with _desk() as folder:
         desk = _Desk(folder)
         place = Path(out) if out is not None else desk.at("report")
         words = _inputs(desk, image, phases)
-        words += _options(engine=engine, alpha=alpha, backend=backend, precision=precision, out=place)
+        words += _options(engine=engine, alpha=alpha, backend=backend, precision=precision, out=place, one=True)
         report = run("analyze", *words)
         maps = [Image.read(place / f"{name}.nii.gz") for name in ("labels_base", "labels_high", "lesions")]
         return Analysis(report, *maps)

@@ -34,13 +34,25 @@ def program() -> Path:
 
 def version() -> str:
     """The program's version."""
-    said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.split()[-1]
+    ended = _ended("--version")
+    if ended.returncode != 0 or not ended.stdout.startswith("hepalert "):
+        raise Failed("failed", None, f"{program()} is not the program hepalert: name that in HEPALERT")
+    return ended.stdout.split()[-1]
+
+
+def _ended(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """The program after a run, if there can be one."""
+    place = program()
+    try:
+        return subprocess.run([place, *map(str, words)], capture_output=True, text=True)
+    except OSError as error:
+        why = f"{place} cannot be run ({error.strerror}): name the program hepalert in HEPALERT"
+        raise Failed("failed", None, why) from error
 
 
 def run(*words: str | Path) -> Any:
     """The document that a command prints with --json."""
-    ended = subprocess.run([program(), "--json", *map(str, words)], capture_output=True, text=True)
+    ended = _ended("--json", *words)
     try:
         document = json.loads(ended.stdout)
     except json.JSONDecodeError:

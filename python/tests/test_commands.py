@@ -94,12 +94,45 @@ class Commands(unittest.TestCase):
             hepalert.segment(self.patient / "ct.nii.gz", engine=self.patient)
         self.assertEqual(failed.exception.error, "engine")
 
-    def test_a_program_that_is_not_there_is_told(self):
+    def test_analyze_refuses_several_studies_before_any_is_computed(self):
+        cohort = self.patient / "cohort"
+        cohort.mkdir(exist_ok=True)
+        ct = hepalert.Image.read(self.patient / "ct.nii.gz")
+        for name in ("a", "b"):
+            ct.write(cohort / f"{name}.nii.gz")
+            ct.array[0] += 1
+        with self.assertRaisesRegex(hepalert.Failed, "holds 2 studies") as failed:
+            hepalert.analyze(cohort, engine=ENGINE, out=self.patient / "result")
+        self.assertEqual(failed.exception.error, "usage")
+        self.assertFalse((self.patient / "result").exists())
+
+    def test_evaluate_leaves_out_or_counts_what_has_no_prediction(self):
+        truths, predicted = self.patient / "all", self.patient / "some"
+        for folder, names in ((truths, "ab"), (predicted, "a")):
+            folder.mkdir(exist_ok=True)
+            for name in names:
+                self.truth.write(folder / f"{name}.nii.gz")
+        with self.assertRaises(hepalert.Refused) as refused:
+            hepalert.evaluate(truths, predicted)
+        self.assertEqual(refused.exception.code, "no_prediction")
+        self.assertEqual(hepalert.evaluate(truths, predicted, missing="leave-out").tables["left_out"], ["b"])
+        self.assertEqual(hepalert.evaluate(truths, predicted, missing="count-missed").tables["missed"], ["b"])
+
+    def test_a_program_that_is_not_there_or_none_is_told(self):
         before = os.environ.get("HEPALERT")
-        os.environ["HEPALERT"] = "/nowhere/hepalert"
+        no_program = self.patient / "hepalert.txt"
+        no_program.write_text("no program")
+        runs = self.patient / "runs.txt"
+        runs.write_text("no program")
+        runs.chmod(0o755)
         try:
-            with self.assertRaisesRegex(hepalert.Failed, "HEPALERT"):
-                hepalert.version()
+            for named in ("/nowhere/hepalert", no_program, runs, "/bin/false"):
+                os.environ["HEPALERT"] = str(named)
+                with self.assertRaisesRegex(hepalert.Failed, "HEPALERT"):
+                    hepalert.version()
+            os.environ["HEPALERT"] = str(no_program)
+            with self.assertRaisesRegex(hepalert.Failed, "cannot be run"):
+                hepalert.detect(self.truth)
         finally:
             os.environ.pop("HEPALERT") if before is None else os.environ.update(HEPALERT=before)
 
