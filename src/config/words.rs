@@ -34,14 +34,32 @@ const WORDS: [(&str, &str); 8] = [
     ("invalid socket address syntax", "an address and a port are expected, such as 0.0.0.0:11112"),
 ];
 
-/// A message of the parser without the names of Rust's types.
+/// A message of the parser on one line, without its drawing of the place and the names of Rust's types:
+/// `at line 2, column 1 (foldr = 1): unknown key ..`.
 pub(super) fn plain(said: &str) -> String {
     let mut text = said.trim_end().to_owned();
     for (theirs, ours) in WORDS {
         text = text.replace(theirs, ours);
     }
-    let lines: Vec<String> = text.lines().map(line).collect();
-    lines.join("\n")
+    let mut lines = text.lines();
+    let place = lines.next().unwrap_or_default();
+    let (drawn, told): (Vec<&str>, Vec<&str>) = lines.partition(|line| is_drawn(line));
+    let told: Vec<String> = told.into_iter().map(line).collect();
+    if told.is_empty() {
+        return line(place);
+    }
+    let quoted = drawn.iter().find_map(|line| {
+        let (number, text) = line.split_once(" | ")?;
+        number.trim().parse::<u32>().ok().map(|_| text.trim())
+    });
+    let quoted = quoted.map_or(String::new(), |text| format!(" ({text})"));
+    format!("{place}{quoted}: {}", told.join("; "))
+}
+
+/// A line of the drawing: `  |`, `2 | foldr = 1`, `  | ^^^^^`.
+fn is_drawn(line: &str) -> bool {
+    let before = line.split('|').next().unwrap_or_default();
+    line.contains('|') && before.trim().chars().all(|c| c.is_ascii_digit())
 }
 
 /// One line; what is expected stands at the end of its line.
@@ -82,6 +100,7 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let said = Config::read(&file).unwrap_err().to_string();
             assert!(said.contains(expected), "{text}: {said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
             for theirs in ["u16", "f64", "struct", "field", "variant", "a boolean", "invalid type"]
             {
                 assert!(!said.contains(theirs), "{text}: {said}");

@@ -255,7 +255,7 @@ fn the_report_counts_and_ends_with_the_first_failure() {
 fn ten() -> Vec<Finding> {
     let syntax = ConfigError::Syntax {
         file: "/etc/hepalert/conf.d/site.toml".into(),
-        reason: "at line 2, column 1\n  |\n2 | foldr = \"/srv/ct-export\"\n  | ^^^^^\nunknown key `foldr`; \
+        reason: "at line 2, column 1 (foldr = \"/srv/ct-export\"): unknown key `foldr`; \
                  expected one of `folder`, `rescan_s`, `settle_s`, `quiet_s`, `phase_quiet_s`, `force_complete_s`, \
                  `give_up_s`, `follow_links`".to_owned(),
     };
