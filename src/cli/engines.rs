@@ -12,6 +12,7 @@ use hepalert_cascade::segment::AirTiles;
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Runtime};
 use hepalert_study::phase::Phase;
+use hepalert_study::system;
 
 /// What runs the networks.
 #[derive(Debug, Clone, clap::Args)]
@@ -176,13 +177,17 @@ pub fn require_there(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let why = match error.kind() {
-                std::io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
-                _ => format!("it cannot be read ({error})"),
-            };
-            let error = anyhow::anyhow!("{}: {why}", path.display());
+            let error = anyhow::anyhow!("{}: {}", path.display(), system::reason(&error));
             Err(Failure::refused("unreadable", error))
         }
+    }
+}
+
+/// What to do where this user may not read what is the daemon's.
+pub fn with_rights(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "; run this with sudo, or as the user hepalert",
+        _ => "",
     }
 }
 

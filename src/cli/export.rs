@@ -13,7 +13,7 @@ use super::{Exit, Failure, Ui};
 use crate::intake::{Format, StudyFiles, study_key};
 use crate::ui::counted;
 use hepalert_evidence::deidentified::{self, Pseudonyms};
-use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, SEGMENTATION};
 use hepalert_study::study::StudyKey;
 use hepalert_study::system;
 use hepalert_voxels::volume::dicom::is_uid;
@@ -21,7 +21,7 @@ use hepalert_voxels::volume::dicom::is_uid;
 /// A UID has more parts than any version number or address in a report.
 const UID_PARTS: usize = 5;
 /// What of a result is taken along: what holds no name and no picture with a key in it.
-const RESULTS: [&str; 4] = [LABELS_BASE, LABELS_HIGH, LESIONS, "dicom/segmentation.dcm"];
+const RESULTS: [&str; 4] = [LABELS_BASE, LABELS_HIGH, LESIONS, SEGMENTATION];
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -77,14 +77,7 @@ impl SiteNames<'_> {
 /// Exit 2 for a place that is taken, 6 for the configuration, 1 for a study that is not here any more.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
-    let site_key = crate::daemon::read_site_key(&config.device.site_key_file)
-        .map_err(|reason| {
-            let file = config.device.site_key_file.display();
-            Failure::failed(anyhow::anyhow!(
-                "{file}: the site key cannot be read: {}; run this with sudo, or as the user hepalert",
-                system::reason(&reason)
-            ))
-        })?;
+    let site_key = super::queue::site_key(&config)?;
     let names = SiteNames { key: site_key.as_bytes() };
     let (uid, patient) = (|uid: &str| names.uid(uid), |id: &str| names.patient(id));
     let pseudonyms = Pseudonyms { uid: &uid, patient: &patient };
@@ -194,7 +187,7 @@ fn make(folder: &Path) -> Result<(), Failure> {
             ErrorKind::NotFound => {
                 format!("{folder}: the folder above it is not there: make it first")
             }
-            _ => format!("{folder}: {error}; check the permissions of the folder above it"),
+            _ => format!("{folder}: {}", system::reason(&error)),
         };
         Failure::new(Exit::Usage, anyhow::anyhow!(words)).with_code("output_in_the_way")
     })

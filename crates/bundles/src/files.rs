@@ -1,7 +1,7 @@
 //! Reading the files of a bundle: only inside its folder, only what the manifest promises.
 
 use std::fs::File;
-use std::io::{Read, Take};
+use std::io::{ErrorKind, Read, Take};
 use std::path::{Component, Path};
 
 use hepalert_study::digest::hex;
@@ -126,11 +126,10 @@ pub(super) fn read_manifest(dir: &Path) -> Result<Vec<u8>, EngineError> {
         file: dir.join(MANIFEST).display().to_string(),
         reason,
     };
-    if !dir.join(MANIFEST).exists() {
-        let place = dir.display().to_string();
-        return Err(EngineError::NoBundle(place));
-    }
-    let file = File::open(dir.join(MANIFEST)).map_err(|error| failed(system::reason(&error)))?;
+    let file = File::open(dir.join(MANIFEST)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => EngineError::NoBundle(dir.display().to_string()),
+        _ => failed(system::reason(&error)),
+    })?;
     let mut bytes = Vec::new();
     let mut bounded = file.take(MAX_MANIFEST_BYTES + 1);
     bounded.read_to_end(&mut bytes).map_err(|error| failed(system::reason(&error)))?;

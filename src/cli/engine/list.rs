@@ -10,22 +10,20 @@ use crate::cli::engines::require_there;
 use crate::cli::{Failure, Ui};
 use crate::ui::counted;
 use hepalert_bundles::{Bundle, MANIFEST, NetworkPlan, Role};
+use hepalert_study::system;
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
 pub(super) fn list(folder: &Path, ui: &Ui) -> Result<(), Failure> {
     require_there(folder)?;
     let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let entries = entries.map_err(|error| {
-        let (place, why) = (
-            folder.display(),
-            match error.kind() {
-                ErrorKind::NotADirectory => {
-                    "it is a file: name the folder that bundles lie in".to_owned()
-                }
-                _ => format!("it cannot be read ({error})"),
-            },
-        );
-        Failure::refused("unreadable", anyhow::anyhow!("{place}: {why}"))
+        let why = match error.kind() {
+            ErrorKind::NotADirectory => {
+                "it is a file: name the folder that bundles lie in".to_owned()
+            }
+            _ => system::reason(&error),
+        };
+        Failure::refused("unreadable", anyhow::anyhow!("{}: {why}", folder.display()))
     })?;
     let mut dirs: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     dirs.retain(|dir| dir.join(MANIFEST).is_file());

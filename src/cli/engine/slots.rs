@@ -3,7 +3,6 @@
 //! and the command waits for it; where none runs the command does it itself.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::verify::refused;
-use crate::cli::engines::require_there;
+use crate::cli::engines::{require_there, with_rights};
 use crate::cli::{Failure, Ui, words};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
@@ -87,13 +86,11 @@ pub struct Discard {
 }
 
 fn failed(error: SlotsError) -> Failure {
-    let denied = matches!(&error, SlotsError::File { reason, .. } if reason.kind() == ErrorKind::PermissionDenied);
-    let error = anyhow::Error::new(error);
-    Failure::failed(if denied {
-        anyhow::anyhow!("{error}; run this with sudo, or as the user hepalert")
-    } else {
-        error
-    })
+    let rights = match &error {
+        SlotsError::File { reason, .. } => with_rights(reason),
+        SlotsError::State { .. } => "",
+    };
+    Failure::failed(anyhow::anyhow!("{error}{rights}"))
 }
 
 fn not_taken(refusal: Refusal) -> Failure {
