@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -138,6 +140,14 @@ fn is_gone(error: &anyhow::Error) -> bool {
 /// To the person at the terminal. Who no longer reads (`2>&1 | head`) ends no work.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_fmt(text);
+}
+
+/// Whether work goes on, by the flag that a signal sets.
+pub fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+    match stop.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
 }
 
 /// So many of something: `1 lesion`, `2 lesions`.

@@ -4,7 +4,6 @@
 //! the list. A study that is refused has its result in that; one that fails is noted and tried again by
 //! the next run. A wish to stop is heard within a study, which is then left as it was.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use crate::analyze::{AnalyzeError, Analyzer, Settings};
 use crate::intake::{Refusal, RefusalCode};
 use crate::report::files::WriteError;
 use crate::report::output::OutputError;
+use crate::ui::go_on;
 use hepalert_engines::EngineError;
 use hepalert_study::study::StudyKey;
 
@@ -218,10 +218,7 @@ impl Work<'_> {
         };
         let began = Instant::now();
         let stop = self.task.stop;
-        let mut watch = |_: &str, _, _| match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
+        let mut watch = |_: &str, _, _| go_on(stop);
         let ended = analyzer.study(&files, &self.results.report(&entry.key), &mut watch);
         self.told.seconds.studies += began.elapsed().as_secs_f64();
         match ended {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set, require_experts};
 use crate::daemon::stop_on_signals;
 use crate::report::output;
-use crate::ui::{Course, counted};
+use crate::ui::{Course, counted, go_on};
 use hepalert_labels::cases::{Folder, Who};
 use hepalert_voxels::volume::LabelMap;
 
@@ -152,13 +152,6 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
             Ok(())
         }
         false => ui.result(&document, text.join("\n")),
-    }
-}
-
-fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
-    match stop.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::engines::with_rights;
 use super::{Exit, Failure, Ui};
+use crate::config::Config;
 use crate::intake::study_key;
 use crate::store::{Job, JobCounts, NO_FILES, Requeued, Store};
 use crate::ui::counted;
@@ -210,23 +212,7 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     let file = &config.device.site_key_file;
-    let site_key = daemon::read_site_key(file).map_err(|reason| {
-        let advice = match reason.kind() {
-            ErrorKind::NotFound if config.store.database().is_file() => {
-                "restore it from its copy: the store may know studies that are named with it"
-            }
-            ErrorKind::NotFound => "the daemon makes it at its first start",
-            ErrorKind::InvalidData => "it is damaged: restore it from its copy",
-            _ => "run this with sudo, or as the user hepalert",
-        };
-        let what = match reason.kind() {
-            ErrorKind::NotFound => "is not there".to_owned(),
-            ErrorKind::PermissionDenied => "may not be read".to_owned(),
-            _ => format!("cannot be read ({reason})"),
-        };
-        let error = anyhow::anyhow!("{}: the site key {what}; {advice}", file.display());
-        Failure::failed(error).with_code("site_key_missing")
-    })?;
+    let site_key = site_key(&config)?;
     let key = study_key(site_key.as_bytes(), uid);
     let known = match config.store.database().is_file() {
         true => {
@@ -313,6 +299,28 @@ pub(super) fn open_to_write(file: &Path) -> Result<Store, Failure> {
     Ok(Store::open(file, Timestamp::now()).map_err(Failure::failed)?.store)
 }
 
+/// The key that studies are named with.
+pub(super) fn site_key(config: &Config) -> Result<String, Failure> {
+    let file = &config.device.site_key_file;
+    daemon::read_site_key(file).map_err(|reason| {
+        let advice = match reason.kind() {
+            ErrorKind::NotFound if config.store.database().is_file() => {
+                "restore it from its copy: the store may know studies that are named with it"
+            }
+            ErrorKind::NotFound => "the daemon makes it at its first start",
+            ErrorKind::InvalidData => "it is damaged: restore it from its copy",
+            _ => "run this with sudo, or as the user hepalert",
+        };
+        let what = match reason.kind() {
+            ErrorKind::NotFound => "is not there".to_owned(),
+            ErrorKind::PermissionDenied => "may not be read".to_owned(),
+            _ => format!("cannot be read ({reason})"),
+        };
+        let error = anyhow::anyhow!("{}: the site key {what}; {advice}", file.display());
+        Failure::failed(error).with_code("site_key_missing")
+    })
+}
+
 /// Opens a store that is there, for reading alone.
 pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
     // Opened and not only looked at: who may see a file may not always read it.
@@ -320,10 +328,9 @@ pub(super) fn open_store(file: &Path) -> Result<Store, Failure> {
         Ok(facts) if facts.is_file() => {
             return Store::open_read_only(file).map_err(Failure::failed);
         }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => anyhow::anyhow!(
-            "{}: you may not look there; run this with sudo, or as the user hepalert",
-            file.display()
-        ),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{}: you may not look there{}", file.display(), with_rights(&error))
+        }
         _ => anyhow::anyhow!("{}: no store yet; has the daemon run?", file.display()),
     };
     Err(Failure::new(Exit::Failed, error))

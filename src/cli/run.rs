@@ -64,6 +64,9 @@ struct Check {
     keys: &'static str,
     works: bool,
     detail: String,
+    /// What the command ends with if it does not.
+    #[serde(skip)]
+    exit: Exit,
 }
 
 /// Looks at everything the daemon will need, without changing anything.
@@ -86,16 +89,26 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     });
     let page = page(&config);
     let mut checks = vec![
-        outcome("configuration", "--config", Ok::<_, String>(files.join(", then "))),
-        outcome("export folder", "intake.folder", folder.map(|_| export.to_string())),
-        outcome("store", "store.folder", store(&config)),
-        outcome("engine", "engine.bundle", engine(&config.engine)),
-        outcome("broker", "[mqtt]", broker.map(|()| format!("{}:{}", line.host, line.port))),
-        outcome("page", "[web]", page),
+        outcome(Exit::Config, "configuration", "--config", Ok::<_, String>(files.join(", then "))),
+        outcome(Exit::Failed, "export folder", "intake.folder", folder.map(|_| export.to_string())),
+        outcome(Exit::Failed, "store", "store.folder", store(&config)),
+        outcome(Exit::Engine, "engine", "engine.bundle", engine(&config.engine)),
+        outcome(
+            Exit::Broker,
+            "broker",
+            "[mqtt]",
+            broker.map(|()| format!("{}:{}", line.host, line.port)),
+        ),
+        outcome(Exit::Failed, "page", "[web]", page),
     ];
     let uses_dicom = config.dicom.listen.is_some() || !config.dicom.target.is_empty();
     checks.extend(uses_dicom.then(|| {
-        outcome("files for DICOM", "[dicom]", dicom_files(&config).map(|()| "usable".to_owned()))
+        outcome(
+            Exit::Config,
+            "files for DICOM",
+            "[dicom]",
+            dicom_files(&config).map(|()| "usable".to_owned()),
+        )
     }));
     let line = |check: &Check| {
         let sign = if check.works { "works" } else { "FAILS" };
@@ -103,19 +116,10 @@ pub fn check(args: &Args, ui: &Ui) -> Result<(), Failure> {
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
     ui.result(&checks, lines.join("\n"))?;
-    let exits = [
-        Exit::Config,
-        Exit::Failed,
-        Exit::Failed,
-        Exit::Engine,
-        Exit::Broker,
-        Exit::Failed,
-        Exit::Config,
-    ];
-    match checks.iter().zip(exits).find(|(check, _)| !check.works) {
-        Some((check, exit)) => {
+    match checks.iter().find(|check| !check.works) {
+        Some(check) => {
             let error = anyhow::anyhow!("{} fails: {} ({})", check.what, check.detail, check.keys);
-            Err(Failure::new(exit, error).after_result())
+            Err(Failure::new(check.exit, error).after_result())
         }
         None => Ok(()),
     }
@@ -189,12 +193,13 @@ fn dicom_files(config: &Config) -> Result<(), String> {
 }
 
 fn outcome<E: ToString>(
+    exit: Exit,
     what: &'static str,
     keys: &'static str,
     result: Result<String, E>,
 ) -> Check {
     match result {
-        Ok(detail) => Check { what, keys, works: true, detail },
-        Err(error) => Check { what, keys, works: false, detail: error.to_string() },
+        Ok(detail) => Check { what, keys, works: true, detail, exit },
+        Err(error) => Check { what, keys, works: false, detail: error.to_string(), exit },
     }
 }

@@ -1,10 +1,8 @@
 //! `segment`: the first stage alone, a label map in the input's geometry.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -18,7 +16,7 @@ use crate::analyze::peak_memory_mib;
 use crate::daemon::stop_on_signals;
 use crate::intake::RefusalCode;
 use crate::report::output;
-use crate::ui::counted;
+use crate::ui::{counted, go_on};
 use hepalert_bundles::{Bundle, Decision, KeepLargest, NetworkPlan, Role};
 use hepalert_cascade::segment::{
     LesionGain, Plan, Scores, SegmentError, largest_batch, prepare, segment_timed,
@@ -148,13 +146,6 @@ fn gain_of(args: &Args, bundle: &Bundle) -> Result<LesionGain, Failure> {
     }
     let error = anyhow!("--alpha {}: give a number above 0; 1 changes nothing", gain.0);
     Err(Failure::new(Exit::Usage, error))
-}
-
-fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
-    match stop.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
 }
 
 /// Regions are painted one by one: there is no argmax that a gain could tip.

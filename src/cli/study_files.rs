@@ -26,6 +26,7 @@ use hepalert_phases::Recogniser;
 use hepalert_study::digest::hex;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, Study, StudyKey};
+use hepalert_voxels::volume::dicom::begins_as_dicom;
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 
@@ -196,7 +197,7 @@ impl Image {
         engines::require_there(path)?;
         let bytes = if path.is_dir() { None } else { Some(read_file(path)?) };
         match bytes {
-            Some(bytes) if bytes.get(128..132) != Some(b"DICM") => Ok(Image::Nifti(bytes)),
+            Some(bytes) if !begins_as_dicom(&bytes) => Ok(Image::Nifti(bytes)),
             _ => {
                 let key = study_key(b"", phase.code());
                 let files = files_of_paths(&key, &[(*phase, path.clone())]);

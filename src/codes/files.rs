@@ -3,6 +3,7 @@
 //! Owns sentences; the command's own message says more. Refuses to decide.
 
 use super::{Meaning, meaning};
+use crate::ui::Exit;
 
 /// Files that commands read and write.
 pub(super) const FILES: [Meaning; 41] = [
@@ -131,18 +132,30 @@ pub(super) const EDITS: [Meaning; 13] = [
 ];
 
 /// Codes of commands that fail where no finer one is known: the names of the exit codes.
-pub(super) const EXITS: [Meaning; 6] = [
-    meaning("failed", "exit 1: the command failed", "the message says why and what to do"),
-    meaning("usage", "exit 2: the command was not called as it can be", "see its `--help`"),
-    meaning("refused", "exit 3: the input was refused", "the message says why"),
-    meaning("engine", "exit 4: the engine cannot be used", "`hepalert engine verify` looks at it"),
+pub(super) const EXITS: [Meaning; Exit::ALL.len()] = [
     meaning(
-        "broker",
+        Exit::Failed.name(),
+        "exit 1: the command failed",
+        "the message says why and what to do",
+    ),
+    meaning(
+        Exit::Usage.name(),
+        "exit 2: the command was not called as it can be",
+        "see its `--help`",
+    ),
+    meaning(Exit::Refused.name(), "exit 3: the input was refused", "the message says why"),
+    meaning(
+        Exit::Engine.name(),
+        "exit 4: the engine cannot be used",
+        "`hepalert engine verify` looks at it",
+    ),
+    meaning(
+        Exit::Broker.name(),
         "exit 5: the broker cannot be reached",
         "`hepalert doctor` says what may be wrong",
     ),
     meaning(
-        "config",
+        Exit::Config.name(),
         "exit 6: the configuration is not valid",
         "`hepalert check-config` names the key",
     ),

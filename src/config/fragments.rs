@@ -5,8 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::words;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, words};
 
 /// One file.
 pub(super) struct Fragment {

@@ -159,14 +159,13 @@ fn go_on(wanted: ControlFlow<()>) -> Result<(), CurateError> {
 /// [`CurateError::NoExpert`] with the first who has none.
 pub fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
     for who in experts {
-        let mut is_there = false;
-        for case in folder.cases() {
-            is_there |= match who {
-                Who::Given(name) => case.labels(name).is_ok(),
-                Who::Reader(reader) => is_labelled(folder, case, case.first_image(), reader)?,
-            };
-        }
-        if !is_there {
+        let labelled = |case: &Case| match who {
+            Who::Given(name) => Ok(case.labels(name).is_ok()),
+            Who::Reader(reader) => is_labelled(folder, case, case.first_image(), reader),
+        };
+        // The first that has some, or that cannot be looked at.
+        let found = folder.cases().iter().map(labelled).find(|one| !matches!(one, Ok(false)));
+        if !found.unwrap_or(Ok(false))? {
             let folder = folder.root().to_owned();
             return Err(CurateError::NoExpert { who: who.clone(), folder });
         }

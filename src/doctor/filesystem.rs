@@ -16,6 +16,7 @@ use crate::intake::folder::filesystem::FileSystem;
 use crate::intake::folder::listing::{Degraded, WatchParams};
 use crate::intake::folder::watch::FolderWatch;
 use crate::store::{JobCounts, Store, StoreError};
+use hepalert_study::system;
 
 /// Events that wait longer than this say that the broker does not take them.
 const WAITS_LONG: SignedDuration = SignedDuration::from_mins(10);
@@ -149,8 +150,10 @@ pub fn disk(facts: &DiskFacts) -> Finding {
 /// What the store says.
 #[derive(Debug)]
 pub enum StoreFacts {
-    /// No file yet; and why none can be made, if none can.
-    NotYet(PathBuf, Option<String>),
+    /// No file yet.
+    NotYet(PathBuf),
+    /// No file, and why none can be made.
+    Impossible(String),
     /// Whoever asks may not read it: that says nothing of its state.
     Closed(PathBuf),
     /// It cannot be used.
@@ -176,7 +179,7 @@ pub fn cannot_be_made(folder: &Path) -> Option<String> {
     let place = above.display();
     let facts = match std::fs::metadata(above) {
         Ok(facts) => facts,
-        Err(error) => return Some(format!("{place}: {error}")),
+        Err(error) => return Some(format!("{place}: {}", system::reason(&error))),
     };
     if !facts.is_dir() {
         return Some(format!("{place} is a file, where a folder is needed"));
@@ -192,8 +195,10 @@ pub fn look_at_store(config: &Config) -> StoreFacts {
     let file = config.store.database();
     match std::fs::File::open(&file).map_err(|error| error.kind()) {
         Err(io::ErrorKind::NotFound) => {
-            let hindrance = cannot_be_made(&config.store.folder);
-            return StoreFacts::NotYet(file, hindrance);
+            return match cannot_be_made(&config.store.folder) {
+                Some(hindrance) => StoreFacts::Impossible(hindrance),
+                None => StoreFacts::NotYet(file),
+            };
         }
         Err(io::ErrorKind::PermissionDenied) => return StoreFacts::Closed(file),
         Ok(_) | Err(_) => {}
@@ -210,11 +215,11 @@ pub fn look_at_store(config: &Config) -> StoreFacts {
 pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let name = "store";
     let counts = match facts {
-        StoreFacts::NotYet(_, Some(hindrance)) => {
+        StoreFacts::Impossible(hindrance) => {
             let advice = "make the folder for the user hepalert, or correct store.folder";
             return Finding::fail(name, hindrance.clone(), advice);
         }
-        StoreFacts::NotYet(file, None) => {
+        StoreFacts::NotYet(file) => {
             let found = format!("{}: none yet, the daemon makes it", file.display());
             return Finding::ok(name, found);
         }

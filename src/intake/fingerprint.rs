@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 pub use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
-use hepalert_study::study::StudyKey;
-use hepalert_voxels::volume::dicom::content;
+use hepalert_study::study::{PatientKey, StudyKey};
+use hepalert_voxels::volume::dicom::{Identifiers, content};
 
 /// The key of a study: 128 bits of HMAC-SHA256 of its StudyInstanceUID under the site key.
 /// Padding that some writers leave behind a UID does not count.
@@ -24,6 +24,15 @@ pub fn study_key(site_key: &[u8], study_uid: &str) -> StudyKey {
     mac.update(study_uid.trim_matches(['\0', ' ']).as_bytes());
     let digest = Digest::from(<[u8; 32]>::from(mac.finalize().into_bytes()));
     StudyKey::new(&digest.hex()[..32]).expect("hex digits")
+}
+
+/// Who a patient is, if there is a number: that means one patient only together with who gave it, and the
+/// birth date tells apart whom a number such as `UNKNOWN` was given to.
+pub fn patient_key(said: &Identifiers, key_of: impl Fn(&str) -> StudyKey) -> Option<PatientKey> {
+    let trimmed = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
+    let [id, issuer, born] = [&said.patient_id, &said.issuer, &said.birth_date].map(trimmed);
+    let name = format!("patient\n{id}\n{issuer}\n{born}");
+    (!id.is_empty()).then(|| PatientKey::new(key_of(&name)))
 }
 
 /// The SHA-256 of everything in a reader, in constant memory.

@@ -271,17 +271,23 @@ pub fn page_of(house: &House) -> String {
     }
 }
 
-#[test]
-fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
-    if !is_there() {
-        return;
-    }
-    // Nobody listens there: the page needs no broker.
+/// A daemon's house whose page needs no login; nobody listens where its broker would be, and the page needs
+/// none.
+fn house_with_page() -> House {
     let house = House::new(1, 1);
     let fragments = house.config().with_file_name("conf.d");
     fs::create_dir(&fragments).unwrap();
     let web = "[web]\nenabled = true\naddress = \"127.0.0.1:0\"\nlogin = false\n";
     fs::write(fragments.join("web.toml"), web).unwrap();
+    house
+}
+
+#[test]
+fn a_study_arrives_and_its_lesions_are_seen_at_any_gain() {
+    if !is_there() {
+        return;
+    }
+    let house = house_with_page();
     let daemon = house.start();
     let url = page_of(&house);
     let browser = Browser::start(1280, 860, false);
@@ -357,11 +363,7 @@ fn series_that_were_not_read_are_seen_beside_what_was() {
     if !is_there() {
         return;
     }
-    let house = House::new(1, 1);
-    let fragments = house.config().with_file_name("conf.d");
-    fs::create_dir(&fragments).unwrap();
-    let web = "[web]\nenabled = true\naddress = \"127.0.0.1:0\"\nlogin = false\n";
-    fs::write(fragments.join("web.toml"), web).unwrap();
+    let house = house_with_page();
     let daemon = house.start();
     let url = page_of(&house);
     let browser = Browser::start(1280, 860, false);

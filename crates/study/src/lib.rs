@@ -1,8 +1,8 @@
 //! The words that every room shares: [`anatomy`] (lesion types, organs, label values),
 //! [`phase`] (phases and the settings they make), [`study`] (an examination before and after
-//! alignment), [`files`] (a
-//! study as files), [`defaults`] (numbers where a site says nothing), [`outcome`] (what a patient is taken for), [`result`] (its files by name) [`digest`] (content by name)
-//! and [`system`] (what Linux says of files).
+//! alignment), [`files`] (a study as files), [`defaults`] (numbers where a site says nothing),
+//! [`outcome`] (what a patient is taken for), [`mod@result`] (its files by name), [`digest`] (content
+//! by name) and [`system`] (what Linux says of files).
 //!
 //! Owns names and their order: each word is written in one way, in files, messages and on the
 //! command line, and read back strictly, so that a word nobody knows is an error and never

@@ -11,6 +11,9 @@ pub const LESIONS: &str = "lesions.nii.gz";
 /// Margin between the lesion classes and the others, from which every gain is read.
 pub const MARGIN: &str = "margin.nii.gz";
 
+/// The object that every result with DICOM objects has.
+pub const SEGMENTATION: &str = "dicom/segmentation.dcm";
+
 /// How what belongs to one revision of a study is named in the store's folders.
 pub fn result_name(study_key: &str, revision: u32) -> String {
     format!("{study_key}-r{revision}")

@@ -2,18 +2,14 @@
 //! study slice by slice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Args, Failure, Ui};
 use crate::cli::{Exit, patterns};
+use crate::intake::reading::load::header_of;
 use crate::ui::counted;
 use hepalert_study::files::place_of;
-use hepalert_voxels::volume::dicom::read::read_header;
 
-/// Holds what is asked of a header.
-const HEADER_BYTES: u64 = 64 << 10;
 /// More folders are not listed, but the one that holds them all.
 const MOST_FOLDERS: usize = 3;
 
@@ -81,13 +77,6 @@ fn study_of_slice(path: &Path) -> Option<String> {
     if !path.is_file() {
         return None;
     }
-    let mut file = File::open(path).ok()?;
-    let mut start = vec![0; 132];
-    file.read_exact(&mut start).ok()?;
-    if !start.ends_with(b"DICM") {
-        return None;
-    }
-    file.take(HEADER_BYTES).read_to_end(&mut start).ok()?;
-    let header = read_header(&start).ok().filter(|header| header.require_ct().is_ok())?;
-    Some(header.study_uid)
+    let header = header_of(path)?;
+    header.require_ct().ok().map(|()| header.study_uid)
 }

@@ -1,9 +1,8 @@
 //! `analyze`: one study, or many one after the other, now.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args as ClapArgs;
 
@@ -21,6 +20,7 @@ use crate::intake::{
 use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
+use crate::ui::go_on;
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::result::REPORT;
 
@@ -222,10 +222,7 @@ fn analyze(
             shown = (stage.to_owned(), ui.progress(stage));
         }
         shown.1.step(done, total);
-        match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        go_on(stop)
     };
     analyzer.study(files, out, &mut watch).map_err(failure)
 }

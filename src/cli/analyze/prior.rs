@@ -5,15 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use dicom_dictionary_std::tags;
-use dicom_object::OpenFileOptions;
-
+use crate::cli::study_files::key_of;
 use crate::cli::{Exit, Failure};
 use crate::intake::StudyFiles;
+use crate::intake::fingerprint::patient_key;
+use crate::intake::reading::load::header_of;
 use crate::report::output::{REPORT, report_of};
-
-/// The objects' folder in a result, and the one that every result with objects has.
-const SEGMENTATION: &str = "dicom/segmentation.dcm";
+use hepalert_study::result::SEGMENTATION;
+use hepalert_study::study::PatientKey;
 
 /// The report in the folder of a result, for the study whose findings are followed from it.
 ///
@@ -36,12 +35,7 @@ pub(super) fn checked(folder: &Path, study: &StudyFiles) -> Result<PathBuf, Fail
     Ok(folder.join(REPORT))
 }
 
-/// Number and birth date of the patient that a DICOM file tells; none without a number.
-fn patient_of(file: &Path) -> Option<[String; 2]> {
-    let read = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(file).ok()?;
-    let text = |tag| -> Option<String> {
-        let text = read.element(tag).ok()?.to_str().ok()?;
-        Some(text.trim_matches(['\0', ' ']).to_owned()).filter(|text| !text.is_empty())
-    };
-    Some([text(tags::PATIENT_ID)?, text(tags::PATIENT_BIRTH_DATE).unwrap_or_default()])
+/// Whose images or segmentation a file holds, as a device tells patients apart.
+fn patient_of(file: &Path) -> Option<PatientKey> {
+    patient_key(&header_of(file)?.identifiers, key_of)
 }

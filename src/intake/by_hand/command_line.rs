@@ -18,8 +18,8 @@ use crate::intake::reading::probe::stranger_by_content;
 use crate::intake::study::phases::{Confidence, PhaseSource};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
-use hepalert_voxels::volume::dicom::DicomError;
 use hepalert_voxels::volume::dicom::read::read_header;
+use hepalert_voxels::volume::dicom::{DicomError, begins_as_dicom};
 
 /// The files of phases that a person named: each a NIfTI file or a folder with one series.
 ///
@@ -102,7 +102,7 @@ fn is_stranger(path: &Path) -> bool {
     let is_foreign = names::foreign(name);
     let Ok(start) = accepted::read_prefix(path, HEADER_BYTES) else { return is_foreign };
     // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
-    let is_marked = start.get(128..132) == Some(b"DICM");
+    let is_marked = begins_as_dicom(&start);
     if is_foreign && (names::directory(name) || !is_marked) {
         return true;
     }

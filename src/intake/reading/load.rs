@@ -26,12 +26,18 @@ use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{
     SliceHeader, plan, read_frame, read_header, read_headers, read_slice, read_texts,
 };
-use hepalert_voxels::volume::dicom::{DicomError, Slice};
+use hepalert_voxels::volume::dicom::{DicomError, Slice, begins_as_dicom};
 use hepalert_voxels::volume::nifti::read::{peek, read};
 use hepalert_voxels::volume::{Axes, Grid, Volume};
 
 /// Holds the header of nearly every CT slice; the others are read whole.
 pub(in crate::intake) const HEADER_BYTES: u64 = 64 << 10;
+
+/// What the beginning of a file tells, if it is a DICOM file that can be read.
+pub fn header_of(path: &Path) -> Option<SliceHeader> {
+    let start = accepted::read_prefix(path, HEADER_BYTES).ok()?;
+    read_header(&start).ok().filter(|_| begins_as_dicom(&start))
+}
 
 /// A study in Hounsfield units, and how its phases were found.
 #[derive(Debug)]

@@ -11,17 +11,17 @@ use std::path::Path;
 use super::gate::{Refusal, set_aside};
 use crate::intake::events::Broken;
 use crate::intake::facts::{FileFacts, Part, SliceFacts};
-use crate::intake::fingerprint::{Digest, digest_of, images_digest};
+use crate::intake::fingerprint::{Digest, digest_of, images_digest, patient_key};
 use crate::intake::folder::listing::Stamp;
 use crate::intake::folder::names::{self, NiftiName};
 use crate::intake::folder::stranger_kind::StrangerKind;
 use crate::intake::folder::strangers::top_folder;
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::study::phases::recon;
-use hepalert_study::study::{PatientKey, StudyKey};
+use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 use hepalert_voxels::volume::dicom::read::{SliceHeader, check_whole, read_header, read_headers};
-use hepalert_voxels::volume::dicom::{DicomError, Identifiers};
+use hepalert_voxels::volume::dicom::{DicomError, begins_as_dicom};
 use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
@@ -119,7 +119,7 @@ impl Probe<'_> {
         } else if let Some(name) = names::nifti_name(name) {
             self.nifti(path, &mut file, stamp, name)?
         } else if let Some(kind) = stranger_by_name(name)
-            && (names::directory(name) || !begins_as_dicom(&file))
+            && (names::directory(name) || !is_dicom(&file))
         {
             // An ending is no proof: exporters call slices `1.txt` and `7.lock`.
             Err(ProbeError::Foreign(kind))
@@ -246,15 +246,6 @@ impl Probe<'_> {
         })
     }
 
-    /// A number means one patient only together with who gave it; the birth date tells apart whom a
-    /// number such as `UNKNOWN` was given to.
-    fn person(&self, said: &Identifiers) -> Option<PatientKey> {
-        let trimmed = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
-        let [id, issuer, born] = [&said.patient_id, &said.issuer, &said.birth_date].map(trimmed);
-        let name = format!("patient\n{id}\n{issuer}\n{born}");
-        (!id.is_empty()).then(|| PatientKey::new((self.key_of)(&name)))
-    }
-
     fn object(
         &self,
         path: &Path,
@@ -277,7 +268,7 @@ impl Probe<'_> {
             }
             None => Part::Slice(slice_facts(header, content)),
         };
-        let person = self.person(&header.identifiers);
+        let person = patient_key(&header.identifiers, self.key_of);
         Ok(FileFacts { study, content, images: None, person, part })
     }
 }
@@ -316,12 +307,12 @@ fn is_nifti_pair(path: &Path, bytes: &[u8]) -> bool {
     begins || ends("hdr") || (ends("img") && path.with_extension("hdr").exists())
 }
 
-/// The mark behind the preamble. A DICOMDIR has it too, and is known by its class.
-fn begins_as_dicom(mut file: &File) -> bool {
+/// A DICOMDIR begins so too, and is known by its class.
+fn is_dicom(mut file: &File) -> bool {
     let mut begin = [0; 132];
     let read = file.read_exact(&mut begin).is_ok();
     let rewound = file.rewind().is_ok();
-    read && rewound && begin.ends_with(b"DICM")
+    read && rewound && begins_as_dicom(&begin)
 }
 
 fn size_digest(stamp: Stamp) -> Digest {

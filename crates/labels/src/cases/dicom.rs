@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use hepalert_voxels::volume::dicom::acquisitions::split_headers;
 use hepalert_voxels::volume::dicom::read::{read_header, read_slice};
-use hepalert_voxels::volume::dicom::{DicomError, GeometryError, SeriesPlan, SliceHeader, plan};
+use hepalert_voxels::volume::dicom::{
+    DicomError, GeometryError, SeriesPlan, SliceHeader, begins_as_dicom, plan,
+};
 use hepalert_voxels::volume::{Axes, Grid, Volume};
 use rayon::prelude::*;
 
@@ -112,7 +114,7 @@ fn acquisition(headers: &[SliceHeader]) -> Result<(Arc<Grid>, Vec<Option<i64>>),
 fn head(file: &Path) -> Option<Result<SliceHeader, String>> {
     let mut bytes = Vec::new();
     let opened = File::open(file).and_then(|f| f.take(HEADER_BYTES).read_to_end(&mut bytes));
-    if opened.is_err() || bytes.get(128..132) != Some(b"DICM") {
+    if opened.is_err() || !begins_as_dicom(&bytes) {
         return None;
     }
     let told = |error: DicomError| error.to_string();

@@ -24,10 +24,15 @@ pub(super) struct Envelope<'a> {
     pub(super) dataset: Cow<'a, [u8]>,
 }
 
+/// Whether a file has the mark behind the preamble (PS3.10, 7.1). A DICOMDIR has it too.
+pub fn begins_as_dicom(bytes: &[u8]) -> bool {
+    bytes.get(128..132) == Some(b"DICM")
+}
+
 impl<'a> Envelope<'a> {
     /// Takes a whole file, or the beginning of one.
     pub(super) fn open(bytes: &'a [u8]) -> Result<Envelope<'a>, DicomError> {
-        let body = if bytes.get(128..132) == Some(b"DICM") {
+        let body = if begins_as_dicom(bytes) {
             &bytes[132..]
         } else if bytes.starts_with(b"DICM") {
             &bytes[4..]

@@ -26,6 +26,7 @@ pub mod write;
 mod tests;
 
 pub use compressed::READABLE_SYNTAXES;
+pub use envelope::begins_as_dicom;
 pub use error::{DicomError, GeometryError};
 pub use geometry::{SeriesPlan, plan};
 pub use header::{Identifiers, SliceHeader};
