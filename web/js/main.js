@@ -1,6 +1,6 @@
 // The frame: who is there, where one is, light or dark; and the page that belongs to the address.
 
-import { get, send, whenLoggedOut } from "./api.js";
+import { Problem, get, send, whenLoggedOut } from "./api.js";
 import { h, icon, replace } from "./dom.js";
 import * as live from "./live.js";
 import { plural } from "./format.js";
@@ -30,7 +30,15 @@ export const may = (role) => ["viewer", "annotator", "admin"].indexOf(session?.r
 
 function address() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").map(decodeURIComponent), query: new URLSearchParams(query) };
+  return { parts: path.split("/").map(decoded), query: new URLSearchParams(query) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new Problem(404, { message: "there is no such page", code: "unknown_page", next: "the address is not whole; choose another page" });
+  }
 }
 
 async function start() {
@@ -47,7 +55,7 @@ async function start() {
   show();
 }
 
-function showLogin() {
+function showLogin(told) {
   // A page that is still loading must not come up behind the login.
   turn++;
   leave();
@@ -55,14 +63,14 @@ function showLogin() {
   leaveFrame();
   live.close();
   document.title = "Log in · hepalert";
-  replace(app, login(session, start));
+  replace(app, login(session, start, told));
 }
 
 whenLoggedOut(() => {
   // The login is there already: what was typed into it stays.
   if (!session?.user) return;
   session.user = null;
-  showLogin();
+  showLogin("Your session has ended. Log in again.");
 });
 
 function frame() {

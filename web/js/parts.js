@@ -1,7 +1,7 @@
 // Pieces that several pages are made of.
 
 import { h } from "./dom.js";
-import { STATES, VERDICTS, shortKey } from "./format.js";
+import { STATES, VERDICTS, shortKey, span } from "./format.js";
 
 /** A word with a mark: the shape tells as much as the colour. */
 export function chip(known, fallback) {
@@ -54,8 +54,9 @@ export function facts(pairs) {
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+/** It may stand alone in a panel of the same name, and is called otherwise. */
 export function table(heads, rows, label) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${label}` },
     h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => {
       const [text, kind] = Array.isArray(head) ? head : [head, ""];
       return h("th", { scope: "col", class: kind }, text);
@@ -95,4 +96,10 @@ export function notice(text, tone = "calm") {
   place.append(shown);
   if (tone === "bad") dismissible(shown);
   else setTimeout(() => shown.remove(), 6000);
+}
+
+/** Of the study where others tell how long one takes, else of its step. */
+export function timeLeft(job, step) {
+  if (job?.left_s) return `about ${span(job.left_s)} left`;
+  return step?.left_s ? `about ${span(step.left_s)} left of this step` : null;
 }

@@ -5,11 +5,11 @@ import { h, redraw, replace } from "../dom.js";
 import { PHASES, ago, number, plural, time, words } from "../format.js";
 import { bar, chip, notice, problem, sentence } from "../parts.js";
 import { Edits } from "../viewer/edits.js";
-import { View, breathe, tie } from "../viewer/view.js";
+import { View, breathe, stepAll, tie } from "../viewer/view.js";
 import { PRESETS, liverWindow } from "../viewer/windows.js";
 import { askCollided, givenPanel } from "./given.js";
 
-const KEYS = [["1 to 9", "class of the region, or of the pen"], ["d e f", "draw, erase, filled outline"], ["v", "back to looking"], ["Ctrl Z, Ctrl Y", "undo, redo"], ["Del", "delete the region"], ["i", "interpolate between the marked slices"], ["n p", "next and previous region"], ["[ ]", "smaller, larger pen"], ["b", "boundary"], ["a c s x", "axial, coronal, sagittal, all"]];
+const KEYS = [["1 to 9", "class of the region, or of the pen"], ["d e f", "draw, erase, filled outline"], ["v", "back to looking"], ["Ctrl Z, Ctrl Y", "undo, redo"], ["Del", "delete the region"], ["i", "interpolate between the marked slices"], ["Esc", "merge with nothing"], ["n p", "next and previous region"], ["[ ]", "smaller, larger pen"], ["b", "boundary"], ["a c s x", "axial, coronal, sagittal, all"]];
 
 export async function show(main, { parts, query, may }) {
   const id = parts[0];
@@ -79,6 +79,8 @@ async function load(state, ready) {
   for (const [done, at] of order.entries()) {
     await loadOne(state, cells[at], at, `${done + 1} of ${images.length}`);
     if (state.gone) return;
+    // Where the reader is by now: what comes later would stay at its middle.
+    if (done) state.views[at].goTo(view(state).place());
     tie(views(state));
     state.stage.dataset.loaded = done + 1;
     if (!done) { activate(state, at); ready(); } else state.arrived(at);
@@ -124,12 +126,18 @@ async function loadOne(state, { image, told, canvas, progress }, at, count) {
 function reopened(state, at, kept) {
   state.views[at].setNames(state.edits[at].names.all);
   if (kept) {
-    if (!state.case.readers.includes(kept.reader)) state.case.readers.push(kept.reader);
-    state.fillWhose?.();
+    joined(state, kept.reader);
     notice(`${kept.refused ? `${sentence(kept.refused)} ` : ""}Your labels are kept as ${kept.reader}: look at them by Labels of, and take regions over from there.`);
   }
-  state.region = null;
+  letGo(state);
   state.redraw?.();
+}
+
+/** What was chosen in one image's labels means nothing in others. */
+function letGo(state) {
+  state.region = null;
+  state.merging = null;
+  state.marks = [];
 }
 
 function readOut(shown, one, told) {
@@ -145,7 +153,7 @@ function activate(state, at) {
   const changed = state.at !== at;
   state.at = at;
   state.stage.querySelectorAll(".cell").forEach((cell) => cell.classList.toggle("active", cell.dataset.at === String(at) && state.edits.length > 1));
-  if (changed) { state.region = null; state.redraw?.(); }
+  if (changed) { letGo(state); state.redraw?.(); }
 }
 
 /** A stroke has ended: what it changed goes to the device, label by label. */
@@ -176,19 +184,36 @@ function touched(state, saved) {
 function progressOf(state, what, about) {
   state.saving = what === "saving" || what === "collided";
   const texts = { saving: ["Saving…", "calm"], saved: ["Saved", "ok"], failed: ["Not saved", "bad"], collided: ["Changed elsewhere", "warn"] };
-  const [text, tone] = texts[what];
+  const isSame = what === "saved" && about?.runs?.length === 0;
+  const [text, tone] = isSame ? ["Nothing changed", "calm"] : texts[what];
   const revision = about?.revision && about.revision !== "new" ? about.revision.slice(0, 8) : "";
   if (state.told) replace(state.told, chip({ text, tone }), revision ? h("span", { class: "muted small-text" }, `revision ${revision}`) : null);
   state.side.dataset.saved = what;
+  if (what === "saved" && revision) joined(state, edits(state).reader);
   if (!state.saving) state.redraw?.();
 }
 
+/** A first edit makes somebody a reader of the case. */
+function joined(state, reader) {
+  if (!reader || state.case.readers.includes(reader)) return;
+  state.case.readers.push(reader);
+  state.fillWhose();
+  state.fillReaders();
+}
+
 function select(state, region) {
+  // Contours that are interpolated between are regions of one class, each chosen to be marked.
+  if (state.marks.length && labelAt(state, state.marks[0]) !== region.label) state.marks = [];
   state.region = region;
   // Where most of it is: the centre of a crescent lies outside it, and in another slice.
   const place = view(state).goToVoxel([...region.key].reverse());
   for (const shown of views(state)) if (shown !== view(state)) shown.goTo(place);
   state.redraw?.();
+}
+
+function labelAt(state, [z, y, x]) {
+  const { labels, dims: [nx, ny] } = view(state);
+  return labels[(z * ny + y) * nx + x];
 }
 
 /** The selected region as it is after an edit: named by its voxel. */
@@ -203,8 +228,23 @@ async function act(state, operation) {
   const saved = await edits(state).edit(operation, view(state));
   if (saved) refreshed(state);
   if (operation.op !== "delete") touched(state, saved);
+  if (operation.op === "fill" && saved && !saved.runs.length) notice("There is nothing to fill.");
   state.redraw?.();
   return saved;
+}
+
+/** `undo` or `redo`. Where it brings one region and nothing else, that is the one to go on with. */
+async function step(state, way) {
+  const one = edits(state);
+  const named = (region) => `${region.label} ${region.at}`;
+  const before = new Set(one.regions.map(named));
+  const saved = await one[way](view(state));
+  if (!saved || one !== edits(state)) return;
+  const brought = one.regions.filter((region) => !before.has(named(region)));
+  const isAll = saved.runs.every((value, i) => i % 3 !== 2 || value === brought[0]?.label);
+  if (brought.length !== 1 || !isAll) return;
+  [state.region] = brought;
+  state.redraw();
 }
 
 /** The voxel under the crosshair as operations name it. */
@@ -225,13 +265,14 @@ function controls(state) {
     replace(count, shown.length || !organs.length ? plural(shown.length, "region") : "No lesion is labelled");
     const slices = view(state).dims[2];
     const row = (region) => h("button", { class: "lesion region", "data-key": region.at.join("-"), "aria-pressed": String(region === state.region), onclick: () => select(state, region) },
-      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "muted" }, spread(slices - region.hi[0] + 1, slices - region.lo[0])), h("span", { class: "num" }, `${number(region.volume_cm3)} cm³`));
-    const isOpen = state.organsListed || organs.includes(state.region);
-    redraw(list, shown.map(row), organs.length ? h("details", { class: "organs", open: isOpen, ontoggle: (event) => { state.organsListed = event.target.open; } }, h("summary", {}, `Liver and organs (${organs.length})`), organs.map(row)) : null);
+      h("span", { class: "swatch", tint: names(state).tint(region.label) }), h("b", {}, names(state).of(region.label)), h("span", { class: "extent" }, `${spread(slices - region.hi[0] + 1, slices - region.lo[0])} · ${number(region.volume_cm3)} cm³`));
+    const scrolled = list.querySelector(".organ-list")?.scrollTop ?? 0;
+    redraw(list, shown.map(row), organs.length ? organList(state, organs, row) : null);
+    list.querySelector(".organ-list")?.scrollTo(0, scrolled);
     if (state.whose) { replace(tools, takeTools(state)); replace(steps); return; }
     redraw(tools, regionTools(state));
     const [undo, redo] = edits(state).steps;
-    redraw(steps, h("button", { class: "small", disabled: !undo, "data-key": "undo", onclick: () => edits(state).undo(view(state)) }, `Undo (${undo})`), h("button", { class: "small", disabled: !redo, "data-key": "redo", onclick: () => edits(state).redo(view(state)) }, `Redo (${redo})`));
+    redraw(steps, h("button", { class: "small", disabled: !undo, "data-key": "undo", onclick: () => step(state, "undo") }, `Undo (${undo})`), h("button", { class: "small", disabled: !redo, "data-key": "redo", onclick: () => step(state, "redo") }, `Redo (${redo})`));
   };
   const report = state.case.report;
   const penSection = h("section", { "aria-label": "Pen" }, h("h2", {}, "Pen"), pen(state));
@@ -259,6 +300,13 @@ function controls(state) {
   state.redrawAll();
 }
 
+/** Long lists scroll in themselves: what is done with a region stays in sight. */
+function organList(state, organs, row) {
+  const isOpen = state.organsListed || organs.includes(state.region);
+  return h("details", { class: "organs", open: isOpen, ontoggle: (event) => { state.organsListed = event.target.open; } }, h("summary", {}, `Liver and organs (${organs.length})`),
+    h("div", { class: "organ-list", tabindex: "0", role: "region", "aria-label": "Liver and organs", "data-key": "organ-list" }, organs.map(row)));
+}
+
 /** One's own labels, or those of somebody else to look at. */
 function whoseLabels(state) {
   const choice = h("select", { id: "whose", "aria-label": "Labels of" });
@@ -270,7 +318,7 @@ function whoseLabels(state) {
   state.look = async (whose) => {
     const before = state.whose;
     state.whose = whose;
-    state.region = null;
+    letGo(state);
     if (whose) state.setTool("look");
     try {
       for (const [at, one] of state.edits.entries()) if (one) await lookAt(state, at);
@@ -333,8 +381,9 @@ function classButtons(state, now, choose) {
 function regionTools(state) {
   const region = state.region;
   const came = state.case.labels;
+  const cancel = state.merging ? h("button", { class: "small", "data-key": "merge-cancel", title: "Esc", onclick: () => cancelMerge(state) }, "Cancel merging") : null;
   if (!region && !regions(state).length && came.length) return h("p", { class: "muted" }, `Nothing is labelled yet. What came with the case (${came.join(", ")}) can be looked at, and taken over, by Labels of.`);
-  if (!region) return h("p", { class: "muted" }, "Choose a region, or draw one.");
+  if (!region) return [h("p", { class: "muted" }, "Choose a region, or draw one."), cancel];
   const at = region.at;
   const button = (text, key, onclick, title = "") => h("button", { class: "small", "data-key": key, onclick, title }, text);
   const others = state.case.images.map((image, index) => ({ image, index })).filter(({ index }) => index !== state.at);
@@ -344,18 +393,26 @@ function regionTools(state) {
       button("Fill holes", "fill", () => act(state, { op: "fill", at, within: "volume" })),
       button("Fill slices", "fill-slices", () => act(state, { op: "fill", at, within: "slices" })),
       button("Grow", "grow", () => grow(state, region), "Within the liver, by the range of its own values, 10 mm at most"),
-      button(state.merging ? "Merge with this" : "Merge with…", "merge", () => merge(state, region), "Then choose the other region"),
+      button(state.merging ? "Merge with this" : "Merge with…", "merge", () => merge(state, region), "Then choose the other region"), cancel,
       button("Split here", "split", () => split(state, region), "At the slice of the crosshair"),
       others.filter(({ index }) => state.edits[index]).map(({ image, index }) => button(`Copy to ${image.phase ?? image.name}`, `copy-${index}`, () => copy(state, region, index)))),
-    h("div", { class: "tools" }, button(`Mark slice (${state.marks.length})`, "mark", () => mark(state), "A contour to interpolate between"), state.marks.length > 1 ? button("Interpolate", "interpolate", () => interpolate(state)) : null)];
+    h("div", { class: "tools" }, button(`Mark slice (${state.marks.length})`, "mark", () => mark(state), "A contour to interpolate between"), state.marks.length > 1 ? button("Interpolate", "interpolate", () => interpolate(state)) : null,
+      state.marks.length ? button("Clear marks", "marks-clear", () => { state.marks = []; state.redraw(); }) : null)];
 }
 
 function merge(state, region) {
-  if (!state.merging) { state.merging = region; notice("Choose the region to merge with, then press the button again."); state.redraw(); return; }
+  if (!state.merging) { state.merging = region; notice("Choose the region to merge with, then press Merge with this."); state.redraw(); return; }
   const first = state.merging;
   state.merging = null;
   if (first.at.join() !== region.at.join()) act(state, { op: "merge", at: first.at, with: region.at });
   else state.redraw();
+}
+
+function cancelMerge(state) {
+  const hadFocus = document.activeElement?.dataset.key === "merge-cancel";
+  state.merging = null;
+  state.redraw();
+  if (hadFocus) state.side.querySelector("[data-key=merge]")?.focus();
 }
 
 function split(state, region) {
@@ -438,10 +495,7 @@ function windowChoice(state) {
 
 function readers(state) {
   const place = h("div", {});
-  const known = whoHas(state.case).filter((name) => name !== "none");
-  if (known.length < 2) return null;
-  const choice = (id, value) => { const select = h("select", { id, "aria-label": id === "first" ? "First" : "Second" }, known.map((name) => h("option", { value: name }, called(name)))); select.value = value; return select; };
-  const [first, second] = [choice("first", known[0]), choice("second", known[1])];
+  const [first, second] = [["first", "First"], ["second", "Second"]].map(([id, name]) => h("select", { id, "aria-label": name }));
   const compare = async () => {
     try {
       const found = await edits(state).compare(first.value, second.value);
@@ -449,7 +503,19 @@ function readers(state) {
         h("div", { class: "lesions" }, found.disagreements.slice(0, 30).map((place) => h("button", { class: "lesion", onclick: () => views(state).forEach((shown) => shown.goTo(place.centre_ras_mm)) }, h("span", { class: "swatch", tint: names(state).tint(place.first || place.second) }), h("b", {}, `${names(state).of(place.first)} / ${names(state).of(place.second)}`), h("span", { class: "num" }, `${number(place.volume_cm3)} cm³`)))));
     } catch (error) { replace(place, problem(error)); }
   };
-  return h("details", {}, h("summary", {}, "Compare readers"), h("div", { class: "row" }, first, second), h("button", { class: "small", onclick: compare }, "Compare"), place);
+  const box = h("details", {}, h("summary", {}, "Compare readers"), h("div", { class: "row" }, first, second), h("button", { class: "small", onclick: compare }, "Compare"), place);
+  // Anew when there is a further reader; what was chosen stays.
+  state.fillReaders = () => {
+    const known = whoHas(state.case).filter((name) => name !== "none");
+    for (const [at, select] of [first, second].entries()) {
+      const chosen = box.hidden ? "" : select.value;
+      replace(select, known.map((name) => h("option", { value: name }, called(name))));
+      select.value = chosen || known[at];
+    }
+    box.hidden = known.length < 2;
+  };
+  state.fillReaders();
+  return box;
 }
 
 function history(state) {
@@ -457,9 +523,16 @@ function history(state) {
   const fill = async (event) => {
     if (!event.target.open) return;
     const told = await edits(state).history().catch((error) => { replace(place, problem(error)); return []; });
-    replace(place, h("ul", { class: "plain history" }, told.slice(-60).reverse().map((entry) => h("li", {}, h("b", {}, words(entry.what.op)), ` ${plural(entry.voxels, "voxel")}`, h("span", { class: "muted", title: time(entry.when) }, ` ${entry.reader}, ${entry.image}, ${ago(entry.when)}`)))));
+    replace(place, h("div", { class: "history", tabindex: "0", role: "region", "aria-label": "History of edits" }, h("ul", { class: "plain" }, told.slice(-60).reverse().map((entry) => h("li", {}, h("b", {}, edited(state, entry.what)), ` ${plural(entry.voxels, "voxel")}`, h("span", { class: "muted", title: time(entry.when) }, ` ${entry.reader}, ${entry.image}, ${ago(entry.when)}`))))));
   };
   return h("details", { ontoggle: fill }, h("summary", {}, "History"), place);
+}
+
+/** What an edit was, and of which class where it says so. */
+function edited(state, { op, label }) {
+  if (label === undefined) return words(op);
+  if (op === "paint" && !label) return "erase";
+  return `${words(op)}${op === "relabel" ? " to" : ""} ${names(state).of(label)}`;
 }
 
 function exports(state) {
@@ -476,8 +549,8 @@ function press(event, state) {
   if (event.target.closest?.("select, input[type=search], dialog")) return;
   const { key } = event;
   if (state.whose && ((event.ctrlKey || event.metaKey) || ["d", "e", "f", "i", "Delete", ..."123456789"].includes(key))) return;
-  if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); if (event.shiftKey) edits(state).redo(view(state)); else edits(state).undo(view(state)); return; }
-  if ((event.ctrlKey || event.metaKey) && key === "y") { event.preventDefault(); edits(state).redo(view(state)); return; }
+  if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); step(state, event.shiftKey ? "redo" : "undo"); return; }
+  if ((event.ctrlKey || event.metaKey) && key === "y") { event.preventDefault(); step(state, "redo"); return; }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const shown = listed(state);
   const go = (by) => { if (!shown.length) return; const now = shown.indexOf(state.region); select(state, shown[(now + by + shown.length) % shown.length]); };
@@ -486,11 +559,12 @@ function press(event, state) {
     n: () => go(1), p: () => go(-1), Delete: () => state.region && act(state, { op: "delete", at: state.region.at }), i: () => (state.marks.length > 1 ? interpolate(state) : mark(state)),
     "[": () => state.setSize(-2), "]": () => state.setSize(2), b: () => document.getElementById("boundary").click(),
     a: () => state.setPlane("axial"), c: () => state.setPlane("coronal"), s: () => state.setPlane("sagittal"), x: () => state.setPlane("all"),
-    ArrowUp: () => view(state).step(1), ArrowDown: () => view(state).step(-1),
+    ArrowUp: () => stepAll(views(state), view(state), 1), ArrowDown: () => stepAll(views(state), view(state), -1),
   };
+  if (state.merging) acts.Escape = () => cancelMerge(state);
   for (const { label } of names(state).all.filter((known) => known.label < 10)) acts[label] = () => (state.tool === "look" && state.region ? act(state, { op: "relabel", at: state.region.at, label }) : state.setPen(label));
   if (!acts[key]) return;
-  if (event.target.matches?.("input[type=range]") && key.startsWith("Arrow")) return;
+  if (event.target.matches?.("input[type=range], [role=region]") && key.startsWith("Arrow")) return;
   event.preventDefault();
   acts[key]();
 }

@@ -14,7 +14,7 @@ export async function show(main, context) {
   const draw = () => {
     const wanted = search.value.trim().toLowerCase();
     const shown = cases.filter((one) => one.id.toLowerCase().includes(wanted));
-    replace(list, shown.length ? table([["", "num"], "Case", "Images", ["Labels that came with it", "minor"], "Readers", "Last edit", ["Disagreement", "num"]], shown.map(line), "Cases") : empty("No case matches."));
+    replace(list, shown.length ? table([["No.", "num"], "Case", "Images", ["Labels that came with it", "minor"], "Readers", "Last edit", ["Disagreement", "num"]], shown.map(line), "Cases") : empty("No case matches."));
   };
   search.addEventListener("input", draw);
   replace(main, h("header", { class: "page-head" }, h("h1", {}, "Cases"), h("p", { class: "muted" }, `${plural(cases.length, "case")}${order ? ", those first over which readers and network disagree most" : ", by name"}`)),

@@ -4,7 +4,8 @@ import { send } from "../api.js";
 import { h, replace } from "../dom.js";
 import { problem } from "../parts.js";
 
-export function login(session, done) {
+/** `told` says why one is here again. */
+export function login(session, done, told = "") {
   const failed = h("div", {});
   const name = h("input", { id: "name", name: "name", autocomplete: "username", autocapitalize: "none", required: true, maxlength: 64 });
   const password = h("input", { id: "password", name: "password", type: "password", autocomplete: "current-password", required: true, maxlength: 256 });
@@ -27,7 +28,7 @@ export function login(session, done) {
     h("form", { onsubmit: submit, class: "panel" },
       h("div", { class: "brand" }, h("img", { src: "/icon.svg", alt: "", width: 34, height: 34 }),
         h("span", {}, h("b", {}, "hepalert"), h("small", {}, session.device))),
-      h("h1", {}, "Log in"),
+      h("h1", {}, "Log in"), told ? h("p", { class: "notice inline", role: "status" }, told) : null,
       h("label", { for: "name" }, "Name"), name,
       h("label", { for: "password" }, "Password"), password,
       failed, button,

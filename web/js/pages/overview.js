@@ -2,9 +2,9 @@
 
 import { get } from "../api.js";
 import { h, redraw, replace } from "../dom.js";
-import { ago, clock, plural, span, time, words } from "../format.js";
+import { ago, clock, plural, time, words } from "../format.js";
 import * as live from "../live.js";
-import { bar, chip, empty, facts, keyLink, panel, problem, ended, sentence, stateChip } from "../parts.js";
+import { bar, chip, empty, facts, keyLink, panel, problem, ended, sentence, stateChip, timeLeft } from "../parts.js";
 
 export async function show(main, { session }) {
   const head = h("header", { class: "page-head" }, h("h1", {}, session.device), h("div", { class: "head-state" }));
@@ -74,7 +74,7 @@ function drawNow(place, state) {
   replace(place, h("div", { class: "now" },
     h("div", { class: "now-line" }, running ? keyLink(running.study_key) : h("span", {}, "Self-test of the engine"),
       h("span", { class: "muted" }, step ? words(step.stage) : "begins"),
-      running?.left_s ? h("span", { class: "right" }, `about ${span(running.left_s)} left`) : null),
+      timeLeft(running, step) ? h("span", { class: "right" }, timeLeft(running, step)) : null),
     step ? bar(step.done / Math.max(1, step.total), `Stage ${words(step.stage)}`) : null));
 }
 

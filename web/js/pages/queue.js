@@ -3,7 +3,7 @@
 import { h, redraw, replace } from "../dom.js";
 import { ago, plural, shortKey, span, time, words } from "../format.js";
 import * as live from "../live.js";
-import { bar, empty, keyLink, stateChip, table } from "../parts.js";
+import { bar, empty, keyLink, stateChip, table, timeLeft } from "../parts.js";
 
 export function show(main) {
   const summary = h("p", { class: "muted" });
@@ -56,7 +56,7 @@ function progress(job, step) {
   if (job.state === "running") {
     return h("div", { class: "progress" },
       bar(step ? step.done / Math.max(1, step.total) : 0, `Stage ${words(step?.stage ?? "begins")}`),
-      h("span", { class: "muted" }, [step ? words(step.stage) : "begins", job.left_s ? `about ${span(job.left_s)} left` : null].filter(Boolean).join(" · ")));
+      h("span", { class: "muted" }, [step ? words(step.stage) : "begins", timeLeft(job, step)].filter(Boolean).join(" · ")));
   }
   if (job.reason) return h("span", { title: job.reason.advice ?? "" }, job.reason.sentence ?? words(job.reason.code));
   if (job.state === "queued") return h("span", { class: "muted" }, job.left_s ? `done in about ${span(job.left_s)}` : "");

@@ -23,7 +23,9 @@ export async function show(main, context) {
       if (!form.childElementCount) fill(form, asked, page.facets, load);
       draw(list, count, page, asked, load);
     } catch (error) {
-      if (error.name !== "AbortError") replace(list, problem(error));
+      if (error.name === "AbortError") return;
+      replace(count);
+      replace(list, problem(error), h("a", { class: "button", href: "#/studies" }, "All studies"));
     }
   };
   await load();

@@ -131,7 +131,7 @@ function pictures(study, report) {
     const number = /lesion-(\d+)/.exec(file.path)?.[1];
     const alt = number ? `Finding ${Number(number)}` : "Overview of all findings";
     return h("button", { class: "picture", onclick: () => enlarge(fileOf(study, report, file.path), alt), "aria-label": `Enlarge: ${alt}` },
-      h("img", { src: fileOf(study, report, file.path), alt, loading: "lazy" }), h("span", {}, alt));
+      h("img", { src: fileOf(study, report, file.path), alt: "", loading: "lazy" }), h("span", {}, alt));
   })));
 }
 
@@ -188,5 +188,5 @@ function messages(study) {
 function revisions(study) {
   const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.received) }, ago(job.received)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
     h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${encodeURIComponent(study.study_key)}/${job.revision}` }, "View") : ""));
-  return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", ""], study.jobs.map(row), "Revisions"));
+  return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", "Result"], study.jobs.map(row), "Revisions"));
 }

@@ -2,10 +2,10 @@
 
 import { bytes, get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { CLASSES, ORGANS, PHASES, number, plural, sliceName, words } from "../format.js";
+import { CLASSES, PHASES, number, plural, sliceName, words } from "../format.js";
 import { bar, problem } from "../parts.js";
 import { Layers } from "../viewer/layers.js";
-import { View, breathe, tie } from "../viewer/view.js";
+import { DRAWN, View, breathe, stepAll, tie } from "../viewer/view.js";
 import { firstWindow, windowsOf } from "../viewer/windows.js";
 
 const LAYERS = [["final", "Findings", "kept after the third stage"], ["base", "Base view", "lesion gain as trained"], ["high", "High-sensitivity view", "more is seen, more is false"],
@@ -18,7 +18,7 @@ export async function show(main, { parts, query }) {
   const stage = h("div", { class: "stage", "aria-busy": "true" }, h("p", { class: "loading" }, "Preparing the study…"));
   const side = h("aside", { class: "viewer-side", "aria-label": "Viewer controls" });
   replace(main, h("h1", { class: "visually-hidden" }, "Viewer"), h("div", { class: "viewer" }, side, stage));
-  const state = { layer: "final", step: 0, organs: false, fill: 0.25, boundary: true, plane: "axial", tool: "look", lesion: -1, views: [], layers: [], turn: 0, drawn: 0, gone: false };
+  const state = { layer: "final", step: 0, organs: false, fill: 0.25, boundary: true, plane: "axial", tool: "look", lesion: -1, views: [], layers: [], turn: 0, drawn: 0, gone: false, active: null };
   const leave = () => { state.gone = true; state.views.forEach((view) => view.close()); removeEventListener("keydown", state.keys); };
   try {
     const scene = await get(`${base}/scene`);
@@ -67,6 +67,7 @@ async function load(stage, state, base, ui) {
     await breathe();
   }
   tie(state.views);
+  activate(state, active(state));
   await ui.redraw();
   ui.look();
   ui.fillWindows();
@@ -89,6 +90,7 @@ const voxels = (base, { phase, progress }) => bytes(`${base}/image/${encodeURICo
 
 async function draw({ phase, told, progress, view }, data, state, base) {
   await view.load(data, firstWindow(phase));
+  for (const event of ["pointerdown", "focus"]) view.canvas.addEventListener(event, () => activate(state, view));
   view.windows = windowsOf(phase);
   view.told = told;
   view.instances = phase.instances ?? [];
@@ -111,14 +113,14 @@ async function addOther(other, title, state, base, ui) {
     cell.phase = phase;
     const data = await voxels(base, cell);
     if (state.gone) return cell.view.close();
-    const place = state.views[0].place();
     const view = await draw(cell, data, state, base);
     view.setTool(state.tool);
     if (state.plane !== "axial") view.setPlane(state.plane);
     tie(state.views);
     await ui.redraw();
     ui.look();
-    view.goTo(place);
+    view.goTo(active(state).place());
+    activate(state, active(state));
   } catch (error) {
     if (!state.views.includes(cell.view)) cell.view.close();
     cell.figure.remove();
@@ -136,13 +138,22 @@ function removeOther(other, state) {
   view.canvas.closest(".cell").remove();
   count(state.stage);
   tie(state.views);
+  activate(state, active(state));
+}
+
+/** The phase that keys step: the one last pointed at, and at first the one the study is read by. */
+const active = (state) => state.views.find((view) => view === state.active) ?? state.views.find((view) => view.phase === state.scene.reference) ?? state.views[0];
+
+function activate(state, view) {
+  state.active = view;
+  for (const { canvas } of state.views) canvas.closest(".cell").classList.toggle("active", canvas === view.canvas && state.views.length > 1);
 }
 
 function readOut(view, state) {
   const [x, y, z] = view.voxel();
   const [nx, ny] = view.dims;
   const label = view.labels?.[(z * ny + y) * nx + x] ?? 0;
-  const name = [...CLASSES, ...ORGANS].find((one) => one.label === label)?.name ?? (label ? "Discarded" : "");
+  const name = DRAWN.find((one) => one.label === label)?.name ?? "";
   const hu = view.hu();
   replace(view.told, `${view.slice()} · ${Number.isFinite(hu) ? Math.round(hu) : "–"} HU`, name ? ` · ${name}` : "");
 }
@@ -180,7 +191,7 @@ function controls(side, state, key) {
   replace(side,
     h("p", { class: "crumb" }, h("a", { href: `#/studies/${encodeURIComponent(key)}` }, "Back to the study")),
     h("section", { "aria-label": "Findings" }, h("h2", {}, "Findings"), lesionList(scene, ui), discardedList(scene, state)),
-    h("section", { "aria-label": "Layers" }, h("h2", {}, "Layers"), layers, gain),
+    h("section", { "aria-label": "Layers" }, h("h2", {}, "Layers"), layers, gain, legend()),
     h("section", { "aria-label": "Series" }, h("h2", {}, "Series"), seriesList(state, ui)),
     h("section", { "aria-label": "Look" }, h("h2", {}, "Look"), look(state, ui)),
     h("section", { "aria-label": "View" }, h("h2", {}, "View"), planes(state, ui)),
@@ -254,6 +265,10 @@ function layerChoice(state, ui) {
   }));
 }
 
+function legend() {
+  return h("details", { class: "legend" }, h("summary", {}, "Colours"), h("ul", { class: "plain" }, DRAWN.map(({ name, long, rgb }) => h("li", { title: long }, h("span", { class: "swatch", tint: `rgb(${rgb})` }), ` ${name}`))));
+}
+
 /** Eq. (3), live: lesion probabilities times alpha, then the best class. */
 function gainSlider(state, ui) {
   const { gains } = state.scene;
@@ -311,9 +326,9 @@ function planes(state, ui) {
 
 function press(event, state, ui) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("select, input[type=range], input[type=radio]")) return;
-  const [first] = state.views;
+  const go = (by) => stepAll(state.views, active(state), by);
   const acts = {
-    ArrowUp: () => first.step(1), ArrowDown: () => first.step(-1), PageUp: () => first.step(5), PageDown: () => first.step(-5),
+    ArrowUp: () => go(1), ArrowDown: () => go(-1), PageUp: () => go(5), PageDown: () => go(-5),
     n: () => ui.jump(state.lesion + 1), p: () => ui.jump(state.lesion - 1),
     b: () => document.getElementById("boundary").click(), o: () => document.getElementById("organs").click(),
     m: () => ui.tool(state.tool === "measure" ? "look" : "measure"), a: () => ui.plane("axial"), c: () => ui.plane("coronal"), s: () => ui.plane("sagittal"), x: () => ui.plane("all"),

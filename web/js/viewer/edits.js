@@ -9,6 +9,8 @@ export class Edits {
     this.base = base;
     // Whose labels are looked at; one's own, to be corrected, without.
     this.whose = "";
+    // Who edits here, as the device calls them.
+    this.reader = "";
     this.revision = "new";
     this.steps = [0, 0];
     this.regions = [];
@@ -24,6 +26,7 @@ export class Edits {
   async open(start) {
     if (this.whose) return this.look();
     const desk = await send("POST", `${this.base}/desk`, start ? { start } : {});
+    this.reader = desk.reader;
     this.take(desk);
     this.known = await bytes(`${this.base}/labels`);
     return this.known;

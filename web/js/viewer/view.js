@@ -7,6 +7,8 @@ import { DRAG_MODE, NVImage, Niivue, SLICE_TYPE, cmapper } from "/vendor/niivue.
 import { CLASSES, ORGANS, sliceName } from "../format.js";
 
 export const DISCARDED = 14;
+/** What is drawn of a study, in its colours. */
+export const DRAWN = [...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }];
 const PLANES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL, all: SLICE_TYPE.MULTIPLANAR };
 
 /** Colours by label: `known` have a label, a name and a colour. */
@@ -60,6 +62,10 @@ function withoutGradient(nv) {
   }
 }
 
+/** Where a place in the patient is within the image: of one that lies oblique NiiVue must be told to
+ * take true millimetres, as `place` does. */
+const fracOf = (nv, mm) => nv.mm2frac(mm, 0, true);
+
 export class View {
   constructor(canvas, phase) {
     this.canvas = canvas;
@@ -78,7 +84,7 @@ export class View {
     const left = this.nv.drawTextLeft.bind(this.nv);
     this.nv.drawTextLeft = ([x, y], ...about) => left([x - 6, y], ...about);
     this.nv.setMouseEventConfig?.({ leftButton: { primary: DRAG_MODE.crosshair }, rightButton: DRAG_MODE.windowing, centerButton: DRAG_MODE.pan });
-    this.setNames([...CLASSES, ...ORGANS, { label: DISCARDED, name: "Discarded", rgb: [190, 190, 196] }]);
+    this.setNames(DRAWN);
     this.nv.onLocationChange = (place) => this.moved(place);
     this.nv.onDrawingChanged = (what) => { if (what === "draw") this.drawn(); };
     canvas.view = this;
@@ -164,7 +170,7 @@ export class View {
   /** Moves the crosshair to a place in the patient, in millimetres RAS. */
   goTo(mm) {
     const { nv } = this;
-    nv.scene.crosshairPos = nv.mm2frac(mm);
+    nv.scene.crosshairPos = fracOf(nv, mm);
     nv.createOnLocationChange();
     nv.drawScene();
     nv.sync?.();
@@ -180,13 +186,12 @@ export class View {
   }
 
   /** The voxel at a place in the patient, x, y, z. */
-  voxelAt(mm) { return Array.from(this.nv.frac2vox(this.nv.mm2frac(mm))).map(Math.round); }
+  voxelAt(mm) { return Array.from(this.nv.frac2vox(fracOf(this.nv, mm))).map(Math.round); }
 
   /** Steps slices of the plane that is shown. */
   step(count) {
     const by = this.plane === "coronal" ? [0, count, 0] : this.plane === "sagittal" ? [count, 0, 0] : [0, 0, count];
     this.nv.moveCrosshairInVox(...by);
-    this.nv.sync?.();
   }
 
   /** The voxel under the crosshair, x, y, z. */
@@ -213,6 +218,13 @@ export class View {
     this.canvas.view = null;
     this.nv.gl?.getExtension("WEBGL_lose_context")?.loseContext();
   }
+}
+
+/** Steps slices of one; the others follow. NiiVue tells them only from a canvas with the focus. */
+export function stepAll(views, view, count) {
+  view.step(count);
+  const place = view.place();
+  for (const other of views) if (other !== view) other.goTo(place);
 }
 
 /** One crosshair for all. */
