@@ -56,7 +56,7 @@ pub enum Operation {
         /// One per part.
         seeds: Vec<Seed>,
     },
-    /// Voxels get a label; 0 erases.
+    /// Voxels get a label; 0 erases: they become what their region lies in.
     Paint {
         /// `[z, y, x, length]`: runs along x.
         runs: Vec<[usize; 4]>,

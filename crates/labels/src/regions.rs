@@ -254,6 +254,27 @@ pub fn label_at(map: &LabelMap, at: [usize; 3]) -> Result<u8, Refused> {
     map.voxels().get(at).copied().ok_or(Refused::Outside { at, shape })
 }
 
+/// Steps to the voxels that touch one, as regions hang together.
+const STEPS: [[isize; 3]; 10] = [
+    [-1, 0, 0],
+    [0, -1, -1],
+    [0, -1, 0],
+    [0, -1, 1],
+    [0, 0, -1],
+    [0, 0, 1],
+    [0, 1, -1],
+    [0, 1, 0],
+    [0, 1, 1],
+    [1, 0, 0],
+];
+
+/// The voxels that touch one; some may be none.
+pub fn neighbours(at: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    STEPS
+        .into_iter()
+        .map(move |step| std::array::from_fn(|axis| at[axis].wrapping_add_signed(step[axis])))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

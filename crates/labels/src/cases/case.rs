@@ -131,6 +131,6 @@ impl Case {
 pub struct Skipped {
     /// The file or folder, below the folder of cases.
     pub path: PathBuf,
-    /// Why.
+    /// Why it is no case, in a sentence.
     pub why: String,
 }

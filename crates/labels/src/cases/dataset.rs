@@ -39,14 +39,14 @@ pub struct DataSet {
 pub struct LeftOut {
     /// Its name.
     pub case: String,
-    /// Why.
+    /// Why it was left out, in a sentence.
     pub why: String,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Written {
-    /// Where.
+    /// The folder of the data set.
     pub out: PathBuf,
     /// How many cases.
     pub cases: usize,

@@ -41,9 +41,9 @@ pub enum Start {
     /// known to mean what labels mean in the folder; or else a liver that came with it.
     #[default]
     Usual,
-    /// Nothing.
+    /// No label anywhere.
     Empty,
-    /// These.
+    /// The labels that this one made or gave.
     From(Who),
 }
 
@@ -256,9 +256,11 @@ impl Desk {
         saved
     }
 
-    /// Are the labels on the disk, and those the edit was made on, the ones here? Labels that
-    /// were changed from outside are read again, so that the next look at the desk shows them.
-    fn check(&mut self, on: &str) -> Result<(), CaseError> {
+    /// Reads the labels again if they were changed from outside.
+    ///
+    /// # Errors
+    /// [`CaseError`] if they cannot be read.
+    pub fn look_again(&mut self) -> Result<(), CaseError> {
         let path = file(&self.work, &self.image, &self.reader);
         let found = read(&path, MAX_NIFTI_BYTES)?;
         let current = found.as_deref().map_or_else(|| NEW.to_owned(), revision_of);
@@ -271,8 +273,16 @@ impl Desk {
                 }
                 None => Labelling::empty(&self.image.grid),
             };
-            (self.revision, self.begun) = (current.clone(), None);
+            (self.revision, self.begun) = (current, None);
         }
+        Ok(())
+    }
+
+    /// Are the labels on the disk, and those the edit was made on, the ones here? If not, the next look at
+    /// the desk shows those of the disk.
+    fn check(&mut self, on: &str) -> Result<(), CaseError> {
+        self.look_again()?;
+        let current = self.revision.clone();
         if on == current {
             return Ok(());
         }

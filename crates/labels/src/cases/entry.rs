@@ -10,9 +10,9 @@ use crate::operation::Operation;
 /// One edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When.
+    /// When it was made.
     pub when: Timestamp,
-    /// Who.
+    /// Who made it.
     pub reader: Reader,
     /// Labels of which image.
     pub image: String,

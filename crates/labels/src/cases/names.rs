@@ -11,7 +11,7 @@ use hepalert_study::phase::Phase;
 pub enum FileKind {
     /// An image; its phase where the name tells it.
     Image(Option<Phase>),
-    /// Labels.
+    /// Its files are label maps.
     Labels,
     /// The name says nothing.
     Unknown,

@@ -37,7 +37,7 @@ pub struct Made<'a> {
     pub revision: &'a str,
     /// The version of this program.
     pub version: &'a str,
-    /// Now.
+    /// The time of writing.
     pub when: Timestamp,
 }
 

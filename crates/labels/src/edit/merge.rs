@@ -10,7 +10,7 @@ use ndarray::{Array3, Zip};
 use super::Bounds;
 use crate::change::Stretch;
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::{Held, neighbours};
 
 /// Between regions further apart lies something else.
 const MAX_GAP_MM: f64 = 30.0;
@@ -38,9 +38,9 @@ pub(super) fn merge(
 
 /// As regions hang together: within a slice by corners too, between slices straight.
 fn do_touch(one: &Array3<bool>, other: &Array3<bool>) -> bool {
-    one.indexed_iter().filter(|(_, on)| **on).any(|((z, y, x), _)| {
-        super::split::neighbours([z, y, x]).any(|at| other.get(at) == Some(&true))
-    })
+    one.indexed_iter()
+        .filter(|(_, on)| **on)
+        .any(|((z, y, x), _)| neighbours([z, y, x]).any(|at| other.get(at) == Some(&true)))
 }
 
 /// A path by faces between the nearest voxels of the two, and what is hardly further from both

@@ -12,6 +12,7 @@ use crate::refused::Refused;
 use crate::regions::Held;
 
 mod copy;
+mod erase;
 mod fill;
 mod grow;
 mod interpolate;
@@ -90,7 +91,7 @@ fn paint(
     if found > most {
         return Err(Refused::TooMany { what: "painted voxels", found, most });
     }
-    Ok(painted)
+    if label == 0 { erase::uncovered(map, &painted) } else { Ok(painted) }
 }
 
 /// Another map of this grid, or a region of it, over voxels of these labels.

@@ -8,37 +8,19 @@ use std::collections::BinaryHeap;
 
 use hepalert_voxels::image::distance::squared_distance_mm2;
 use hepalert_voxels::volume::LabelMap;
-use ndarray::{Array3, s};
+use ndarray::{Array3, Zip, s};
 
 use super::Bounds;
 use crate::change::Stretch;
 use crate::operation::Seed;
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::{Held, neighbours};
 
 /// More parts are drawn, not cut.
 const MAX_SEEDS: usize = 32;
 
-/// Steps to the voxels that touch one, as regions hang together.
-const STEPS: [[isize; 3]; 10] = [
-    [-1, 0, 0],
-    [0, -1, -1],
-    [0, -1, 0],
-    [0, -1, 1],
-    [0, 0, -1],
-    [0, 0, 1],
-    [0, 1, -1],
-    [0, 1, 0],
-    [0, 1, 1],
-    [1, 0, 0],
-];
-
-/// The voxels that touch one; some may be none.
-pub(super) fn neighbours(at: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
-    STEPS
-        .into_iter()
-        .map(move |step| std::array::from_fn(|axis| at[axis].wrapping_add_signed(step[axis])))
-}
+/// Pieces of less than one in so many of a part's voxels are crumbs.
+const CRUMBS: usize = 20;
 
 pub(super) fn by_plane(
     map: &LabelMap,
@@ -149,6 +131,36 @@ fn depth_mm2(mask: &Array3<bool>, spacing_mm: [f64; 3]) -> Array3<f32> {
     squared_distance_mm2(outside.view(), spacing_mm).slice(inner).to_owned()
 }
 
+/// Crumbs that the gap leaves beside a part's body become gap too: a cut makes parts, and no dust.
+fn widen(gap: &mut Array3<bool>, parts: &Array3<u8>, part: u8) {
+    let mut left = Zip::from(parts).and(&*gap).map_collect(|&own, &gap| own == part && !gap);
+    let mut pieces: Vec<Vec<[usize; 3]>> = Vec::new();
+    let places: Vec<[usize; 3]> =
+        left.indexed_iter().filter(|(_, here)| **here).map(|((z, y, x), _)| [z, y, x]).collect();
+    for at in places {
+        if !std::mem::take(&mut left[at]) {
+            continue;
+        }
+        let (mut piece, mut seen) = (vec![at], 0);
+        while let Some(&from) = piece.get(seen) {
+            seen += 1;
+            for next in neighbours(from) {
+                if left.get_mut(next).is_some_and(std::mem::take) {
+                    piece.push(next);
+                }
+            }
+        }
+        pieces.push(piece);
+    }
+    let all: usize = pieces.iter().map(Vec::len).sum();
+    let is_cut = |at: &[usize; 3]| neighbours(*at).any(|next| gap.get(next) == Some(&true));
+    let is_crumb = |piece: &&Vec<_>| piece.len() * CRUMBS < all && piece.iter().any(is_cut);
+    let crumbs: Vec<_> = pieces.iter().filter(is_crumb).collect();
+    for crumb in crumbs {
+        crumb.iter().for_each(|at| gap[*at] = true);
+    }
+}
+
 /// Gives every part its label, and opens gaps between parts of one label.
 fn cut(map: &LabelMap, held: &Held, parts: Array3<u8>, labels: &[u8]) -> Vec<Stretch> {
     let shape = map.grid().shape();
@@ -159,14 +171,16 @@ fn cut(map: &LabelMap, held: &Held, parts: Array3<u8>, labels: &[u8]) -> Vec<Str
             .filter_map(|next| parts.get(next).copied())
             .any(|other| (1..part).contains(&other) && label_of(other) == label_of(part))
     };
-    let gap = Array3::from_shape_fn(parts.raw_dim(), |(z, y, x)| {
+    let mut gap = Array3::from_shape_fn(parts.raw_dim(), |(z, y, x)| {
         let part = parts[[z, y, x]];
         part > 1 && is_gap([z, y, x], part)
     });
+    for part in 2..=labels.len() as u8 {
+        widen(&mut gap, &parts, part);
+    }
     let mut made = Vec::new();
     for (part, &label) in (1..=labels.len() as u8).zip(labels) {
-        let mask =
-            ndarray::Zip::from(&parts).and(&gap).map_collect(|&own, &gap| own == part && !gap);
+        let mask = Zip::from(&parts).and(&gap).map_collect(|&own, &gap| own == part && !gap);
         made.extend(bounds.stretches(&mask, shape, label));
     }
     made.extend(bounds.stretches(&gap, shape, held.surroundings(map)));

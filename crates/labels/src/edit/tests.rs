@@ -452,3 +452,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_eraser_gives_back_what_lies_around() {
+    let map = drawn(&[&["..777..", ".71177.", ".77777.", "...3..."]], [1.0; 3]);
+    let runs = vec![[0, 1, 0, 4], [0, 2, 1, 1], [0, 3, 3, 1]];
+    check(
+        &map,
+        &Operation::Paint { runs, label: 0, over: None },
+        expect![[r#"
+            ..777..
+            ..7777.
+            ..7777.
+            .......
+        "#]],
+    );
+}
+
+#[test]
+fn a_cut_leaves_no_dust() {
+    // The gap lies where the first slice does; left of it ten voxels hang on nothing.
+    let row = |ones: std::ops::Range<usize>| -> String {
+        (0..62).map(|x| if ones.contains(&x) { '1' } else { '.' }).collect()
+    };
+    let mut rows = vec![row(10..21), row(0..61)];
+    rows.extend((0..7).map(|_| row(30..61)));
+    let slices: Vec<[&str; 1]> = rows.iter().map(|row| [row.as_str()]).collect();
+    let slices: Vec<&[&str]> = slices.iter().map(|slice| &slice[..]).collect();
+    let map = drawn(&slices, [5.0, 1.0, 1.0]);
+    let cut = Operation::SplitPlane {
+        at: [0, 0, 12],
+        point_ras_mm: map.grid().ras_mm([0.5, 0.0, 12.0]),
+        normal: [0.0, 0.0, 1.0],
+        label: 1,
+    };
+    let made = edited(&map, &cut, Context::default()).unwrap();
+    assert_eq!(components(made.voxels().view(), 1..=1, InPlane::Eight).count, 2);
+    let lost = |map: &LabelMap| map.voxels().iter().filter(|label| **label == 1).count();
+    assert_eq!(lost(&map) - lost(&made), 21, "the gap, and the ten");
+}
