@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::intake::{GateParams, Refusal, StudyFiles};
 use crate::report::files::WriteError;
@@ -21,7 +21,7 @@ use hepalert_engines::{Engine, EngineError};
 use hepalert_phases::Recogniser;
 use hepalert_study::digest::Digest;
 use hepalert_study::phase::{Phase, Setting};
-use hepalert_study::study::AlignedStudy;
+use hepalert_study::study::{AlignedStudy, Study};
 
 mod describe;
 mod limits;
@@ -42,6 +42,10 @@ pub use phases::{beside as phases_beside, record as series_record};
 /// Changes when the meaning of results changes without any parameter changing.
 /// 2: studies are brought into the engine's orientation, chance comes from the images alone.
 const CASCADE_VERSION: u32 = 2;
+/// How often a registration that is under way is told.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A registration that takes longer hangs.
+const REGISTERING_AT_MOST: Duration = Duration::from_secs(15 * 60);
 
 /// What a study is analysed with.
 #[derive(Debug, Clone)]
@@ -298,6 +302,35 @@ impl Analyzer {
         Ok(Some(other))
     }
 
+    /// The study on one grid. Registration tells no progress; that it is at work is said now and then, so that
+    /// a slow processor is not taken for one that hangs.
+    fn aligned(&self, study: Study, watch: Watch<'_>) -> Result<align::Aligned, AnalyzeError> {
+        let (wanted, rules) = (self.bundle.phases(), &self.settings.alignment);
+        let align = move || align::align(study, wanted, rules);
+        if wanted.len() < 2 {
+            return Ok(align()?);
+        }
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let here = std::thread::current();
+            let work = scope.spawn(move || {
+                let found = align();
+                here.unpark();
+                found
+            });
+            while !work.is_finished() && began.elapsed() < REGISTERING_AT_MOST {
+                if watch("register", 0, 1).is_break() {
+                    return Err(AnalyzeError::Stopped);
+                }
+                std::thread::park_timeout(ALIVE_EVERY);
+            }
+            match work.join() {
+                Ok(found) => Ok(found?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
     /// A study that has all phases of this engine.
     fn whole_study(
         &mut self,
@@ -321,11 +354,7 @@ impl Analyzer {
         let (study, stored) =
             read.loaded.study.brought_into(self.plan.network.reader.orientation());
         let aligning = Instant::now();
-        if self.phases().len() > 1 && watch("register", 0, 1).is_break() {
-            return Err(AnalyzeError::Stopped);
-        }
-        let align::Aligned { study: aligned, phases: alignments } =
-            align::align(study, self.bundle.phases(), &self.settings.alignment)?;
+        let align::Aligned { study: aligned, phases: alignments } = self.aligned(study, watch)?;
         let align_s = aligning.elapsed().as_secs_f64();
         let back = stored.back(aligned.grid());
         match self.fit_batch(&aligned, origin.files) {

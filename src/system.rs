@@ -1,9 +1,32 @@
-//! What Linux tells of the machine: free space, memory, temperatures.
+//! What Linux tells of the machine: free space, memory, temperatures; and files that have an end.
 //!
 //! Owns where that stands. What it does not tell is `None`, never an error.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
+
+/// The bytes of a file; a pipe or a device, whose end may never come, is refused.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let facts = std::fs::metadata(path)?;
+    if !facts.is_file() && !facts.is_dir() {
+        return Err(io::Error::other("it is no file with an end, but a pipe or a device"));
+    }
+    std::fs::read(path)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// The system's, and for what is no text.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read_file(path)?;
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+}
 
 /// Free space for this user where a folder lies, in MiB.
 pub(crate) fn free_mib(folder: &Path) -> Option<u64> {

@@ -138,7 +138,7 @@ fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// To the person at the terminal. Who no longer reads (`2>&1 | head`) ends no work.
-fn say(text: std::fmt::Arguments<'_>) {
+pub fn say(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_fmt(text);
 }
 
@@ -193,7 +193,9 @@ impl Ui {
         match written {
             // Who reads no further (`| head`) has what they wanted.
             Err(error) if is_gone(&error) => Ok(()),
-            written => written.map_err(Failure::failed),
+            written => written.map_err(|error| {
+                Failure::failed(anyhow::anyhow!("standard output cannot be written: {error}"))
+            }),
         }
     }
 

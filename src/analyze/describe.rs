@@ -13,6 +13,7 @@ use crate::report::types::{
 };
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_cascade::pipeline::Findings;
+use hepalert_study::alignment::AlignmentMethod;
 use hepalert_study::digest::hex;
 use hepalert_study::outcome::NOTICE;
 use hepalert_study::study::AlignedStudy;
@@ -37,7 +38,7 @@ impl Analyzer {
             phases: origin.phases.clone(),
             series: origin.series.clone(),
             verdict: findings.verdict.alert_level(),
-            paper_status: findings.verdict.paper_status().to_owned(),
+            paper_status: findings.verdict.paper_status(),
             patient_class: record::classes(&findings.verdict),
             lesions: record::kept(findings, slices),
             discarded: record::discarded(findings, slices),
@@ -93,7 +94,7 @@ pub(super) fn tell_alignment(report: &mut Report, alignments: &[PhaseAlignment])
                 report.quality.push(format!("phase_{code}_{what}"));
             }
         };
-        flag(alignment.method() == "rigid", "aligned_rigidly");
+        flag(alignment.method() == AlignmentMethod::Rigid, "aligned_rigidly");
         flag(alignment.is_incomplete(), "incomplete");
         if let Some(record) =
             report.phases.iter_mut().find(|record| record.phase == alignment.phase)

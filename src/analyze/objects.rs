@@ -14,9 +14,11 @@ use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
 use super::source_images::SourceImages;
+use crate::codes;
 use crate::report::files::{Draft, Picture, WriteError};
-use crate::report::types::Report;
+use crate::report::types::{LesionRecord, Report};
 use hepalert_cascade::pipeline::{Finding as Found, Findings};
+use hepalert_evidence::code::suspected_words;
 use hepalert_evidence::finding::{Finding, Shape, Tracking};
 use hepalert_evidence::maker::{Identity, Maker};
 use hepalert_evidence::source::ImageRef;
@@ -86,12 +88,9 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
     let seen: Vec<_> = organs.iter().map(|(organ, mask)| (*organ, mask.view())).collect();
     let content =
         segmentation::Content { source: &source, grid: &grid, findings: &findings, organs: &seen };
-    let segmentation = match segmentation::write(&content, &maker, &identity) {
-        Ok(object) => Some(object),
-        Err(hepalert_evidence::WriteError::Empty) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let segmentation = segmented(&content, &maker, &identity)?;
     let replaced = made.replaced();
+    let limits: Vec<String> = made.report.quality.iter().map(|flag| codes::told(flag)).collect();
     let content = structured::Content {
         source: &source,
         grid: &grid,
@@ -100,6 +99,7 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
         verdict: made.report.verdict,
         class: made.report.patient_class.joint,
         liver_cm3: made.report.liver_cm3,
+        limits: &limits,
         predecessor: replaced.as_ref(),
     };
     let report = structured::write(&content, &maker, &identity)?;
@@ -132,14 +132,28 @@ pub(super) fn add(draft: &mut Draft, made: &Made<'_>) -> Result<(), ObjectError>
         put(draft, &format!("key-image-{:02}", picture.number), &object)?;
     }
     if made.settings.pdf {
-        let object = document::write(&lines(made.report), &pictures, &source, &maker, &identity)?;
+        let object =
+            document::write(&lines(made.report, &limits), &pictures, &source, &maker, &identity)?;
         put(draft, "document", &object)?;
     }
     Ok(())
 }
 
+/// The segmentation; none where there is nothing to segment.
+fn segmented(
+    content: &segmentation::Content<'_>,
+    maker: &Maker,
+    identity: &Identity,
+) -> Result<Option<Object>, ObjectError> {
+    match segmentation::write(content, maker, identity) {
+        Ok(object) => Ok(Some(object)),
+        Err(hepalert_evidence::WriteError::Empty) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What the first page of the document says.
-fn lines(report: &Report) -> Vec<String> {
+fn lines(report: &Report, limits: &[String]) -> Vec<String> {
     let mut lines = vec![
         "Liver triage: suspected findings, if any".to_owned(),
         report.notice.clone(),
@@ -150,18 +164,22 @@ fn lines(report: &Report) -> Vec<String> {
         String::new(),
     ];
     lines.extend(report.lesions.iter().map(|lesion| {
-        let what = if lesion.malignant { "Suspected finding" } else { "Finding" };
         let slice = lesion.key_slice.as_ref().map_or(String::new(), |key| {
             let image = key.instance_number.map_or(String::new(), |n| format!(", image {n}"));
             format!("{image}, z {:.1} mm", key.z_mm)
         });
         format!(
-            "{what} {}: {}, {:.1} cm3, longest {:.0} mm{slice}",
-            lesion.id, lesion.class, lesion.volume_cm3, lesion.max_diameter_mm
+            "Finding {}: {}, {:.1} cm3, longest {:.0} mm{slice}{}",
+            lesion.id,
+            suspected_words(lesion.class),
+            lesion.volume_cm3,
+            lesion.max_diameter_mm,
+            followed(lesion)
         )
     }));
-    if !report.quality.is_empty() {
-        lines.extend([String::new(), format!("Quality: {}", report.quality.join(", "))]);
+    if !limits.is_empty() {
+        lines.extend([String::new(), "What lowers the trust in this result:".to_owned()]);
+        lines.extend(limits.iter().cloned());
     }
     lines.push(String::new());
     lines.extend(
@@ -171,6 +189,14 @@ fn lines(report: &Report) -> Vec<String> {
     );
     lines.push(format!("hepalert {}", report.pipeline.version));
     lines
+}
+
+/// What the finding is called over all studies of the patient, and its number in the one before.
+fn followed(lesion: &LesionRecord) -> String {
+    let name = lesion.tracking_id.as_ref().map_or(String::new(), |id| format!(", {id}"));
+    let before = lesion.earlier.as_ref();
+    let before = before.map_or(String::new(), |it| format!(" (finding {} before)", it.id));
+    format!("{name}{before}")
 }
 
 fn put(draft: &mut Draft, name: &str, object: &Object) -> Result<(), WriteError> {

@@ -37,8 +37,7 @@ impl Settings {
     /// # Errors
     /// [`EngineError`] if it is there and cannot be used.
     pub fn recogniser(&self) -> Result<Option<Recogniser>, EngineError> {
-        let there = |dir: &&PathBuf| dir.join(MANIFEST).is_file();
-        let dir = self.phase_bundle.as_ref().filter(there);
+        let dir = self.phase_bundle.as_ref();
         dir.map(|dir| Recogniser::open(dir, &self.runtime)).transpose()
     }
 }
@@ -180,11 +179,11 @@ pub fn record(line: &SeriesLine) -> SeriesRecord {
         acquisition: line.acquisition,
         slices: line.scan.slices,
         thickness_mm: line.scan.recon.thickness_mm,
-        phase: line.phase.map_or("none", Phase::code).to_owned(),
+        phase: line.phase,
         probability: record::rounded(line.probability),
         images: best.map(|(look, _)| look.name().to_owned()),
         images_probability: best.map(|(_, p)| record::rounded(p)),
-        chosen: line.chosen.map(|phase| phase.code().to_owned()),
+        chosen: line.chosen,
         why: line.why(),
     }
 }

@@ -9,6 +9,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::report::files;
 use crate::report::output::REPORT;
 use crate::report::types::{EarlierFinding, LesionRecord, Report};
@@ -21,6 +23,11 @@ pub(super) use over_time::place;
 
 /// Centres that are nearer than this are one finding's, however small it is: two slices.
 const NEAR_MM: f64 = 10.0;
+
+/// Letters of tracking identifiers: none that make words, none that look like a digit.
+const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+/// One of 160,000.
+const MIN_LETTERS: usize = 4;
 
 /// What is known from before.
 #[derive(Clone, Copy, Default)]
@@ -38,7 +45,7 @@ pub(super) fn name(report: &mut Report, before: Before<'_>, study_uid: &str) {
         let same = same(&earlier.lesions, &report.lesions);
         for (lesion, at) in report.lesions.iter_mut().zip(same) {
             let Some(known) = at.map(|at| &earlier.lesions[at]) else { continue };
-            inherit(lesion, known);
+            lesion.tracking_uid.clone_from(&known.tracking_uid);
             lesion.earlier.clone_from(&known.earlier);
         }
     }
@@ -50,41 +57,37 @@ pub(super) fn name(report: &mut Report, before: Before<'_>, study_uid: &str) {
             let Some(known) = at.map(|at| &prior.lesions[at]) else { continue };
             // What an earlier revision said stands.
             let Some(uid) = known.tracking_uid.clone() else { continue };
-            if lesion.tracking_uid.is_some() || !used.insert(uid) {
+            if lesion.tracking_uid.is_some() || !used.insert(uid.clone()) {
                 continue;
             }
-            inherit(lesion, known);
+            lesion.tracking_uid = Some(uid);
             let (study_key, revision) = (prior.study_key.clone(), prior.revision);
             lesion.earlier = Some(EarlierFinding { study_key, revision, id: known.id });
         }
     }
     let revision = report.revision;
+    let by = format!("{} of {}", report.pipeline.fingerprint, report.input.fingerprint);
     for lesion in report.lesions.iter_mut().filter(|lesion| lesion.tracking_uid.is_none()) {
-        let own = format!("finding {} of {study_uid}, revision {revision}", lesion.id);
+        // Another engine's first finding, or another device's, need not be this one.
+        let own = format!("finding {} of {study_uid}, revision {revision}, {by}", lesion.id);
         lesion.tracking_uid = Some(uid_of(&own));
     }
     name_for_people(&mut report.lesions);
 }
 
-fn inherit(lesion: &mut LesionRecord, known: &LesionRecord) {
-    lesion.tracking_uid.clone_from(&known.tracking_uid);
-    // Reports of before said no more than the number.
-    let id = known.tracking_id.clone().unwrap_or_else(|| format!("finding {}", known.id));
-    lesion.tracking_id = known.tracking_uid.is_some().then_some(id);
-}
-
-/// What is new is called by its number, or where another is called so, by the next that is free.
+/// Tracking identifiers follow from the UIDs, so that both are the same for ever. They are letters and not
+/// numbers: a finding's number is that of its report, and another in the next study.
 fn name_for_people(lesions: &mut [LesionRecord]) {
     let mut used: BTreeSet<String> = BTreeSet::new();
-    for lesion in lesions.iter_mut() {
-        // Two that came from different studies may have brought one number: UIDs tell them apart.
-        lesion.tracking_id.take_if(|id| !used.insert(id.clone()));
-    }
-    let count = lesions.len() as u64;
-    for lesion in lesions.iter_mut().filter(|lesion| lesion.tracking_id.is_none()) {
-        let numbers = std::iter::once(u64::from(lesion.id)).chain(count + 1..);
-        let mut free = numbers.map(|n| format!("finding {n}"));
-        lesion.tracking_id = free.find(|id| used.insert(id.clone()));
+    for lesion in lesions {
+        let digest = Sha256::digest(lesion.tracking_uid.as_deref().unwrap_or_default());
+        let letters: String = digest
+            .iter()
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+            .collect();
+        // More letters where two of a report begin alike.
+        let mut names = (MIN_LETTERS..=letters.len()).map(|n| format!("lesion {}", &letters[..n]));
+        lesion.tracking_id = names.find(|id| used.insert(id.clone()));
     }
 }
 

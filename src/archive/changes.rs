@@ -70,11 +70,11 @@ impl Face {
 /// A study whose verdict changes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
-    /// Which.
+    /// Key of the study.
     pub study_key: StudyKey,
-    /// Before.
+    /// What it was before.
     pub old: Face,
-    /// After.
+    /// What it is now.
     pub new: Face,
 }
 
@@ -87,7 +87,7 @@ pub struct Comparison {
     pub old: Vec<EngineName>,
     /// The engines after.
     pub new: Vec<EngineName>,
-    /// Studies.
+    /// Number of studies.
     pub studies: usize,
     /// Studies with the same verdict.
     pub same_verdict: Rate,
@@ -102,9 +102,9 @@ pub struct Comparison {
 /// Two folders of results, each with what it is of.
 #[derive(Debug)]
 pub struct Pair {
-    /// Before.
+    /// What it was before.
     pub old: (Results, Bound),
-    /// After.
+    /// What it is now.
     pub new: (Results, Bound),
 }
 

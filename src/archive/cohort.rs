@@ -15,6 +15,7 @@ use super::status::states;
 use super::{ArchiveError, Code};
 use crate::intake::Digest;
 use crate::report::types::Report;
+use crate::ui::counted;
 use hepalert_lab::evaluate::markdown::{self, table};
 use hepalert_lab::evaluate::rates::{Rate, quantile};
 use hepalert_lab::evaluate::tables::VolumeTable;
@@ -69,7 +70,7 @@ pub struct Share {
 /// How times are spread.
 #[derive(Debug, Default, Serialize)]
 pub struct Spread {
-    /// Mean.
+    /// Their mean.
     pub mean: f64,
     /// Half take no longer.
     pub p50: f64,
@@ -236,9 +237,9 @@ impl Cohort {
         let engines: Vec<String> = self.engines.iter().map(ToString::to_string).collect();
         let Spread { mean, p50, p90, max } = self.seconds;
         let mut parts = vec![format!(
-            "# {} studies by {}\n\n{} have a report. Rates in per cent with 95 % Wilson intervals. \
+            "# {} by {}\n\nWith a report: {}. Rates in per cent with 95 % Wilson intervals. \
              Triage aid: verdicts are suspicions, and nothing here says how many are right.",
-            self.studies,
+            counted(self.studies, "study"),
             engines.join(", "),
             self.analysed.hits
         )];

@@ -48,7 +48,7 @@ pub struct Entry {
     pub key: StudyKey,
     /// The folder or file in which it lies, relative to the root, for a person.
     pub place: String,
-    /// Files.
+    /// Number of its files.
     pub files: usize,
     /// What is read; absent for a study that was refused at sight.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -123,7 +123,7 @@ pub struct Outcome {
     pub study_key: StudyKey,
     /// A refusal is a result; what failed is tried again.
     pub refused: bool,
-    /// Why.
+    /// Why there is no report.
     #[serde(flatten)]
     pub reason: Reason,
     /// Its input.

@@ -68,9 +68,9 @@ pub struct Told {
 /// A study that failed.
 #[derive(Debug, Serialize)]
 pub struct Failed {
-    /// Which.
+    /// Key of the study.
     pub study_key: StudyKey,
-    /// Why.
+    /// Why it failed.
     #[serde(flatten)]
     pub reason: Reason,
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::engines::{self, EngineArgs, require_there};
 use super::label::failure as case_failure;
 use super::study_files::Relabel;
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, words};
 use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set, require_experts};
 use crate::daemon::stop_on_signals;
@@ -19,7 +19,7 @@ use crate::ui::{Course, counted, go_on};
 use hepalert_labels::cases::{Folder, Who};
 use hepalert_voxels::volume::LabelMap;
 
-/// Arguments.
+/// Arguments of `curate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A folder of cases, as `label` takes it.
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, default_value = "", value_parser = relabel, hide_default_value = true)]
     relabel: Relabel,
     /// Which classes their set marks wherever they are [default: those it has in any case].
-    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, value_delimiter = ',', value_parser = words::number(1..=u8::MAX))]
     expert_classes: Vec<u8>,
     /// Readers whose corrected labels are taken in: the first of these that a case has.
     #[arg(long, value_delimiter = ',')]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::stopping::EndsOnSignal;
-use super::{Exit, Failure, Ui, engines, phantom, segment};
+use super::{Exit, Failure, Ui, engines, phantom, segment, words};
 use crate::demo::{self, Heard, Places, Stop};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     study: Option<PathBuf>,
     /// Pixels along an edge of the synthetic patient's slices; fewer are faster, and worse.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=512))]
+    #[arg(long, default_value_t = 512, value_parser = words::number::<u16>(64..=512))]
     pixels: u16,
     /// Folder for everything that is made; what an earlier demo left there is replaced.
     #[arg(long, default_value = "demo-out")]

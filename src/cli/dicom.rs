@@ -38,7 +38,7 @@ pub struct EchoArgs {
 #[derive(Debug, ClapArgs)]
 pub struct SendArgs {
     /// The study key: 32 hex digits.
-    #[arg(value_parser = super::queue::parse_key)]
+    #[arg(value_parser = super::store::parse_key)]
     pub key: StudyKey,
     /// The archive's name in the configuration.
     #[arg(long)]
@@ -118,7 +118,7 @@ pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     let file = config.store.database();
-    let store = super::queue::open_to_write(&file)?;
+    let store = super::store::open_to_write(&file)?;
     let stored = store.report(&args.key).map_err(Failure::failed)?.ok_or_else(|| {
         Failure::failed(anyhow::anyhow!("study {} has no result in the store", args.key))
     })?;

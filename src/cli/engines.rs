@@ -24,10 +24,10 @@ pub struct RuntimeArgs {
     #[arg(long, default_value_t = Precision::F32, value_parser = words::precisions())]
     pub precision: Precision,
     /// Threads of one engine on the CPU; 0 means one per core.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = words::number::<usize>(0..=1024))]
     pub threads: usize,
     /// Patches per call of the network at most; fewer where a study would not fit into memory.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = words::number::<u16>(1..=64))]
     pub batch: u16,
 }
 
@@ -76,7 +76,7 @@ pub struct EngineArgs {
     #[arg(long, allow_negative_numbers = true, alias = "high-gain")]
     pub alpha: Option<f32>,
     /// Patches per lesion in the third stage.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 8, value_parser = words::number::<u16>(1..=64))]
     pub patches: u16,
     /// Judge lesions on original patches only: the paper's ablation without lesion-shuffle,
     /// for `evaluate --predicted-no-shuffle`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
-use super::{Exit, Failure, Ui, run as config};
+use super::{Exit, Failure, Ui, run as config, words};
 use crate::daemon::broker_params;
 use crate::fleet::{Device, Fleet, Judged, Life, filters};
 use crate::publish::messages::State;
@@ -14,7 +14,7 @@ use crate::publish::mqtt::{BrokerParams, listen};
 use crate::ui::counted;
 use hepalert_study::protocol::is_base_topic;
 
-/// Arguments.
+/// Arguments of `fleet`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A configuration that says how to reach the broker ([mqtt] alone is enough).
@@ -31,7 +31,7 @@ pub struct Args {
     base: Option<String>,
     /// Seconds to listen: what the broker keeps comes at once; over two intervals of health messages
     /// clocks are compared as well, and a device whose clock is far off is not taken for silent.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    #[arg(long, default_value_t = 3, value_parser = words::number::<u16>(1..=3600))]
     seconds: u16,
     /// Devices that must be there; one nobody has heard of is a line of the table.
     #[arg(long, value_delimiter = ',')]

@@ -94,7 +94,7 @@ impl From<&Refusal> for RefusalDocument {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit 3 if nothing can be read, 4 without an engine.
+/// Exit 3 if nothing can be read or no CT is there, 4 without an engine.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     engines::require_there(&args.input)?;
     if let Some(picture) = &args.picture {
@@ -116,7 +116,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(picture) = &args.picture {
         draw(picture, &args.input, &found, &decided, &settings.gate)?;
     }
-    ui.result(&document, text(&document))
+    ui.result(&document, text(&document))?;
+    if document.studies.is_empty() {
+        let error = anyhow::anyhow!("{}: no CT was found", args.input.display());
+        return Err(Failure::refused("no_ct_series", error).after_result());
+    }
+    Ok(())
 }
 
 fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phase]) -> Document {
@@ -169,7 +174,7 @@ fn text(document: &Document) -> String {
         let _ = writeln!(text, "study {} in {}", study.study, study.place.display());
         for SeriesDocument { description, record } in &study.series {
             let thick = record.thickness_mm.map_or(String::new(), |mm| format!(" x {mm:.1} mm"));
-            let mark = record.chosen.as_deref().map_or("  ", |_| "->");
+            let mark = record.chosen.map_or("  ", |_| "->");
             let _ = writeln!(
                 text,
                 "{mark} series {:>4}  {:<30}  {}{thick}, acquisition {}: {} {:.2}\n      {}",
@@ -177,7 +182,7 @@ fn text(document: &Document) -> String {
                 description,
                 counted(record.slices, "slice"),
                 record.acquisition,
-                record.phase,
+                record.phase.map_or("none", Phase::code),
                 record.probability,
                 record.why
             );

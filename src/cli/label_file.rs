@@ -3,10 +3,8 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-
 use super::Failure;
-use super::engines::require_there;
+use super::study_files::read_file;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{DetectParams, FragmentLimits, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
@@ -17,10 +15,7 @@ use hepalert_voxels::volume::nifti::read::read_labels;
 /// # Errors
 /// A refusal with the reason code of the format, or `unreadable`.
 pub fn read(path: &Path) -> Result<LabelMap, Failure> {
-    require_there(path)?;
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("{}: cannot be read", path.display()))
-        .map_err(|error| Failure::refused("unreadable", error))?;
+    let bytes = read_file(path)?;
     read_labels(&bytes).map_err(|refusal| {
         let code = refusal.code();
         let error = anyhow::Error::new(refusal).context(path.display().to_string());

@@ -3,10 +3,12 @@
 //! Owns argument parsing, exit codes and the two voices of a command: one JSON document on
 //! standard output with `--json`, sentences for people without. Refuses to compute.
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod analyze;
 pub mod archive;
+pub mod check_config;
 pub mod curate;
 pub mod demo;
 pub mod detect;
@@ -33,7 +35,10 @@ pub mod segment;
 pub mod shell;
 pub mod shuffle;
 mod stage_timer;
+mod status;
 mod stopping;
+mod store;
+pub mod study;
 pub mod study_files;
 pub mod web;
 mod words;
@@ -117,7 +122,7 @@ pub enum Command {
     Status(queue::Args),
     /// Look at one study of the daemon, put it back into the queue, or tell its key.
     #[command(subcommand)]
-    Study(queue::Study),
+    Study(study::Study),
     /// Write a file for support: versions, settings, logs and counts, without patient identifiers.
     SupportBundle(support_bundle::Args),
     /// Say who may see the page on the device, or label a folder without one.
@@ -138,10 +143,39 @@ pub fn parse() -> Arguments {
     let matched = examples::shown(Arguments::command()).try_get_matches_from(&words);
     matched.and_then(|found| Arguments::from_arg_matches(&found)).unwrap_or_else(|error| {
         if error.use_stderr() && words.iter().any(|word| word == "--json") {
-            crate::ui::print(&failure_document(Exit::Usage, None, &told(&error.to_string())));
+            let said = match error.kind() {
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                    "a command is missing: `--help` lists them".to_owned()
+                }
+                _ => in_words(&error.to_string()),
+            };
+            crate::ui::print(&failure_document(Exit::Usage, None, &told(&said)));
         }
-        error.exit()
+        let (said, shown) = (error.to_string(), in_words(&error.to_string()));
+        if said == shown {
+            error.exit();
+        }
+        crate::ui::say(format_args!("{shown}"));
+        std::process::exit(Exit::Usage as i32)
     })
+}
+
+/// What Rust says of numbers, as people say it.
+fn in_words(said: &str) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        ("invalid digit found in string", "expected a whole number"),
+        ("cannot parse integer from empty string", "expected a whole number"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("number too small to fit in target type", "the number is too small"),
+        ("invalid float literal", "expected a number"),
+        ("cannot parse float from empty string", "expected a number"),
+    ];
+    let said = WORDS.iter().fold(said.to_owned(), |said, (rust, ours)| said.replace(rust, ours));
+    let range = |line: &str| match line.contains(" is not in ") && line.contains("..=") {
+        true => line.replace(" is not in ", " is not from ").replace("..=", " to "),
+        false => line.to_owned(),
+    };
+    said.split_inclusive('\n').map(range).collect()
 }
 
 /// What clap says of wrong usage before it shows how the command is used, on one line.
@@ -162,7 +196,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Analyze(args) => analyze::run(&args, &ui),
         Command::Archive(what) => archive::run(&what, &ui),
-        Command::CheckConfig(args) => run::check(&args, &ui),
+        Command::CheckConfig(args) => check_config::run(&args, &ui),
         Command::Completions(args) => shell::completions(&args, &ui),
         Command::Curate(args) => curate::run(&args, &ui),
         Command::Demo(args) => demo::run(&args, &ui),
@@ -186,8 +220,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Segment(args) => segment::run(&args, &ui),
         Command::Send(args) => dicom::send(&args, &ui),
         Command::Shuffle(args) => shuffle::run(&args, &ui),
-        Command::Status(args) => queue::status(&args, &ui),
-        Command::Study(what) => queue::study(&what, &ui),
+        Command::Status(args) => status::run(&args, &ui),
+        Command::Study(what) => study::run(&what, &ui),
         Command::SupportBundle(args) => support_bundle::run(&args, &ui),
         Command::Web(args) => web::run(&args, &ui),
         Command::Worker => worker::run(),

@@ -25,8 +25,8 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 fn matches_of(pattern: &str) -> Result<Vec<PathBuf>, Failure> {
     let refused =
         |reason: String| Failure::refused("unreadable", anyhow::anyhow!("{pattern}: {reason}"));
-    let paths =
-        glob::glob(pattern).map_err(|error| refused(format!("no pattern: {}", error.msg)))?;
+    let paths = glob::glob(pattern)
+        .map_err(|error| refused(format!("this is no pattern: {}", error.msg)))?;
     let found: Result<Vec<PathBuf>, _> = paths.collect();
     let found = found.map_err(|error| {
         let (at, error) = (Path::display(error.path()), error.error());

@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser as _;
 use ndarray::Axis;
 use serde::Serialize;
 
-use super::{Failure, Ui};
+use super::{Failure, Ui, words};
 use crate::report::output::{self, OutputError};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, Patient, Size, generate, generate_moving};
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     aligned: bool,
     /// Rows and columns of a slice.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(64..=1024))]
+    #[arg(long, default_value_t = 512, value_parser = words::number::<u16>(64..=1024))]
     pixels: u16,
     /// At least one malignant lesion.
     #[arg(long, group = "case")]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::queue::open_store;
+use super::store::open_store;
 use super::{Failure, Ui};
 use crate::config::database_in;
 use crate::store::{Answered, DEVICE_NAME};

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::segment::open_bundle;
 use super::study_files::{PhaseFile, Relabel, read_label_file, read_study};
-use super::{Exit, Failure, Ui, label_file};
+use super::{Exit, Failure, Ui, label_file, words};
 use crate::report::output;
 use crate::ui::counted;
 use hepalert_bundles::Role;
@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "op,on,sp,sn", value_parser = schemes())]
     scheme: Vec<Scheme>,
     /// Patches per lesion and scheme.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
+    #[arg(long, default_value_t = 20, value_parser = words::number(1..=MAX_COUNT))]
     count: u32,
     /// The same seed gives the same patches.
     #[arg(long, default_value_t = 0)]
@@ -325,7 +325,7 @@ fn relabel(text: &str) -> Result<Relabel, String> {
 }
 
 fn schemes() -> impl clap::builder::TypedValueParser<Value = Scheme> {
-    super::words::one_of(["op", "on", "sp", "sn"].map(PossibleValue::new))
+    words::one_of(["op", "on", "sp", "sn"].map(PossibleValue::new))
 }
 
 fn numbers<T: FromStr, const N: usize>(text: &str) -> Result<[T; N], String>

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,6 +26,7 @@ use hepalert_phases::Recogniser;
 use hepalert_study::digest::hex;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, Study, StudyKey};
+use hepalert_study::system;
 use hepalert_voxels::volume::dicom::begins_as_dicom;
 use hepalert_voxels::volume::nifti::read::{NiftiError, read, read_labels};
 use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
@@ -260,9 +261,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
             anyhow!("{} is a folder; a NIfTI file (.nii, .nii.gz) is needed here", path.display());
         return Err(Failure::refused("unreadable", error));
     }
-    std::fs::read(path)
-        .with_context(|| format!("{}: cannot be read", path.display()))
-        .map_err(|error| Failure::refused("unreadable", error))
+    crate::system::read_file(path).map_err(|error| {
+        Failure::refused("unreadable", anyhow!("{}: {}", path.display(), system::reason(&error)))
+    })
 }
 
 /// A NIfTI file that cannot be used, with its path.

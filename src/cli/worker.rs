@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::intake::{Refusal, RefusalCode, StudyFiles};
 use crate::worker::{Reply, Request};
-use hepalert_bundles::slots::engine_code;
+use hepalert_bundles::slots::fault_of;
 use hepalert_engines::EngineError;
 
 /// A configuration is a few KiB.
@@ -111,7 +111,7 @@ fn answer(request: &Request, settings: &Settings, loaded: &mut Option<Analyzer>)
 }
 
 fn unusable(error: &EngineError) -> Reply {
-    Reply::EngineUnusable { code: engine_code(error).to_owned(), reason: error.to_string() }
+    Reply::EngineUnusable { fault: fault_of(error), reason: error.to_string() }
 }
 
 /// Compiling a network for a device can take minutes without a word.

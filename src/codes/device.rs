@@ -4,7 +4,7 @@
 
 use super::{Meaning, meaning};
 
-pub(super) const DEGRADED: [Meaning; 21] = [
+pub(super) const DEGRADED: [Meaning; 22] = [
     meaning(
         "clock_doubtful",
         "the clock does not go on from where it was: nothing old is removed until it can be \
@@ -57,6 +57,11 @@ pub(super) const DEGRADED: [Meaning; 21] = [
         "an archive answers and does not let this device in; results wait for it",
         "`hepalert dicom echo` says which: let the archive know this device's AE title and address, or renew \
          the token in its token_file",
+    ),
+    meaning(
+        "dicom_target_busy",
+        "an archive answers, time and again, that it has no room or is busy; results wait for it",
+        "`hepalert doctor` says which, the log its answer: look at the archive's disk and load",
     ),
     meaning(
         "dicom_refused",

@@ -235,8 +235,11 @@ fn of_target(target: &DicomTarget) -> Result<(), Fault> {
     match (&target.host, &target.url) {
         (Some(_), Some(_)) | (None, None) => fault("needs either host (C-STORE) or url (STOW-RS)"),
         (Some(_), None) => {
-            if target.port.is_none() || !target.ae_title.as_deref().is_some_and(is_ae_title) {
+            let Some(title) = target.ae_title.as_deref().filter(|_| target.port.is_some()) else {
                 return fault("needs port, and the archive's ae_title");
+            };
+            if !is_ae_title(title) {
+                return fault("ae_title has 1 to 16 printable characters");
             }
             if target.tls && target.ca_file.is_none() {
                 return fault("tls needs ca_file, the authority of the archive's certificate");

@@ -22,7 +22,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Fragment>, ConfigError> {
 
 impl Fragment {
     fn read(file: PathBuf) -> Result<Fragment, ConfigError> {
-        let text = match std::fs::read_to_string(&file) {
+        let text = match crate::system::read_text(&file) {
             Ok(text) => text,
             Err(reason) => return Err(ConfigError::Unreadable { file, reason }),
         };

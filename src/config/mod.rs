@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use check::Fault;
+use hepalert_study::system;
 
 /// Where a package puts the configuration, and where commands look unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/hepalert/hepalert.toml";
@@ -59,7 +60,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {reason}; {}", file.display(), what_to_do(reason))]
+    #[error("{}: {}; {}", file.display(), system::reason(reason), what_to_do(reason))]
     Unreadable {
         /// The file.
         file: PathBuf,

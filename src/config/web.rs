@@ -64,7 +64,7 @@ pub struct Web {
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Role {
-    /// Look.
+    /// May look, and change nothing.
     Viewer,
     /// And change labels, and put studies back into the queue.
     Annotator,

@@ -24,6 +24,7 @@ use hepalert_labels::cases::{
 };
 use hepalert_labels::fuse::{fuse, origins};
 use hepalert_labels::labelling::Labelling;
+use hepalert_study::anatomy::{Lesion, is_lesion};
 use hepalert_voxels::volume::LabelMap;
 
 mod judge;
@@ -173,7 +174,8 @@ pub fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateErr
     Ok(())
 }
 
-/// The classes that people's labels have anywhere: a set marks a class or it does not.
+/// The classes that people's labels have anywhere: a set marks a class or it does not. Who marks lesions
+/// of one type would have marked those of another.
 fn marked_anywhere(plan: &Plan<'_>) -> Result<BTreeSet<u8>, CaseError> {
     let mut found = BTreeSet::new();
     for case in plan.folder.cases() {
@@ -182,6 +184,9 @@ fn marked_anywhere(plan: &Plan<'_>) -> Result<BTreeSet<u8>, CaseError> {
         }
     }
     found.remove(&0);
+    if found.iter().any(|label| is_lesion(*label)) {
+        found.extend(Lesion::ALL.map(Lesion::label));
+    }
     Ok(found)
 }
 

@@ -73,7 +73,13 @@ pub fn deliveries<'a>(
 pub type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// What keeps everything from an archive.
-const TROUBLES: [&str; 2] = ["dicom_target_unreachable", "dicom_target_refuses_us"];
+const TROUBLES: [&str; 3] = [UNREACHABLE, REFUSES_US, BUSY];
+const UNREACHABLE: &str = "dicom_target_unreachable";
+const REFUSES_US: &str = "dicom_target_refuses_us";
+/// It answers, and has no room or no time for an object.
+pub const BUSY: &str = "dicom_target_busy";
+/// An archive may be busy for a moment: it is told once this many tries of one object found it so.
+pub const BUSY_TRIES: u32 = 3;
 
 /// One archive's thread.
 pub struct Archive {
@@ -95,6 +101,11 @@ impl Archive {
         // What was refused before the last stop is refused still.
         if let Err(error) = self.tell_refused() {
             error!("how many objects were refused cannot be told: {error}");
+        }
+        // And what waited, waits: it need not be tried before that is told.
+        match self.site.store.next_delivery(&self.target.name) {
+            Ok(delivery) => self.tell_trouble(delivery.as_ref().and_then(trouble_before)),
+            Err(error) => error!("what waits for {} cannot be told: {error}", self.target.name),
         }
         while !self.stop.is_set() {
             match self.next() {
@@ -124,11 +135,7 @@ impl Archive {
             Err(error) => Err(SendError::Object(error.to_string())),
         };
         failpoint("object_sent");
-        self.tell_trouble(match &sent {
-            Err(SendError::Unreachable(..) | SendError::Local(_)) => Some(TROUBLES[0]),
-            Err(SendError::NotLetIn(..) | SendError::NoToken(..)) => Some(TROUBLES[1]),
-            Ok(_) | Err(SendError::Object(_)) => None,
-        });
+        self.tell_trouble(trouble(&sent, delivery.attempts + 1));
         match sent {
             Ok(Outcome::Stored) => {
                 self.site.store.delivered(delivery.n, Timestamp::now())?;
@@ -136,7 +143,7 @@ impl Archive {
                 self.tell_refused()?;
             }
             Ok(Outcome::Busy(status)) => {
-                self.postpone(&delivery, &status.to_string(), "dicom_target_busy")?;
+                self.postpone(&delivery, &status.to_string(), BUSY)?;
             }
             Ok(Outcome::Refused(status)) => {
                 self.refuse(&delivery, &status.to_string(), "dicom_refused")?;
@@ -156,7 +163,8 @@ impl Archive {
 
     fn postpone(&self, delivery: &Delivery, words: &str, code: &str) -> Result<(), StoreError> {
         let key = delivery.study_key.as_str();
-        warn!(STUDY_KEY = key; "{} is tried again later: {words}", delivery.path);
+        let name = &self.target.name;
+        warn!(STUDY_KEY = key; "{} for {name} is tried again later: {words}", delivery.path);
         let now = Timestamp::now();
         let not_before = now.checked_add(hastened(wait(delivery.attempts))).unwrap_or(now);
         self.site.store.postpone_delivery(delivery.n, code, not_before)
@@ -218,6 +226,26 @@ impl Archive {
     }
 }
 
+/// What of a try keeps everything from the archive, if anything does.
+fn trouble(sent: &Result<Outcome, SendError>, tries: u32) -> Option<&'static str> {
+    match sent {
+        Err(SendError::Unreachable(..) | SendError::Local(_)) => Some(UNREACHABLE),
+        Err(SendError::NotLetIn(..) | SendError::NoToken(..)) => Some(REFUSES_US),
+        Ok(Outcome::Busy(_)) => (tries >= BUSY_TRIES).then_some(BUSY),
+        Ok(Outcome::Stored | Outcome::Refused(_)) | Err(SendError::Object(_)) => None,
+    }
+}
+
+/// The same of what the last try of a delivery left in the store.
+fn trouble_before(delivery: &Delivery) -> Option<&'static str> {
+    match delivery.code.as_deref()? {
+        UNREACHABLE | "dicom_target_misconfigured" => Some(UNREACHABLE),
+        REFUSES_US => Some(REFUSES_US),
+        BUSY => (delivery.attempts >= BUSY_TRIES).then_some(BUSY),
+        _ => None,
+    }
+}
+
 /// How long an object waits for another try.
 fn wait(attempts: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(LONGEST_WAIT)
@@ -226,11 +254,41 @@ fn wait(attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dicom::target::Status;
 
     #[test]
     fn waits_double_up_to_ten_minutes() {
         let waits = [0, 1, 2, 6, 7, 99].map(|n| wait(n).as_secs());
         assert_eq!(waits, [5, 10, 20, 320, 600, 600]);
+    }
+
+    #[test]
+    fn an_archive_that_stays_busy_is_told_as_one_that_is_not_there() {
+        let busy = || Ok(Outcome::Busy(Status::Dimse(0xa700)));
+        assert_eq!([1, 2, 3, 9].map(|n| trouble(&busy(), n)), [None, None, Some(BUSY), Some(BUSY)]);
+        let name = || "pacs".to_owned();
+        let away = Err(SendError::Unreachable(name(), "gone".to_owned()));
+        assert_eq!(trouble(&away, 1), Some(UNREACHABLE));
+        let closed = Err(SendError::NoToken(name(), "HTTP 401".to_owned()));
+        assert_eq!(trouble(&closed, 1), Some(REFUSES_US));
+        assert_eq!(trouble(&Ok(Outcome::Refused(Status::Dimse(0xc000))), 9), None);
+        // A later run knows it before it tries.
+        let waiting = |code: Option<&str>, attempts| Delivery {
+            n: 1,
+            target: name(),
+            study_key: String::new(),
+            revision: 1,
+            path: String::new(),
+            attempts,
+            not_before: Timestamp::UNIX_EPOCH,
+            code: code.map(str::to_owned),
+        };
+        assert_eq!(trouble_before(&waiting(Some(BUSY), 3)), Some(BUSY));
+        assert_eq!(trouble_before(&waiting(Some(BUSY), 1)), None);
+        assert_eq!(trouble_before(&waiting(Some(UNREACHABLE), 1)), Some(UNREACHABLE));
+        let local = SendError::Local(String::new());
+        assert_eq!(trouble_before(&waiting(Some(local.code()), 1)), Some(UNREACHABLE));
+        assert_eq!(trouble_before(&waiting(None, 0)), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::worker::RequestOutcome;
 use hepalert_bundles::slots::{EngineId, Slot, State};
+use hepalert_study::outcome::EngineFault;
 
 /// The times it goes by.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ pub enum Verdict {
     /// It works.
     Works,
     /// It cannot be used.
-    Unfit(&'static str),
+    Unfit(EngineFault),
     /// The process ended over it, which may be the study's fault: so many of them count.
     Suspect(&'static str),
     /// Nothing is to be done now.
@@ -222,7 +223,7 @@ impl EngineController {
 pub fn verdict(outcome: &RequestOutcome) -> Verdict {
     match outcome {
         RequestOutcome::Finished(_) => Verdict::Works,
-        RequestOutcome::EngineUnusable(code, _) => Verdict::Unfit(known_code(code)),
+        RequestOutcome::EngineUnusable(fault, _) => Verdict::Unfit(*fault),
         RequestOutcome::Refused(..)
         | RequestOutcome::NotAsAccepted(..)
         | RequestOutcome::Stopped
@@ -235,12 +236,12 @@ pub fn verdict(outcome: &RequestOutcome) -> Verdict {
     }
 }
 
-/// How a self-test ended: a sentence, or the code and the sentence of its failure.
-pub fn test_result(outcome: RequestOutcome) -> Result<String, (&'static str, String)> {
-    let crashed = |how: String| Err(("self_test_crashed", how));
+/// How a self-test ended: a sentence, or what failed and how.
+pub fn test_result(outcome: RequestOutcome) -> Result<String, (EngineFault, String)> {
+    let crashed = |how: String| Err((EngineFault::SelfTestCrashed, how));
     match outcome {
         RequestOutcome::Tested(words) => Ok(words),
-        RequestOutcome::EngineUnusable(code, reason) => Err((known_code(&code), reason)),
+        RequestOutcome::EngineUnusable(fault, reason) => Err((fault, reason)),
         RequestOutcome::Died(how) | RequestOutcome::Failed(how) => crashed(how),
         RequestOutcome::Stalled => crashed("no sign of life for too long".to_owned()),
         RequestOutcome::TooLong => crashed("it took too long".to_owned()),
@@ -254,9 +255,12 @@ pub fn test_result(outcome: RequestOutcome) -> Result<String, (&'static str, Str
     }
 }
 
-/// The inference process knows two codes, and so does the status.
-pub fn known_code(code: &str) -> &'static str {
-    if code == "self_test_failed" { "self_test_failed" } else { "engine_unusable" }
+/// What the status says: it knows two of them.
+pub const fn in_status(fault: EngineFault) -> EngineFault {
+    match fault {
+        EngineFault::SelfTestFailed => EngineFault::SelfTestFailed,
+        EngineFault::SelfTestCrashed | EngineFault::EngineUnusable => EngineFault::EngineUnusable,
+    }
 }
 
 #[cfg(test)]

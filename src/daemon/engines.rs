@@ -22,6 +22,7 @@ use crate::worker::{Reply, Request, RequestOutcome, Worker};
 use hepalert_bundles::Bundle;
 use hepalert_bundles::slots::{self, EngineId, Fault, Slot, SlotLock, SlotsError, State, Test};
 use hepalert_engines::EngineError;
+use hepalert_study::outcome::EngineFault;
 use hepalert_study::phase::Setting;
 
 /// How often the update folder is looked at.
@@ -176,14 +177,14 @@ impl Engines {
 
     fn cannot_open(&mut self, slot: Option<Slot>, error: &EngineError) {
         error!("the engine cannot be used: {error}");
-        let code = slots::engine_code(error);
+        let fault = slots::fault_of(error);
         let state = self.installer.slots().state().ok();
         let held = slot.zip(state).and_then(|(slot, state)| Some(state.slot(slot)?.which.clone()));
         match held {
-            Some(engine) => self.unfit(&engine, code),
+            Some(engine) => self.unfit(&engine, fault),
             None => {
                 self.controller.unfit(self.site.ran());
-                self.monitor.set_wrong(controller::known_code(code), true);
+                self.monitor.set_wrong(controller::in_status(fault).name(), true);
             }
         }
     }
@@ -203,25 +204,25 @@ impl Engines {
             Ok(words) => {
                 info!("self-test passed: {words}");
                 self.controller.passed(self.site.ran());
-                self.monitor.set_wrong("engine_unusable", false);
-                self.monitor.set_wrong("self_test_failed", false);
+                self.monitor.set_wrong(EngineFault::EngineUnusable.name(), false);
+                self.monitor.set_wrong(EngineFault::SelfTestFailed.name(), false);
             }
-            Err((code, reason)) => {
-                error!("self-test failed ({code}): {reason}");
-                self.unfit(&engine, code);
+            Err((fault, reason)) => {
+                error!("self-test failed ({fault}): {reason}");
+                self.unfit(&engine, fault);
             }
         }
     }
 
     /// The engine is unfit: back to the one before, or the queue waits.
-    fn unfit(&mut self, engine: &EngineId, code: &'static str) {
-        if self.blame(engine, Fault::Engine, code) {
+    fn unfit(&mut self, engine: &EngineId, fault: EngineFault) {
+        if self.blame(engine, Fault::Engine, fault.name()) {
             return;
         }
         if self.controller.unfit(self.site.ran()) {
-            self.record(|state| state.failing(engine.clone(), code, Timestamp::now()));
+            self.record(|state| state.failing(engine.clone(), fault.name(), Timestamp::now()));
         }
-        self.monitor.set_wrong(controller::known_code(code), true);
+        self.monitor.set_wrong(controller::in_status(fault).name(), true);
     }
 
     /// True if the engine before is in use again.
@@ -243,7 +244,7 @@ impl Engines {
                 let (limits, now) = (self.installer.limits(), Timestamp::now());
                 self.record(|state| state.finished(&engine.sha256, limits, now));
             }
-            Verdict::Unfit(code) => self.unfit(&engine, code),
+            Verdict::Unfit(fault) => self.unfit(&engine, fault),
             Verdict::Suspect(code) => {
                 self.blame(&engine, Fault::Process, code);
             }
@@ -262,7 +263,7 @@ impl Engines {
         &self,
         bundle: &Path,
         worker: &mut Worker,
-    ) -> Result<String, (&'static str, String)> {
+    ) -> Result<String, (EngineFault, String)> {
         let request = Request::SelfTest { bundle: bundle.to_owned() };
         let outcome = worker.run(&request, &mut |reply| {
             if let Some(Reply::Progress { stage, .. }) = reply {

@@ -61,7 +61,7 @@ pub struct Folder {
 /// A folder that is looked at.
 #[derive(Debug, Clone)]
 pub struct Root {
-    /// Where.
+    /// The folder that is watched.
     pub folder: PathBuf,
     /// Others write to it; its troubles are told.
     pub is_export: bool,

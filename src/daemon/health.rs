@@ -22,10 +22,34 @@ use hepalert_bundles::Bundle;
 pub struct Health {
     wrong: BTreeSet<&'static str>,
     since: Timestamp,
-    activity: Option<(String, usize, usize)>,
+    activity: Option<Activity>,
     engines: Vec<EngineUsed>,
     self_test: Option<SelfTest>,
     incoming: BTreeMap<PathBuf, Incoming>,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// Its name.
+    pub stage: String,
+    /// When it was first heard of, and how much of it was done then.
+    pub since: (Timestamp, usize),
+    /// How much of it is done.
+    pub done: usize,
+    /// Of how much.
+    pub total: usize,
+}
+
+impl Activity {
+    /// Seconds that the rest of the stage takes at the speed of what is done of it; none at its beginning.
+    pub fn left_s(&self, now: Timestamp) -> Option<f64> {
+        let (began, at_first) = self.since;
+        let done = self.done.checked_sub(at_first).filter(|done| *done > 0)?;
+        let passed_s = now.duration_since(began).as_secs_f64();
+        (passed_s > 0.0)
+            .then(|| passed_s * self.total.saturating_sub(self.done) as f64 / done as f64)
+    }
 }
 
 /// What comes into a folder that is looked at.
@@ -73,14 +97,14 @@ impl Health {
     /// What the daemon is doing, for `systemctl status`.
     pub fn activity(&self) -> String {
         match &self.activity {
-            Some((stage, done, total)) => format!("{stage}: {done} of {total}"),
+            Some(at) => format!("{}: {} of {}", at.stage, at.done, at.total),
             None => "waiting for studies".to_owned(),
         }
     }
 
-    /// What is being done: stage, done, total.
-    pub fn step(&self) -> Option<(&str, usize, usize)> {
-        self.activity.as_ref().map(|(stage, done, total)| (stage.as_str(), *done, *total))
+    /// What is being done.
+    pub fn step(&self) -> Option<&Activity> {
+        self.activity.as_ref()
     }
 
     /// The engines in use, for the `info` message.
@@ -147,7 +171,11 @@ impl Monitor {
 
     /// How far the running study or self-test is.
     pub fn progress(&self, stage: &str, done: usize, total: usize) {
-        self.lock().activity = Some((stage.to_owned(), done, total));
+        let mut health = self.lock();
+        let same = |at: &Activity| at.stage == stage && at.done <= done;
+        let since = health.activity.as_ref().filter(|at| same(at)).map(|at| at.since);
+        let since = since.unwrap_or((Timestamp::now(), done));
+        health.activity = Some(Activity { stage: stage.to_owned(), since, done, total });
     }
 
     /// What comes into a folder. Nobody but the page asks, so that nothing is woken. A study keeps
@@ -236,6 +264,21 @@ mod tests {
         };
         assert_eq!(tell(3, 10), (3, at(10)));
         assert_eq!(tell(9, 12), (9, at(10)));
+    }
+
+    #[test]
+    fn the_time_left_of_a_step_is_that_of_what_was_seen_of_it() {
+        let activity =
+            |done| Activity { stage: "segment".to_owned(), since: (at(100), 4), done, total: 24 };
+        assert_eq!(activity(4).left_s(at(105)), None, "nothing was seen yet");
+        assert_eq!(activity(9).left_s(at(110)), Some(30.0), "5 took 10 s, 15 are left");
+        assert_eq!(activity(24).left_s(at(140)), Some(0.0));
+        let monitor = Monitor::new(at(0));
+        monitor.progress("segment", 3, 20);
+        monitor.progress("segment", 9, 20);
+        assert_eq!(monitor.now().step().unwrap().since.1, 3);
+        monitor.progress("segment", 0, 20);
+        assert_eq!(monitor.now().step().unwrap().since.1, 0, "another study");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::health::{Health, Monitor};
 use super::liveness::Stop;
 use super::site::Site;
@@ -39,8 +41,13 @@ impl Device for Told {
         let health = self.monitor.now();
         let status = health.status(self.stop.is_set(), self.site.boot);
         let line = (self.line)();
-        let step =
-            health.step().map(|(stage, done, total)| Step { stage: stage.to_owned(), done, total });
+        let now = Timestamp::now();
+        let step = health.step().map(|at| Step {
+            stage: at.stage.clone(),
+            done: at.done,
+            total: at.total,
+            left_s: at.left_s(now).map(f64::round),
+        });
         let engine = |used: &crate::publish::findings::EngineUsed| Engine {
             role: used.role.as_str().to_owned(),
             id: used.id.clone(),
@@ -102,7 +109,7 @@ pub(super) fn serve(
     let told =
         Told { site: Arc::clone(site), monitor: monitor.clone(), stop: stop.clone(), line, page };
     let (config, store) = (site.config.clone(), site.store.clone());
-    let shared = web::Site::new(config, &config_file, store, Arc::new(told));
+    let shared = web::PageState::new(config, &config_file, store, Arc::new(told));
     let shared = shared.map_err(|error| ServeError::System(std::io::Error::other(error)))?;
     web::start(shared).map(Some)
 }

@@ -54,7 +54,7 @@ pub use hepalert_voxels::volume::dicom::READABLE_SYNTAXES as RECEIVED_SYNTAXES;
 
 /// Statuses that are told (PS3.4 section GG, PS3.7 annex C).
 pub mod status {
-    /// Done.
+    /// The peer has done what was asked.
     pub const SUCCESS: u16 = 0x0000;
     /// The disk is full, or the object too large.
     pub const OUT_OF_RESOURCES: u16 = 0xa700;
@@ -70,6 +70,8 @@ pub mod status {
     pub const PROCESSING_FAILURE: u16 = 0x0110;
     /// Of storage commitment: it is not here.
     pub const NO_SUCH_INSTANCE: u16 = 0x0112;
+    /// Of storage commitment: it is here as another class.
+    pub const CLASS_INSTANCE_CONFLICT: u16 = 0x0119;
 }
 
 /// What is told to every peer of this program, by whoever asks and by whoever answers.

@@ -156,9 +156,7 @@ fn ask(
         }
         (false, _) => exchange(socket, head.as_bytes(), bytes),
     };
-    answer.map_err(lost)?.ok_or_else(|| {
-        SendError::Unreachable(target.name.clone(), "it does not speak HTTP".to_owned())
-    })
+    answer.map_err(lost)
 }
 
 /// What a token file holds.
@@ -172,12 +170,12 @@ pub(super) fn token(file: &std::path::Path) -> Result<String, SendError> {
     }
 }
 
-/// Sends, and reads what comes until the line closes; nothing if that is no answer.
+/// Sends, and reads what comes until the line closes.
 fn exchange(
     mut line: impl Read + Write,
     head: &[u8],
     body: &[u8],
-) -> std::io::Result<Option<(u16, String)>> {
+) -> std::io::Result<(u16, String)> {
     line.write_all(head)?;
     // A server that refuses early closes before all is sent: its answer still counts.
     let sent = line.write_all(body).and_then(|()| line.flush());
@@ -185,9 +183,19 @@ fn exchange(
     let heard = line.take(MAX_ANSWER_BYTES).read_to_end(&mut answer);
     match (parsed(&answer), sent.and(heard)) {
         // Without a farewell of TLS, or with a line that stays open: what came is what was said.
-        (Some(answer), _) => Ok(Some(answer)),
+        (Some(answer), _) => Ok(answer),
         (None, Err(error)) => Err(error),
-        (None, Ok(_)) => Ok(None),
+        (None, Ok(_)) => Err(std::io::Error::other(no_answer(&answer))),
+    }
+}
+
+/// What a line that ended said instead of an answer.
+fn no_answer(heard: &[u8]) -> &'static str {
+    const BEGINS: &[u8] = b"HTTP/1.";
+    match heard {
+        [] => "it hung up before it answered",
+        cut if cut.starts_with(BEGINS) || BEGINS.starts_with(cut) => "its answer breaks off",
+        _ => "it does not speak HTTP",
     }
 }
 
@@ -239,6 +247,32 @@ mod tests {
         ] {
             assert!(!is_url(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_told_from_one_that_speaks_otherwise() {
+        struct Peer(std::io::Cursor<&'static [u8]>);
+        impl Read for Peer {
+            fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+                self.0.read(into)
+            }
+        }
+        impl Write for Peer {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let told = |says: &'static [u8]| {
+            let answer = exchange(Peer(std::io::Cursor::new(says)), b"POST", b"x");
+            answer.map_or_else(|error| error.to_string(), |(status, _)| status.to_string())
+        };
+        assert_eq!(told(b""), "it hung up before it answered");
+        assert_eq!(told(b"HTTP/1.1 200 OK\r\nContent"), "its answer breaks off");
+        assert_eq!(told(b"220 mail ready\r\n"), "it does not speak HTTP");
+        assert_eq!(told(b"HTTP/1.1 503 busy\r\n\r\n"), "503");
     }
 
     #[test]

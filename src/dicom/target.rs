@@ -22,9 +22,9 @@ pub struct Target {
 /// The two ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// C-STORE.
+    /// An archive that is sent to by C-STORE.
     Dimse(Dimse),
-    /// STOW-RS.
+    /// An archive that is sent to by STOW-RS.
     Web(Web),
 }
 
@@ -39,7 +39,7 @@ pub struct Dimse {
     pub called_ae: String,
     /// What this device calls itself.
     pub calling_ae: String,
-    /// Encrypt.
+    /// How the line is encrypted; none where it is not.
     pub tls: Option<ClientTls>,
 }
 
@@ -149,7 +149,9 @@ pub enum SendError {
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, String),
     /// The peer does not let this device in.
-    #[error("{0} refuses this device: {1}; let the archive know its AE title and address")]
+    #[error(
+        "{0} refuses this device: {1}; check the ae_title of the target, and let the archive know this device's AE title and address"
+    )]
     NotLetIn(String, String),
     /// The same on the web.
     #[error(

@@ -16,6 +16,7 @@ use crate::intake::folder::filesystem::FileSystem;
 use crate::intake::folder::listing::{Degraded, WatchParams};
 use crate::intake::folder::watch::FolderWatch;
 use crate::store::{JobCounts, Store, StoreError};
+use crate::ui::counted;
 use hepalert_study::system;
 
 /// Events that wait longer than this say that the broker does not take them.
@@ -63,10 +64,11 @@ pub fn export_folder(facts: &ExportFacts) -> Finding {
         return Finding::fail(name, format!("{folder}: {}", words(why)), advice(why));
     }
     let place = match file_system {
-        FileSystem::Local => format!("{folder}: {files} files on a local disk"),
+        FileSystem::Local => format!("{folder}: {} on a local disk", counted(*files, "file")),
         FileSystem::Network(kind) => format!(
-            "{folder}: {files} files on a network file system ({kind}), which tells of no \
-             changes: looked at every {rescan_s} s"
+            "{folder}: {} on a network file system ({kind}), which tells of no changes: looked at \
+             every {rescan_s} s",
+            counted(*files, "file")
         ),
     };
     match degraded.first() {
@@ -81,7 +83,9 @@ fn words(why: &Degraded) -> String {
         Degraded::Missing => "there is no such folder".to_owned(),
         Degraded::Unreadable(reason) => format!("it cannot be read ({reason})"),
         Degraded::MountLost => "it is suddenly empty".to_owned(),
-        Degraded::BlindSpots(count) => format!("{count} folders in it cannot be read"),
+        Degraded::BlindSpots(count) => {
+            format!("{} in it cannot be read", counted(*count, "folder"))
+        }
         Degraded::TooManyFiles(most) => format!("more than {most} files lie there"),
         Degraded::TooDeep(levels) => format!("its folders nest more than {levels} deep"),
         Degraded::NoHints(reason) => format!("no change notices ({reason})"),
@@ -237,9 +241,9 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let StoreCounts { jobs, unsent, oldest_unsent } = counts;
     let waits = oldest_unsent.map(|since| now.duration_since(since));
     if waits.is_some_and(|waits| waits > WAITS_LONG) {
-        let minutes = waits.unwrap_or_default().as_mins();
+        let minutes = counted(waits.unwrap_or_default().as_mins() as usize, "minute");
         let found =
-            format!("{unsent} messages wait for the broker, the oldest for {minutes} minutes");
+            format!("messages that wait for the broker: {unsent}, the oldest for {minutes}");
         return Finding::warn(name, found, "see what the check `broker` says");
     }
     let found = format!(

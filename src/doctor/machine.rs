@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::finding::Finding;
+use crate::config::{Config, DEFAULT_FILE};
 use crate::system;
 
 /// Most that is read of one file of the kernel or one command's answer.
@@ -61,6 +62,30 @@ impl Machine {
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         names
+    }
+
+    /// Name and folders of the daemon that a process was started as.
+    fn own_of(&self, pid: u32, words: &[&str]) -> Option<[String; 3]> {
+        let given = words.iter().enumerate().find_map(|(at, word)| match *word {
+            "--config" => words.get(at + 1).copied(),
+            word => word.strip_prefix("--config="),
+        });
+        let place = self.root.join(format!("proc/{pid}/cwd"));
+        let file = Path::new(given.unwrap_or(DEFAULT_FILE));
+        let file = match file.strip_prefix("/") {
+            Ok(below) => self.root.join(below),
+            Err(_) => place.join(file),
+        };
+        let config = Config::read(&file).ok()?;
+        let intake = config.intake.folder.unwrap_or_default();
+        let folders =
+            [config.store.folder, intake].map(|folder| match folder.as_os_str().is_empty() {
+                true => String::new(),
+                // Links are followed, also that to where the process stands.
+                false => place.join(&folder).canonicalize().unwrap_or(folder).display().to_string(),
+            });
+        let [store, intake] = folders;
+        Some([config.device.name, store, intake])
     }
 
     /// What a system command says; nothing if it is not there, fails or hangs.
@@ -228,37 +253,68 @@ pub fn heat(facts: &HeatFacts) -> Finding {
     }
 }
 
+/// A daemon that runs on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonFacts {
+    /// Its process number.
+    pub pid: u32,
+    /// Its `device.name`, `store.folder` and `intake.folder`; none where its configuration cannot be read.
+    pub own: Option<[String; 3]>,
+}
+
 /// Daemons that run on this machine, by process number.
-pub fn look_at_daemons(machine: &Machine) -> Vec<u32> {
+pub fn look_at_daemons(machine: &Machine) -> Vec<DaemonFacts> {
     let numbers = machine.names("proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
-    let mut found: Vec<u32> = numbers
-        .filter(|pid| {
-            let line = machine.read(format!("proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = line.split('\0');
-            let program = words.next().unwrap_or_default();
-            let is_ours = Path::new(program).file_name().is_some_and(|name| name == "hepalert");
-            is_ours && words.find(|word| !word.starts_with('-')) == Some("run")
-        })
-        .collect();
-    found.sort_unstable();
+    let daemon = |pid| {
+        let line = machine.read(format!("proc/{pid}/cmdline"))?;
+        let mut words = line.split('\0');
+        let program = words.next().unwrap_or_default();
+        let words: Vec<&str> = words.collect();
+        let is_ours = Path::new(program).file_name().is_some_and(|name| name == "hepalert");
+        let command = words.iter().find(|word| !word.starts_with('-'));
+        let is_daemon = is_ours && command == Some(&"run");
+        is_daemon.then(|| DaemonFacts { pid, own: machine.own_of(pid, &words) })
+    };
+    let mut found: Vec<DaemonFacts> = numbers.filter_map(daemon).collect();
+    found.sort_unstable_by_key(|one| one.pid);
     found
 }
 
+/// Whether no two daemons have a name or a folder in common, as far as can be seen.
+fn all_apart(found: &[DaemonFacts]) -> bool {
+    let apart = |a: &DaemonFacts, b: &DaemonFacts| match (&a.own, &b.own) {
+        (Some(a), Some(b)) => a.iter().zip(b).all(|(a, b)| a.is_empty() || a != b),
+        _ => false,
+    };
+    found.iter().enumerate().all(|(at, a)| found[at + 1..].iter().all(|b| apart(a, b)))
+}
+
 /// Two daemons of one name push each other off the broker's line.
-pub fn daemons(found: &[u32], service: &ServiceFacts) -> Finding {
+pub fn daemons(found: &[DaemonFacts], service: &ServiceFacts) -> Finding {
     let name = "daemons";
-    let numbers: Vec<String> = found.iter().map(u32::to_string).collect();
+    let numbers: Vec<String> = found.iter().map(|one| one.pid.to_string()).collect();
+    let all = format!("{} run here: processes {}", found.len(), numbers.join(", "));
     match found {
         [] => Finding::ok(name, "none runs"),
-        [pid] if service.load == "loaded" && service.active != "active" => Finding::warn(
+        [DaemonFacts { pid, .. }] if service.load == "loaded" && service.active != "active" => {
+            Finding::warn(
+                name,
+                format!("process {pid} is a daemon that systemd did not start"),
+                "end it before the service is started: only one may use a store",
+            )
+        }
+        [DaemonFacts { pid, .. }] => Finding::ok(name, format!("one runs, process {pid}")),
+        [..] if all_apart(found) => {
+            Finding::ok(name, format!("{all}; each has its own name and folders"))
+        }
+        [..] if found.iter().any(|one| one.own.is_none()) => Finding::warn(
             name,
-            format!("process {pid} is a daemon that systemd did not start"),
-            "end it before the service is started: only one may use a store",
+            format!("{all}; whether each has its own name and folders cannot be told"),
+            "run doctor with sudo: it may read their configurations",
         ),
-        [pid] => Finding::ok(name, format!("one runs, process {pid}")),
         [..] => Finding::warn(
             name,
-            format!("{} run here: processes {}", found.len(), numbers.join(", ")),
+            all,
             "end all but one, or give each its own device.name, store.folder and intake.folder",
         ),
     }

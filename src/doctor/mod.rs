@@ -21,7 +21,7 @@ pub mod filesystem;
 pub mod finding;
 pub mod machine;
 pub mod page;
-mod site_key;
+pub mod site_key;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -93,6 +93,7 @@ fn installed(
         ui.note("running the engine's golden patches; --quick leaves that out");
     }
     let bundle = &slots::bundle_in_use(config);
+    let dicom = archives::look_at_archives(config);
     vec![
         filesystem::account(&filesystem::look_at_account(account.as_ref(), &args.config, config)),
         filesystem::export_folder(&filesystem::look_at_export(config)),
@@ -100,7 +101,8 @@ fn installed(
         filesystem::store(&filesystem::look_at_store(config), now),
         site_key::site_key(&site_key::look_at_key(config)),
         broker::broker(&broker::look_at_broker(config)),
-        archives::archives(&archives::look_at_archives(config)),
+        archives::receiver(&dicom),
+        archives::archives(&dicom),
         page::page(page::look_at_page(config).as_ref()),
         machine::clock(&machine::look_at_clock(machine, now, made(bundle))),
         engine::backend(&engine::look_at_backends(machine, &settings.runtime)),

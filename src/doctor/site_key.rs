@@ -21,6 +21,8 @@ pub struct KeyFacts {
     pub found: Result<u32, io::ErrorKind>,
     /// How it stands to the store's studies; `None` if the store cannot be read.
     pub used: Option<KeyUse>,
+    /// Why no file can be made there, if none can.
+    pub barred: Option<String>,
 }
 
 /// Looks at the site key without keeping it.
@@ -39,17 +41,26 @@ pub fn look_at_key(config: &Config) -> KeyFacts {
             .ok(),
         false => Some(KeyUse::None),
     };
-    KeyFacts { file, found: looked.map_err(|error| error.kind()), used }
+    let barred = file.parent().and_then(super::filesystem::cannot_be_made);
+    KeyFacts { file, found: looked.map_err(|error| error.kind()), used, barred }
 }
 
 /// Study keys are made with it.
 pub fn site_key(facts: &KeyFacts) -> Finding {
     let name = "site_key";
-    let KeyFacts { file, found, used } = facts;
+    let KeyFacts { file, found, used, barred } = facts;
     let file = file.display();
     let restore = "restore it from its copy, or move the store away to begin anew: the daemon \
                    waits until then";
     match (found, used) {
+        (Err(io::ErrorKind::NotFound), Some(KeyUse::None)) if barred.is_some() => Finding::fail(
+            name,
+            format!(
+                "{file}: none yet, and none can be made: {}",
+                barred.as_deref().unwrap_or_default()
+            ),
+            "make its folder for the user hepalert, or correct device.site_key_file",
+        ),
         (Err(io::ErrorKind::NotFound), Some(KeyUse::None)) => {
             Finding::ok(name, format!("{file}: none yet, the daemon makes it"))
                 .with("keep a copy of it: with another key a study gets another name")

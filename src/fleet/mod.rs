@@ -107,7 +107,7 @@ pub struct Device {
     pub engine_sha256: Vec<String>,
     /// Whether its last self-test went well.
     pub self_test: Option<bool>,
-    /// When.
+    /// When its engine was last tested.
     pub self_test_at: Option<String>,
     /// Studies waiting.
     pub queued: Option<u64>,

@@ -115,7 +115,7 @@ pub enum Step {
     SendReplay(u64),
     /// Nothing, for so long or until something happens.
     Wait {
-        /// Milliseconds.
+        /// How long.
         ms: u64,
     },
     /// Everything that could be sent is sent: the stop is complete.

@@ -17,6 +17,7 @@ use super::pictures::{self, Marked, Scene};
 use super::slices::Slices;
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
+use hepalert_evidence::code::suspected_words;
 use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
 use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN};
@@ -228,7 +229,7 @@ impl Draft {
 /// [`WriteError::File`] or [`WriteError::Json`].
 pub fn read(path: &Path) -> Result<Report, WriteError> {
     let failed = |reason| WriteError::File { path: path.to_owned(), reason };
-    let bytes = fs::read(path).map_err(failed)?;
+    let bytes = crate::system::read_file(path).map_err(failed)?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -249,13 +250,12 @@ fn mark<'a>((finding, caption): (&'a Finding, &'a String)) -> Marked<'a> {
 /// `shown` is the phase that the picture is of.
 fn caption(finding: &Finding, shown: Phase) -> String {
     let detection = &finding.detection;
-    let what = if detection.kind.is_malignant() { "Suspected finding" } else { "Finding" };
     let hu = finding.measured.hu.iter().find(|(phase, _)| *phase == shown).and_then(|(_, hu)| *hu);
     let hu = hu.map_or(String::new(), |hu| format!(", {:.0} HU in {shown}", hu.mean));
     format!(
-        "{what} {}: {}, {:.1} cm3, longest {:.0} mm, in a slice {:.0} mm{hu}, view {}",
+        "Finding {}: {}, {:.1} cm3, longest {:.0} mm, axial {:.0} mm{hu}, view {}",
         detection.id,
-        detection.kind,
+        suspected_words(detection.kind),
         detection.volume_cm3,
         finding.measured.max_diameter_mm,
         finding.measured.axial_diameter_mm,

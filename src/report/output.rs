@@ -18,13 +18,13 @@ use crate::ui::{Exit, Failure};
 use hepalert_failpoint::failpoint;
 use hepalert_study::system;
 
-mod ours;
+mod ownership;
 
-pub use ours::{
+pub use ownership::{
     BEGINNING, CASES, CHANGES, DISAGREEMENT, DRAFT, LIST, MADE_BY, MAKER, PHANTOM, POINTS, REPORT,
     SUMMARY, SUPPORT, report_of,
 };
-use ours::{has_keys, is_ours};
+use ownership::{has_keys, is_ours};
 
 const STRANGER: &str = "a file that this program did not make is there";
 /// A report's folder has one level below it.
@@ -324,7 +324,10 @@ pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> 
     if target.file_name().is_none() {
         return Err(in_the_way(target, "this is no name of a folder"));
     }
-    if inputs.iter().any(|input| is_same(target, input) || is_within(input, target)) {
+    if inputs.iter().any(|input| is_same(target, input)) {
+        return Err(in_the_way(target, "this is the input"));
+    }
+    if inputs.iter().any(|input| is_within(input, target)) {
         return Err(in_the_way(target, "this folder holds the input"));
     }
     let there = standing(folder_of(target))?;

@@ -11,6 +11,7 @@ use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
 use hepalert_cascade::verdict::Verdict;
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::outcome::KeepReason;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::Back;
 
@@ -80,7 +81,7 @@ fn mean_hu(measured: &Measurements) -> BTreeMap<Phase, f64> {
 fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord {
     let Some(judged) = judged else {
         return ThirdStageRecord {
-            outcome: "not_run".to_owned(),
+            outcome: KeepReason::NotRun,
             score_cm3: None,
             score_std_cm3: None,
             ratio: None,
@@ -92,7 +93,7 @@ fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord 
     };
     let votes = Lesion::ALL.into_iter().zip(judged.votes_cm3);
     ThirdStageRecord {
-        outcome: judged.why.name().to_owned(),
+        outcome: judged.why,
         score_cm3: judged.score_cm3.map(rounded),
         score_std_cm3: judged.score_std_cm3.map(rounded),
         ratio: judged.ratio.map(rounded),

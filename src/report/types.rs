@@ -8,10 +8,11 @@ use super::slices::KeySlice;
 use hepalert_bundles::Role;
 use hepalert_cascade::align::PhaseAlignment;
 use hepalert_engines::backend::{Backend, Precision};
+use hepalert_study::alignment::{AlignmentMethod, Doubt};
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::digest::Digest;
 use hepalert_study::files::{Confidence, PhaseSource};
-use hepalert_study::outcome::{AlertLevel, PatientClass, View};
+use hepalert_study::outcome::{AlertLevel, KeepReason, PaperStatus, PatientClass, View};
 use hepalert_study::phase::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
@@ -76,8 +77,8 @@ pub struct Report {
     pub series: Vec<SeriesRecord>,
     /// Whether malignancy is suspected.
     pub verdict: AlertLevel,
-    /// The paper's joint decision: `decided` if both views give one class, else `uncertain`.
-    pub paper_status: String,
+    /// The paper's joint decision: decided if both views give one class, else uncertain.
+    pub paper_status: PaperStatus,
     /// The patient classes.
     pub patient_class: PatientClasses,
     /// Lesions kept after the third stage, most urgent first.
@@ -145,7 +146,8 @@ pub struct SeriesRecord {
     /// SliceThickness, where said.
     pub thickness_mm: Option<f64>,
     /// The most probable phase with names, times and images weighed together, or `none`.
-    pub phase: String,
+    #[serde(with = "phase_or_none")]
+    pub phase: Option<Phase>,
     /// How probable.
     pub probability: f64,
     /// What the images alone show, or nothing: `native`, `early_arterial`, `late_arterial`,
@@ -154,7 +156,7 @@ pub struct SeriesRecord {
     /// How probable by the images alone.
     pub images_probability: Option<f64>,
     /// The phase it was read as.
-    pub chosen: Option<String>,
+    pub chosen: Option<Phase>,
     /// Why it was read, or why not.
     pub why: String,
 }
@@ -162,11 +164,11 @@ pub struct SeriesRecord {
 /// How a phase came onto the grid of the reference phase, and how good that is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlignmentRecord {
-    /// `reference`, `already_aligned`, `resampled`, `deformable` or `rigid`.
-    pub method: String,
+    /// How it came there.
+    pub method: AlignmentMethod,
     /// What the quality gate found wanting, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub doubt: Option<String>,
+    pub doubt: Option<Doubt>,
     /// Share of the reference's tissue that this phase shows; 1 for the reference.
     pub coverage: f64,
     /// Share of voxels whose surroundings are turned inside out.
@@ -183,8 +185,8 @@ impl AlignmentRecord {
     /// What the report says of an alignment.
     pub fn of(alignment: &PhaseAlignment) -> AlignmentRecord {
         let mut record = AlignmentRecord {
-            method: alignment.method().to_owned(),
-            doubt: alignment.doubt().map(str::to_owned),
+            method: alignment.method(),
+            doubt: alignment.doubt(),
             coverage: 1.0,
             folding: 0.0,
             jacobian_deviation: 0.0,
@@ -314,8 +316,8 @@ pub struct PieceRecord {
 /// What the second network made of a lesion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThirdStageRecord {
-    /// `kept`, `bypassed`, `too_small`, `low_score`, `far_from_liver`, `in_air` or `not_run`.
-    pub outcome: String,
+    /// Why it stays or not.
+    pub outcome: KeepReason,
     /// Mean overlap over the patches, in cm3.
     pub score_cm3: Option<f64>,
     /// Standard deviation of the overlaps, in cm3.
@@ -373,6 +375,27 @@ pub struct EngineRecord {
 
 const fn exact() -> Precision {
     Precision::F32
+}
+
+/// Version 1 says `none` of a series that is no phase.
+mod phase_or_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Phase;
+
+    const NONE: &str = "none";
+
+    pub fn serialize<S: Serializer>(phase: &Option<Phase>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(phase.map_or(NONE, Phase::code))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Phase>, D::Error> {
+        let word = String::deserialize(from)?;
+        match word.as_str() {
+            NONE => Ok(None),
+            word => word.parse().map(Some).map_err(serde::de::Error::custom),
+        }
+    }
 }
 
 /// Version 1 lists names in the order of the alphabet.
@@ -453,7 +476,7 @@ mod tests {
     fn votes_and_attenuations_are_listed_by_the_alphabet() {
         let votes = Lesion::ALL.map(|kind| (kind, f64::from(kind.label()))).into();
         let record = ThirdStageRecord {
-            outcome: "kept".to_owned(),
+            outcome: KeepReason::Kept,
             score_cm3: None,
             score_std_cm3: None,
             ratio: None,

@@ -27,7 +27,7 @@ pub enum ViewsError {
     /// A file that cannot be read.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which.
+        /// The file at fault.
         path: PathBuf,
         /// The system's words.
         reason: io::Error,
@@ -35,7 +35,7 @@ pub enum ViewsError {
     /// A file that is damaged.
     #[error("{}: {reason}", path.display())]
     Nifti {
-        /// Which.
+        /// The file at fault.
         path: PathBuf,
         /// What is wrong with it.
         reason: NiftiError,

@@ -35,12 +35,23 @@ pub struct Delivery {
     pub attempts: u32,
     /// Not to be tried before.
     pub not_before: Timestamp,
+    /// What came of the last try, if there was one.
+    pub code: Option<String>,
+}
+
+/// What waits for an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many objects.
+    pub objects: u64,
+    /// The first of them: the others stand behind it.
+    pub first: Delivery,
 }
 
 /// How deliveries stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeliveryCounts {
-    /// Waiting.
+    /// Objects that wait to be sent.
     pub waiting: u64,
     /// Kept by the archive.
     pub sent: u64,
@@ -49,7 +60,7 @@ pub struct DeliveryCounts {
 }
 
 /// Asked twice a second by every archive's thread.
-const NEXT: &str = "SELECT n, target, study_key, revision, path, attempts, not_before FROM deliveries \
+const NEXT: &str = "SELECT n, target, study_key, revision, path, attempts, not_before, code FROM deliveries \
                     WHERE target = ?1 AND state = 'waiting' ORDER BY n LIMIT 1";
 
 impl Store {
@@ -61,6 +72,15 @@ impl Store {
         self.read(|connection| {
             Ok(connection.prepare_cached(NEXT)?.query_row([target], row).optional()?)
         })
+    }
+
+    /// What waits for an archive; none where nothing does.
+    ///
+    /// # Errors
+    /// Whatever SQLite refuses.
+    pub fn waiting_for(&self, target: &str) -> Result<Option<Waiting>, StoreError> {
+        let objects = self.delivery_counts(&[target])?.waiting;
+        Ok(self.next_delivery(target)?.map(|first| Waiting { objects, first }))
     }
 
     /// The archive keeps it.
@@ -210,5 +230,6 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         path: row.get("path")?,
         attempts: row.get("attempts")?,
         not_before: instant(row.get("not_before")?)?,
+        code: row.get("code")?,
     })
 }

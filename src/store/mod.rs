@@ -35,7 +35,7 @@ mod worklist;
 
 pub use acknowledgements::{Answered, Patience, Unanswered};
 pub use audit::AuditRow;
-pub use deliveries::{Delivery, DeliveryCounts, NewDelivery};
+pub use deliveries::{Delivery, DeliveryCounts, NewDelivery, Waiting};
 pub use job::{
     Admission, Enqueued, Finished, Job, JobCounts, JobId, JobState, Known, NewJob, OpenAlert,
     StoredReport,

@@ -25,7 +25,7 @@ pub struct Answer {
     pub role: String,
     /// What they think, if they said so.
     pub opinion: Option<Opinion>,
-    /// When.
+    /// When it was said.
     pub at: Timestamp,
     /// The revision that was answered.
     pub revision: u32,

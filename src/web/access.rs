@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use super::accounts::is_name;
 use super::assets;
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
 use crate::config::Role;
 use hepalert_study::digest::Digest;
 
@@ -38,7 +38,7 @@ pub struct Principal {
 }
 
 /// Whether the request came by way of the page's own address.
-fn same_origin(site: &Site, headers: &HeaderMap) -> bool {
+fn same_origin(site: &PageState, headers: &HeaderMap) -> bool {
     let Some(origin) = text(headers, ORIGIN.as_str()) else { return false };
     let scheme = if site.config.web.certificate.is_some() { "https" } else { "http" };
     let own = text(headers, HOST.as_str()).map(|host| format!("{scheme}://{host}"));
@@ -48,7 +48,7 @@ fn same_origin(site: &Site, headers: &HeaderMap) -> bool {
 /// Whether the page was asked for by a name of its own. A name that leads here is not enough:
 /// another site's could be made to, and its pages would be of one origin with this one. Nobody can
 /// do that to an address.
-fn is_own_host(site: &Site, headers: &HeaderMap) -> bool {
+fn is_own_host(site: &PageState, headers: &HeaderMap) -> bool {
     let host = text(headers, HOST.as_str()).unwrap_or_default().to_ascii_lowercase();
     let end = host.rfind(']').map_or(0, |end| end + 1);
     let name = host[end..].find(':').map_or(host.as_str(), |colon| &host[..end + colon]);
@@ -74,13 +74,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The name of the session's cookie.
-pub fn cookie_name(site: &Site) -> &'static str {
+pub fn cookie_name(site: &PageState) -> &'static str {
     // `__Host-` binds it to this very host; browsers take that over TLS alone.
     if site.config.web.certificate.is_some() { "__Host-hepalert" } else { "hepalert" }
 }
 
 /// The session's text out of the cookies.
-pub fn token(site: &Site, headers: &HeaderMap) -> Option<String> {
+pub fn token(site: &PageState, headers: &HeaderMap) -> Option<String> {
     let name = cookie_name(site);
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
@@ -95,7 +95,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The user whom a proxy has let in, if it knows the secret.
-fn by_proxy(site: &Site, headers: &HeaderMap) -> Option<Principal> {
+fn by_proxy(site: &PageState, headers: &HeaderMap) -> Option<Principal> {
     let secret = site.proxy_secret.as_ref()?;
     let said = text(headers, "x-hepalert-proxy-secret")?;
     // Digests are compared, so that time tells nothing of the secret.
@@ -108,7 +108,10 @@ fn by_proxy(site: &Site, headers: &HeaderMap) -> Option<Principal> {
 }
 
 /// Who asks, where no proxy says so.
-async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>, Problem> {
+///
+/// # Errors
+/// [`Problem`] if the accounts cannot be read.
+pub async fn who(site: &Arc<PageState>, headers: &HeaderMap) -> Result<Option<Principal>, Problem> {
     if !site.config.web.login {
         // Where the page is one person's, edits are kept under that name.
         let name = if site.has_device { "local" } else { &site.config.device.name };
@@ -124,7 +127,11 @@ async fn who(site: &Arc<Site>, headers: &HeaderMap) -> Result<Option<Principal>,
 }
 
 /// The gate: finds out who asks, and turns away what other sites' pages send.
-pub async fn gate(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
+pub async fn gate(
+    State(site): State<Arc<PageState>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let changes = ![Method::GET, Method::HEAD].contains(request.method());
     let from_elsewhere = request.headers().contains_key(ORIGIN);
     let own = same_origin(&site, request.headers());

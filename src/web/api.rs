@@ -13,11 +13,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use super::access::require;
+use super::page_state::PageState;
 use super::problem::ProblemBody;
-use super::site::Site;
 use super::{
-    browse, engines, events, images, lines, metrics, overview, queue, scene, session, settings,
-    studies, study,
+    engines, events, images, metrics, overview, queue, queue_lines, scene, session, settings,
+    studies, study, study_list,
 };
 use crate::config::Role;
 
@@ -61,7 +61,7 @@ pub struct Api {
     /// Schemas of everything sent.
     pub schemas: SchemaGenerator,
     /// The routes.
-    pub router: Router<Arc<Site>>,
+    pub router: Router<Arc<PageState>>,
 }
 
 /// JSON, as OpenAPI names it.
@@ -75,7 +75,7 @@ impl Api {
 
     fn add<H, T>(mut self, endpoint: Endpoint, handler: H) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         let filter = match endpoint.method {
@@ -83,7 +83,7 @@ impl Api {
             "delete" => MethodFilter::DELETE,
             _ => MethodFilter::POST,
         };
-        let mut route: MethodRouter<Arc<Site>> = on(filter, handler);
+        let mut route: MethodRouter<Arc<PageState>> = on(filter, handler);
         if let Some(role) = endpoint.role {
             route = route.layer(from_fn_with_state(role, require));
         }
@@ -100,7 +100,7 @@ impl Api {
         handler: H,
     ) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         let gives = (JSON, self.schema::<A>());
@@ -112,7 +112,7 @@ impl Api {
     /// Answers something else than JSON.
     fn raw<H, T>(self, head: Head, kind: &'static str, handler: H) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         self.query(head, NONE, kind, handler)
@@ -127,7 +127,7 @@ impl Api {
         handler: H,
     ) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         let gives = (kind, serde_json::json!({"type": "string", "format": "binary"}));
@@ -143,7 +143,7 @@ impl Api {
         handler: H,
     ) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         let takes = self.schema::<S>();
@@ -161,7 +161,7 @@ impl Api {
         handler: H,
     ) -> Api
     where
-        H: Handler<T, Arc<Site>>,
+        H: Handler<T, Arc<PageState>>,
         T: 'static,
     {
         let bytes = serde_json::json!({"type": "string", "format": "binary"});
@@ -261,7 +261,7 @@ fn device(api: Api) -> Api {
 
 /// The queue, the studies and their images.
 fn reports(api: Api) -> Api {
-    api.get::<lines::QueueState, _, _>(
+    api.get::<queue_lines::QueueState, _, _>(
         ("/api/v1/queue", VIEWER, "What waits, runs and has just ended."),
         NONE,
         queue::show,
@@ -271,7 +271,7 @@ fn reports(api: Api) -> Api {
         "text/event-stream",
         events::stream,
     )
-    .get::<browse::Page, _, _>(
+    .get::<study_list::Page, _, _>(
         ("/api/v1/studies", VIEWER, "The studies, newest first, by page."),
         studies::QUERY,
         studies::list,

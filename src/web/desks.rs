@@ -39,7 +39,7 @@ pub type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send 
 pub type Shared = Arc<Mutex<Desk>>;
 
 /// The folder, and who sits at its cases.
-pub struct Bench {
+pub struct Desks {
     root: PathBuf,
     work: Option<PathBuf>,
     folder: Mutex<Option<Arc<Folder>>>,
@@ -48,16 +48,16 @@ pub struct Bench {
     run: Option<Run>,
 }
 
-impl Bench {
+impl Desks {
     /// Of a folder of cases; labels go into `work`, or into the folder. What a process that was killed
     /// left half-written there goes.
-    pub fn new(root: &Path, work: Option<&Path>) -> Bench {
+    pub fn new(root: &Path, work: Option<&Path>) -> Desks {
         let labels = work.map_or_else(|| root.join(WORK), Path::to_owned);
         let swept = sweep(&labels, SystemTime::now());
         if swept > 0 {
             info!("labels: {} removed", counted(swept, "half-written file"));
         }
-        Bench {
+        Desks {
             root: root.to_owned(),
             work: work.map(Path::to_owned),
             folder: Mutex::default(),
@@ -69,8 +69,8 @@ impl Bench {
 
     /// With an engine.
     #[must_use]
-    pub fn with_engine(self, engine: Engine) -> Bench {
-        Bench { models: vec![engine.model], run: Some(engine.run), ..self }
+    pub fn with_engine(self, engine: Engine) -> Desks {
+        Desks { models: vec![engine.model], run: Some(engine.run), ..self }
     }
 
     /// The engines that clients may run.

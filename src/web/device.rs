@@ -35,7 +35,7 @@ pub struct Pulse {
 }
 
 /// What is being done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Step {
     /// Its name.
     pub stage: String,
@@ -43,6 +43,8 @@ pub struct Step {
     pub done: usize,
     /// Of how much.
     pub total: usize,
+    /// Seconds until this step is likely done.
+    pub left_s: Option<f64>,
 }
 
 /// A study that is not complete.
@@ -75,7 +77,7 @@ pub struct Engine {
 /// A self-test.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Tested {
-    /// When.
+    /// When it ended.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Whether it went well.

@@ -19,7 +19,7 @@ pub fn attached(bytes: Vec<u8>, name: &str) -> Result<Response, Problem> {
 /// Slicer's client takes a name in quotation marks, or one of RFC 5987 where it has other letters.
 ///
 /// # Errors
-/// As [`attached`].
+/// As [`download`].
 pub fn disposition(name: &str) -> Result<HeaderValue, Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte);
     let text = match name.is_ascii() {

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
 use crate::installer::Installer;
 use hepalert_bundles::Bundle;
 use hepalert_bundles::refused::PackageError;
@@ -75,7 +75,7 @@ pub struct SlotLine {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
-    /// What.
+    /// Which engine shall be used.
     target: Target,
 }
 
@@ -115,7 +115,7 @@ fn holds(installed: &Installed) -> Option<Value> {
     serde_json::to_value(installed).ok()
 }
 
-fn read(site: &Site) -> Result<Engines, Problem> {
+fn read(site: &PageState) -> Result<Engines, Problem> {
     let installer = Installer::new(&site.config);
     let state: Slots = installer.slots().state().map_err(Problem::fault)?;
     let engine = &site.config.engine;
@@ -144,7 +144,7 @@ fn read(site: &Site) -> Result<Engines, Problem> {
 }
 
 /// `GET /api/v1/engines`.
-pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<Engines>, Problem> {
+pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Engines>, Problem> {
     blocking(move || read(&site).map(Json)).await
 }
 
@@ -166,7 +166,7 @@ fn refused(refusal: Refusal) -> Problem {
 
 /// `POST /api/v1/engines`.
 pub async fn install(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Query(Upload { again }): Query<Upload>,
     body: Body,
@@ -194,7 +194,7 @@ pub async fn install(
 }
 
 /// Judges a package and puts it into a slot.
-fn stage(site: &Site, file: &Path, again: bool) -> Result<Taken, Refusal> {
+fn stage(site: &PageState, file: &Path, again: bool) -> Result<Taken, Refusal> {
     let installer = Installer::new(&site.config);
     let policy = installer.policy(installer.trust()?, None);
     let package = policy.open(file)?;
@@ -207,7 +207,7 @@ fn stage(site: &Site, file: &Path, again: bool) -> Result<Taken, Refusal> {
 async fn received(
     mut file: tempfile::NamedTempFile,
     body: Body,
-    site: &Site,
+    site: &PageState,
 ) -> Result<tempfile::NamedTempFile, Problem> {
     use axum::body::HttpBody;
     let mut body = Box::pin(body);
@@ -238,7 +238,7 @@ async fn received(
 
 /// `POST /api/v1/engines/use`.
 pub async fn switch(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Json(Wish { target }): Json<Wish>,
 ) -> Result<Json<Engines>, Problem> {

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use jiff::Timestamp;
 use log::warn;
 
-use super::lines::QueueState;
+use super::access::who;
+use super::page_state::{PageState, blocking};
 use super::queue;
-use super::site::{Site, blocking};
+use super::queue_lines::QueueState;
 
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1000);
@@ -24,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1000);
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Looks at the queue for as long as the page is served.
-pub async fn watch_queue(site: Arc<Site>) {
+pub async fn watch_queue(site: Arc<PageState>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if site.queue.receiver_count() == 0 {
@@ -44,25 +46,36 @@ pub async fn watch_queue(site: Arc<Site>) {
     }
 }
 
-/// `GET /api/v1/events`.
+/// `GET /api/v1/events`. Nothing more is told once the session has ended with which it was asked for.
 pub async fn stream(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
+    headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut told = site.queue.subscribe();
     // What is there may be old: nobody listened.
     let shared = Arc::clone(&site);
     let first = blocking(move || queue::read(&shared, Timestamp::now())).await.ok();
     told.mark_unchanged();
-    let events = unfold((first, told), |(first, mut told)| async move {
-        let state = match first {
-            Some(state) => Arc::new(state),
-            None => {
-                // The server has ended.
-                told.changed().await.ok()?;
-                Arc::clone(&told.borrow_and_update())
+    // Whom a proxy lets in has no session: the proxy's line ends with theirs.
+    let has_session = matches!(who(&site, &headers).await, Ok(Some(_)));
+    let listener = Arc::new((site, headers));
+    let events = unfold((first, told), move |(first, mut told)| {
+        let listener = Arc::clone(&listener);
+        async move {
+            let state = match first {
+                Some(state) => Arc::new(state),
+                None => {
+                    // The server has ended.
+                    told.changed().await.ok()?;
+                    Arc::clone(&told.borrow_and_update())
+                }
+            };
+            let (site, headers) = &*listener;
+            if has_session && !matches!(who(site, headers).await, Ok(Some(_))) {
+                return None;
             }
-        };
-        Some((Ok(event(&state)), (None, told)))
+            Some((Ok(event(&state)), (None, told)))
+        }
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE))
 }

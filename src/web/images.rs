@@ -14,11 +14,11 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use ndarray::Zip;
 
-use super::packed::{by_gain, gzip, onto, whole};
+use super::browser_volumes::{by_gain, gzip, onto, whole};
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::reading::{Images, Numbers, Reading};
-use super::site::{Site, blocking};
 use super::study::key;
+use super::study_images::{Images, Numbers, Reading};
 use hepalert_study::anatomy::{is_lesion, is_of_liver};
 use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
@@ -33,7 +33,7 @@ const HEADER: usize = 4096;
 /// # Errors
 /// Whatever making it says.
 pub fn kept(
-    site: &Site,
+    site: &PageState,
     name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, Problem>,
 ) -> Result<Vec<u8>, Problem> {
@@ -50,7 +50,7 @@ fn name_of(reading: &Reading, what: &str) -> String {
 }
 
 /// A CT as it is sent.
-fn image_bytes(site: &Site, reading: &Reading, of: Images) -> Result<Vec<u8>, Problem> {
+fn image_bytes(site: &PageState, reading: &Reading, of: Images) -> Result<Vec<u8>, Problem> {
     kept(site, &name_of(reading, &of.name()), || {
         let (volume, numbers) = reading.image(of)?;
         // Read already: who asks for the numbers next need not read the images again.
@@ -68,7 +68,7 @@ fn slices_of(reading: &Reading, of: Images) -> String {
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn slice_numbers(site: &Site, reading: &Reading, of: Images) -> Result<Numbers, Problem> {
+pub fn slice_numbers(site: &PageState, reading: &Reading, of: Images) -> Result<Numbers, Problem> {
     let bytes = kept(site, &slices_of(reading, of), || {
         serde_json::to_vec(&reading.image(of)?.1).map_err(Problem::fault)
     })?;
@@ -79,7 +79,7 @@ pub fn slice_numbers(site: &Site, reading: &Reading, of: Images) -> Result<Numbe
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn grid_of(site: &Site, reading: &Reading, of: Images) -> Result<Arc<Grid>, Problem> {
+pub fn grid_of(site: &PageState, reading: &Reading, of: Images) -> Result<Arc<Grid>, Problem> {
     let path = site.cache.path(&name_of(reading, &of.name()));
     let mut head = Vec::new();
     let read = fs::File::open(&path).and_then(|f| f.take(HEADER as u64).read_to_end(&mut head));
@@ -159,8 +159,8 @@ pub fn images_of(name: &str) -> Result<Images, Problem> {
 
 /// Work on whole volumes: few at a time.
 pub async fn heavily<T: Send + 'static>(
-    site: &Arc<Site>,
-    work: impl FnOnce(&Site) -> Result<T, Problem> + Send + 'static,
+    site: &Arc<PageState>,
+    work: impl FnOnce(&PageState) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let _permit = site.heavy.acquire().await.map_err(Problem::fault)?;
     let site = Arc::clone(site);
@@ -169,7 +169,7 @@ pub async fn heavily<T: Send + 'static>(
 
 /// `GET /api/v1/studies/{key}/{revision}/image/{phase}`.
 pub async fn image(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
     let (key, of) = (key(&study)?, images_of(&phase)?);
@@ -185,7 +185,7 @@ pub async fn image(
 
 /// `GET /api/v1/studies/{key}/{revision}/layer/{layer}/{phase}`.
 pub async fn layer(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Named((study, revision, layer, phase)): Named<(String, u32, String, String)>,
 ) -> Result<Response, Problem> {
     let (key, of) = (key(&study)?, images_of(&phase)?);
@@ -200,7 +200,7 @@ pub async fn layer(
 
 /// `GET /api/v1/studies/{key}/{revision}/gains/{phase}`.
 pub async fn gains(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
     let (key, of) = (key(&study)?, images_of(&phase)?);
@@ -219,7 +219,7 @@ pub async fn gains(
 /// # Errors
 /// [`Problem`] if images or labels are gone.
 pub fn windows(
-    site: &Site,
+    site: &PageState,
     reading: &Reading,
     of: Images,
 ) -> Result<Vec<(String, [f32; 2])>, Problem> {

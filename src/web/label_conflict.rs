@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
-use super::bench::told;
+use super::desks::told;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use hepalert_labels::cases::stored::is_labelled;
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start};
 use hepalert_labels::{Context, Labelling, Operation};
@@ -61,12 +61,15 @@ pub struct Aside {
 
 /// `POST /api/v1/label/cases/{case}/{image}/aside`.
 pub async fn keep(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(window): Json<Window>,
 ) -> Result<Json<Aside>, Problem> {
     let reader = reader_of(&who)?;
+    if window.labels.is_empty() && window.operation.is_none() {
+        return Err(Problem::bad("there are no labels to keep"));
+    }
     let operation: Option<Operation> = (window.operation.clone())
         .map(serde_json::from_value)
         .transpose()

@@ -10,14 +10,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::bench::told;
+use super::desks::told;
 use super::problem::Problem;
 use hepalert_labels::cases::given::{Given, Known, Senses, Value as OfFile};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
 use hepalert_labels::labelling::Labelling;
-use hepalert_labels::regions::{Held, Region};
+use hepalert_labels::regions::{Held, Region, neighbours};
 
+/// A region that is larger than an edit by more than this was there before.
+const MOSTLY_NEW: usize = 20;
 /// Most regions sent.
 const MAX_REGIONS: usize = 500;
 
@@ -182,14 +184,29 @@ fn regions(labelling: &Labelling) -> Vec<RegionLine> {
     labelling.regions().regions.iter().take(MAX_REGIONS).map(region).collect()
 }
 
-/// The region with the longest row of what an edit drew.
+/// The region that an edit made or changed. A cut, an eraser and a deletion give voxels back to what lies
+/// around, which is not what was worked on. Of the region that took the longest row and of the one that gave
+/// it and still lies beside, it is the one that gave where the other's label is what it lies in, and else the
+/// smaller one; and none where that row is a crumb of all that took it.
 fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
-    let drawn = saved.change.runs().iter().filter(|run| run.after != 0);
-    let longest = drawn.max_by_key(|run| (run.length, Reverse(run.start)))?;
-    let [_, height, width] = labelling.map().grid().shape();
-    let (rows, x) = (longest.start as usize / width, longest.start as usize % width);
-    let held = Held::at(labelling.map(), [rows / height, rows % height, x]).ok()?;
-    Some(held.first())
+    let map = labelling.map();
+    let [_, height, width] = map.grid().shape();
+    let longest = saved.change.runs().iter().max_by_key(|run| (run.length, Reverse(run.start)))?;
+    let place = |at: usize| [at / width / height, at / width % height, at % width];
+    let row = (longest.start as usize..).take(longest.length as usize).map(place);
+    let gave = row
+        .flat_map(neighbours)
+        .find(|at| longest.before != 0 && map.voxels().get(*at) == Some(&longest.before));
+    let held = |at: [usize; 3]| Held::at(map, at).ok();
+    let took = held(place(longest.start as usize))
+        .filter(|took| longest.before == 0 || took.voxels() < saved.change.voxels() * MOSTLY_NEW);
+    let gave = gave.and_then(held);
+    if let (Some(took), Some(gave)) = (&took, &gave)
+        && took.label == gave.surroundings(map)
+    {
+        return Some(gave.first());
+    }
+    [took, gave].into_iter().flatten().min_by_key(Held::voxels).map(|held| held.first())
 }
 
 /// Labels to look at or to correct.
@@ -266,5 +283,52 @@ pub fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
         runs: stretches.iter().flat_map(run).collect(),
         regions: regions(desk.labelling()),
         touched: saved.and_then(|saved| touched(desk.labelling(), saved)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hepalert_labels::{Context, Operation};
+    use hepalert_voxels::volume::Grid;
+    use ndarray::{Array3, s};
+
+    use super::*;
+
+    /// The label of the region that an edit on a lesion in a liver touched.
+    fn label_of(labelling: &mut Labelling, operation: &Operation) -> Option<u8> {
+        let change = labelling.apply(operation, Context::default()).unwrap();
+        let saved = Saved { change, revision: String::new(), steps: [1, 0] };
+        touched(labelling, &saved).map(|at| labelling.map().voxels()[at])
+    }
+
+    #[test]
+    fn a_cut_and_a_deletion_never_choose_the_liver_around() {
+        let grid = std::sync::Arc::new(Grid::axial([3, 30, 40], [1.0; 3], [0.0; 3]));
+        let mut labelling = Labelling::empty(&grid);
+        let mut voxels = Array3::from_elem([3, 30, 40], 7_u8);
+        voxels.slice_mut(s![1, 10..20, 10..30]).fill(2);
+        labelling.put(voxels);
+        let cut = Operation::SplitPlane {
+            at: [1, 15, 12],
+            point_ras_mm: grid.ras_mm([1.0, 15.0, 20.0]),
+            normal: [1.0, 0.0, 0.0],
+            label: 2,
+        };
+        assert_eq!(label_of(&mut labelling, &cut), Some(2));
+        let change = labelling.undo().and_then(|_| labelling.redo()).unwrap();
+        let again = Saved { change, revision: String::new(), steps: [1, 0] };
+        let at = touched(&labelling, &again).unwrap();
+        assert_eq!(labelling.map().voxels()[at], 2, "nor does the same done again");
+        let stroke = |label| Operation::Paint { runs: vec![[1, 5, 5, 8]], label, over: None };
+        assert_eq!(label_of(&mut labelling, &stroke(3)), Some(3));
+        let relabel = Operation::Relabel { at: [1, 5, 5], label: 1 };
+        assert_eq!(label_of(&mut labelling, &relabel), Some(1));
+        let delete = Operation::Delete { at: [1, 5, 5], becomes: None };
+        assert_eq!(label_of(&mut labelling, &delete), None);
+        // From the edge, and a hole in the middle, which is a liver of its own.
+        for runs in [vec![[1, 12, 8, 6]], vec![[1, 15, 24, 3]]] {
+            let erase = Operation::Paint { runs, label: 0, over: None };
+            assert_eq!(label_of(&mut labelling, &erase), Some(2));
+        }
     }
 }

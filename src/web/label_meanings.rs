@@ -12,11 +12,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Principal;
-use super::bench::told;
+use super::desks::told;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use hepalert_labels::cases::CaseError;
 use hepalert_labels::cases::given::Senses;
 
@@ -32,7 +32,7 @@ pub struct Saying {
 
 /// `POST /api/v1/label/given`.
 pub async fn say(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Json(Saying { labels, values }): Json<Saying>,
 ) -> Result<Json<()>, Problem> {

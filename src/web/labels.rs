@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
-use super::attached::attached;
-use super::bench::{Bench, Shared, told};
+use super::browser_volumes::{gzip, whole};
+use super::desks::{Desks, Shared, told};
+use super::download::attached;
 use super::images::{heavily, kept, sent};
 use super::label_lines::{AtDesk, CaseLine, GivenLine, Made, at_desk, line, made, seen_of};
-use super::packed::{gzip, whole};
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use hepalert_labels::Operation;
 use hepalert_labels::cases::folder::image_of;
 use hepalert_labels::cases::given::Senses;
@@ -46,7 +46,7 @@ pub struct Cases {
 pub struct Passed {
     /// Below the folder.
     path: String,
-    /// Why.
+    /// Why it is no case, in a sentence.
     why: String,
 }
 
@@ -121,7 +121,7 @@ pub struct Place {
 ///
 /// # Errors
 /// [`Problem`] if there is none.
-pub fn bench(site: &Site) -> Result<&Bench, Problem> {
+pub fn bench(site: &PageState) -> Result<&Desks, Problem> {
     site.bench.as_ref().ok_or_else(|| {
         let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
@@ -138,7 +138,7 @@ pub fn reader_of(who: &Principal) -> Result<Reader, Problem> {
 }
 
 /// `GET /api/v1/label/cases`.
-pub async fn cases(State(site): State<Arc<Site>>) -> Result<Json<Cases>, Problem> {
+pub async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Problem> {
     heavily(&site, |site| {
         let folder = bench(site)?.look_again()?;
         let order = Order::read(folder.work()).map_err(told)?;
@@ -159,7 +159,7 @@ pub async fn cases(State(site): State<Arc<Site>>) -> Result<Json<Cases>, Problem
 
 /// `GET /api/v1/label/cases/{case}`.
 pub async fn case(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(id): Path<String>,
 ) -> Result<Json<CaseLine>, Problem> {
     heavily(&site, move |site| {
@@ -189,7 +189,7 @@ fn kept_name(file: &ImageFile) -> Result<String, Problem> {
 
 /// `GET /api/v1/label/cases/{case}/{image}/image`.
 pub async fn image(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     heavily(&site, move |site| {
@@ -207,7 +207,7 @@ pub async fn image(
 
 /// Sits down at a desk for one request.
 async fn at<T: Send + 'static>(
-    site: &Arc<Site>,
+    site: &Arc<PageState>,
     (id, name): (String, String),
     who: &Principal,
     start: Start,
@@ -217,6 +217,8 @@ async fn at<T: Send + 'static>(
     heavily(site, move |site| {
         let desk: Shared = bench(site)?.desk(&id, &name, &reader, &start)?;
         let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
+        // Programs and commands may have changed them since.
+        desk.look_again().map_err(told)?;
         work(&mut desk, &reader)
     })
     .await
@@ -224,7 +226,7 @@ async fn at<T: Send + 'static>(
 
 /// `POST /api/v1/label/cases/{case}/{image}/desk`.
 pub async fn open(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(begin): Json<Begin>,
@@ -243,7 +245,7 @@ pub async fn open(
 
 /// Somebody's labels to look at, and what they mean. `none` are no labels on the image.
 async fn look<T: Send + 'static>(
-    site: &Arc<Site>,
+    site: &Arc<PageState>,
     (id, name): (String, String),
     Whose { whose }: Whose,
     tell: impl FnOnce(&Labelling, &Meaning, (String, Option<GivenLine>)) -> T + Send + 'static,
@@ -272,7 +274,7 @@ async fn look<T: Send + 'static>(
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen`.
 pub async fn seen(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
 ) -> Result<Json<AtDesk>, Problem> {
@@ -286,7 +288,7 @@ pub async fn seen(
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen/labels`.
 pub async fn seen_voxels(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
 ) -> Result<Response, Problem> {
@@ -300,7 +302,7 @@ fn plain(labelling: &Labelling) -> Response {
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels`.
 pub async fn voxels(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
@@ -309,7 +311,7 @@ pub async fn voxels(
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
 pub async fn file(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
@@ -322,7 +324,7 @@ pub async fn file(
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.dcm`.
 pub async fn segmentation(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
@@ -345,7 +347,7 @@ pub async fn segmentation(
 
 /// A step that changes labels, and what it changed; there may be nothing to undo or redo.
 async fn step(
-    site: &Arc<Site>,
+    site: &Arc<PageState>,
     place: (String, String),
     who: &Principal,
     step: impl FnOnce(&mut Desk) -> Result<Option<Saved>, CaseError> + Send + 'static,
@@ -359,7 +361,7 @@ async fn step(
 
 /// `POST /api/v1/label/cases/{case}/{image}/edit`.
 pub async fn edit(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(Edit { on, operation }): Json<Edit>,
@@ -372,7 +374,7 @@ pub async fn edit(
 
 /// `POST /api/v1/label/cases/{case}/{image}/undo`.
 pub async fn undo(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
@@ -382,7 +384,7 @@ pub async fn undo(
 
 /// `POST /api/v1/label/cases/{case}/{image}/redo`.
 pub async fn redo(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
@@ -392,7 +394,7 @@ pub async fn redo(
 
 /// `GET /api/v1/label/cases/{case}/{image}/history`.
 pub async fn history(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, _)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
     heavily(&site, move |site| {
@@ -405,7 +407,7 @@ pub async fn history(
 
 /// `GET /api/v1/label/cases/{case}/{image}/compare`.
 pub async fn compare(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Query(Pair { first, second }): Query<Pair>,
 ) -> Result<Json<Compared>, Problem> {

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 
 use super::access::Principal;
 use super::device::Pulse;
-use super::lines::Counts;
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
 use super::queue::counts;
-use super::site::{Site, blocking};
+use super::queue_lines::Counts;
 use crate::publish::messages::State as DeviceState;
 use crate::system;
 
@@ -28,7 +28,7 @@ pub async fn healthz() -> &'static str {
 }
 
 /// `GET /readyz`.
-pub async fn readyz(State(site): State<Arc<Site>>) -> Response {
+pub async fn readyz(State(site): State<Arc<PageState>>) -> Response {
     let pulse = site.device.pulse();
     if pulse.state == DeviceState::Online {
         return "ready\n".into_response();
@@ -39,7 +39,7 @@ pub async fn readyz(State(site): State<Arc<Site>>) -> Response {
 
 /// `GET /metrics`.
 pub async fn metrics(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
 ) -> Result<Response, Problem> {
     if principal.is_none() && !site.config.web.open_metrics {

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::access::{Peer, Principal};
-use super::attached::disposition;
+use super::download::disposition;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
+use super::page_state::PageState;
 use super::problem::Problem;
 use super::session::{Login, begin};
-use super::site::Site;
 use crate::config::Role;
 use hepalert_labels::monai::{self, Request, Service};
 
@@ -41,7 +41,7 @@ const MAX_BODY: usize = 256 << 20;
 
 /// `POST /auth/token`: a form as of OAuth 2; what else is in it is passed over.
 pub async fn token(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(Peer(peer)): Extension<Peer>,
     body: String,
 ) -> Result<Json<Value>, Problem> {
@@ -62,7 +62,7 @@ fn login(form: &str) -> Result<Login, Problem> {
 
 /// `GET /auth/` and `GET /auth/token/valid`: whether one must log in, and whether one has.
 pub async fn auth(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
     uri: Uri,
 ) -> Result<Json<Value>, Problem> {
@@ -75,7 +75,7 @@ pub async fn auth(
 
 /// Answers a call.
 pub async fn answer(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
     method: Method,
     uri: Uri,

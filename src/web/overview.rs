@@ -13,10 +13,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::device::{Check, Pulse};
-use super::lines::Counts;
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
 use super::queue::counts;
-use super::site::{Site, blocking};
+use super::queue_lines::Counts;
 use crate::system;
 
 /// How long findings are believed.
@@ -68,7 +68,7 @@ pub struct Disk {
     keep_days: Option<u32>,
 }
 
-/// Findings.
+/// What the checks of `doctor` found.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Checks {
     /// One per check, as `hepalert doctor` has them.
@@ -86,7 +86,7 @@ fn meaning(code: &str) -> Meaning {
     }
 }
 
-fn read(site: &Site) -> Result<Overview, Problem> {
+fn read(site: &PageState) -> Result<Overview, Problem> {
     let pulse = site.device.pulse();
     let config = &site.config;
     Ok(Overview {
@@ -117,12 +117,12 @@ fn read(site: &Site) -> Result<Overview, Problem> {
 }
 
 /// `GET /api/v1/overview`.
-pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<Overview>, Problem> {
+pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Overview>, Problem> {
     blocking(move || read(&site).map(Json)).await
 }
 
 /// `GET /api/v1/checks`.
-pub async fn checks(State(site): State<Arc<Site>>) -> Result<Json<Checks>, Problem> {
+pub async fn checks(State(site): State<Arc<PageState>>) -> Result<Json<Checks>, Problem> {
     blocking(move || {
         // Held while checking: whoever asks meanwhile waits for the same findings.
         let mut known = site.checks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,12 +10,12 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
 use super::accounts::{AccountError, Accounts};
-use super::bench::Bench;
-use super::browse::Summaries;
 use super::cache::Cache;
+use super::desks::Desks;
 use super::device::{Check, Device};
-use super::lines::QueueState;
 use super::problem::Problem;
+use super::queue_lines::QueueState;
+use super::study_list::Summaries;
 use super::throttle::Throttle;
 use crate::config::Config;
 use crate::store::Store;
@@ -30,7 +30,7 @@ const LOGINS_AT_ONCE: usize = 1;
 pub const MIN_SECRET: usize = 16;
 
 /// Read by every request.
-pub struct Site {
+pub struct PageState {
     /// As the daemon read it.
     pub config: Config,
     /// The file it was read from.
@@ -44,7 +44,7 @@ pub struct Site {
     pub(super) throttle: Mutex<Throttle>,
     pub(super) summaries: Mutex<Summaries>,
     pub(super) cache: Cache,
-    pub(super) bench: Option<Bench>,
+    pub(super) bench: Option<Desks>,
     pub(super) heavy: Semaphore,
     pub(super) logins: Semaphore,
     pub(super) queue: watch::Sender<Arc<QueueState>>,
@@ -69,7 +69,7 @@ pub fn proxy_secret(file: &Path) -> std::io::Result<Option<String>> {
     Ok(Some(text.trim().to_owned()).filter(|secret| secret.len() >= MIN_SECRET))
 }
 
-impl Site {
+impl PageState {
     /// Opens what the page needs beside the store.
     ///
     /// # Errors
@@ -79,12 +79,12 @@ impl Site {
         config_file: &Path,
         store: Store,
         device: Arc<dyn Device>,
-    ) -> Result<Site, AccountError> {
+    ) -> Result<PageState, AccountError> {
         let secret = config.web.proxy_secret_file.as_deref().map(proxy_secret).transpose()?;
         let folder = config.store.folder.join("web-cache");
-        Ok(Site {
+        Ok(PageState {
             accounts: Accounts::open(&database(&config))?,
-            bench: config.web.labels_folder.as_deref().map(|folder| Bench::new(folder, None)),
+            bench: config.web.labels_folder.as_deref().map(|folder| Desks::new(folder, None)),
             cache: Cache::new(folder, config.web.cache_mib << 20),
             config_file: config_file.to_owned(),
             store,
@@ -106,8 +106,8 @@ impl Site {
 
     /// Of a folder of cases alone, without a daemon: what belongs to one is not offered.
     #[must_use]
-    pub fn of_cases(self, bench: Bench) -> Site {
-        Site { bench: Some(bench), has_device: false, ..self }
+    pub fn of_cases(self, bench: Desks) -> PageState {
+        PageState { bench: Some(bench), has_device: false, ..self }
     }
 
     /// A connection of the page's own: reading does not hold up the daemon.

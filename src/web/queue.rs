@@ -10,9 +10,9 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::device::Receiving;
-use super::lines::{Counts, JobLine, QueueState};
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
+use super::queue_lines::{Counts, JobLine, QueueState};
 use crate::store::{Job, JobState, Store};
 
 /// Jobs shown beside those that wait or run.
@@ -34,14 +34,20 @@ fn typical_s(jobs: &[Job]) -> Option<f64> {
     took.get(took.len() / 2).copied()
 }
 
-/// Writes the time left into the lines that wait or run; `lines` are newest first, as jobs are.
-fn tell_time_left(lines: &mut [JobLine], typical_s: Option<f64>, now: Timestamp) {
+/// Writes the time left into the lines that wait or run; `lines` are newest first, as jobs are. The step
+/// that runs tells of a larger study than usual that it takes longer.
+fn tell_time_left(
+    lines: &mut [JobLine],
+    typical_s: Option<f64>,
+    step_left_s: Option<f64>,
+    now: Timestamp,
+) {
     let Some(typical_s) = typical_s else { return };
     let running = lines.iter_mut().find(|line| line.state == JobState::Running);
     let mut before_s = 0.0;
     if let Some(line) = running {
         let passed = line.started.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
-        before_s = (typical_s - passed).max(1.0);
+        before_s = (typical_s - passed).max(step_left_s.unwrap_or(1.0)).max(1.0);
         line.left_s = Some(before_s.round());
     }
     // The oldest comes first.
@@ -78,7 +84,7 @@ pub fn counts(store: &Store) -> Result<Counts, Problem> {
 ///
 /// # Errors
 /// Whatever the store says.
-pub fn read(site: &Site, now: Timestamp) -> Result<QueueState, Problem> {
+pub fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
     // The device first: a study that is taken in meanwhile is in both, never in none.
     let mut pulse = site.device.pulse();
     let store = site.reader()?;
@@ -87,13 +93,14 @@ pub fn read(site: &Site, now: Timestamp) -> Result<QueueState, Problem> {
     let jobs = store.jobs(RECENT.saturating_add(open).min(1000))?;
     let typical_s = typical_s(&jobs);
     let mut lines: Vec<JobLine> = jobs.iter().map(JobLine::of).collect();
-    tell_time_left(&mut lines, typical_s, now);
+    let step_left_s = pulse.step.as_ref().and_then(|step| step.left_s);
+    tell_time_left(&mut lines, typical_s, step_left_s, now);
     pulse.receiving.retain(|study| !is_taken_in(study, &lines));
     Ok(QueueState { device: Some(pulse), counts, jobs: lines, typical_s })
 }
 
 /// `GET /api/v1/queue`.
-pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<QueueState>, Problem> {
+pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<QueueState>, Problem> {
     blocking(move || read(&site, Timestamp::now()).map(Json)).await
 }
 
@@ -143,10 +150,12 @@ mod tests {
             line(2, JobState::Running, Some(100)),
             line(1, JobState::Done, Some(0)),
         ];
-        tell_time_left(&mut lines, Some(40.0), at(110));
+        tell_time_left(&mut lines, Some(40.0), None, at(110));
         let left: Vec<Option<f64>> = lines.iter().map(|line| line.left_s).collect();
         assert_eq!(left, [Some(110.0), Some(70.0), Some(30.0), None]);
-        tell_time_left(&mut lines, Some(40.0), at(500));
+        tell_time_left(&mut lines, Some(40.0), None, at(500));
         assert_eq!(lines[2].left_s, Some(1.0), "longer than usual: soon");
+        tell_time_left(&mut lines, Some(40.0), Some(25.0), at(500));
+        assert_eq!(lines[2].left_s, Some(25.0), "as its step tells");
     }
 }

@@ -26,13 +26,13 @@ pub struct QueueState {
 /// How many jobs there are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Counts {
-    /// Waiting.
+    /// Studies that wait.
     pub queued: u64,
     /// Being worked on.
     pub running: u64,
     /// With a report.
     pub done: u64,
-    /// Refused.
+    /// Studies that were refused.
     pub rejected: u64,
     /// Failed too often.
     pub dead: u64,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -11,12 +12,15 @@ use axum::routing::{any, get, post};
 
 use super::access::{TOKEN, gate};
 use super::api::{Api, api};
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use super::{assets, monai, openapi};
 
+/// Most that is told on of an answer of axum's own, which names the place of a fault.
+const MAX_SAID: usize = 1 << 10;
+
 /// All of them.
-pub fn router(site: Arc<Site>) -> Router {
+pub fn router(site: Arc<PageState>) -> Router {
     let Api { router, .. } = api();
     let router =
         monai::ROUTES.iter().fold(router, |router, path| router.route(path, any(monai::answer)));
@@ -43,6 +47,10 @@ async fn in_our_words(request: Request, next: Next) -> Response {
         return response;
     }
     let next = "/api/openapi.json says what is expected";
-    let message = status.canonical_reason().unwrap_or("refused").to_lowercase();
+    let said = to_bytes(response.into_body(), MAX_SAID).await.unwrap_or_default();
+    let message = match str::from_utf8(&said) {
+        Ok(said) if !said.is_empty() => said.to_owned(),
+        _ => status.canonical_reason().unwrap_or("refused").to_lowercase(),
+    };
     Problem::new(status, "bad_request", message, next).into_response()
 }

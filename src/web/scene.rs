@@ -8,12 +8,12 @@ use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::browser_volumes::grid_hash;
 use super::images::{LAYERS, grid_of, heavily, images_of, slice_numbers, windows};
-use super::packed::grid_hash;
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::reading::{Images, Reading};
-use super::site::Site;
 use super::study::key;
+use super::study_images::{Images, Reading};
 use crate::report::types::{LesionRecord, SeriesRecord};
 use hepalert_study::phase::Phase;
 
@@ -113,14 +113,14 @@ fn lesion(record: &LesionRecord) -> SceneLesion {
         instance: record.key_slice.as_ref().and_then(|slice| slice.instance_number),
         slice: record.key_slice.as_ref().and_then(|slice| slice.slice),
         view: record.view.name().to_owned(),
-        outcome: record.reclassified.outcome.clone(),
+        outcome: record.reclassified.outcome.name().to_owned(),
         lesion_score: record.lesion_score[0],
     }
 }
 
 /// One of the CTs.
 fn drawn(
-    site: &Site,
+    site: &PageState,
     reading: &Reading,
     of: Images,
     alignment: Option<String>,
@@ -142,7 +142,7 @@ fn drawn(
 fn others(reading: &Reading) -> Vec<SceneOther> {
     let other = |(place, line): (usize, &SeriesRecord)| SceneOther {
         name: Images::Series(place).name(),
-        phase: Phase::from_code(&line.phase).map(|phase| phase.code().to_owned()),
+        phase: line.phase.map(|phase| phase.code().to_owned()),
         series_number: line.series_number,
         slices: line.slices,
         why: line.why.clone(),
@@ -160,10 +160,10 @@ fn absent(reading: &Reading, others: &[SceneOther]) -> Vec<String> {
     absent.map(|phase| phase.code().to_owned()).collect()
 }
 
-fn read(site: &Site, reading: &Reading) -> Result<Scene, Problem> {
+fn read(site: &PageState, reading: &Reading) -> Result<Scene, Problem> {
     let report = &reading.report;
     let phase = |record: &crate::report::types::PhaseRecord| {
-        let method = record.alignment.as_ref().map(|found| found.method.clone());
+        let method = record.alignment.as_ref().map(|found| found.method.name().to_owned());
         drawn(site, reading, Images::Phase(record.phase), method)
     };
     let others = others(reading);
@@ -187,7 +187,7 @@ fn read(site: &Site, reading: &Reading) -> Result<Scene, Problem> {
 
 /// `GET /api/v1/studies/{key}/{revision}/scene`.
 pub async fn show(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((study, revision)): Path<(String, u32)>,
 ) -> Result<Json<Scene>, Problem> {
     let key = key(&study)?;
@@ -200,7 +200,7 @@ pub async fn show(
 
 /// `GET /api/v1/studies/{key}/{revision}/scene/{images}`.
 pub async fn one(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((study, revision, images)): Path<(String, u32, String)>,
 ) -> Result<Json<ScenePhase>, Problem> {
     let (key, of) = (key(&study)?, images_of(&images)?);

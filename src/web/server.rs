@@ -1,7 +1,7 @@
 //! The thread that serves: a current-thread runtime, a listener, TLS where it is configured.
 //!
 //! Owns connections: how long one may take to say what it wants. Each is served as a task of its own,
-//! so that a slow one holds up nobody; how many there may be is [`super::places`]'s.
+//! so that a slow one holds up nobody; how many there may be is [`super::connections`]'s.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::access::Peer;
+use super::connections::{Place, Places};
 use super::events;
-use super::places::{Place, Places};
+use super::page_state::PageState;
 use super::router::router;
-use super::site::Site;
 use crate::config::Web;
 use crate::pem::{PemError, certificates, private_key};
 
@@ -88,7 +88,7 @@ impl Handle {
 ///
 /// # Errors
 /// [`ServeError`].
-pub fn start(site: Site) -> Result<Handle, ServeError> {
+pub fn start(site: PageState) -> Result<Handle, ServeError> {
     let web = site.config.web.clone();
     let tls = encryption(&web)?;
     let refused = |reason| ServeError::Address { address: web.address.clone(), reason };
@@ -148,7 +148,7 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
 async fn serve(
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
-    site: Arc<Site>,
+    site: Arc<PageState>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };

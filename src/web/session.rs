@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Peer, Principal, cookie_name, token};
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
 use crate::config::Role;
 
 /// Who is logged in.
@@ -50,7 +50,7 @@ pub struct Login {
     pub password: String,
 }
 
-fn of(site: &Site, principal: Option<&Principal>) -> Session {
+fn of(site: &PageState, principal: Option<&Principal>) -> Session {
     Session {
         user: principal.map(|found| found.name.clone()),
         role: principal.map(|found| found.role),
@@ -64,7 +64,7 @@ fn of(site: &Site, principal: Option<&Principal>) -> Session {
 
 /// `GET /api/v1/session`.
 pub async fn show(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
 ) -> Json<Session> {
     Json(of(&site, principal.as_deref()))
@@ -72,7 +72,7 @@ pub async fn show(
 
 /// `POST /api/v1/session`.
 pub async fn log_in(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(Peer(peer)): Extension<Peer>,
     Json(sent): Json<Login>,
 ) -> Result<Response, Problem> {
@@ -88,7 +88,7 @@ pub async fn log_in(
 /// # Errors
 /// [`Problem`] if they are wrong, or it was tried too often.
 pub async fn begin(
-    site: &Arc<Site>,
+    site: &Arc<PageState>,
     peer: SocketAddr,
     sent: Login,
 ) -> Result<(Principal, String), Problem> {
@@ -132,7 +132,7 @@ pub async fn begin(
 
 /// `DELETE /api/v1/session`.
 pub async fn log_out(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(token) = token(&site, &headers) {
@@ -143,7 +143,7 @@ pub async fn log_out(
     Ok((AppendHeaders([(SET_COOKIE, gone)]), Json(of(&site, None))).into_response())
 }
 
-fn cookie(site: &Site, token: &str, seconds: i64) -> String {
+fn cookie(site: &PageState, token: &str, seconds: i64) -> String {
     let secure = if site.config.web.certificate.is_some() { "; Secure" } else { "" };
     let name = cookie_name(site);
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")

@@ -10,8 +10,8 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use crate::config::Config;
 
 /// The file that explains every key.
@@ -76,7 +76,7 @@ fn written(value: Option<&toml::Value>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-fn read(site: &Site) -> Result<Settings, Problem> {
+fn read(site: &PageState) -> Result<Settings, Problem> {
     let table = |config: &Config| toml::Table::try_from(config).map_err(Problem::fault);
     let (now, default) = (table(&site.config)?, table(&Config::default())?);
     let mut sections: Vec<Section> = Vec::new();
@@ -105,7 +105,7 @@ fn read(site: &Site) -> Result<Settings, Problem> {
 }
 
 /// `GET /api/v1/settings`.
-pub async fn show(State(site): State<Arc<Site>>) -> Result<Json<Settings>, Problem> {
+pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Settings>, Problem> {
     read(&site).map(Json)
 }
 

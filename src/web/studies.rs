@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as Asked, State};
 
-use super::browse::{Page, Query, Row, row};
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
+use super::study_list::{Page, Query, Row, row};
 use crate::store::StoreError;
 
 /// What may stand behind the question mark.
@@ -27,10 +27,10 @@ pub const QUERY: &[(&str, &str)] = &[
 
 /// `GET /api/v1/studies`.
 pub async fn list(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     asked: Result<Asked<Query>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
-    let Asked(query) = asked.map_err(|error| Problem::bad(error.body_text()))?;
+    let Asked(query) = asked.map_err(|error| Problem::bad(plain(&error.body_text())))?;
     query.check().map_err(Problem::bad)?;
     blocking(move || {
         let rows = rows(&site)?;
@@ -39,8 +39,13 @@ pub async fn list(
     .await
 }
 
+/// What is wrong with a query, without the words of the library that reads it.
+fn plain(said: &str) -> String {
+    said.strip_prefix("Failed to deserialize query string: ").unwrap_or(said).to_owned()
+}
+
 /// Every study, newest first.
-fn rows(site: &Site) -> Result<Vec<Row>, Problem> {
+fn rows(site: &PageState) -> Result<Vec<Row>, Problem> {
     let store = site.reader()?;
     let studies = store.studies()?;
     let mut summaries = site.summaries.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,10 +18,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::access::Principal;
-use super::attached::disposition;
-use super::lines::{JobLine, Reason};
+use super::download::disposition;
+use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::site::{Site, blocking};
+use super::queue_lines::{JobLine, Reason};
 use crate::report::output::REPORT;
 use crate::report::types::Report;
 use crate::store::{JobState, OutboxRow, Requeued};
@@ -85,7 +85,7 @@ pub struct Said {
     role: String,
     /// What they think.
     opinion: Option<String>,
-    /// When.
+    /// When it happened.
     #[schemars(with = "String")]
     at: Timestamp,
     /// Of which revision.
@@ -137,7 +137,7 @@ fn event(row: OutboxRow) -> Event {
     }
 }
 
-fn read(site: &Site, key: &StudyKey) -> Result<Study, Problem> {
+fn read(site: &PageState, key: &StudyKey) -> Result<Study, Problem> {
     let store = site.reader()?;
     let jobs = store.jobs_of(key)?;
     let Some(newest) = jobs.last() else { return Err(Problem::not_found("study")) };
@@ -178,7 +178,7 @@ fn quality(code: &str) -> Reason {
 
 /// `GET /api/v1/studies/{key}`.
 pub async fn show(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path(name): Path<String>,
 ) -> Result<Json<Study>, Problem> {
     let key = key(&name)?;
@@ -187,7 +187,7 @@ pub async fn show(
 
 /// `POST /api/v1/studies/{key}/requeue`: what `hepalert study requeue` does.
 pub async fn requeue(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Path(name): Path<String>,
 ) -> Result<Json<Requeue>, Problem> {
@@ -208,7 +208,7 @@ pub async fn requeue(
 }
 
 /// The report of a revision as the store has it.
-pub fn report(site: &Site, key: &StudyKey, revision: u32) -> Result<Report, Problem> {
+pub fn report(site: &PageState, key: &StudyKey, revision: u32) -> Result<Report, Problem> {
     let stored = site.reader()?.report_of(key, revision)?;
     let stored = stored.ok_or_else(|| Problem::not_found("report"))?;
     serde_json::from_str(&stored.report_json).map_err(Problem::fault)
@@ -216,7 +216,7 @@ pub fn report(site: &Site, key: &StudyKey, revision: u32) -> Result<Report, Prob
 
 /// `GET /api/v1/studies/{key}/{revision}/files/{*path}`.
 pub async fn file(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<PageState>>,
     Path((name, revision, path)): Path<(String, u32, String)>,
 ) -> Result<Response, Problem> {
     let key = key(&name)?;

@@ -6,11 +6,12 @@
 
 use std::path::PathBuf;
 
+use super::page_state::PageState;
 use super::problem::Problem;
-use super::site::Site;
 use super::study::report;
 use crate::intake::{GateParams, PhaseFiles, Refusal, RefusalCode, StudyFiles, load};
 use crate::report::types::{Report, SeriesRecord};
+use hepalert_study::alignment::AlignmentMethod;
 use hepalert_study::phase::Phase;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::{Axes, LabelMap, Volume, nifti};
@@ -70,7 +71,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`Problem`] if there is no report, or the names of its files were removed.
-    pub fn open(site: &Site, key: StudyKey, revision: u32) -> Result<Reading, Problem> {
+    pub fn open(site: &PageState, key: StudyKey, revision: u32) -> Result<Reading, Problem> {
         let report = report(site, &key, revision)?;
         let jobs = site.reader()?.jobs_of(&key)?;
         let job = jobs.into_iter().find(|job| job.revision == revision);
@@ -83,7 +84,10 @@ impl Reading {
     /// The phase whose grid the report's masks lie on.
     pub fn reference(&self) -> Option<Phase> {
         let is_fixed = |record: &&crate::report::types::PhaseRecord| {
-            record.alignment.as_ref().is_some_and(|found| found.method == "reference")
+            record
+                .alignment
+                .as_ref()
+                .is_some_and(|found| found.method == AlignmentMethod::Reference)
         };
         let fixed = self.report.phases.iter().find(is_fixed);
         fixed.or(self.report.phases.first()).map(|record| record.phase)
@@ -94,7 +98,7 @@ impl Reading {
             return self.files.phases.iter().find(|files| files.phase == phase).cloned();
         }
         let series = &self.report.series;
-        let is_chosen = |line: &&SeriesRecord| line.chosen.as_deref() == Some(phase.code());
+        let is_chosen = |line: &&SeriesRecord| line.chosen == Some(phase);
         // Reports of before do not say it of a study that another engine read: then of the only series.
         let only = || series.first().filter(|line| series.len() == 1 && line.chosen.is_none());
         let chosen = series.iter().find(is_chosen).or_else(only)?;

@@ -5,16 +5,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
-use super::lines::Reason;
+use super::queue_lines::Reason;
 use crate::store::{Job, JobState, StudyRow};
 use hepalert_study::phase::Setting;
 
+/// Studies of a page, where nobody says.
+const SIZE: usize = 50;
 /// Most studies of one page.
 pub const MAX_SIZE: usize = 200;
 
@@ -202,9 +205,9 @@ pub struct Query {
     /// `received`, `largest` or `seconds`.
     pub sort: String,
     /// Which page, from 1.
-    pub page: usize,
+    pub page: Option<NonZeroUsize>,
     /// Studies of a page.
-    pub size: usize,
+    pub size: Option<NonZeroUsize>,
 }
 
 /// A page of the list.
@@ -276,6 +279,11 @@ impl Query {
         known("verdict", &self.verdict, &VERDICTS)?;
         known("state", &self.state, JobState::VARIANTS)?;
         known("setting", &self.setting, &Setting::ALL.map(Setting::name))?;
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from > to
+        {
+            return Err(format!("from {from} is after to {to}"));
+        }
         if ORDERS.contains(&self.sort.as_str()) || self.sort.is_empty() {
             return Ok(());
         }
@@ -323,10 +331,10 @@ impl Query {
             "seconds" => by(&mut rows, |summary| summary.seconds),
             _ => {}
         }
-        let size = if self.size == 0 { 50 } else { self.size.min(MAX_SIZE) };
+        let size = self.size.map_or(SIZE, |size| size.get().min(MAX_SIZE));
         let total = rows.len();
         let last = total.div_ceil(size).max(1);
-        let page = self.page.clamp(1, last);
+        let page = self.page.map_or(1, |page| page.get().min(last));
         let rows = rows.into_iter().skip((page - 1) * size).take(size).collect();
         Page { total, page, size, rows, facets }
     }
@@ -370,12 +378,15 @@ mod tests {
         let rows: Vec<Row> = (0..30)
             .map(|n| a_row(n, [None, Some("suspected"), Some("uncertain")][n % 3], n as i64))
             .collect();
-        let query =
-            Query { verdict: "suspected,uncertain".to_owned(), size: 8, ..Query::default() };
+        let query = Query {
+            verdict: "suspected,uncertain".to_owned(),
+            size: NonZeroUsize::new(8),
+            ..Query::default()
+        };
         let page = query.page(rows.clone());
         assert_eq!((page.total, page.rows.len(), page.page), (20, 8, 1));
         assert_eq!(page.facets.verdict[0], ("none".to_owned(), 10), "facets know no filter");
-        let last = Query { page: 99, ..query.clone() }.page(rows.clone());
+        let last = Query { page: NonZeroUsize::new(99), ..query.clone() }.page(rows.clone());
         assert_eq!((last.page, last.rows.len()), (3, 4));
         let days = Query { from: Some(jiff::civil::date(1970, 1, 11)), ..query.clone() };
         assert_eq!(days.page(rows.clone()).total, 14);

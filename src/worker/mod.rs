@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::{Deserialize, Serialize};
 
 use hepalert_study::files::StudyFiles;
+use hepalert_study::outcome::EngineFault;
 
 /// A line of the child longer than this is cut off: replies are a few hundred bytes.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
@@ -83,8 +84,8 @@ pub enum Reply {
     },
     /// The engine cannot be loaded or fails its self-test: no study can be analysed.
     EngineUnusable {
-        /// `self_test_failed` or `engine_unusable`.
-        code: String,
+        /// What is wrong with it.
+        fault: EngineFault,
         /// A sentence.
         reason: String,
     },
@@ -109,8 +110,8 @@ pub enum RequestOutcome {
     Refused(String, String),
     /// The files are not as they were accepted: a code and a sentence.
     NotAsAccepted(String, String),
-    /// The engine cannot be used: a code and a sentence.
-    EngineUnusable(String, String),
+    /// The engine cannot be used: how, and a sentence.
+    EngineUnusable(EngineFault, String),
     /// The engine has passed its self-test; what was seen.
     Tested(String),
     /// The child reported a failure.
@@ -330,8 +331,8 @@ fn final_outcome(reply: Reply, step: Step<'_>) -> Option<RequestOutcome> {
         Reply::Finished { report } => Some(RequestOutcome::Finished(report)),
         Reply::Refused { code, detail } => Some(RequestOutcome::Refused(code, detail)),
         Reply::NotAsAccepted { code, detail } => Some(RequestOutcome::NotAsAccepted(code, detail)),
-        Reply::EngineUnusable { code, reason } => {
-            Some(RequestOutcome::EngineUnusable(code, reason))
+        Reply::EngineUnusable { fault, reason } => {
+            Some(RequestOutcome::EngineUnusable(fault, reason))
         }
         Reply::Tested { words } => Some(RequestOutcome::Tested(words)),
         Reply::Failed { reason } => Some(RequestOutcome::Failed(reason)),

@@ -296,6 +296,7 @@ fn evaluate_counts_every_variant_of_a_cohort() {
         "a,base,HCC,Meta,2,2,0,1,1,1,1,0,1,0,0.4444,0.5714",
         "a,base+recls,HCC,HCC,2,1,1,0,1,0,1,0,1,0,0.5714,0.5714",
         "a,high+recls,HCC,HCC,2,2,2,0,0,0,2,0,0,0,0.4348,0.4348",
+        "a,joint,HCC,HCC,2,,,,,,,,,,,",
         "b,base,normal,HCC,0,1,0,0,0,1,0,0,0,1,0.0000,0.0000",
     ];
     assert_eq!(lines, expected);
@@ -319,7 +320,7 @@ fn evaluate_counts_every_variant_of_a_cohort() {
         assert!(evaluate(&["--missing", how]).status.success(), "{how}");
         let told = document(&out.join("tables.json"));
         let lines = std::fs::read_to_string(out.join("cases.csv")).unwrap();
-        (told, lines.lines().skip(4).map(str::to_owned).collect::<Vec<_>>())
+        (told, lines.lines().skip(5).map(str::to_owned).collect::<Vec<_>>())
     };
     let (told, lines) = listed("leave-out");
     assert_eq!((&told["left_out"], &told["missed"]), (&json!(["b", "c"]), &json!([])));
@@ -328,8 +329,9 @@ fn evaluate_counts_every_variant_of_a_cohort() {
     assert_eq!((&told["left_out"], &told["missed"]), (&json!([]), &json!(["b", "c"])));
     // In the variants that others have, and in no other.
     let of = |variant| format!("c,{variant},HCC,normal,2,0,0,0,2,0,0,0,2,0,0.0000,0.0000");
-    let expected = ["base", "base+recls", "high+recls"].map(of);
-    assert_eq!((told["cases"].as_u64(), &lines[3..]), (Some(3), &expected[..]));
+    let mut expected = ["base", "base+recls", "high+recls"].map(of).to_vec();
+    expected.push("c,joint,HCC,normal,2,,,,,,,,,,,".to_owned());
+    assert_eq!((told["cases"].as_u64(), &lines[4..]), (Some(3), &expected[..]));
     let text = std::fs::read_to_string(out.join("tables.md")).unwrap();
     assert!(text.ends_with("all of their lesions as missed: b, c\n"), "{text}");
     std::fs::remove_dir_all(predicted.join("a")).unwrap();

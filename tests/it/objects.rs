@@ -133,7 +133,9 @@ fn objects_are_valid_and_the_patient_is_named_in_them_alone() {
         assert!(holds(&bytes, b"PHANTOM^7"), "an archive files it by the patient");
     }
     let tree = said(Command::new("dsrdump").arg(objects.join("report.dcm")));
-    for wanted in ["PRELIMINARY", "UNVERIFIED", "Finding Site", "Long Axis", "Suspected"] {
+    for wanted in
+        ["PRELIMINARY", "UNVERIFIED", "Finding Site", "Long Axis", "Suspected", "lowers the trust"]
+    {
         assert!(tree.contains(wanted), "{wanted}: {tree}");
     }
     assert!(!told.contains("PHANTOM"), "{told}");

@@ -344,6 +344,66 @@ fn where_nobody_waits_for_late_series_images_go_once_their_report_is_stored() {
     assert!(!house.log().contains("the path from the watches"), "{}", house.log());
 }
 
+#[test]
+fn a_study_that_was_sent_again_is_exported_and_an_archive_without_room_is_told() {
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    let Some(python) = crate::objects::python() else { return };
+    if !is_installed("storescu") {
+        return;
+    }
+    let out_of_resources = 0xa700.to_string();
+    let (_full, ports) = Program::script(&python, "moody_archive.py", &[out_of_resources.as_str()]);
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let subscriber = Subscriber::join(&broker, "dashboard", "hepalert/v1/test/#");
+    let house = House::new(broker.port, 1);
+    let port = free_port();
+    let target = format!(
+        "spool_keep_h = 0\n[[dicom.target]]\nname = \"full\"\nhost = \"127.0.0.1\"\nport = {}\n\
+         ae_title = \"MOODY\"\n",
+        ports[0]
+    );
+    receiving(&house, port, &target);
+    let daemon = house.start_under("HEPALERT_HASTE", "60");
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, is_online);
+    wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+    assert!(store(port, "HEPALERT", &series).status.success());
+    heart.listen(&subscriber, |topic, message| has_reason(topic, message, "dicom_target_busy"));
+    let waiting = "full is tried again later: status 0xa700";
+    assert!(house.log().contains(waiting), "{}", house.log());
+    let doctor =
+        hepalert().args(["doctor", "--quick", "--config"]).arg(house.config()).output().unwrap();
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.contains("waiting for it: ") && doctor.contains("look at its disk"), "{doctor}");
+    // Its images are gone: nothing is left of an export that fails.
+    let spool = house.state().join("dicom/spool");
+    wait_until(|| spooled(&spool).is_empty().then_some(()));
+    let key = heart.of("event/alert")[0]["subject"].as_str().unwrap().to_owned();
+    let shared = scratch.path().join("shared");
+    let before = files_of(scratch.path());
+    let export = || {
+        let mut export = hepalert();
+        export.args(["export", &key, "--deidentify", "--out"]).arg(&shared);
+        export.arg("--config").arg(house.config()).output().unwrap()
+    };
+    let refused = export();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("send the study again"));
+    assert_eq!(files_of(scratch.path()), before);
+    // Sent again, they are known by what is in them.
+    assert!(store(port, "HEPALERT", &series).status.success());
+    let done = export();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(files_of(&shared.join("images")).len(), files_of(&series).len());
+    daemon.stop();
+    // A later run need not try to know it.
+    let log = house.log().len();
+    let daemon = house.start();
+    wait_until(|| house.log()[log..].contains("degraded: dicom_target_busy").then_some(()));
+    daemon.stop();
+}
+
 fn files_of(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

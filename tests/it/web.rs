@@ -32,7 +32,12 @@ impl Device for MadeUp {
             state: if self.reasons.is_empty() { State::Online } else { State::Degraded },
             reasons: self.reasons.clone(),
             since: "2026-11-30T08:00:00Z".parse().unwrap(),
-            step: Some(Step { stage: "segment".to_owned(), done: 12, total: 48 }),
+            step: Some(Step {
+                stage: "segment".to_owned(),
+                done: 12,
+                total: 48,
+                left_s: Some(90.0),
+            }),
             receiving: Vec::new(),
             moving_files: 0,
             engines: vec![Engine {
@@ -89,7 +94,7 @@ impl Served {
         }
         let device = Arc::new(MadeUp { reasons: Vec::new() });
         let file = folder.path().join("hepalert.toml");
-        let site = web::Site::new(config, &file, store.clone(), device).unwrap();
+        let site = web::PageState::new(config, &file, store.clone(), device).unwrap();
         let handle = web::start(site).unwrap();
         let address = handle.address().to_string();
         Served { folder, store, address, handle: Some(handle) }
@@ -287,6 +292,23 @@ fn sessions_end_and_other_sites_are_turned_away() {
     assert_eq!(served.get("/api/v1/queue", &[("Cookie", &cookie)]).status, 401);
 }
 
+#[test]
+fn who_listens_hears_nothing_once_the_session_has_ended() {
+    let served = Served::new(|_, _| ());
+    let vera = served.log_in("vera");
+    let heard = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| served.get("/api/v1/events", &[("Cookie", &vera)]));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let changed =
+            accounts_of(&served).put("vera", Role::Viewer, "another long one", Timestamp::now());
+        changed.unwrap();
+        fill(&served.store, 3);
+        listening.join().unwrap()
+    });
+    assert!(heard.text().contains("event: queue"), "what was there: {}", heard.text());
+    assert!(!heard.text().contains(key(0).as_str()), "{}", heard.text());
+}
+
 fn accounts_of(served: &Served) -> Accounts {
     Accounts::open(&served.folder.path().join("page.sqlite")).unwrap()
 }
@@ -378,6 +400,15 @@ fn a_viewer_reads_cases_and_changes_none() {
         );
     }
     assert!(!served.folder.path().join("cases/hepalert-labels/one/ct/vera.nii.gz").exists());
+    // What a command changes meanwhile is what the page shows next.
+    let shown = || post(&anton, "/ct/desk", &json!({})).json()["revision"].clone();
+    let before = shown();
+    let cases = served.folder.path().join("cases");
+    let stroke = r#"{"op": "paint", "runs": [[0, 1, 1, 2]], "label": 6}"#;
+    let args = ["--case", "one", "--image", "ct", "--reader", "anton", "--edit", stroke];
+    let edited = hepalert().arg("label").arg(cases).args(args).output().unwrap();
+    assert!(edited.status.success(), "{edited:?}");
+    assert_ne!(shown(), before);
     slicer_logs_in(&served);
 }
 

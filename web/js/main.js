@@ -132,7 +132,8 @@ async function show() {
   leave = () => {};
   try {
     const { parts, query } = address();
-    const page = [...PAGES, ...HIDDEN].find((page) => page.path === parts[0]) ?? PAGES[0];
+    const page = [...PAGES, ...HIDDEN].find((page) => page.path === (parts[0] ?? "")) ?? (parts[0] ? null : PAGES[0]);
+    if (!page) throw new Problem(404, { message: "there is no such page", code: "unknown_page", next: "choose another page" });
     mark(page, main);
     const module = await page.load();
     if (mine !== turn) return;

@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hepalert_register::align::{
-    self as registration, AlignmentKind, Doubt, Quality, RegisterError,
-};
+use hepalert_register::align::{self as registration, AlignmentKind, Quality, RegisterError};
+use hepalert_study::alignment::{AlignmentMethod, Doubt};
 use hepalert_study::phase::Phase;
 use hepalert_study::study::{AlignedStudy, NotAligned, Study};
 use hepalert_voxels::volume::Volume;
@@ -59,23 +58,21 @@ pub struct PhaseAlignment {
 
 impl PhaseAlignment {
     /// A word for reports.
-    pub fn method(&self) -> &'static str {
+    pub fn method(&self) -> AlignmentMethod {
         match self.moved {
-            None => "reference",
-            Some((AlignmentKind::Untouched, _)) => "already_aligned",
-            Some((AlignmentKind::Resampled, _)) => "resampled",
-            Some((AlignmentKind::Deformed, _)) => "deformable",
-            Some((AlignmentKind::Rigid(_), _)) => "rigid",
-            Some((AlignmentKind::Failed(_), _)) => "failed",
+            None => AlignmentMethod::Reference,
+            Some((AlignmentKind::Untouched, _)) => AlignmentMethod::AlreadyAligned,
+            Some((AlignmentKind::Resampled, _)) => AlignmentMethod::Resampled,
+            Some((AlignmentKind::Deformed, _)) => AlignmentMethod::Deformable,
+            Some((AlignmentKind::Rigid(_), _)) => AlignmentMethod::Rigid,
+            Some((AlignmentKind::Failed(_), _)) => AlignmentMethod::Failed,
         }
     }
 
     /// Why it is not as it should be, for reports.
-    pub fn doubt(&self) -> Option<&'static str> {
+    pub fn doubt(&self) -> Option<Doubt> {
         match self.moved {
-            Some((AlignmentKind::Rigid(doubt) | AlignmentKind::Failed(doubt), _)) => {
-                Some(doubt.name())
-            }
+            Some((AlignmentKind::Rigid(doubt) | AlignmentKind::Failed(doubt), _)) => Some(doubt),
             Some((
                 AlignmentKind::Untouched | AlignmentKind::Resampled | AlignmentKind::Deformed,
                 _,
@@ -291,7 +288,7 @@ mod tests {
         let study = study([(Vp, venous), (Ap, same), (Nc, native)]);
         let arterial = study.phases[&Ap].voxels().clone();
         let found = align(study, &[Nc, Ap, Vp], &Rules::default()).unwrap();
-        let methods: Vec<_> = found.phases.iter().map(|p| (p.phase, p.method())).collect();
+        let methods: Vec<_> = found.phases.iter().map(|p| (p.phase, p.method().name())).collect();
         assert_eq!(methods, [(Nc, "resampled"), (Ap, "already_aligned"), (Vp, "reference")]);
         assert!(found.phases[0].is_incomplete() && !found.phases[1].is_incomplete());
         assert!(found.study.grid().matches(&grid));
@@ -312,7 +309,8 @@ mod tests {
         rules.registration.recognise_aligned = false;
         let found = align(study([(Vp, venous), (Ap, arterial)]), &[Ap, Vp], &rules).unwrap();
         let said: Vec<_> = found.phases.iter().map(|p| (p.phase, p.method(), p.doubt())).collect();
-        assert_eq!(said, [(Ap, "reference", None), (Vp, "rigid", Some("uneven_volume_change"))]);
+        let rigid = (Vp, AlignmentMethod::Rigid, Some(Doubt::UnevenVolumeChange));
+        assert_eq!(said, [(Ap, AlignmentMethod::Reference, None), rigid]);
         assert!(found.study.grid().matches(&grid));
     }
 

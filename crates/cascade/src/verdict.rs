@@ -4,6 +4,7 @@
 //! Owns the verdict and what follows from it. Knows lesion types, nothing else.
 
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::outcome::PaperStatus;
 pub use hepalert_study::outcome::{AlertLevel, PatientClass};
 
 /// Eq. (12): PatCls = classifyPatient(Det_ReCls), the most urgent type present.
@@ -54,10 +55,10 @@ impl Verdict {
     }
 
     /// The paper's own word for it: `decided` or `uncertain`.
-    pub const fn paper_status(self) -> &'static str {
+    pub const fn paper_status(self) -> PaperStatus {
         match self {
-            Verdict::Decided(_) => "decided",
-            Verdict::Uncertain { .. } => "uncertain",
+            Verdict::Decided(_) => PaperStatus::Decided,
+            Verdict::Uncertain { .. } => PaperStatus::Uncertain,
         }
     }
 
@@ -97,7 +98,7 @@ mod tests {
         ];
         for (base, high, status, level) in cases {
             let verdict = Verdict::joint(base, high);
-            assert_eq!((verdict.paper_status(), verdict.alert_level()), (status, level));
+            assert_eq!((verdict.paper_status().name(), verdict.alert_level()), (status, level));
             assert_eq!((verdict.base(), verdict.high()), (base, high));
         }
     }

@@ -18,9 +18,9 @@ pub struct Picture<'a> {
     pub number: usize,
     /// What it shows.
     pub title: &'a str,
-    /// Columns.
+    /// Pixels in a row.
     pub width: usize,
-    /// Rows.
+    /// Pixels in a column.
     pub height: usize,
     /// Red, green, blue, row by row.
     pub rgb: &'a [u8],
@@ -47,7 +47,7 @@ pub fn write(
         (tags::CONVERSION_TYPE, VR::CS, "WSD"),
         (tags::IMAGE_TYPE, VR::CS, "DERIVED\\SECONDARY"),
         (tags::PATIENT_ORIENTATION, VR::CS, ""),
-        (tags::LATERALITY, VR::CS, ""),
+        (tags::BODY_PART_EXAMINED, VR::CS, "LIVER"),
         (tags::BURNED_IN_ANNOTATION, VR::CS, "NO"),
         (tags::DERIVATION_DESCRIPTION, VR::ST, &held_to(picture.title, 1024)),
         (tags::IMAGE_COMMENTS, VR::LT, &held_to(picture.title, 1024)),

@@ -78,6 +78,7 @@ pub(crate) const CT: Code =
     Code { value: "25045-6", scheme: "LN", meaning: "CT Unspecified Body Region" };
 pub(crate) const TRACKING_ID: Code = dcm("112039", "Tracking Identifier");
 pub(crate) const TRACKING_UID: Code = dcm("112040", "Tracking Unique Identifier");
+pub(crate) const COMMENT: Code = dcm("121106", "Comment");
 pub(crate) const FINDING: Code = dcm("121071", "Finding");
 pub(crate) const FINDING_SITE: Code = sct("363698007", "Finding Site");
 pub(crate) const REFERENCED_SEGMENT: Code = dcm("121191", "Referenced Segment");
@@ -98,6 +99,7 @@ pub(crate) const BOTH_VIEWS: Code = own("common", "In both views");
 pub(crate) const BASE_VIEW: Code = own("base", "In the base view only");
 pub(crate) const HIGH_VIEW: Code = own("high", "In the high-sensitivity view only");
 pub(crate) const NOTICE: Code = own("notice", "Notice");
+pub(crate) const LIMIT: Code = own("limit", "What lowers the trust in this result");
 
 impl Code {
     /// As an item of a code sequence.
@@ -134,6 +136,11 @@ pub(crate) const fn suspected(kind: Lesion) -> Code {
         Lesion::Other => own("Other", "Suspected other benign lesion"),
         Lesion::Cyst => own("Cyst", "Suspected cyst"),
     }
+}
+
+/// The same within a line: `suspected cyst`.
+pub fn suspected_words(kind: Lesion) -> String {
+    suspected(kind).meaning.to_lowercase()
 }
 
 /// What the most urgent finding of a patient is suspected to be.
@@ -200,7 +207,9 @@ mod tests {
     fn values_fit_their_types() {
         let all = Lesion::ALL.map(suspected).into_iter();
         let all = all.chain(Organ::ALL.map(organ)).chain(Phase::ALL.map(phase));
-        for code in all.chain([QUALITATIVE, SUSPICION, SUSPECTED_CLASS, PATIENT_CLASS, SEEN_IN]) {
+        for code in
+            all.chain([QUALITATIVE, SUSPICION, SUSPECTED_CLASS, PATIENT_CLASS, SEEN_IN, LIMIT])
+        {
             assert!(code.value.len() <= 16 && code.meaning.len() <= 64, "{code:?}");
         }
     }

@@ -25,6 +25,8 @@ const MARGIN: f64 = 48.0;
 const LINE: f64 = 14.0;
 /// Letters of 10 points that fit between the margins.
 const LETTERS: usize = 88;
+/// Before what a line goes on with.
+const SET_IN: &str = "    ";
 /// Where every page finds the font.
 const FONT: &str = "/Font << /F 3 0 R >>";
 /// In place of a letter that the font lacks: another letter would be a lie.
@@ -50,7 +52,6 @@ pub fn write(
         (tags::INSTANCE_NUMBER, VR::IS, "1"),
         (tags::ACQUISITION_DATE_TIME, VR::DT, ""),
         (tags::BURNED_IN_ANNOTATION, VR::CS, "YES"),
-        (tags::LATERALITY, VR::CS, ""),
         (tags::DOCUMENT_TITLE, VR::ST, "Liver triage; not a diagnosis"),
         (tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT, VR::LO, "application/pdf"),
     ]);
@@ -111,8 +112,10 @@ fn pdf(head: &[String], lines: &[String], pictures: &[Picture<'_>]) -> Result<Ve
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Courier /Encoding /WinAnsiEncoding >>".to_vec(),
     ];
     let mut pages = Vec::new();
+    let [head, lines] =
+        [head, lines].map(|all| all.iter().flat_map(|one| wrapped(one)).collect::<Vec<_>>());
     let top = written(head.iter(), 0);
-    let rows = ((PAGE[1] - 2.0 * MARGIN) / LINE) as usize - head.len();
+    let rows = (((PAGE[1] - 2.0 * MARGIN) / LINE) as usize).saturating_sub(head.len()).max(1);
     for page in lines.chunks(rows) {
         let text = top.clone() + &written(page.iter(), head.len());
         let content = stream("", text.as_bytes(), &mut objects)?;
@@ -199,21 +202,51 @@ fn written<'a>(lines: impl Iterator<Item = &'a String>, from: usize) -> String {
     lines.enumerate().map(line).collect()
 }
 
-/// A line as PDF has it: what could end the text is written otherwise, what the font lacks is said to be
-/// lacking, what does not fit is cut, and told to be.
-fn escaped(line: &str) -> String {
-    let mut letters: Vec<String> = Vec::new();
-    for letter in line.chars() {
-        match code_of(letter) {
-            Some(code) => letters.push(one(code)),
-            None => letters.extend(NO_SUCH_LETTER.bytes().map(one)),
+/// A line as lines that fit: broken between words, and within one where it alone does not fit. Those that
+/// follow are set in.
+fn wrapped(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut width = 0;
+    for piece in line.split_inclusive(' ').flat_map(pieces) {
+        let wide = width_of(piece.trim_end());
+        if width > 0 && width + wide > LETTERS {
+            lines.push(SET_IN.to_owned());
+            width = SET_IN.len();
         }
+        width += width_of(piece);
+        lines.last_mut().into_iter().for_each(|last| last.push_str(piece));
     }
-    if letters.len() > LETTERS {
-        letters.truncate(LETTERS - 3);
-        letters.push("...".to_owned());
+    lines
+}
+
+/// A word in parts that fit into a line that is set in.
+fn pieces(word: &str) -> Vec<&str> {
+    let (mut parts, mut begin, mut width) = (Vec::new(), 0, 0);
+    for (at, letter) in word.char_indices() {
+        let wide = width_of(letter.encode_utf8(&mut [0; 4]));
+        if width + wide > LETTERS - SET_IN.len() {
+            parts.push(&word[begin..at]);
+            (begin, width) = (at, 0);
+        }
+        width += wide;
     }
-    letters.concat()
+    parts.push(&word[begin..]);
+    parts
+}
+
+/// How many letters of a line a text takes.
+fn width_of(text: &str) -> usize {
+    text.chars().map(|c| code_of(c).map_or(NO_SUCH_LETTER.len(), |_| 1)).sum()
+}
+
+/// A line as PDF has it: what could end the text is written otherwise, what the font lacks is said to be
+/// lacking.
+fn escaped(line: &str) -> String {
+    let letter = |letter: char| match code_of(letter) {
+        Some(code) => one(code),
+        None => NO_SUCH_LETTER.bytes().map(one).collect(),
+    };
+    line.chars().map(letter).collect()
 }
 
 /// A letter within the brackets of a text.
@@ -322,6 +355,22 @@ mod tests {
         assert!(page.contains("a letter that this page cannot show"), "{page}");
         assert_eq!(name("=\u{5c71}^x="), "\u{5c71}, x");
         assert_eq!(name("^Given"), "Given");
-        assert!(escaped(&"a".repeat(200)).ends_with("a..."));
+    }
+
+    #[test]
+    fn a_long_line_goes_on_in_the_next_and_nothing_of_it_is_lost() {
+        assert_eq!(wrapped("short (line)"), ["short (line)"]);
+        assert_eq!(wrapped(""), [""]);
+        let words = "phase_ap_incomplete (this phase does not cover the whole liver; scan the whole \
+                     liver in each phase of the examination)";
+        let lines = wrapped(words);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].starts_with(SET_IN), "{lines:?}");
+        let joined = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        assert_eq!(joined, words);
+        // A word that no line holds, of letters that the font lacks.
+        let lines = wrapped(&"\u{5c71}".repeat(70));
+        assert!(lines.len() > 2 && lines.iter().all(|line| width_of(line) <= LETTERS), "{lines:?}");
+        assert_eq!(lines.concat().matches('\u{5c71}').count(), 70);
     }
 }

@@ -130,9 +130,9 @@ fn segments<'a>(content: &Content<'a>, author: &Author) -> Vec<Segment<'a>> {
         Author::Reader(_) => "Label",
     };
     let findings = content.findings.iter().map(|finding| {
-        let suspected = code::suspected(finding.kind);
+        let suspected = code::suspected_words(finding.kind);
         Segment {
-            label: format!("{noun} {}: {}", finding.number, suspected.meaning.to_lowercase()),
+            label: format!("{noun} {}: {suspected}", finding.number),
             category: code::ABNORMAL,
             kind: code::LESION,
             region: Some(code::LIVER),

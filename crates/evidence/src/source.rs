@@ -151,7 +151,7 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// StudyInstanceUID.
+    /// StudyInstanceUID of all its images.
     pub fn study_uid(&self) -> &str {
         self.copied.get(&tags::STUDY_INSTANCE_UID).map_or("", String::as_str)
     }

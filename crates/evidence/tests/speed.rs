@@ -85,6 +85,7 @@ fn twenty_findings_are_written_within_a_second() {
         verdict: AlertLevel::Suspected,
         class: None,
         liver_cm3: 1500.0,
+        limits: &[],
         predecessor: None,
     };
     let report = structured::write(&content, &maker, &identity).unwrap();

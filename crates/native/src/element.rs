@@ -30,7 +30,7 @@ impl Element for f32 {
     }
 }
 
-/// bf16.
+/// A bf16, as its bits.
 impl Element for u16 {
     #[inline(always)]
     fn get<S: Simd>(simd: S, from: &[u16; LANES]) -> f32x16<S> {

@@ -34,7 +34,7 @@ pub struct Organs {
     pub liver_cm3: f32,
     /// What vessels in it are brighter by.
     pub liver_vessels_hu: Option<f32>,
-    /// Spleen.
+    /// Mean HU of the spleen.
     pub spleen_hu: Option<f32>,
     /// The rounder kidney's median.
     pub kidney_hu: Option<f32>,

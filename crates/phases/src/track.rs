@@ -3,9 +3,9 @@
 /// A place in a slice that may be what is looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// Row.
+    /// Row of its centre.
     pub y: usize,
-    /// Column.
+    /// Column of its centre.
     pub x: usize,
     /// Index of its radius.
     pub size: usize,

@@ -68,9 +68,9 @@ fn tube(
 pub struct Kidney {
     /// Slice of its middle.
     pub z: usize,
-    /// Row.
+    /// Row of its centre.
     pub y: usize,
-    /// Column.
+    /// Column of its centre.
     pub x: usize,
     /// Median of its inside.
     pub middle_hu: f32,

@@ -5,6 +5,7 @@
 //! is dropped for the rigid map; a rigid map that does not either, for none. Knows nothing of
 //! phases: the caller says which image is fixed.
 
+use hepalert_study::alignment::Doubt;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, Axis};
 use rayon::prelude::*;
@@ -152,43 +153,12 @@ pub enum AlignmentKind {
     Untouched,
     /// It lay on the fixed image already, on another grid.
     Resampled,
-    /// Deformed.
+    /// It was deformed.
     Deformed,
     /// Turned and moved only, for this reason.
     Rigid(Doubt),
     /// Nothing brings the images together.
     Failed(Doubt),
-}
-
-/// What the gate found wanting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
-    /// None: no deformable level was asked for.
-    AskedFor,
-    /// The deformation turns tissue inside out.
-    Folding,
-    /// It changes volumes by too different amounts.
-    Uneven,
-    /// It does not bring the images nearer.
-    NoGain,
-    /// The images are too different wherever they are put.
-    TooDifferent,
-    /// The moving image shows too little of the fixed one.
-    LittleOverlap,
-}
-
-impl Doubt {
-    /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Doubt::AskedFor => "asked_for",
-            Doubt::Folding => "folding",
-            Doubt::Uneven => "uneven_volume_change",
-            Doubt::NoGain => "no_gain",
-            Doubt::TooDifferent => "too_different",
-            Doubt::LittleOverlap => "little_overlap",
-        }
-    }
 }
 
 /// What was measured of an alignment.
@@ -405,7 +375,7 @@ impl Case {
         let doubt = if jacobian.folding > gate.folding {
             Some(Doubt::Folding)
         } else if jacobian.deviation > gate.jacobian_deviation {
-            Some(Doubt::Uneven)
+            Some(Doubt::UnevenVolumeChange)
         } else if bits > self.bits[1] {
             Some(Doubt::NoGain)
         } else {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use hepalert_lab::phantom::{Case, Size, generate};
-use hepalert_register::align::{
-    Alignment, AlignmentKind, Doubt, Gate, RegisterError, Settings, align,
-};
+use hepalert_register::align::{Alignment, AlignmentKind, Gate, RegisterError, Settings, align};
+use hepalert_study::alignment::Doubt;
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::Array3;
@@ -92,7 +91,7 @@ fn what_the_gate_refuses_is_turned_and_moved_only_or_given_up() {
         align(&pair.fixed, &[&pair.moving], &settings).unwrap().remove(0)
     };
     let rigid = with(Gate { jacobian_deviation: 0.0, ..Gate::default() });
-    assert_eq!(rigid.kind, AlignmentKind::Rigid(Doubt::Uneven));
+    assert_eq!(rigid.kind, AlignmentKind::Rigid(Doubt::UnevenVolumeChange));
     assert_eq!(
         with(Gate { folding: -1.0, ..Gate::default() }).kind,
         AlignmentKind::Rigid(Doubt::Folding)

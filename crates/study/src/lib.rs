@@ -1,6 +1,6 @@
 //! The words that every room shares: [`anatomy`] (lesion types, organs, label values),
 //! [`phase`] (phases and the settings they make), [`study`] (an examination before and after
-//! alignment), [`files`] (a study as files), [`defaults`] (numbers where a site says nothing),
+//! alignment), [`alignment`] (how phases come onto one grid), [`files`] (a study as files), [`defaults`] (numbers where a site says nothing),
 //! [`outcome`] (what a patient is taken for), [`mod@result`] (its files by name), [`digest`] (content
 //! by name) and [`system`] (what Linux says of files).
 //!
@@ -8,6 +8,7 @@
 //! command line, and read back strictly, so that a word nobody knows is an error and never
 //! another word. Refuses to compute. Words are `Serialize`; nothing that holds voxels is.
 
+pub mod alignment;
 pub mod anatomy;
 pub mod defaults;
 pub mod digest;

@@ -160,6 +160,28 @@ impl EngineAction {
     }
 }
 
+/// Why an engine cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum EngineFault {
+    /// It gives other answers than it should.
+    SelfTestFailed,
+    /// Its self-test never came to an end.
+    SelfTestCrashed,
+    /// It cannot be loaded.
+    EngineUnusable,
+}
+
+displayed_by_name!(EngineFault);
+
+impl EngineFault {
+    /// The word used in messages and in the slots' state.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// In which view a lesion stands after the third stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +202,74 @@ impl View {
     }
 }
 
+/// The paper's joint decision of both views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum PaperStatus {
+    /// Both give one class.
+    Decided,
+    /// They differ: worth human verification.
+    Uncertain,
+}
+
+displayed_by_name!(PaperStatus);
+
+impl PaperStatus {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Why a lesion was kept or discarded in the third stage.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum KeepReason {
+    /// Kept: its score reached the threshold.
+    Kept,
+    /// Kept unseen: larger than the bypass.
+    Bypassed,
+    /// Discarded unseen: smaller than the threshold.
+    TooSmall,
+    /// Discarded: its score is below the threshold.
+    LowScore,
+    /// Discarded unseen: it lies far from the liver.
+    FarFromLiver,
+    /// Discarded unseen: it is as dark as air in every phase.
+    InAir,
+    /// Kept: there is no third stage.
+    NotRun,
+}
+
+displayed_by_name!(KeepReason);
+
+impl KeepReason {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether it stays.
+    pub const fn is_kept(self) -> bool {
+        matches!(self, KeepReason::Kept | KeepReason::Bypassed | KeepReason::NotRun)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Debug;
@@ -188,6 +278,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::alignment::{AlignmentMethod, Doubt};
     use crate::phase::{Phase, Setting};
 
     /// The name, the JSON and the way back are one.
@@ -215,6 +306,14 @@ mod tests {
         let levels = [AlertLevel::Suspected, AlertLevel::NotSuspected, AlertLevel::Uncertain];
         one_way(&levels, AlertLevel::name);
         one_way(&[View::Common, View::Base, View::High], View::name);
+        one_way(&[PaperStatus::Decided, PaperStatus::Uncertain], PaperStatus::name);
+        let reasons = [KeepReason::Kept, KeepReason::TooSmall, KeepReason::NotRun];
+        one_way(&reasons, KeepReason::name);
+        one_way(&[Doubt::AskedFor, Doubt::UnevenVolumeChange], Doubt::name);
+        one_way(
+            &[AlignmentMethod::Reference, AlignmentMethod::AlreadyAligned],
+            AlignmentMethod::name,
+        );
     }
 
     #[test]

@@ -28,13 +28,13 @@ use crate::{all, displayed_by_name};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Phase {
-    /// Non-contrast.
+    /// Native: before contrast medium.
     Nc,
-    /// Arterial.
+    /// Arterial, early or late.
     Ap,
     /// Portal venous.
     Vp,
-    /// Delayed.
+    /// Delayed, minutes after the injection.
     Dp,
 }
 

@@ -7,7 +7,7 @@ pub fn reason(error: &Error) -> String {
     let known = match error.kind() {
         ErrorKind::NotFound => "there is no such file or folder",
         ErrorKind::PermissionDenied => {
-            "this user may not do that there; look at its owner and mode"
+            "this user has no permission for that; look at its owner and mode"
         }
         ErrorKind::AlreadyExists => "it is there already",
         ErrorKind::IsADirectory => "it is a folder",

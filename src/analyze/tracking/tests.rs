@@ -82,18 +82,18 @@ fn in_revisions_the_nearest_is_the_same_and_none_is_two() {
 #[test]
 fn a_finding_keeps_its_name_over_three_studies_and_a_new_one_has_its_own() {
     let first = named(report("1", 0.0, &[A, B]), Before::default());
-    assert_eq!(ids(&first), ["finding 1", "finding 2"]);
+    assert!(ids(&first).iter().all(|id| id.len() == "lesion BCDF".len()), "{:?}", ids(&first));
     // The table stood 8 mm lower; A is gone, C is new and the largest.
     let second = named(report("2", 8.0, &[C, B]), after(&first));
     assert_eq!(uids(&second)[1], uids(&first)[1]);
-    assert_eq!(ids(&second), ["finding 1", "finding 2"]);
+    assert_eq!(ids(&second)[1], ids(&first)[1], "as the UID");
     let told = second.lesions[1].earlier.clone().unwrap();
     assert_eq!((told.study_key.as_str(), told.revision, told.id), ("1", 1, 2));
     assert!(!uids(&first).contains(&uids(&second)[0]) && second.lesions[0].earlier.is_none());
     // What the second was called goes on, in another order; A is seen again and is new here.
     let third = named(report("3", -30.0, &[B, C, A]), after(&second));
     assert_eq!(uids(&third)[..2], [uids(&second)[1], uids(&second)[0]]);
-    assert_eq!(ids(&third), ["finding 2", "finding 1", "finding 3"]);
+    assert_eq!(ids(&third)[..2], [ids(&second)[1], ids(&second)[0]]);
     assert_eq!(
         named(report("3", -30.0, &[B, C, A]), after(&second)),
         third,

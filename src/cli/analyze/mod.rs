@@ -21,6 +21,7 @@ use crate::report::files::WriteError;
 use crate::report::output;
 use crate::report::types::{LesionRecord, Report};
 use crate::ui::go_on;
+use hepalert_study::outcome::KeepReason;
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::result::REPORT;
 
@@ -93,6 +94,12 @@ pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let args = &given::inputs(args, ui)?;
+    for (at, (phase, _)) in args.phase.iter().enumerate() {
+        if args.phase[..at].iter().any(|(before, _)| before == phase) {
+            let error = anyhow::anyhow!("phase {phase} is given twice");
+            return Err(Failure::refused("phase_twice", error));
+        }
+    }
     let objects = args.dicom.then_some(ObjectSettings {
         captures: true,
         pdf: args.pdf,
@@ -135,7 +142,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
                         .to_owned(),
                 );
             }
-            ui.result(&report, summary(&report, &args.out))
+            ui.result(&report, summary(&report, Some(&args.out)))
         }
         Given::Many(_) if args.prior.is_some() => {
             let why = "--prior is of one patient: give one study";
@@ -252,9 +259,9 @@ pub fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
 
 /// How many lesions went, and for what.
 fn discarded_line(discarded: &[LesionRecord]) -> String {
-    let mut reasons = BTreeMap::<&str, usize>::new();
+    let mut reasons = BTreeMap::<KeepReason, usize>::new();
     for lesion in discarded {
-        *reasons.entry(&lesion.reclassified.outcome).or_default() += 1;
+        *reasons.entry(lesion.reclassified.outcome).or_default() += 1;
     }
     let reasons: Vec<String> =
         reasons.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -264,8 +271,8 @@ fn discarded_line(discarded: &[LesionRecord]) -> String {
     }
 }
 
-/// What a person reads.
-pub fn summary(report: &Report, out: &Path) -> String {
+/// What a person reads; with where report and pictures lie, if they are on the disk.
+pub fn summary(report: &Report, out: Option<&Path>) -> String {
     let mut lines = vec![format!("verdict: {}", report.verdict.name().replace('_', " "))];
     lines.push(format!(
         "patient class: base {}, high sensitivity {} ({})",
@@ -283,8 +290,10 @@ pub fn summary(report: &Report, out: &Path) -> String {
         stages.map(|stage| format!("{} {:.1} s", stage.stage, stage.seconds)).collect();
     lines.push(format!("time: {:.1} s ({})", report.timing.total_s, stages.join(", ")));
     lines.push(format!("peak memory: {:.0} MiB", report.peak_memory_mib));
-    lines.push(format!("report: {}", out.join(REPORT).display()));
-    lines.push(format!("pictures: {}", out.join("pictures").display()));
+    if let Some(out) = out {
+        lines.push(format!("report: {}", out.join(REPORT).display()));
+        lines.push(format!("pictures: {}", out.join("pictures").display()));
+    }
     lines.push(report.notice.clone());
     lines.join("\n")
 }

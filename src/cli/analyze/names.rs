@@ -1,13 +1,17 @@
 //! What the results of many studies are called: as their inputs.
 //!
-//! Owns names that are no path, each once. Refuses to look at files: the same inputs always give
-//! the same names, so that a second run finds what a first one left.
+//! Owns names that are no path, each once: the same inputs always give the same names, so that a second
+//! run finds what a first one left. A study behind a link is called as the link.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::intake::Discovered;
 use hepalert_study::study::StudyKey;
+
+/// Folders within folders that links are looked for in.
+const MAX_DEPTH: usize = 4;
 
 /// One name per input: its own, with as many of the folders above as tell it from the others.
 pub(super) fn of_inputs(inputs: &[PathBuf]) -> Vec<String> {
@@ -26,8 +30,10 @@ pub(super) fn of_inputs(inputs: &[PathBuf]) -> Vec<String> {
 /// One name per study of an input, those that are refused last: that of the first folder or file in
 /// which they differ, or of all between.
 pub(super) fn of_found(input: &Path, input_name: &str, found: &Discovered) -> Vec<String> {
-    let studies = found.studies.iter().map(|study| (study.place(), &study.key));
-    let refused = found.refused.iter().map(|one| (one.place.clone(), &one.key));
+    let links = links(input, MAX_DEPTH);
+    let named = |place: PathBuf| links.get(&place).cloned().unwrap_or(place);
+    let studies = found.studies.iter().map(|study| (named(study.place()), &study.key));
+    let refused = found.refused.iter().map(|one| (named(one.place.clone()), &one.key));
     let all: Vec<(PathBuf, &StudyKey)> = studies.chain(refused).collect();
     if let [_] = all.as_slice() {
         return vec![input_name.to_owned()];
@@ -46,6 +52,22 @@ pub(super) fn of_found(input: &Path, input_name: &str, found: &Discovered) -> Ve
         }
     };
     each_once(names)
+}
+
+/// What the links below a folder lead to, and which link it is.
+fn links(folder: &Path, depth: usize) -> BTreeMap<PathBuf, PathBuf> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, kind) = (entry.path(), entry.file_type());
+        match kind {
+            Ok(kind) if kind.is_symlink() => {
+                found.extend(path.canonicalize().ok().map(|place| (place, path)));
+            }
+            Ok(kind) if kind.is_dir() && depth > 0 => found.extend(links(&path, depth - 1)),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The words of a path that can stand in a name, without the endings of images.

@@ -9,7 +9,7 @@ use crate::archive::results::Results;
 use crate::archive::status::briefs;
 use crate::report::output::{self, MADE_BY};
 
-/// Arguments.
+/// Arguments of `archive compare`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The list of both.

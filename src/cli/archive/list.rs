@@ -20,7 +20,7 @@ use crate::ui::counted;
 use hepalert_study::digest::Digest;
 use hepalert_study::study::StudyKey;
 
-/// Arguments.
+/// Arguments of `archive list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder: DICOM or NIfTI, in folders of any names and depth.

@@ -12,7 +12,7 @@ use crate::archive::status::briefs;
 use crate::report::output::{self, MADE_BY};
 use hepalert_lab::evaluate::cohort::{self, CaseFiles, Predicted};
 
-/// Arguments.
+/// Arguments of `archive merge`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The list.

@@ -15,7 +15,7 @@ use crate::daemon::{gate_params, stop_on_signals};
 use crate::report::output;
 use crate::ui::counted;
 
-/// Arguments.
+/// Arguments of `archive run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The list, as `archive list` wrote it.

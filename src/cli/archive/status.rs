@@ -11,7 +11,7 @@ use crate::archive::{ArchiveError, Code};
 use crate::codes;
 use crate::ui::counted;
 
-/// Arguments.
+/// Arguments of `archive status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The list.

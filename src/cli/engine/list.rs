@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::engines::require_there;
 use crate::cli::{Failure, Ui};
 use crate::ui::counted;
-use hepalert_bundles::{Bundle, MANIFEST, NetworkPlan, Role};
+use hepalert_bundles::{Bundle, Fusion, MANIFEST, NetworkPlan, Role};
 use hepalert_study::system;
 
 /// Folders without a manifest are no bundles; broken bundles are listed with their fault.
@@ -82,14 +82,20 @@ pub(super) fn inspect(bundle: &Bundle, ui: &Ui) -> Result<(), Failure> {
     for (role, plan) in networks {
         let _ = write!(
             text,
-            "\n  {}: {}, {} classes, patch {:?} at {:?} mm, {:?} fusion, mirrors {:?}",
+            "\n  {}: {}, {} classes, patch {:?} at {:?} mm (z, y, x), fusion of {}, {}",
             role.name(),
             counted(plan.files.len(), "fold"),
             plan.classes.len(),
             plan.patch,
             plan.spacing_mm,
-            plan.fusion,
-            plan.mirror_axes
+            match plan.fusion {
+                Fusion::Logits => "logits",
+                Fusion::Probabilities => "probabilities",
+            },
+            match &plan.mirror_axes[..] {
+                [] => "not mirrored".to_owned(),
+                axes => format!("mirrored along {axes:?}"),
+            }
         );
     }
     ui.result(&document, text)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::engines::{RuntimeArgs, unusable};
 use crate::cli::segment::open_bundle;
-use crate::cli::{Failure, Ui};
+use crate::cli::{Failure, Ui, words};
 use hepalert_bundles::{Bundle, Role};
 use hepalert_engines::Engine;
 use hepalert_engines::backend::{Precision, Runtime};
@@ -33,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// How long each network runs.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=7200))]
+    #[arg(long, default_value_t = 60, value_parser = words::number::<u32>(1..=7200))]
     pub seconds: u32,
 }
 

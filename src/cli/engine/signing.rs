@@ -108,7 +108,7 @@ pub fn pack(args: &Pack, ui: &Ui) -> Result<(), Failure> {
 /// # Errors
 /// Exit 1 if the key or the target cannot be used.
 pub fn sign(args: &Sign, ui: &Ui) -> Result<(), Failure> {
-    let secret = std::fs::read_to_string(&args.key)
+    let secret = crate::system::read_text(&args.key)
         .with_context(|| format!("{}: the secret key cannot be read", args.key.display()))?;
     let given = args.password_file.as_deref().map(first_line).transpose()?;
     let signed = match signing::sign(&args.target, &secret, given.as_deref()) {
@@ -133,7 +133,7 @@ fn named(name: &Path, end: &str) -> PathBuf {
 }
 
 fn first_line(file: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(file)
+    let text = crate::system::read_text(file)
         .with_context(|| format!("{}: the password file cannot be read", file.display()))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::daemon::analysis_settings;
 use crate::installer::Installer;
 use hepalert_bundles::slots::{
-    Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, engine_code, try_out,
+    Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, fault_of, try_out,
 };
 use hepalert_study::outcome::EngineAction;
 
@@ -136,12 +136,12 @@ pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
 fn self_test(slot: Slot, installer: &Installer, config: &Config) -> Result<(), Failure> {
     let runtime = analysis_settings(config).runtime;
     let mut test = |dir: &std::path::Path| {
-        Some(try_out(dir, &runtime).map_err(|error| (engine_code(&error), error.to_string())))
+        Some(try_out(dir, &runtime).map_err(|error| (fault_of(&error), error.to_string())))
     };
     let outcome = installer.first_test(slot, &mut test).map_err(failed)?;
     outcome
         .unwrap_or(Ok(()))
-        .map_err(|(code, reason)| Failure::refused(code, anyhow::anyhow!(reason)))
+        .map_err(|(code, reason)| Failure::refused(code.name(), anyhow::anyhow!(reason)))
 }
 
 fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Failure> {

@@ -16,9 +16,9 @@ use hepalert_labels::cases::{Case, CaseError, Folder, ImageFile, Reader, Who};
 
 mod edit;
 mod means;
-mod told;
+mod outputs;
 
-/// Arguments.
+/// Arguments of `label`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A folder of cases: nnU-Net raw data, a folder per patient, or many patients' NIfTI files in one.
@@ -79,7 +79,8 @@ fn reader(text: &str) -> Result<Reader, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Exit 2 for a name that there is not, 3 for an edit or a file that is refused.
+/// Exit 2 for a name that there is not, 3 for an edit or a file that is refused and for a folder
+/// without cases.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
     let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(failure)?;
@@ -91,18 +92,18 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     }
     match &args.compare[..] {
         [] => {}
-        [first, second] => return told::compare(args, &folder, [first, second], ui),
+        [first, second] => return outputs::compare(args, &folder, [first, second], ui),
         other => {
             let error = anyhow::anyhow!("--compare takes two, {} are given", other.len());
             return Err(Failure::new(Exit::Usage, error));
         }
     }
     if let Some(out) = &args.export_seg {
-        return told::segmentations(args, &folder, out, ui);
+        return outputs::segmentations(args, &folder, out, ui);
     }
     match (&args.export, args.history) {
-        (Some(out), _) => told::export(args, &folder, out, ui),
-        (None, true) => told::history(one(args, &folder)?.0, &folder, ui),
+        (Some(out), _) => outputs::export(args, &folder, out, ui),
+        (None, true) => outputs::history(one(args, &folder)?.0, &folder, ui),
         (None, false) => list(&folder, ui),
     }
 }
@@ -151,7 +152,12 @@ fn list(folder: &Folder, ui: &Ui) -> Result<(), Failure> {
     );
     let document = json!({"folder": folder.root(), "work": folder.work(),
         "labels": folder.meaning().names(), "cases": rows, "skipped": passed});
-    ui.result(&document, lines.join("\n"))
+    ui.result(&document, lines.join("\n"))?;
+    if folder.cases().is_empty() {
+        let error = anyhow::anyhow!("{}: no case is there", folder.root().display());
+        return Err(Failure::refused("no_case", error).after_result());
+    }
+    Ok(())
 }
 
 fn listed(

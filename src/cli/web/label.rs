@@ -18,12 +18,12 @@ use crate::curate::infer;
 use crate::daemon::{analysis_settings, stop_on_signals};
 use crate::publish::messages::State;
 use crate::store::Store;
-use crate::web::{self, Bench, Check, Device, LabelEngine, Line, Pulse};
+use crate::web::{self, Check, Desks, Device, LabelEngine, Line, Pulse};
 use hepalert_engines::EngineError;
 use hepalert_labels::cases::{Case, Folder, ImageFile, Reader};
 use hepalert_labels::monai::Model;
 
-/// Arguments.
+/// Arguments of `web label`.
 #[derive(Debug, clap::Args)]
 pub struct Label {
     /// Folder of cases: NIfTI images with or without labels, an nnU-Net raw data set, results of
@@ -80,7 +80,7 @@ pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
         let error = anyhow::anyhow!(
             "{shown}: no case: put NIfTI images there, with or without labels beside them"
         );
-        return Err(Failure::refused("no_cases", error));
+        return Err(Failure::refused("no_case", error));
     }
     let stop = stop_on_signals().map_err(Failure::failed)?;
     // What a page with a daemon keeps in its store goes when this ends.
@@ -93,11 +93,11 @@ pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     config.web.address = format!("127.0.0.1:{}", args.port);
     let store = Store::open(&config.store.database(), Timestamp::now()).map_err(Failure::failed)?;
     let device = Arc::new(Alone(Timestamp::now()));
-    let mut bench = Bench::new(&args.folder, args.labels.as_deref());
+    let mut bench = Desks::new(&args.folder, args.labels.as_deref());
     if let Some(bundle) = &args.engine {
         bench = bench.with_engine(engine(bundle, state.path())?);
     }
-    let site = web::Site::new(config, &args.folder, store.store, device)
+    let site = web::PageState::new(config, &args.folder, store.store, device)
         .map_err(Failure::failed)?
         .of_cases(bench);
     let handle = web::start(site).map_err(Failure::failed)?;

@@ -185,14 +185,14 @@ fn a_bundle_that_cannot_be_opened_is_not_tested_and_waits() {
 #[test]
 fn only_faults_of_the_process_are_held_against_the_engine() {
     let words = || "words".to_owned();
-    let unusable = |code: &str| RequestOutcome::EngineUnusable(code.to_owned(), words());
+    let unusable = |fault| RequestOutcome::EngineUnusable(fault, words());
     let cases = [
         (RequestOutcome::Finished("report".into()), Verdict::Works),
         (RequestOutcome::Refused(words(), words()), Verdict::Nothing),
         (RequestOutcome::NotAsAccepted(words(), words()), Verdict::Nothing),
         (RequestOutcome::Stopped, Verdict::Nothing),
-        (unusable("self_test_failed"), Verdict::Unfit("self_test_failed")),
-        (unusable("anything"), Verdict::Unfit("engine_unusable")),
+        (unusable(EngineFault::SelfTestFailed), Verdict::Unfit(EngineFault::SelfTestFailed)),
+        (unusable(EngineFault::EngineUnusable), Verdict::Unfit(EngineFault::EngineUnusable)),
         (RequestOutcome::Died(words()), Verdict::Suspect("worker_died")),
         (RequestOutcome::OverMemory, Verdict::Suspect("worker_over_memory")),
     ];
@@ -200,6 +200,7 @@ fn only_faults_of_the_process_are_held_against_the_engine() {
         assert_eq!(verdict(&outcome), expected, "{outcome:?}");
     }
     assert_eq!(test_result(RequestOutcome::Tested(words())), Ok(words()));
-    assert_eq!(test_result(RequestOutcome::Stalled).unwrap_err().0, "self_test_crashed");
-    assert_eq!(test_result(unusable("x")).unwrap_err().0, "engine_unusable");
+    assert_eq!(test_result(RequestOutcome::Stalled).unwrap_err().0, EngineFault::SelfTestCrashed);
+    let fault = EngineFault::EngineUnusable;
+    assert_eq!(test_result(unusable(fault)).unwrap_err().0, fault);
 }

@@ -17,7 +17,7 @@ use super::super::services::{
 };
 use super::super::wire::{USUAL_PDU, VALUE_HEADS, Wire, WireError};
 use super::negotiation::{self, Contexts};
-use super::notes::Note;
+use super::owed_reports::Note;
 use super::spool::{Batch, Draft};
 use super::{House, commitment};
 use hepalert_voxels::volume::dicom::read::{check_whole, read_header};

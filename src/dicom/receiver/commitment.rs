@@ -3,7 +3,7 @@
 //! Owns the request's data set and the report on it. This device is no archive: what it says of an
 //! object holds as long as the object lies in the spool, and what was cleaned away is told as missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -47,7 +47,7 @@ impl Asked {
     pub(super) fn report(&self, spool: &Path, syntax: &str) -> (u16, Vec<u8>) {
         let here = here(spool);
         let (found, missing): (Vec<_>, Vec<_>) =
-            self.objects.iter().partition(|(_, uid)| here.contains(uid));
+            self.objects.iter().partition(|(class, uid)| here.get(uid) == Some(class));
         let item = |(class, uid): &(String, String)| {
             let text =
                 |tag, value: &str| DataElement::new(tag, VR::UI, PrimitiveValue::from(value));
@@ -67,7 +67,11 @@ impl Asked {
         put(tags::REFERENCED_SOP_SEQUENCE, found.into_iter().map(item).collect());
         let failed = missing.iter().map(|object| {
             let mut item = item(object);
-            let reason = PrimitiveValue::from(status::NO_SUCH_INSTANCE);
+            let reason = match here.contains_key(&object.1) {
+                true => status::CLASS_INSTANCE_CONFLICT,
+                false => status::NO_SUCH_INSTANCE,
+            };
+            let reason = PrimitiveValue::from(reason);
             item.put(DataElement::new(tags::FAILURE_REASON, VR::US, reason));
             item
         });
@@ -82,19 +86,24 @@ impl Asked {
     }
 }
 
-/// The SOP instance UIDs of what lies in the spool, from its files' own meta groups.
-fn here(spool: &Path) -> BTreeSet<String> {
+/// What lies in the spool, from its files' own meta groups: SOP classes by instance.
+fn here(spool: &Path) -> BTreeMap<String, String> {
     let folders = fs::read_dir(spool).into_iter().flatten().flatten();
     let files =
         folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
     files.filter_map(|file| instance_of(&file.path())).collect()
 }
 
-fn instance_of(path: &Path) -> Option<String> {
+fn instance_of(path: &Path) -> Option<(String, String)> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(META_BYTES).read_to_end(&mut head).ok()?;
-    // (0002,0003) UI: group, element, VR, length.
-    let mark = [2, 0, 3, 0, b'U', b'I'];
+    let [class, instance] = [2, 3].map(|element| uid_in(&head, element));
+    Some((instance?, class?))
+}
+
+/// The UID of element (0002,`element`): group, element, VR, length, value.
+fn uid_in(head: &[u8], element: u8) -> Option<String> {
+    let mark = [2, 0, element, 0, b'U', b'I'];
     let at = head.windows(mark.len()).position(|window| window == mark)? + mark.len();
     let length = u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?);
     let value = head.get(at + 2..at + 2 + usize::from(length))?;

@@ -24,7 +24,7 @@ use spool::Spool;
 mod association;
 mod commitment;
 mod negotiation;
-mod notes;
+mod owed_reports;
 mod reports;
 mod spool;
 
@@ -52,7 +52,7 @@ pub struct ReceiverParams {
     pub max_instance_bytes: u64,
     /// Longest silence, and longest time for one PDU.
     pub patience: Duration,
-    /// Encrypt.
+    /// How lines are encrypted; none where they are not.
     pub tls: Option<ServerTls>,
     /// Folder of what is not whole yet, on the disk of the spool.
     pub incoming: PathBuf,
@@ -135,7 +135,7 @@ pub enum ReceiveError {
     /// A folder cannot be made.
     #[error("{}: {reason}; check free space and permissions", path.display())]
     Folder {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// The system's words.
         reason: io::Error,

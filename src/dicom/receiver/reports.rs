@@ -15,7 +15,7 @@ use log::{info, warn};
 use super::super::scu::tell_commitment;
 use super::super::target::{Target, Way};
 use super::commitment::Asked;
-use super::notes::{MAX_NOTES, Note, Notes};
+use super::owed_reports::{MAX_NOTES, Note, Notes};
 
 /// What each call back waits for, from the end of the association on: the first lets the peer come round
 /// to listening, the last outlasts its restart.

@@ -9,7 +9,7 @@ use super::broker::BrokerFacts;
 use super::engine::{BackendFacts, EngineFacts};
 use super::filesystem::{AccountFacts, DiskFacts};
 use super::finding::Level;
-use super::machine::{ClockFacts, HeatFacts, ServiceFacts};
+use super::machine::{ClockFacts, DaemonFacts, HeatFacts, ServiceFacts};
 use super::*;
 use crate::intake::{Degraded, FileSystem};
 use crate::publish::mqtt::ProbeError;
@@ -311,15 +311,21 @@ fn two_daemons_on_one_machine_are_told() {
     let files = [("proc/7/cmdline", run), ("proc/8/cmdline", other), ("proc/12/cmdline", run)];
     let (_root, machine) = machine(&files, &[]);
     let found = machine::look_at_daemons(&machine);
-    assert_eq!(found, [7, 12]);
+    let daemon = |pid, own: [&str; 3]| DaemonFacts { pid, own: Some(own.map(str::to_owned)) };
+    assert_eq!(found, [7, 12].map(|pid| DaemonFacts { pid, own: None }), "configurations unseen");
     let service = |active: &str| ServiceFacts {
         load: "loaded".to_owned(),
         active: active.to_owned(),
         ..ServiceFacts::default()
     };
     level(&machine::daemons(&found, &service("active")), Level::Warn, "7, 12");
-    level(&machine::daemons(&[7], &service("active")), Level::Ok, "process 7");
-    level(&machine::daemons(&[7], &service("inactive")), Level::Warn, "systemd did not start");
+    let [a, b] = [daemon(7, ["ct1", "/s1", ""]), daemon(12, ["ct2", "/s2", ""])];
+    level(&machine::daemons(&[a.clone(), b], &service("active")), Level::Ok, "its own");
+    let same_store = daemon(12, ["ct2", "/s1", "/in"]);
+    level(&machine::daemons(&[a.clone(), same_store], &service("active")), Level::Warn, "7, 12");
+    let alone = &[a];
+    level(&machine::daemons(alone, &service("active")), Level::Ok, "process 7");
+    level(&machine::daemons(alone, &service("inactive")), Level::Warn, "systemd did not start");
     level(&machine::daemons(&[], &service("active")), Level::Ok, "none");
 }
 

@@ -6,6 +6,7 @@
 use super::suited::is_map;
 use crate::intake::refusal_codes::RefusalCode;
 use crate::intake::study::phases::recon::image_words;
+use crate::ui::counted;
 use hepalert_study::defaults;
 use hepalert_voxels::ct::{Repaired, VoxelFault, inspect};
 use hepalert_voxels::volume::Volume;
@@ -260,7 +261,7 @@ fn check_distinct(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
     values.sort_unstable();
     values.dedup();
     if values.len() < gate.min_values {
-        return refuse(format!("only {} different values", values.len()));
+        return refuse(format!("only {}", counted(values.len(), "different value")));
     }
     Ok(())
 }

@@ -22,3 +22,11 @@ pub enum ProbeError {
     #[error("{0}")]
     Protocol(String),
 }
+
+impl ProbeError {
+    /// No agreement on TLS, without the names of the library's layers.
+    pub fn tls(said: &str) -> ProbeError {
+        let reason = said.trim_start_matches("TLS: ").trim_start_matches("I/O: ");
+        ProbeError::Tls(format!("TLS: {reason}"))
+    }
+}

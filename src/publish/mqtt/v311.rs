@@ -182,9 +182,9 @@ fn refusal(error: &ConnectionError, tls: bool) -> ProbeError {
         ConnectionError::Io(io) | ConnectionError::MqttState(StateError::Io(io))
             if tls && io.kind() == std::io::ErrorKind::InvalidData =>
         {
-            ProbeError::Tls(words)
+            ProbeError::tls(&words)
         }
-        ConnectionError::Tls(_) => ProbeError::Tls(words),
+        ConnectionError::Tls(_) => ProbeError::tls(&words),
         ConnectionError::ConnectionRefused(
             code @ (Code::BadUserNamePassword | Code::NotAuthorized),
         ) => ProbeError::Credentials(format!("{code:?}")),

@@ -225,10 +225,10 @@ fn refusal(error: &ConnectionError, tls: bool) -> ProbeError {
         _ => None,
     };
     if tls && io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
-        return ProbeError::Tls(words);
+        return ProbeError::tls(&words);
     }
     match error {
-        ConnectionError::Tls(_) => ProbeError::Tls(words),
+        ConnectionError::Tls(_) => ProbeError::tls(&words),
         ConnectionError::ConnectionRefused(
             code @ (Code::BadUserNamePassword
             | Code::NotAuthorized

@@ -18,6 +18,11 @@ const GAP_PX: usize = 6;
 pub(super) struct Taken(Vec<[usize; 4]>);
 
 impl Taken {
+    /// Of a picture whose first line is a caption.
+    pub(super) fn below_caption(width: usize) -> Taken {
+        Taken(vec![[0, 0, width, LINE_PX + 4]])
+    }
+
     /// The first free place for `words` around a mask: beside its top right, then left, above,
     /// below, then further and further down on either side. `None` for an empty mask.
     pub(super) fn claim(

@@ -119,14 +119,14 @@ pub fn lesion(scene: &Scene<'_>, shown: &Marked<'_>, all: &[Marked<'_>]) -> Canv
 fn legend(canvas: &mut Canvas, row: usize, study: &str) {
     let parts: [(&str, Colour); 4] = [
         ("suspected malignant", MALIGNANT_COLOUR),
-        ("benign", BENIGN_COLOUR),
+        ("suspected benign", BENIGN_COLOUR),
         ("liver", LIVER_COLOUR),
         ("Triage aid, not a diagnosis", [200; 3]),
     ];
     let mut column = 4;
     for (words, colour) in parts {
         canvas.text(column, row, words, colour);
-        column += Canvas::text_width(words) + 22;
+        column += Canvas::text_width(words) + 20;
     }
     canvas.text(column, row, &format!("study {study}"), [200; 3]);
 }
@@ -191,7 +191,7 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
     for (marked, mask) in lesions.iter().zip(&masks) {
         canvas.outline(mask.view(), colour_of(marked));
     }
-    let mut taken = Taken::default();
+    let mut taken = Taken::below_caption(canvas.width());
     for (marked, piece) in lesions.iter().zip(&pieces) {
         let number = marked.number.to_string();
         if let Some((column, row)) = taken.claim(piece, &number, within) {

@@ -1,6 +1,6 @@
 //! The part of the interface by which labels of a folder of cases are looked at and changed.
 
-use super::super::{aside, given, label_lines, labels};
+use super::super::{label_conflict, label_lines, label_meanings, labels};
 use super::{ANNOTATOR, Api, MAX_EDIT, MAX_WINDOW, NONE, POST, VIEWER, WHOSE};
 
 /// Labels of a folder of cases.
@@ -100,15 +100,15 @@ fn edits(api: Api) -> Api {
         ("/api/v1/label/cases/{case}/{image}/redo", ANNOTATOR, "Make it again."),
         labels::redo,
     )
-    .change::<aside::Window, aside::Aside, _, _>(
+    .change::<label_conflict::Window, label_conflict::Aside, _, _>(
         ("post", MAX_WINDOW),
         ("/api/v1/label/cases/{case}/{image}/aside", ANNOTATOR, "Keep a window's labels aside."),
-        aside::keep,
+        label_conflict::keep,
     )
-    .change::<given::Saying, (), _, _>(
+    .change::<label_meanings::Saying, (), _, _>(
         POST,
         ("/api/v1/label/given", ANNOTATOR, "Say what values of labels mean."),
-        given::say,
+        label_meanings::say,
     )
     .get::<serde_json::Value, _, _>(
         ("/api/v1/label/cases/{case}/{image}/history", VIEWER, "Who did what to a case, and when."),

@@ -22,6 +22,7 @@ use crate::{Bundle, Role};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::failpoint;
+use hepalert_study::outcome::EngineFault;
 use hepalert_study::system;
 
 mod state;
@@ -92,28 +93,28 @@ pub enum Refusal {
 
 impl Refusal {
     /// The reason code, for events and `--json`.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Refusal::Package(error) => error.code(),
             Refusal::Objection(objection) => objection.code(),
             Refusal::NoSpace { .. } => "no_space",
-            Refusal::Engine(error) => engine_code(error),
+            Refusal::Engine(error) => fault_of(error).name(),
             Refusal::Slots(_) => "slots_unusable",
             Refusal::UnderWay => "under_way",
         }
     }
 }
 
-/// The reason code of an engine that cannot be used.
-pub const fn engine_code(error: &EngineError) -> &'static str {
+/// What it is that an engine cannot be used for.
+pub const fn fault_of(error: &EngineError) -> EngineFault {
     match error {
-        EngineError::SelfTest { .. } => "self_test_failed",
+        EngineError::SelfTest { .. } => EngineFault::SelfTestFailed,
         EngineError::NoBundle(_)
         | EngineError::File { .. }
         | EngineError::Manifest { .. }
         | EngineError::Shape { .. }
         | EngineError::Answer { .. }
-        | EngineError::Backend { .. } => "engine_unusable",
+        | EngineError::Backend { .. } => EngineFault::EngineUnusable,
     }
 }
 
@@ -131,8 +132,8 @@ pub struct Admission<'a> {
     pub now: Timestamp,
 }
 
-/// How a self-test failed: a code and a sentence.
-pub type Failed = (&'static str, String);
+/// How a self-test failed: what, and a sentence.
+pub type Failed = (EngineFault, String);
 
 /// A lock on something in the folder; it ends with the value or the process.
 #[derive(Debug)]
@@ -282,7 +283,7 @@ impl Slots {
     }
 
     /// Runs the first self-test of the engine that waits for it, by way of `test`, which gives
-    /// a sentence or the code and the sentence of the failure; nothing if it was interrupted,
+    /// a sentence or what failed and how; nothing if it was interrupted,
     /// which says nothing of the engine: it waits for the next start.
     ///
     /// # Errors
@@ -298,7 +299,8 @@ impl Slots {
             failpoint("test_begun");
             test(&self.dir(slot))
         } else {
-            Some(Err(("self_test_crashed", "its self-test never came to an end".to_owned())))
+            let reason = "its self-test never came to an end".to_owned();
+            Some(Err((EngineFault::SelfTestCrashed, reason)))
         };
         let Some(outcome) = outcome else {
             self.change(|state| state.put_off(slot))?;
@@ -311,7 +313,7 @@ impl Slots {
                     Test { at: now(), passed: true, words: words.clone() },
                 );
             }
-            Err((code, _)) => state.first_test_failed(slot, code, now()),
+            Err((fault, _)) => state.first_test_failed(slot, fault.name(), now()),
         })?;
         failpoint("test_recorded");
         Ok(Some(outcome.map(drop)))

@@ -108,8 +108,8 @@ fn together(judged: &[&Reclassified], volume_cm3: f64) -> Reclassified {
 #[cfg(test)]
 mod tests {
     use super::super::super::detect::Region;
-    use super::super::super::reclassify::KeepReason;
     use super::*;
+    use hepalert_study::outcome::KeepReason;
 
     fn piece(id: u32, kind: Lesion, voxels: &[[usize; 3]]) -> Piece {
         let lo = std::array::from_fn(|axis| voxels.iter().map(|v| v[axis]).min().unwrap());

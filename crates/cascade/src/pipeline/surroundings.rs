@@ -11,8 +11,8 @@ use std::ops::Range;
 use ndarray::{Array3, ArrayView3, s};
 
 use crate::detect::{Detection, Region};
-use crate::reclassify::KeepReason;
 use hepalert_study::anatomy::{Organ, is_of_liver};
+use hepalert_study::outcome::KeepReason;
 use hepalert_study::study::AlignedStudy;
 use hepalert_voxels::image::components::{Run, whole_components};
 use hepalert_voxels::image::distance::squared_distance_mm2;

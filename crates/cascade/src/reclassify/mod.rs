@@ -7,6 +7,7 @@
 
 use hepalert_engines::EngineError;
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::outcome::KeepReason;
 
 pub mod folds;
 pub mod lesion;
@@ -80,36 +81,6 @@ impl Default for ReclassifyParams {
             schemes: Schemes::OriginalAndShuffled,
             early_stop: true,
         }
-    }
-}
-
-/// Why a lesion was kept or discarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum KeepReason {
-    /// Kept: its score reached the threshold.
-    Kept,
-    /// Kept unseen: larger than the bypass.
-    Bypassed,
-    /// Discarded unseen: smaller than the threshold.
-    TooSmall,
-    /// Discarded: its score is below the threshold.
-    LowScore,
-    /// Discarded unseen: it lies far from the liver.
-    FarFromLiver,
-    /// Discarded unseen: it is as dark as air in every phase.
-    InAir,
-}
-
-impl KeepReason {
-    /// The name used in reports.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// True for the two ways to stay.
-    pub const fn is_kept(self) -> bool {
-        matches!(self, KeepReason::Kept | KeepReason::Bypassed)
     }
 }
 

@@ -14,9 +14,10 @@ use super::score::{Counts, is_lost, mean_and_std, overlap, score_cm3};
 use super::seed::{Seed, patch_generator};
 use super::shuffle::draw;
 use super::vote::vote;
-use super::{KeepReason, MAX_PATCHES, Reclassified, ReclassifyError, ReclassifyParams, Schemes};
+use super::{MAX_PATCHES, Reclassified, ReclassifyError, ReclassifyParams, Schemes};
 use hepalert_engines::{Engine, EngineSpec};
 use hepalert_study::anatomy::Lesion;
+use hepalert_study::outcome::KeepReason;
 
 /// Answers of the network, kept for lesions with identical masks: the low and the high gain
 /// share most. An answer is found again only for the same mask, region, seed and parameters;

@@ -17,6 +17,9 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject, from_reader};
 
 use crate::dataset::WriteError;
 use hepalert_voxels::volume::dicom::is_uid;
+use names::Names;
+
+mod names;
 
 /// The table: tag and action, one a line.
 const PROFILE: &str = include_str!("profile.txt");
@@ -31,19 +34,6 @@ enum Action {
     Remove,
     MapUid,
 }
-
-/// What names a patient or an examination; where it stands in another attribute, that goes too.
-const NAMING: [Tag; 7] = [
-    tags::PATIENT_NAME,
-    tags::PATIENT_ID,
-    tags::OTHER_PATIENT_NAMES,
-    tags::ACCESSION_NUMBER,
-    tags::PATIENT_BIRTH_DATE,
-    tags::REFERRING_PHYSICIAN_NAME,
-    tags::STUDY_ID,
-];
-/// Shorter words name nobody, and are found within others.
-const SHORTEST_NAME: usize = 4;
 
 /// How names are replaced: the same secret gives the same replacements.
 #[derive(Clone, Copy)]
@@ -88,7 +78,7 @@ pub fn file(bytes: &[u8], names: Pseudonyms<'_>) -> Result<Vec<u8>, WriteError> 
     };
     let patient = (names.patient)(&text(tags::PATIENT_ID));
     let class = text(tags::SOP_CLASS_UID);
-    let mut left = data_set(&object, names, &words(&object));
+    let mut left = data_set(&object, names, &Names::of(&object));
     let mut put = |tag, vr, text: &str| {
         left.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
     };
@@ -118,39 +108,27 @@ pub fn file(bytes: &[u8], names: Pseudonyms<'_>) -> Result<Vec<u8>, WriteError> 
     Ok(bytes)
 }
 
-/// The words that name this patient, in small letters.
-fn words(object: &InMemDicomObject) -> Vec<String> {
-    let texts = NAMING.iter().filter_map(|tag| object.get(*tag)?.to_str().ok());
-    let split = |text: &str| -> Vec<String> {
-        let words = text.split(['^', '=', '\\', '\0', ' ']).map(str::to_lowercase);
-        words.filter(|word| word.chars().count() >= SHORTEST_NAME).collect()
-    };
-    texts.flat_map(|text| split(&text)).collect()
-}
-
 /// Whether an attribute that is in no table may stay: known to the standard, no person's name, and no
 /// text that names this patient.
 fn is_harmless(
     tag: Tag,
     vr: VR,
     value: &Value<InMemDicomObject, Vec<u8>>,
-    words: &[String],
+    patient: &Names,
 ) -> bool {
-    let is_text = matches!(
-        vr,
-        VR::AE | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT
-    );
-    let text = || value.to_str().map(|text| text.to_lowercase()).unwrap_or_default();
-    let names_them = || is_text && words.iter().any(|word| text().contains(word.as_str()));
-    let is_known = StandardDataDictionary.by_tag(tag).is_some();
-    is_known && !matches!(vr, VR::PN | VR::UN) && !names_them()
+    let names_somebody = || patient.are_in(tag, vr, &value.to_str().unwrap_or_default());
+    is_known(tag) && !matches!(vr, VR::PN | VR::UN) && !(is_text(vr) && names_somebody())
 }
 
-fn data_set(
-    object: &InMemDicomObject,
-    names: Pseudonyms<'_>,
-    words: &[String],
-) -> InMemDicomObject {
+fn is_known(tag: Tag) -> bool {
+    StandardDataDictionary.by_tag(tag).is_some()
+}
+
+const fn is_text(vr: VR) -> bool {
+    matches!(vr, VR::AE | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT)
+}
+
+fn data_set(object: &InMemDicomObject, names: Pseudonyms<'_>, patient: &Names) -> InMemDicomObject {
     let mut left = InMemDicomObject::new_empty();
     for element in object {
         let tag = element.header().tag;
@@ -168,18 +146,38 @@ fn data_set(
             (Some(Action::Dummy), _) => Value::from(dummy(vr)),
             (_, Value::Sequence(items)) => {
                 let items: Vec<_> =
-                    items.items().iter().map(|item| data_set(item, names, words)).collect();
+                    items.items().iter().map(|item| data_set(item, names, patient)).collect();
                 Value::Sequence(DataSetSequence::from(items))
             }
             (Some(Action::MapUid), Value::Primitive(value)) => mapped(value, names),
             // In the table or not: a UID of the standard stays what it is.
             (None, Value::Primitive(value)) if vr == VR::UI => mapped(value, names),
-            (_, value) if is_harmless(tag, vr, value, words) => value.clone(),
+            (_, value) if is_harmless(tag, vr, value, patient) => value.clone(),
+            (_, value) if vr == VR::CS && is_known(tag) => {
+                spared(tag, value, patient).unwrap_or_else(|| Value::from(dummy(vr)))
+            }
+            // The standard may require it: what names somebody is replaced, and the object stays whole.
+            _ if is_text(vr) && is_known(tag) => Value::from(dummy(vr)),
             _ => continue,
         };
         left.put(DataElement::new(tag, vr, kept));
     }
     left
+}
+
+/// A code of several values without those that name the patient: of the others each means something at its
+/// place, as in ImageType.
+fn spared(
+    tag: Tag,
+    value: &Value<InMemDicomObject, Vec<u8>>,
+    patient: &Names,
+) -> Option<Value<InMemDicomObject, Vec<u8>>> {
+    let text = value.to_str().ok()?;
+    let value = |one| if patient.are_in(tag, VR::CS, one) { "REMOVED" } else { one };
+    let left = text.split('\\').map(value).collect::<Vec<_>>().join("\\");
+    // A date over several values is in none of them.
+    let is_spared = text.contains('\\') && !patient.are_in(tag, VR::CS, &left);
+    is_spared.then(|| Value::from(PrimitiveValue::from(left)))
 }
 
 fn mapped(value: &PrimitiveValue, names: Pseudonyms<'_>) -> Value<InMemDicomObject, Vec<u8>> {
@@ -263,6 +261,7 @@ mod tests {
         object.put(text(tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.2"));
         object.put(text(tags::SOP_INSTANCE_UID, VR::UI, "1.2.3.5"));
         object.put(text(tags::MODALITY, VR::CS, "CT"));
+        object.put(text(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\AXIAL\\RIEDEL"));
         let meta = FileMetaTableBuilder::new()
             .media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2")
             .media_storage_sop_instance_uid("1.2.3.5")
@@ -276,6 +275,9 @@ mod tests {
         }
         let read = from_reader(&clean[..]).unwrap();
         assert_eq!(read.element(tags::MODALITY).unwrap().to_str().unwrap(), "CT");
+        // The first values mean something to whoever reads the image.
+        let kind = read.element(tags::IMAGE_TYPE).unwrap().to_str().unwrap().into_owned();
+        assert_eq!(kind, "ORIGINAL\\PRIMARY\\AXIAL\\REMOVED");
         assert!(read.element(tags::SOP_CLASS_UID).unwrap().to_str().unwrap().ends_with("1.1.2"));
         assert!(read.element(tags::CT_EXPOSURE_SEQUENCE).is_ok());
     }

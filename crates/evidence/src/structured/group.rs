@@ -34,6 +34,7 @@ pub(super) fn of_finding(
         .with_all(Relation::Contains, segment(content, number_of(place)))
         .with_all(Relation::Contains, sources(content))
         .with(Relation::HasConceptMod, Item::code(code::FINDING_SITE, code::LIVER))
+        .with(Relation::Contains, Item::text(code::COMMENT, &numbered(finding)))
         .with(Relation::Contains, volume(finding.volume_cm3))
         .with_all(Relation::Contains, axis.map(|axis| long_axis(content, axis)))
         .with(Relation::Contains, size)
@@ -41,6 +42,11 @@ pub(super) fn of_finding(
         .with_all(Relation::Contains, centre(content, finding))
         .with(Relation::Contains, Item::code(code::SUSPECTED_CLASS, code::suspected(finding.kind)))
         .with(Relation::Contains, Item::code(code::SEEN_IN, view(finding.view)))
+}
+
+/// What the tracking identifier does not say: the number in pictures, segments and report.
+fn numbered(finding: &Finding<'_>) -> String {
+    format!("finding {} of this study's pictures and segmentation", finding.number)
 }
 
 /// The whole liver, as the segment behind all findings.

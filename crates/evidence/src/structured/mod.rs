@@ -37,6 +37,8 @@ pub struct Content<'a> {
     pub class: Option<PatientClass>,
     /// The liver's volume.
     pub liver_cm3: f64,
+    /// What lowers the trust in the result, each in a sentence.
+    pub limits: &'a [String],
     /// The report of an earlier revision that this one replaces.
     pub predecessor: Option<&'a Predecessor>,
 }
@@ -46,7 +48,7 @@ pub struct Content<'a> {
 pub struct Predecessor {
     /// Its series.
     pub series_uid: String,
-    /// Itself.
+    /// SOPInstanceUID of the report itself.
     pub sop_uid: String,
 }
 
@@ -153,9 +155,11 @@ fn qualitative(content: &Content<'_>) -> Item {
     let verdict = Item::code(code::SUSPICION, code::verdict(content.verdict));
     let class = content.class.map(code::suspected_class);
     let class = class.map(|class| Item::code(code::PATIENT_CLASS, class));
+    let limits = content.limits.iter().map(|limit| Item::text(code::LIMIT, limit));
     Item::container(code::QUALITATIVE)
         .with(Relation::Contains, verdict)
         .with_all(Relation::Contains, class)
+        .with_all(Relation::Contains, limits)
         .with(Relation::Contains, Item::text(code::NOTICE, NOTICE))
 }
 

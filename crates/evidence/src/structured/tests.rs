@@ -30,6 +30,7 @@ fn written_after(
         verdict: AlertLevel::Suspected,
         class: Some(PatientClass::Hcc),
         liver_cm3: 1400.0,
+        limits: &["liver_cut_by_scan (the liver reaches the last slice)".to_owned()],
         predecessor,
     };
     let identity = Identity::new("1.2.3", "aa", 1, "bb");
@@ -72,6 +73,16 @@ fn a_report_is_preliminary_unverified_and_of_the_sources_patient() {
     let items = all(&report);
     assert!(items.iter().any(|item| text(item, tags::UID) == liver.uid));
     assert!(items.iter().any(|item| text(item, tags::TEXT_VALUE) == liver.id));
+}
+
+#[test]
+fn what_lowers_the_trust_is_said_beside_the_verdict() {
+    let report = written(|_| {});
+    let is_qualitative = |item: &&InMemDicomObject| concept(item) == "Qualitative Evaluations";
+    let said = below(all(&report).into_iter().find(is_qualitative).unwrap());
+    let limits = said.iter().filter(|item| concept(item).contains("lowers the trust"));
+    let texts: Vec<String> = limits.map(|item| text(item, tags::TEXT_VALUE)).collect();
+    assert_eq!(texts, ["liver_cut_by_scan (the liver reaches the last slice)"]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub enum CohortError {
         /// What the reader found.
         reason: NiftiError,
     },
-    /// Noise.
+    /// A label map of so many lesions that it is noise.
     #[error("{}: {reason}", path.display())]
     TooFragmented {
         /// Which file.

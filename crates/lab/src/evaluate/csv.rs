@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::Variant;
 use super::case::CaseResult;
 use super::dice::Shared;
+use hepalert_study::outcome::PatientClass;
 
 /// The columns.
 pub const HEAD: &str = "case,variant,class_true,class,lesions_true,lesions,tp,fl,fn,fp,\
@@ -19,7 +21,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// The table: strict counts, where every lesion counts once; Dice's coefficient of lesion voxels
-/// under whatever label, empty where neither side has any.
+/// under whatever label, empty where neither side has any. The joint decision is a class or
+/// `uncertain`, and counts no lesions.
 pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String {
     let mut text = format!("{HEAD}\n");
     let dice = |shared: &Shared| shared.dice().map_or(String::new(), |dice| format!("{dice:.4}"));
@@ -47,6 +50,11 @@ pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String
                 dice(&view.voxels.all),
                 dice(&view.voxels.malignant),
             );
+        }
+        if let Some(verdict) = case.verdict() {
+            let class = verdict.decided().map_or(verdict.paper_status().name(), PatientClass::name);
+            let (variant, of) = (Variant::Joint, case.truth.len());
+            let _ = writeln!(text, "{name},{variant},{},{class},{of},,,,,,,,,,,", case.truth_class);
         }
     }
     text

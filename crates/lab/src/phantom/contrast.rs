@@ -59,7 +59,7 @@ pub struct Enhancement {
     pub lower_cava: f32,
     /// Cava above them.
     pub cava: f32,
-    /// Spleen.
+    /// HU of the spleen.
     pub spleen: f32,
     /// Pancreas, walls of the bowel, heart muscle.
     pub gut: f32,
@@ -69,7 +69,7 @@ pub struct Enhancement {
     pub medulla: f32,
     /// Renal pelvis.
     pub pelvis: f32,
-    /// Muscle.
+    /// HU of muscle.
     pub muscle: f32,
 }
 

@@ -100,7 +100,7 @@ impl Liver {
         Bounds { lo: all.lo, hi }.grown(3.0)
     }
 
-    /// Parenchyma.
+    /// Paints the parenchyma with its texture.
     pub fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
         canvas.paint(self.bounds(), |spot, ink| {
             let gap = spot.outside_abdomen() + CAPSULE_MM;

@@ -66,9 +66,9 @@ pub struct Palette {
     pub heart: f32,
     /// Heart muscle.
     pub myocardium: f32,
-    /// Spleen.
+    /// HU of the spleen.
     pub spleen: f32,
-    /// Pancreas.
+    /// HU of the pancreas.
     pub pancreas: f32,
     /// Renal cortex.
     pub cortex: f32,
@@ -80,9 +80,9 @@ pub struct Palette {
     pub muscle: f32,
     /// Wall of stomach, bowel and gallbladder.
     pub wall: f32,
-    /// Bile.
+    /// HU of bile.
     pub bile: f32,
-    /// Fat.
+    /// HU of fat.
     pub fat: f32,
     /// Cancellous bone.
     pub marrow: f32,

@@ -91,7 +91,7 @@ pub fn ease(lo: f32, hi: f32, value: f32) -> f32 {
 /// An ellipsoid turned about z, then tilted about y.
 #[derive(Debug, Clone)]
 pub struct Ellipsoid {
-    /// Centre.
+    /// Its centre, in mm.
     pub centre: Point,
     /// Half axes along its own x, y, z.
     pub radii: Point,
@@ -142,9 +142,9 @@ impl Solid for Ellipsoid {
 /// A ball on the way of a tube.
 #[derive(Debug, Clone, Copy)]
 pub struct Bead {
-    /// Centre.
+    /// Its centre, in mm.
     pub at: Point,
-    /// Radius.
+    /// Its radius, in mm.
     pub radius: f32,
 }
 

@@ -26,9 +26,9 @@ pub enum InPlane {
 /// A stretch of voxels of one label along x, as long as it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Slice.
+    /// Number of the slice.
     pub z: u32,
-    /// Row.
+    /// Number of the row.
     pub y: u32,
     /// First column inside.
     pub x_lo: u32,

@@ -113,8 +113,11 @@ fn stage(house: &House, file: &Path) -> Result<Slot, Refusal> {
 fn install(house: &House, file: &Path, works: bool) -> Slot {
     let slots = house.slots();
     let slot = stage(house, file).unwrap();
-    let outcome =
-        if works { Ok("fine".to_owned()) } else { Err(("self_test_failed", "NaN".to_owned())) };
+    let outcome = if works {
+        Ok("fine".to_owned())
+    } else {
+        Err((EngineFault::SelfTestFailed, "NaN".to_owned()))
+    };
     let _ = slots.self_test(slot, &mut |_| Some(outcome.clone()), &|| at(0)).unwrap();
     slots.fulfil(LIMITS, at(0)).unwrap();
     slot
