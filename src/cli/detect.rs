@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::study_files::read_label_map;
 use super::{Failure, Ui, label_file, words};
 use crate::report::output;
 use crate::ui::counted;
@@ -64,7 +65,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         output::check_distinct(&[&args.out, out])?;
         output::check_nifti(out, &inputs)?;
     }
-    let labels = label_file::read(&args.labels)?;
+    let labels = read_label_map(&args.labels)?;
     let found =
         label_file::lesions(&args.labels, &labels, &DetectParams { in_plane: args.in_plane })?;
     if let Some(path) = &args.instances {

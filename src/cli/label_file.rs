@@ -4,24 +4,9 @@
 use std::path::Path;
 
 use super::Failure;
-use super::study_files::read_file;
 use hepalert_cascade::detect::Detection;
 use hepalert_cascade::detect::seg2det::{DetectParams, FragmentLimits, seg2det_within};
 use hepalert_voxels::volume::LabelMap;
-use hepalert_voxels::volume::nifti::read::read_labels;
-
-/// Reads a NIfTI label map.
-///
-/// # Errors
-/// A refusal with the reason code of the format, or `unreadable`.
-pub fn read(path: &Path) -> Result<LabelMap, Failure> {
-    let bytes = read_file(path)?;
-    read_labels(&bytes).map_err(|refusal| {
-        let code = refusal.code();
-        let error = anyhow::Error::new(refusal).context(path.display().to_string());
-        Failure::refused(code, error)
-    })
-}
 
 /// Takes a label map apart.
 ///

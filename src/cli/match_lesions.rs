@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use super::study_files::read_label_map;
 use super::{Failure, Ui, label_file};
 use crate::report::output;
 use crate::ui::counted;
@@ -83,8 +84,8 @@ struct Event {
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.truth.as_path(), &args.predicted];
     output::check_document(&args.out, &["paper", "strict", "pairs"], &inputs)?;
-    let truth = label_file::read(&args.truth)?;
-    let predicted = label_file::read(&args.predicted)?;
+    let truth = read_label_map(&args.truth)?;
+    let predicted = read_label_map(&args.predicted)?;
     label_file::same_grid((&args.truth, &truth), (&args.predicted, &predicted))?;
     let truth = label_file::lesions(&args.truth, &truth, &DetectParams::default())?;
     let predicted = label_file::lesions(&args.predicted, &predicted, &DetectParams::default())?;

@@ -142,16 +142,16 @@ pub fn parse() -> Arguments {
     }
     let matched = examples::shown(Arguments::command()).try_get_matches_from(&words);
     matched.and_then(|found| Arguments::from_arg_matches(&found)).unwrap_or_else(|error| {
+        let (said, shown) = (error.to_string(), in_words(&error.to_string()));
         if error.use_stderr() && words.iter().any(|word| word == "--json") {
-            let said = match error.kind() {
+            let message = match error.kind() {
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                     "a command is missing: `--help` lists them".to_owned()
                 }
-                _ => in_words(&error.to_string()),
+                _ => told(&shown),
             };
-            crate::ui::print(&failure_document(Exit::Usage, None, &told(&said)));
+            crate::ui::print(&failure_document(Exit::Usage, None, &message));
         }
-        let (said, shown) = (error.to_string(), in_words(&error.to_string()));
         if said == shown {
             error.exit();
         }

@@ -30,10 +30,10 @@ pub(super) struct Line {
     state: &'static str,
     attempts: u32,
     received: String,
-    pub(super) reason: Option<String>,
+    reason: Option<String>,
     /// What the reason means, and what to do.
     sentence: Option<&'static str>,
-    next: Option<&'static str>,
+    pub(super) next: Option<&'static str>,
 }
 
 impl Line {

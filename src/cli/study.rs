@@ -4,16 +4,17 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::analyze::summary;
 use super::queue::Line;
 use super::store::{open, open_store, open_to_write, parse_key, site_key};
 use super::{Exit, Failure, Ui};
+use crate::daemon;
 use crate::intake::study_key;
 use crate::report::types::Report;
 use crate::store::{Job, JobState, NO_FILES, Requeued, Store};
 use crate::ui::counted;
-use crate::{codes, daemon};
 use hepalert_study::result::result_name;
 use hepalert_study::study::StudyKey;
 use hepalert_voxels::volume::dicom::{MAX_UID, is_uid};
@@ -113,11 +114,12 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
     let store = open_store(&config.store.database())?;
     let jobs = jobs_of(&store, &args.key)?;
     let stored = store.report(&args.key).map_err(Failure::failed)?;
+    let report = stored.as_ref().and_then(|stored| serde_json::from_str(&stored.report_json).ok());
+    let report: serde_json::Value = report.unwrap_or_default();
     let lines: Vec<Line> = jobs.iter().map(Line::of).collect();
     let mut text: Vec<String> = lines.iter().map(Line::text).collect();
     // What to do about it, where the last job ended badly.
-    let last = lines.last().and_then(|line| line.reason.as_deref());
-    text.extend(last.and_then(codes::of_study).map(|meaning| format!("next: {}", meaning.advice)));
+    text.extend(lines.last().and_then(|line| line.next).map(|next| format!("next: {next}")));
     let why = jobs.last().filter(|job| job.state == JobState::Refused).and_then(|job| {
         let name = format!("{}.json", result_name(args.key.as_str(), job.revision));
         refused(&config.store.quarantine().join(name))
@@ -128,7 +130,7 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
             let result = config.store.result(args.key.as_str(), stored.revision);
             // Kept for so long as the settings say; its report is in the store for longer.
             let folder = result.is_dir().then_some(result);
-            match serde_json::from_str::<Report>(&stored.report_json) {
+            match Report::deserialize(&report) {
                 Ok(report) => summary(&report, folder.as_deref()),
                 // Of another version of the program; `--json` shows it as it is.
                 Err(error) => format!("report: cannot be shown ({error}); see `--json`"),
@@ -136,8 +138,6 @@ fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {
         }
         None => "no report".to_owned(),
     });
-    let report = stored.and_then(|stored| serde_json::from_str(&stored.report_json).ok());
-    let report: serde_json::Value = report.unwrap_or_default();
     ui.result(&serde_json::json!({ "jobs": lines, "report": report }), text.join("\n"))
 }
 

@@ -130,7 +130,7 @@ pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
         let volume = volume?;
         doubts.extend(reading::load::doubts(&volume, &gate).map(|doubt| (*phase, doubt)));
         if phases.insert(*phase, volume).is_some() {
-            return Err(Failure::refused("phase_twice", anyhow!("phase {phase} is given twice")));
+            return Err(phase_twice(*phase));
         }
     }
     if phases.is_empty() {
@@ -229,6 +229,19 @@ impl Image {
     }
 }
 
+/// Reads a NIfTI label map.
+///
+/// # Errors
+/// Refused with the reason code of the format, or `unreadable`.
+pub fn read_label_map(path: &Path) -> Result<LabelMap, Failure> {
+    read_labels(&read_file(path)?).map_err(|error| damaged(path, error))
+}
+
+/// A phase for which two images were given.
+pub fn phase_twice(phase: Phase) -> Failure {
+    Failure::refused("phase_twice", anyhow!("phase {phase} is given twice"))
+}
+
 /// Reads a label map and lays it on the grid of the images, which it must match but for the
 /// order in which its axes are stored.
 ///
@@ -239,7 +252,7 @@ pub fn read_label_file(
     relabel: &Relabel,
     study: &AlignedStudy,
 ) -> Result<LabelMap, Failure> {
-    let labels = read_labels(&read_file(path)?).map_err(|error| damaged(path, error))?;
+    let labels = read_label_map(path)?;
     let axes = Axes::to(Orientation::of(study.grid()), labels.grid());
     let labels = axes.turn_volume(labels);
     if !study.grid().matches(labels.grid()) {

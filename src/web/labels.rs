@@ -217,9 +217,23 @@ async fn at<T: Send + 'static>(
     heavily(site, move |site| {
         let desk: Shared = bench(site)?.desk(&id, &name, &reader, &start)?;
         let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
-        // Programs and commands may have changed them since.
-        desk.look_again().map_err(told)?;
         work(&mut desk, &reader)
+    })
+    .await
+}
+
+/// The same for who shows what is there: programs and commands may have changed it since. An edit finds
+/// that out by itself.
+async fn looking<T: Send + 'static>(
+    site: &Arc<PageState>,
+    place: (String, String),
+    who: &Principal,
+    start: Start,
+    work: impl FnOnce(&mut Desk, &Reader) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    at(site, place, who, start, |desk, reader| {
+        desk.look_again().map_err(told)?;
+        work(desk, reader)
     })
     .await
 }
@@ -236,7 +250,7 @@ pub async fn open(
         Some("empty") => Start::Empty,
         Some(name) => Start::From(name.parse::<Who>().map_err(told)?),
     };
-    at(&site, place, &who, start, |desk, reader| {
+    looking(&site, place, &who, start, |desk, reader| {
         let told = at_desk(desk.labelling(), desk.meaning(), reader.to_string(), desk.revision());
         Ok(Json(told))
     })
@@ -306,7 +320,7 @@ pub async fn voxels(
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    at(&site, place, &who, Start::Usual, |desk, _| Ok(plain(desk.labelling()))).await
+    looking(&site, place, &who, Start::Usual, |desk, _| Ok(plain(desk.labelling()))).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
@@ -316,7 +330,7 @@ pub async fn file(
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.nii.gz", who.name.to_lowercase());
-    at(&site, (id, name), &who, Start::Usual, move |desk, _| {
+    looking(&site, (id, name), &who, Start::Usual, move |desk, _| {
         attached(nifti::write::write_u8(&desk.labelling().stored()), &called)
     })
     .await
@@ -330,7 +344,7 @@ pub async fn segmentation(
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.dcm", who.name.to_lowercase());
     let shared = Arc::clone(&site);
-    at(&site, (id.clone(), name.clone()), &who, Start::Usual, move |desk, reader| {
+    looking(&site, (id.clone(), name.clone()), &who, Start::Usual, move |desk, reader| {
         let folder = bench(&shared)?.folder()?;
         let image = folder.case(&id).and_then(|case| case.image(&name)).map_err(told)?;
         let made = MadeOf {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args as ClapArgs;
 
 use super::engines::{self, EngineArgs};
-use super::study_files::{PhaseFile, key_of};
+use super::study_files::{PhaseFile, key_of, phase_twice};
 use super::{Failure, Ui, words};
 use crate::analyze::objects::{NOT_MADE, ObjectSettings};
 use crate::analyze::{AnalyzeError, Analyzer, Settings};
@@ -96,8 +96,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let args = &given::inputs(args, ui)?;
     for (at, (phase, _)) in args.phase.iter().enumerate() {
         if args.phase[..at].iter().any(|(before, _)| before == phase) {
-            let error = anyhow::anyhow!("phase {phase} is given twice");
-            return Err(Failure::refused("phase_twice", error));
+            return Err(phase_twice(*phase));
         }
     }
     let objects = args.dicom.then_some(ObjectSettings {

@@ -30,13 +30,19 @@ pub(super) fn of_inputs(inputs: &[PathBuf]) -> Vec<String> {
 /// One name per study of an input, those that are refused last: that of the first folder or file in
 /// which they differ, or of all between.
 pub(super) fn of_found(input: &Path, input_name: &str, found: &Discovered) -> Vec<String> {
-    let links = links(input, MAX_DEPTH);
-    let named = |place: PathBuf| links.get(&place).cloned().unwrap_or(place);
-    let studies = found.studies.iter().map(|study| (named(study.place()), &study.key));
-    let refused = found.refused.iter().map(|one| (named(one.place.clone()), &one.key));
-    let all: Vec<(PathBuf, &StudyKey)> = studies.chain(refused).collect();
+    let studies = found.studies.iter().map(|study| (study.place(), &study.key));
+    let refused = found.refused.iter().map(|one| (one.place.clone(), &one.key));
+    let mut all: Vec<(PathBuf, &StudyKey)> = studies.chain(refused).collect();
     if let [_] = all.as_slice() {
         return vec![input_name.to_owned()];
+    }
+    if all.iter().any(|(place, _)| !place.starts_with(input)) {
+        let links = links(input, MAX_DEPTH);
+        for (place, _) in &mut all {
+            if let Some(link) = links.get(place) {
+                place.clone_from(link);
+            }
+        }
     }
     let inside: Vec<Vec<String>> =
         all.iter().map(|(place, _)| parts(place.strip_prefix(input).unwrap_or(place))).collect();

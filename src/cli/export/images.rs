@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::dicom::receiver::received;
 use crate::intake::fingerprint::digest_of;
 use crate::intake::{Digest, Format, StudyFiles};
 
@@ -62,14 +63,6 @@ fn accepted(files: &StudyFiles) -> BTreeMap<PathBuf, Option<Digest>> {
 
 fn digest_at(path: &Path) -> Option<Digest> {
     digest_of(fs::File::open(path).ok()?).ok()
-}
-
-/// Everything in the folders of the spool, one for each association.
-fn received(spool: &Path) -> Vec<PathBuf> {
-    let inside = |folder: &Path| -> Vec<PathBuf> {
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-    };
-    inside(spool).iter().flat_map(|folder| inside(folder)).collect()
 }
 
 #[cfg(test)]

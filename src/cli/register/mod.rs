@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::stopping::EndsOnSignal;
-use super::study_files::{damaged, read_file};
+use super::study_files::{damaged, read_file, read_label_map};
 use super::{Exit, Failure, Ui};
 use crate::analyze::peak_memory_mib;
 use crate::report::checkerboard::{Pair, checkerboard};
@@ -16,7 +16,7 @@ use hepalert_register::align::{Alignment, AlignmentKind, RegisterError, Settings
 use hepalert_register::deform::DeformParams;
 use hepalert_register::map::{Map, holds};
 use hepalert_register::quality::dice;
-use hepalert_voxels::volume::nifti::read::{read, read_labels};
+use hepalert_voxels::volume::nifti::read::read;
 use hepalert_voxels::volume::nifti::vectors::read_displacements;
 use hepalert_voxels::volume::nifti::write::{write_displacements, write_i16, write_u8};
 use hepalert_voxels::volume::{LabelMap, Volume};
@@ -214,7 +214,7 @@ fn image(path: &Path) -> Result<Volume<f32>, Failure> {
 }
 
 fn label_map(path: &Path, image: &Volume<f32>) -> Result<LabelMap, Failure> {
-    let labels = read_labels(&read_file(path)?).map_err(|error| damaged(path, error))?;
+    let labels = read_label_map(path)?;
     if labels.grid().matches(image.grid()) {
         return Ok(labels);
     }

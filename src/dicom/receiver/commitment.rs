@@ -4,7 +4,7 @@
 //! object holds as long as the object lies in the spool, and what was cleaned away is told as missing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry
 use serde::{Deserialize, Serialize};
 
 use super::super::services::status;
+use super::spool::received;
 use hepalert_voxels::volume::dicom::is_uid;
 use hepalert_voxels::volume::dicom::read::references;
 
@@ -88,10 +89,7 @@ impl Asked {
 
 /// What lies in the spool, from its files' own meta groups: SOP classes by instance.
 fn here(spool: &Path) -> BTreeMap<String, String> {
-    let folders = fs::read_dir(spool).into_iter().flatten().flatten();
-    let files =
-        folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
-    files.filter_map(|file| instance_of(&file.path())).collect()
+    received(spool).filter_map(|file| instance_of(&file)).collect()
 }
 
 fn instance_of(path: &Path) -> Option<(String, String)> {

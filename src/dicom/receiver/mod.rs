@@ -20,6 +20,7 @@ use super::tls::{ServerTls, TlsError};
 use super::wire::{Line, Wire};
 use reports::Reports;
 use spool::Spool;
+pub use spool::received;
 
 mod association;
 mod commitment;

@@ -18,6 +18,12 @@ pub(super) struct Spool {
     next: AtomicU64,
 }
 
+/// Everything that lies in a spool, in the folders of its associations.
+pub fn received(spool: &Path) -> impl Iterator<Item = PathBuf> {
+    let inside = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    inside(spool).flat_map(move |folder| inside(&folder.path())).map(|entry| entry.path())
+}
+
 /// The folder of one association; made when its first object is whole.
 pub(super) struct Batch<'a> {
     spool: &'a Spool,

@@ -281,6 +281,9 @@ mod tests {
         for text in ["K Doemann", "coil Johannes", "for J.DOEMANN", "IV 01.01.1970", "Doe-mann"] {
             assert!(lo(&names, text), "{text}");
         }
+        for text in ["Jan 1, 1970 model", "born 1 January 1970", "b. 01.01.70", "1JAN1970"] {
+            assert!(lo(&names, text), "{text}");
+        }
         assert!(names.are_in(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\DOEMANN"));
         assert!(names.are_in(tags::FILTER_TYPE, VR::CS, "1970-01-01"));
         // A title is no name, unless it is the first word.

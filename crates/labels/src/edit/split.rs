@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use hepalert_voxels::image::components::{Components, InPlane, Run, components};
 use hepalert_voxels::image::distance::squared_distance_mm2;
 use hepalert_voxels::volume::LabelMap;
 use ndarray::{Array3, Zip, s};
@@ -133,31 +134,24 @@ fn depth_mm2(mask: &Array3<bool>, spacing_mm: [f64; 3]) -> Array3<f32> {
 
 /// Crumbs that the gap leaves beside a part's body become gap too: a cut makes parts, and no dust.
 fn widen(gap: &mut Array3<bool>, parts: &Array3<u8>, part: u8) {
-    let mut left = Zip::from(parts).and(&*gap).map_collect(|&own, &gap| own == part && !gap);
-    let mut pieces: Vec<Vec<[usize; 3]>> = Vec::new();
-    let places: Vec<[usize; 3]> =
-        left.indexed_iter().filter(|(_, here)| **here).map(|((z, y, x), _)| [z, y, x]).collect();
-    for at in places {
-        if !std::mem::take(&mut left[at]) {
-            continue;
-        }
-        let (mut piece, mut seen) = (vec![at], 0);
-        while let Some(&from) = piece.get(seen) {
-            seen += 1;
-            for next in neighbours(from) {
-                if left.get_mut(next).is_some_and(std::mem::take) {
-                    piece.push(next);
-                }
-            }
-        }
-        pieces.push(piece);
+    let left = Zip::from(parts).and(&*gap).map_collect(|&own, &gap| u8::from(own == part && !gap));
+    let Components { runs, count } = components(left.view(), 1..=1, InPlane::Eight);
+    let (mut sizes, mut is_cut) = (vec![0; count], vec![false; count]);
+    let places = |run: &Run| {
+        let [z, y, lo, hi] = [run.z, run.y, run.x_lo, run.x_hi].map(|n| n as usize);
+        (lo..hi).map(move |x| [z, y, x])
+    };
+    for run in &runs {
+        let piece = run.component as usize;
+        sizes[piece] += run.voxels();
+        is_cut[piece] |= places(run).flat_map(neighbours).any(|next| gap.get(next) == Some(&true));
     }
-    let all: usize = pieces.iter().map(Vec::len).sum();
-    let is_cut = |at: &[usize; 3]| neighbours(*at).any(|next| gap.get(next) == Some(&true));
-    let is_crumb = |piece: &&Vec<_>| piece.len() * CRUMBS < all && piece.iter().any(is_cut);
-    let crumbs: Vec<_> = pieces.iter().filter(is_crumb).collect();
-    for crumb in crumbs {
-        crumb.iter().for_each(|at| gap[*at] = true);
+    let all: usize = sizes.iter().sum();
+    for run in &runs {
+        let piece = run.component as usize;
+        if is_cut[piece] && sizes[piece] * CRUMBS < all {
+            places(run).for_each(|at| gap[at] = true);
+        }
     }
 }
 
