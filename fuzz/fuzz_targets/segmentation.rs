@@ -57,8 +57,9 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let read = dicom_object::from_reader(&object.bytes[..]).unwrap();
     let pixels = read.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap();
-    let slices: Vec<usize> =
-        (0..shape[0]).filter(|z| mask.index_axis(ndarray::Axis(0), *z).iter().any(|on| *on)).collect();
+    let slices: Vec<usize> = (0..shape[0])
+        .filter(|z| mask.index_axis(ndarray::Axis(0), *z).iter().any(|on| *on))
+        .collect();
     let frame = shape[1] * shape[2];
     for (n, z) in slices.into_iter().enumerate() {
         for (pixel, on) in mask.index_axis(ndarray::Axis(0), z).iter().enumerate() {

@@ -49,6 +49,8 @@ class Image:
         """Reads a NIfTI-1 file with an sform, as the program writes them."""
         data = Path(path).read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if len(data) < 352:
+            raise ValueError(f"{path}: {len(data)} bytes, less than the head of a NIfTI-1 file")
         order = "<" if struct.unpack("<i", data[:4])[0] == 348 else ">"
         if struct.unpack(order + "i", data[:4])[0] != 348 or data[344:348] != b"n+1\0":
             raise ValueError(f"{path}: not a NIfTI-1 file; read it with nibabel and give that image")

@@ -14,7 +14,7 @@ use hepalert_lab::evaluate::cohort::{
 use hepalert_lab::evaluate::counted::{Counted, HEAD, key_of};
 use hepalert_lab::evaluate::csv::csv;
 use hepalert_lab::evaluate::markdown::markdown;
-use hepalert_lab::evaluate::plot::charts;
+use hepalert_lab::evaluate::plot::{CHARTS, charts};
 use hepalert_lab::evaluate::tables::Tables;
 use hepalert_lab::evaluate::{self, Variant};
 
@@ -147,7 +147,11 @@ pub(super) fn write(
     }
     let text = markdown(&tables) + &without_prediction(&missed, &left_out);
     let mut written = Vec::new();
-    for (name, svg) in charts(&tables) {
+    let charts = charts(&tables);
+    // Charts of an earlier run that this one does not draw would be taken for its own.
+    let earlier = CHARTS.iter().filter(|name| charts.iter().all(|(drawn, _)| drawn != *name));
+    earlier.map(|name| out.join(name)).try_for_each(|file| output::remove(&file))?;
+    for (name, svg) in charts {
         let file = out.join(name);
         output::put(&file, format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
         written.push(file);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Failure;
+use super::{Exit, Failure};
 
 /// The inputs, each pattern among them replaced by all that it matches, in order of name. What is
 /// there is taken as it is, whatever its name holds.
@@ -22,11 +22,28 @@ pub(super) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
+/// The one input that a pattern matches; anything else is taken as it is.
+///
+/// # Errors
+/// As [`expand`], and exit 2 for a pattern that matches more.
+pub(super) fn one(input: &Path) -> Result<PathBuf, Failure> {
+    let mut found = expand(&[input.to_owned()])?;
+    match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (_, more) => {
+            let count = more + 1;
+            let error =
+                anyhow::anyhow!("{}: {count} files match this pattern; name one", input.display());
+            Err(Failure::new(Exit::Usage, error))
+        }
+    }
+}
+
 fn matches_of(pattern: &str) -> Result<Vec<PathBuf>, Failure> {
     let refused =
         |reason: String| Failure::refused("unreadable", anyhow::anyhow!("{pattern}: {reason}"));
     let paths = glob::glob(pattern)
-        .map_err(|error| refused(format!("this is no pattern: {}", error.msg)))?;
+        .map_err(|error| refused(format!("this is no pattern ({})", error.msg)))?;
     let found: Result<Vec<PathBuf>, _> = paths.collect();
     let found = found.map_err(|error| {
         let (at, error) = (Path::display(error.path()), error.error());
@@ -53,6 +70,10 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let expanded = expand(&[at("odd[1]"), at("*.nii.gz"), at("gone")]).unwrap();
         assert_eq!(expanded, [at("odd[1]"), at("a.nii.gz"), at("b.nii.gz"), at("gone")]);
+        assert_eq!(one(&at("a.*")).unwrap(), at("a.nii.gz"));
+        assert_eq!(one(&at("gone")).unwrap(), at("gone"));
+        let failure = one(&at("*.nii.gz")).unwrap_err();
+        assert!(failure.error.to_string().ends_with("2 files match this pattern; name one"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::store::open;
 use super::{Failure, Ui};
 use crate::codes;
-use crate::store::Job;
+use crate::store::{Job, JobState};
 use crate::ui::counted;
 
 /// Most jobs listed; older ones are in the store still.
@@ -62,11 +62,16 @@ impl Line {
             self.job,
             self.study_key,
             self.revision,
-            self.state,
+            word_of(self.state),
             counted(self.attempts as usize, "attempt"),
             self.received
         )
     }
+}
+
+/// A state as people read it: `status` counts a job that is given up as failed, too.
+fn word_of(state: &str) -> &str {
+    if state == JobState::Dead.name() { "failed" } else { state }
 }
 
 /// Lists the newest jobs.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::engines::{RuntimeArgs, default_bundle};
 use super::stage_timer::StageTimer;
 use super::study_files::{GivenStudy, PhaseFile, find_study, read_study};
-use super::{Exit, Failure, Ui};
+use super::{Exit, Failure, Ui, patterns};
 use crate::analyze::peak_memory_mib;
 use crate::daemon::stop_on_signals;
 use crate::intake::RefusalCode;
@@ -35,7 +35,7 @@ const BACKGROUND: &str = "background";
 /// Arguments of `segment`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A NIfTI file or a folder of DICOM slices, whose series are chosen as `analyze` does.
+    /// A NIfTI file or a folder of DICOM slices, or a quoted pattern that matches one, whose series are chosen as `analyze` does.
     #[arg(required_unless_present = "phases")]
     input: Option<PathBuf>,
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
@@ -72,8 +72,9 @@ pub struct Args {
 /// Refused inputs, an unusable engine, and results that cannot be written.
 pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
+    let input = args.input.as_deref().map(patterns::one).transpose()?;
     let phases = args.phases.iter().map(|file| file.path.as_path());
-    let inputs: Vec<&Path> = phases.chain(args.input.as_deref()).collect();
+    let inputs: Vec<&Path> = phases.chain(input.as_deref()).collect();
     let outs: Vec<&Path> = [Some(&args.out), args.margin.as_ref()]
         .into_iter()
         .flatten()
@@ -87,7 +88,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     check_gain(args, &network)?;
     let mut timer = StageTimer::start();
     let mut runtime = args.runtime.runtime();
-    let (study, doubts) = given(args, &bundle, &runtime)?.warned(ui);
+    let (study, doubts) = given(input.as_deref(), args, &bundle, &runtime)?.warned(ui);
     timer.lap("read");
     let air = super::engines::air_tiles(args.skip_air);
     let memory_budget_bytes = args.memory_mib.saturating_mul(1 << 20);
@@ -162,12 +163,17 @@ fn check_gain(args: &Args, network: &NetworkPlan) -> Result<(), Failure> {
 }
 
 /// The study that the arguments name.
-fn given(args: &Args, bundle: &Bundle, runtime: &Runtime) -> Result<GivenStudy, Failure> {
-    match (&args.input, bundle.phases()) {
+fn given(
+    input: Option<&Path>,
+    args: &Args,
+    bundle: &Bundle,
+    runtime: &Runtime,
+) -> Result<GivenStudy, Failure> {
+    match (input, bundle.phases()) {
         (None, _) => study_for(bundle, &args.phases),
         // Whoever names one image to an engine that takes one need not say which it is.
         (Some(path), [phase]) if path.is_file() => {
-            read_study(&[PhaseFile { phase: *phase, path: path.clone() }])
+            read_study(&[PhaseFile { phase: *phase, path: path.to_owned() }])
         }
         (Some(path), _) => find_study(bundle, path, runtime),
     }

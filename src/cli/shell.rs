@@ -59,7 +59,10 @@ pub fn man(args: &Man, ui: &Ui) -> Result<(), Failure> {
 fn pages(command: &clap::Command) -> Vec<(String, Vec<u8>)> {
     let below = command.get_subcommands().filter(|sub| !sub.is_hide_set());
     let mut found: Vec<(String, Vec<u8>)> = below.flat_map(pages).collect();
-    let page = Page::new(command.clone());
+    // A page is headed by what it belongs to, not by the last word of its command.
+    let page = Page::new(command.clone())
+        .source(concat!("hepalert ", env!("CARGO_PKG_VERSION")))
+        .manual("hepalert manual");
     let mut text = Vec::new();
     // Writing to memory cannot fail.
     let _ = write(&page, command, &mut text);

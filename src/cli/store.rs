@@ -47,7 +47,8 @@ pub(super) fn site_key(config: &Config) -> Result<String, Failure> {
             _ => format!("cannot be read ({reason})"),
         };
         let error = anyhow::anyhow!("{}: the site key {what}; {advice}", file.display());
-        Failure::failed(error).with_code("site_key_missing")
+        let is_gone = matches!(reason.kind(), ErrorKind::NotFound | ErrorKind::InvalidData);
+        Failure::failed(error).with_code(if is_gone { "site_key_missing" } else { "unreadable" })
     })
 }
 

@@ -137,8 +137,13 @@ fn of_intake(intake: &Intake, dicom: &Dicom) -> Result<(), Fault> {
 }
 
 fn of_gate(gate: &Gate) -> Result<(), Fault> {
-    let kvp = gate.kvp_min <= gate.kvp_max && gate.kvp_max.is_finite() && gate.kvp_min >= 0.0;
-    agree(kvp, ["gate.kvp_max", "gate.kvp_min"], "a number not less than gate.kvp_min")?;
+    must((0.0..=1e6).contains(&gate.kvp_min), "gate.kvp_min", "0 to 1000000 kV")?;
+    must((0.0..=1e6).contains(&gate.kvp_max), "gate.kvp_max", "0 to 1000000 kV")?;
+    agree(
+        gate.kvp_min <= gate.kvp_max,
+        ["gate.kvp_max", "gate.kvp_min"],
+        "a number not less than gate.kvp_min",
+    )?;
     must((0.0..=10_000.0).contains(&gate.min_extent_mm), "gate.min_extent_mm", "0 to 10000 mm")?;
     must((1..=1_000_000).contains(&gate.max_files), "gate.max_files", "1 to 1000000")
 }

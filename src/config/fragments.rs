@@ -24,6 +24,10 @@ impl Fragment {
     fn read(file: PathBuf) -> Result<Fragment, ConfigError> {
         let text = match crate::system::read_text(&file) {
             Ok(text) => text,
+            Err(_) if file.is_symlink() && !file.exists() => {
+                let reason = "this link leads to no file: mend or remove it".to_owned();
+                return Err(ConfigError::Syntax { file, reason });
+            }
             Err(reason) => return Err(ConfigError::Unreadable { file, reason }),
         };
         let parsed: Result<(Config, toml::Table), toml::de::Error> =

@@ -12,9 +12,7 @@ use super::tls::ClientTls;
 
 /// A line to a host, by any of its addresses.
 pub(super) fn dial(target: &Target, host: &str, port: u16) -> Result<TcpStream, SendError> {
-    let unreachable = |error: &dyn std::fmt::Display| {
-        SendError::Unreachable(target.name.clone(), error.to_string())
-    };
+    let unreachable = |error: &dyn std::fmt::Display| SendError::unreachable(target, error);
     let addresses = (host, port).to_socket_addrs().map_err(|error| unreachable(&error))?;
     let mut last = unreachable(&"its name has no address");
     for address in addresses {

@@ -250,7 +250,7 @@ fn nonsense() -> String {
 }
 
 fn lost(target: &Target) -> impl Fn(WireError) -> SendError + '_ {
-    |error| SendError::Unreachable(target.name.clone(), error.to_string())
+    |error| SendError::unreachable(target, &error)
 }
 
 fn connect(target: &Target, way: &Dimse) -> Result<Box<dyn Line>, SendError> {

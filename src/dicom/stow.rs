@@ -144,8 +144,7 @@ fn ask(
         head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", bytes.len());
     }
     head += "\r\n";
-    let lost =
-        |error: std::io::Error| SendError::Unreachable(target.name.clone(), error.to_string());
+    let lost = |error: std::io::Error| SendError::unreachable(target, &error);
     let socket = dial(target, place.host, place.port)?;
     socket.set_read_timeout(Some(target.patience)).map_err(lost)?;
     socket.set_write_timeout(Some(target.patience)).map_err(lost)?;

@@ -167,6 +167,12 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Nobody is there, or the line fails, in plain words.
+    pub(super) fn unreachable(target: &Target, reason: &dyn std::fmt::Display) -> SendError {
+        let said = reason.to_string();
+        SendError::Unreachable(target.name.clone(), crate::pem::plain_tls(&said).to_owned())
+    }
+
     /// A name for events and scripts.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@
 //! of ours says so itself, a report's folder by its `report.json`, which lists what belongs there.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,13 @@ fn check_writable(folder: &Path) -> Result<(), OutputError> {
     let tried = tempfile::Builder::new().prefix(BEGINNING).tempfile_in(folder);
     // Its own words name the file that was tried, which is nobody's business.
     let plain = |error: io::Error| io::Error::new(error.kind(), "no file can be made here");
-    tried.map(drop).map_err(plain).map_err(failed(folder))
+    match tried.map(drop).map_err(plain) {
+        // Of a folder that is there: as below /proc.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(in_the_way(folder, "the system makes no files here"))
+        }
+        tried => tried.map_err(failed(folder)),
+    }
 }
 
 /// The nearest folder on the way to a place that is there: those that are missing are made in it.
@@ -174,6 +180,23 @@ pub fn make_folder(path: &Path) -> Result<(), OutputError> {
     }
     fs::create_dir_all(path).map_err(failed(path))?;
     check_writable(path)
+}
+
+/// Keeps other runs of this program out of a folder of results until it is dropped, or the process
+/// ends in whatever way.
+///
+/// # Errors
+/// [`OutputError::InTheWay`] if another run is at work there.
+pub fn alone_in(folder: &Path) -> Result<File, OutputError> {
+    let held = File::open(folder).map_err(failed(folder))?;
+    match held.try_lock() {
+        Ok(()) => Ok(held),
+        Err(TryLockError::WouldBlock) => {
+            Err(in_the_way(folder, "another run of this program is filling this folder"))
+        }
+        // A file system without locks: as it was before there were any.
+        Err(TryLockError::Error(_)) => Ok(held),
+    }
 }
 
 /// Whether an image, a label map or a field may be written here: all are `.nii.gz`.
@@ -270,6 +293,17 @@ pub fn put_with(
     place(path, write).map_err(failed(path))
 }
 
+/// Removes a file if it is one of ours; anything else stays.
+///
+/// # Errors
+/// [`OutputError`] if it cannot be removed.
+pub fn remove(path: &Path) -> Result<(), OutputError> {
+    match path.is_file() && is_ours(path) {
+        true => fs::remove_file(path).map_err(failed(path)),
+        false => Ok(()),
+    }
+}
+
 /// Puts a file in its place, whole or not at all, readable by its owner alone. Does not look at
 /// what is there.
 pub(crate) fn place(
@@ -349,7 +383,11 @@ fn check_content(target: &Path) -> Result<(), OutputError> {
         return Ok(());
     }
     let Some(report) = report_of(target) else {
-        return Err(in_the_way(target, "the folder holds no report of this program"));
+        let what = match is_ours(&target.join("summary.csv")) {
+            true => "the folder holds the results of many studies: name one in it for this study",
+            false => "the folder holds no report of this program",
+        };
+        return Err(in_the_way(target, what));
     };
     let ours: BTreeSet<PathBuf> = report
         .artefacts

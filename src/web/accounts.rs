@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// The file.
-    #[error("the users of the page: {0}")]
+    #[error("the users of the page: {}", hepalert_study::system::reason(.0))]
     File(#[from] std::io::Error),
     /// The database.
     #[error("the users of the page: {0}")]

@@ -55,6 +55,8 @@ pub(super) fn run(
     let inputs: Vec<&Path> = args.input.iter().map(|input| input.as_path()).collect();
     check_out(&args.out, &inputs)?;
     output::make_folder(&args.out)?;
+    // Held until the end: two at once would compute all twice.
+    let _alone = output::alone_in(&args.out)?;
     let pipelines = analyzer.fingerprints().map_err(engines::unusable)?;
     let earlier = table::earlier(&args.out);
     // From now on the folder is known as one of results.

@@ -18,6 +18,11 @@ use hepalert_lab::evaluate::csv::quoted;
 /// Its name below the folder of results.
 pub(in crate::cli) const FILE: &str = "summary.csv";
 
+/// The columns that came later than those of [`SUMMARY`], each after a comma.
+const LATER: &str = ",engine,alpha";
+/// Where a line has the study's place.
+const PLACE: usize = 15;
+
 /// Why a folder came to nothing: no CT is in it.
 pub(super) const NO_IMAGES: &str = "no CT images are in it";
 /// Why a folder came to nothing: what is in it was read elsewhere.
@@ -48,6 +53,10 @@ pub(in crate::cli) struct Row {
     study_key: Option<String>,
     /// Where its images lie.
     place: Option<PathBuf>,
+    /// The engine that read it, with its version.
+    engine: Option<String>,
+    /// The lesion gain of the high-sensitivity view.
+    alpha: Option<f32>,
     #[serde(skip)]
     pub(in crate::cli) exit: Option<Exit>,
 }
@@ -70,6 +79,8 @@ impl Row {
             seconds: Some(report.timing.total_s),
             report: Some(folder.join(output::REPORT)),
             study_key: Some(report.study_key.clone()),
+            engine: report.engines.first().map(|one| format!("{} {}", one.id, one.version)),
+            alpha: Some(report.pipeline.lesion_gain.high),
             ..Row::default()
         }
     }
@@ -144,6 +155,8 @@ impl Row {
             word(&self.message),
             word(&self.study_key),
             word(&self.place.as_ref().map(|path| path.display().to_string())),
+            word(&self.engine),
+            self.alpha.map_or(String::new(), |gain| gain.to_string()),
         ]
         .join(",")
     }
@@ -179,13 +192,17 @@ pub(in crate::cli) struct Earlier {
 /// The lines of the table in a folder of results; none where there is no table.
 pub(super) fn earlier(out: &Path) -> Vec<Earlier> {
     let text = std::fs::read_to_string(out.join(FILE)).unwrap_or_default();
-    let Some(lines) = text.strip_prefix(SUMMARY) else { return Vec::new() };
+    let Some((heading, lines)) = text.split_once('\n') else { return Vec::new() };
+    let Some(later) = heading.strip_prefix(SUMMARY) else { return Vec::new() };
+    // What a table of before does not say stays empty.
+    let missing = LATER.strip_prefix(later).unwrap_or_default().matches(',').count();
     lines
         .lines()
         .filter_map(|line| {
             let fields = fields(line);
-            let (case, place) = (fields.first()?.clone(), fields.last()?.into());
-            (!case.is_empty()).then(|| Earlier { case, place, line: line.to_owned() })
+            let (case, place) = (fields.first()?.clone(), fields.get(PLACE)?.into());
+            let line = format!("{line}{}", ",".repeat(missing));
+            (!case.is_empty()).then_some(Earlier { case, place, line })
         })
         .collect()
 }
@@ -209,7 +226,8 @@ fn fields(line: &str) -> Vec<String> {
     fields
 }
 
-/// Writes the table by case, with what earlier runs wrote of other studies.
+/// Writes the table by case, with what earlier runs wrote of other studies in this folder: their
+/// results stand beside those of this run.
 ///
 /// # Errors
 /// If something else is there, or the disk refuses.
@@ -224,7 +242,7 @@ pub(in crate::cli) fn write(
         kept.chain(rows.iter().map(|row| (row.case.as_str(), row.line()))).collect();
     lines.sort();
     output::put_with(&out.join(FILE), &[], |file| {
-        writeln!(file, "{SUMMARY}")?;
+        writeln!(file, "{SUMMARY}{LATER}")?;
         lines.iter().try_for_each(|(_, line)| writeln!(file, "{line}"))
     })
 }
@@ -238,11 +256,26 @@ mod tests {
     fn every_line_has_the_fields_of_the_heading() {
         let failure = Failure::refused("no_ct_series", anyhow::anyhow!("no CT, \"none\"\nat all"));
         let line = Row::failed("a", &failure).line();
-        assert_eq!(line, "a,refused,no_ct_series,,,,,,,,,,,\"no CT, \"\"none\"\" at all\",,");
-        assert_eq!(SUMMARY.split(',').count(), 16);
-        assert_eq!(fields(&line).len(), 16);
+        assert_eq!(line, "a,refused,no_ct_series,,,,,,,,,,,\"no CT, \"\"none\"\" at all\",,,,");
+        let heading = [SUMMARY, LATER].concat();
+        assert_eq!(heading.split(',').nth(PLACE), Some("place"));
+        assert_eq!(fields(&line).len(), heading.split(',').count());
         assert_eq!(fields(&line)[13], "no CT, \"none\" at all");
         let other = Row::failed("b,c", &Failure::failed(anyhow::anyhow!("x"))).line();
-        assert_eq!(other, "\"b,c\",failed,failed,,,,,,,,,,,x,,");
+        assert_eq!(other, "\"b,c\",failed,failed,,,,,,,,,,,x,,,,");
+    }
+
+    #[test]
+    fn a_table_of_before_is_read_and_keeps_its_lines() {
+        let out = tempfile::tempdir().unwrap();
+        let old = format!("{SUMMARY}\nold,done,,,,,,,,,,,,,key,/there\n");
+        std::fs::write(out.path().join(FILE), old).unwrap();
+        for _ in 0..2 {
+            let known = earlier(out.path());
+            assert_eq!((known.len(), known[0].place.as_path()), (1, Path::new("/there")));
+            write(out.path(), &known, &[]).unwrap();
+        }
+        let text = std::fs::read_to_string(out.path().join(FILE)).unwrap();
+        assert_eq!(text, format!("{SUMMARY}{LATER}\nold,done,,,,,,,,,,,,,key,/there,,\n"));
     }
 }

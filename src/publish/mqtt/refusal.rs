@@ -27,6 +27,7 @@ impl ProbeError {
     /// No agreement on TLS, without the names of the library's layers.
     pub fn tls(said: &str) -> ProbeError {
         let reason = said.trim_start_matches("TLS: ").trim_start_matches("I/O: ");
-        ProbeError::Tls(format!("TLS: {reason}"))
+        let plain = crate::pem::plain_tls(reason);
+        ProbeError::Tls(format!("TLS: {plain}"))
     }
 }

@@ -21,7 +21,8 @@ pub const SUPPORT: &str = "hepalert-support/";
 pub const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
 pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
-/// The heading of the table that `analyze` writes of many studies.
+/// What the heading of the table that `analyze` writes of many studies begins with: columns are only
+/// added at its end.
 pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
     largest_mm,liver_cm3,quality,seconds,report,message,study_key,place";
 /// The heading of the table of changes that `archive compare` writes.

@@ -12,6 +12,10 @@ const ARROW_PX: usize = 46;
 const HEAD_PX: usize = 12;
 /// Distance of an arrow's tip from the lesion, in pixels.
 const GAP_PX: usize = 6;
+/// Pixels of a piece that is numbered beside a larger one of the same lesion.
+const MIN_PIECE_PX: usize = 30;
+/// Pieces of one lesion that are numbered in one slice.
+const MAX_PIECES: usize = 6;
 
 /// Places on one picture that are taken: `[column, row, width, height]`.
 #[derive(Debug, Default)]
@@ -67,20 +71,26 @@ impl Taken {
     }
 }
 
-/// The largest of a mask's pieces; of equals the one that comes first.
-pub(super) fn largest_piece(mask: &Array2<bool>) -> Array2<bool> {
-    let pieces = whole_components(mask.mapv(u8::from).view().insert_axis(Axis(0)));
-    let mut sizes = vec![0; pieces.count];
-    for run in &pieces.runs {
+/// The pieces of a mask, the largest first and of equals the one that comes first: those that are
+/// large enough to be seen, and always one; none of an empty mask.
+pub(super) fn pieces(mask: &Array2<bool>) -> Vec<Array2<bool>> {
+    let found = whole_components(mask.mapv(u8::from).view().insert_axis(Axis(0)));
+    let mut sizes = vec![0; found.count];
+    for run in &found.runs {
         sizes[run.component as usize] += run.voxels();
     }
-    let largest = (0..sizes.len()).rev().max_by_key(|piece| sizes[*piece]);
-    let mut piece = Array2::from_elem(mask.raw_dim(), false);
-    for run in pieces.runs.iter().filter(|run| Some(run.component as usize) == largest) {
-        let columns = run.x_lo as usize..run.x_hi as usize;
-        piece.slice_mut(ndarray::s![run.y as usize, columns]).fill(true);
-    }
-    piece
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|piece| std::cmp::Reverse(sizes[*piece]));
+    let seen = order.iter().filter(|piece| sizes[**piece] >= MIN_PIECE_PX).count().max(1);
+    let of_one = |&piece: &usize| {
+        let mut one = Array2::from_elem(mask.raw_dim(), false);
+        for run in found.runs.iter().filter(|run| run.component as usize == piece) {
+            let columns = run.x_lo as usize..run.x_hi as usize;
+            one.slice_mut(ndarray::s![run.y as usize, columns]).fill(true);
+        }
+        one
+    };
+    order.iter().take(seen.min(MAX_PIECES)).map(of_one).collect()
 }
 
 /// The first and last row and column that a mask holds: `[[top, left], [bottom, right]]`.
@@ -167,13 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn of_several_pieces_the_largest_is_pointed_at() {
+    fn the_largest_piece_comes_first_and_crumbs_beside_it_are_left_out() {
         let mut mask = mask([10, 30], [10, 40]);
-        mask.slice_mut(ndarray::s![150..155, 150..155]).fill(true);
-        let piece = largest_piece(&mask);
-        assert_eq!(bounds(&piece), Some([[10, 10], [29, 39]]));
-        assert_eq!(piece.iter().filter(|on| **on).count(), 600);
-        assert_eq!(bounds(&largest_piece(&Array2::from_elem((3, 3), false))), None);
+        mask.slice_mut(ndarray::s![150..156, 150..156]).fill(true);
+        mask.slice_mut(ndarray::s![100..105, 100..105]).fill(true);
+        let boxes = |mask: &Array2<bool>| pieces(mask).iter().map(bounds).collect::<Vec<_>>();
+        let seen = [Some([[10, 10], [29, 39]]), Some([[150, 150], [155, 155]])];
+        assert_eq!(boxes(&mask), seen);
+        let crumb = Array2::from_shape_fn((9, 9), |at| at == (3, 3));
+        assert_eq!(boxes(&crumb), [Some([[3, 3], [3, 3]])]);
+        assert_eq!(boxes(&Array2::from_elem((3, 3), false)), []);
     }
 
     /// A crescent holds nothing at the corners of its box.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, ArrayView2, Axis};
 
 use super::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_cascade::detect::Detection;
@@ -22,6 +22,8 @@ use view::{Frame, View, body_frame};
 
 /// Darkest and brightest value of the liver window, in HU: level 80, width 220.
 pub const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
+/// A slice with less than this share of the largest cut through the liver shows a tip of it only.
+const LIVER_SHARE: usize = 20;
 /// Most slices in the overview.
 const OVERVIEW_SLICES: usize = 12;
 /// Columns of the overview.
@@ -180,11 +182,12 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
     let lesions: Vec<_> = lesions.iter().filter(is_cut).collect();
     let cut = |marked: &&Marked<'_>| view.sample(|y, x| covers(marked.detection, [z, y, x]));
     let masks: Vec<_> = lesions.iter().map(cut).collect();
-    // A finding may have several pieces in a slice; what points at it points at the largest.
-    let pieces: Vec<_> = masks.iter().map(marks::largest_piece).collect();
+    // A finding may have several pieces in a slice: each has its number, the arrow points at the largest.
+    let pieces: Vec<_> = masks.iter().map(marks::pieces).collect();
     if show == Show::Arrow {
-        for (marked, piece) in lesions.iter().zip(&pieces) {
-            marks::arrow(canvas, piece, colour_of(marked));
+        for (marked, pieces) in lesions.iter().zip(&pieces) {
+            let largest = pieces.iter().take(1);
+            largest.for_each(|piece| marks::arrow(canvas, piece, colour_of(marked)));
         }
         return;
     }
@@ -192,10 +195,12 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
         canvas.outline(mask.view(), colour_of(marked));
     }
     let mut taken = Taken::below_caption(canvas.width());
-    for (marked, piece) in lesions.iter().zip(&pieces) {
+    for (marked, pieces) in lesions.iter().zip(&pieces) {
         let number = marked.number.to_string();
-        if let Some((column, row)) = taken.claim(piece, &number, within) {
-            canvas.text(column, row, &number, colour_of(marked));
+        for piece in pieces {
+            if let Some((column, row)) = taken.claim(piece, &number, within) {
+                canvas.text(column, row, &number, colour_of(marked));
+            }
         }
     }
 }
@@ -213,12 +218,13 @@ fn covers(detection: &Detection, [z, y, x]: [usize; 3]) -> bool {
     detection.mask.get([z - lo[0], y - lo[1], x - lo[2]]).copied().unwrap_or(false)
 }
 
-/// The slices that hold liver; all slices if none does.
+/// The slices that hold liver, more than a tip of it; all slices if none does.
 fn liver_slices(liver: &Array3<bool>) -> Vec<usize> {
-    let slices = 0..liver.len_of(Axis(0));
-    let has_liver = |z: &usize| liver.index_axis(Axis(0), *z).iter().any(|on| *on);
-    let found: Vec<usize> = slices.clone().filter(has_liver).collect();
-    if found.is_empty() { slices.collect() } else { found }
+    let count = |slice: ArrayView2<'_, bool>| slice.iter().filter(|on| **on).count();
+    let areas: Vec<usize> = liver.outer_iter().map(count).collect();
+    let largest = areas.iter().copied().max().unwrap_or(0);
+    let is_seen = |z: &usize| largest == 0 || areas[*z] * LIVER_SHARE >= largest;
+    (0..areas.len()).filter(is_seen).collect()
 }
 
 /// At most `most` of the slices, evenly spread from the first to the last.

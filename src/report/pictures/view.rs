@@ -93,19 +93,22 @@ impl View {
         put(middle_column, LINE_PX + 4, self.sides.top);
         put(middle_column, height.saturating_sub(LINE_PX + 1), self.sides.bottom);
         let [dark, bright] = LIVER_WINDOW_HU;
-        let window = format!("W {:.0} L {:.0}", bright - dark, f32::midpoint(bright, dark));
+        let window = format!("W/L {:.0}/{:.0}", bright - dark, f32::midpoint(bright, dark));
         let column = width.saturating_sub(Canvas::text_width(&window) + 3);
         canvas.text(column, height.saturating_sub(LINE_PX + 1), &window, INK);
         self.write_scale(canvas);
     }
 
-    /// A bar with ends, its length in mm above it, at the lower left.
+    /// A bar with ends on a black ground, its length in mm above it, at the lower left.
     fn write_scale(&self, canvas: &mut Canvas) {
         let fits = |mm: &u32| f64::from(*mm) * self.px_per_mm <= canvas.width() as f64 / 3.0;
         let Some(mm) = SCALES_MM.into_iter().find(fits) else { return };
         let length = (f64::from(mm) * self.px_per_mm).round() as usize;
         let row = canvas.height().saturating_sub(6);
         canvas.text(4, row.saturating_sub(LINE_PX + 3), &format!("{mm} mm"), INK);
+        for column in 2..=6 + length {
+            (row.saturating_sub(4)..row + 4).for_each(|ground| canvas.set(column, ground, [0; 3]));
+        }
         for column in 4..=4 + length {
             canvas.set(column, row, INK);
             canvas.set(column, row + 1, INK);

@@ -15,12 +15,17 @@ const BOTTOM: f64 = 340.0;
 const COLOURS: [&str; 7] =
     ["#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#009E73", "#56B4E9", "#999999"];
 
-/// File name and SVG text of every chart the tables give rise to.
+/// File names of all charts.
+pub const CHARTS: [&str; 5] =
+    ["lesions_by_volume.svg", "malignant_lesions.svg", "patients.svg", "joint.svg", "sweep.svg"];
+
+/// File name, one of [`CHARTS`], and SVG text of every chart the tables give rise to.
 pub fn charts(tables: &Tables) -> Vec<(&'static str, String)> {
-    let mut charts = vec![("lesions_by_volume.svg", volumes(tables))];
+    let [by_volume, malignant_lesions, of_patients, of_joint, of_sweep] = CHARTS;
+    let mut charts = vec![(by_volume, volumes(tables))];
     if !tables.lesions.is_empty() {
-        charts.push(("malignant_lesions.svg", malignant(tables)));
-        charts.push(("patients.svg", patients(tables)));
+        charts.push((malignant_lesions, malignant(tables)));
+        charts.push((of_patients, patients(tables)));
     }
     charts.extend(tables.joint.as_ref().map(|joint| {
         let series = ["decided, right", "decided, wrong", "uncertain"].iter().enumerate();
@@ -30,13 +35,10 @@ pub fn charts(tables: &Tables) -> Vec<(&'static str, String)> {
         });
         let categories = joint.classes.map(str::to_owned).to_vec();
         let title = "Joint predictions by true class";
-        (
-            "joint.svg",
-            Bars { title, unit: "patients", categories, series: series.collect() }.stacked(),
-        )
+        (of_joint, Bars { title, unit: "patients", categories, series: series.collect() }.stacked())
     }));
     if !tables.sweep.is_empty() {
-        charts.push(("sweep.svg", sweep(tables)));
+        charts.push((of_sweep, sweep(tables)));
     }
     charts
 }
