@@ -6,7 +6,7 @@
 use hepalert_phases::joint::{Acquisition, STRONG, weigh};
 use hepalert_phases::{Recogniser, Seen};
 
-use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
+use super::decided::{CONTRADICTS, Decided, LOOK_MM, SHOWS_ANOTHER, SeriesLine, described};
 use super::phases::{Confidence, PhaseSource, Scan, confidence};
 use crate::intake::facts::{PhaseFiles, StudyFiles};
 use crate::intake::reading::gate::{GateParams, Refusal};
@@ -51,7 +51,9 @@ pub fn check(volume: &Volume<f32>, named: &PhaseFiles, by: &mut Recogniser) -> O
 
 /// Whether a series' images speak against the phase that it is read as.
 pub fn contradicts(seen: &Seen, phase: Phase) -> bool {
-    seen.has_evidence() && seen.phases()[phase as usize] < CONTRADICTS
+    let seen_as = seen.phases();
+    let another = (0..seen_as.len()).any(|at| at != phase as usize && seen_as[at] > SHOWS_ANOTHER);
+    seen.has_evidence() && (another || seen_as[phase as usize] < CONTRADICTS)
 }
 
 impl Checked {
