@@ -25,7 +25,7 @@ use hepalert_study::study::{AlignedStudy, Study};
 
 mod describe;
 mod limits;
-pub mod objects;
+pub(crate) mod objects;
 mod quality;
 mod source_images;
 mod tracking;

@@ -138,12 +138,12 @@ fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// To the person at the terminal. Who no longer reads (`2>&1 | head`) ends no work.
-pub fn say(text: std::fmt::Arguments<'_>) {
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_fmt(text);
 }
 
 /// Whether work goes on, by the flag that a signal sets.
-pub fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+pub(crate) fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
     match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
@@ -151,7 +151,7 @@ pub fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
 }
 
 /// So many of something: `1 lesion`, `2 lesions`.
-pub fn counted(count: usize, one: &str) -> String {
+pub(crate) fn counted(count: usize, one: &str) -> String {
     match (count, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),
@@ -362,7 +362,7 @@ fn span(seconds: f64) -> String {
 }
 
 /// Writes a document to standard output; a reader that has gone is no fault.
-pub fn print(document: &serde_json::Value) {
+pub(crate) fn print(document: &serde_json::Value) {
     let _ = writeln!(std::io::stdout(), "{document:#}");
 }
 

@@ -91,7 +91,7 @@ impl Listener for Telling<'_> {
 ///
 /// # Errors
 /// Exit 3 for labels that are refused, 4 for an engine that cannot be used.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
     let folder = Folder::open(&args.folder, args.work.as_deref())
         .and_then(Folder::as_in_house)

@@ -53,7 +53,7 @@ impl Args {
 ///
 /// # Errors
 /// Exit 5 without a broker, 4 without an engine, 1 if no result arrives.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let engine = match &args.engine {
         Some(engine) => engine.clone(),
         None => engines::shipped_bundle(engine_of(args.setting()))?,

@@ -58,7 +58,7 @@ pub(super) fn user_cache() -> Option<PathBuf> {
 
 /// Where the engine is and how it runs.
 #[derive(Debug, Clone, clap::Args)]
-pub struct EngineArgs {
+pub(crate) struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
     pub engine: Option<PathBuf>,
@@ -99,7 +99,7 @@ impl EngineArgs {
     ///
     /// # Errors
     /// Exit 4 if no engine is given and none is found.
-    pub fn settings(&self) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let bundle = match &self.engine {
             Some(bundle) => bundle.clone(),
             None => default_bundle()?,
@@ -138,7 +138,7 @@ impl EngineArgs {
 ///
 /// # Errors
 /// Exit 4 with the places looked at.
-pub fn default_bundle() -> Result<PathBuf, Failure> {
+pub(crate) fn default_bundle() -> Result<PathBuf, Failure> {
     shipped_bundle("venous-demo")
 }
 
@@ -146,7 +146,7 @@ pub fn default_bundle() -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// Exit 4 with the places looked at.
-pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
     let name = Path::new("engines").join(name);
     let mut places = vec![name.clone()];
     if let Ok(program) = std::env::current_exe() {
@@ -165,7 +165,7 @@ pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// An engine that cannot be used.
-pub fn unusable(error: EngineError) -> Failure {
+pub(crate) fn unusable(error: EngineError) -> Failure {
     Failure::new(Exit::Engine, error)
 }
 
@@ -173,7 +173,7 @@ pub fn unusable(error: EngineError) -> Failure {
 ///
 /// # Errors
 /// Exit 3, `unreadable`.
-pub fn require_there(path: &Path) -> Result<(), Failure> {
+pub(crate) fn require_there(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -184,7 +184,7 @@ pub fn require_there(path: &Path) -> Result<(), Failure> {
 }
 
 /// What to do where this user may not read what is the daemon's.
-pub fn with_rights(error: &std::io::Error) -> &'static str {
+pub(crate) fn with_rights(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => "; run this with sudo, or as the user hepalert",
         _ => "",
@@ -192,7 +192,7 @@ pub fn with_rights(error: &std::io::Error) -> &'static str {
 }
 
 /// An input that the gate refused.
-pub fn refused(refusal: Refusal) -> Failure {
+pub(crate) fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
     let files = counted(file_count, "file");
     let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
@@ -200,7 +200,7 @@ pub fn refused(refusal: Refusal) -> Failure {
 }
 
 /// The input at `path` was refused by the gate: the sentence names it.
-pub fn refused_at(path: &Path) -> impl Fn(Refusal) -> Failure {
+pub(crate) fn refused_at(path: &Path) -> impl Fn(Refusal) -> Failure {
     move |refusal| {
         let code = refusal.code.as_str();
         let error = anyhow::anyhow!("{}: {}", path.display(), refused(refusal).error);

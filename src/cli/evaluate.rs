@@ -82,7 +82,7 @@ pub(super) struct Document {
 ///
 /// # Errors
 /// If a case is refused, one has no prediction, or a file cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_results(&args.out)?;
     let cohort =
         find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref(), args.missing)

@@ -54,7 +54,7 @@ fn base_topic(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Exit 5 for a broker that cannot be reached, 1 with `--strict` if a device is not well.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let params = match &args.host {
         // The name is part of the client's at the broker, no more.
         Some(host) => BrokerParams::new(host, args.port, "fleet"),

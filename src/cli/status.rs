@@ -28,7 +28,7 @@ struct Status {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let store = open_store(&config.store.database())?;
     let JobCounts { queued, running, done, rejected, dead, superseded } =

@@ -32,7 +32,7 @@ const LOADING_AT_MOST: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Errors
 /// Exit 6 for settings that cannot be understood.
-pub fn run() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), Failure> {
     let settings = analysis_settings(&read_settings()?);
     let requests = read_requests()?;
     let mut loaded = None;

@@ -32,11 +32,11 @@ mod picture;
 mod predict;
 mod table;
 
-pub use predict::{Predicted, Unpredicted, infer};
-pub use table::{Row, Status};
+pub(crate) use predict::{Predicted, Unpredicted, infer};
+pub(crate) use table::{Row, Status};
 
 /// What is to be done.
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The cases.
     pub folder: &'a Folder,
     /// Where the engine's reports, the table and the pictures go.
@@ -56,7 +56,7 @@ pub struct Plan<'a> {
 
 /// Why a run ends.
 #[derive(Debug, thiserror::Error)]
-pub enum CurateError {
+pub(crate) enum CurateError {
     /// A file of a case, or labels.
     #[error(transparent)]
     Case(#[from] CaseError),
@@ -86,7 +86,7 @@ pub enum CurateError {
 }
 
 /// Hears of a run.
-pub trait Listener {
+pub(crate) trait Listener {
     /// So many cases are through; told several times in each, and asked whether to go on.
     fn at(&mut self, case: usize, of: usize) -> ControlFlow<()>;
     /// A case is through.
@@ -117,7 +117,7 @@ impl Labelled<'_> {
 ///
 /// # Errors
 /// [`CurateError`]; a case that the engine refuses is a row.
-pub fn curate(
+pub(crate) fn curate(
     plan: &Plan<'_>,
     analyzer: &mut Analyzer,
     listener: &mut dyn Listener,
@@ -158,7 +158,7 @@ fn go_on(wanted: ControlFlow<()>) -> Result<(), CurateError> {
 ///
 /// # Errors
 /// [`CurateError::NoExpert`] with the first who has none.
-pub fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
+pub(crate) fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
     for who in experts {
         let labelled = |case: &Case| match who {
             Who::Given(name) => Ok(case.labels(name).is_ok()),
@@ -280,7 +280,7 @@ fn draw(plan: &Plan<'_>, marked: &BTreeSet<u8>, rows: &mut [Row]) -> Result<(), 
 /// # Errors
 /// [`CaseError`] if the folder is not free or a file is damaged; [`CurateError::Stopped`] once
 /// `wanted` says so, before each case: then nothing is left of the set.
-pub fn next_set(
+pub(crate) fn next_set(
     plan: &Plan<'_>,
     rows: &[Row],
     engine: &Value,

@@ -35,7 +35,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// An archive as configured.
-pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
+pub(crate) fn target_of(config: &Config, target: &DicomTarget) -> Target {
     let client = target.cert_file.clone().zip(target.key_file.clone());
     let authority = target.ca_file.clone();
     let tls = authority.map(|ca_file| ClientTls { ca_file, client });
@@ -53,7 +53,7 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
 }
 
 /// What of a result goes to which archive.
-pub fn deliveries<'a>(
+pub(crate) fn deliveries<'a>(
     targets: impl Iterator<Item = &'a DicomTarget>,
     artefacts: &[ArtefactRecord],
 ) -> Vec<NewDelivery> {
@@ -70,19 +70,19 @@ pub fn deliveries<'a>(
 }
 
 /// Names of archives by the code of what is wrong.
-pub type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
+pub(crate) type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// What keeps everything from an archive.
 const TROUBLES: [&str; 3] = [UNREACHABLE, REFUSES_US, BUSY];
 const UNREACHABLE: &str = "dicom_target_unreachable";
 const REFUSES_US: &str = "dicom_target_refuses_us";
 /// It answers, and has no room or no time for an object.
-pub const BUSY: &str = "dicom_target_busy";
+pub(crate) const BUSY: &str = "dicom_target_busy";
 /// An archive may be busy for a moment: it is told once this many tries of one object found it so.
-pub const BUSY_TRIES: u32 = 3;
+pub(crate) const BUSY_TRIES: u32 = 3;
 
 /// One archive's thread.
-pub struct Archive {
+pub(crate) struct Archive {
     /// What holds for the whole run.
     pub site: Arc<Site>,
     /// Told of what is wrong.
@@ -97,7 +97,7 @@ pub struct Archive {
 
 impl Archive {
     /// Sends until the daemon stops.
-    pub fn run(self) {
+    pub(crate) fn run(self) {
         // What was refused before the last stop is refused still.
         if let Err(error) = self.tell_refused() {
             error!("how many objects were refused cannot be told: {error}");

@@ -41,7 +41,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PRIORS: usize = 20;
 
 /// The thread that works through the queue.
-pub struct Queue {
+pub(super) struct Queue {
     /// What holds for the whole run.
     pub site: Arc<Site>,
     /// Told of what is wrong and what is being done.
@@ -60,7 +60,7 @@ pub struct Queue {
 
 impl Queue {
     /// Works until the daemon stops.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let ties = (&self.life, &self.stop);
         let mut engines = Engines::new(&self.site, &self.monitor, ties, &self.folders);
         let mut failing = false;

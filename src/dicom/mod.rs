@@ -10,7 +10,7 @@ pub mod receiver;
 mod scu;
 pub mod sender;
 pub mod services;
-pub mod stow;
+pub(crate) mod stow;
 pub mod target;
 pub mod tls;
 mod wire;

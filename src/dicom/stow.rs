@@ -51,12 +51,12 @@ fn place(url: &str) -> Option<Place<'_>> {
 }
 
 /// Whether an address can be one of a target.
-pub fn is_url(url: &str) -> bool {
+pub(crate) fn is_url(url: &str) -> bool {
     place(url).is_some()
 }
 
 /// Whether an address asks for encryption.
-pub fn is_secure(url: &str) -> bool {
+pub(crate) fn is_secure(url: &str) -> bool {
     place(url).is_some_and(|place| place.secure)
 }
 

@@ -13,7 +13,7 @@ use hepalert_engines::{EngineError, conformance};
 
 /// A network that passed its golden patch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tested {
+pub(super) struct Tested {
     /// The network that was tested.
     pub role: Role,
     /// Its folds.
@@ -24,7 +24,7 @@ pub struct Tested {
 
 /// What became of the engine.
 #[derive(Debug)]
-pub struct EngineFacts {
+pub(super) struct EngineFacts {
     /// The bundle's folder.
     pub bundle: String,
     /// What runs it.
@@ -36,7 +36,7 @@ pub struct EngineFacts {
 }
 
 /// Opens the bundle and, if asked for, runs every network's golden patch.
-pub fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
+pub(super) fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
     let found = Bundle::open(dir).and_then(|bundle| {
         let tested = if run { Some(test(&bundle, runtime)?) } else { None };
         Ok((format!("{} version {}", bundle.id(), bundle.version()), tested))
@@ -83,7 +83,7 @@ fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> 
 }
 
 /// Without a right engine no study is analysed.
-pub fn engine(facts: &EngineFacts) -> Finding {
+pub(super) fn engine(facts: &EngineFacts) -> Finding {
     let name = "engine";
     let EngineFacts { bundle, runtime, closed, found } = facts;
     if let Some(file) = closed {
@@ -129,7 +129,7 @@ const fn remedy(error: &EngineError) -> &'static str {
 
 /// What could run the networks here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendFacts {
+pub(super) struct BackendFacts {
     /// What is configured.
     pub used: Backend,
     /// In these numbers.
@@ -141,7 +141,7 @@ pub struct BackendFacts {
 }
 
 /// Asks every backend, and the kernel for the processor's abilities.
-pub fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
+pub(super) fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
     let processor = machine.read("proc/cpuinfo").unwrap_or_default();
     let flags = processor.lines().filter(|line| line.starts_with("flags"));
     let mut flags = flags.flat_map(str::split_whitespace);
@@ -154,7 +154,7 @@ pub fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
 }
 
 /// Whether the configured backend is there, and whether a faster one is.
-pub fn backend(facts: &BackendFacts) -> Finding {
+pub(super) fn backend(facts: &BackendFacts) -> Finding {
     let name = "backend";
     let BackendFacts { used, precision, there, has_bf16 } = facts;
     let present = |wanted: Backend| {

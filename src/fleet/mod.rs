@@ -16,10 +16,10 @@ use crate::publish::messages::{Health, Info, State, Status, Worklist};
 use crate::publish::mqtt::Heard;
 use crate::publish::schedule::Retained;
 
-pub use differences::Difference;
+pub(crate) use differences::Difference;
 
 /// More devices than this at one broker are a mistake, or somebody's attack.
-pub const MAX_DEVICES: usize = 10_000;
+pub(crate) const MAX_DEVICES: usize = 10_000;
 /// Clocks that differ by more are said to. Network time keeps them within a second.
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(30);
 /// Two messages that came this far apart, each as far from our clock as the other, were not kept back
@@ -29,7 +29,7 @@ const APART: SignedDuration = SignedDuration::from_secs(5);
 const JITTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is to be listened to below a base.
-pub fn filters(base: &str) -> Vec<String> {
+pub(crate) fn filters(base: &str) -> Vec<String> {
     let mut filters: Vec<String> =
         Retained::ALL.map(|of| format!("{base}/{VERSION}/+/{}", of.topic())).to_vec();
     // Bridges of this broker; one that hides its own topics has none.
@@ -39,7 +39,7 @@ pub fn filters(base: &str) -> Vec<String> {
 
 /// Messages as they came in.
 #[derive(Debug, Default)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     devices: BTreeMap<String, Heardof>,
     bridges: BTreeMap<String, bool>,
     /// Messages that are not as the contract has them, by topic.
@@ -84,7 +84,7 @@ impl Life {
 
 /// A device, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Device {
+pub(crate) struct Device {
     /// Its name.
     pub device: String,
     /// Whether it works.
@@ -127,7 +127,7 @@ pub struct Device {
 
 impl Device {
     /// Whether nobody needs to look.
-    pub fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         self.life == Life::Alive
             && self.state == Some(State::Online)
             && self.self_test != Some(false)
@@ -137,7 +137,7 @@ impl Device {
 
 /// The fleet, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// When, by our clock.
     pub time: String,
     /// The devices by name.
@@ -150,7 +150,7 @@ pub struct Judged {
 
 impl Fleet {
     /// Takes a message that came at this moment.
-    pub fn take(&mut self, base: &str, heard: &Heard, now: Timestamp) {
+    pub(crate) fn take(&mut self, base: &str, heard: &Heard, now: Timestamp) {
         if let Some(name) = heard.topic.strip_prefix("$SYS/broker/connection/") {
             let name = name.trim_end_matches("/state").to_owned();
             self.bridges.insert(name, heard.body == b"1");
@@ -189,7 +189,7 @@ impl Fleet {
     }
 
     /// Judges all that was heard of, and those that were expected.
-    pub fn judged(&self, expected: &[String], now: Timestamp) -> Judged {
+    pub(crate) fn judged(&self, expected: &[String], now: Timestamp) -> Judged {
         let nothing = Heardof::default();
         let unheard = expected.iter().filter(|name| !self.devices.contains_key(*name));
         let mut devices: Vec<Device> = self

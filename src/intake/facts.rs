@@ -7,11 +7,11 @@
 use super::fingerprint::Digest;
 use super::folder::names::NiftiName;
 use super::refusal_codes::RefusalCode;
-pub use hepalert_study::files::{
+pub(crate) use hepalert_study::files::{
     Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, SeriesHeld, StudyFiles, holds_all,
     seen,
 };
-pub use hepalert_study::series::Recon;
+pub(crate) use hepalert_study::series::Recon;
 use hepalert_study::study::{PatientKey, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 

@@ -20,7 +20,7 @@ use hepalert_voxels::volume::nifti::read::{read as read_image, read_labels};
 
 /// Why there are none.
 #[derive(Debug, thiserror::Error)]
-pub enum ViewsError {
+pub(crate) enum ViewsError {
     /// The folder has no report.
     #[error("{}: no report of this program is there", .0.display())]
     NoReport(PathBuf),
@@ -44,7 +44,7 @@ pub enum ViewsError {
 
 /// Both views, as stored.
 #[derive(Debug)]
-pub struct Views {
+pub(crate) struct Views {
     /// Those of the base lesion gain.
     pub base: LabelMap,
     /// Those of the high one.
@@ -55,7 +55,7 @@ pub struct Views {
 ///
 /// # Errors
 /// [`ViewsError`].
-pub fn read(folder: &Path) -> Result<Views, ViewsError> {
+pub(crate) fn read(folder: &Path) -> Result<Views, ViewsError> {
     let report = report_of(folder).ok_or_else(|| ViewsError::NoReport(folder.to_owned()))?;
     let bytes = |name: &str| -> Result<(PathBuf, Vec<u8>), ViewsError> {
         let path = folder.join(name);

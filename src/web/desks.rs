@@ -33,10 +33,10 @@ pub struct Engine {
 }
 
 /// See [`Engine::run`].
-pub type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send + Sync>;
+pub(super) type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send + Sync>;
 
 /// A desk, shared by the requests of its reader; one edit after the other.
-pub type Shared = Arc<Mutex<Desk>>;
+pub(super) type Shared = Arc<Mutex<Desk>>;
 
 /// The folder, and who sits at its cases.
 pub struct Desks {
@@ -142,7 +142,7 @@ impl Desks {
 }
 
 /// A refusal of the labels in the page's words.
-pub fn told(error: CaseError) -> Problem {
+pub(super) fn told(error: CaseError) -> Problem {
     let next = match &error {
         CaseError::Unknown { .. } => "list the cases again",
         CaseError::Conflict { .. } => "load the labels again, then make the edit again",

@@ -30,7 +30,7 @@ const NAME: usize = 28;
 /// Labels of a window, and what it was about to do.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub(super) struct Window {
     /// The revision that it had.
     on: String,
     /// All that is labelled in it.
@@ -42,7 +42,7 @@ pub struct Window {
 /// Voxels of a label.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Labelled {
+pub(super) struct Labelled {
     label: u8,
     /// `[z, y, x, length]`: runs along x.
     runs: Vec<[usize; 4]>,
@@ -50,7 +50,7 @@ pub struct Labelled {
 
 /// Where they are kept.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Aside {
+pub(super) struct Aside {
     /// Whose labels they are now.
     reader: String,
     /// Their revision.
@@ -60,7 +60,7 @@ pub struct Aside {
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/aside`.
-pub async fn keep(
+pub(super) async fn keep(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,

@@ -25,7 +25,7 @@ const MAX_REGIONS: usize = 500;
 
 /// A case in the list, and on its page.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct CaseLine {
+pub(super) struct CaseLine {
     /// Its name.
     id: String,
     /// Its images.
@@ -45,7 +45,7 @@ pub struct CaseLine {
 
 /// An image of a case.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ImageLine {
+pub(super) struct ImageLine {
     /// Its name.
     name: String,
     /// Its phase, where the name tells it.
@@ -60,7 +60,7 @@ pub struct ImageLine {
 
 /// Labels as they are at a desk.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct AtDesk {
+pub(super) struct AtDesk {
     /// The reader.
     reader: String,
     /// What the next edit is made on.
@@ -83,7 +83,7 @@ pub struct AtDesk {
 
 /// A region.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct RegionLine {
+pub(super) struct RegionLine {
     label: u8,
     /// A voxel in it, z, y, x: its name in operations.
     at: [usize; 3],
@@ -100,7 +100,7 @@ pub struct RegionLine {
 
 /// A map that came with a case: its values, and how they are known.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct GivenLine {
+pub(super) struct GivenLine {
     /// Its name within the case.
     name: String,
     /// `as_here`, `by_name`, `said` or `not`.
@@ -113,7 +113,7 @@ pub struct GivenLine {
 
 /// A value of the file.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ValueLine {
+pub(super) struct ValueLine {
     value: u8,
     volume_cm3: f64,
     /// The label that it means; 0 if it is left out; none where nobody has said.
@@ -122,7 +122,7 @@ pub struct ValueLine {
 
 /// An edit that was made.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Made {
+pub(super) struct Made {
     /// What the next edit is made on.
     revision: String,
     /// Edits that can be undone, and redone.
@@ -139,7 +139,11 @@ pub struct Made {
 ///
 /// # Errors
 /// [`Problem`] if who labelled it cannot be read.
-pub fn line(folder: &Folder, case: &Case, disagreement: Option<f64>) -> Result<CaseLine, Problem> {
+pub(super) fn line(
+    folder: &Folder,
+    case: &Case,
+    disagreement: Option<f64>,
+) -> Result<CaseLine, Problem> {
     let image = |image: &ImageFile| {
         let [z, y, x] = image.grid.shape();
         let phase = image.phase.map(|phase| phase.code().to_owned());
@@ -210,7 +214,12 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
 }
 
 /// Labels to look at or to correct.
-pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revision: &str) -> AtDesk {
+pub(super) fn at_desk(
+    labelling: &Labelling,
+    meaning: &Meaning,
+    reader: String,
+    revision: &str,
+) -> AtDesk {
     let [z, y, x] = labelling.map().grid().shape();
     let names = meaning.names().iter().map(|(label, name)| (*label, name.clone()));
     AtDesk {
@@ -227,7 +236,7 @@ pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revisio
 }
 
 /// What is seen of a map that came with a case.
-pub struct Seen {
+pub(super) struct Seen {
     /// Its voxels.
     pub labelling: Labelling,
     /// What they mean: labels of the folder, or nothing but values.
@@ -240,7 +249,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn seen_of(
+pub(super) fn seen_of(
     senses: &Senses,
     case: &Case,
     image: &ImageFile,
@@ -274,7 +283,7 @@ pub fn seen_of(
 }
 
 /// What an edit changed; nothing where there was nothing to undo or redo.
-pub fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
+pub(super) fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
     let stretches = saved.map(|saved| saved.change.stretches()).unwrap_or_default();
     let run = |run: &hepalert_labels::Stretch| [run.start, run.length, u32::from(run.label)];
     Made {

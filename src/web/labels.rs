@@ -32,7 +32,7 @@ use hepalert_voxels::volume::{Axes, nifti};
 
 /// The cases of the folder.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Cases {
+pub(super) struct Cases {
     /// In the order in which they are to be read.
     cases: Vec<CaseLine>,
     /// What looked like a case and is none.
@@ -43,7 +43,7 @@ pub struct Cases {
 
 /// A file that was passed over.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Passed {
+pub(super) struct Passed {
     /// Below the folder.
     path: String,
     /// Why it is no case, in a sentence.
@@ -53,7 +53,7 @@ pub struct Passed {
 /// An edit to be made.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Edit {
+pub(super) struct Edit {
     /// The revision it is made on.
     on: String,
     /// The operation, such as `{"op": "relabel", "at": [z, y, x], "label": 3}`.
@@ -63,14 +63,14 @@ pub struct Edit {
 /// The revision that undo or redo is made on.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct On {
+pub(super) struct On {
     on: String,
 }
 
 /// How labels begin that a reader has not touched yet.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Begin {
+pub(super) struct Begin {
     /// A reader's name, `labels:NAME` of the case, or `empty`; the usual ones without.
     start: Option<String>,
 }
@@ -78,21 +78,21 @@ pub struct Begin {
 /// Whose labels to look at.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Whose {
+pub(super) struct Whose {
     whose: String,
 }
 
 /// Two to compare.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pair {
+pub(super) struct Pair {
     first: String,
     second: String,
 }
 
 /// How two readers' labels compare.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Compared {
+pub(super) struct Compared {
     /// Over the labels that either has.
     mean_dice: Option<f64>,
     /// By label.
@@ -103,14 +103,14 @@ pub struct Compared {
 
 /// Agreement on a label.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct LabelDice {
+pub(super) struct LabelDice {
     label: u8,
     dice: f64,
 }
 
 /// A place where two differ.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Place {
+pub(super) struct Place {
     first: u8,
     second: u8,
     volume_cm3: f64,
@@ -121,7 +121,7 @@ pub struct Place {
 ///
 /// # Errors
 /// [`Problem`] if there is none.
-pub fn bench(site: &PageState) -> Result<&Desks, Problem> {
+pub(super) fn bench(site: &PageState) -> Result<&Desks, Problem> {
     site.bench.as_ref().ok_or_else(|| {
         let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
@@ -133,12 +133,12 @@ pub fn bench(site: &PageState) -> Result<&Desks, Problem> {
 ///
 /// # Errors
 /// [`Problem`] for a name that is none.
-pub fn reader_of(who: &Principal) -> Result<Reader, Problem> {
+pub(super) fn reader_of(who: &Principal) -> Result<Reader, Problem> {
     Reader::new(&who.name.to_lowercase()).map_err(|error| told(error.into()))
 }
 
 /// `GET /api/v1/label/cases`.
-pub async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Problem> {
+pub(super) async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Problem> {
     heavily(&site, |site| {
         let folder = bench(site)?.look_again()?;
         let order = Order::read(folder.work()).map_err(told)?;
@@ -158,7 +158,7 @@ pub async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Pr
 }
 
 /// `GET /api/v1/label/cases/{case}`.
-pub async fn case(
+pub(super) async fn case(
     State(site): State<Arc<PageState>>,
     Path(id): Path<String>,
 ) -> Result<Json<CaseLine>, Problem> {
@@ -188,7 +188,7 @@ fn kept_name(file: &ImageFile) -> Result<String, Problem> {
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/image`.
-pub async fn image(
+pub(super) async fn image(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
@@ -239,7 +239,7 @@ async fn looking<T: Send + 'static>(
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/desk`.
-pub async fn open(
+pub(super) async fn open(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -287,7 +287,7 @@ async fn look<T: Send + 'static>(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen`.
-pub async fn seen(
+pub(super) async fn seen(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
@@ -301,7 +301,7 @@ pub async fn seen(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen/labels`.
-pub async fn seen_voxels(
+pub(super) async fn seen_voxels(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
@@ -315,7 +315,7 @@ fn plain(labelling: &Labelling) -> Response {
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels`.
-pub async fn voxels(
+pub(super) async fn voxels(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -324,7 +324,7 @@ pub async fn voxels(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
-pub async fn file(
+pub(super) async fn file(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -337,7 +337,7 @@ pub async fn file(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.dcm`.
-pub async fn segmentation(
+pub(super) async fn segmentation(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -374,7 +374,7 @@ async fn step(
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/edit`.
-pub async fn edit(
+pub(super) async fn edit(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -387,7 +387,7 @@ pub async fn edit(
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/undo`.
-pub async fn undo(
+pub(super) async fn undo(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -397,7 +397,7 @@ pub async fn undo(
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/redo`.
-pub async fn redo(
+pub(super) async fn redo(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -407,7 +407,7 @@ pub async fn redo(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/history`.
-pub async fn history(
+pub(super) async fn history(
     State(site): State<Arc<PageState>>,
     Path((id, _)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
@@ -420,7 +420,7 @@ pub async fn history(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/compare`.
-pub async fn compare(
+pub(super) async fn compare(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Query(Pair { first, second }): Query<Pair>,

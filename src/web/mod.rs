@@ -6,7 +6,7 @@
 //! elsewhere, and to keep the daemon waiting: it has a thread of its own, at a lower priority, and
 //! reads the store by connections of its own.
 
-pub mod access;
+pub(crate) mod access;
 pub mod accounts;
 mod api;
 mod assets;

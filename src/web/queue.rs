@@ -66,7 +66,7 @@ fn is_taken_in(study: &Receiving, lines: &[JobLine]) -> bool {
 ///
 /// # Errors
 /// Whatever the store says.
-pub fn counts(store: &Store) -> Result<Counts, Problem> {
+pub(super) fn counts(store: &Store) -> Result<Counts, Problem> {
     let jobs = store.job_counts()?;
     Ok(Counts {
         queued: jobs.queued,
@@ -84,7 +84,7 @@ pub fn counts(store: &Store) -> Result<Counts, Problem> {
 ///
 /// # Errors
 /// Whatever the store says.
-pub fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
+pub(super) fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
     // The device first: a study that is taken in meanwhile is in both, never in none.
     let mut pulse = site.device.pulse();
     let store = site.reader()?;
@@ -100,7 +100,7 @@ pub fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
 }
 
 /// `GET /api/v1/queue`.
-pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<QueueState>, Problem> {
+pub(super) async fn show(State(site): State<Arc<PageState>>) -> Result<Json<QueueState>, Problem> {
     blocking(move || read(&site, Timestamp::now()).map(Json)).await
 }
 

@@ -12,7 +12,7 @@ use crate::store::{Job, JobState};
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
-pub struct QueueState {
+pub(super) struct QueueState {
     /// How the device is.
     pub device: Option<Pulse>,
     /// Jobs per state.
@@ -25,7 +25,7 @@ pub struct QueueState {
 
 /// How many jobs there are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Studies that wait.
     pub queued: u64,
     /// Being worked on.
@@ -46,7 +46,7 @@ pub struct Counts {
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct JobLine {
+pub(super) struct JobLine {
     /// Its number on this device.
     pub job: i64,
     /// The study.
@@ -76,7 +76,7 @@ pub struct JobLine {
 
 /// A code, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Reason {
+pub(super) struct Reason {
     /// As it is sent.
     pub code: String,
     /// What it means.
@@ -87,7 +87,7 @@ pub struct Reason {
 
 impl Reason {
     /// Of a study's code.
-    pub fn of(code: &str) -> Reason {
+    pub(super) fn of(code: &str) -> Reason {
         let meaning = codes::of_study(code);
         Reason {
             code: code.to_owned(),
@@ -99,7 +99,7 @@ impl Reason {
 
 impl JobLine {
     /// Of a job.
-    pub fn of(job: &Job) -> JobLine {
+    pub(super) fn of(job: &Job) -> JobLine {
         JobLine {
             job: job.id.0,
             study_key: job.study_key.as_str().to_owned(),

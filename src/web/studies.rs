@@ -12,7 +12,7 @@ use super::study_list::{Page, Query, Row, row};
 use crate::store::StoreError;
 
 /// What may stand behind the question mark.
-pub const QUERY: &[(&str, &str)] = &[
+pub(super) const QUERY: &[(&str, &str)] = &[
     ("search", "part of a study key, a reason or a class"),
     ("verdict", "verdicts with commas between; `none` where there is no report"),
     ("state", "states with commas between"),
@@ -26,7 +26,7 @@ pub const QUERY: &[(&str, &str)] = &[
 ];
 
 /// `GET /api/v1/studies`.
-pub async fn list(
+pub(super) async fn list(
     State(site): State<Arc<PageState>>,
     asked: Result<Asked<Query>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {

@@ -19,11 +19,11 @@ use hepalert_study::phase::Setting;
 /// Studies of a page, where nobody says.
 const SIZE: usize = 50;
 /// Most studies of one page.
-pub const MAX_SIZE: usize = 200;
+pub(super) const MAX_SIZE: usize = 200;
 
 /// What is shown of a study in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Row {
+pub(super) struct Row {
     /// The study.
     pub study_key: String,
     /// Its newest revision.
@@ -43,7 +43,7 @@ pub struct Row {
 
 /// A report in a line.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Summary {
+pub(super) struct Summary {
     /// Revision of the report.
     pub revision: u32,
     /// What was read.
@@ -140,13 +140,13 @@ fn name(row: &StudyRow) -> Option<Name> {
 
 /// Summaries by report: 10,000 are some 5 MB.
 #[derive(Debug, Default)]
-pub struct Summaries {
+pub(super) struct Summaries {
     kept: HashMap<Name, Option<Summary>>,
 }
 
 impl Summaries {
     /// The summary of a row's report; `text` reads the report where it is not known yet.
-    pub fn of<E>(
+    pub(super) fn of<E>(
         &mut self,
         row: &StudyRow,
         text: impl FnOnce() -> Result<Option<String>, E>,
@@ -161,7 +161,7 @@ impl Summaries {
     }
 
     /// Forgets reports that are in no row of the whole list, once there are more than rows.
-    pub fn forget_all_but(&mut self, rows: &[StudyRow]) {
+    pub(super) fn forget_all_but(&mut self, rows: &[StudyRow]) {
         if self.kept.len() > rows.len() {
             let listed: HashSet<Name> = rows.iter().filter_map(name).collect();
             self.kept.retain(|name, _| listed.contains(name));
@@ -170,7 +170,7 @@ impl Summaries {
 }
 
 /// A row of the list.
-pub fn row(job: &Job, result: Option<Summary>) -> Row {
+pub(super) fn row(job: &Job, result: Option<Summary>) -> Row {
     let own = || job.setting.name().to_owned();
     Row {
         study_key: job.study_key.as_str().to_owned(),
@@ -187,7 +187,7 @@ pub fn row(job: &Job, result: Option<Summary>) -> Row {
 /// What is asked for.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Query {
+pub(super) struct Query {
     /// Part of a study key, of a reason or of a finding's class.
     pub search: String,
     /// Verdicts, with commas between; `none` where there is no report.
@@ -212,7 +212,7 @@ pub struct Query {
 
 /// A page of the list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Page {
+pub(super) struct Page {
     /// Studies that match.
     pub total: usize,
     /// Which page this is, from 1.
@@ -227,7 +227,7 @@ pub struct Page {
 
 /// Values with their counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
-pub struct Facets {
+pub(super) struct Facets {
     /// Per verdict.
     pub verdict: Vec<(String, usize)>,
     /// Per state.
@@ -269,7 +269,7 @@ impl Query {
     ///
     /// # Errors
     /// A sentence.
-    pub fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let known = |key: &str, asked: &str, words: &[&str]| {
             let unknown = asked.split(',').find(|word| !asked.is_empty() && !words.contains(word));
             unknown.map_or(Ok(()), |word| {
@@ -314,7 +314,7 @@ impl Query {
     }
 
     /// The page that is asked for; `rows` are newest first.
-    pub fn page(&self, mut rows: Vec<Row>) -> Page {
+    pub(super) fn page(&self, mut rows: Vec<Row>) -> Page {
         let facets = Facets {
             verdict: count(&rows, verdict),
             state: count(&rows, |row| row.state.name()),

@@ -22,7 +22,7 @@ use hepalert_voxels::volume::dicom::content;
 use hepalert_voxels::volume::dicom::read::read_header;
 
 /// A program of a test; killed when that ends.
-pub struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
     fn start(command: &mut Command) -> Program {
@@ -30,7 +30,7 @@ impl Program {
     }
 
     /// A script, and the line of ports that it prints once it listens.
-    pub fn script(python: &Path, name: &str, args: &[&str]) -> (Program, Vec<u16>) {
+    pub(crate) fn script(python: &Path, name: &str, args: &[&str]) -> (Program, Vec<u16>) {
         let mut command = Command::new(python);
         command.arg(script(name)).args(args).stdout(Stdio::piped());
         let mut program = Program::start(&mut command);

@@ -22,7 +22,7 @@ use crate::support::hepalert;
 use crate::web_browser::page_of;
 
 /// A device that is well, or says that it is not.
-pub struct MadeUp {
+pub(crate) struct MadeUp {
     pub reasons: Vec<String>,
 }
 
@@ -67,18 +67,18 @@ impl Device for MadeUp {
 }
 
 /// A page with a store of its own, served from this process.
-pub struct Served {
+pub(crate) struct Served {
     pub folder: tempfile::TempDir,
     pub store: Store,
     pub address: String,
     handle: Option<Handle>,
 }
 
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 impl Served {
     /// `change` sets what is not as it comes.
-    pub fn new(change: impl FnOnce(&mut Config, &Path)) -> Served {
+    pub(crate) fn new(change: impl FnOnce(&mut Config, &Path)) -> Served {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.store.folder = folder.path().to_owned();
@@ -101,7 +101,7 @@ impl Served {
     }
 
     /// Over TLS, by a certificate made for it.
-    pub fn encrypted() -> Served {
+    pub(crate) fn encrypted() -> Served {
         Served::new(|config, folder| {
             let (certificate, secret) = (folder.join("page.pem"), folder.join("page.key"));
             let made = std::process::Command::new("openssl")
@@ -117,18 +117,18 @@ impl Served {
     }
 
     /// Everybody here may look.
-    pub fn open() -> Served {
+    pub(crate) fn open() -> Served {
         Served::new(|config, _| {
             config.web.login = false;
             config.web.open_role = Role::Annotator;
         })
     }
 
-    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         request(&self.address, "GET", path, headers, b"")
     }
 
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let own = format!("http://{}", self.address);
         let mut all = vec![("Content-Type", "application/json")];
         if !headers.iter().any(|(name, _)| *name == "Origin") {
@@ -139,7 +139,7 @@ impl Served {
     }
 
     /// The cookie of a user who has logged in.
-    pub fn log_in(&self, name: &str) -> String {
+    pub(crate) fn log_in(&self, name: &str) -> String {
         let answer =
             self.post("/api/v1/session", &[], &json!({"name": name, "password": PASSWORD}));
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -157,7 +157,7 @@ impl Drop for Served {
     }
 }
 
-pub fn key(number: usize) -> StudyKey {
+pub(crate) fn key(number: usize) -> StudyKey {
     StudyKey::new(&format!("{:032x}", 0x5eed_0000_0000 + number)).unwrap()
 }
 
@@ -188,7 +188,7 @@ fn report(number: usize, verdict: &str) -> Value {
 }
 
 /// Puts studies into a store as the daemon would have: two thirds done, some refused, one failed.
-pub fn fill(store: &Store, studies: usize) {
+pub(crate) fn fill(store: &Store, studies: usize) {
     let began: Timestamp = "2026-11-01T06:00:00Z".parse().unwrap();
     for number in 0..studies {
         let at = began + SignedDuration::from_mins(20 * number as i64);

@@ -302,11 +302,11 @@ mod paths {
     /// What a path that is not UTF-8 begins with.
     const BYTES: &str = "bytes:";
 
-    pub fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(paths.iter().map(|path| text_of(path)))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
         let texts = Vec::<String>::deserialize(d)?;
         let paths: Option<Vec<PathBuf>> = texts.iter().map(|text| path_of(text)).collect();
         paths.ok_or_else(|| D::Error::custom("not a path"))

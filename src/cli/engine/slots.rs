@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Which daemon.
 #[derive(Debug, clap::Args)]
-pub struct Where {
+pub(super) struct Where {
     /// The daemon's configuration.
     #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
@@ -105,7 +105,7 @@ fn not_taken(refusal: Refusal) -> Failure {
 ///
 /// # Errors
 /// Exit 3 with the reason code if it is refused.
-pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.file)?;
     let config = crate::cli::run::read(&args.place.config)?;
     let installer = Installer::new(&config);
@@ -165,7 +165,7 @@ fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Fai
 ///
 /// # Errors
 /// Exit 3 with the reason code if that is not possible.
-pub fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
     let target = match args.target {
         Target::A => Some(Slot::A),
         Target::B => Some(Slot::B),
@@ -178,7 +178,7 @@ pub fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 3 if there is nothing before.
-pub fn rollback(args: &Rollback, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn rollback(args: &Rollback, ui: &Ui) -> Result<(), Failure> {
     wish(&args.place, Wanted::RollBack, ui)
 }
 
@@ -201,7 +201,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 3 if it is in use.
-pub fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.config)?;
     let slot = args.slot;
     let installer = Installer::new(&config);
@@ -240,7 +240,7 @@ fn wait(slots: &Slots, done: impl Fn(&State) -> bool) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 1 if the state cannot be read.
-pub fn list(config: &Config, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn list(config: &Config, ui: &Ui) -> Result<(), Failure> {
     let state = Installer::new(config).slots().state().map_err(failed)?;
     let mark = |active: bool| if active { "*" } else { " " };
     let mut text = String::new();

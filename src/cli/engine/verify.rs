@@ -35,7 +35,7 @@ pub struct Args {
 /// # Errors
 /// Exit 4 for a folder that is not whole, 3 with the reason code for everything a device
 /// would refuse.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = args.config.as_deref().map(crate::cli::run::read).transpose()?;
     require_there(&args.bundle)?;
     let folder = args.bundle.is_dir();

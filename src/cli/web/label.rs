@@ -71,7 +71,7 @@ impl Device for Alone {
 ///
 /// # Errors
 /// Exit 2 for a reader's name that is none, 3 for a folder without cases, 1 if it cannot serve.
-pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     Reader::new(&args.reader).map_err(|error| Failure::new(Exit::Usage, error))?;
     let folder = Folder::open(&args.folder, args.labels.as_deref())
         .map_err(|error| Failure::new(Exit::Usage, error))?;

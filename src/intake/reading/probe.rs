@@ -26,7 +26,7 @@ use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
 /// Makes a key of a study UID.
-pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
+pub(crate) type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
 
 /// A DICOM object larger than this is not held in memory to look at it: a CT slice of
 /// 4096 x 4096 has 32 MiB.
@@ -43,7 +43,7 @@ const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
 /// What is asked of a file.
 #[derive(Clone, Copy)]
-pub struct Probe<'a> {
+pub(crate) struct Probe<'a> {
     /// The export folder: NIfTI studies are named below it.
     pub root: &'a Path,
     /// Makes keys.
@@ -56,7 +56,7 @@ pub struct Probe<'a> {
 
 /// Why there are no facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
     /// Not an image, and no promise of one: which kind of stranger.
@@ -67,14 +67,14 @@ pub enum ProbeError {
 
 impl Probe<'_> {
     /// Whose study a file is by its name alone.
-    pub fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
+    pub(crate) fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
         let name = names::nifti_name(path.file_name()?)?;
         Some(self.nifti_key(path, &name))
     }
 
     /// Under which key a path is told that belongs to no study: that of the folder of the
     /// export that it lies in, so that all strangers there are one event.
-    pub fn alone(&self, path: &Path) -> StudyKey {
+    pub(crate) fn alone(&self, path: &Path) -> StudyKey {
         let folder = top_folder(self.root, path);
         let below = folder.strip_prefix(self.root).unwrap_or(&folder);
         (self.key_of)(&format!("folder/{}", names::text_of(below.as_os_str())))
@@ -90,7 +90,7 @@ impl Probe<'_> {
     ///
     /// # Errors
     /// [`ProbeError`].
-    pub fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError> {
+    pub(crate) fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError> {
         match self.try_read(path, stamp) {
             Ok(facts) => facts,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(ProbeError::Changed),
@@ -323,7 +323,7 @@ fn size_digest(stamp: Stamp) -> Digest {
 ///
 /// # Errors
 /// What open(2) says; anything but a regular file is `InvalidInput`.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

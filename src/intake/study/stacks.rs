@@ -26,7 +26,7 @@ const HOLE: f64 = 1.5;
 
 /// A file that counts, and when it came.
 #[derive(Debug, Clone)]
-pub struct Arrived {
+pub(super) struct Arrived {
     /// What it is.
     pub facts: FileFacts,
     /// When it settled.
@@ -37,7 +37,7 @@ pub struct Arrived {
 
 /// A slice with its path and its arrival.
 #[derive(Clone, Copy)]
-pub struct SliceOf<'a> {
+pub(super) struct SliceOf<'a> {
     /// Where it lies.
     pub path: &'a PathBuf,
     /// When its file came.
@@ -49,7 +49,7 @@ pub struct SliceOf<'a> {
 }
 
 /// The slices of one acquisition of a series.
-pub struct Slices<'a> {
+pub(super) struct Slices<'a> {
     stack: Stack,
     held: Vec<SliceOf<'a>>,
     /// Why a file of this series cannot be used, if one cannot.
@@ -60,7 +60,7 @@ pub struct Slices<'a> {
 }
 
 /// The acquisitions of one series. Copies of a slice go where the slice goes.
-pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
+pub(super) fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
     if held[0].slice.set_aside.is_some() {
         return vec![Slices::new(held, broken, false)];
     }
@@ -113,17 +113,17 @@ impl<'a> Slices<'a> {
     }
 
     /// Why these images cannot be a phase, if they cannot.
-    pub fn set_aside(&self) -> Option<RefusalCode> {
+    pub(super) fn set_aside(&self) -> Option<RefusalCode> {
         self.stack.set_aside
     }
 
     /// How many files there are.
-    pub fn files(&self) -> usize {
+    pub(super) fn files(&self) -> usize {
         self.held.iter().map(|one| one.path).collect::<BTreeSet<_>>().len()
     }
 
     /// A slice is missing between others.
-    pub fn has_hole(&self) -> bool {
+    pub(super) fn has_hole(&self) -> bool {
         self.has_hole
     }
 
@@ -179,7 +179,7 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
 /// # Errors
 /// Why everything was set aside; the reason of a broken file where no whole series is left;
 /// [`RefusalCode::MissingPhase`] for fewer series than phases.
-pub fn pick_slices(
+pub(super) fn pick_slices(
     slices: &[Slices<'_>],
     expected: &[Phase],
     rules: &PhaseRules,
@@ -263,7 +263,7 @@ fn by_name(stack: &Stack) -> (Option<i64>, &str, Option<i64>, Option<i64>, Diges
 ///
 /// # Errors
 /// As [`choose_named`].
-pub fn pick_named(
+pub(super) fn pick_named(
     names: Vec<(Tag, &PathBuf, &Arrived)>,
     expected: &[Phase],
 ) -> Result<Vec<Vec<Picked>>, RefusalCode> {

@@ -19,7 +19,7 @@ const MAX_COPIES: usize = 16;
 
 /// One file that holds a slice or a volume.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub(super) struct Held {
     /// Where it lies.
     pub path: PathBuf,
     /// SHA-256 of it.
@@ -38,7 +38,7 @@ pub struct Held {
 
 /// One series that can be read as a phase, with all copies of its slices.
 #[derive(Debug, Clone)]
-pub struct Picked {
+pub(super) struct Picked {
     /// The phase that its header proposes, and why.
     pub choice: Option<Choice>,
     /// What its header says; `None` for NIfTI.
@@ -61,7 +61,7 @@ pub struct Picked {
 
 /// One way to pick a copy of every slice.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub(super) struct Version {
     /// Of what the picked files show.
     pub fingerprint: Digest,
     /// Of their bytes: what it was before transfer syntaxes were seen through, and is where files that
@@ -77,7 +77,7 @@ pub struct Version {
 
 /// The version that counts, first; then, where several folders hold copies, one per folder
 /// with its copies preferred. `picked` holds the choices of each phase, best first.
-pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
+pub(super) fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
     let held = || picked.iter().flatten().flat_map(|one| &one.held);
     let mut copies: BTreeMap<Digest, BTreeSet<Option<&Path>>> = BTreeMap::new();
     for file in held() {

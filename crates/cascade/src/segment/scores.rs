@@ -62,10 +62,10 @@ impl Scores {
 }
 
 /// Hundredths of a decade of lesion gain, from a ten-thousandth to ten thousand.
-pub const GAIN_STEPS: std::ops::RangeInclusive<i16> = -400..=400;
+pub(crate) const GAIN_STEPS: std::ops::RangeInclusive<i16> = -400..=400;
 
 /// The gain of a step.
-pub fn gain_of_step(step: i16) -> LesionGain {
+pub(crate) fn gain_of_step(step: i16) -> LesionGain {
     LesionGain(10f32.powf(f32::from(step) / 100.0))
 }
 

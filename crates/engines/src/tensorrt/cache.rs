@@ -26,7 +26,7 @@ pub(super) struct Key(String);
 
 impl Key {
     /// Of named facts; names and values hold no newline.
-    pub fn new(facts: &[(&str, String)]) -> Key {
+    pub(super) fn new(facts: &[(&str, String)]) -> Key {
         let facts: Vec<String> = facts
             .iter()
             .map(|(name, value)| format!("{name}={}", value.replace(['\n', '\r', ';'], " ")))
@@ -35,7 +35,7 @@ impl Key {
     }
 
     /// The facts.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.0
     }
 
@@ -64,23 +64,23 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Plans below `cache`.
-    pub fn in_folder(cache: &Path) -> Cache {
+    pub(super) fn in_folder(cache: &Path) -> Cache {
         Cache { folder: cache.join("tensorrt") }
     }
 
     /// Where the plan of `key` lies or would lie.
-    pub fn plan_path(&self, key: &Key) -> PathBuf {
+    pub(super) fn plan_path(&self, key: &Key) -> PathBuf {
         self.folder.join(key.file("plan"))
     }
 
     /// The plan of `key`, if it is whole.
-    pub fn plan(&self, key: &Key) -> Kept {
+    pub(super) fn plan(&self, key: &Key) -> Kept {
         read(&self.plan_path(key), key, MAX_PLAN_BYTES)
     }
 
     /// What earlier builds of this device measured; empty if there is nothing usable, which
     /// only makes the next build longer.
-    pub fn timing(&self, key: &Key) -> Vec<u8> {
+    pub(super) fn timing(&self, key: &Key) -> Vec<u8> {
         match read(&self.folder.join(key.file("timing")), key, MAX_TIMING_BYTES) {
             Kept::Whole(bytes) => bytes,
             Kept::Nothing | Kept::Spoilt(_) => Vec::new(),
@@ -88,7 +88,7 @@ impl Cache {
     }
 
     /// Keeps a plan; the oldest go when there are too many.
-    pub fn keep_plan(&self, key: &Key, plan: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_plan(&self, key: &Key, plan: &[u8]) -> io::Result<()> {
         if plan.len() as u64 > MAX_PLAN_BYTES {
             return Err(io::Error::other("the plan is larger than any of ours"));
         }
@@ -98,7 +98,7 @@ impl Cache {
     }
 
     /// Keeps what a build measured.
-    pub fn keep_timing(&self, key: &Key, timing: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_timing(&self, key: &Key, timing: &[u8]) -> io::Result<()> {
         if timing.is_empty() || timing.len() as u64 > MAX_TIMING_BYTES {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Cache {
     }
 
     /// Forgets the plan of `key`.
-    pub fn forget(&self, key: &Key) -> io::Result<()> {
+    pub(super) fn forget(&self, key: &Key) -> io::Result<()> {
         match fs::remove_file(self.plan_path(key)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,

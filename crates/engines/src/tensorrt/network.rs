@@ -74,7 +74,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Checks the plan against `spec`, makes its context and buffers. `name` is for messages.
-    pub fn new(
+    pub(super) fn new(
         mut loaded: Loaded,
         device: &Device,
         transfer: Transfer,

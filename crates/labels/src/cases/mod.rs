@@ -7,24 +7,24 @@
 //! for training, [`segment`] labels of a DICOM series for its archive, [`sweep`] what a killed process left. What was found is never written
 //! to: labels go into a folder of their own.
 
-pub mod case;
+pub(crate) mod case;
 pub mod compare;
 pub mod dataset;
 pub mod desk;
 mod dicom;
 pub mod entry;
-pub mod error;
+pub(crate) mod error;
 pub mod export;
 pub mod files;
 mod find;
 pub mod folder;
 pub mod given;
 mod glance;
-pub mod history;
-pub mod meaning;
+pub(crate) mod history;
+pub(crate) mod meaning;
 pub mod names;
 pub mod order;
-pub mod reader;
+pub(crate) mod reader;
 pub mod segment;
 pub mod stored;
 pub mod sweep;

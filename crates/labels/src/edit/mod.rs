@@ -26,7 +26,7 @@ const MAX_RUNS: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Refused`] says why it cannot be done.
-pub fn stretches(
+pub(crate) fn stretches(
     map: &LabelMap,
     operation: &Operation,
     context: Context,

@@ -14,8 +14,8 @@ use crate::intake::folder::names::Tag;
 use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 
-pub mod recon;
-pub mod words;
+pub(crate) mod recon;
+pub(crate) mod words;
 
 pub use hepalert_phases::rules::{self, Header, Rule, Ruled};
 pub use hepalert_study::files::{Confidence, PhaseSource};
