@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, words};
 use crate::analyze::{Settings, phases_beside};
+use crate::config;
 use crate::intake::{GateParams, Refusal};
 use crate::ui::counted;
 use hepalert_cascade::align;
@@ -18,24 +19,24 @@ use hepalert_study::system;
 #[derive(Debug, Clone, clap::Args)]
 pub struct RuntimeArgs {
     /// What runs the networks.
-    #[arg(long, default_value_t = Backend::Native, value_parser = words::backends())]
+    #[arg(long, default_value_t = configured().backend, value_parser = words::backends())]
     pub backend: Backend,
     /// The numbers they are computed in.
-    #[arg(long, default_value_t = Precision::F32, value_parser = words::precisions())]
+    #[arg(long, default_value_t = configured().precision, value_parser = words::precisions())]
     pub precision: Precision,
     /// Threads of one engine on the CPU; 0 means one per core.
-    #[arg(long, default_value_t = 0, value_parser = words::number::<usize>(0..=1024))]
+    #[arg(long, default_value_t = configured().threads.unwrap_or(0), value_parser = words::number::<usize>(0..=1024))]
     pub threads: usize,
     /// Patches per call of the network at most; fewer where a study would not fit into memory.
-    #[arg(long, default_value_t = 1, value_parser = words::number::<u16>(1..=64))]
-    pub batch: u16,
+    #[arg(long, default_value_t = configured().batch, value_parser = words::number::<usize>(1..=64))]
+    pub batch: usize,
 }
 
 impl RuntimeArgs {
     /// What these arguments choose; compiled networks are kept in the user's cache.
     pub fn runtime(&self) -> Runtime {
         let Self { backend, precision, threads, batch } = *self;
-        Runtime { backend, precision, threads, batch: usize::from(batch), cache: user_cache() }
+        Runtime { backend, precision, threads, batch, cache: user_cache() }
     }
 }
 
@@ -44,9 +45,14 @@ pub(super) fn air_tiles(skip: bool) -> AirTiles {
     if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
 }
 
+/// What holds unless an argument says otherwise: as in the daemon.
+pub(super) fn configured() -> config::Engine {
+    config::Engine::default()
+}
+
 /// What a study may take unless said otherwise: as the daemon.
 pub(super) fn memory_mib() -> u64 {
-    crate::config::Engine::default().memory_budget_mib
+    configured().memory_budget_mib
 }
 
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
@@ -67,7 +73,7 @@ pub(crate) struct EngineArgs {
     #[arg(long)]
     pub other_engine: Vec<PathBuf>,
     /// The phase that stays where it is while others are brought onto it, where a study has it.
-    #[arg(long, default_value_t = Phase::Vp, value_parser = words::phases())]
+    #[arg(long, default_value_t = configured().reference_phase, value_parser = words::phases())]
     pub reference_phase: Phase,
     /// What runs the networks.
     #[command(flatten)]
@@ -76,8 +82,8 @@ pub(crate) struct EngineArgs {
     #[arg(long, allow_negative_numbers = true, alias = "high-gain")]
     pub alpha: Option<f32>,
     /// Patches per lesion in the third stage.
-    #[arg(long, default_value_t = 8, value_parser = words::number::<u16>(1..=64))]
-    pub patches: u16,
+    #[arg(long, default_value_t = configured().patches_per_lesion, value_parser = words::number::<usize>(1..=64))]
+    pub patches: usize,
     /// Judge lesions on original patches only: the paper's ablation without lesion-shuffle,
     /// for `evaluate --predicted-no-shuffle`.
     #[arg(long)]
@@ -114,7 +120,7 @@ impl EngineArgs {
             runtime: self.runtime.runtime(),
             high_gain: self.alpha,
             reclassify: reclassify::ReclassifyParams {
-                patches: usize::from(self.patches),
+                patches: self.patches,
                 schemes: match self.no_shuffle {
                     true => Schemes::OriginalOnly,
                     false => Schemes::OriginalAndShuffled,

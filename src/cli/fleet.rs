@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     host: Option<String>,
     /// Its port.
-    #[arg(long, requires = "host", default_value_t = 1883)]
+    #[arg(long, requires = "host", default_value_t = crate::config::Mqtt::default().port)]
     port: u16,
     /// First part of the topics, if not the configuration's.
     #[arg(long, value_parser = base_topic)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::engines::require_there;
+use crate::cli::engines::{configured, require_there};
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::installer::Installer;
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     pub keys: Option<PathBuf>,
     /// How many of the keys must have signed.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = configured().signatures_needed)]
     pub signatures: usize,
     /// Check against the device of this configuration: its keys, phases, backend and memory.
     #[arg(long, conflicts_with_all = ["keys", "signatures"])]
