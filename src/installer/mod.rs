@@ -8,7 +8,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::config::{self, Config};
 use hepalert_bundles::Bundle;
@@ -18,6 +21,7 @@ use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{
     self, Admission, EngineId, Failed, ProbationLimits, Refusal, Slot, SlotLock, Slots, SlotsError,
+    Wanted,
 };
 use hepalert_engines::backend::Presence;
 use hepalert_study::phase::Setting;
@@ -28,6 +32,35 @@ pub(crate) use updates::Updates;
 
 /// A packed engine whose signatures were found good; its files are checked as they are read.
 pub(crate) type Opened = Package<BufReader<File>>;
+
+/// An engine by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Target")]
+pub enum SlotTarget {
+    /// Slot a.
+    A,
+    /// Slot b.
+    B,
+    /// The bundle of the configuration.
+    Configured,
+    /// What was in use before.
+    // The command line has `engine rollback` for that.
+    #[value(skip)]
+    Before,
+}
+
+impl SlotTarget {
+    /// What the slots shall do for it.
+    pub(crate) fn wanted(self) -> Wanted {
+        match self {
+            SlotTarget::A => Wanted::Activate(Some(Slot::A)),
+            SlotTarget::B => Wanted::Activate(Some(Slot::B)),
+            SlotTarget::Configured => Wanted::Activate(None),
+            SlotTarget::Before => Wanted::RollBack,
+        }
+    }
+}
 
 /// Engines as configured: where they lie and how long a new one is watched.
 #[derive(Debug, Clone)]

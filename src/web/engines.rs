@@ -21,10 +21,10 @@ use serde_json::Value;
 use super::access::Principal;
 use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use crate::installer::Installer;
+use crate::installer::{Installer, SlotTarget};
 use hepalert_bundles::Bundle;
 use hepalert_bundles::refused::PackageError;
-use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots, Wanted};
+use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots};
 
 /// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
 pub(super) const MAX_PACKAGE: usize = 2 << 30;
@@ -76,21 +76,7 @@ pub(super) struct SlotLine {
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     /// Which engine shall be used.
-    target: Target,
-}
-
-/// An engine by its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Target {
-    /// Slot a.
-    A,
-    /// Slot b.
-    B,
-    /// The bundle of the configuration.
-    Configured,
-    /// What was in use before.
-    Before,
+    target: SlotTarget,
 }
 
 /// An engine was taken.
@@ -244,12 +230,7 @@ pub(super) async fn switch(
 ) -> Result<Json<Engines>, Problem> {
     blocking(move || {
         let installer = Installer::new(&site.config);
-        let wanted = match target {
-            Target::A => Wanted::Activate(Some(Slot::A)),
-            Target::B => Wanted::Activate(Some(Slot::B)),
-            Target::Configured => Wanted::Activate(None),
-            Target::Before => Wanted::RollBack,
-        };
+        let wanted = target.wanted();
         let possible = installer.slots().change(|state| state.want(wanted));
         possible.map_err(Problem::fault)?.map_err(|objection| {
             Problem::conflict(objection.code(), objection.to_string(), "look at the slots")

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -15,7 +14,7 @@ use crate::cli::engines::{require_there, with_rights};
 use crate::cli::{Failure, Ui, words};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::installer::Installer;
+use crate::installer::{Installer, SlotTarget};
 use hepalert_bundles::slots::{
     Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, fault_of, try_out,
 };
@@ -47,22 +46,11 @@ pub struct Install {
     place: Where,
 }
 
-/// What can be used.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Target {
-    /// Slot a.
-    A,
-    /// Slot b.
-    B,
-    /// The bundle of the configuration.
-    Configured,
-}
-
 /// Arguments of `activate`.
 #[derive(Debug, clap::Args)]
 pub struct Activate {
     /// What to use.
-    pub target: Target,
+    pub target: SlotTarget,
     #[command(flatten)]
     place: Where,
 }
@@ -166,12 +154,7 @@ fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Fai
 /// # Errors
 /// Exit 3 with the reason code if that is not possible.
 pub(super) fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
-    let target = match args.target {
-        Target::A => Some(Slot::A),
-        Target::B => Some(Slot::B),
-        Target::Configured => None,
-    };
-    wish(&args.place, Wanted::Activate(target), ui)
+    wish(&args.place, args.target.wanted(), ui)
 }
 
 /// Goes back to what was in use before.
