@@ -220,7 +220,7 @@ fn lesion(record: &LesionRecord) -> Lesion {
         mean_hu: record.mean_hu.clone(),
         score_cm3: record.reclassified.score_cm3,
         score: record.reclassified.score_cm3,
-        seen_in: record.view.into(),
+        seen_in: record.view,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The other messages: a study's steps, changes of engine, audit, the retained state of the
+//! The other messages: a study's steps, changes of engine, the retained state of the
 //! device, commands and replies.
 //!
 //! Owns their fields. Each retained document carries its schema's name, because it has no

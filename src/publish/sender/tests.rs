@@ -212,7 +212,7 @@ fn the_set_is_said_in_order_and_again_after_a_loss() {
 }
 
 #[test]
-fn a_broker_that_babbles_is_no_second_device() {
+fn a_broker_that_sends_nonsense_is_no_second_device() {
     let bench = Bench::new();
     for _ in 0..4 {
         bench.greet();
