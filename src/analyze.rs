@@ -45,7 +45,7 @@ const CASCADE_VERSION: u32 = 2;
 /// How often a registration that is under way is told.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A registration that takes longer hangs.
-const REGISTERING_AT_MOST: Duration = Duration::from_secs(15 * 60);
+const MAX_REGISTERING: Duration = Duration::from_secs(15 * 60);
 
 /// What a study is analysed with.
 #[derive(Debug, Clone)]
@@ -318,7 +318,7 @@ impl Analyzer {
                 here.unpark();
                 found
             });
-            while !work.is_finished() && began.elapsed() < REGISTERING_AT_MOST {
+            while !work.is_finished() && began.elapsed() < MAX_REGISTERING {
                 if watch("register", 0, 1).is_break() {
                     return Err(AnalyzeError::Stopped);
                 }

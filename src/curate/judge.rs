@@ -14,7 +14,7 @@ use super::table::Row;
 use super::{CurateError, Labelled};
 use hepalert_labels::cases::compare::{Comparison, compare};
 use hepalert_labels::labelling::Labelling;
-use hepalert_study::anatomy::{is_lesion, is_of_liver};
+use hepalert_study::anatomy::{LESION_LABELS, is_lesion, is_of_liver};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// Only these classes of a map, the rest background. Lesions within a liver that a set draws as
@@ -79,7 +79,8 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
 /// Lesions of the first map that the second has nothing of, and the other way round.
 fn lesion_counts(first: &LabelMap, second: &LabelMap) -> [usize; 2] {
     let alone = |own: &LabelMap, other: &LabelMap| {
-        let Components { runs, count } = components(own.voxels().view(), 1..=6, InPlane::Eight);
+        let Components { runs, count } =
+            components(own.voxels().view(), LESION_LABELS, InPlane::Eight);
         let mut is_met = vec![false; count];
         for run in &runs {
             let [z, y, lo, hi] = [run.z, run.y, run.x_lo, run.x_hi].map(|n| n as usize);

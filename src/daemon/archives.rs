@@ -32,7 +32,7 @@ const NAP: Duration = Duration::from_millis(500);
 /// The first wait of an archive that does not answer; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// An archive as configured.
 pub(crate) fn target_of(config: &Config, target: &DicomTarget) -> Target {
@@ -126,7 +126,7 @@ impl Archive {
         };
         let now = Timestamp::now();
         // What waits longer than any wait is waits for a clock that was set back.
-        let longest = now.checked_add(LONGEST_WAIT).unwrap_or(now);
+        let longest = now.checked_add(MAX_WAIT).unwrap_or(now);
         if delivery.not_before > now && delivery.not_before <= longest {
             return Ok(false);
         }
@@ -248,7 +248,7 @@ fn trouble_before(delivery: &Delivery) -> Option<&'static str> {
 
 /// How long an object waits for another try.
 fn wait(attempts: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(LONGEST_WAIT)
+    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(MAX_WAIT)
 }
 
 #[cfg(test)]

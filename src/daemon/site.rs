@@ -35,7 +35,7 @@ impl Site {
         let now = Timestamp::now();
         Site {
             config: Config::default(),
-            store: Store::open(&state.join("hepalert.sqlite"), now).unwrap().store,
+            store: Store::open(&crate::config::database_in(state), now).unwrap().store,
             boot: 1,
             config_sha256: String::new(),
             believed: now,

@@ -19,8 +19,8 @@ use super::page_state::{PageState, blocking};
 use super::problem::Problem;
 use super::study::key;
 use super::study_images::{Images, Numbers, Reading};
-use hepalert_study::anatomy::{is_lesion, is_of_liver};
-use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
+use hepalert_study::anatomy::{Organ, is_lesion, is_of_liver};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, result_name};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
 
 /// Layers of labels that there are.
@@ -46,7 +46,7 @@ pub(super) fn kept(
 }
 
 fn name_of(reading: &Reading, what: &str) -> String {
-    format!("{}-r{}-{what}.gz", reading.key, reading.revision)
+    format!("{}-{what}.gz", result_name(reading.key.as_str(), reading.revision))
 }
 
 /// A CT as it is sent.
@@ -112,7 +112,7 @@ fn layer_labels(reading: &Reading, layer: &str) -> Result<LabelMap, Problem> {
         "organs" => {
             let mut labels = reading.labels(LABELS_BASE)?;
             // Where a lesion is there is liver.
-            let organ = |label: u8| if is_lesion(label) { 7 } else { label };
+            let organ = |label: u8| if is_lesion(label) { Organ::Liver.label() } else { label };
             labels.voxels_mut().mapv_inplace(organ);
             Ok(labels)
         }

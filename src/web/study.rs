@@ -25,6 +25,7 @@ use super::queue_lines::{JobLine, Reason};
 use crate::report::output::REPORT;
 use crate::report::types::Report;
 use crate::store::{JobState, OutboxRow, Requeued};
+use hepalert_study::result::result_name;
 use hepalert_study::study::{Privacy, StudyKey};
 
 /// Events shown of one study.
@@ -234,7 +235,8 @@ pub(super) async fn file(
         let bytes = std::fs::read(folder.join(&listed.path));
         let bytes = bytes.map_err(|_| Problem::not_found("file"))?;
         let is_picture = listed.path.ends_with(".png");
-        let flat = format!("{}-r{revision}-{}", key.as_str(), listed.path.replace('/', "-"));
+        let name = result_name(key.as_str(), revision);
+        let flat = format!("{name}-{}", listed.path.replace('/', "-"));
         let kind = if is_picture { "image/png" } else { "application/gzip" };
         Ok((bytes, kind, (!is_picture).then_some(flat)))
     })

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
-use hepalert_study::anatomy;
+use hepalert_study::anatomy::{self, Organ};
 use hepalert_study::phase::{Phase, Setting};
 
 use hepalert_engines::backend::{Backend, Precision, Runtime};
@@ -67,7 +67,7 @@ impl Role {
         let names = anatomy::class_names();
         match self {
             Role::Segment => Some(names.to_vec()),
-            Role::Reclassify => Some(names[..8].to_vec()),
+            Role::Reclassify => Some(names[..=usize::from(Organ::Liver.label())].to_vec()),
             Role::Phases => None,
         }
     }

@@ -330,9 +330,7 @@ impl Slots {
     }
 
     fn room(&self, needed: u64, keep_free: u64) -> Result<(), Refusal> {
-        let space = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| self.failed("", std::io::Error::from(error)))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let free = system::free_bytes(&self.folder).map_err(|error| self.failed("", error))?;
         let needed = needed.saturating_add(keep_free);
         if needed <= free {
             return Ok(());
