@@ -36,6 +36,7 @@ impl RuntimeArgs {
     /// What these arguments choose; compiled networks are kept in the user's cache.
     pub fn runtime(&self) -> Runtime {
         let Self { backend, precision, threads, batch } = *self;
+        let threads = (threads > 0).then_some(threads);
         Runtime { backend, precision, threads, batch, cache: user_cache() }
     }
 }
