@@ -1,15 +1,14 @@
 //! The engine: whole, right, how fast, and what would run it faster.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::finding::Finding;
 use super::machine::Machine;
 use crate::ui::Exit;
 use crate::ui::counted;
-use hepalert_bundles::{Bundle, Role};
+use hepalert_bundles::{Bundle, Role, TestDepth};
+use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
-use hepalert_engines::{EngineError, conformance};
 
 /// A network that passed its golden patch.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,22 +63,16 @@ pub(super) fn files_of(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> {
-    bundle
-        .networks()
-        .map(|(role, _)| {
-            let mut engines = bundle.load(role, runtime)?;
-            let folds = engines.len();
-            let goldens = (0..folds).map(|fold| bundle.golden(role, fold));
-            let goldens = goldens.collect::<Result<Vec<_>, EngineError>>()?;
-            let tolerance = role.precision(runtime.precision).tolerance();
-            let began = Instant::now();
-            for (engine, golden) in engines.iter_mut().zip(&goldens) {
-                conformance::self_test(engine.as_mut(), golden, tolerance)?;
-            }
-            let patch_s = began.elapsed().as_secs_f64() / folds.max(1) as f64;
-            Ok(Tested { role, folds, patch_s })
-        })
-        .collect()
+    let mut tested: Vec<Tested> = Vec::new();
+    bundle.test_all(runtime, TestDepth::Patch, |test| match tested.last_mut() {
+        Some(last) if last.role == test.role => {
+            let before = last.patch_s * last.folds as f64;
+            last.folds += 1;
+            last.patch_s = (before + test.patch_s) / last.folds as f64;
+        }
+        _ => tested.push(Tested { role: test.role, folds: 1, patch_s: test.patch_s }),
+    })?;
+    Ok(tested)
 }
 
 /// Without a right engine no study is analysed.

@@ -25,6 +25,7 @@ mod network;
 pub mod package;
 mod plan;
 pub mod refused;
+mod self_test;
 pub mod signature;
 pub mod signing;
 pub mod slots;
@@ -34,6 +35,7 @@ pub use files::BundleFile;
 pub use plan::{
     Decision, Fusion, GainPair, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums,
 };
+pub use self_test::{NetworkTest, TestDepth};
 pub use trained::{TrainedFor, Untrained};
 
 /// Name of the manifest in a bundle folder.
@@ -259,21 +261,6 @@ impl Bundle {
             engines.push(tested.map_err(|error| in_file(file, error))?);
         }
         Ok(engines)
-    }
-
-    /// The whole suite of a loaded engine: a fold of a network against its golden patch, several
-    /// times over.
-    ///
-    /// # Errors
-    /// [`EngineError::SelfTest`] says what differed.
-    pub fn self_test(
-        &self,
-        (role, fold): (Role, usize),
-        engine: &mut dyn Engine,
-        asked: Precision,
-    ) -> Result<conformance::Conformity, EngineError> {
-        let golden = self.golden(role, fold)?;
-        conformance::suite(engine, &golden, role.precision(asked).tolerance())
     }
 
     /// The bytes of one of the bundle's networks, checked as they are read.
