@@ -5,37 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::ui::Exit;
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    /// As it should be.
-    Ok,
-    /// The daemon works, but a person should look.
-    Warn,
-    /// The daemon cannot do its work.
-    Fail,
-}
-
-impl Level {
-    /// As it is written in JSON.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warn => "WARN",
-            Level::Fail => "FAIL",
-        }
-    }
-}
+pub(crate) use crate::ui::Level;
 
 /// The outcome of one check. Never carries a patient identifier: checks read folders,
 /// counts and settings, not studies.

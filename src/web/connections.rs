@@ -88,7 +88,7 @@ impl Places {
         let close = Arc::new(Notify::new());
         let open = Open { id, from, answers: 0, waits_since: id, close: Arc::clone(&close) };
         list.open.push(open);
-        Some(Place(Arc::new(Held { places: self.clone(), id, close })))
+        Some(Place(Arc::new(HeldConnection { places: self.clone(), id, close })))
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Open, u64)) {
@@ -101,13 +101,13 @@ impl Places {
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldConnection {
     places: Places,
     id: u64,
     close: Arc<Notify>,
 }
 
-impl Drop for Held {
+impl Drop for HeldConnection {
     fn drop(&mut self) {
         self.places.list().open.retain(|open| open.id != self.id);
     }
@@ -115,7 +115,7 @@ impl Drop for Held {
 
 /// A connection's place, for as long as somebody holds it.
 #[derive(Debug, Clone)]
-pub(super) struct Place(Arc<Held>);
+pub(super) struct Place(Arc<HeldConnection>);
 
 impl Place {
     /// Ends when the place is needed for somebody else.
@@ -143,7 +143,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Held { places, id, .. } = &*self.0.0;
+        let HeldConnection { places, id, .. } = &*self.0.0;
         places.change(*id, |open, now| {
             open.answers = open.answers.saturating_sub(1);
             open.waits_since = now;

@@ -16,7 +16,7 @@ use hepalert_labels::cases::given::{Given, Known, Senses, Value as OfFile};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
 use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
 use hepalert_labels::labelling::Labelling;
-use hepalert_labels::regions::{Held, Region, neighbours};
+use hepalert_labels::regions::{Region, RegionVoxels, neighbours};
 
 /// A region that is larger than an edit by more than this was there before.
 const MOSTLY_NEW: usize = 20;
@@ -201,7 +201,7 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
     let gave = row
         .flat_map(neighbours)
         .find(|at| longest.before != 0 && map.voxels().get(*at) == Some(&longest.before));
-    let held = |at: [usize; 3]| Held::at(map, at).ok();
+    let held = |at: [usize; 3]| RegionVoxels::at(map, at).ok();
     let took = held(place(longest.start as usize))
         .filter(|took| longest.before == 0 || took.voxels() < saved.change.voxels() * MOSTLY_NEW);
     let gave = gave.and_then(held);
@@ -210,7 +210,7 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
     {
         return Some(gave.first());
     }
-    [took, gave].into_iter().flatten().min_by_key(Held::voxels).map(|held| held.first())
+    [took, gave].into_iter().flatten().min_by_key(RegionVoxels::voxels).map(|held| held.first())
 }
 
 /// Labels to look at or to correct.

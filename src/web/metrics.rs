@@ -107,7 +107,7 @@ fn figures(
         ("queued", counts.queued),
         ("running", counts.running),
         ("done", counts.done),
-        ("rejected", counts.rejected),
+        ("rejected", counts.refused),
         ("dead", counts.dead),
         ("superseded", counts.superseded),
     ];

@@ -59,7 +59,7 @@ fn tell_time_left(
 
 /// Whether what came of a study is a job already.
 fn is_taken_in(study: &Receiving, lines: &[JobLine]) -> bool {
-    lines.iter().any(|line| line.study_key == study.study_key && line.received >= study.since)
+    lines.iter().any(|line| line.study_key == study.study_key && line.completed >= study.since)
 }
 
 /// Counts of everything.
@@ -72,7 +72,7 @@ pub(super) fn counts(store: &Store) -> Result<Counts, Problem> {
         queued: jobs.queued,
         running: jobs.running,
         done: jobs.done,
-        rejected: jobs.rejected,
+        refused: jobs.refused,
         dead: jobs.dead,
         superseded: jobs.superseded,
         open_alerts: store.worklist(1)?.open_total,
@@ -118,9 +118,9 @@ mod tests {
             study_key: "0".repeat(32),
             revision: 1,
             state,
-            setting: "venous".to_owned(),
+            setting: hepalert_study::phase::Setting::Venous,
             attempts: 1,
-            received: at(0),
+            completed: at(0),
             started: started.map(at),
             finished: None,
             reason: None,
@@ -136,7 +136,7 @@ mod tests {
             files: 9,
             series: 1,
         };
-        let lines = [JobLine { received: at(50), ..line(1, JobState::Queued, None) }];
+        let lines = [JobLine { completed: at(50), ..line(1, JobState::Queued, None) }];
         assert!(is_taken_in(&coming(40), &lines));
         assert!(!is_taken_in(&coming(60), &lines), "more of it comes");
         assert!(!is_taken_in(&coming(40), &[]));

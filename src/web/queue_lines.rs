@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::device::Pulse;
 use crate::codes;
 use crate::store::{Job, JobState};
+use hepalert_study::phase::Setting;
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
@@ -33,7 +34,8 @@ pub(super) struct Counts {
     /// With a report.
     pub done: u64,
     /// Studies that were refused.
-    pub rejected: u64,
+    #[serde(rename = "rejected")]
+    pub refused: u64,
     /// Failed too often.
     pub dead: u64,
     /// Overtaken by a later revision.
@@ -56,12 +58,12 @@ pub(super) struct JobLine {
     /// Where it stands.
     pub state: JobState,
     /// What it is read for.
-    pub setting: String,
+    pub setting: Setting,
     /// How often it was begun.
     pub attempts: u32,
     /// When the study was complete.
     #[schemars(with = "String")]
-    pub received: Timestamp,
+    pub completed: Timestamp,
     /// When it was last begun.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
@@ -105,9 +107,9 @@ impl JobLine {
             study_key: job.study_key.as_str().to_owned(),
             revision: job.revision,
             state: job.state,
-            setting: job.setting.name().to_owned(),
+            setting: job.setting,
             attempts: job.attempts,
-            received: job.completed_at,
+            completed: job.completed_at,
             started: job.started_at,
             finished: job.finished_at,
             reason: job.reason_code.as_deref().map(Reason::of),

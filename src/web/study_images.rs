@@ -124,7 +124,7 @@ impl Reading {
 
     /// Files of the study that are no part of a phase and are not known any more.
     pub(super) fn set_aside(&self) -> usize {
-        if self.files.candidates.is_empty() { self.files.set_aside } else { 0 }
+        if self.files.candidates.is_empty() { self.files.unused } else { 0 }
     }
 
     fn files_by(&self, images: Images) -> Option<PhaseFiles> {

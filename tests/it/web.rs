@@ -575,7 +575,7 @@ fn two_thousand_studies_are_listed_at_once() {
         let said = told.json()["message"].as_str().unwrap_or_default().to_owned();
         assert!(told.status == 400 && said.contains(word), "{asked}: {} {said}", told.status);
     }
-    ask("sort=received&state=done,dead&verdict=none,uncertain&setting=venous&engine=whatever");
+    ask("sort=completed&state=done,dead&verdict=none,uncertain&setting=venous&engine=whatever");
 }
 
 #[test]
