@@ -229,7 +229,7 @@ mod tests {
             phases: vec![PhaseFiles { others: vec![series("thick")], ..series("thin") }],
             candidates,
             acquired: None,
-            set_aside: 0,
+            unused: 0,
             unreadable_beside: 0,
             patient: None,
             series: Vec::new(),

@@ -121,7 +121,7 @@ fn manifest_of(folder: &Path) -> Option<Digest> {
 
 /// Why a study has no report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct StudyOutcome {
     schema: String,
     /// The study.
     pub study_key: StudyKey,
@@ -263,7 +263,7 @@ impl Results {
         if !outcome.exists() {
             return Ok(State::Missing);
         }
-        match read::<Outcome>(&outcome) {
+        match read::<StudyOutcome>(&outcome) {
             None => Ok(State::Damaged(outcome)),
             Some(found)
                 if found.configuration != bound.configuration
@@ -291,7 +291,7 @@ impl Results {
         let folder = self.study(&study.key);
         let path = folder.join(OUTCOME);
         let failed = |reason| OutputError::File { path: path.clone(), reason };
-        let outcome = Outcome {
+        let outcome = StudyOutcome {
             schema: format!("{SCHEMA}-outcome"),
             study_key: study.key.clone(),
             refused,

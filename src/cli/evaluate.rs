@@ -193,7 +193,7 @@ fn count(
     }
     let on_disk = |error| OutputError::File { path: kept.to_owned(), reason: error };
     let mut counted = Counted::open(kept).map_err(on_disk)?;
-    let mut course = ui.course("cases");
+    let mut progress = ui.progress("cases");
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         let key = key_of(case, highest_gain).map_err(refused)?;
@@ -205,7 +205,7 @@ fn count(
                 results.push(result);
             }
         }
-        course.step(done + 1, cases.len());
+        progress.step(done + 1, cases.len());
     }
     as_the_others(cases, &mut results);
     Ok((results, counted))

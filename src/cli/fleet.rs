@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Exit, Failure, Ui, run as config, words};
 use crate::daemon::broker_params;
-use crate::fleet::{Device, Fleet, Judged, Life, filters};
+use crate::fleet::{Device, Fleet, FleetState, Life, filters};
 use crate::publish::messages::State;
 use crate::publish::mqtt::{BrokerParams, listen};
 use crate::ui::counted;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         );
         Failure::new(Exit::Broker, error)
     })?;
-    let judged = fleet.judged(&args.expect, Timestamp::now());
+    let judged = fleet.state_at(&args.expect, Timestamp::now());
     ui.result(&judged, table(&judged))?;
     let ill: Vec<&str> =
         judged.devices.iter().filter(|one| !one.is_well()).map(|one| one.device.as_str()).collect();
@@ -101,7 +101,7 @@ const HEADING: [&str; 11] = [
     "remarks",
 ];
 
-fn table(judged: &Judged) -> String {
+fn table(judged: &FleetState) -> String {
     if judged.devices.is_empty() {
         return "no device was heard of; is this the broker, and the base of the topics?"
             .to_owned();
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn a_device_nobody_heard_of_is_a_line() {
         let fleet = Fleet::default();
-        let said = table(&fleet.judged(&["ct-1".to_owned()], Timestamp::UNIX_EPOCH));
+        let said = table(&fleet.state_at(&["ct-1".to_owned()], Timestamp::UNIX_EPOCH));
         assert!(said.contains("ct-1    unknown  -"), "{said}");
         assert!(said.ends_with("0 of 1 alive, at 1970-01-01T00:00:00Z"), "{said}");
-        assert!(table(&fleet.judged(&[], Timestamp::UNIX_EPOCH)).contains("no device"));
+        assert!(table(&fleet.state_at(&[], Timestamp::UNIX_EPOCH)).contains("no device"));
     }
 }

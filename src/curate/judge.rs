@@ -44,7 +44,7 @@ pub(super) fn sides(
     [first, &predicted.base].map(|labelling| only(labelling.map(), &classes))
 }
 
-pub(super) fn judged(labelled: &Labelled<'_>, marked: &BTreeSet<u8>) -> Result<Row, CurateError> {
+pub(super) fn compared(labelled: &Labelled<'_>, marked: &BTreeSet<u8>) -> Result<Row, CurateError> {
     let Labelled { case, expert, predicted, .. } = labelled;
     let against = match expert {
         Some((who, _)) => who.to_string(),

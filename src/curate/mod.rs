@@ -234,7 +234,7 @@ fn take(
     marked: &BTreeSet<u8>,
 ) -> Result<Row, CurateError> {
     keep(plan.folder, labelled.case, labelled.image, labelled.fused(marked)?)?;
-    judge::judged(labelled, marked)
+    judge::compared(labelled, marked)
 }
 
 /// Under a name of its own, so that readers begin with it and their own is never touched.

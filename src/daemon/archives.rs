@@ -19,7 +19,7 @@ use super::site::Site;
 use crate::analyze::objects::FOLDER;
 use crate::config::{Config, DicomTarget};
 use crate::dicom::sender;
-use crate::dicom::target::{Dimse, Outcome, Outgoing, SendError, Target, Way, Web};
+use crate::dicom::target::{DeliveryOutcome, Dimse, Outgoing, SendError, Target, Way, Web};
 use crate::dicom::tls::ClientTls;
 use crate::publish::contract::Code;
 use crate::publish::messages::{StudyEvent, StudyState};
@@ -137,15 +137,15 @@ impl Archive {
         failpoint("object_sent");
         self.tell_trouble(trouble(&sent, delivery.attempts + 1));
         match sent {
-            Ok(Outcome::Stored) => {
+            Ok(DeliveryOutcome::Stored) => {
                 self.site.store.delivered(delivery.n, Timestamp::now())?;
                 info!(STUDY_KEY = delivery.study_key.as_str(); "{} keeps {}", self.target.name, delivery.path);
                 self.tell_refused()?;
             }
-            Ok(Outcome::Busy(status)) => {
+            Ok(DeliveryOutcome::Busy(status)) => {
                 self.postpone(&delivery, &status.to_string(), BUSY)?;
             }
-            Ok(Outcome::Refused(status)) => {
+            Ok(DeliveryOutcome::Refused(status)) => {
                 self.refuse(&delivery, &status.to_string(), "dicom_refused")?;
             }
             Err(error @ SendError::Object(_)) => {
@@ -227,12 +227,14 @@ impl Archive {
 }
 
 /// What of a try keeps everything from the archive, if anything does.
-fn trouble(sent: &Result<Outcome, SendError>, tries: u32) -> Option<&'static str> {
+fn trouble(sent: &Result<DeliveryOutcome, SendError>, tries: u32) -> Option<&'static str> {
     match sent {
         Err(SendError::Unreachable(..) | SendError::Local(_)) => Some(UNREACHABLE),
         Err(SendError::NotLetIn(..) | SendError::NoToken(..)) => Some(REFUSES_US),
-        Ok(Outcome::Busy(_)) => (tries >= BUSY_TRIES).then_some(BUSY),
-        Ok(Outcome::Stored | Outcome::Refused(_)) | Err(SendError::Object(_)) => None,
+        Ok(DeliveryOutcome::Busy(_)) => (tries >= BUSY_TRIES).then_some(BUSY),
+        Ok(DeliveryOutcome::Stored | DeliveryOutcome::Refused(_)) | Err(SendError::Object(_)) => {
+            None
+        }
     }
 }
 
@@ -264,14 +266,14 @@ mod tests {
 
     #[test]
     fn an_archive_that_stays_busy_is_told_as_one_that_is_not_there() {
-        let busy = || Ok(Outcome::Busy(Status::Dimse(0xa700)));
+        let busy = || Ok(DeliveryOutcome::Busy(Status::Dimse(0xa700)));
         assert_eq!([1, 2, 3, 9].map(|n| trouble(&busy(), n)), [None, None, Some(BUSY), Some(BUSY)]);
         let name = || "pacs".to_owned();
         let away = Err(SendError::Unreachable(name(), "gone".to_owned()));
         assert_eq!(trouble(&away, 1), Some(UNREACHABLE));
         let closed = Err(SendError::NoToken(name(), "HTTP 401".to_owned()));
         assert_eq!(trouble(&closed, 1), Some(REFUSES_US));
-        assert_eq!(trouble(&Ok(Outcome::Refused(Status::Dimse(0xc000))), 9), None);
+        assert_eq!(trouble(&Ok(DeliveryOutcome::Refused(Status::Dimse(0xc000))), 9), None);
         // A later run knows it before it tries.
         let waiting = |code: Option<&str>, attempts| Delivery {
             n: 1,

@@ -289,7 +289,7 @@ impl Queue {
         let files = files_of(job);
         let (key, revision) = (job.study_key.as_str(), job.revision);
         quarantine::put(&self.site, &Refused { key, revision, code, detail, files: &files });
-        let events = self.step(job, StudyState::Rejected, Some(code), now);
+        let events = self.step(job, StudyState::Refused, Some(code), now);
         self.site.store.refuse(job.id, code, &events, now)
     }
 

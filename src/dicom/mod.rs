@@ -16,4 +16,4 @@ pub mod tls;
 mod wire;
 
 pub use receiver::{Network, Receiver};
-pub use target::{Outcome, SendError, Target};
+pub use target::{DeliveryOutcome, SendError, Target};

@@ -63,7 +63,7 @@ pub struct SliceFacts {
     /// Digest of PatientID, where it is said: of one study there is one patient. In memory only.
     pub patient: Option<Digest>,
     /// Why it can never be part of a phase, if it cannot.
-    pub set_aside: Option<RefusalCode>,
+    pub refused: Option<RefusalCode>,
     /// SeriesDescription, at most 256 characters.
     pub description: String,
     /// ProtocolName, at most 256 characters: often the whole examination's.

@@ -34,7 +34,9 @@ pub enum StudyState {
     /// It has a result.
     Completed,
     /// Its input was refused; `code` says why.
-    Rejected,
+    #[serde(rename = "rejected")]
+    #[strum(serialize = "rejected")]
+    Refused,
     /// It failed too often; `code` says how.
     Failed,
     /// A later revision came before its turn.

@@ -69,7 +69,7 @@ pub(crate) fn read(folder: &Path) -> Result<Views, ViewsError> {
     let view = |name: &str, other: View| {
         let (path, labels) = bytes(name)?;
         let mut map = read_labels(&labels).map_err(|reason| ViewsError::Nifti { path, reason })?;
-        judged(&mut map, &report, other, numbers.voxels());
+        merge_into_liver(&mut map, &report, other, numbers.voxels());
         Ok(map)
     };
     let base = view(LABELS_BASE, View::High)?;
@@ -77,7 +77,7 @@ pub(crate) fn read(folder: &Path) -> Result<Views, ViewsError> {
 }
 
 /// Lesions of the `other` view alone are liver too.
-fn judged(map: &mut LabelMap, report: &Report, other: View, numbers: &Array3<f32>) {
+fn merge_into_liver(map: &mut LabelMap, report: &Report, other: View, numbers: &Array3<f32>) {
     let kept = |number: f32| -> Option<Lesion> {
         let lesion = report.lesions.iter().find(|lesion| lesion.id as f32 == number)?;
         (lesion.view != other).then_some(lesion.class)

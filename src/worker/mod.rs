@@ -417,7 +417,7 @@ mod tests {
             phases: Vec::new(),
             candidates: Vec::new(),
             acquired: None,
-            set_aside: 0,
+            unused: 0,
             unreadable_beside: 0,
             patient: None,
             series: Vec::new(),

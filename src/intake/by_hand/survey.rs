@@ -88,7 +88,7 @@ fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRu
     let mut groups: BTreeMap<Group<'_>, Vec<(&Path, &SliceFacts)>> = BTreeMap::new();
     for (path, facts) in facts {
         if let Some(slice) = facts.part.slices().first() {
-            let group = (facts.study.as_str(), slice.series, slice.set_aside);
+            let group = (facts.study.as_str(), slice.series, slice.refused);
             groups.entry(group).or_default().push((path, slice));
         }
     }

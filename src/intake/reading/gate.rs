@@ -121,7 +121,7 @@ pub(crate) fn elsewhere(body_part: &str) -> bool {
 }
 
 /// Why an object can never be part of a phase, if it cannot: the same for every way in.
-pub(crate) fn set_aside(header: &SliceHeader) -> Option<Refusal> {
+pub(crate) fn refusal_of(header: &SliceHeader) -> Option<Refusal> {
     if let Err(error) = header.require_ct() {
         return Some(error.into());
     }

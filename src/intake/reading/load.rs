@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
 use super::gate::{
-    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
+    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, refusal_of,
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::probe::acquired_ms;
@@ -353,7 +353,7 @@ fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Ima
 pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let (sources, images) = images(phase, gate)?;
     let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
-    if let Some(refusal) = headers.iter().find_map(set_aside) {
+    if let Some(refusal) = headers.iter().find_map(refusal_of) {
         return Err(refusal);
     }
     check_size(&headers)?;

@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::gate::{Refusal, set_aside};
+use super::gate::{Refusal, refusal_of};
 use crate::intake::events::Broken;
 use crate::intake::facts::{FileFacts, Part, SliceFacts};
 use crate::intake::fingerprint::{Digest, digest_of, images_digest, patient_key};
@@ -186,7 +186,7 @@ impl Probe<'_> {
             Err(error) => return Err(self.broken(path, error.into(), content, None)),
         };
         let facts = self.object(path, content, &header, bytes)?;
-        let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
+        let is_image = facts.part.slices().iter().any(|slice| slice.refused.is_none());
         let whole = if is_image { check_whole(bytes, &header) } else { Ok(()) };
         match whole {
             Err(error @ DicomError::Truncated) => {
@@ -239,7 +239,7 @@ impl Probe<'_> {
             Err(error) => return Ok(Err(error)),
         };
         Ok(match &facts.part {
-            Part::Slice(slice) if slice.set_aside.is_none() => {
+            Part::Slice(slice) if slice.refused.is_none() => {
                 Err(self.broken(path, absurd(), content, Some((facts.study, Some(slice.series)))))
             }
             Part::Slice(_) | Part::Frames(_) | Part::Nifti(_) => Ok(facts),
@@ -350,7 +350,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let text = |text: &Option<String>| -> String {
         text.as_deref().unwrap_or_default().trim_end().chars().take(256).collect()
     };
-    let set_aside = set_aside(header);
+    let refused = refusal_of(header);
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
         instance: match header.frame {
@@ -358,7 +358,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
             None => instance,
         },
         patient: patient(header),
-        set_aside: set_aside.as_ref().map(|refusal| refusal.code),
+        refused: refused.as_ref().map(|refusal| refusal.code),
         description: text(&header.series_description),
         protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
@@ -366,7 +366,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         position_mm: header.position_mm(),
         marks: Marks::of(header),
         recon: recon::of(header),
-        said: set_aside.map(|refusal| refusal.detail),
+        said: refused.map(|refusal| refusal.detail),
     }
 }
 

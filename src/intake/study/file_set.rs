@@ -181,7 +181,7 @@ impl StudyFileSet {
     /// Why nothing could be picked, in the reader's own sentence if it has one.
     fn said_of(&self, code: RefusalCode) -> String {
         let slices = || self.files.values().flat_map(|held| held.facts.part.slices());
-        let of_code = |slice: &&SliceFacts| slice.set_aside == Some(code);
+        let of_code = |slice: &&SliceFacts| slice.refused == Some(code);
         match slices().filter(of_code).find_map(|slice| slice.said.clone()) {
             Some(said) => said,
             None if code == RefusalCode::MissingPhase => {
@@ -201,7 +201,7 @@ impl StudyFileSet {
     ) -> bool {
         let images = self.files.values().filter(|held| match &held.facts.part {
             Part::Nifti(_) => true,
-            part => part.slices().iter().any(|slice| slice.set_aside.is_none()),
+            part => part.slices().iter().any(|slice| slice.refused.is_none()),
         });
         let quiet = images.map(|held| held.at).max().is_some_and(|newest| newest <= since);
         if !quiet || !self.broken.is_empty() || self.too_many {
@@ -221,7 +221,7 @@ impl StudyFileSet {
     /// True when a series has a hole that a slice may still fill; a slice that was given up
     /// explains its hole.
     pub(super) fn awaits_slices(&self) -> bool {
-        let is_torn = |slices: &Slices<'_>| slices.set_aside().is_none() && slices.has_hole();
+        let is_torn = |slices: &Slices<'_>| slices.refused().is_none() && slices.has_hole();
         self.broken.is_empty() && self.stacks().iter().any(is_torn)
     }
 
@@ -229,7 +229,7 @@ impl StudyFileSet {
     pub(super) fn passed_over(&self) -> Counts {
         let mut counts = Counts::new();
         for slices in self.stacks() {
-            if let Some(code) = slices.set_aside() {
+            if let Some(code) = slices.refused() {
                 *counts.entry(StrangerKind::Refused(code)).or_default() += slices.files();
             }
         }
@@ -272,7 +272,7 @@ impl StudyFileSet {
             let in_frames = matches!(arrived.facts.part, Part::Frames(_));
             for (at, slice) in arrived.facts.part.slices().iter().enumerate() {
                 let frame = in_frames.then_some(at);
-                let group = groups.entry((slice.series, slice.set_aside)).or_default();
+                let group = groups.entry((slice.series, slice.refused)).or_default();
                 group.push(SliceOf { path, arrived, slice, frame });
             }
         }

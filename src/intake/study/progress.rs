@@ -199,7 +199,7 @@ impl StudyProgress {
             phases,
             candidates,
             acquired: acquired_ms.and_then(civil),
-            set_aside: self.file_set.files.len() - used,
+            unused: self.file_set.files.len() - used,
             unreadable_beside,
             patient,
             series,

@@ -12,7 +12,7 @@ use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
     named_surely, recon, scan,
 };
-use super::versions::{Held, Picked};
+use super::versions::{Picked, SliceCopy};
 use crate::intake::events::Millis;
 use crate::intake::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use crate::intake::fingerprint::{Digest, fingerprint};
@@ -61,7 +61,7 @@ pub(super) struct Slices<'a> {
 
 /// The acquisitions of one series. Copies of a slice go where the slice goes.
 pub(super) fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
-    if held[0].slice.set_aside.is_some() {
+    if held[0].slice.refused.is_some() {
         return vec![Slices::new(held, broken, false)];
     }
     let firsts: BTreeMap<Digest, &SliceFacts> =
@@ -99,7 +99,7 @@ impl<'a> Slices<'a> {
         let items = contents.into_iter().map(|content| (content, content)).collect();
         let stack = Stack {
             content: fingerprint(&[(None, items)]),
-            set_aside: held[0].slice.set_aside,
+            refused: held[0].slice.refused,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
             contrast: slices().any(|slice| slice.contrast),
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
@@ -113,8 +113,8 @@ impl<'a> Slices<'a> {
     }
 
     /// Why these images cannot be a phase, if they cannot.
-    pub(super) fn set_aside(&self) -> Option<RefusalCode> {
-        self.stack.set_aside
+    pub(super) fn refused(&self) -> Option<RefusalCode> {
+        self.stack.refused
     }
 
     /// How many files there are.
@@ -131,7 +131,7 @@ impl<'a> Slices<'a> {
         // The series' name stands over all its acquisitions: it tells not which of them this is.
         let doubted = |choice| Choice { confidence: Confidence::Low, ..choice };
         let choice = if self.is_split { choice.map(doubted) } else { choice };
-        let of = |one: &SliceOf<'_>| Held {
+        let of = |one: &SliceOf<'_>| SliceCopy {
             instance: one.slice.instance,
             identity: one.slice.identity(),
             frame: one.frame,
@@ -160,9 +160,9 @@ fn has_hole(mut mm: Vec<f64>) -> bool {
     usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
 }
 
-fn held(path: &Path, arrived: &Arrived) -> Held {
+fn held(path: &Path, arrived: &Arrived) -> SliceCopy {
     let Arrived { facts, changed_ns, .. } = arrived;
-    Held {
+    SliceCopy {
         path: path.to_owned(),
         content: facts.content,
         shown: facts.shown(),

@@ -195,7 +195,7 @@ fn codes_and_names_are_no_free_text() {
 fn every_other_message_keeps_its_schema() {
     let study = StudyEvent {
         study_key: identity().study_key,
-        state: StudyState::Rejected,
+        state: StudyState::Refused,
         code: Some(Code::fixed("no-liver")),
         setting: None,
         attempts: 0,

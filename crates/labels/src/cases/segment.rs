@@ -26,7 +26,7 @@ use super::error::CaseError;
 use super::files::read;
 use super::meaning::Meaning;
 use crate::labelling::Labelling;
-use crate::regions::{Held, regions};
+use crate::regions::{RegionVoxels, regions};
 
 /// Whose labels, of which revision, when.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ fn findings(stored: &LabelMap) -> Result<Vec<Region>, CaseError> {
     let found = regions(stored, LESION_LABELS);
     let mut masks = Vec::new();
     for region in &found.regions {
-        let held = Held::at(stored, region.at)?;
+        let held = RegionVoxels::at(stored, region.at)?;
         masks.push((region.number, region.label, held.lo, held.mask(held.lo, held.hi)));
     }
     Ok(masks)
