@@ -22,6 +22,10 @@ use hepalert_voxels::volume::nifti::read as images;
 use hepalert_voxels::volume::{Grid, Volume};
 use tempfile::TempDir;
 
+pub mod masks;
+pub mod page;
+pub mod peers;
+
 thread_local! {
     // Not static: what is static is never removed.
     static FOLDER: TempDir = TempDir::new().unwrap();

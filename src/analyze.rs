@@ -214,7 +214,12 @@ impl Analyzer {
 
     /// SHA-256 over everything that determines results besides the input.
     pub fn fingerprint(&self) -> String {
-        pipeline_fingerprint(&self.settings, &self.bundle)
+        self.fingerprint_with(&self.bundle)
+    }
+
+    fn fingerprint_with(&self, bundle: &Bundle) -> String {
+        let recogniser = self.recogniser.as_ref().map(|recogniser| recogniser.bundle().2);
+        pipeline_fingerprint(&self.settings, bundle, recogniser)
     }
 
     /// That of this engine, and those of the others that may run in its place.
@@ -224,7 +229,7 @@ impl Analyzer {
     pub fn fingerprints(&self) -> Result<Vec<String>, EngineError> {
         let others = self.settings.others.iter().map(|folder| {
             let bundle = Bundle::open(folder)?;
-            Ok(pipeline_fingerprint(&self.settings, &bundle))
+            Ok(self.fingerprint_with(&bundle))
         });
         std::iter::once(Ok(self.fingerprint())).chain(others).collect()
     }
@@ -418,12 +423,18 @@ pub fn phases_of(bundles: &[PathBuf]) -> Result<Vec<Vec<Phase>>, EngineError> {
     Ok(sets)
 }
 
-/// SHA-256 over everything that determines results besides the input: version, engine,
-/// gains, third stage, backend and precision. Known without loading a network.
-pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
+/// SHA-256 over everything that determines results besides the input: version, engine, gains,
+/// third stage, backend and precision, the engine that tells phases apart (`recogniser`, its
+/// fingerprint), and the memory, by which thin slices are averaged and the finer of two series is
+/// passed over. Known without loading a network.
+pub fn pipeline_fingerprint(
+    settings: &Settings,
+    bundle: &Bundle,
+    recogniser: Option<&str>,
+) -> String {
     let rules = settings.reclassify;
     let words = format!(
-        "hepalert cascade {CASCADE_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{} {}\n",
+        "hepalert cascade {CASCADE_VERSION}\n{}\n{}\n{}\n{}\n{}\n{}\n{:?}\n{} {}\n{}\n{}\n",
         bundle.fingerprint(),
         bundle.lesion_gain().base,
         high_gain(settings, bundle),
@@ -433,6 +444,8 @@ pub fn pipeline_fingerprint(settings: &Settings, bundle: &Bundle) -> String {
         rules.schemes,
         settings.runtime.backend,
         settings.runtime.precision,
+        settings.memory_budget_bytes,
+        recogniser.unwrap_or("names alone"),
     );
     // Studies of one phase are not aligned: their fingerprint says nothing of it.
     let alignment = match bundle.phases().len() {
@@ -478,31 +491,52 @@ mod tests {
     use hepalert_engines::backend::{Backend, Precision};
 
     #[test]
-    fn what_runs_the_networks_is_part_of_the_fingerprint() {
+    fn whatever_decides_a_result_is_part_of_the_fingerprint() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let bundle = Bundle::open(&root.join("engines/venous-demo")).unwrap();
-        let fingerprint = |backend, precision| {
-            let settings = Settings {
-                bundle: bundle.dir().to_owned(),
-                others: Vec::new(),
-                alignment: align::Rules::default(),
-                runtime: Runtime { backend, precision, ..Runtime::default() },
-                high_gain: None,
-                reclassify: reclassify::ReclassifyParams::default(),
-                memory_budget_bytes: 1 << 30,
-                gate: GateParams::default(),
-                keep_margin: false,
-                keep_gains: false,
-                phase_bundle: None,
-                objects: None,
-                air: segment::AirTiles::default(),
-            };
-            pipeline_fingerprint(&settings, &bundle)
+        let usual = Settings {
+            bundle: bundle.dir().to_owned(),
+            others: Vec::new(),
+            alignment: align::Rules::default(),
+            runtime: Runtime {
+                backend: Backend::OpenVino,
+                precision: Precision::F32,
+                ..Runtime::default()
+            },
+            high_gain: None,
+            reclassify: reclassify::ReclassifyParams::default(),
+            memory_budget_bytes: 1 << 30,
+            gate: GateParams::default(),
+            keep_margin: false,
+            keep_gains: false,
+            phase_bundle: None,
+            objects: None,
+            air: segment::AirTiles::default(),
         };
-        let native = fingerprint(Backend::Native, Precision::F32);
-        let openvino = fingerprint(Backend::OpenVino, Precision::F32);
-        let bf16 = fingerprint(Backend::OpenVino, Precision::Bf16);
-        assert!(native != openvino && openvino != bf16 && native != bf16);
-        assert_eq!(bf16, fingerprint(Backend::OpenVino, Precision::Bf16));
+        let with = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = usual.clone();
+            change(&mut settings);
+            pipeline_fingerprint(&settings, &bundle, Some("one"))
+        };
+        let others = [
+            with(&|_| ()),
+            with(&|settings| settings.runtime.backend = Backend::Native),
+            with(&|settings| settings.runtime.precision = Precision::Bf16),
+            with(&|settings| settings.high_gain = Some(7.0)),
+            with(&|settings| settings.reclassify.patches += 1),
+            // Thin slices are averaged where less fits.
+            with(&|settings| settings.memory_budget_bytes /= 2),
+            // Another network may call another phase venous.
+            pipeline_fingerprint(&usual, &bundle, Some("another")),
+            pipeline_fingerprint(&usual, &bundle, None),
+        ];
+        let different: std::collections::BTreeSet<&String> = others.iter().collect();
+        assert_eq!(different.len(), others.len(), "each counts");
+        assert_eq!(
+            others[0],
+            with(&|settings| settings.keep_gains = true),
+            "no result hangs on it"
+        );
+        assert_eq!(others[0], with(&|settings| settings.runtime.threads = 3), "nor on this");
     }
 }

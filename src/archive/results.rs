@@ -74,14 +74,15 @@ impl Bound {
     ) -> Result<Bound, EngineError> {
         let bundles: Vec<Bundle> =
             settings.bundles().map(|folder| Bundle::open(folder)).collect::<Result<_, _>>()?;
-        let pipelines: Vec<String> =
-            bundles.iter().map(|bundle| pipeline_fingerprint(settings, bundle)).collect();
+        let phases = settings.phase_bundle.as_ref().and_then(|dir| manifest_of(dir));
+        let recogniser = phases.map(|manifest| manifest.hex());
+        let of = |bundle| pipeline_fingerprint(settings, bundle, recogniser.as_deref());
+        let pipelines: Vec<String> = bundles.iter().map(of).collect();
         let engines = bundles.iter().map(|bundle| EngineName {
             id: bundle.id().to_owned(),
             version: bundle.version(),
             sha256: bundle.fingerprint().to_owned(),
         });
-        let phases = settings.phase_bundle.as_ref().and_then(|dir| manifest_of(dir));
         let words = format!(
             "{}\n{phases:?}\n{:?}\n{}\n{}\n",
             pipelines.join("\n"),

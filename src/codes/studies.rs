@@ -36,7 +36,7 @@ pub(super) const REFUSED: [Meaning; 6] = [
 pub(super) const STRANGERS: [Meaning; StrangerKind::ALL.len()] = [
     meaning(
         StrangerKind::Foreign.as_str(),
-        "files that are no images: notes, programs, pictures",
+        "files that are no images: notes, programs, pictures, pipes and devices",
         "keep other files out of the export folder",
     ),
     meaning(

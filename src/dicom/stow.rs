@@ -220,7 +220,8 @@ fn joined(mut pieces: &[u8]) -> Vec<u8> {
         let Ok(size @ 1..) = usize::from_str_radix(size, 16) else { break };
         let rest = &pieces[end + 2..];
         body.extend(&rest[..size.min(rest.len())]);
-        pieces = rest.get(size + 2..).unwrap_or_default();
+        // Whatever length a peer names: behind the end there is nothing.
+        pieces = rest.get(size.saturating_add(2)..).unwrap_or_default();
     }
     body
 }
@@ -291,6 +292,8 @@ mod tests {
         let (status, body) = parsed(format!("{head}{pieces}").as_bytes()).unwrap();
         assert_eq!(body, kept, "an answer in pieces is put together");
         assert_eq!(outcome_of_answer(status, &body), DeliveryOutcome::Stored);
+        let endless = format!("{head}ffffffffffffffff\r\n{kept}");
+        assert_eq!(parsed(endless.as_bytes()).unwrap().1, kept, "as far as it came");
         for page in ["", "{}", "<html>login</html>"] {
             assert_eq!(
                 outcome_of_answer(200, page),

@@ -87,8 +87,14 @@ fn one_patients_result_never_takes_the_place_of_another() {
     let table = fs::read_to_string(cohort.at("results/summary.csv")).unwrap();
     let lines: Vec<&str> = table.lines().skip(1).collect();
     assert_eq!(lines.len(), 2, "{table}");
-    assert!(lines[0].starts_with("ct,done") && lines[0].ends_with("made/one/ct.nii.gz"), "{table}");
-    assert!(lines[1].starts_with("ct-") && lines[1].ends_with("made/two/ct.nii.gz"), "{table}");
+    assert!(
+        lines[0].starts_with("ct,done") && lines[0].ends_with("made/one/ct.nii.gz,linear 1,100"),
+        "{table}"
+    );
+    assert!(
+        lines[1].starts_with("ct-") && lines[1].ends_with("made/two/ct.nii.gz,linear 1,100"),
+        "{table}"
+    );
     let reports = fs::read_dir(cohort.at("results")).unwrap().flatten();
     assert_eq!(reports.filter(|entry| entry.path().join("report.json").is_file()).count(), 2);
     let again = cohort.analyze("@made/two/ct.nii.gz --each --out @results");

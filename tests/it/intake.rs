@@ -348,6 +348,11 @@ fn every_input_is_heard_of_once_by_folder() {
     put("empty/a.dcm", b"");
     put("empty/b.dcm", b"");
     put("part/IM1.dcm.part", b"half");
+    put("tmp/IM1.tmp", b"half");
+    put("tilde/IM1.dcm~", b"half");
+    put("fifo/note.txt", b"beside a pipe");
+    let pipe = std::process::Command::new("mkfifo").arg(dir.path().join("fifo/IM1.dcm")).status();
+    assert!(pipe.unwrap().success());
     put(".x/IM1", b"hidden");
     put("y/.DS_Store", b"nobody sent this");
     std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("link")).unwrap();
@@ -368,10 +373,13 @@ fn every_input_is_heard_of_once_by_folder() {
             "complete 1 of 20 files: all_phases",
             "passed over: {\"archive\": 1}",
             "passed over: {\"archive\": 1}",
+            "passed over: {\"foreign\": 2}",
             "passed over: {\"foreign\": 30, \"unknown_format\": 30}",
             "passed over: {\"hidden\": 1, \"link\": 1}",
             "passed over: {\"link\": 1}",
             "passed over: {\"truncated_file\": 2}",
+            "passed over: {\"unfinished\": 1}",
+            "passed over: {\"unfinished\": 1}",
             "passed over: {\"unfinished\": 1}",
             "received",
             "received",

@@ -1,10 +1,13 @@
 //! Ten thousand damaged inputs for every reader of bytes from outside, the same each time: each
-//! is read or refused, none ends the process, none takes long. The readers are the fuzzers' own.
+//! is read or refused, none ends the process, none takes long or much memory. The readers are the
+//! fuzzers' own.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use hepalert::analyze::peak_memory_mib;
 use hepalert_lab::phantom::{Case, Size, generate};
 use hepalert_study::phase::Setting;
 use hepalert_voxels::volume::dicom::read::read_header;
@@ -18,6 +21,8 @@ mod readers;
 const COUNT: usize = 10_000;
 /// Longest time for one input.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Most memory, of them all.
+const MOST_MIB: f64 = 2048.0;
 
 /// Some bytes changed, cut out, doubled or put in.
 fn damage(seed: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
@@ -49,13 +54,18 @@ fn damage(seed: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
 
 fn try_all(name: &str, seeds: &[Vec<u8>], read: fn(&[u8])) {
     assert!(!seeds.is_empty(), "{name}: nothing to damage");
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let (mut rng, start) = (ChaCha8Rng::seed_from_u64(7), Instant::now());
     for number in 0..COUNT {
         let bytes = damage(&seeds[number % seeds.len()], &mut rng);
         let began = Instant::now();
         read(&bytes);
         assert!(began.elapsed() < LONGEST, "{name}: input {number} took {:?}", began.elapsed());
     }
+    println!(
+        "{name}: {:.1} s, at most {:.0} MiB",
+        start.elapsed().as_secs_f64(),
+        peak_memory_mib()
+    );
 }
 
 /// All files of a folder.
@@ -99,8 +109,25 @@ fn slices() -> Vec<Vec<u8>> {
     found
 }
 
+/// In a process of its own: its memory is what they took, and nothing else.
 #[test]
 fn ten_thousand_damaged_inputs_are_refused_or_read() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "mutations::child_reads_damaged_inputs", "--ignored", "--nocapture"]);
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let faults = String::from_utf8_lossy(&output.stderr);
+    let last: String = faults.lines().rev().take(20).collect::<Vec<_>>().join("\n");
+    assert!(output.status.success(), "{}: {said}{last}", output.status);
+    let most = said.lines().find_map(|line| line.strip_prefix("peak: ")).expect("it says so");
+    println!("{said}");
+    assert!(most.parse::<f64>().unwrap() < MOST_MIB, "{most} MiB");
+}
+
+/// Not a test by itself: the process whose memory is measured.
+#[test]
+#[ignore = "run as a child by the test above"]
+fn child_reads_damaged_inputs() {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reclassify/bundle");
     let networks = ["segment.onnx", "reclassify.onnx"];
     let networks = networks.map(|name| fs::read(bundle.join(name)).unwrap()).to_vec();
@@ -114,4 +141,9 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
     try_all("config", &all_in("config"), readers::config);
     try_all("labels", &all_in("fuzz/corpus/labels"), readers::labels);
     try_all("command", &all_in("fuzz/corpus/command"), readers::command);
+    try_all("association", &all_in("fuzz/corpus/association"), readers::peers::association);
+    try_all("answers", &all_in("fuzz/corpus/answers"), readers::peers::answers);
+    try_all("bodies", &all_in("fuzz/corpus/bodies"), readers::page::bodies);
+    try_all("segmentation", &all_in("tests/data/volume"), readers::masks::segmentation);
+    println!("\npeak: {}", peak_memory_mib());
 }

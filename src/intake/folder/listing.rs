@@ -260,6 +260,9 @@ fn list_one(
             inner.push(entry.path());
         } else if meta.is_file() {
             found.take(entry.path(), stamp);
+        } else {
+            // A pipe, a socket or a device: no image comes out of it, and opening one may wait for ever.
+            found.ignored.insert(entry.path(), (stamp, StrangerKind::Foreign));
         }
     }
     Ok(Listed { inner, all: true })
@@ -286,6 +289,11 @@ mod tests {
         snapshot.files.keys().map(name).collect()
     }
 
+    fn make_pipe(path: &Path) {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+
     #[test]
     fn a_listing_sees_files_and_markers_and_follows_no_link() {
         let dir = tempfile::tempdir().unwrap();
@@ -301,6 +309,8 @@ mod tests {
         symlink(outside.join("secret.dcm"), root.join("file-link")).unwrap();
         symlink(&root, root.join("a/loop")).unwrap();
         fs::write(root.join("slice.done"), [0; 2000]).unwrap();
+        make_pipe(&root.join("a/pipe"));
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("a/socket")).unwrap();
         let seen = list(&WatchParams::new(&root), false).unwrap();
         assert_eq!(names_of(&seen, &root), ["a/b/1", "slice.done", "x.dcm"]);
         assert_eq!(seen.markers.len(), 2);
@@ -313,6 +323,8 @@ mod tests {
         let expected = [
             named(".hidden", StrangerKind::Hidden),
             named("a/loop", StrangerKind::Link),
+            named("a/pipe", StrangerKind::Foreign),
+            named("a/socket", StrangerKind::Foreign),
             named("file-link", StrangerKind::Link),
             named("link", StrangerKind::Link),
             named("x.part", StrangerKind::Unfinished),

@@ -241,7 +241,9 @@ impl FileStability {
                 *passed = Passed { stamp, since: now, told: false };
             }
             passed.since = passed.since.min(now);
-            let soon = [StrangerKind::Link, StrangerKind::ClosedFolder].contains(&kind);
+            // What waiting changes nothing about: a foreign one among these is a pipe or a device.
+            let soon = [StrangerKind::Link, StrangerKind::ClosedFolder, StrangerKind::Foreign];
+            let soon = soon.contains(&kind);
             let wait = if soon { self.params.settle_s } else { self.params.give_up_s };
             if !passed.told && now.is_past(passed.since, Millis::from_s(wait)) {
                 passed.told = true;

@@ -14,7 +14,7 @@ pub(crate) type Counts = BTreeMap<StrangerKind, usize>;
 /// What a file is that is no image of a study. Ordered by name, as messages list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrangerKind {
-    /// By its name no image: notes, programs, pictures.
+    /// No image by its name or nature: notes, programs, pictures, pipes.
     Foreign,
     /// A link, and links are not followed.
     Link,

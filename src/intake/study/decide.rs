@@ -7,7 +7,7 @@
 
 use hepalert_phases::{Recogniser, Seen};
 
-use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
+use super::decided::{Decided, LOOK_MM, SeriesLine, described};
 use super::named_phases;
 use super::phases::{self, Choice, Namer, Scan, Weighed, Witness, choose, choose_each, recon};
 use crate::intake::facts::{Candidate, MAX_CHOICES, PhaseFiles, StudyFiles};
@@ -223,7 +223,7 @@ fn signs(scan: &Scan, seen: Option<&Seen>) -> Vec<String> {
     let lies = |seen: &Seen| {
         // The region of the body is no name.
         let mut named = scan.named.iter().filter(|w| w.weight > phases::REGION);
-        seen.has_evidence() && named.any(|w| seen.phases()[w.phase as usize] < CONTRADICTS)
+        named.any(|witness| named_phases::contradicts(seen, witness.phase))
     };
     if seen.is_some_and(lies) {
         signs.push("images and name contradict each other".to_owned());

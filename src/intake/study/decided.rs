@@ -15,6 +15,8 @@ pub(super) const LOOK_MM: f64 = 2.4;
 pub(super) const CLEAR: f64 = 0.5;
 /// Images that give a named phase less than this contradict its name.
 pub(super) const CONTRADICTS: f64 = 0.1;
+/// So do images that give another phase more than this, however the series came to be read.
+pub(super) const SHOWS_ANOTHER: f64 = 0.8;
 
 /// One series of a study, told.
 #[derive(Debug, Clone, PartialEq)]

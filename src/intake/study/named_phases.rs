@@ -6,7 +6,7 @@
 use hepalert_phases::joint::{Acquisition, STRONG, weigh};
 use hepalert_phases::{Recogniser, Seen};
 
-use super::decided::{CONTRADICTS, Decided, LOOK_MM, SeriesLine, described};
+use super::decided::{CONTRADICTS, Decided, LOOK_MM, SHOWS_ANOTHER, SeriesLine, described};
 use super::phases::{Confidence, PhaseSource, Scan, confidence};
 use crate::intake::facts::{PhaseFiles, StudyFiles};
 use crate::intake::reading::gate::{GateParams, Refusal};
@@ -55,7 +55,9 @@ pub(crate) fn check(
 
 /// Whether a series' images speak against the phase that it is read as.
 pub(crate) fn contradicts(seen: &Seen, phase: Phase) -> bool {
-    seen.has_evidence() && seen.phases()[phase as usize] < CONTRADICTS
+    let seen_as = seen.phases();
+    let another = (0..seen_as.len()).any(|at| at != phase as usize && seen_as[at] > SHOWS_ANOTHER);
+    seen.has_evidence() && (another || seen_as[phase as usize] < CONTRADICTS)
 }
 
 impl Checked {

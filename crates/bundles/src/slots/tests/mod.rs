@@ -393,3 +393,32 @@ fn root_makes_the_folder_for_whom_it_is() {
         assert_eq!((meta.uid(), meta.gid()), (64999, 64998), "{made}");
     }
 }
+
+#[test]
+fn an_engine_that_root_installs_is_the_folders_owners_to_the_last_file() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root makes what is another's");
+        return;
+    }
+    fn all_below(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                all_below(&path, found);
+            }
+            found.push(path);
+        }
+    }
+    let house = House::new();
+    let engine = house.packed(3, json!({}));
+    std::os::unix::fs::lchown(house.path(), Some(64999), Some(64998)).unwrap();
+    let slot = stage(&house, &engine).unwrap();
+    let slots = house.path().join("slots");
+    let mut made = vec![slots.clone()];
+    all_below(&slots, &mut made);
+    assert!(made.contains(&slots.join(slot.name()).join(MANIFEST)) && made.len() > 8, "{made:?}");
+    for path in made {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (64999, 64998), "{}", path.display());
+    }
+}

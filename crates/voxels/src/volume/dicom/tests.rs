@@ -1,11 +1,15 @@
 //! Files made here with `dicom-object`, and damaged here by hand: envelopes, refusals by
 //! name, and the geometry of a series.
 
+use std::io::{Read, Write};
+
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, dicom_value};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use proptest::prelude::*;
 
 use super::read::{read_header, read_slice};
@@ -97,6 +101,32 @@ fn every_envelope_is_opened() {
             assert_eq!(slice.header.transfer_syntax, syntax);
         }
     }
+}
+
+/// Zeros behind a whole data set, packed to a thousandth: as much as an image may have is read, a
+/// byte more is refused.
+#[test]
+fn what_unpacks_to_more_than_an_image_has_is_refused() {
+    let whole = file(&image(), uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+    // Preamble, mark, and the group that says how long it is.
+    let meta_ends = 144 + u32::from_le_bytes(whole[140..144].try_into().unwrap()) as usize;
+    let plain = dataset(&image(), uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let unpacking_to = |bytes: usize| {
+        let mut packed = DeflateEncoder::new(whole[..meta_ends].to_vec(), Compression::fast());
+        packed.write_all(&plain).unwrap();
+        let padding = bytes - plain.len();
+        // An element nobody reads, so that the data set stays a right one.
+        let head = [&[0xfc, 0xff, 0xfc, 0xff][..], b"OB\0\0", &(padding as u32 - 12).to_le_bytes()];
+        packed.write_all(&head.concat()).unwrap();
+        std::io::copy(&mut std::io::repeat(0).take(padding as u64 - 12), &mut packed).unwrap();
+        packed.finish().unwrap()
+    };
+    let largest = unpacking_to(64 << 20);
+    assert!(largest.len() < 1 << 20, "{}", largest.len());
+    assert_eq!(units(&largest), Pixels::Whole(UNITS.to_vec()));
+    let refused = read_header(&unpacking_to((64 << 20) + 2)).unwrap_err();
+    assert_eq!(refused.code(), "corrupt");
+    assert!(refused.to_string().contains("more than any image"), "{refused}");
 }
 
 #[test]
