@@ -537,6 +537,6 @@ mod tests {
             with(&|settings| settings.keep_gains = true),
             "no result hangs on it"
         );
-        assert_eq!(others[0], with(&|settings| settings.runtime.threads = 3), "nor on this");
+        assert_eq!(others[0], with(&|settings| settings.runtime.threads = Some(3)), "nor on this");
     }
 }

@@ -317,7 +317,7 @@ impl Drop for ProgressMeter {
 
 impl Ui {
     /// Of work that takes minutes; `what` is counted.
-    pub fn progress(&self, what: &'static str) -> ProgressMeter {
+    pub fn meter(&self, what: &'static str) -> ProgressMeter {
         ProgressMeter {
             what,
             began: Instant::now(),
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn progress_is_a_bar_a_line_or_json() {
-        let mut progress = Ui::new(false).progress("studies");
+        let mut progress = Ui::new(false).meter("studies");
         progress.terminal = true;
         assert_eq!(
             progress.line(6, 12, Some(240.0)),
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_was_done_before_says_nothing_of_the_time_left() {
-        let mut progress = Ui::new(false).progress("studies");
+        let mut progress = Ui::new(false).meter("studies");
         progress.step(90, 100);
         progress.began -= std::time::Duration::from_secs(20);
         assert_eq!(progress.left_s(90, 100), None);

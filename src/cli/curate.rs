@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         corrected: &args.corrected,
         pictures: args.pictures,
     };
-    let progress = ui.progress("cases");
+    let progress = ui.meter("cases");
     let mut telling = Telling { ui, progress, lines: args.lines, stop: &stop, through: 0 };
     let rows = curate(&plan, &mut analyzer, &mut telling)
         .map_err(|error| failure(error, telling.through, &args.out))?;

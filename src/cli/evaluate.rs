@@ -193,7 +193,7 @@ fn count(
     }
     let on_disk = |error| OutputError::File { path: kept.to_owned(), reason: error };
     let mut counted = Counted::open(kept).map_err(on_disk)?;
-    let mut progress = ui.progress("cases");
+    let mut progress = ui.meter("cases");
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         let key = key_of(case, highest_gain).map_err(refused)?;

@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         boot: store.boot().map_err(Failure::failed)?,
     };
     let text = format!(
-        "studies: {queued} queued, {running} running, {done} done, {rejected} refused, \
+        "studies: {queued} queued, {running} running, {done} done, {refused} refused, \
          {dead} failed, {superseded} superseded\nmessages not yet sent: {}{}\nopen alerts: {}",
         status.outbox_unsent,
         status.outbox_oldest.as_deref().map_or(String::new(), |at| format!(" (since {at})")),

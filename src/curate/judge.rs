@@ -71,7 +71,7 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
         largest_labels: largest.map(|place| [place.first, place.second]),
         largest_box: largest.map(|place| [place.region.lo, place.region.hi]),
         largest_at: largest.map(|place| place.region.at),
-        labels: Some(hepalert_labels::cases::desk::CURATED.to_owned()),
+        labels: Some(hepalert_labels::cases::editor::CURATED.to_owned()),
         ..Row::of(id)
     }
 }

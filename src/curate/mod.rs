@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use crate::analyze::Analyzer;
 use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
-use hepalert_labels::cases::desk::CURATED;
+use hepalert_labels::cases::editor::CURATED;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::stored::{first_as_given, first_of, is_labelled};
 use hepalert_labels::cases::{
-    Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Start, Who,
+    Case, CaseError, Folder, ImageFile, LabelEditor, Meaning, Reader, Start, Who,
 };
 use hepalert_labels::fuse::{fuse, origins};
 use hepalert_labels::labelling::Labelling;
@@ -240,9 +240,9 @@ fn take(
 /// Under a name of its own, so that readers begin with it and their own is never touched.
 fn keep(folder: &Folder, case: &Case, image: &ImageFile, fused: LabelMap) -> Result<(), CaseError> {
     let curated = Reader::new(CURATED)?;
-    let mut desk = Desk::open(folder, &case.id, &image.name, &curated, &Start::Empty)?;
-    let on = desk.revision().to_owned();
-    desk.take_in(fused, "curate", &on, Timestamp::now())?;
+    let mut editor = LabelEditor::open(folder, &case.id, &image.name, &curated, &Start::Empty)?;
+    let on = editor.revision().to_owned();
+    editor.take_in(fused, "curate", &on, Timestamp::now())?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What is told of cases, labels and edits: lines of lists, and labels at a desk.
+//! What is told of cases, labels and edits: lines of lists, and labels at an editor.
 //!
 //! Owns the wire's words for them. Refuses to change anything.
 
@@ -10,11 +10,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::desks::told;
+use super::editors::told;
 use super::problem::Problem;
 use hepalert_labels::cases::given::{Given, Known, Senses, Value as OfFile};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
+use hepalert_labels::cases::{
+    Case, CaseError, Folder, ImageFile, LabelEditor, Meaning, Reader, Saved,
+};
 use hepalert_labels::labelling::Labelling;
 use hepalert_labels::regions::{Region, RegionVoxels, neighbours};
 
@@ -58,7 +60,7 @@ pub(super) struct ImageLine {
     instances: Vec<Option<i64>>,
 }
 
-/// Labels as they are at a desk.
+/// Labels as they are at an editor.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AtDesk {
     /// The reader.
@@ -283,15 +285,15 @@ pub(super) fn seen_of(
 }
 
 /// What an edit changed; nothing where there was nothing to undo or redo.
-pub(super) fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
+pub(super) fn made(editor: &LabelEditor, saved: Option<&Saved>) -> Made {
     let stretches = saved.map(|saved| saved.change.stretches()).unwrap_or_default();
     let run = |run: &hepalert_labels::Stretch| [run.start, run.length, u32::from(run.label)];
     Made {
-        revision: desk.revision().to_owned(),
-        steps: desk.labelling().steps(),
+        revision: editor.revision().to_owned(),
+        steps: editor.labelling().steps(),
         runs: stretches.iter().flat_map(run).collect(),
-        regions: regions(desk.labelling()),
-        touched: saved.and_then(|saved| touched(desk.labelling(), saved)),
+        regions: regions(editor.labelling()),
+        touched: saved.and_then(|saved| touched(editor.labelling(), saved)),
     }
 }
 

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Principal;
-use super::desks::told;
+use super::editors::told;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
 use super::page_state::PageState;

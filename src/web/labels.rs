@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::access::Principal;
 use super::browser_volumes::{gzip, whole};
-use super::desks::{Desks, Shared, told};
 use super::download::attached;
+use super::editors::{LabelEditors, Shared, told};
 use super::images::{heavily, kept, sent};
 use super::label_lines::{AtDesk, CaseLine, GivenLine, Made, at_desk, line, made, seen_of};
 use super::page_state::PageState;
@@ -25,7 +25,9 @@ use hepalert_labels::cases::given::Senses;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::segment::{Made as MadeOf, segmentation_of};
 use hepalert_labels::cases::stored::{self, compare_labels, history_of};
-use hepalert_labels::cases::{CaseError, Desk, ImageFile, Meaning, Reader, Saved, Start, Who};
+use hepalert_labels::cases::{
+    CaseError, ImageFile, LabelEditor, Meaning, Reader, Saved, Start, Who,
+};
 use hepalert_labels::labelling::Labelling;
 use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, nifti};
@@ -121,7 +123,7 @@ pub(super) struct Place {
 ///
 /// # Errors
 /// [`Problem`] if there is none.
-pub(super) fn bench(site: &PageState) -> Result<&Desks, Problem> {
+pub(super) fn bench(site: &PageState) -> Result<&LabelEditors, Problem> {
     site.bench.as_ref().ok_or_else(|| {
         let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
@@ -205,19 +207,19 @@ pub(super) async fn image(
     .await
 }
 
-/// Sits down at a desk for one request.
+/// Opens one's editor for one request.
 async fn at<T: Send + 'static>(
     site: &Arc<PageState>,
     (id, name): (String, String),
     who: &Principal,
     start: Start,
-    work: impl FnOnce(&mut Desk, &Reader) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&mut LabelEditor, &Reader) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let reader = reader_of(who)?;
     heavily(site, move |site| {
-        let desk: Shared = bench(site)?.desk(&id, &name, &reader, &start)?;
-        let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut desk, &reader)
+        let editor: Shared = bench(site)?.editor(&id, &name, &reader, &start)?;
+        let mut editor = editor.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut editor, &reader)
     })
     .await
 }
@@ -229,11 +231,11 @@ async fn looking<T: Send + 'static>(
     place: (String, String),
     who: &Principal,
     start: Start,
-    work: impl FnOnce(&mut Desk, &Reader) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&mut LabelEditor, &Reader) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    at(site, place, who, start, |desk, reader| {
-        desk.look_again().map_err(told)?;
-        work(desk, reader)
+    at(site, place, who, start, |editor, reader| {
+        editor.look_again().map_err(told)?;
+        work(editor, reader)
     })
     .await
 }
@@ -250,8 +252,9 @@ pub(super) async fn open(
         Some("empty") => Start::Empty,
         Some(name) => Start::From(name.parse::<Who>().map_err(told)?),
     };
-    looking(&site, place, &who, start, |desk, reader| {
-        let told = at_desk(desk.labelling(), desk.meaning(), reader.to_string(), desk.revision());
+    looking(&site, place, &who, start, |editor, reader| {
+        let told =
+            at_desk(editor.labelling(), editor.meaning(), reader.to_string(), editor.revision());
         Ok(Json(told))
     })
     .await
@@ -320,7 +323,7 @@ pub(super) async fn voxels(
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    looking(&site, place, &who, Start::Usual, |desk, _| Ok(plain(desk.labelling()))).await
+    looking(&site, place, &who, Start::Usual, |editor, _| Ok(plain(editor.labelling()))).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
@@ -330,8 +333,8 @@ pub(super) async fn file(
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.nii.gz", who.name.to_lowercase());
-    looking(&site, (id, name), &who, Start::Usual, move |desk, _| {
-        attached(nifti::write::write_u8(&desk.labelling().stored()), &called)
+    looking(&site, (id, name), &who, Start::Usual, move |editor, _| {
+        attached(nifti::write::write_u8(&editor.labelling().stored()), &called)
     })
     .await
 }
@@ -344,16 +347,16 @@ pub(super) async fn segmentation(
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.dcm", who.name.to_lowercase());
     let shared = Arc::clone(&site);
-    looking(&site, (id.clone(), name.clone()), &who, Start::Usual, move |desk, reader| {
+    looking(&site, (id.clone(), name.clone()), &who, Start::Usual, move |editor, reader| {
         let folder = bench(&shared)?.folder()?;
         let image = folder.case(&id).and_then(|case| case.image(&name)).map_err(told)?;
         let made = MadeOf {
             who: reader.as_str(),
-            revision: desk.revision(),
+            revision: editor.revision(),
             version: env!("CARGO_PKG_VERSION"),
             when: Timestamp::now(),
         };
-        let object = segmentation_of(image, desk.labelling(), desk.meaning(), &made);
+        let object = segmentation_of(image, editor.labelling(), editor.meaning(), &made);
         attached(object.map_err(told)?.bytes, &called)
     })
     .await
@@ -364,11 +367,11 @@ async fn step(
     site: &Arc<PageState>,
     place: (String, String),
     who: &Principal,
-    step: impl FnOnce(&mut Desk) -> Result<Option<Saved>, CaseError> + Send + 'static,
+    step: impl FnOnce(&mut LabelEditor) -> Result<Option<Saved>, CaseError> + Send + 'static,
 ) -> Result<Json<Made>, Problem> {
-    at(site, place, who, Start::Usual, |desk, _| {
-        let saved = step(desk).map_err(told)?;
-        Ok(Json(made(desk, saved.as_ref())))
+    at(site, place, who, Start::Usual, |editor, _| {
+        let saved = step(editor).map_err(told)?;
+        Ok(Json(made(editor, saved.as_ref())))
     })
     .await
 }
@@ -382,7 +385,8 @@ pub(super) async fn edit(
 ) -> Result<Json<Made>, Problem> {
     let operation: Operation =
         serde_json::from_value(operation).map_err(|error| Problem::bad(error.to_string()))?;
-    let edit = move |desk: &mut Desk| desk.edit(&operation, &on, Timestamp::now()).map(Some);
+    let edit =
+        move |editor: &mut LabelEditor| editor.edit(&operation, &on, Timestamp::now()).map(Some);
     step(&site, place, &who, edit).await
 }
 
@@ -393,7 +397,7 @@ pub(super) async fn undo(
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    step(&site, place, &who, move |desk| desk.undo(&on, Timestamp::now())).await
+    step(&site, place, &who, move |editor| editor.undo(&on, Timestamp::now())).await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/redo`.
@@ -403,7 +407,7 @@ pub(super) async fn redo(
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    step(&site, place, &who, move |desk| desk.redo(&on, Timestamp::now())).await
+    step(&site, place, &who, move |editor| editor.redo(&on, Timestamp::now())).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/history`.

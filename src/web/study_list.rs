@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{EnumString, IntoStaticStr, VariantNames};
+use strum::{EnumString, VariantNames};
 
 use super::queue_lines::Reason;
 use crate::store::{Job, JobState, StudyRow};
@@ -241,7 +241,7 @@ pub(super) struct Facets {
 /// What stands for verdict and engine where there is no report.
 const NONE: &str = "none";
 
-fn verdict(row: &Row) -> &'static str {
+fn verdict(row: &Row) -> &str {
     row.result.as_ref().map_or(NONE, |result| result.verdict.name())
 }
 

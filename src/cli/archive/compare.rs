@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let compared = pair.compare(&list).map_err(wrong)?;
     let folder = args.out.join("pictures");
     output::make_folder(&folder)?;
-    let mut progress = ui.progress("pictures");
+    let mut progress = ui.meter("pictures");
     let total = compared.changes.len().min(args.pictures);
     for (done, change) in compared.changes.iter().take(total).enumerate() {
         if let Some(picture) = pair.picture(change).map_err(Failure::failed)? {

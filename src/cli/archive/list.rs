@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_apart(output::folder_of(&args.out), &[&root], among)?;
     let (site, settings) = (Site::of(args)?, args.engine.settings()?);
     let wanted = settings.wanted().map_err(engines::unusable)?;
-    let progress = std::sync::Mutex::new(ui.progress("files"));
+    let progress = std::sync::Mutex::new(ui.meter("files"));
     let step = |done, total| {
         // Whoever does not come to tell leaves it to the next.
         if let Ok(mut progress) = progress.try_lock() {

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         settings: &settings,
         stop: &stop,
     };
-    let mut progress = ui.progress("studies");
+    let mut progress = ui.meter("studies");
     let told = go_through(&task, &mut |done, total| progress.step(done, total)).map_err(ended)?;
     drop(progress);
     ui.result(&told, text(&told, args))?;

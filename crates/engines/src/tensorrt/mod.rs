@@ -62,7 +62,7 @@ impl fmt::Display for Version {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// It lay in the cache, whole.
-    CachedPlan,
+    Kept,
     /// It was built now; the text says why a kept one was not used, if there was one.
     Built(Option<String>),
 }
@@ -71,7 +71,7 @@ pub enum Origin {
 pub struct Prepared {
     /// Ready to run.
     pub engine: Box<dyn Engine>,
-    /// CachedPlan or built.
+    /// Kept or built.
     pub origin: Origin,
     /// Size of the plan.
     pub plan_bytes: usize,
@@ -120,7 +120,7 @@ pub fn prepare(
     let key = key(&found, &device, bytes, half);
     let kept = cache.as_ref().map_or(CachedPlan::Nothing, |cache| cache.plan(&key));
     let (loaded, plan_bytes, origin) = match load_kept(kept, &found) {
-        Ok((loaded, plan_bytes)) => (loaded, plan_bytes, Origin::CachedPlan),
+        Ok((loaded, plan_bytes)) => (loaded, plan_bytes, Origin::Kept),
         Err(why) => {
             let plan =
                 build::plan(&order, cache.as_ref()).map_err(|e| failed(format!("{name}: {e}")))?;
