@@ -90,8 +90,8 @@ mod tests {
         for step in GAIN_STEPS {
             let labels = scores.labels(gain_of_step(step));
             for (told, label) in steps.voxels().iter().zip(labels.voxels()) {
-                let is_lesion = *told > 0 && told % 1000 - 400 <= step;
-                let expected = if is_lesion { told / 1000 } else { 0 };
+                let is_told = *told > 0 && told % 1000 - 400 <= step;
+                let expected = if is_told { told / 1000 } else { 0 };
                 let found = if is_lesion(*label) { i16::from(*label) } else { 0 };
                 assert_eq!(expected, found, "step {step}, value {told}");
             }
