@@ -42,6 +42,7 @@ mod study_images;
 mod study_list;
 mod throttle;
 
+pub use crate::ui::Level;
 pub use device::{Check, Device, Engine, Line, Pulse, Receiving, Step, Tested};
 pub use editors::{Engine as LabelEngine, LabelEditors};
 pub use openapi::document;

@@ -9,7 +9,7 @@ use hepalert::config::{Config, Role};
 use hepalert::publish::messages::State;
 use hepalert::store::{Finished, NewJob, OpenAlert, Store};
 use hepalert::web::accounts::Accounts;
-use hepalert::web::{self, Check, Device, Engine, Handle, Line, Pulse, Step};
+use hepalert::web::{self, Check, Device, Engine, Handle, Level, Line, Pulse, Step};
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::phase::Setting;
 use hepalert_study::study::StudyKey;
@@ -53,15 +53,15 @@ impl Device for MadeUp {
     }
 
     fn checks(&self) -> Vec<Check> {
-        let check = |name: &str, level: &str, finding: &str, advice: Option<&str>| Check {
+        let check = |name: &str, level: Level, finding: &str, advice: Option<&str>| Check {
             name: name.to_owned(),
-            level: level.to_owned(),
+            level,
             finding: finding.to_owned(),
             advice: advice.map(str::to_owned),
         };
         vec![
-            check("configuration", "ok", "device ct-1, by /etc/hepalert/hepalert.toml", None),
-            check("disk", "warn", "1900 MiB are free", Some("free some space")),
+            check("configuration", Level::Ok, "device ct-1, by /etc/hepalert/hepalert.toml", None),
+            check("disk", Level::Warn, "1900 MiB are free", Some("free some space")),
         ]
     }
 }

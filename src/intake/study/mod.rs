@@ -8,6 +8,7 @@ pub(crate) mod assemble;
 pub(crate) mod decide;
 pub(crate) mod decided;
 mod file_set;
+mod index;
 pub(crate) mod named_phases;
 pub mod phases;
 mod progress;
