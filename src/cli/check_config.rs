@@ -33,7 +33,7 @@ struct Check {
 /// # Errors
 /// Exit 6 for a configuration that cannot be read, 4 for the engine, 5 for the broker, 1 for
 /// a folder.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (config, files) =
         Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));

@@ -52,7 +52,7 @@ pub struct SendArgs {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for an archive that does not answer.
-pub fn run(what: &Dicom, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(what: &Dicom, ui: &Ui) -> Result<(), Failure> {
     match what {
         Dicom::Echo(args) => echo(args, ui),
         Dicom::Conformance => {
@@ -108,7 +108,7 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure>
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store or a study without objects.
-pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let target = named(&config, &args.to)?;
     if target.commitment_only {

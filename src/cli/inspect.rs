@@ -95,7 +95,7 @@ impl From<&Refusal> for RefusalDocument {
 ///
 /// # Errors
 /// Exit 3 if nothing can be read or no CT is there, 4 without an engine.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     engines::require_there(&args.input)?;
     if let Some(picture) = &args.picture {
         output::check_picture(picture, &[&args.input])?;

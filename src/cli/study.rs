@@ -57,7 +57,7 @@ pub struct StudyArgs {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store; exit 1 if there is no such study or it cannot be requeued.
-pub fn run(what: &Study, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(what: &Study, ui: &Ui) -> Result<(), Failure> {
     match what {
         Study::Show(args) => show(args, ui),
         Study::Requeue(args) => requeue(args, ui),

@@ -14,7 +14,7 @@ use hepalert_bundles::slots::{SlotsError, State};
 
 /// What the slots say.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SlotFacts {
+pub(super) struct SlotFacts {
     /// Their state, or why it cannot be read, and whether that is for permissions alone.
     pub state: Result<State, (String, bool)>,
     /// Why the trusted keys cannot be used, if they cannot.
@@ -24,7 +24,7 @@ pub struct SlotFacts {
 }
 
 /// Reads the state of the slots and the keys.
-pub fn look_at_slots(config: &Config) -> SlotFacts {
+pub(super) fn look_at_slots(config: &Config) -> SlotFacts {
     let engine = &config.engine;
     let keys = Trust::read(&engine.trusted_keys, engine.signatures_needed);
     let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
@@ -53,12 +53,12 @@ fn may_write(folder: &Path) -> Result<(), (String, bool)> {
 }
 
 /// The folder of the engine that the daemon uses.
-pub fn bundle_in_use(config: &Config) -> PathBuf {
+pub(super) fn bundle_in_use(config: &Config) -> PathBuf {
     Installer::new(config).bundle_in_use()
 }
 
 /// Which engine is in use, and what stands in the way of a new one.
-pub fn slots(facts: &SlotFacts) -> Finding {
+pub(super) fn slots(facts: &SlotFacts) -> Finding {
     let name = "slots";
     let state = match &facts.state {
         Ok(state) => state,

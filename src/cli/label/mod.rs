@@ -81,7 +81,7 @@ fn reader(text: &str) -> Result<Reader, String> {
 /// # Errors
 /// Exit 2 for a name that there is not, 3 for an edit or a file that is refused and for a folder
 /// without cases.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
     let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(failure)?;
     if !args.edit.is_empty() || args.take_in.is_some() {
@@ -119,7 +119,7 @@ fn one<'a>(args: &Args, folder: &'a Folder) -> Result<(&'a Case, &'a ImageFile),
 }
 
 /// The exit code of what is refused.
-pub fn failure(error: CaseError) -> Failure {
+pub(crate) fn failure(error: CaseError) -> Failure {
     let code = error.code();
     match error {
         CaseError::Unknown { .. } | CaseError::Reader(_) => {
