@@ -162,7 +162,7 @@ impl Draft {
         if let Some(Degraded::TooManyFiles(most)) =
             stock.degraded.iter().find(|why| matches!(why, Degraded::TooManyFiles(_)))
         {
-            let about = format!("{}: more than {most} files", root.display());
+            let about = format!("{}: more than {most} files and folders", root.display());
             return Err(ArchiveError::new(Code::TooManyFiles, about));
         }
         let passed_over: usize = stock.passed_over.values().sum();

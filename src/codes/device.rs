@@ -100,7 +100,7 @@ pub(super) const DEGRADED: [Meaning; 22] = [
     ),
     meaning(
         "export_too_many_files",
-        "the export folder holds more files than are looked at",
+        "the export folder holds more files and folders than are looked at",
         "remove old studies from it",
     ),
     meaning(

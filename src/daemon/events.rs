@@ -101,7 +101,7 @@ impl<'a> Step<'a> {
 /// When what happened to a study.
 #[derive(Debug, Clone, Copy)]
 pub struct Moments {
-    /// The first file was seen.
+    /// The first file was seen; after `complete` where the clock was set back in between.
     pub received: Timestamp,
     /// The study was complete.
     pub complete: Timestamp,
@@ -181,7 +181,7 @@ fn findings(
         engines: report.engines.iter().map(engine).collect::<Result<_, _>>()?,
         timing: Timing {
             acquired: report.input.acquired.as_deref().and_then(parse_time),
-            received: Time(received),
+            received: Time(received.min(complete)),
             complete: Time(complete),
             notified: Time(notified),
             time_to_notification_s: waited_s.max(0.0),
@@ -226,4 +226,83 @@ fn parse_time(text: &str) -> Option<Time> {
     let civil: jiff::civil::DateTime = text.parse().ok()?;
     let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
     Some(Time(zoned.timestamp()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{JobId, JobState};
+    use jiff::SignedDuration;
+
+    fn report(key: &str) -> Report {
+        let text = serde_json::json!({
+            "schema": "hepalert.report.v1", "study_key": key, "revision": 1, "setting": "venous",
+            "phases": [], "verdict": "suspected", "paper_status": "decided",
+            "patient_class": { "base": "HCC", "high": "HCC", "final": "HCC" },
+            "lesions": [], "discarded": [], "liver_cm3": 1.0, "quality": [],
+            "pipeline": {
+                "version": "0", "fingerprint": "f", "lesion_gain": { "base": 1.0, "high": 2.0 },
+            },
+            "engines": [],
+            "input": { "fingerprint": "", "shape": [1, 1, 1], "spacing_mm": [1.0, 1.0, 1.0],
+                "acquired": null },
+            "timing": { "stages": [], "total_s": 0.0 }, "peak_memory_mib": 0.0, "artefacts": [],
+            "notice": "",
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    /// The data of every event of a finished study, received and complete so many seconds before
+    /// it was told of.
+    fn told(received_s: i64, complete_s: i64) -> Vec<serde_json::Value> {
+        let notified = Timestamp::from_second(1_800_000_000).unwrap();
+        let before = |s| notified.checked_sub(SignedDuration::from_secs(s)).unwrap();
+        let key = hepalert_study::study::StudyKey::new(&"a".repeat(32)).unwrap();
+        let report = report(key.as_str());
+        let job = Job {
+            id: JobId(1),
+            study_key: key,
+            revision: 1,
+            setting: Setting::Venous,
+            input_fingerprint: "b".repeat(64),
+            files_json: String::new(),
+            state: JobState::Running,
+            attempts: 1,
+            not_before: notified,
+            completed_at: before(complete_s),
+            started_at: None,
+            finished_at: None,
+            reason_code: None,
+        };
+        let moments =
+            Moments { received: before(received_s), complete: before(complete_s), notified };
+        let made =
+            finished(&Device::default(), &job, &report, None, Earlier::default(), moments).unwrap();
+        assert_eq!(made.len(), 3, "result, alert, completed");
+        let data = made.iter().map(|event| serde_json::from_str(&event.data).unwrap());
+        data.filter(|data: &serde_json::Value| data["verdict"].is_string()).collect()
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_told_and_no_wait_is_negative() {
+        for (received_s, complete_s, waited_s, stepped) in [
+            (20, 10, 10.0, false),
+            (10, 10, 10.0, false),
+            // Back after the study was complete; back between its first file and its last.
+            (20, -3600, 0.0, true),
+            (-3600, 10, 10.0, true),
+        ] {
+            let data = told(received_s, complete_s);
+            assert_eq!(data.len(), 2, "result and alert");
+            for data in data {
+                let (quality, timing) = (&data["quality"], &data["timing"]);
+                let flagged = quality.as_array().unwrap().contains(&"clock_stepped".into());
+                assert_eq!(flagged, stepped, "{received_s} {complete_s}");
+                assert_eq!(timing["time_to_notification_s"], waited_s);
+                let [received, complete] = ["received", "complete"]
+                    .map(|name| timing[name].as_str().unwrap().parse::<Timestamp>().unwrap());
+                assert!(received <= complete, "{timing}");
+            }
+        }
+    }
 }

@@ -48,3 +48,26 @@ pub fn put(site: &Site, refused: &Refused<'_>) {
         error!(STUDY_KEY = key; "the quarantine cannot be written: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn of_many_files_a_thousand_are_named_and_all_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut site = Site::of_test(dir.path());
+        site.config.store.folder = dir.path().to_owned();
+        let files: Vec<PathBuf> = (0..1001).map(|n| format!("/export/{n:04}").into()).collect();
+        let (key, code, detail) = ("0123456789abcdef", "no_liver", "no liver was found");
+        put(&site, &Refused { key, revision: 2, code, detail, files: &files });
+        let path = site.quarantine().join(format!("{}.json", result_name(key, 2)));
+        let told: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let named = told["files"].as_array().unwrap();
+        assert_eq!((named.len(), &told["files_total"]), (1000, &1001.into()));
+        assert_eq!((&named[0], &named[999]), (&"/export/0000".into(), &"/export/0999".into()));
+        assert_eq!((&told["code"], &told["revision"]), (&"no_liver".into(), &2.into()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+    }
+}

@@ -239,12 +239,7 @@ impl Queue {
         };
         let complete = job.completed_at;
         let received = match job.revision {
-            1 => self
-                .site
-                .store
-                .first_event_at(EventKind::Study.topic(), key)?
-                .unwrap_or(complete)
-                .min(complete),
+            1 => self.site.store.first_event_at(EventKind::Study.topic(), key)?.unwrap_or(complete),
             // When the first file of a late series came is not recorded.
             _ => complete,
         };

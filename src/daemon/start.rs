@@ -419,6 +419,33 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_that_the_machine_ended_is_excused_and_one_that_the_daemon_ended_is_not() {
+        use crate::store::NewJob;
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let job = NewJob {
+            study_key: hepalert_study::study::StudyKey::new(&"0".repeat(32)).unwrap(),
+            setting: hepalert_study::phase::Setting::Venous,
+            input_fingerprint: "a".to_owned(),
+            files_json: "{}".to_owned(),
+            patient: None,
+            completed_at: Timestamp::now(),
+        };
+        store.enqueue(&job, Timestamp::now(), |_| Vec::new()).unwrap();
+        let begin = || store.next_job(Timestamp::now(), |_| Vec::new()).unwrap().unwrap();
+        let mut begun = Vec::new();
+        // The first start knows no earlier one.
+        take_back(&store).unwrap();
+        begun.push(begin().attempts);
+        store.set_fact(MACHINE, "another").unwrap();
+        take_back(&store).unwrap();
+        begun.push(begin().attempts);
+        take_back(&store).unwrap();
+        begun.push(begin().attempts);
+        assert_eq!(begun, [1, 1, 2]);
+    }
+
+    #[test]
     fn one_daemon_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first = occupy(dir.path()).unwrap();

@@ -86,7 +86,7 @@ fn words(why: &Degraded) -> String {
         Degraded::BlindSpots(count) => {
             format!("{} in it cannot be read", counted(*count, "folder"))
         }
-        Degraded::TooManyFiles(most) => format!("more than {most} files lie there"),
+        Degraded::TooManyFiles(most) => format!("more than {most} files and folders lie there"),
         Degraded::TooDeep(levels) => format!("its folders nest more than {levels} deep"),
         Degraded::NoHints(reason) => format!("no change notices ({reason})"),
     }

@@ -48,6 +48,12 @@ fn a_folder_that_goes_and_comes_back_is_told_and_brings_nothing_twice() {
     fs::remove_file(&export).unwrap();
     fs::rename(&aside, &export).unwrap();
     until(&is_online);
+    // Deeper than anybody looks.
+    let deep = export.join("0/1/2/3/4/5/6/7/8/9");
+    fs::create_dir_all(&deep).unwrap();
+    until(&|topic, message| has_reason(topic, message, "export_too_deep"));
+    fs::remove_dir_all(export.join("0")).unwrap();
+    until(&is_online);
 
     // Restored from a copy: other inodes, other times, the same studies.
     let copied = Command::new("cp").arg("-r").arg(&export).arg(&aside).status().unwrap();

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hepalert::store::Store;
 use hepalert_lab::phantom::{Case, Size, generate};
@@ -19,6 +19,9 @@ use crate::broker::{Broker, Kind, Subscriber};
 use crate::campaign::study;
 use crate::daemon::{Heart, House, export, has_reason, is_state, wait_until};
 use crate::support::{hepalert, small_engine};
+
+/// So long a disk stays full.
+const FULL: Duration = Duration::from_secs(8);
 
 /// A small patient: what comes of it does not matter here.
 fn series(seed: u64, scratch: &Path) -> Vec<PathBuf> {
@@ -91,6 +94,84 @@ fn an_exporter_that_uses_a_name_again_gives_no_patient_anothers_result() {
     let of_waiting =
         heart.of("event/result").into_iter().filter(|event| event["subject"] == waiting.as_str());
     assert_eq!(of_waiting.count(), 0, "no result under the wrong patient");
+}
+
+#[test]
+fn a_study_that_takes_the_daemon_down_is_given_up_and_the_next_goes_on() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 2, &small_engine(), "");
+    put(&house, 1);
+    for attempt in 1..=2 {
+        let mut daemon = house.start_with("study_begun");
+        wait_until(|| daemon.has_ended().then_some(()));
+        println!("the daemon went down with attempt {attempt}");
+    }
+    // A third attempt would take this one down too.
+    let mut daemon = house.start_with("study_begun");
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, |_, message| is_state(message, "failed"));
+    let begun = house.log().matches("study begun, attempt").count();
+    assert_eq!(begun, 2, "as often as it may be tried");
+    let poison = heart.events.last().unwrap().1.clone();
+    assert_eq!(poison["data"]["code"], "daemon_died");
+    assert_eq!(poison["data"]["attempts"], 2);
+    assert!(!daemon.has_ended());
+    daemon.stop();
+
+    let daemon = house.start();
+    put(&house, 2);
+    heart.listen(&subscriber, |_, message| is_state(message, "completed"));
+    assert_ne!(heart.events.last().unwrap().1["subject"], poison["subject"]);
+    daemon.stop();
+    assert_eq!(heart.of("event/result").len(), 1);
+}
+
+#[test]
+fn a_thread_that_panics_takes_the_daemon_off_line_and_the_next_start_does_the_study() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 3, &small_engine(), "");
+    let mut daemon = house.start_with("study_begun:1:panic");
+    let mut heart = Heart::default();
+    let is = |wanted: &'static str| {
+        move |topic: &str, message: &Value| topic.ends_with("/availability") && message == wanted
+    };
+    heart.listen(&subscriber, is("online"));
+    put(&house, 1);
+    heart.listen(&subscriber, is("offline"));
+    wait_until(|| daemon.has_ended().then_some(()));
+    let log = house.log();
+    assert!(log.contains("the thread studies has ended"), "{log}");
+    drop(daemon);
+
+    let daemon = house.start();
+    heart.listen(&subscriber, is("online"));
+    heart.listen(&subscriber, |topic, _| topic.ends_with("event/result"));
+    daemon.stop();
+    assert_eq!(heart.of("event/result").len(), 1);
+}
+
+#[test]
+fn a_daemon_whose_message_the_broker_does_not_take_says_so() {
+    // A result is the only kind of message that is longer.
+    let kind = Kind { more: "max_packet_size 1900", ..Kind::default() };
+    let Some((broker, subscriber)) = start(&kind) else { return };
+    let house = House::with_bundle(broker.port, 1, &small_engine(), "");
+    put(&house, 1);
+    let daemon = house.start();
+    let mut heart = Heart::default();
+    heart.listen(&subscriber, |topic, message| has_reason(topic, message, "message_too_large"));
+    assert_eq!(heart.events.last().unwrap().1["state"], "degraded");
+    if !heart.events.iter().any(|(_, message)| is_state(message, "completed")) {
+        heart.listen(&subscriber, |_, message| is_state(message, "completed"));
+    }
+    let result = heart.of("event/result").pop().unwrap();
+    let quality = result["data"]["quality"].as_array().unwrap();
+    assert!(quality.contains(&"shortened".into()), "{result}");
+    daemon.stop();
+    let completed = heart.of("event/study").iter().any(|event| is_state(event, "completed"));
+    assert!(completed, "the others are not held back");
+    let log = house.log();
+    assert!(log.contains("more than the broker's 1900"), "{log}");
 }
 
 #[test]
@@ -215,6 +296,9 @@ fn a_queue_that_could_not_be_read_for_a_while_is_no_longer_told_as_failing() {
     daemon.stop();
 }
 
+/// What a small disk gives out at a time.
+const PAGE: u64 = 4096;
+
 /// A small disk; `None` where the system does not let tests make one.
 struct SmallDisk(PathBuf);
 
@@ -239,6 +323,15 @@ impl SmallDisk {
             .output()
             .unwrap();
         mount.status.success()
+    }
+
+    /// Takes all the space there is but so many pages, until the file goes.
+    fn fill_but(&self, pages: u64) -> PathBuf {
+        let ballast = self.fill();
+        let file = fs::OpenOptions::new().write(true).open(&ballast).unwrap();
+        let size = file.metadata().unwrap().len();
+        file.set_len(size - size % PAGE - pages * PAGE).unwrap();
+        ballast
     }
 
     /// Takes all the space there is, until the file goes.
@@ -350,6 +443,76 @@ fn a_disk_that_is_full_at_any_moment_of_a_study_loses_nothing() {
     let subjects: std::collections::BTreeSet<&str> =
         results.iter().map(|event| event["subject"].as_str().unwrap()).collect();
     assert_eq!((results.len(), subjects.len()), (4, 4), "one result a study");
+    assert!(!house.log().contains("panicked"), "{}", house.log());
+    let store = Store::open(&house.database(), Timestamp::now()).unwrap();
+    assert!(store.moved_away.is_none());
+    store.store.verify_audit().unwrap();
+}
+
+/// What a disk with so many pages left lets a study write: how far it came before there was room
+/// again.
+fn study_with_pages(
+    house: &House,
+    (disk, pages): (&SmallDisk, u64),
+    (subscriber, heart): (&Subscriber, &mut Heart),
+) -> String {
+    // The log of the database is new after a start: what is written to it takes room.
+    let daemon = house.start();
+    heart.listen(subscriber, |topic, message| {
+        topic.ends_with("/status") && message["state"] == "online"
+    });
+    let ballast = disk.fill_but(pages);
+    let (before, began) = (heart.events.len(), Instant::now());
+    put(house, usize::try_from(pages).unwrap());
+    let mut furthest = "nothing".to_owned();
+    let is_end = |step: &str| ["completed", "store_failing", "disk_full"].contains(&step);
+    while began.elapsed() < FULL && !is_end(&furthest) {
+        let Some(heard) = subscriber.next(Duration::from_millis(200)) else { continue };
+        let message = serde_json::from_slice(&heard.body).unwrap_or(Value::Null);
+        let told = ["disk_full", "store_failing"];
+        let reason = told.into_iter().find(|why| has_reason(&heard.topic, &message, why));
+        let state = message["data"]["state"].as_str().map(str::to_owned);
+        furthest = reason.map(str::to_owned).or(state).unwrap_or(furthest);
+        heart.events.push((heard.topic, message));
+    }
+    let steps =
+        heart.events[before..].iter().filter_map(|(_, told)| told["data"]["state"].as_str());
+    let seen = format!("{:?}, then {furthest}", steps.collect::<Vec<_>>());
+    fs::remove_file(ballast).unwrap();
+    let is_over = |message: &Value| is_state(message, "completed");
+    if furthest != "completed" {
+        heart.listen(subscriber, |_, message| is_over(message));
+    }
+    daemon.stop();
+    heart.listen(subscriber, |topic, message| {
+        topic.ends_with("/availability") && message == "offline"
+    });
+    seen
+}
+
+#[test]
+fn a_disk_with_any_number_of_pages_left_loses_nothing() {
+    let Some((broker, subscriber)) = start(&Kind::default()) else { return };
+    let house = House::with_bundle(broker.port, 20, &small_engine(), "");
+    let config = fs::read_to_string(house.config()).unwrap();
+    // Studies are begun whatever is free: it is the writing that fails.
+    fs::write(house.config(), config.replace("min_free_mib = 1", "min_free_mib = 0")).unwrap();
+    fs::create_dir_all(house.state()).unwrap();
+    let Some(disk) = SmallDisk::at(&house.state(), 16) else { return };
+    let mut heart = Heart::default();
+    let numbers = [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+    let mut places = std::collections::BTreeSet::new();
+    for pages in numbers {
+        let at = (&disk, pages);
+        let seen = study_with_pages(&house, at, (&subscriber, &mut heart));
+        println!("{pages} pages: {seen}");
+        places.insert(seen);
+    }
+    assert!(places.len() > 2, "the disk was full at one moment only: {places:?}");
+    let results = heart.of("event/result");
+    let subjects: std::collections::BTreeSet<&str> =
+        results.iter().map(|event| event["subject"].as_str().unwrap()).collect();
+    assert_eq!((results.len(), subjects.len()), (numbers.len(), numbers.len()), "one a study");
     assert!(!house.log().contains("panicked"), "{}", house.log());
     let store = Store::open(&house.database(), Timestamp::now()).unwrap();
     assert!(store.moved_away.is_none());

@@ -243,6 +243,46 @@ fn a_study_comes_in_by_dicom_and_its_findings_go_into_the_archive() {
 }
 
 #[test]
+fn a_daemon_that_dies_between_two_objects_sends_each_once() {
+    let Some(broker) = Broker::start(&Kind::default()) else { return };
+    let Some(orthanc) = Orthanc::start() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let series = patient(scratch.path());
+    let study = study_uid(&series);
+    let house = House::new(broker.port, 1);
+    let config = fs::read_to_string(house.config()).unwrap();
+    let target = format!(
+        "[[dicom.target]]\nname = \"pacs\"\nhost = \"127.0.0.1\"\nport = {}\n\
+         ae_title = \"ARCHIVE\"\n",
+        orthanc.dicom
+    );
+    fs::write(house.config(), config + &target).unwrap();
+    let folder = house.export().join("one");
+    fs::create_dir(&folder).unwrap();
+    crate::daemon::export(&files_of(&series), &folder);
+    // Twice: the archive has the object, and the daemon does not know it.
+    let mut first = 0;
+    for time in [1, 2] {
+        let mut daemon = house.start_with(&format!("object_sent:{time}"));
+        wait_until(|| daemon.has_ended().then_some(()));
+        let there = orthanc.instances(&study).len();
+        assert!(there > first, "{there} after {first}");
+        first = there;
+    }
+    let daemon = house.start();
+    let store = hepalert::store::Store::open_read_only(&house.database()).unwrap();
+    let counts = wait_until(|| {
+        let counts = store.delivery_counts(&["pacs"]).unwrap();
+        (counts.waiting == 0 && counts.sent > 0).then_some(counts)
+    });
+    daemon.stop();
+    let results = fs::read_dir(house.state().join("results")).unwrap();
+    let objects = results.map(|one| files_of(&one.unwrap().path().join("dicom")).len()).sum();
+    assert_eq!((counts.sent as usize, counts.refused), (objects, 0));
+    assert_eq!(orthanc.instances(&study).len(), objects, "each once");
+}
+
+#[test]
 fn the_script_for_orthanc_sends_the_ct_series_of_a_study_that_is_stable() {
     if !is_installed("storescu") {
         return;

@@ -325,6 +325,44 @@ fn long_functions(code: &str) -> impl Iterator<Item = String> + '_ {
     long.collect::<Vec<_>>().into_iter()
 }
 
+/// Places that the campaign does not pass, and the file with the test that dies there.
+const OTHER_PLACES: [(&str, &str); 14] = [
+    ("object_sent", "tests/it/pacs.rs"),
+    ("unpacked", SLOTS),
+    ("slot_emptied", SLOTS),
+    ("slot_removed", SLOTS),
+    ("slot_filled", SLOTS),
+    ("slot_recorded", SLOTS),
+    ("test_begun", SLOTS),
+    ("test_recorded", SLOTS),
+    ("activated", SLOTS),
+    ("state_written", SLOTS),
+    ("state_renamed", SLOTS),
+    ("labels_drafted", "tests/it/labels.rs"),
+    ("labels_placed", "tests/it/labels.rs"),
+    ("labels_history_written", "tests/it/labels.rs"),
+];
+const SLOTS: &str = "crates/bundles/src/slots/tests/crash.rs";
+
+#[test]
+fn every_place_where_the_program_may_die_is_in_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = BTreeSet::new();
+    for (_, text) in all_sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let code = shipped(&text);
+        let places = code.split("failpoint(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        named.extend(places.map(str::to_owned));
+    }
+    let other = OTHER_PLACES.map(|(place, _)| place);
+    let known: BTreeSet<String> =
+        crate::campaign::PLACES.into_iter().chain(other).map(str::to_owned).collect();
+    assert_eq!(named, known);
+    for (place, file) in OTHER_PLACES {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        assert!(text.contains(&format!("\"{place}")), "{place} is not in {file}");
+    }
+}
+
 #[test]
 fn unsafe_stays_in_its_room() {
     for (path, text) in all_sources() {

@@ -32,7 +32,7 @@ pub struct Args {
     /// configuration; without it names are made as `analyze` makes them.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// More files than this are refused.
+    /// More files and folders than this are refused.
     #[arg(long, default_value_t = 2_000_000)]
     max_files: usize,
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub struct WatchParams {
     pub folder: PathBuf,
     /// Folders within folders: PACS exports nest patient, study, series, rarely more.
     pub max_depth: usize,
-    /// More files than this are not looked at: the folder needs a person.
+    /// More files and folders than this are not looked at: the folder needs a person.
     pub max_files: usize,
     /// Do not ask for hints even on a local file system.
     pub poll_only: bool,
@@ -31,7 +31,7 @@ pub struct WatchParams {
 const MAX_MARKER_BYTES: u64 = 1024;
 
 impl WatchParams {
-    /// The usual bounds: 8 levels, 200 000 files.
+    /// The usual bounds: 8 levels, 200 000 files and folders.
     pub fn new(folder: impl Into<PathBuf>) -> WatchParams {
         WatchParams {
             folder: folder.into(),
@@ -91,7 +91,7 @@ pub enum Degraded {
     #[error("{0} folders inside the export folder cannot be read: check permissions")]
     BlindSpots(usize),
     /// Too much lies there.
-    #[error("more than {0} files in the export folder: clear away what is done")]
+    #[error("more than {0} files and folders in the export folder: clear away what is done")]
     TooManyFiles(usize),
     /// Folders nest too deeply.
     #[error("folders nest more than {0} deep: what lies deeper is not looked at")]
@@ -175,13 +175,14 @@ pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
     let mut folders = vec![(params.folder.clone(), 0)];
     let mut too_deep = false;
     let mut full = false;
+    let mut left = params.max_files;
     let mut visited = BTreeSet::new();
     while let Some((folder, depth)) = folders.pop() {
         if params.follow_links && has_been_seen(&folder, &mut visited) {
             continue;
         }
         found.folders.insert(folder.clone());
-        let listed = list_one(&folder, is_network, params, &mut found);
+        let listed = list_one(&folder, is_network, params, (&mut found, &mut left));
         match listed {
             Ok(Listed { inner, all }) => {
                 full |= !all;
@@ -222,7 +223,7 @@ fn list_one(
     folder: &Path,
     is_network: bool,
     params: &WatchParams,
-    found: &mut Snapshot,
+    (found, left): (&mut Snapshot, &mut usize),
 ) -> io::Result<Listed> {
     let mut inner = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -234,9 +235,11 @@ fn list_one(
             Some(Ignored::Hidden) => Some(StrangerKind::Hidden),
             None => None,
         };
-        if found.files.len() + found.markers.len() + found.ignored.len() >= params.max_files {
+        // Folders count too: a tree of empty ones is as much work as files are.
+        let Some(fewer) = left.checked_sub(1) else {
             return Ok(Listed { inner, all: false });
-        }
+        };
+        *left = fewer;
         // Of the entry itself, not of what a link leads to.
         let meta = match entry.metadata() {
             Ok(meta) => meta,
@@ -356,6 +359,20 @@ mod tests {
         let seen = list(&few, false).unwrap();
         assert!(seen.degraded.contains(&Degraded::TooManyFiles(5)));
         assert!(!seen.is_gone(&dir.path().join("f5")));
+    }
+
+    #[test]
+    fn folders_count_toward_the_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..40 {
+            fs::create_dir_all(dir.path().join(format!("{n}/inner"))).unwrap();
+        }
+        let params = |max_files| WatchParams { max_files, ..WatchParams::new(dir.path()) };
+        let seen = list(&params(80), false).unwrap();
+        assert_eq!((seen.folders.len(), seen.degraded), (81, Vec::new()));
+        let seen = list(&params(50), false).unwrap();
+        assert_eq!(seen.degraded, [Degraded::TooManyFiles(50)]);
+        assert!(seen.folders.len() <= 51, "{}", seen.folders.len());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::file_set::{Assessment, Unusable};
+use super::index::Index;
 use super::progress::StudyProgress;
 use super::stacks::Arrived;
 use super::versions::Version;
@@ -29,6 +30,7 @@ use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::study::StudyKey;
 
 mod anew;
+mod past;
 
 /// A file that was seen and is not yet read.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ struct Awaited {
 #[derive(Debug)]
 pub struct Assembler {
     params: AssembleParams,
+    /// Studies with files, and those that went away last.
     studies: BTreeMap<StudyKey, StudyProgress>,
     owners: BTreeMap<PathBuf, StudyKey>,
     pending: BTreeMap<PathBuf, Awaited>,
@@ -51,7 +54,8 @@ pub struct Assembler {
     markers: Vec<(Marker, Millis)>,
     /// Something happened that may let a marker count.
     stirred: bool,
-    known: BTreeMap<Digest, (StudyKey, u32)>,
+    /// What is known of studies that are not in `studies`, and all fingerprints.
+    index: Index,
     /// Added to the caller's clock, so that a jump back is none here.
     offset: u64,
     now: Millis,
@@ -64,17 +68,13 @@ pub type Recall<'a> = &'a dyn Fn(&StudyKey) -> Option<StudyFiles>;
 /// on its way, and a study refused for it is work for a person.
 const HOLE_PATIENCE: u64 = 4;
 
-/// Studies whose files are all gone and whose slices are still remembered, so that some of
-/// them sent again are no new study; of older ones the fingerprint alone is.
-const MAX_REMEMBERED: usize = 1024;
-
 /// More markers than this at once are dropped, oldest first: quiet periods still apply.
 const MAX_MARKERS: usize = 10_000;
 
 impl Assembler {
     /// A machine that has seen nothing but remembers what was done before.
     pub fn new(params: AssembleParams, known: Vec<Known>) -> Assembler {
-        let mut machine = Assembler {
+        Assembler {
             params,
             studies: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -83,19 +83,10 @@ impl Assembler {
             strangers: Strangers::default(),
             stirred: false,
             markers: Vec::new(),
-            known: BTreeMap::new(),
+            index: Index::new(known),
             offset: 0,
             now: Millis(0),
-        };
-        for Known { key, fingerprint, revision } in known {
-            let progress = machine.studies.entry(key.clone()).or_default();
-            if revision >= progress.revision {
-                (progress.account, progress.remembered) = (Some(fingerprint), true);
-            }
-            progress.revision = progress.revision.max(revision);
-            machine.known.insert(fingerprint, (key, revision));
         }
-        machine
     }
 
     /// Studies with files not yet accounted for, and folders with strangers not yet told.
@@ -111,13 +102,6 @@ impl Assembler {
         let mut arriving: Vec<Arriving> = open.collect();
         arriving.sort_by_key(|one| std::cmp::Reverse(one.since));
         arriving
-    }
-
-    /// Slices remembered of studies whose files are gone.
-    #[cfg(test)]
-    pub fn remembered_slices(&self) -> usize {
-        let gone = self.studies.values().filter(|progress| progress.file_set.is_empty());
-        gone.map(|progress| progress.accounted.len()).sum()
     }
 
     /// Takes what happened at a moment.
@@ -184,22 +168,6 @@ impl Assembler {
         outcomes
     }
 
-    /// Lets go of the slices of studies that went away long ago.
-    fn forget(&mut self) {
-        let idle = |progress: &&mut StudyProgress| {
-            progress.opened.is_none()
-                && progress.file_set.is_empty()
-                && !progress.accounted.is_empty()
-        };
-        let mut gone: Vec<&mut StudyProgress> = self.studies.values_mut().filter(idle).collect();
-        if gone.len() > MAX_REMEMBERED {
-            gone.sort_by_key(|progress| std::cmp::Reverse(progress.changed));
-            for progress in gone.into_iter().skip(MAX_REMEMBERED) {
-                (progress.accounted, progress.outdated) = (BTreeSet::new(), BTreeSet::new());
-            }
-        }
-    }
-
     /// Time here never runs backwards, and goes on when the caller's clock was set back.
     fn advance(&mut self, at: Millis) {
         let moved = Millis(at.0.saturating_add(self.offset));
@@ -242,8 +210,9 @@ impl Assembler {
         if self.owners.get(&path).is_some_and(|owner| *owner != key) {
             self.let_go(&path);
         }
-        let first = !self.studies.contains_key(&key);
-        let progress = self.studies.entry(key.clone()).or_default();
+        let max_files = self.params.max_files;
+        let now = self.now;
+        let (progress, first) = self.study(&key);
         let item = (facts.identity(), facts.shown());
         progress.copied |= progress.file_set.holds(item.0);
         progress.file_set.broken.remove(&path);
@@ -260,16 +229,18 @@ impl Assembler {
         let news = rewritten || progress.is_news(&item, here.is_some());
         progress.rewritten |= rewritten;
         progress.resent |= !news;
-        if progress.file_set.files.len() >= self.params.max_files
+        if progress.file_set.files.len() >= max_files
             && !progress.file_set.files.contains_key(&path)
         {
             progress.file_set.too_many = true;
         } else {
-            progress.file_set.insert(path.clone(), Arrived { facts, at: self.now, changed_ns });
+            progress.file_set.insert(path.clone(), Arrived { facts, at: now, changed_ns });
+            progress.touch(now, news);
             self.owners.insert(path, key.clone());
+            return past::received(key, first);
         }
-        progress.touch(self.now, news);
-        if first { vec![StudyEvent::Received { key }] } else { Vec::new() }
+        progress.touch(now, news);
+        past::received(key, first)
     }
 
     /// A broken file counts with the study that it says it is of. One that does not say is a
@@ -286,13 +257,13 @@ impl Assembler {
             return Vec::new();
         };
         self.strangers.remove(&path);
-        let first = !self.studies.contains_key(&key);
-        let progress = self.studies.entry(key.clone()).or_default();
+        let now = self.now;
+        let (progress, first) = self.study(&key);
         progress.file_set.broken.insert(path.clone(), Unusable { code, said, content, series });
         let news = !progress.accounted.contains(&(content, content));
-        progress.touch(self.now, news);
+        progress.touch(now, news);
         self.owners.insert(path, key.clone());
-        if first { vec![StudyEvent::Received { key }] } else { Vec::new() }
+        past::received(key, first)
     }
 
     fn pass_over(&mut self, path: PathBuf, stranger: Stranger) {
@@ -387,7 +358,7 @@ impl Assembler {
             return told.then(|| StudyEvent::Duplicate { key: key.clone(), fingerprint, resent });
         }
         let assessment = progress.file_set.assess_any(&self.params);
-        if progress.is_part_again(&assessment, &self.known, || recall(key)) {
+        if progress.is_part_again(&assessment, &self.index, || recall(key)) {
             let again = |fingerprint| StudyEvent::Duplicate {
                 key: key.clone(),
                 fingerprint,
@@ -406,7 +377,7 @@ impl Assembler {
                     return Some(self.refuse(key, anew, refusal));
                 }
                 if progress.account == Some(fingerprint)
-                    || (self.known.contains_key(&fingerprint) && !vanished)
+                    || (self.index.has(&fingerprint) && !vanished)
                 {
                     progress.account = Some(fingerprint);
                     copied.then_some((fingerprint, false))
@@ -445,11 +416,11 @@ impl Assembler {
     }
 
     fn refuse(&mut self, key: &StudyKey, fingerprint: Digest, refusal: Refusal) -> StudyEvent {
-        let progress = self.studies.entry(key.clone()).or_default();
+        let (progress, _) = self.study(key);
         progress.account = Some(fingerprint);
         progress.revision += 1;
         let revision = progress.revision;
-        self.known.insert(fingerprint, (key.clone(), revision));
+        self.index.note(fingerprint, key);
         StudyEvent::Refused { key: key.clone(), revision, fingerprint, refusal }
     }
 
@@ -462,7 +433,7 @@ impl Assembler {
         why: CompletionRule,
     ) -> Result<StudyEvent, (Digest, bool)> {
         let progress = self.studies.entry(key.clone()).or_default();
-        let (newest, fingerprint) = progress.next(key, versions, &self.known)?;
+        let (newest, fingerprint) = progress.next(key, versions, &self.index)?;
         let root = &self.params.root;
         let folders: BTreeSet<PathBuf> =
             progress.file_set.files.keys().map(|path| top_folder(root, path)).collect();
@@ -473,7 +444,7 @@ impl Assembler {
         let parents = progress.file_set.files.keys().filter_map(|path| path.parent()).collect();
         let unreadable_beside = self.strangers.unreadable_in(&parents);
         let study = progress.study(key, newest, fingerprint, unreadable_beside);
-        self.known.insert(fingerprint, (key.clone(), study.revision));
+        self.index.note(fingerprint, key);
         Ok(StudyEvent::Complete { study, why, passed_over })
     }
 }

@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod decide;
 pub mod decided;
 mod file_set;
+mod index;
 pub mod named_phases;
 pub mod phases;
 mod progress;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::file_set::{Assessment, StudyFileSet};
+use super::index::Index;
 use super::versions::Version;
 use crate::intake::events::{Arriving, Millis};
 use crate::intake::facts::{FileFacts, SeriesHeld, StudyFiles, holds_all, seen};
@@ -70,11 +71,11 @@ impl StudyProgress {
     pub fn is_part_again(
         &mut self,
         assessment: &Assessment,
-        known: &BTreeMap<Digest, (StudyKey, u32)>,
+        index: &Index,
         recall: impl FnOnce() -> Option<StudyFiles>,
     ) -> bool {
         let is_told = match assessment {
-            Assessment::Refused { fingerprint, .. } => known.contains_key(fingerprint),
+            Assessment::Refused { fingerprint, .. } => index.has(fingerprint),
             Assessment::Whole(versions) => versions.first().is_none_or(|one| self.is_same(one)),
         };
         if is_told || self.failed || self.account.is_none() {
@@ -124,7 +125,7 @@ impl StudyProgress {
         &mut self,
         key: &StudyKey,
         versions: &'a [Version],
-        known: &BTreeMap<Digest, (StudyKey, u32)>,
+        index: &Index,
     ) -> Result<(&'a Version, Digest), (Digest, bool)> {
         let remembered = std::mem::take(&mut self.remembered);
         let failed = std::mem::take(&mut self.failed);
@@ -136,22 +137,22 @@ impl StudyProgress {
         let is_same = self.is_same(newest);
         let is_rewritten = std::mem::take(&mut self.rewritten) && !self.is_account(of_bytes);
         let input = if is_same && is_rewritten { of_bytes } else { shown };
-        let fingerprint = match known.get(&input).or_else(|| known.get(&of_bytes)) {
+        let fingerprint = match index.is_of(&input, key).or_else(|| index.is_of(&of_bytes, key)) {
             _ if failed => again(input, self.revision + 1),
             _ if is_same && !is_rewritten => {
                 self.shown = self.account.map(|account| (account, shown));
                 return Err((input, false));
             }
-            Some((owner, _)) if owner != key => {
+            Some(false) => {
                 self.account = Some(input);
                 return Err((input, true));
             }
             // Older copies lie beside what was taken in: a process that just began does not
             // know which came last, and times alone do not undo a result.
-            Some(_) if remembered && others.iter().any(|one| self.is_version(one)) => {
+            Some(true) if remembered && others.iter().any(|one| self.is_version(one)) => {
                 return Err((input, false));
             }
-            Some(_) => again(input, self.revision + 1),
+            Some(true) => again(input, self.revision + 1),
             None => input,
         };
         self.revision += 1;

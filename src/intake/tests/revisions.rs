@@ -269,8 +269,24 @@ fn what_went_away_is_forgotten_but_for_its_fingerprint() {
     }
     story.wait(1).told();
     assert!(story.machine.remembered_slices() <= 1024 * 8);
+    assert!(story.machine.studies_in_full() <= 1024, "{}", story.machine.studies_in_full());
     story.series("/e", "0", "venous", 8).wait(200);
     assert_eq!(story.told(), NOTHING, "the same study is still known");
+    // What came back stands as it stood: a correction is its second revision, and no new study.
+    let corrected = FileFacts { content: digest("corrected"), ..slice("0", "venous", 3) };
+    story.file("/e/venous3", corrected).wait(200);
+    assert_eq!(story.told(), ["complete 2 (all_phases): vp 8"]);
+}
+
+#[test]
+fn of_what_an_earlier_run_has_seen_little_is_held() {
+    let known = |n: usize| Known {
+        key: key(&n.to_string()),
+        fingerprint: digest(&n.to_string()),
+        revision: 1,
+    };
+    let story = Story::after(&VENOUS, (0..5000).map(known).collect());
+    assert_eq!(story.machine.studies_in_full(), 0);
 }
 
 #[test]

@@ -38,6 +38,38 @@ fn strangers_are_told_by_folder_and_overturn_nothing() {
 }
 
 #[test]
+fn folders_of_strangers_that_went_away_are_known_again() {
+    let mut story = Story::new(&VENOUS);
+    let note = |n: usize, name: &str| {
+        stranger(&format!("/e/{n}/{name}"), &format!("/e/{n}"), StrangerKind::Foreign)
+    };
+    for n in 0..1100 {
+        story.event(note(n, "a.txt"));
+    }
+    assert_eq!(story.wait(200).told().len(), 1100);
+    for n in 0..1100 {
+        story.event(Event::Gone { path: format!("/e/{n}/a.txt").into() });
+    }
+    assert_eq!(story.wait(200).told(), NOTHING);
+    assert!(story.machine.studies_in_full() <= 1024, "{}", story.machine.studies_in_full());
+    for n in 0..1100 {
+        story.event(note(n, "a.txt"));
+    }
+    assert_eq!(story.wait(200).told(), NOTHING, "told once");
+    for n in 0..1100 {
+        story.event(note(n, "b.txt"));
+    }
+    let told = story.wait(200).told();
+    assert!(told.iter().all(|words| words == "passed over 2: 2 foreign"), "{told:?}");
+    assert_eq!(told.len(), 1100);
+    assert!(
+        (0..1100).all(|n| {
+            story.machine.try_again(&key(&format!("/e/{n}")), Millis(story.now * 1000))
+        })
+    );
+}
+
+#[test]
 fn a_study_tells_what_lies_beside_it() {
     let mut story = Story::new(&VENOUS);
     story.series("/e/cd/s", "a", "venous", 20).series("/e/cd/s", "a", "scout", 2);

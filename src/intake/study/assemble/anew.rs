@@ -17,6 +17,9 @@ impl Assembler {
     pub fn try_again(&mut self, key: &StudyKey, at: Millis) -> bool {
         self.advance(at);
         let is_heap = self.strangers.tell_again(key);
+        if is_heap && self.index.knows(key) {
+            self.study(key);
+        }
         match self.studies.get_mut(key) {
             Some(progress) if is_heap || !progress.file_set.is_empty() => {
                 if !std::mem::replace(&mut progress.failed, true) && !is_heap {
@@ -45,18 +48,18 @@ impl Assembler {
             let mut owned = self.owners.range(told.folder.clone()..);
             let is_beside = owned.next().is_some_and(|(path, _)| path.starts_with(&told.folder));
             let is_plain = told.counts.keys().all(|kind| *kind == StrangerKind::Foreign);
-            let owner = self.known.get(&told.fingerprint).map(|(owner, _)| owner);
+            let is_told = self.index.is_of(&told.fingerprint, &told.key) == Some(true);
             let asked = self.studies.get_mut(&told.key).map(|one| std::mem::take(&mut one.failed));
             let anew = asked == Some(true);
-            if !anew && ((is_beside && is_plain) || owner == Some(&told.key)) {
+            if !anew && ((is_beside && is_plain) || is_told) {
                 continue;
             }
-            let progress = self.studies.entry(told.key.clone()).or_default();
+            let (progress, _) = self.study(&told.key);
             progress.revision += 1;
             let (key, revision) = (told.key, progress.revision);
             let fingerprint =
                 if anew { again(told.fingerprint, revision) } else { told.fingerprint };
-            self.known.insert(fingerprint, (key.clone(), revision));
+            self.index.note(fingerprint, &key);
             outcomes.push(StudyEvent::PassedOver {
                 key,
                 revision,
