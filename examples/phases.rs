@@ -126,7 +126,7 @@ fn main() -> anyhow::Result<()> {
     let path = args.next().unwrap_or_else(|| "target/phases.tsv".to_owned());
     let series: u64 = args.next().map_or(Ok(400), |text| text.parse())?;
     let first: u64 = args.next().map_or(Ok(910_000), |text| text.parse())?;
-    let runtime = Runtime { threads: 1, ..Runtime::default() };
+    let runtime = Runtime { threads: Some(1), ..Runtime::default() };
     let mut recogniser = Recogniser::open(Path::new("engines/ct-phase"), &runtime)?;
     let done = std::fs::read_to_string(&path).unwrap_or_default();
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;

@@ -35,7 +35,7 @@ static TRUST: LazyLock<Trust> =
     LazyLock::new(|| Trust::read(Path::new("fuzz/corpus/keys"), 1).unwrap());
 
 /// A NIfTI file, as it lies in an export folder: first its head alone, then all of it.
-pub fn nifti(bytes: &[u8]) {
+pub(super) fn nifti(bytes: &[u8]) {
     // What is large and right is slow: the gate bounds it before it is read.
     if images::peek(bytes).is_ok_and(|facts| facts.grid.voxels() < 1 << 20) {
         let _ = images::read(bytes);
@@ -44,21 +44,21 @@ pub fn nifti(bytes: &[u8]) {
 }
 
 /// One DICOM file of any transfer syntax: its header, then its pixels.
-pub fn dicom(bytes: &[u8]) {
+pub(super) fn dicom(bytes: &[u8]) {
     let _ = slices::read_header(bytes);
     let _ = slices::read_slice(bytes);
 }
 
 /// A slice in each transfer syntax: the first byte names the syntax, the others are what is
 /// encoded by it. So nobody need guess what stands around.
-pub fn syntaxes(bytes: &[u8]) {
+pub(super) fn syntaxes(bytes: &[u8]) {
     if let Some((first, encoded)) = bytes.split_first() {
         dicom(&slice(usize::from(*first) % SYNTAXES.len(), encoded));
     }
 }
 
 /// The manifest of an engine bundle.
-pub fn manifest(bytes: &[u8]) {
+pub(super) fn manifest(bytes: &[u8]) {
     FOLDER.with(|folder| {
         std::fs::write(folder.path().join(MANIFEST), bytes).unwrap();
         let _ = Bundle::open(folder.path());
@@ -66,21 +66,21 @@ pub fn manifest(bytes: &[u8]) {
 }
 
 /// A packed engine: what a USB stick or an update folder brings, before any signature is known good.
-pub fn package(bytes: &[u8]) {
+pub(super) fn package(bytes: &[u8]) {
     if let Ok(package) = Package::read(Cursor::new(bytes), bytes.len() as u64, &TRUST) {
         let _ = package.check();
     }
 }
 
 /// The signatures of a manifest: the manifest stays, its signature file is whatever comes.
-pub fn signature(bytes: &[u8]) {
+pub(super) fn signature(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = TRUST.verify(b"another manifest", text);
     }
 }
 
 /// A configuration file.
-pub fn config(bytes: &[u8]) {
+pub(super) fn config(bytes: &[u8]) {
     FOLDER.with(|folder| {
         let file = folder.path().join("hepalert.toml");
         std::fs::write(&file, bytes).unwrap();
@@ -89,12 +89,12 @@ pub fn config(bytes: &[u8]) {
 }
 
 /// The embedded engine's reader of networks.
-pub fn onnx(bytes: &[u8]) {
+pub(super) fn onnx(bytes: &[u8]) {
     let _ = Network::load(bytes, &Options::default());
 }
 
 /// A command from the broker: the first byte names it, the others are its body.
-pub fn command(bytes: &[u8]) {
+pub(super) fn command(bytes: &[u8]) {
     if let Some((first, body)) = bytes.split_first() {
         let name = ["ping", "ack", "replay", "reprocess", "other"][usize::from(*first) % 5];
         let Ok(arguments) = serde_json::from_slice(body) else { return };
@@ -104,7 +104,7 @@ pub fn command(bytes: &[u8]) {
 
 /// What a page or another program sends to the labels of an image of 3 x 4 x 5 voxels: the first byte
 /// says what the others are.
-pub fn labels(bytes: &[u8]) {
+pub(super) fn labels(bytes: &[u8]) {
     const SHAPE: [usize; 3] = [3, 4, 5];
     let Some((first, rest)) = bytes.split_first() else { return };
     match first % 4 {

@@ -25,7 +25,7 @@ use hepalert_study::study::{AlignedStudy, Study};
 
 mod describe;
 mod limits;
-pub mod objects;
+pub(crate) mod objects;
 mod quality;
 mod source_images;
 mod tracking;
@@ -45,7 +45,7 @@ const CASCADE_VERSION: u32 = 2;
 /// How often a registration that is under way is told.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// A registration that takes longer hangs.
-const REGISTERING_AT_MOST: Duration = Duration::from_secs(15 * 60);
+const MAX_REGISTERING: Duration = Duration::from_secs(15 * 60);
 
 /// What a study is analysed with.
 #[derive(Debug, Clone)]
@@ -323,7 +323,7 @@ impl Analyzer {
                 here.unpark();
                 found
             });
-            while !work.is_finished() && began.elapsed() < REGISTERING_AT_MOST {
+            while !work.is_finished() && began.elapsed() < MAX_REGISTERING {
                 if watch("register", 0, 1).is_break() {
                     return Err(AnalyzeError::Stopped);
                 }
@@ -537,6 +537,6 @@ mod tests {
             with(&|settings| settings.keep_gains = true),
             "no result hangs on it"
         );
-        assert_eq!(others[0], with(&|settings| settings.runtime.threads = 3), "nor on this");
+        assert_eq!(others[0], with(&|settings| settings.runtime.threads = Some(3)), "nor on this");
     }
 }

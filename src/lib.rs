@@ -8,7 +8,7 @@
 //! `hepalert-voxels`, the shared words `hepalert-study`, synthetic patients and cohorts `hepalert-lab`.
 
 pub mod analyze;
-pub mod archive;
+mod archive;
 pub mod cli;
 pub mod codes;
 pub mod config;
@@ -16,16 +16,16 @@ mod curate;
 pub mod daemon;
 mod demo;
 pub mod dicom;
-pub mod doctor;
-pub mod fleet;
+mod doctor;
+mod fleet;
 mod installer;
 pub mod intake;
 mod pem;
 pub mod publish;
-pub mod report;
+mod report;
 pub mod store;
-pub mod support_bundle;
+mod support_bundle;
 mod system;
-pub mod ui;
+mod ui;
 pub mod web;
 pub mod worker;

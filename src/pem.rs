@@ -37,7 +37,7 @@ const TLS_WORDS: [(&str, &str); 10] = [
 ];
 
 /// A failure of TLS in plain words, where they are known.
-pub fn plain_tls(said: &str) -> &str {
+pub(crate) fn plain_tls(said: &str) -> &str {
     let known = TLS_WORDS.iter().find(|(name, _)| said.contains(name));
     known.map_or(said, |(_, plain)| plain)
 }
@@ -46,7 +46,7 @@ pub fn plain_tls(said: &str) -> &str {
 ///
 /// # Errors
 /// [`PemError`].
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let failed = |error| PemError::new(path, error);
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let all: Vec<_> = all.map_err(failed)?;
@@ -60,7 +60,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 ///
 /// # Errors
 /// [`PemError`].
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| PemError::new(path, error))
 }
 

@@ -30,8 +30,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 
 /// Free space for this user where a folder lies, in MiB.
 pub(crate) fn free_mib(folder: &Path) -> Option<u64> {
-    let space = rustix::fs::statvfs(folder).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize) >> 20)
+    hepalert_study::system::free_bytes(folder).ok().map(|bytes| bytes >> 20)
 }
 
 /// What a process (its number, or `self`) holds in memory by one line of its `status`, such as

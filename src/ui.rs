@@ -96,7 +96,7 @@ impl Failure {
     }
 
     /// After the command's result has been printed.
-    pub fn after_result(self) -> Failure {
+    fn after_result(self) -> Failure {
         Failure { is_told: true, ..self }
     }
 
@@ -138,12 +138,12 @@ fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// To the person at the terminal. Who no longer reads (`2>&1 | head`) ends no work.
-pub fn say(text: std::fmt::Arguments<'_>) {
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_fmt(text);
 }
 
 /// Whether work goes on, by the flag that a signal sets.
-pub fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+pub(crate) fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
     match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
@@ -151,7 +151,7 @@ pub fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
 }
 
 /// So many of something: `1 lesion`, `2 lesions`.
-pub fn counted(count: usize, one: &str) -> String {
+pub(crate) fn counted(count: usize, one: &str) -> String {
     match (count, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),
@@ -197,6 +197,29 @@ impl Ui {
                 Failure::failed(anyhow::anyhow!("standard output cannot be written: {error}"))
             }),
         }
+    }
+
+    /// The result of a command that did all it was asked and may have failed for what it found: with
+    /// `--json` the document then holds `error`, `code` and `message` as well.
+    ///
+    /// # Errors
+    /// The failure, told already; and if standard output is closed.
+    pub fn result_of(
+        &self,
+        document: &impl Serialize,
+        text: impl Display,
+        failure: Option<Failure>,
+    ) -> Result<(), Failure> {
+        let Some(failure) = failure else { return self.result(document, text) };
+        let mut document = serde_json::to_value(document).map_err(Failure::failed)?;
+        let message = format!("{:#}", failure.error);
+        let told = failure_document(failure.exit, failure.code, &message);
+        if let (Some(document), serde_json::Value::Object(told)) = (document.as_object_mut(), told)
+        {
+            document.extend(told);
+        }
+        self.result(&document, text)?;
+        Err(failure.after_result())
     }
 
     /// One document in one line, for what is told while work goes on; a reader that has gone is no
@@ -262,6 +285,31 @@ impl Drop for Progress {
     }
 }
 
+/// How bad what a check found is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// The daemon works, but a person should look.
+    Warn,
+    /// The daemon cannot do its work.
+    Fail,
+}
+
+impl Level {
+    /// As it is written for people.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "WARN",
+            Level::Fail => "FAIL",
+        }
+    }
+}
+
 /// Seconds between the lines of a log, and of JSON.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Width of a bar in letters.
@@ -270,7 +318,7 @@ const BAR: usize = 24;
 /// How far the work of minutes or days has come: a bar for people, lines for logs, JSON lines for
 /// programs; all on standard error, since standard output is for the result.
 #[derive(Debug)]
-pub struct Course {
+pub struct ProgressMeter {
     what: &'static str,
     began: Instant,
     told: Option<Instant>,
@@ -282,7 +330,7 @@ pub struct Course {
     open: bool,
 }
 
-impl Drop for Course {
+impl Drop for ProgressMeter {
     fn drop(&mut self) {
         if self.open {
             say(format_args!("\n"));
@@ -292,8 +340,8 @@ impl Drop for Course {
 
 impl Ui {
     /// Of work that takes minutes; `what` is counted.
-    pub fn course(&self, what: &'static str) -> Course {
-        Course {
+    pub fn meter(&self, what: &'static str) -> ProgressMeter {
+        ProgressMeter {
             what,
             began: Instant::now(),
             told: None,
@@ -305,7 +353,7 @@ impl Ui {
     }
 }
 
-impl Course {
+impl ProgressMeter {
     /// Tells that `done` of `total` are gone through, if it is time to; the last step always is.
     pub fn step(&mut self, done: usize, total: usize) {
         if self.told.is_none() && self.began.elapsed() < Duration::from_millis(200) {
@@ -362,7 +410,7 @@ fn span(seconds: f64) -> String {
 }
 
 /// Writes a document to standard output; a reader that has gone is no fault.
-pub fn print(document: &serde_json::Value) {
+pub(crate) fn print(document: &serde_json::Value) {
     let _ = writeln!(std::io::stdout(), "{document:#}");
 }
 
@@ -372,28 +420,28 @@ mod tests {
 
     #[test]
     fn progress_is_a_bar_a_line_or_json() {
-        let mut course = Ui::new(false).course("studies");
-        course.terminal = true;
+        let mut progress = Ui::new(false).meter("studies");
+        progress.terminal = true;
         assert_eq!(
-            course.line(6, 12, Some(240.0)),
+            progress.line(6, 12, Some(240.0)),
             "\r[############------------] 6 of 12 studies, about 4 min left\x1b[K"
         );
-        course.terminal = false;
-        assert_eq!(course.line(12, 12, Some(0.0)), "12 of 12 studies, about 0 s left\n");
-        course.json = true;
+        progress.terminal = false;
+        assert_eq!(progress.line(12, 12, Some(0.0)), "12 of 12 studies, about 0 s left\n");
+        progress.json = true;
         let line = "{\"done\":1,\"left_s\":null,\"progress\":\"studies\",\"total\":2}\n";
-        assert_eq!(course.line(1, 2, None), line);
+        assert_eq!(progress.line(1, 2, None), line);
         let spans = [(89.0, "89 s"), (90.0, "2 min"), (7200.0, "2.0 h"), (260_000.0, "3.0 days")];
         assert_eq!(spans.map(|(s, _)| span(s)), spans.map(|(_, said)| said));
     }
 
     #[test]
     fn what_was_done_before_says_nothing_of_the_time_left() {
-        let mut course = Ui::new(false).course("studies");
-        course.step(90, 100);
-        course.began -= std::time::Duration::from_secs(20);
-        assert_eq!(course.left_s(90, 100), None);
-        assert!((course.left_s(92, 100).unwrap() - 80.0).abs() < 1.0);
+        let mut progress = Ui::new(false).meter("studies");
+        progress.step(90, 100);
+        progress.began -= std::time::Duration::from_secs(20);
+        assert_eq!(progress.left_s(90, 100), None);
+        assert!((progress.left_s(92, 100).unwrap() - 80.0).abs() < 1.0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView5, ArrayViewMut5};
 
 /// A body of noise in air.
-pub fn phantom(slices: usize, phase: u32) -> Volume<i16> {
+pub(crate) fn phantom(slices: usize, phase: u32) -> Volume<i16> {
     let grid = Arc::new(Grid::axial([slices, 512, 512], [5.0, 0.75, 0.75], [0.0; 3]));
     let voxels = Array3::from_shape_fn(grid.shape(), |(z, y, x)| {
         let (dy, dx) = ((y as f32 - 256.0) / 180.0, (x as f32 - 256.0) / 230.0);
@@ -29,7 +29,7 @@ pub fn phantom(slices: usize, phase: u32) -> Volume<i16> {
 }
 
 /// An aligned study of these volumes.
-pub fn aligned(volumes: Vec<Volume<f32>>) -> AlignedStudy {
+pub(crate) fn aligned(volumes: Vec<Volume<f32>>) -> AlignedStudy {
     let Some(key) = StudyKey::new(&"0".repeat(32)) else { unreachable!("a key") };
     let wanted: Vec<Phase> = Phase::ALL.into_iter().take(volumes.len()).collect();
     let phases: BTreeMap<Phase, Volume<f32>> = wanted.iter().copied().zip(volumes).collect();
@@ -40,7 +40,7 @@ pub fn aligned(volumes: Vec<Volume<f32>>) -> AlignedStudy {
 
 /// A synthetic study of some phases.
 #[allow(dead_code, reason = "not every bench makes one")]
-pub fn study(slices: usize, phases: u32) -> AlignedStudy {
+pub(crate) fn study(slices: usize, phases: u32) -> AlignedStudy {
     let volume = |phase| {
         let volume = phantom(slices, phase);
         Volume::new(Arc::clone(volume.grid()), volume.voxels().mapv(f32::from))
@@ -49,7 +49,7 @@ pub fn study(slices: usize, phases: u32) -> AlignedStudy {
 }
 
 /// The small network's plan: 0.8 x 0.8 x 5 mm, tiles of 16 x 128 x 128, 14 classes.
-pub fn plan(channels: usize) -> Plan {
+pub(crate) fn plan(channels: usize) -> Plan {
     let Ok(file) = BundleFile::new("none", &"0".repeat(64), 0) else { unreachable!("a name") };
     let normalisation = Normalisation::Ct { mean: 60.0, std: 50.0, lower: -150.0, upper: 250.0 };
     let network = NetworkPlan {
@@ -76,7 +76,7 @@ pub fn plan(channels: usize) -> Plan {
 }
 
 /// A network that answers at once.
-pub fn stand_in(plan: &Plan) -> Box<dyn Engine> {
+pub(crate) fn stand_in(plan: &Plan) -> Box<dyn Engine> {
     Box::new(StandIn(plan.network.spec(plan.batch)))
 }
 

@@ -31,9 +31,9 @@ use hepalert_voxels::volume::dicom::SliceHeader;
 use hepalert_voxels::volume::dicom::read::read_header;
 
 /// Folder of the objects beside the report.
-pub const FOLDER: &str = "dicom";
+pub(crate) const FOLDER: &str = "dicom";
 /// Stands in a report whose objects could not be made.
-pub const NOT_MADE: &str = "dicom_objects_not_made";
+pub(crate) const NOT_MADE: &str = "dicom_objects_not_made";
 
 /// Which objects are made of a study.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use hepalert_phases::Recogniser;
 use hepalert_study::phase::Phase;
 
 /// A study as it was read.
-pub struct Read {
+pub(super) struct Read {
     /// Volumes and how their phases were found.
     pub loaded: Loaded,
     /// What became of every series.
@@ -53,7 +53,7 @@ pub fn beside(engine: &Path) -> Option<PathBuf> {
 
 /// What looking at a study's series brought.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// What became of every series that was looked at; none of a study that is no choice among series.
     pub series: Vec<SeriesLine>,
     /// Why the engine's phases are not all there.
@@ -63,7 +63,7 @@ pub struct Found {
 }
 
 /// Decides a study among its series: every phase that can be told.
-pub fn found(
+pub(super) fn found(
     files: &StudyFiles,
     expected: &[Phase],
     gate: &GateParams,
@@ -81,7 +81,7 @@ pub fn found(
 ///
 /// # Errors
 /// [`Refusal`] of a phase that cannot be read, or that is another by its images.
-pub fn read(
+pub(super) fn read(
     files: &StudyFiles,
     found: &Found,
     expected: &[Phase],
@@ -156,7 +156,7 @@ fn as_read(files: &StudyFiles, found: &Found, loaded: &Loaded) -> Vec<SeriesLine
 
 impl Read {
     /// What the report says of every phase.
-    pub fn phase_records(&self) -> Vec<PhaseRecord> {
+    pub(super) fn phase_records(&self) -> Vec<PhaseRecord> {
         let pairs = self.loaded.phases.iter().zip(&self.images);
         pairs
             .map(|(phase, images)| PhaseRecord {
@@ -193,8 +193,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::intake::facts::Candidate;
     use crate::intake::study::phases::Scan;
-    use crate::intake::{Candidate, Confidence, Format, PhaseFiles, PhaseSource, RefusalCode};
+    use crate::intake::{Confidence, Format, PhaseFiles, PhaseSource, RefusalCode};
     use hepalert_study::study::{Study, StudyKey};
 
     fn series(name: &str) -> PhaseFiles {
@@ -228,7 +229,7 @@ mod tests {
             phases: vec![PhaseFiles { others: vec![series("thick")], ..series("thin") }],
             candidates,
             acquired: None,
-            set_aside: 0,
+            unused: 0,
             unreadable_beside: 0,
             patient: None,
             series: Vec::new(),

@@ -19,11 +19,11 @@ use hepalert_lab::evaluate::rates::Rate;
 use hepalert_study::study::StudyKey;
 
 /// The heading of the table of changes.
-pub use crate::report::output::CHANGES;
+pub(crate) use crate::report::output::CHANGES;
 
 /// What a study came to, as far as it is compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Face {
+pub(crate) struct Face {
     /// The verdict, or `refused`.
     pub verdict: String,
     /// Why it was refused.
@@ -59,7 +59,7 @@ impl Face {
     }
 
     /// In a few words.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match &self.code {
             Some(code) => format!("refused ({code})"),
             None => self.verdict.replace('_', " "),
@@ -69,7 +69,7 @@ impl Face {
 
 /// A study whose verdict changes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// Key of the study.
     pub study_key: StudyKey,
     /// What it was before.
@@ -80,7 +80,7 @@ pub struct Change {
 
 /// How two folders of results differ.
 #[derive(Debug, Serialize)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// SHA-256 of the list of both.
     pub list_sha256: Digest,
     /// The engines before.
@@ -101,7 +101,7 @@ pub struct Comparison {
 
 /// Two folders of results, each with what it is of.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// What it was before.
     pub old: (Results, Bound),
     /// What it is now.
@@ -113,7 +113,7 @@ impl Pair {
     ///
     /// # Errors
     /// [`Code::OtherList`] or [`Code::NoResults`].
-    pub fn of(old: Results, new: Results, list: Digest) -> Result<Pair, ArchiveError> {
+    pub(crate) fn of(old: Results, new: Results, list: Digest) -> Result<Pair, ArchiveError> {
         let bounds = (old.bound_to(list)?, new.bound_to(list)?);
         if bounds.0.configuration == bounds.1.configuration {
             let about = format!("{}: the same engine and configuration", new.folder().display());
@@ -126,7 +126,7 @@ impl Pair {
     ///
     /// # Errors
     /// As [`each`], of the folder before first.
-    pub fn compare(&self, list: &List<Brief>) -> Result<Comparison, ArchiveError> {
+    pub(crate) fn compare(&self, list: &List<Brief>) -> Result<Comparison, ArchiveError> {
         let faces = |(results, bound): &(Results, Bound)| {
             each(list, results, bound, |_, ended| Face::of(ended)).map_err(|error| ArchiveError {
                 about: format!("{}: {}", results.folder().display(), error.about),
@@ -163,7 +163,7 @@ impl Pair {
     ///
     /// # Errors
     /// If the picture cannot be encoded.
-    pub fn picture(&self, change: &Change) -> Result<Option<Vec<u8>>, png::EncodingError> {
+    pub(crate) fn picture(&self, change: &Change) -> Result<Option<Vec<u8>>, png::EncodingError> {
         let side = |(results, bound): &(Results, Bound), face: &Face| pictures::Side {
             title: format!("{}: {}", first_of(&bound.engines), face.words()),
             overview: results.report(&change.study_key).join("pictures/overview.png"),
@@ -178,7 +178,7 @@ fn first_of(engines: &[EngineName]) -> String {
 
 impl Comparison {
     /// One line per study whose verdict changes.
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let mut text = format!("{CHANGES}\n");
         for Change { study_key, old, new } in &self.changes {
             let fields = |face: &Face| {
@@ -193,7 +193,7 @@ impl Comparison {
     }
 
     /// For people.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let row = |(old, new, count): &(String, String, usize)| {
             vec![old.replace('_', " "), new.replace('_', " "), count.to_string()]
         };

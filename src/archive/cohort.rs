@@ -26,11 +26,11 @@ use hepalert_study::outcome::{AlertLevel, PatientClass};
 const MAX_NAMED: usize = 20;
 
 /// What a study came to.
-pub type Ended = Result<Box<Report>, Reason>;
+pub(crate) type Ended = Result<Box<Report>, Reason>;
 
 /// The table of an archive.
 #[derive(Debug, Serialize)]
-pub struct Cohort {
+pub(crate) struct Cohort {
     /// SHA-256 of the list.
     pub list_sha256: Digest,
     /// SHA-256 of the configuration.
@@ -59,7 +59,7 @@ pub struct Cohort {
 
 /// So many of so many, by name.
 #[derive(Debug, Serialize)]
-pub struct Share {
+pub(crate) struct Share {
     /// Of what.
     pub name: String,
     /// How many.
@@ -69,7 +69,7 @@ pub struct Share {
 
 /// How times are spread.
 #[derive(Debug, Default, Serialize)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// Their mean.
     pub mean: f64,
     /// Half take no longer.
@@ -108,7 +108,7 @@ impl Facts {
 ///
 /// # Errors
 /// [`Code::StudiesMissing`], [`Code::ResultDamaged`] or [`Code::OtherConfiguration`].
-pub fn each<T: Send>(
+pub(crate) fn each<T: Send>(
     list: &List<Brief>,
     results: &Results,
     bound: &Bound,
@@ -141,7 +141,7 @@ pub fn each<T: Send>(
 }
 
 /// The first names of many.
-pub fn named(names: &[&str]) -> String {
+pub(crate) fn named(names: &[&str]) -> String {
     let more = names.len().saturating_sub(MAX_NAMED);
     let mut text = names[..names.len() - more].join(", ");
     if more > 0 {
@@ -170,7 +170,7 @@ fn whole(
 ///
 /// # Errors
 /// As [`each`].
-pub fn add_up<T: Send>(
+pub(crate) fn add_up<T: Send>(
     list: &List<Brief>,
     results: &Results,
     bound: &Bound,
@@ -233,7 +233,7 @@ fn spread(mut seconds: Vec<f64>) -> Spread {
 
 impl Cohort {
     /// For people.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let engines: Vec<String> = self.engines.iter().map(ToString::to_string).collect();
         let Spread { mean, p50, p90, max } = self.seconds;
         let mut parts = vec![format!(

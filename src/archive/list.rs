@@ -27,7 +27,7 @@ const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// The heading.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Heading {
+pub(crate) struct Heading {
     schema: String,
     /// Where the studies were.
     pub root: String,
@@ -43,7 +43,7 @@ pub struct Heading {
 
 /// A study of the list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its key; every line has another.
     pub key: StudyKey,
     /// The folder or file in which it lies, relative to the root, for a person.
@@ -60,7 +60,7 @@ pub struct Entry {
 
 /// A reason: a code and the numbers behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
+pub(crate) struct Reason {
     /// The code.
     pub code: String,
     /// Never an identifier, never free text of a header.
@@ -78,13 +78,13 @@ impl Entry {
     ///
     /// # Errors
     /// [`Code::ListDamaged`].
-    pub fn of(line: &str) -> Result<Entry, ArchiveError> {
+    pub(crate) fn of(line: &str) -> Result<Entry, ArchiveError> {
         serde_json::from_str(line)
             .map_err(|error| ArchiveError::new(Code::ListDamaged, error.to_string()))
     }
 
     /// SHA-256 of its input, or of why it is refused: what a result is held against.
-    pub fn fingerprint(&self) -> Digest {
+    pub(crate) fn fingerprint(&self) -> Digest {
         match (&self.study, &self.refused) {
             (Some(study), _) => study.fingerprint,
             (None, Some(Reason { code, detail })) => {
@@ -95,14 +95,14 @@ impl Entry {
     }
 
     /// The study with its files below a root.
-    pub fn below(&self, root: &Path) -> Option<StudyFiles> {
+    pub(crate) fn below(&self, root: &Path) -> Option<StudyFiles> {
         self.study.as_ref().map(|study| moved(study, &|path| root.join(path)))
     }
 }
 
 /// Which part of a list a task does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// From 1.
     pub number: usize,
     /// Of how many.
@@ -111,7 +111,7 @@ pub struct Shard {
 
 impl Shard {
     /// Whether the study with this index is its.
-    pub fn holds(self, index: usize) -> bool {
+    pub(crate) fn holds(self, index: usize) -> bool {
         index % self.of == self.number - 1
     }
 }
@@ -142,7 +142,7 @@ impl std::fmt::Display for Shard {
 
 /// What was found, as it will be written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// The heading.
     pub heading: Heading,
     /// The studies by key.
@@ -154,7 +154,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`Code::TooManyFiles`], [`Code::NoStudies`].
-    pub fn new(
+    pub(crate) fn new(
         root: &Path,
         wanted: Vec<Vec<Phase>>,
         stock: Inventory,
@@ -216,7 +216,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`Code::ListDiffers`] if another one is there, [`OutputError`] if it cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(Digest, bool), SaveError> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(Digest, bool), SaveError> {
         let digest = self.write(&mut io::sink()).map_err(|reason| failed(path, reason))?;
         if fs::symlink_metadata(path).is_ok() {
             return match List::open(path, |_, _| Ok(None::<()>)) {
@@ -231,7 +231,7 @@ impl Draft {
 
 /// Why a list is not saved.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     /// Another is there.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -246,7 +246,7 @@ fn failed(path: &Path, reason: io::Error) -> OutputError {
 
 /// A list as it was read: of each line what the reader picked.
 #[derive(Debug)]
-pub struct List<T> {
+pub(crate) struct List<T> {
     /// The heading.
     pub heading: Heading,
     /// SHA-256 of the list.
@@ -260,7 +260,7 @@ impl<T> List<T> {
     ///
     /// # Errors
     /// [`Code::ListMissing`], or [`Code::ListDamaged`] if it is not as it was written.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         mut pick: impl FnMut(usize, &str) -> Result<Option<T>, ArchiveError>,
     ) -> Result<List<T>, ArchiveError> {
@@ -294,7 +294,7 @@ impl<T> List<T> {
     ///
     /// # Errors
     /// [`Code::RootMissing`].
-    pub fn root(&self, elsewhere: Option<&Path>) -> Result<PathBuf, ArchiveError> {
+    pub(crate) fn root(&self, elsewhere: Option<&Path>) -> Result<PathBuf, ArchiveError> {
         let root = elsewhere.map_or_else(|| PathBuf::from(&self.heading.root), Path::to_owned);
         match root.is_dir() || root.is_file() {
             true => Ok(root),

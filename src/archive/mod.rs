@@ -7,14 +7,14 @@
 //! [`status`] counts, [`cohort`] adds up, [`changes`] compares. Refuses to queue, to send and to
 //! overwrite: what does not belong together is told by name and left as it is.
 
-pub mod changes;
-pub mod cohort;
-pub mod list;
+pub(crate) mod changes;
+pub(crate) mod cohort;
+pub(crate) mod list;
 mod pictures;
-pub mod results;
-pub mod run;
-pub mod status;
-pub mod turn;
+pub(crate) mod results;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod turn;
 
 use std::fmt;
 use std::path::Path;

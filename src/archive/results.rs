@@ -29,7 +29,7 @@ const OUTCOME: &str = "outcome.json";
 const FOLDER: &str = "report";
 /// What a folder of results is of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
+pub(crate) struct Bound {
     schema: String,
     /// SHA-256 of the list.
     pub list_sha256: Digest,
@@ -47,7 +47,7 @@ pub struct Bound {
 
 /// An engine, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineName {
+pub(crate) struct EngineName {
     /// The bundle's id.
     pub id: String,
     /// Its version.
@@ -67,7 +67,11 @@ impl Bound {
     ///
     /// # Errors
     /// [`EngineError`] of a bundle that cannot be opened.
-    pub fn new(list: Digest, studies: usize, settings: &Settings) -> Result<Bound, EngineError> {
+    pub(crate) fn new(
+        list: Digest,
+        studies: usize,
+        settings: &Settings,
+    ) -> Result<Bound, EngineError> {
         let bundles: Vec<Bundle> =
             settings.bundles().map(|folder| Bundle::open(folder)).collect::<Result<_, _>>()?;
         let phases = settings.phase_bundle.as_ref().and_then(|dir| manifest_of(dir));
@@ -101,7 +105,7 @@ impl Bound {
     ///
     /// # Errors
     /// [`Code::EngineSwapped`].
-    pub fn check_engines(&self, settings: &Settings) -> Result<(), ArchiveError> {
+    pub(crate) fn check_engines(&self, settings: &Settings) -> Result<(), ArchiveError> {
         for (folder, engine) in settings.bundles().zip(&self.engines) {
             if manifest_of(folder).is_none_or(|found| found.hex() != engine.sha256) {
                 return Err(ArchiveError::new(Code::EngineSwapped, engine.to_string()));
@@ -118,7 +122,7 @@ fn manifest_of(folder: &Path) -> Option<Digest> {
 
 /// Why a study has no report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct StudyOutcome {
     schema: String,
     /// The study.
     pub study_key: StudyKey,
@@ -135,7 +139,7 @@ pub struct Outcome {
 
 /// What there is of a study.
 #[derive(Debug)]
-pub enum State {
+pub(crate) enum State {
     /// A report.
     Done(Box<Report>),
     /// A refusal.
@@ -150,7 +154,7 @@ pub enum State {
 
 /// A study as results are held against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Brief {
+pub(crate) struct Brief {
     /// Its key.
     pub key: StudyKey,
     /// Its input.
@@ -171,28 +175,28 @@ impl From<&Entry> for Brief {
 
 /// A folder of results.
 #[derive(Debug, Clone)]
-pub struct Results {
+pub(crate) struct Results {
     folder: PathBuf,
 }
 
 impl Results {
     /// The folder with this name, which need not be there.
-    pub fn at(folder: &Path) -> Results {
+    pub(crate) fn at(folder: &Path) -> Results {
         Results { folder: folder.to_owned() }
     }
 
     /// Its path.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The folder of a study.
-    pub fn study(&self, key: &StudyKey) -> PathBuf {
+    pub(crate) fn study(&self, key: &StudyKey) -> PathBuf {
         self.folder.join("studies").join(&key.as_str()[..2]).join(key.as_str())
     }
 
     /// The folder of its report.
-    pub fn report(&self, key: &StudyKey) -> PathBuf {
+    pub(crate) fn report(&self, key: &StudyKey) -> PathBuf {
         self.study(key).join(FOLDER)
     }
 
@@ -200,7 +204,7 @@ impl Results {
     ///
     /// # Errors
     /// [`Code::NoResults`].
-    pub fn bound(&self) -> Result<Bound, ArchiveError> {
+    pub(crate) fn bound(&self) -> Result<Bound, ArchiveError> {
         let path = self.folder.join(BOUND);
         let bound: Option<Bound> = read(&path);
         bound
@@ -212,7 +216,7 @@ impl Results {
     ///
     /// # Errors
     /// [`Code::NoResults`] or [`Code::OtherList`].
-    pub fn bound_to(&self, list: Digest) -> Result<Bound, ArchiveError> {
+    pub(crate) fn bound_to(&self, list: Digest) -> Result<Bound, ArchiveError> {
         let bound = self.bound()?;
         match bound.list_sha256 == list {
             true => Ok(bound),
@@ -225,7 +229,7 @@ impl Results {
     /// # Errors
     /// [`Code::OtherList`], [`Code::OtherConfiguration`], [`Code::NoResults`] for a folder that holds
     /// something else, [`OutputError`] for one that cannot be written.
-    pub fn bind(&self, bound: &Bound) -> Result<(), BindError> {
+    pub(crate) fn bind(&self, bound: &Bound) -> Result<(), BindError> {
         let path = self.folder.join(BOUND);
         if !path.exists() {
             // Tasks of one array begin at once: what another has just made is no stranger.
@@ -247,7 +251,7 @@ impl Results {
     ///
     /// # Errors
     /// [`Code::OtherConfiguration`] for a result that is not of this folder's.
-    pub fn state(&self, study: &Brief, bound: &Bound) -> Result<State, ArchiveError> {
+    pub(crate) fn state(&self, study: &Brief, bound: &Bound) -> Result<State, ArchiveError> {
         let (report, outcome) = (self.report(&study.key), self.study(&study.key).join(OUTCOME));
         let other = || Err(ArchiveError::at(Code::OtherConfiguration, &self.study(&study.key)));
         if report.exists() {
@@ -260,7 +264,7 @@ impl Results {
         if !outcome.exists() {
             return Ok(State::Missing);
         }
-        match read::<Outcome>(&outcome) {
+        match read::<StudyOutcome>(&outcome) {
             None => Ok(State::Damaged(outcome)),
             Some(found)
                 if found.configuration != bound.configuration
@@ -278,7 +282,7 @@ impl Results {
     ///
     /// # Errors
     /// [`OutputError`].
-    pub fn note(
+    pub(crate) fn note(
         &self,
         study: &Brief,
         bound: &Bound,
@@ -288,7 +292,7 @@ impl Results {
         let folder = self.study(&study.key);
         let path = folder.join(OUTCOME);
         let failed = |reason| OutputError::File { path: path.clone(), reason };
-        let outcome = Outcome {
+        let outcome = StudyOutcome {
             schema: format!("{SCHEMA}-outcome"),
             study_key: study.key.clone(),
             refused,
@@ -305,7 +309,7 @@ impl Results {
     }
 
     /// Sweeps away what a run that was killed left of a study: only its shard's run may.
-    pub fn sweep(&self, key: &StudyKey) -> usize {
+    pub(crate) fn sweep(&self, key: &StudyKey) -> usize {
         let inside = fs::read_dir(self.study(key)).into_iter().flatten().flatten();
         let drafts = inside.filter(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -319,7 +323,7 @@ impl Results {
     }
 
     /// Takes away the note of an earlier failure, once there is a report.
-    pub fn forget_failure(&self, key: &StudyKey) {
+    pub(crate) fn forget_failure(&self, key: &StudyKey) {
         // What stays behind is not looked at beside a report.
         let _ = fs::remove_file(self.study(key).join(OUTCOME));
     }

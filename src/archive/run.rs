@@ -23,7 +23,7 @@ use hepalert_study::study::StudyKey;
 
 /// What is to be done.
 #[derive(Debug)]
-pub struct Task<'a> {
+pub(crate) struct Task<'a> {
     /// Its part of the list, see [`part`].
     pub list: &'a List<Entry>,
     /// Where results go.
@@ -42,7 +42,7 @@ pub struct Task<'a> {
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
-pub struct Told {
+pub(crate) struct Told {
     /// Which part of the list.
     pub shard: String,
     /// Its studies.
@@ -67,7 +67,7 @@ pub struct Told {
 
 /// A study that failed.
 #[derive(Debug, Serialize)]
-pub struct Failed {
+pub(crate) struct Failed {
     /// Key of the study.
     pub study_key: StudyKey,
     /// Why it failed.
@@ -77,7 +77,7 @@ pub struct Failed {
 
 /// Where the time went.
 #[derive(Debug, Default, Serialize)]
-pub struct Seconds {
+pub(crate) struct Seconds {
     /// From the list, as read, to the last result.
     pub total: f64,
     /// Loading and testing the engine.
@@ -88,7 +88,7 @@ pub struct Seconds {
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// List or results.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -121,7 +121,7 @@ enum Tried {
 ///
 /// # Errors
 /// [`Code::ListDamaged`].
-pub fn part(list: &Path, shard: Shard) -> Result<List<Entry>, ArchiveError> {
+pub(crate) fn part(list: &Path, shard: Shard) -> Result<List<Entry>, ArchiveError> {
     List::open(list, |index, line| match shard.holds(index) {
         true => Entry::of(line).map(Some),
         false => Ok(None),
@@ -132,7 +132,7 @@ pub fn part(list: &Path, shard: Shard) -> Result<List<Entry>, ArchiveError> {
 ///
 /// # Errors
 /// [`RunError`]; what is done stays.
-pub fn run(task: &Task<'_>, step: &mut dyn FnMut(usize, usize)) -> Result<Told, RunError> {
+pub(crate) fn run(task: &Task<'_>, step: &mut dyn FnMut(usize, usize)) -> Result<Told, RunError> {
     let began = Instant::now();
     let (shard, list) = (task.shard, task.list);
     let root = list.root(task.root)?;

@@ -13,7 +13,7 @@ use super::{ArchiveError, turn};
 
 /// The counts.
 #[derive(Debug, Default, Serialize)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Studies of the list.
     pub studies: usize,
     /// With a report.
@@ -38,7 +38,7 @@ pub struct Tally {
 ///
 /// # Errors
 /// [`super::Code::ListDamaged`].
-pub fn briefs(list: &std::path::Path) -> Result<List<Brief>, ArchiveError> {
+pub(crate) fn briefs(list: &std::path::Path) -> Result<List<Brief>, ArchiveError> {
     List::open(list, |_, line| Entry::of(line).map(|entry| Some(Brief::from(&entry))))
 }
 
@@ -46,7 +46,7 @@ pub fn briefs(list: &std::path::Path) -> Result<List<Brief>, ArchiveError> {
 ///
 /// # Errors
 /// [`super::Code::OtherConfiguration`] of the first result that is of another one.
-pub fn states<T: Send>(
+pub(crate) fn states<T: Send>(
     list: &List<Brief>,
     results: &Results,
     bound: &Bound,
@@ -62,7 +62,11 @@ pub fn states<T: Send>(
 ///
 /// # Errors
 /// As [`states`].
-pub fn tally(list: &List<Brief>, results: &Results, bound: &Bound) -> Result<Tally, ArchiveError> {
+pub(crate) fn tally(
+    list: &List<Brief>,
+    results: &Results,
+    bound: &Bound,
+) -> Result<Tally, ArchiveError> {
     let mut tally = Tally {
         studies: list.picked.len(),
         running: turn::taken(results),

@@ -14,7 +14,7 @@ use super::{ArchiveError, Code};
 
 /// The right to work on a shard, as long as it lives.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     _shard: File,
     _split: File,
 }
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// As [`take`], once patience or wish is over.
-pub fn wait_for(
+pub(crate) fn wait_for(
     results: &Results,
     shard: Shard,
     patience: Duration,
@@ -53,7 +53,7 @@ pub fn wait_for(
 ///
 /// # Errors
 /// [`Code::ShardTaken`], [`Code::OtherSplit`] or [`Code::NoLocks`].
-pub fn take(results: &Results, shard: Shard) -> Result<Turn, ArchiveError> {
+pub(crate) fn take(results: &Results, shard: Shard) -> Result<Turn, ArchiveError> {
     let folder = results.folder().join("locks");
     fs::create_dir_all(&folder).map_err(|_| ArchiveError::at(Code::NoLocks, &folder))?;
     // One at a time tries the locks: of two that begin at once each would take the other's try for a run.
@@ -73,7 +73,7 @@ pub fn take(results: &Results, shard: Shard) -> Result<Turn, ArchiveError> {
 }
 
 /// The shards that runs work on now.
-pub fn taken(results: &Results) -> Vec<String> {
+pub(crate) fn taken(results: &Results) -> Vec<String> {
     let folder = results.folder().join("locks");
     // Where nothing ever ran there is none, and nothing that could be disturbed.
     let gate = File::open(folder.join(GATE)).ok();

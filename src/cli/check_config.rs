@@ -33,7 +33,7 @@ struct Check {
 /// # Errors
 /// Exit 6 for a configuration that cannot be read, 4 for the engine, 5 for the broker, 1 for
 /// a folder.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let (config, files) =
         Config::read_with_files(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
@@ -73,15 +73,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         format!("{sign}  {} ({}): {}", check.what, check.keys, check.detail)
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
-    ui.result(&checks, lines.join("\n"))?;
-    match checks.iter().find(|check| !check.works) {
-        Some(first) => {
-            let failed = checks.iter().filter(|check| !check.works).count();
-            let error = anyhow::anyhow!("{failed} of {} checks failed", checks.len());
-            Err(Failure::new(first.exit, error).after_result())
-        }
-        None => Ok(()),
-    }
+    let failure = checks.iter().find(|check| !check.works).map(|first| {
+        let failed = checks.iter().filter(|check| !check.works).count();
+        Failure::new(first.exit, anyhow::anyhow!("{failed} of {} checks failed", checks.len()))
+    });
+    ui.result_of(&serde_json::json!({ "checks": checks }), lines.join("\n"), failure)
 }
 
 /// Whether the export folder can be read.

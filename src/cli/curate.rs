@@ -15,7 +15,7 @@ use crate::analyze::Analyzer;
 use crate::curate::{CurateError, Listener, Plan, Row, Status, curate, next_set, require_experts};
 use crate::daemon::stop_on_signals;
 use crate::report::output;
-use crate::ui::{Course, counted, go_on};
+use crate::ui::{ProgressMeter, counted, go_on};
 use hepalert_labels::cases::{Folder, Who};
 use hepalert_voxels::volume::LabelMap;
 
@@ -64,7 +64,7 @@ fn relabel(text: &str) -> Result<Relabel, String> {
 /// Tells of a run as it goes on.
 struct Telling<'a> {
     ui: &'a Ui,
-    course: Course,
+    progress: ProgressMeter,
     lines: bool,
     /// Set by Ctrl-C: the case in hand is given up, what is done stays.
     stop: &'a AtomicBool,
@@ -73,7 +73,7 @@ struct Telling<'a> {
 
 impl Listener for Telling<'_> {
     fn at(&mut self, case: usize, of: usize) -> ControlFlow<()> {
-        self.course.step(case, of);
+        self.progress.step(case, of);
         go_on(self.stop)
     }
 
@@ -91,7 +91,7 @@ impl Listener for Telling<'_> {
 ///
 /// # Errors
 /// Exit 3 for labels that are refused, 4 for an engine that cannot be used.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
     let folder = Folder::open(&args.folder, args.work.as_deref())
         .and_then(Folder::as_in_house)
@@ -119,8 +119,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         corrected: &args.corrected,
         pictures: args.pictures,
     };
-    let course = ui.course("cases");
-    let mut telling = Telling { ui, course, lines: args.lines, stop: &stop, through: 0 };
+    let progress = ui.meter("cases");
+    let mut telling = Telling { ui, progress, lines: args.lines, stop: &stop, through: 0 };
     let rows = curate(&plan, &mut analyzer, &mut telling)
         .map_err(|error| failure(error, telling.through, &args.out))?;
     drop(telling);

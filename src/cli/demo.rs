@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::stopping::EndsOnSignal;
 use super::{Exit, Failure, Ui, engines, phantom, segment, words};
+use crate::config;
 use crate::demo::{self, Heard, Places, Stop};
 use crate::ui::counted;
 use hepalert_lab::phantom::{Case, LesionTruth, Size, generate_moving};
@@ -53,7 +54,7 @@ impl Args {
 ///
 /// # Errors
 /// Exit 5 without a broker, 4 without an engine, 1 if no result arrives.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let engine = match &args.engine {
         Some(engine) => engine.clone(),
         None => engines::shipped_bundle(engine_of(args.setting()))?,
@@ -119,8 +120,8 @@ fn conclude(
     }
     let key = data["study_key"].as_str().unwrap_or_default();
     let revision = result["rev"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
-    let folder =
-        places.state.join("results").join(hepalert_study::result::result_name(key, revision));
+    let store = config::Store { folder: places.state.clone(), ..config::Store::default() };
+    let folder = store.result(key, revision);
     let mut lines = vec![String::new(), headline(heard)];
     for lesion in data["lesions"].as_array().into_iter().flatten() {
         lines.push(lesion_line(lesion));

@@ -58,7 +58,7 @@ struct Lesion {
 ///
 /// # Errors
 /// If the label map is refused or a file cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.labels.as_path()];
     output::check_document(&args.out, &["spacing_mm", "lesions"], &inputs)?;
     if let Some(out) = &args.instances {

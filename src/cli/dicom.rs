@@ -52,7 +52,7 @@ pub struct SendArgs {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for an archive that does not answer.
-pub fn run(what: &Dicom, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(what: &Dicom, ui: &Ui) -> Result<(), Failure> {
     match what {
         Dicom::Echo(args) => echo(args, ui),
         Dicom::Conformance => {
@@ -86,14 +86,12 @@ fn echo(args: &EchoArgs, ui: &Ui) -> Result<(), Failure> {
         let code = outcome.as_ref().err().map(crate::dicom::SendError::code);
         serde_json::json!({ "target": name, "works": outcome.is_ok(), "code": code })
     });
-    ui.result(&items.collect::<Vec<_>>(), lines.join("\n"))?;
-    match tried.into_iter().find_map(|(_, outcome)| outcome.err()) {
-        Some(error) => {
-            let code = error.code();
-            Err(Failure::failed(error).with_code(code).after_result())
-        }
-        None => Ok(()),
-    }
+    let document = serde_json::json!({ "targets": items.collect::<Vec<_>>() });
+    let failure = tried.into_iter().find_map(|(_, outcome)| outcome.err()).map(|error| {
+        let code = error.code();
+        Failure::failed(error).with_code(code)
+    });
+    ui.result_of(&document, lines.join("\n"), failure)
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure> {
@@ -110,7 +108,7 @@ fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure>
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store or a study without objects.
-pub fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn send(args: &SendArgs, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let target = named(&config, &args.to)?;
     if target.commitment_only {

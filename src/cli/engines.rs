@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, words};
 use crate::analyze::{Settings, phases_beside};
+use crate::config;
 use crate::intake::{GateParams, Refusal};
 use crate::ui::counted;
 use hepalert_cascade::align;
@@ -18,24 +19,25 @@ use hepalert_study::system;
 #[derive(Debug, Clone, clap::Args)]
 pub struct RuntimeArgs {
     /// What runs the networks.
-    #[arg(long, default_value_t = Backend::Native, value_parser = words::backends())]
+    #[arg(long, default_value_t = configured().backend, value_parser = words::backends())]
     pub backend: Backend,
     /// The numbers they are computed in.
-    #[arg(long, default_value_t = Precision::F32, value_parser = words::precisions())]
+    #[arg(long, default_value_t = configured().precision, value_parser = words::precisions())]
     pub precision: Precision,
     /// Threads of one engine on the CPU; 0 means one per core.
-    #[arg(long, default_value_t = 0, value_parser = words::number::<usize>(0..=1024))]
+    #[arg(long, default_value_t = configured().threads.unwrap_or(0), value_parser = words::number::<usize>(0..=1024))]
     pub threads: usize,
     /// Patches per call of the network at most; fewer where a study would not fit into memory.
-    #[arg(long, default_value_t = 1, value_parser = words::number::<u16>(1..=64))]
-    pub batch: u16,
+    #[arg(long, default_value_t = configured().batch, value_parser = words::number::<usize>(1..=64))]
+    pub batch: usize,
 }
 
 impl RuntimeArgs {
     /// What these arguments choose; compiled networks are kept in the user's cache.
     pub fn runtime(&self) -> Runtime {
         let Self { backend, precision, threads, batch } = *self;
-        Runtime { backend, precision, threads, batch: usize::from(batch), cache: user_cache() }
+        let threads = (threads > 0).then_some(threads);
+        Runtime { backend, precision, threads, batch, cache: user_cache() }
     }
 }
 
@@ -44,9 +46,14 @@ pub(super) fn air_tiles(skip: bool) -> AirTiles {
     if skip { AirTiles::RunOnce } else { AirTiles::RunAll }
 }
 
+/// What holds unless an argument says otherwise: as in the daemon.
+pub(super) fn configured() -> config::Engine {
+    config::Engine::default()
+}
+
 /// What a study may take unless said otherwise: as the daemon.
 pub(super) fn memory_mib() -> u64 {
-    crate::config::Engine::default().memory_budget_mib
+    configured().memory_budget_mib
 }
 
 /// `$XDG_CACHE_HOME/hepalert`, or `~/.cache/hepalert`.
@@ -58,7 +65,7 @@ pub(super) fn user_cache() -> Option<PathBuf> {
 
 /// Where the engine is and how it runs.
 #[derive(Debug, Clone, clap::Args)]
-pub struct EngineArgs {
+pub(crate) struct EngineArgs {
     /// Folder of the engine bundle [default: engines/venous-demo beside the program or here].
     #[arg(long)]
     pub engine: Option<PathBuf>,
@@ -67,7 +74,7 @@ pub struct EngineArgs {
     #[arg(long)]
     pub other_engine: Vec<PathBuf>,
     /// The phase that stays where it is while others are brought onto it, where a study has it.
-    #[arg(long, default_value_t = Phase::Vp, value_parser = words::phases())]
+    #[arg(long, default_value_t = configured().reference_phase, value_parser = words::phases())]
     pub reference_phase: Phase,
     /// What runs the networks.
     #[command(flatten)]
@@ -76,8 +83,8 @@ pub struct EngineArgs {
     #[arg(long, allow_negative_numbers = true, alias = "high-gain")]
     pub alpha: Option<f32>,
     /// Patches per lesion in the third stage.
-    #[arg(long, default_value_t = 8, value_parser = words::number::<u16>(1..=64))]
-    pub patches: u16,
+    #[arg(long, default_value_t = configured().patches_per_lesion, value_parser = words::number::<usize>(1..=64))]
+    pub patches: usize,
     /// Judge lesions on original patches only: the paper's ablation without lesion-shuffle,
     /// for `evaluate --predicted-no-shuffle`.
     #[arg(long)]
@@ -99,7 +106,7 @@ impl EngineArgs {
     ///
     /// # Errors
     /// Exit 4 if no engine is given and none is found.
-    pub fn settings(&self) -> Result<Settings, Failure> {
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
         let bundle = match &self.engine {
             Some(bundle) => bundle.clone(),
             None => default_bundle()?,
@@ -114,7 +121,7 @@ impl EngineArgs {
             runtime: self.runtime.runtime(),
             high_gain: self.alpha,
             reclassify: reclassify::ReclassifyParams {
-                patches: usize::from(self.patches),
+                patches: self.patches,
                 schemes: match self.no_shuffle {
                     true => Schemes::OriginalOnly,
                     false => Schemes::OriginalAndShuffled,
@@ -138,7 +145,7 @@ impl EngineArgs {
 ///
 /// # Errors
 /// Exit 4 with the places looked at.
-pub fn default_bundle() -> Result<PathBuf, Failure> {
+pub(crate) fn default_bundle() -> Result<PathBuf, Failure> {
     shipped_bundle("venous-demo")
 }
 
@@ -146,7 +153,7 @@ pub fn default_bundle() -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// Exit 4 with the places looked at.
-pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
     let name = Path::new("engines").join(name);
     let mut places = vec![name.clone()];
     if let Ok(program) = std::env::current_exe() {
@@ -165,7 +172,7 @@ pub fn shipped_bundle(name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// An engine that cannot be used.
-pub fn unusable(error: EngineError) -> Failure {
+pub(crate) fn unusable(error: EngineError) -> Failure {
     Failure::new(Exit::Engine, error)
 }
 
@@ -173,7 +180,7 @@ pub fn unusable(error: EngineError) -> Failure {
 ///
 /// # Errors
 /// Exit 3, `unreadable`.
-pub fn require_there(path: &Path) -> Result<(), Failure> {
+pub(crate) fn require_there(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -184,7 +191,7 @@ pub fn require_there(path: &Path) -> Result<(), Failure> {
 }
 
 /// What to do where this user may not read what is the daemon's.
-pub fn with_rights(error: &std::io::Error) -> &'static str {
+pub(crate) fn with_rights(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => "; run this with sudo, or as the user hepalert",
         _ => "",
@@ -192,7 +199,7 @@ pub fn with_rights(error: &std::io::Error) -> &'static str {
 }
 
 /// An input that the gate refused.
-pub fn refused(refusal: Refusal) -> Failure {
+pub(crate) fn refused(refusal: Refusal) -> Failure {
     let Refusal { code, detail, file_count } = refusal;
     let files = counted(file_count, "file");
     let error = anyhow::anyhow!("{} ({detail}; {files}); {}", code.sentence(), code.advice());
@@ -200,7 +207,7 @@ pub fn refused(refusal: Refusal) -> Failure {
 }
 
 /// The input at `path` was refused by the gate: the sentence names it.
-pub fn refused_at(path: &Path) -> impl Fn(Refusal) -> Failure {
+pub(crate) fn refused_at(path: &Path) -> impl Fn(Refusal) -> Failure {
     move |refusal| {
         let code = refusal.code.as_str();
         let error = anyhow::anyhow!("{}: {}", path.display(), refused(refusal).error);

@@ -82,7 +82,7 @@ pub(super) struct Document {
 ///
 /// # Errors
 /// If a case is refused, one has no prediction, or a file cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_results(&args.out)?;
     let cohort =
         find(&args.truth, &args.predicted, args.predicted_no_shuffle.as_deref(), args.missing)
@@ -156,7 +156,7 @@ pub(super) fn write(
         output::put(&file, format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
         written.push(file);
     }
-    let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results));
+    let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results), asked);
     output::put(&out.join("cases.csv"), lines.as_bytes(), &[])?;
     let marked = format!("{MADE_BY}\n{text}");
     output::put(&out.join("tables.md"), marked.as_bytes(), &[])?;
@@ -193,7 +193,7 @@ fn count(
     }
     let on_disk = |error| OutputError::File { path: kept.to_owned(), reason: error };
     let mut counted = Counted::open(kept).map_err(on_disk)?;
-    let mut course = ui.course("cases");
+    let mut progress = ui.meter("cases");
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         let key = key_of(case, highest_gain).map_err(refused)?;
@@ -205,7 +205,7 @@ fn count(
                 results.push(result);
             }
         }
-        course.step(done + 1, cases.len());
+        progress.step(done + 1, cases.len());
     }
     as_the_others(cases, &mut results);
     Ok((results, counted))

@@ -82,7 +82,7 @@ impl SiteNames<'_> {
 ///
 /// # Errors
 /// Exit 2 for a place that is taken, 6 for the configuration, 1 for a study that is not here any more.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let site_key = super::store::site_key(&config)?;
     let names = SiteNames { key: site_key.as_bytes() };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Exit, Failure, Ui, run as config, words};
 use crate::daemon::broker_params;
-use crate::fleet::{Device, Fleet, Judged, Life, filters};
+use crate::fleet::{Device, Fleet, FleetState, Life, filters};
 use crate::publish::messages::State;
 use crate::publish::mqtt::{BrokerParams, listen};
 use crate::ui::counted;
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     host: Option<String>,
     /// Its port.
-    #[arg(long, requires = "host", default_value_t = 1883)]
+    #[arg(long, requires = "host", default_value_t = crate::config::Mqtt::default().port)]
     port: u16,
     /// First part of the topics, if not the configuration's.
     #[arg(long, value_parser = base_topic)]
@@ -54,7 +54,7 @@ fn base_topic(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Exit 5 for a broker that cannot be reached, 1 with `--strict` if a device is not well.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let params = match &args.host {
         // The name is part of the client's at the broker, no more.
         Some(host) => BrokerParams::new(host, args.port, "fleet"),
@@ -74,17 +74,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         );
         Failure::new(Exit::Broker, error)
     })?;
-    let judged = fleet.judged(&args.expect, Timestamp::now());
-    ui.result(&judged, table(&judged))?;
+    let judged = fleet.state_at(&args.expect, Timestamp::now());
     let ill: Vec<&str> =
         judged.devices.iter().filter(|one| !one.is_well()).map(|one| one.device.as_str()).collect();
-    match args.strict && !ill.is_empty() {
-        true => {
-            let error = anyhow!("not well: {}; the table says why", ill.join(", "));
-            Err(Failure::failed(error).with_code("fleet_not_well").after_result())
-        }
-        false => Ok(()),
-    }
+    let failure = (args.strict && !ill.is_empty()).then(|| {
+        let error = anyhow!("not well: {}; the table says why", ill.join(", "));
+        Failure::failed(error).with_code("fleet_not_well")
+    });
+    ui.result_of(&judged, table(&judged), failure)
 }
 
 const HEADING: [&str; 11] = [
@@ -101,7 +98,7 @@ const HEADING: [&str; 11] = [
     "remarks",
 ];
 
-fn table(judged: &Judged) -> String {
+fn table(judged: &FleetState) -> String {
     if judged.devices.is_empty() {
         return "no device was heard of; is this the broker, and the base of the topics?"
             .to_owned();
@@ -185,9 +182,9 @@ mod tests {
     #[test]
     fn a_device_nobody_heard_of_is_a_line() {
         let fleet = Fleet::default();
-        let said = table(&fleet.judged(&["ct-1".to_owned()], Timestamp::UNIX_EPOCH));
+        let said = table(&fleet.state_at(&["ct-1".to_owned()], Timestamp::UNIX_EPOCH));
         assert!(said.contains("ct-1    unknown  -"), "{said}");
         assert!(said.ends_with("0 of 1 alive, at 1970-01-01T00:00:00Z"), "{said}");
-        assert!(table(&fleet.judged(&[], Timestamp::UNIX_EPOCH)).contains("no device"));
+        assert!(table(&fleet.state_at(&[], Timestamp::UNIX_EPOCH)).contains("no device"));
     }
 }

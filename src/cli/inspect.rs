@@ -95,7 +95,7 @@ impl From<&Refusal> for RefusalDocument {
 ///
 /// # Errors
 /// Exit 3 if nothing can be read or no CT is there, 4 without an engine.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     engines::require_there(&args.input)?;
     if let Some(picture) = &args.picture {
         output::check_picture(picture, &[&args.input])?;
@@ -116,12 +116,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(picture) = &args.picture {
         draw(picture, &args.input, &found, &decided, &settings.gate)?;
     }
-    ui.result(&document, text(&document))?;
-    if document.studies.is_empty() {
+    let failure = document.studies.is_empty().then(|| {
         let error = anyhow::anyhow!("{}: no CT was found", args.input.display());
-        return Err(Failure::refused("no_ct_series", error).after_result());
-    }
-    Ok(())
+        Failure::refused("no_ct_series", error)
+    });
+    ui.result_of(&document, text(&document), failure)
 }
 
 fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phase]) -> Document {

@@ -12,7 +12,7 @@ use hepalert_voxels::volume::LabelMap;
 ///
 /// # Errors
 /// A refusal with code `too_fragmented` if the map is noise.
-pub fn lesions(
+pub(crate) fn lesions(
     path: &Path,
     labels: &LabelMap,
     params: &DetectParams,
@@ -27,7 +27,7 @@ pub fn lesions(
 ///
 /// # Errors
 /// A refusal with code `geometry_mismatch`.
-pub fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Failure> {
+pub(crate) fn same_grid(a: (&Path, &LabelMap), b: (&Path, &LabelMap)) -> Result<(), Failure> {
     if a.1.grid().matches(b.1.grid()) {
         return Ok(());
     }

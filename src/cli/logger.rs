@@ -9,7 +9,7 @@ use systemd_journal_logger::{JournalLog, connected_to_journal};
 ///
 /// # Errors
 /// If there is a logger already.
-pub fn install() -> Result<(), log::SetLoggerError> {
+pub(crate) fn install() -> Result<(), log::SetLoggerError> {
     let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
     match journal {
         Some(journal) => {

@@ -81,7 +81,7 @@ struct Event {
 ///
 /// # Errors
 /// If a label map is refused, the two lie on different grids, or the file cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let inputs = [args.truth.as_path(), &args.predicted];
     output::check_document(&args.out, &["paper", "strict", "pairs"], &inputs)?;
     let truth = read_label_map(&args.truth)?;

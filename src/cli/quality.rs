@@ -45,7 +45,7 @@ struct Line {
 ///
 /// # Errors
 /// Exit 1 if there is no store or one cannot be read.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut stores = args.store.clone();
     if stores.is_empty() {
         stores.push(super::run::read(&args.config)?.store.folder);

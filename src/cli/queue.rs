@@ -78,7 +78,7 @@ fn word_of(state: &str) -> &str {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let store = open(&args.config)?;
     let jobs = store.jobs(MAX_JOBS).map_err(Failure::failed)?;
     let lines: Vec<Line> = jobs.iter().map(Line::of).collect();

@@ -98,7 +98,7 @@ struct StageRun {
 ///
 /// # Errors
 /// Refused inputs, an unusable engine, results that cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let files = ["labels_after.nii.gz", "reclassified.json"].map(|name| args.out.join(name));
     let phases = args.phases.iter().map(|file| file.path.as_path());
     let inputs: Vec<&Path> = phases.chain([args.labels.as_path()]).collect();

@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn told(finding: doctor::finding::Finding) -> web::Check {
     web::Check {
         name: finding.name.replace('_', " "),
-        level: finding.level.name().to_owned(),
+        level: finding.level,
         finding: finding.finding,
         advice: finding.advice,
     }

@@ -70,7 +70,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Refused inputs, an unusable engine, and results that cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     let input = args.input.as_deref().map(patterns::one).transpose()?;
     let phases = args.phases.iter().map(|file| file.path.as_path());

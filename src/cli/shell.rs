@@ -31,7 +31,7 @@ pub struct Man {
 ///
 /// # Errors
 /// If standard output is closed.
-pub fn completions(args: &Completions, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn completions(args: &Completions, ui: &Ui) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Arguments::command(), "hepalert", &mut script);
     let script = String::from_utf8(script).map_err(Failure::failed)?;
@@ -43,7 +43,7 @@ pub fn completions(args: &Completions, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn man(args: &Man, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn man(args: &Man, ui: &Ui) -> Result<(), Failure> {
     output::make_folder(&args.out)?;
     let mut program = Arguments::command();
     program.build();

@@ -127,7 +127,7 @@ struct Source {
 ///
 /// # Errors
 /// Refused if the files do not make one study, failed if nothing can be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if args.case.is_empty()
         || !args.case.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     {

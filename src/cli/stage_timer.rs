@@ -7,33 +7,33 @@ use serde_json::{Map, Value};
 use hepalert_cascade::segment::Busy;
 
 /// Wall time of the steps of the command.
-pub struct StageTimer {
+pub(super) struct StageTimer {
     since: Instant,
     steps: Vec<(&'static str, Duration)>,
 }
 
 impl StageTimer {
     /// Starts the clock.
-    pub fn start() -> StageTimer {
+    pub(super) fn start() -> StageTimer {
         StageTimer { since: Instant::now(), steps: Vec::new() }
     }
 
     /// Ends a step and begins the next.
-    pub fn lap(&mut self, step: &'static str) {
+    pub(super) fn lap(&mut self, step: &'static str) {
         let now = Instant::now();
         self.steps.push((step, now - self.since));
         self.since = now;
     }
 
     /// Wall seconds of a step; 0 if there was none.
-    pub fn seconds(&self, step: &str) -> f64 {
+    pub(super) fn seconds(&self, step: &str) -> f64 {
         let found = self.steps.iter().find(|(name, _)| *name == step);
         found.map_or(0.0, |(_, time)| time.as_secs_f64())
     }
 
     /// Steps in wall seconds; within `segment`, seconds that its parts were busy, and
     /// `beside_network`: what the network did not hide.
-    pub fn document(&self, busy: &Busy, total: Duration) -> Value {
+    pub(super) fn document(&self, busy: &Busy, total: Duration) -> Value {
         let mut seconds: Map<String, Value> =
             self.steps.iter().map(|(step, time)| ((*step).to_owned(), seconds(*time))).collect();
         let beside = (self.seconds("segment") - busy.network_s).max(0.0);

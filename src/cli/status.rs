@@ -13,7 +13,8 @@ struct Status {
     queued: u64,
     running: u64,
     done: u64,
-    rejected: u64,
+    #[serde(rename = "rejected")]
+    refused: u64,
     dead: u64,
     superseded: u64,
     outbox_unsent: u64,
@@ -28,10 +29,10 @@ struct Status {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = super::run::read(&args.config)?;
     let store = open_store(&config.store.database())?;
-    let JobCounts { queued, running, done, rejected, dead, superseded } =
+    let JobCounts { queued, running, done, refused, dead, superseded } =
         store.job_counts().map_err(Failure::failed)?;
     let backlog = store.backlog().map_err(Failure::failed)?;
     let sent = store.delivery_counts(&config.dicom.target_names()).map_err(Failure::failed)?;
@@ -41,7 +42,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         queued,
         running,
         done,
-        rejected,
+        refused,
         dead,
         superseded,
         outbox_unsent: backlog.unsent,
@@ -50,7 +51,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         boot: store.boot().map_err(Failure::failed)?,
     };
     let text = format!(
-        "studies: {queued} queued, {running} running, {done} done, {rejected} rejected, \
+        "studies: {queued} queued, {running} running, {done} done, {refused} refused, \
          {dead} failed, {superseded} superseded\nmessages not yet sent: {}{}\nopen alerts: {}",
         status.outbox_unsent,
         status.outbox_oldest.as_deref().map_or(String::new(), |at| format!(" (since {at})")),

@@ -57,7 +57,7 @@ pub struct StudyArgs {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 for the store; exit 1 if there is no such study or it cannot be requeued.
-pub fn run(what: &Study, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(what: &Study, ui: &Ui) -> Result<(), Failure> {
     match what {
         Study::Show(args) => show(args, ui),
         Study::Requeue(args) => requeue(args, ui),
@@ -106,7 +106,9 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     };
     let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
     let document = serde_json::json!({"study_key": key.as_str(), "known": known});
-    ui.result(&document, format!("{key}  ({how})"))
+    // The key alone on standard output, for scripts.
+    ui.say(how);
+    ui.result(&document, key.as_str())
 }
 
 fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {

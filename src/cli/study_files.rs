@@ -33,7 +33,7 @@ use hepalert_voxels::volume::{Axes, LabelMap, Orientation, Volume};
 
 /// A phase and the file that holds it, as `vp=FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PhaseFile {
+pub(crate) struct PhaseFile {
     /// Which phase.
     pub phase: Phase,
     /// Its NIfTI file, or a folder with one DICOM series.
@@ -56,7 +56,7 @@ impl std::str::FromStr for PhaseFile {
 
 /// Label values to be read as others, as `1=7,2=3`; values not named stay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Relabel(Vec<(u8, u8)>);
+pub(crate) struct Relabel(Vec<(u8, u8)>);
 
 impl std::str::FromStr for Relabel {
     type Err = String;
@@ -75,12 +75,12 @@ impl std::str::FromStr for Relabel {
 
 impl Relabel {
     /// Whether nothing is said.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The label map with the named values replaced.
-    pub fn apply(&self, labels: &mut LabelMap) {
+    pub(crate) fn apply(&self, labels: &mut LabelMap) {
         let mut table: [u8; 256] = std::array::from_fn(|value| value as u8);
         for &(from, to) in &self.0 {
             table[usize::from(from)] = to;
@@ -91,7 +91,7 @@ impl Relabel {
 
 /// A study as a person gave it.
 #[derive(Debug)]
-pub struct GivenStudy {
+pub(crate) struct GivenStudy {
     /// On one grid.
     pub study: AlignedStudy,
     /// Images that are no CT of a body, or not whole: what `analyze` refuses, these commands
@@ -101,7 +101,7 @@ pub struct GivenStudy {
 
 impl GivenStudy {
     /// The study, with a warning for every doubt, and the doubts for a document.
-    pub fn warned(self, ui: &Ui) -> (AlignedStudy, Vec<Value>) {
+    pub(crate) fn warned(self, ui: &Ui) -> (AlignedStudy, Vec<Value>) {
         let tell = |(phase, Refusal { code, detail, .. }): (Phase, Refusal)| {
             ui.say(format!("warning: {phase}: {code}: {} ({detail})", code.sentence()));
             json!({"phase": phase.code(), "code": code.as_str(), "detail": detail})
@@ -116,7 +116,7 @@ impl GivenStudy {
 /// # Errors
 /// Refused with the reason code of the format, `unreadable`, `phase_twice`, `no_phase`,
 /// `alignment_failed` or what makes a phase unfit for registration.
-pub fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
+pub(crate) fn read_study(files: &[PhaseFile]) -> Result<GivenStudy, Failure> {
     let gate = GateParams::default();
     let images: Vec<Image> = files.iter().map(Image::of).collect::<Result<_, _>>()?;
     let hash = || images.iter().fold(Sha256::new(), |hash, image| hash.chain_update(image.bytes()));
@@ -154,7 +154,7 @@ fn on_one_grid(
 }
 
 /// Nobody is protected from their own command line: the key of a study only has to be a key.
-pub fn key_of(uid: &str) -> StudyKey {
+pub(crate) fn key_of(uid: &str) -> StudyKey {
     study_key(b"analyze", uid)
 }
 
@@ -162,7 +162,11 @@ pub fn key_of(uid: &str) -> StudyKey {
 ///
 /// # Errors
 /// Refused with the reason code; wrong usage for a folder with several studies.
-pub fn find_study(bundle: &Bundle, input: &Path, runtime: &Runtime) -> Result<GivenStudy, Failure> {
+pub(crate) fn find_study(
+    bundle: &Bundle,
+    input: &Path,
+    runtime: &Runtime,
+) -> Result<GivenStudy, Failure> {
     engines::require_there(input)?;
     let (gate, wanted) = (GateParams::default(), bundle.phases().to_vec());
     let found =
@@ -233,12 +237,12 @@ impl Image {
 ///
 /// # Errors
 /// Refused with the reason code of the format, or `unreadable`.
-pub fn read_label_map(path: &Path) -> Result<LabelMap, Failure> {
+pub(crate) fn read_label_map(path: &Path) -> Result<LabelMap, Failure> {
     read_labels(&read_file(path)?).map_err(|error| damaged(path, error))
 }
 
 /// A phase for which two images were given.
-pub fn phase_twice(phase: Phase) -> Failure {
+pub(crate) fn phase_twice(phase: Phase) -> Failure {
     Failure::refused("phase_twice", anyhow!("phase {phase} is given twice"))
 }
 
@@ -247,7 +251,7 @@ pub fn phase_twice(phase: Phase) -> Failure {
 ///
 /// # Errors
 /// Refused with the reason code of the format, `unreadable` or `geometry_mismatch`.
-pub fn read_label_file(
+pub(crate) fn read_label_file(
     path: &Path,
     relabel: &Relabel,
     study: &AlignedStudy,
@@ -267,7 +271,7 @@ pub fn read_label_file(
 ///
 /// # Errors
 /// Refused as `unreadable`, with the path.
-pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     engines::require_there(path)?;
     if path.is_dir() {
         let error =
@@ -280,7 +284,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// A NIfTI file that cannot be used, with its path.
-pub fn damaged(path: &Path, error: NiftiError) -> Failure {
+pub(crate) fn damaged(path: &Path, error: NiftiError) -> Failure {
     let code = error.code();
     Failure::refused(code, anyhow::Error::new(error).context(path.display().to_string()))
 }

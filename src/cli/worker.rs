@@ -25,14 +25,14 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// But not longer: building the plans of a large bundle on a small device takes minutes, and a
 /// device that hangs must be noticed.
-const LOADING_AT_MOST: Duration = Duration::from_secs(15 * 60);
+const MAX_LOADING: Duration = Duration::from_secs(15 * 60);
 
 /// Takes the daemon's settings from the first line, then answers requests until standard input
 /// ends, which it does when the daemon is gone.
 ///
 /// # Errors
 /// Exit 6 for settings that cannot be understood.
-pub fn run() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), Failure> {
     let settings = analysis_settings(&read_settings()?);
     let requests = read_requests()?;
     let mut loaded = None;
@@ -120,7 +120,7 @@ fn with_signs_of_life<T>(work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let started = Instant::now();
-            while started.elapsed() < LOADING_AT_MOST
+            while started.elapsed() < MAX_LOADING
                 && ended.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout)
             {
                 let line = Reply::Progress { stage: "engine".to_owned(), done: 0, total: 1 };

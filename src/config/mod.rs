@@ -4,6 +4,7 @@
 //! Owns the keys, their defaults and the check that a configuration can work. Every key is
 //! explained in `config/hepalert.toml`, which a test holds equal to the defaults. Refuses
 //! unknown keys: a misspelt key must not be silently ignored, and each fault names its file.
+//! Only [`Config::read`] (and `read_with_files`, which it calls) gives a checked one.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

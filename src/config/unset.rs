@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Writes the empty value for `None`.
-pub fn serialize<T, S>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error>
+pub(super) fn serialize<T, S>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error>
 where
     T: Default + Serialize,
     S: Serializer,
@@ -16,7 +16,7 @@ where
 }
 
 /// Reads the empty value as `None`.
-pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Default + PartialEq + Deserialize<'de>,
     D: Deserializer<'de>,
@@ -26,14 +26,14 @@ where
 }
 
 /// The same for what is written as text, such as an address, and has no empty value of its own.
-pub mod text {
+pub(super) mod text {
     use std::fmt::Display;
     use std::str::FromStr;
 
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     /// Writes an empty text for `None`.
-    pub fn serialize<T: Display, S: Serializer>(
+    pub(crate) fn serialize<T: Display, S: Serializer>(
         value: &Option<T>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
@@ -44,7 +44,7 @@ pub mod text {
     }
 
     /// Reads an empty text as `None`.
-    pub fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,

@@ -14,7 +14,7 @@ use super::table::Row;
 use super::{CurateError, Labelled};
 use hepalert_labels::cases::compare::{Comparison, compare};
 use hepalert_labels::labelling::Labelling;
-use hepalert_study::anatomy::{is_lesion, is_of_liver};
+use hepalert_study::anatomy::{LESION_LABELS, is_lesion, is_of_liver};
 use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// Only these classes of a map, the rest background. Lesions within a liver that a set draws as
@@ -44,7 +44,7 @@ pub(super) fn sides(
     [first, &predicted.base].map(|labelling| only(labelling.map(), &classes))
 }
 
-pub(super) fn judged(labelled: &Labelled<'_>, marked: &BTreeSet<u8>) -> Result<Row, CurateError> {
+pub(super) fn compared(labelled: &Labelled<'_>, marked: &BTreeSet<u8>) -> Result<Row, CurateError> {
     let Labelled { case, expert, predicted, .. } = labelled;
     let against = match expert {
         Some((who, _)) => who.to_string(),
@@ -71,7 +71,7 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
         largest_labels: largest.map(|place| [place.first, place.second]),
         largest_box: largest.map(|place| [place.region.lo, place.region.hi]),
         largest_at: largest.map(|place| place.region.at),
-        labels: Some(hepalert_labels::cases::desk::CURATED.to_owned()),
+        labels: Some(hepalert_labels::cases::editor::CURATED.to_owned()),
         ..Row::of(id)
     }
 }
@@ -79,7 +79,8 @@ fn row(id: &str, against: String, comparison: &Comparison, [missed, extra]: [usi
 /// Lesions of the first map that the second has nothing of, and the other way round.
 fn lesion_counts(first: &LabelMap, second: &LabelMap) -> [usize; 2] {
     let alone = |own: &LabelMap, other: &LabelMap| {
-        let Components { runs, count } = components(own.voxels().view(), 1..=6, InPlane::Eight);
+        let Components { runs, count } =
+            components(own.voxels().view(), LESION_LABELS, InPlane::Eight);
         let mut is_met = vec![false; count];
         for run in &runs {
             let [z, y, lo, hi] = [run.z, run.y, run.x_lo, run.x_hi].map(|n| n as usize);

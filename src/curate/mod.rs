@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use crate::analyze::Analyzer;
 use crate::report::output::{self, OutputError};
 use hepalert_labels::cases::dataset::{DataSet, Written};
-use hepalert_labels::cases::desk::CURATED;
+use hepalert_labels::cases::editor::CURATED;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::stored::{first_as_given, first_of, is_labelled};
 use hepalert_labels::cases::{
-    Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Start, Who,
+    Case, CaseError, Folder, ImageFile, LabelEditor, Meaning, Reader, Start, Who,
 };
 use hepalert_labels::fuse::{fuse, origins};
 use hepalert_labels::labelling::Labelling;
@@ -32,11 +32,11 @@ mod picture;
 mod predict;
 mod table;
 
-pub use predict::{Predicted, Unpredicted, infer};
-pub use table::{Row, Status};
+pub(crate) use predict::{Predicted, Unpredicted, infer};
+pub(crate) use table::{Row, Status};
 
 /// What is to be done.
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The cases.
     pub folder: &'a Folder,
     /// Where the engine's reports, the table and the pictures go.
@@ -56,7 +56,7 @@ pub struct Plan<'a> {
 
 /// Why a run ends.
 #[derive(Debug, thiserror::Error)]
-pub enum CurateError {
+pub(crate) enum CurateError {
     /// A file of a case, or labels.
     #[error(transparent)]
     Case(#[from] CaseError),
@@ -86,7 +86,7 @@ pub enum CurateError {
 }
 
 /// Hears of a run.
-pub trait Listener {
+pub(crate) trait Listener {
     /// So many cases are through; told several times in each, and asked whether to go on.
     fn at(&mut self, case: usize, of: usize) -> ControlFlow<()>;
     /// A case is through.
@@ -117,7 +117,7 @@ impl Labelled<'_> {
 ///
 /// # Errors
 /// [`CurateError`]; a case that the engine refuses is a row.
-pub fn curate(
+pub(crate) fn curate(
     plan: &Plan<'_>,
     analyzer: &mut Analyzer,
     listener: &mut dyn Listener,
@@ -158,7 +158,7 @@ fn go_on(wanted: ControlFlow<()>) -> Result<(), CurateError> {
 ///
 /// # Errors
 /// [`CurateError::NoExpert`] with the first who has none.
-pub fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
+pub(crate) fn require_experts(folder: &Folder, experts: &[Who]) -> Result<(), CurateError> {
     for who in experts {
         let labelled = |case: &Case| match who {
             Who::Given(name) => Ok(case.labels(name).is_ok()),
@@ -234,15 +234,15 @@ fn take(
     marked: &BTreeSet<u8>,
 ) -> Result<Row, CurateError> {
     keep(plan.folder, labelled.case, labelled.image, labelled.fused(marked)?)?;
-    judge::judged(labelled, marked)
+    judge::compared(labelled, marked)
 }
 
 /// Under a name of its own, so that readers begin with it and their own is never touched.
 fn keep(folder: &Folder, case: &Case, image: &ImageFile, fused: LabelMap) -> Result<(), CaseError> {
     let curated = Reader::new(CURATED)?;
-    let mut desk = Desk::open(folder, &case.id, &image.name, &curated, &Start::Empty)?;
-    let on = desk.revision().to_owned();
-    desk.take_in(fused, "curate", &on, Timestamp::now())?;
+    let mut editor = LabelEditor::open(folder, &case.id, &image.name, &curated, &Start::Empty)?;
+    let on = editor.revision().to_owned();
+    editor.take_in(fused, "curate", &on, Timestamp::now())?;
     Ok(())
 }
 
@@ -280,7 +280,7 @@ fn draw(plan: &Plan<'_>, marked: &BTreeSet<u8>, rows: &mut [Row]) -> Result<(), 
 /// # Errors
 /// [`CaseError`] if the folder is not free or a file is damaged; [`CurateError::Stopped`] once
 /// `wanted` says so, before each case: then nothing is left of the set.
-pub fn next_set(
+pub(crate) fn next_set(
     plan: &Plan<'_>,
     rows: &[Row],
     engine: &Value,

@@ -17,7 +17,7 @@ use hepalert_voxels::volume::LabelMap;
 
 /// An engine's labels of a case, on its first image, in RAS order.
 #[derive(Debug)]
-pub struct Predicted {
+pub(crate) struct Predicted {
     /// The base view, its lesions as the second network left them.
     pub base: Labelling,
     /// The high-sensitivity view, the same way.
@@ -26,7 +26,7 @@ pub struct Predicted {
 
 /// Why a case has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unpredicted {
+pub(crate) struct Unpredicted {
     /// The reason code.
     pub code: String,
     /// What is wrong and what to do.
@@ -76,7 +76,11 @@ pub(super) fn predict(
 ///
 /// # Errors
 /// A sentence: what is refused, or what failed.
-pub fn infer(analyzer: &mut Analyzer, case: &Case, folder: &Path) -> Result<LabelMap, String> {
+pub(crate) fn infer(
+    analyzer: &mut Analyzer,
+    case: &Case,
+    folder: &Path,
+) -> Result<LabelMap, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let pipelines = analyzer.fingerprints().map_err(|error| said(&error))?;
     let predicted = predict(analyzer, &pipelines, case, folder, &mut || ControlFlow::Continue(()));

@@ -18,7 +18,7 @@ pub(super) const FILE: &str = "disagreement.csv";
 /// What became of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub(crate) enum Status {
     /// The engine labelled it.
     #[default]
     Done,
@@ -40,7 +40,7 @@ impl Status {
 
 /// One case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its name.
     pub case: String,
     /// What became of it.
@@ -119,7 +119,7 @@ impl Row {
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Row { case, .. } = self;
         if let (Some(code), Some(message)) = (&self.code, &self.message) {
             return format!("{case}: {} ({code}): {message}", self.status.name());

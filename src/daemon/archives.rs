@@ -19,7 +19,7 @@ use super::site::Site;
 use crate::analyze::objects::FOLDER;
 use crate::config::{Config, DicomTarget};
 use crate::dicom::sender;
-use crate::dicom::target::{Dimse, Outcome, Outgoing, SendError, Target, Way, Web};
+use crate::dicom::target::{DeliveryOutcome, Dimse, Outgoing, SendError, Target, Way, Web};
 use crate::dicom::tls::ClientTls;
 use crate::publish::contract::Code;
 use crate::publish::messages::{StudyEvent, StudyState};
@@ -32,10 +32,10 @@ const NAP: Duration = Duration::from_millis(500);
 /// The first wait of an archive that does not answer; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// An archive as configured.
-pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
+pub(crate) fn target_of(config: &Config, target: &DicomTarget) -> Target {
     let client = target.cert_file.clone().zip(target.key_file.clone());
     let authority = target.ca_file.clone();
     let tls = authority.map(|ca_file| ClientTls { ca_file, client });
@@ -53,7 +53,7 @@ pub fn target_of(config: &Config, target: &DicomTarget) -> Target {
 }
 
 /// What of a result goes to which archive.
-pub fn deliveries<'a>(
+pub(crate) fn deliveries<'a>(
     targets: impl Iterator<Item = &'a DicomTarget>,
     artefacts: &[ArtefactRecord],
 ) -> Vec<NewDelivery> {
@@ -70,19 +70,19 @@ pub fn deliveries<'a>(
 }
 
 /// Names of archives by the code of what is wrong.
-pub type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
+pub(crate) type Troubles = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// What keeps everything from an archive.
 const TROUBLES: [&str; 3] = [UNREACHABLE, REFUSES_US, BUSY];
 const UNREACHABLE: &str = "dicom_target_unreachable";
 const REFUSES_US: &str = "dicom_target_refuses_us";
 /// It answers, and has no room or no time for an object.
-pub const BUSY: &str = "dicom_target_busy";
+pub(crate) const BUSY: &str = "dicom_target_busy";
 /// An archive may be busy for a moment: it is told once this many tries of one object found it so.
-pub const BUSY_TRIES: u32 = 3;
+pub(crate) const BUSY_TRIES: u32 = 3;
 
 /// One archive's thread.
-pub struct Archive {
+pub(crate) struct Archive {
     /// What holds for the whole run.
     pub site: Arc<Site>,
     /// Told of what is wrong.
@@ -97,7 +97,7 @@ pub struct Archive {
 
 impl Archive {
     /// Sends until the daemon stops.
-    pub fn run(self) {
+    pub(crate) fn run(self) {
         // What was refused before the last stop is refused still.
         if let Err(error) = self.tell_refused() {
             error!("how many objects were refused cannot be told: {error}");
@@ -126,7 +126,7 @@ impl Archive {
         };
         let now = Timestamp::now();
         // What waits longer than any wait is waits for a clock that was set back.
-        let longest = now.checked_add(LONGEST_WAIT).unwrap_or(now);
+        let longest = now.checked_add(MAX_WAIT).unwrap_or(now);
         if delivery.not_before > now && delivery.not_before <= longest {
             return Ok(false);
         }
@@ -137,15 +137,15 @@ impl Archive {
         failpoint("object_sent");
         self.tell_trouble(trouble(&sent, delivery.attempts + 1));
         match sent {
-            Ok(Outcome::Stored) => {
+            Ok(DeliveryOutcome::Stored) => {
                 self.site.store.delivered(delivery.n, Timestamp::now())?;
                 info!(STUDY_KEY = delivery.study_key.as_str(); "{} keeps {}", self.target.name, delivery.path);
                 self.tell_refused()?;
             }
-            Ok(Outcome::Busy(status)) => {
+            Ok(DeliveryOutcome::Busy(status)) => {
                 self.postpone(&delivery, &status.to_string(), BUSY)?;
             }
-            Ok(Outcome::Refused(status)) => {
+            Ok(DeliveryOutcome::Refused(status)) => {
                 self.refuse(&delivery, &status.to_string(), "dicom_refused")?;
             }
             Err(error @ SendError::Object(_)) => {
@@ -227,12 +227,14 @@ impl Archive {
 }
 
 /// What of a try keeps everything from the archive, if anything does.
-fn trouble(sent: &Result<Outcome, SendError>, tries: u32) -> Option<&'static str> {
+fn trouble(sent: &Result<DeliveryOutcome, SendError>, tries: u32) -> Option<&'static str> {
     match sent {
         Err(SendError::Unreachable(..) | SendError::Local(_)) => Some(UNREACHABLE),
         Err(SendError::NotLetIn(..) | SendError::NoToken(..)) => Some(REFUSES_US),
-        Ok(Outcome::Busy(_)) => (tries >= BUSY_TRIES).then_some(BUSY),
-        Ok(Outcome::Stored | Outcome::Refused(_)) | Err(SendError::Object(_)) => None,
+        Ok(DeliveryOutcome::Busy(_)) => (tries >= BUSY_TRIES).then_some(BUSY),
+        Ok(DeliveryOutcome::Stored | DeliveryOutcome::Refused(_)) | Err(SendError::Object(_)) => {
+            None
+        }
     }
 }
 
@@ -248,7 +250,7 @@ fn trouble_before(delivery: &Delivery) -> Option<&'static str> {
 
 /// How long an object waits for another try.
 fn wait(attempts: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(LONGEST_WAIT)
+    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -264,14 +266,14 @@ mod tests {
 
     #[test]
     fn an_archive_that_stays_busy_is_told_as_one_that_is_not_there() {
-        let busy = || Ok(Outcome::Busy(Status::Dimse(0xa700)));
+        let busy = || Ok(DeliveryOutcome::Busy(Status::Dimse(0xa700)));
         assert_eq!([1, 2, 3, 9].map(|n| trouble(&busy(), n)), [None, None, Some(BUSY), Some(BUSY)]);
         let name = || "pacs".to_owned();
         let away = Err(SendError::Unreachable(name(), "gone".to_owned()));
         assert_eq!(trouble(&away, 1), Some(UNREACHABLE));
         let closed = Err(SendError::NoToken(name(), "HTTP 401".to_owned()));
         assert_eq!(trouble(&closed, 1), Some(REFUSES_US));
-        assert_eq!(trouble(&Ok(Outcome::Refused(Status::Dimse(0xc000))), 9), None);
+        assert_eq!(trouble(&Ok(DeliveryOutcome::Refused(Status::Dimse(0xc000))), 9), None);
         // A later run knows it before it tries.
         let waiting = |code: Option<&str>, attempts| Delivery {
             n: 1,

@@ -20,7 +20,7 @@ const STEADY: Duration = Duration::from_secs(24 * 3600);
 
 /// The clock, from look to look.
 #[derive(Debug, Clone)]
-pub struct Clock {
+pub(crate) struct Clock {
     believed: Timestamp,
     furthest: SignedDuration,
     anchor: (Timestamp, Duration),
@@ -29,13 +29,18 @@ pub struct Clock {
 
 impl Clock {
     /// `believed` is the last time that could be believed; `kept` is how long rows are kept.
-    pub fn new(believed: Timestamp, kept: SignedDuration, now: Timestamp, run: Duration) -> Clock {
+    pub(crate) fn new(
+        believed: Timestamp,
+        kept: SignedDuration,
+        now: Timestamp,
+        run: Duration,
+    ) -> Clock {
         let furthest = OFF.min(kept / 4);
         Clock { believed, furthest, anchor: (now, run), steady_since: run }
     }
 
     /// Whether this time is to be believed.
-    pub fn look(&mut self, now: Timestamp, run: Duration) -> bool {
+    pub(crate) fn look(&mut self, now: Timestamp, run: Duration) -> bool {
         let (wall, ran) = self.anchor;
         let ran = SignedDuration::try_from(run.saturating_sub(ran)).unwrap_or(SignedDuration::MAX);
         if (now.duration_since(wall) - ran).abs() > STEP {
@@ -52,7 +57,7 @@ impl Clock {
     }
 
     /// The last time that could be believed.
-    pub const fn believed(&self) -> Timestamp {
+    pub(crate) const fn believed(&self) -> Timestamp {
         self.believed
     }
 }

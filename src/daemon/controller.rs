@@ -12,7 +12,7 @@ use hepalert_study::outcome::EngineFault;
 
 /// The times it goes by.
 #[derive(Debug, Clone, Copy)]
-pub struct Waits {
+pub(super) struct Waits {
     /// How long a passed self-test holds.
     pub test_holds: Duration,
     /// How long after a failure an engine is tried again.
@@ -23,7 +23,7 @@ pub struct Waits {
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub(super) enum Task {
     /// Become the one who changes engines here; answered by [`EngineController::occupied`].
     Occupy,
     /// The first self-test of the new engine in this slot.
@@ -41,7 +41,7 @@ pub enum Task {
 
 /// What a study's end says of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It works.
     Works,
     /// It cannot be used.
@@ -73,7 +73,7 @@ struct InUse {
 
 /// Decides between two studies, never during one.
 #[derive(Debug)]
-pub struct EngineController {
+pub(super) struct EngineController {
     waits: Waits,
     at: At,
     has_place: bool,
@@ -88,7 +88,7 @@ pub struct EngineController {
 
 impl EngineController {
     /// Knows nothing yet; the first round finds out.
-    pub fn new(waits: Waits) -> EngineController {
+    pub(super) fn new(waits: Waits) -> EngineController {
         EngineController {
             waits,
             at: At::Occupy,
@@ -102,12 +102,12 @@ impl EngineController {
     }
 
     /// A round begins: whatever is due between two studies, each task at most once.
-    pub fn begin_round(&mut self) {
+    pub(super) fn begin_round(&mut self) {
         (self.at, self.slots_fail) = (At::Occupy, false);
     }
 
     /// The next task of the round by the slots as they are now; nothing once all is done.
-    pub fn next(&mut self, slots: &State, now: Duration) -> Option<Task> {
+    pub(super) fn next(&mut self, slots: &State, now: Duration) -> Option<Task> {
         loop {
             let at = self.at;
             self.at = match at {
@@ -164,7 +164,7 @@ impl EngineController {
 
     /// Whether the place is taken now. Without it a command installs at this moment: nothing
     /// is changed beside it.
-    pub fn occupied(&mut self, has_place: bool) {
+    pub(super) fn occupied(&mut self, has_place: bool) {
         self.has_place = has_place;
         if !has_place {
             self.at = self.at.max(At::Open);
@@ -172,55 +172,55 @@ impl EngineController {
     }
 
     /// The slots cannot be read or written: this round uses the configured bundle.
-    pub fn slots_failed(&mut self) {
+    pub(super) fn slots_failed(&mut self) {
         (self.at, self.slots_fail) = (self.at.max(At::Open), true);
     }
 
     /// Whether they could not in this round.
-    pub fn slots_are_unusable(&self) -> bool {
+    pub(super) fn slots_are_unusable(&self) -> bool {
         self.slots_fail
     }
 
     /// This engine is in use from here on.
-    pub fn opened(&mut self, slot: Option<Slot>, engine: EngineId) {
+    pub(super) fn opened(&mut self, slot: Option<Slot>, engine: EngineId) {
         self.in_use = Some(InUse { slot, engine });
     }
 
     /// The engine in use has passed its self-test.
-    pub fn passed(&mut self, now: Duration) {
+    pub(super) fn passed(&mut self, now: Duration) {
         (self.passed, self.again) = (Some(now), None);
     }
 
     /// The engine before is in use again: it is opened in the next round, and nothing waits.
-    pub fn rolled_back(&mut self) {
+    pub(super) fn rolled_back(&mut self) {
         (self.in_use, self.passed, self.again) = (None, None, None);
     }
 
     /// The engine cannot be used, and there is none to go back to: studies wait, and it is
     /// tried again later. True the first time, when it is to be noted.
-    pub fn unfit(&mut self, now: Duration) -> bool {
+    pub(super) fn unfit(&mut self, now: Duration) -> bool {
         self.passed = None;
         self.again.replace(now + self.waits.retry).is_none()
     }
 
     /// The engine in use.
-    pub fn engine(&self) -> Option<&EngineId> {
+    pub(super) fn engine(&self) -> Option<&EngineId> {
         self.in_use.as_ref().map(|in_use| &in_use.engine)
     }
 
     /// Where the engine in use lies: a slot, or the configured bundle.
-    pub fn slot(&self) -> Option<Option<Slot>> {
+    pub(super) fn slot(&self) -> Option<Option<Slot>> {
         self.in_use.as_ref().map(|in_use| in_use.slot)
     }
 
     /// True if the next study may begin.
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.passed.is_some()
     }
 }
 
 /// What the end of a study says of the engine.
-pub fn verdict(outcome: &RequestOutcome) -> Verdict {
+pub(super) fn verdict(outcome: &RequestOutcome) -> Verdict {
     match outcome {
         RequestOutcome::Finished(_) => Verdict::Works,
         RequestOutcome::EngineUnusable(fault, _) => Verdict::Unfit(*fault),
@@ -237,7 +237,7 @@ pub fn verdict(outcome: &RequestOutcome) -> Verdict {
 }
 
 /// How a self-test ended: a sentence, or what failed and how.
-pub fn test_result(outcome: RequestOutcome) -> Result<String, (EngineFault, String)> {
+pub(super) fn test_result(outcome: RequestOutcome) -> Result<String, (EngineFault, String)> {
     let crashed = |how: String| Err((EngineFault::SelfTestCrashed, how));
     match outcome {
         RequestOutcome::Tested(words) => Ok(words),
@@ -256,7 +256,7 @@ pub fn test_result(outcome: RequestOutcome) -> Result<String, (EngineFault, Stri
 }
 
 /// What the status says: it knows two of them.
-pub const fn in_status(fault: EngineFault) -> EngineFault {
+pub(super) const fn in_status(fault: EngineFault) -> EngineFault {
     match fault {
         EngineFault::SelfTestFailed => EngineFault::SelfTestFailed,
         EngineFault::SelfTestCrashed | EngineFault::EngineUnusable => EngineFault::EngineUnusable,

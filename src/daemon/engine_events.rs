@@ -18,7 +18,7 @@ use hepalert_study::outcome::EngineAction;
 ///
 /// # Errors
 /// Whatever the store or the slots refuse: it is told later.
-pub fn publish(site: &Site, slots: &Slots) -> Result<bool, Box<dyn std::error::Error>> {
+pub(super) fn publish(site: &Site, slots: &Slots) -> Result<bool, Box<dyn std::error::Error>> {
     let untold: Vec<Notice> =
         slots.state()?.notices.into_iter().filter(|notice| !notice.told).collect();
     if untold.is_empty() {

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(30);
 
 /// The engines of the device, and what changes them.
-pub struct Engines {
+pub(super) struct Engines {
     site: Arc<Site>,
     monitor: Monitor,
     life: Life,
@@ -46,7 +46,7 @@ pub struct Engines {
 
 impl Engines {
     /// Knows nothing yet; the first [`Engines::round`] finds out.
-    pub fn new(
+    pub(super) fn new(
         site: &Arc<Site>,
         monitor: &Monitor,
         (life, stop): (&Life, &Stop),
@@ -73,12 +73,12 @@ impl Engines {
     }
 
     /// The bundle that studies are analysed with.
-    pub fn bundle(&self) -> Option<PathBuf> {
+    pub(super) fn bundle(&self) -> Option<PathBuf> {
         self.controller.slot().map(|slot| self.installer.bundle(slot))
     }
 
     /// Everything that is due between two studies. True if the next study may begin.
-    pub fn round(&mut self, worker: &mut Worker) -> bool {
+    pub(super) fn round(&mut self, worker: &mut Worker) -> bool {
         self.controller.begin_round();
         while let Some(task) = self.next() {
             if let Err(error) = self.perform(task, worker) {
@@ -237,7 +237,7 @@ impl Engines {
     }
 
     /// How a study ended says something of the engine.
-    pub fn record_outcome(&mut self, outcome: &RequestOutcome) {
+    pub(super) fn record_outcome(&mut self, outcome: &RequestOutcome) {
         let Some(engine) = self.controller.engine().cloned() else { return };
         match controller::verdict(outcome) {
             Verdict::Works => {

@@ -20,7 +20,7 @@ use hepalert_study::files::Confidence;
 use hepalert_study::phase::Setting;
 
 /// Who an event is about.
-pub fn identity(
+pub(super) fn identity(
     device: &Device,
     study_key: &str,
     input_fingerprint: &str,
@@ -36,7 +36,7 @@ pub fn identity(
 }
 
 /// One step of a job as an event.
-pub fn step_of(
+pub(super) fn step_of(
     device: &Device,
     job: &Job,
     state: StudyState,
@@ -50,7 +50,7 @@ pub fn step_of(
 
 /// A step of a study, for `event/study`.
 #[derive(Debug, Clone)]
-pub struct Step<'a> {
+pub(super) struct Step<'a> {
     /// Where the study stands.
     pub state: StudyState,
     /// Why, if there is a reason.
@@ -65,7 +65,7 @@ pub struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// This state, without more words.
-    pub fn of(state: StudyState) -> Step<'a> {
+    pub(super) fn of(state: StudyState) -> Step<'a> {
         Step { state, code: None, setting: None, attempts: 0, passed_over: Counts::new() }
     }
 
@@ -73,7 +73,11 @@ impl<'a> Step<'a> {
     ///
     /// # Errors
     /// [`ContractError`], which these types never give.
-    pub fn event(&self, identity: &Identity, now: Timestamp) -> Result<NewEvent, ContractError> {
+    pub(super) fn event(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<NewEvent, ContractError> {
         let passed_over = self.passed_over.iter().map(|(kind, n)| (kind.to_string(), *n));
         let event = StudyEvent {
             study_key: identity.study_key.clone(),
@@ -89,7 +93,7 @@ impl<'a> Step<'a> {
 
     /// As [`Step::event`]. A step that cannot be said is logged and left out: the state in the
     /// store still changes.
-    pub fn said(&self, identity: &Identity, now: Timestamp) -> Vec<NewEvent> {
+    pub(super) fn said(&self, identity: &Identity, now: Timestamp) -> Vec<NewEvent> {
         let event = self.event(identity, now);
         event
             .inspect_err(|error| error!("a step cannot be published: {error}"))
@@ -100,7 +104,7 @@ impl<'a> Step<'a> {
 
 /// When what happened to a study.
 #[derive(Debug, Clone, Copy)]
-pub struct Moments {
+pub(super) struct Moments {
     /// The first file was seen; after `complete` where the clock was set back in between.
     pub received: Timestamp,
     /// The study was complete.
@@ -113,7 +117,7 @@ pub struct Moments {
 ///
 /// # Errors
 /// [`ContractError`] if the report holds what the contract cannot say.
-pub fn finished(
+pub(super) fn finished(
     device: &Device,
     job: &Job,
     report: &Report,
@@ -133,7 +137,7 @@ pub fn finished(
 }
 
 /// The bundle that made a report, and its version.
-pub fn engine_name(report: &Report) -> String {
+pub(super) fn engine_name(report: &Report) -> String {
     let first = report.engines.first();
     first.map_or_else(|| "unknown".to_owned(), |engine| format!("{} {}", engine.id, engine.version))
 }
@@ -216,7 +220,7 @@ fn lesion(record: &LesionRecord) -> Lesion {
         mean_hu: record.mean_hu.clone(),
         score_cm3: record.reclassified.score_cm3,
         score: record.reclassified.score_cm3,
-        seen_in: record.view.into(),
+        seen_in: record.view,
     }
 }
 

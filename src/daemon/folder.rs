@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 const STORE_PAUSE: Duration = Duration::from_secs(2);
 
 /// The thread that looks at the export folder.
-pub struct Folder {
+pub(super) struct Folder {
     /// What holds for the whole run.
     pub site: Arc<Site>,
     /// Told of what is wrong.
@@ -60,7 +60,7 @@ pub struct Folder {
 
 /// A folder that is looked at.
 #[derive(Debug, Clone)]
-pub struct Root {
+pub(super) struct Root {
     /// The folder that is watched.
     pub folder: PathBuf,
     /// Others write to it; its troubles are told.
@@ -72,7 +72,7 @@ pub struct Root {
 
 impl Folder {
     /// Watches until the daemon stops.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         let Some(setting) = self.setting() else { return };
         let known = self.until_stored("the folder is not watched yet", || self.known());
         let Some(known) = known else { return };
@@ -224,7 +224,7 @@ impl Folder {
 }
 
 /// The folders that are looked at: the export folder, and that of received images.
-pub fn roots(config: &Config) -> Vec<Root> {
+pub(super) fn roots(config: &Config) -> Vec<Root> {
     let export = &config.intake.folder;
     let mut folders: Vec<_> = export.iter().map(|folder| (folder.clone(), true)).collect();
     if config.dicom.listen.is_some() {

@@ -19,7 +19,7 @@ use hepalert_bundles::Bundle;
 
 /// What the device says of itself.
 #[derive(Debug, Clone)]
-pub struct Health {
+pub(crate) struct Health {
     wrong: BTreeSet<&'static str>,
     since: Timestamp,
     activity: Option<Activity>,
@@ -30,7 +30,7 @@ pub struct Health {
 
 /// What is being done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// Its name.
     pub stage: String,
     /// When it was first heard of, and how much of it was done then.
@@ -43,7 +43,7 @@ pub struct Activity {
 
 impl Activity {
     /// Seconds that the rest of the stage takes at the speed of what is done of it; none at its beginning.
-    pub fn left_s(&self, now: Timestamp) -> Option<f64> {
+    pub(crate) fn left_s(&self, now: Timestamp) -> Option<f64> {
         let (began, at_first) = self.since;
         let done = self.done.checked_sub(at_first).filter(|done| *done > 0)?;
         let passed_s = now.duration_since(began).as_secs_f64();
@@ -54,7 +54,7 @@ impl Activity {
 
 /// What comes into a folder that is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Incoming {
+pub(crate) struct Incoming {
     /// Studies that are not complete, the newest first, and since when they come.
     pub studies: Vec<(Arriving, Timestamp)>,
     /// Files that are still being written or not yet read.
@@ -63,7 +63,7 @@ pub struct Incoming {
 
 impl Health {
     /// Nothing is wrong, nothing is known of an engine.
-    pub fn new(now: Timestamp) -> Health {
+    pub(crate) fn new(now: Timestamp) -> Health {
         Health {
             wrong: BTreeSet::new(),
             since: now,
@@ -75,7 +75,7 @@ impl Health {
     }
 
     /// Says whether something is wrong; true if that is news.
-    pub fn set_wrong(&mut self, reason: &'static str, wrong: bool, now: Timestamp) -> bool {
+    pub(crate) fn set_wrong(&mut self, reason: &'static str, wrong: bool, now: Timestamp) -> bool {
         let news = if wrong { self.wrong.insert(reason) } else { self.wrong.remove(reason) };
         if news {
             self.since = now;
@@ -84,7 +84,7 @@ impl Health {
     }
 
     /// The retained `status`.
-    pub fn status(&self, stopping: bool, boot: u64) -> Status {
+    pub(crate) fn status(&self, stopping: bool, boot: u64) -> Status {
         let state = match self.wrong.is_empty() {
             _ if stopping => State::Draining,
             true => State::Online,
@@ -95,7 +95,7 @@ impl Health {
     }
 
     /// What the daemon is doing, for `systemctl status`.
-    pub fn activity(&self) -> String {
+    pub(crate) fn activity(&self) -> String {
         match &self.activity {
             Some(at) => format!("{}: {} of {}", at.stage, at.done, at.total),
             None => "waiting for studies".to_owned(),
@@ -103,36 +103,36 @@ impl Health {
     }
 
     /// What is being done.
-    pub fn step(&self) -> Option<&Activity> {
+    pub(crate) fn step(&self) -> Option<&Activity> {
         self.activity.as_ref()
     }
 
     /// The engines in use, for the `info` message.
-    pub fn engines(&self) -> &[EngineUsed] {
+    pub(crate) fn engines(&self) -> &[EngineUsed] {
         &self.engines
     }
 
     /// What comes into each folder that is looked at.
-    pub fn incoming(&self) -> impl Iterator<Item = &Incoming> {
+    pub(crate) fn incoming(&self) -> impl Iterator<Item = &Incoming> {
         self.incoming.values()
     }
 
     /// The last self-test of the engine in use.
-    pub fn self_test(&self) -> Option<&SelfTest> {
+    pub(crate) fn self_test(&self) -> Option<&SelfTest> {
         self.self_test.as_ref()
     }
 }
 
 /// The health as the threads share it. A change wakes the publisher, once there is one.
 #[derive(Clone)]
-pub struct Monitor {
+pub(crate) struct Monitor {
     health: Arc<Mutex<Health>>,
     publisher: Arc<OnceLock<Waker>>,
 }
 
 impl Monitor {
     /// Of a daemon that begins.
-    pub fn new(now: Timestamp) -> Monitor {
+    pub(crate) fn new(now: Timestamp) -> Monitor {
         Monitor {
             health: Arc::new(Mutex::new(Health::new(now))),
             publisher: Arc::new(OnceLock::new()),
@@ -140,24 +140,24 @@ impl Monitor {
     }
 
     /// From now on changes wake this publisher; a second one is not taken.
-    pub fn wakes(&self, publisher: Waker) {
+    pub(crate) fn wakes(&self, publisher: Waker) {
         let _ = self.publisher.set(publisher);
     }
 
     /// There are events to send.
-    pub fn wake_publisher(&self) {
+    pub(crate) fn wake_publisher(&self) {
         if let Some(wake) = self.publisher.get() {
             wake();
         }
     }
 
     /// The health as it is now.
-    pub fn now(&self) -> Health {
+    pub(crate) fn now(&self) -> Health {
         self.lock().clone()
     }
 
     /// Says whether something is wrong. A change is logged and published.
-    pub fn set_wrong(&self, reason: &'static str, wrong: bool) {
+    pub(crate) fn set_wrong(&self, reason: &'static str, wrong: bool) {
         if !self.lock().set_wrong(reason, wrong, Timestamp::now()) {
             return;
         }
@@ -170,7 +170,7 @@ impl Monitor {
     }
 
     /// How far the running study or self-test is.
-    pub fn progress(&self, stage: &str, done: usize, total: usize) {
+    pub(crate) fn progress(&self, stage: &str, done: usize, total: usize) {
         let mut health = self.lock();
         let same = |at: &Activity| at.stage == stage && at.done <= done;
         let since = health.activity.as_ref().filter(|at| same(at)).map(|at| at.since);
@@ -180,7 +180,7 @@ impl Monitor {
 
     /// What comes into a folder. Nobody but the page asks, so that nothing is woken. A study keeps
     /// the time that it was first told with.
-    pub fn set_incoming(&self, folder: &Path, mut incoming: Incoming) {
+    pub(crate) fn set_incoming(&self, folder: &Path, mut incoming: Incoming) {
         let mut health = self.lock();
         let before = health.incoming.remove(folder).unwrap_or_default();
         for (study, at) in &mut incoming.studies {
@@ -193,12 +193,12 @@ impl Monitor {
     }
 
     /// Nothing is running.
-    pub fn idle(&self) {
+    pub(crate) fn idle(&self) {
         self.lock().activity = None;
     }
 
     /// This bundle is in use from here on.
-    pub fn set_engine(&self, bundle: &Bundle) {
+    pub(crate) fn set_engine(&self, bundle: &Bundle) {
         let used = bundle.networks().map(|(role, _)| EngineUsed {
             role: Code::fixed(role.name()),
             id: bundle.id().to_owned(),
@@ -210,7 +210,7 @@ impl Monitor {
     }
 
     /// The engine in use was tested.
-    pub fn set_self_test(&self, at: Timestamp, passed: bool) {
+    pub(crate) fn set_self_test(&self, at: Timestamp, passed: bool) {
         self.lock().self_test = Some(SelfTest { at: Time(at), passed });
         self.wake_publisher();
     }

@@ -12,7 +12,7 @@ use hepalert_study::phase::Setting;
 
 /// To the thread that looks at the export folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FolderMail {
+pub(super) enum FolderMail {
     /// An engine is in use, for studies of this setting. The first one lets the thread begin.
     Engine(Setting),
     /// Something happened in the folder.
@@ -25,11 +25,11 @@ pub enum FolderMail {
 
 /// The threads that look at folders: the export folder's, and that of received images.
 #[derive(Debug, Clone)]
-pub struct Folders(pub Vec<Sender<FolderMail>>);
+pub(super) struct Folders(pub Vec<Sender<FolderMail>>);
 
 impl Folders {
     /// Tells all of them. One has ended only when the daemon does.
-    pub fn send(&self, mail: &FolderMail) {
+    pub(super) fn send(&self, mail: &FolderMail) {
         for folder in &self.0 {
             let _ = folder.send(mail.clone());
         }
@@ -38,7 +38,7 @@ impl Folders {
 
 /// To the thread that works through the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueMail {
+pub(super) enum QueueMail {
     /// A study was queued.
     Queued,
     /// The daemon ends.
@@ -47,19 +47,19 @@ pub enum QueueMail {
 
 /// Notices of the folder as mail: however many come, one lies in the inbox.
 #[derive(Debug, Clone)]
-pub struct Notices {
+pub(super) struct Notices {
     inbox: Sender<FolderMail>,
     lies_there: Arc<AtomicBool>,
 }
 
 impl Notices {
     /// Into this inbox.
-    pub fn into_inbox(inbox: &Sender<FolderMail>) -> Notices {
+    pub(super) fn into_inbox(inbox: &Sender<FolderMail>) -> Notices {
         Notices { inbox: inbox.clone(), lies_there: Arc::new(AtomicBool::new(false)) }
     }
 
     /// Something happened.
-    pub fn ring(&self) {
+    pub(super) fn ring(&self) {
         if !self.lies_there.swap(true, Ordering::AcqRel) {
             // The thread has ended only when the daemon does.
             let _ = self.inbox.send(FolderMail::Notice);
@@ -67,7 +67,7 @@ impl Notices {
     }
 
     /// It was read: the next one is news again.
-    pub fn read(&self) {
+    pub(super) fn read(&self) {
         self.lies_there.store(false, Ordering::Release);
     }
 }

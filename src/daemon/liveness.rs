@@ -9,41 +9,41 @@ use std::time::{Duration, Instant};
 
 /// Asks every thread to end.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// From here on all end.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// True once the daemon shall end.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// One thread's signs, in ms since the daemon began.
 #[derive(Debug, Clone)]
-pub struct Life {
+pub(super) struct Life {
     began: Instant,
     last_ms: Arc<AtomicU64>,
 }
 
 impl Life {
     /// Of a thread that begins; its first sign counts from `began`.
-    pub fn new(began: Instant) -> Life {
+    pub(super) fn new(began: Instant) -> Life {
         Life { began, last_ms: Arc::new(AtomicU64::new(0)) }
     }
 
     /// A sign of life of the thread's work.
-    pub fn sign(&self) {
+    pub(super) fn sign(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(now, Ordering::Relaxed);
     }
 
     /// How long the last sign is past.
-    pub fn silent_for(&self) -> Duration {
+    pub(super) fn silent_for(&self) -> Duration {
         let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         self.began.elapsed().saturating_sub(last)
     }

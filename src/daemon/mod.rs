@@ -24,7 +24,7 @@ use crate::publish::PublisherHandle;
 use crate::store::StoreError;
 use hepalert_failpoint::hastened;
 
-pub mod archives;
+pub(crate) mod archives;
 pub mod bridge;
 mod clock;
 mod controller;
@@ -40,7 +40,7 @@ mod params;
 mod prune;
 mod quarantine;
 mod queue;
-pub mod receiving;
+pub(crate) mod receiving;
 mod reminders;
 mod sending;
 mod site;

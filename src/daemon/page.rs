@@ -17,7 +17,7 @@ use crate::web::{
 };
 
 /// Looks at a device as `doctor` does, by its configuration's file.
-pub type Checks = Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>;
+pub(super) type Checks = Arc<dyn Fn(&Path) -> Vec<Check> + Send + Sync>;
 
 /// What the page needs beside the daemon itself.
 #[derive(Clone)]

@@ -27,7 +27,7 @@ pub fn analysis_settings(config: &Config) -> Settings {
         runtime: Runtime {
             backend: engine.backend,
             precision: engine.precision,
-            threads: engine.threads.unwrap_or(0),
+            threads: engine.threads,
             batch: engine.batch,
             cache: Some(config.store.folder.join("compiled")),
         },

@@ -15,7 +15,7 @@ use hepalert_study::result::result_name;
 const MAX_LISTED: usize = 1000;
 
 /// A study that was refused.
-pub struct Refused<'a> {
+pub(super) struct Refused<'a> {
     /// The study's key.
     pub key: &'a str,
     /// Its revision.
@@ -30,7 +30,7 @@ pub struct Refused<'a> {
 
 /// Writes `<store>/quarantine/<study>-r<n>.json`, readable by the daemon alone because file
 /// names may name a patient. A failure is logged: the refusal itself is in the store.
-pub fn put(site: &Site, refused: &Refused<'_>) {
+pub(super) fn put(site: &Site, refused: &Refused<'_>) {
     let Refused { key, revision, code, detail, files } = *refused;
     let folder = site.quarantine();
     let listed: Vec<_> = files.iter().take(MAX_LISTED).map(|file| file.to_string_lossy()).collect();

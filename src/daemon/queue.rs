@@ -41,7 +41,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PRIORS: usize = 20;
 
 /// The thread that works through the queue.
-pub struct Queue {
+pub(super) struct Queue {
     /// What holds for the whole run.
     pub site: Arc<Site>,
     /// Told of what is wrong and what is being done.
@@ -60,7 +60,7 @@ pub struct Queue {
 
 impl Queue {
     /// Works until the daemon stops.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let ties = (&self.life, &self.stop);
         let mut engines = Engines::new(&self.site, &self.monitor, ties, &self.folders);
         let mut failing = false;
@@ -284,7 +284,7 @@ impl Queue {
         let files = files_of(job);
         let (key, revision) = (job.study_key.as_str(), job.revision);
         quarantine::put(&self.site, &Refused { key, revision, code, detail, files: &files });
-        let events = self.step(job, StudyState::Rejected, Some(code), now);
+        let events = self.step(job, StudyState::Refused, Some(code), now);
         self.site.store.refuse(job.id, code, &events, now)
     }
 

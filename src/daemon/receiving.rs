@@ -30,12 +30,12 @@ const UNREPORTED: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// [`ReceiveError`].
-pub fn start(config: &Config) -> Result<Option<Receiver>, ReceiveError> {
+pub(crate) fn start(config: &Config) -> Result<Option<Receiver>, ReceiveError> {
     params(config).map(Receiver::start).transpose()
 }
 
 /// Certificate and key of the receiver as configured.
-pub fn server_tls(dicom: &Dicom) -> Option<ServerTls> {
+pub(crate) fn server_tls(dicom: &Dicom) -> Option<ServerTls> {
     let files = dicom.server_cert_file.clone().zip(dicom.server_key_file.clone());
     let ca_file = dicom.client_ca_file.clone();
     files.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, ca_file })
@@ -65,7 +65,7 @@ fn params(config: &Config) -> Option<ReceiverParams> {
 ///
 /// # Errors
 /// If the store does not say what is still needed; then nothing was removed.
-pub fn clean(site: &Site) -> Result<(), StoreError> {
+pub(crate) fn clean(site: &Site) -> Result<(), StoreError> {
     let folders = folders(&site.config.store.spool());
     let Some(oldest) = folders.iter().map(|(_, changed)| *changed).min() else { return Ok(()) };
     let keep_h = site.config.dicom.spool_keep_h;

@@ -12,13 +12,13 @@ use crate::store::{NewEvent, Patience, Unanswered};
 use hepalert_failpoint::hastened;
 
 /// After how long, and how often; `None` where nothing is configured.
-pub fn patience(mqtt: &Mqtt) -> Option<Patience> {
+pub(super) fn patience(mqtt: &Mqtt) -> Option<Patience> {
     let after = hastened(Duration::from_secs(60 * u64::from(mqtt.escalate_after_min?)));
     Some(Patience { after, times: mqtt.escalate_times })
 }
 
 /// Tells what is due. Returns how many were told.
-pub fn tell_due(site: &Site, patience: Patience, now: Timestamp) -> usize {
+pub(super) fn tell_due(site: &Site, patience: Patience, now: Timestamp) -> usize {
     let device = &site.config.device.name;
     let told = site.store.remind(patience, now, |alert| said(device, patience, alert, now));
     match told {

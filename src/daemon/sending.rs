@@ -16,7 +16,11 @@ use crate::publish::{BrokerParams, Publisher, PublisherHandle, Snapshot, Tls};
 ///
 /// # Errors
 /// If the configured names cannot be topics, or the system refuses a thread.
-pub fn start(site: &Arc<Site>, monitor: &Monitor, stop: &Stop) -> std::io::Result<PublisherHandle> {
+pub(super) fn start(
+    site: &Arc<Site>,
+    monitor: &Monitor,
+    stop: &Stop,
+) -> std::io::Result<PublisherHandle> {
     let outbox = Box::new(StoreOutbox(site.store.clone()));
     let (told, health, stop) = (Arc::clone(site), monitor.clone(), stop.clone());
     let snapshot = move || snapshot(&told, &health.now(), stop.is_set());

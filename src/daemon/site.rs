@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::store::Store;
 
 /// Read by all threads, changed by none.
-pub struct Site {
+pub(crate) struct Site {
     /// As read at start.
     pub config: Config,
     /// Jobs, reports, outbox.
@@ -31,11 +31,11 @@ pub struct Site {
 impl Site {
     /// Of a test: the configuration as shipped, and a store of its own.
     #[cfg(test)]
-    pub fn of_test(state: &std::path::Path) -> Site {
+    pub(crate) fn of_test(state: &std::path::Path) -> Site {
         let now = Timestamp::now();
         Site {
             config: Config::default(),
-            store: Store::open(&state.join("hepalert.sqlite"), now).unwrap().store,
+            store: Store::open(&crate::config::database_in(state), now).unwrap().store,
             boot: 1,
             config_sha256: String::new(),
             believed: now,
@@ -45,12 +45,12 @@ impl Site {
     }
 
     /// How long this run lasts.
-    pub fn ran(&self) -> Duration {
+    pub(crate) fn ran(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// The clock, to be looked at from now on.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         // Where nothing is removed nothing hangs on it, and a year is as good as any.
         let days = self.config.store.keep_days.map_or(365, i64::from);
         let kept = SignedDuration::from_hours(24 * days);
@@ -58,17 +58,17 @@ impl Site {
     }
 
     /// Folder of the results, one folder per study and revision.
-    pub fn results(&self) -> PathBuf {
+    pub(crate) fn results(&self) -> PathBuf {
         self.config.store.results()
     }
 
     /// Folder of the quarantine.
-    pub fn quarantine(&self) -> PathBuf {
+    pub(crate) fn quarantine(&self) -> PathBuf {
         self.config.store.quarantine()
     }
 
     /// Free space where the store lies, in MiB.
-    pub fn disk_free_mib(&self) -> Option<u64> {
+    pub(crate) fn disk_free_mib(&self) -> Option<u64> {
         crate::system::free_mib(&self.config.store.folder)
     }
 }

@@ -392,7 +392,7 @@ mod tests {
     use std::path::PathBuf;
 
     fn store(folder: &Path) -> Store {
-        Store::open(&folder.join("hepalert.sqlite"), Timestamp::now()).unwrap().store
+        Store::open(&crate::config::database_in(folder), Timestamp::now()).unwrap().store
     }
 
     fn key_file(folder: &Path) -> PathBuf {

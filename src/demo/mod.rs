@@ -29,7 +29,7 @@ const MARK: &str = "made-by-hepalert-demo";
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Where the demonstration takes place.
-pub struct Places {
+pub(crate) struct Places {
     out: PathBuf,
     /// Where a study is made that is to be exported.
     pub source: PathBuf,
@@ -50,7 +50,7 @@ impl Places {
     ///
     /// # Errors
     /// Exit 2 if `out` is not ours to use, or one's own `study` lies in it.
-    pub fn prepare(out: &Path, study: Option<&Path>) -> Result<Places, Failure> {
+    pub(crate) fn prepare(out: &Path, study: Option<&Path>) -> Result<Places, Failure> {
         check_out(out, study)?;
         let at = |name: &str| out.join(name);
         fs::create_dir_all(out).map_err(|error| unusable(out, &error))?;
@@ -75,19 +75,19 @@ impl Places {
     }
 
     /// What a demonstration that is stopped leaves, and how to go on.
-    pub fn what_is_left(&self) -> String {
+    pub(crate) fn what_is_left(&self) -> String {
         let out = self.out.display();
         format!("what was made lies in {out}; the same command begins anew and replaces it")
     }
 
     /// What the daemon says.
-    pub fn daemon_log(&self) -> PathBuf {
+    pub(crate) fn daemon_log(&self) -> PathBuf {
         self.out.join("daemon.log")
     }
 }
 
 /// What was heard over MQTT.
-pub struct Heard {
+pub(crate) struct Heard {
     /// The result, or how the study ended without one.
     pub result: Value,
     /// The alert, where the verdict calls for one.
@@ -96,7 +96,7 @@ pub struct Heard {
 
 impl Heard {
     /// The verdict's word; `None` if the study ended without a result.
-    pub fn verdict(&self) -> Option<&str> {
+    pub(crate) fn verdict(&self) -> Option<&str> {
         self.result["data"]["verdict"].as_str()
     }
 }
@@ -105,7 +105,7 @@ impl Heard {
 ///
 /// # Errors
 /// Exit 5 without a broker, 1 if no result arrives.
-pub fn play(
+pub(crate) fn play(
     places: &Places,
     source: &Path,
     engine: &Path,
@@ -136,7 +136,7 @@ pub fn play(
 /// Whether somebody wants the demonstration to end. Without it a signal would end this process
 /// alone and leave broker and daemon running.
 #[derive(Debug, Clone)]
-pub struct Stop {
+pub(crate) struct Stop {
     flag: Arc<AtomicBool>,
     left: String,
 }
@@ -146,7 +146,7 @@ impl Stop {
     ///
     /// # Errors
     /// If the system refuses to hand signals over.
-    pub fn on_signals(left: String) -> Result<Stop, Failure> {
+    pub(crate) fn on_signals(left: String) -> Result<Stop, Failure> {
         let flag = stop_on_signals().map_err(Failure::failed)?;
         Ok(Stop { flag, left })
     }

@@ -34,7 +34,7 @@ impl Drop for Player {
 }
 
 /// A mosquitto of our own on a free port of the loopback interface.
-pub struct Broker {
+pub(super) struct Broker {
     player: Player,
     /// Where it listens.
     pub port: u16,
@@ -42,7 +42,7 @@ pub struct Broker {
 
 impl Broker {
     /// Starts it with its configuration and log in `out/broker`.
-    pub fn start(out: &Path) -> Result<Broker, Failure> {
+    pub(super) fn start(out: &Path) -> Result<Broker, Failure> {
         let folder = out.join("broker");
         let port = free_port()?;
         let config = folder.join("mosquitto.conf");
@@ -73,7 +73,7 @@ impl Broker {
     }
 
     /// Ends it.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         drop(self.player);
     }
 }
@@ -90,7 +90,7 @@ fn free_port() -> Result<u16, Failure> {
 }
 
 /// `mosquitto_sub` on everything that the daemon publishes.
-pub struct Subscriber {
+pub(super) struct Subscriber {
     player: Player,
     messages: Receiver<(String, Value)>,
     held: Vec<(String, Value)>,
@@ -99,7 +99,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Subscribes to all topics of the demonstration.
-    pub fn start(port: u16, stop: Stop) -> Result<Subscriber, Failure> {
+    pub(super) fn start(port: u16, stop: Stop) -> Result<Subscriber, Failure> {
         let child = Command::new("mosquitto_sub")
             .args(["-h", "127.0.0.1", "-p", &port.to_string()])
             .args(["-q", "1", "-v", "-t", "hepalert/v1/#"])
@@ -128,7 +128,7 @@ impl Subscriber {
 
     /// The first message that is wanted. Steps of studies are told on the way; messages that
     /// are not wanted now are kept for a later wait. A signal ends the wait.
-    pub fn wait(
+    pub(super) fn wait(
         &mut self,
         most: Duration,
         wanted: impl Fn(&str, &Value) -> bool,
@@ -161,7 +161,7 @@ impl Subscriber {
     }
 
     /// Ends it.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         drop(self.player);
     }
 }
@@ -179,13 +179,13 @@ fn silence(error: RecvTimeoutError, most: Duration) -> anyhow::Error {
 }
 
 /// This program as the daemon.
-pub struct Daemon {
+pub(super) struct Daemon {
     player: Player,
 }
 
 impl Daemon {
     /// Starts it; its log goes to a file.
-    pub fn start(config: &Path, log: &Path) -> Result<Daemon, Failure> {
+    pub(super) fn start(config: &Path, log: &Path) -> Result<Daemon, Failure> {
         let program = std::env::current_exe().map_err(Failure::failed)?;
         let log = File::create(log).map_err(Failure::failed)?;
         let child = Command::new(program)
@@ -200,7 +200,7 @@ impl Daemon {
     }
 
     /// Asks it to stop and waits for its orderly end.
-    pub fn stop(mut self) -> Result<(), Failure> {
+    pub(super) fn stop(mut self) -> Result<(), Failure> {
         let child = &mut self.player.0;
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).map_err(Failure::failed)?;

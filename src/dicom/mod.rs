@@ -10,10 +10,10 @@ pub mod receiver;
 mod scu;
 pub mod sender;
 pub mod services;
-pub mod stow;
+pub(crate) mod stow;
 pub mod target;
 pub mod tls;
 mod wire;
 
 pub use receiver::{Network, Receiver};
-pub use target::{Outcome, SendError, Target};
+pub use target::{DeliveryOutcome, SendError, Target};

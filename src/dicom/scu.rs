@@ -16,7 +16,7 @@ use super::dimse::{Command, DATA_SET, NO_DATA_SET, element, field};
 use super::services::{
     APPLICATION_CONTEXT, COMMITMENT_INSTANCE, SENT_SYNTAXES, largest_pdu, user_variables,
 };
-use super::target::{Dimse, Outcome, Outgoing, SendError, Status, Target};
+use super::target::{DeliveryOutcome, Dimse, Outgoing, SendError, Status, Target};
 use super::wire::{Line, MAX_PDU, USUAL_PDU, VALUE_HEADS, Wire, WireError};
 
 /// The one context of an association of ours.
@@ -63,7 +63,7 @@ pub(super) fn store(
     target: &Target,
     way: &Dimse,
     object: Outgoing<'_>,
-) -> Result<Outcome, SendError> {
+) -> Result<DeliveryOutcome, SendError> {
     let unreadable = |error: &dyn std::fmt::Display| SendError::Object(error.to_string());
     let file = from_reader(object.bytes).map_err(|error| unreadable(&error))?;
     let text = |tag| -> Result<String, SendError> {
@@ -75,7 +75,7 @@ pub(super) fn store(
     let mut association = match Association::open(target, way, &class)? {
         Ok(association) => association,
         // PS3.7 annex C: SOP class not supported.
-        Err(_) => return Ok(Outcome::Refused(Status::Dimse(0x0122))),
+        Err(_) => return Ok(DeliveryOutcome::Refused(Status::Dimse(0x0122))),
     };
     let command = Command::default()
         .with_uid(element::AFFECTED_SOP_CLASS_UID, &class)
@@ -89,7 +89,7 @@ pub(super) fn store(
     association.send(PDataValueType::Data, &data)?;
     let status = association.hear()?;
     association.release();
-    Ok(judged(status))
+    Ok(outcome_of_status(status))
 }
 
 /// An event and its data set, as written in a transfer syntax.
@@ -139,12 +139,12 @@ fn variables_for(class: &str) -> Vec<UserVariableItem> {
 }
 
 /// What a status means.
-pub(super) fn judged(status: u16) -> Outcome {
+pub(super) fn outcome_of_status(status: u16) -> DeliveryOutcome {
     match status {
         // Warnings: kept, with something changed. 0x0111: it is there already.
-        0x0000 | 0x0001 | 0x0107 | 0x0111 | 0x0116 | 0xb000..=0xbfff => Outcome::Stored,
-        0xa700..=0xa7ff => Outcome::Busy(Status::Dimse(status)),
-        refused => Outcome::Refused(Status::Dimse(refused)),
+        0x0000 | 0x0001 | 0x0107 | 0x0111 | 0x0116 | 0xb000..=0xbfff => DeliveryOutcome::Stored,
+        0xa700..=0xa7ff => DeliveryOutcome::Busy(Status::Dimse(status)),
+        refused => DeliveryOutcome::Refused(Status::Dimse(refused)),
     }
 }
 
@@ -266,11 +266,14 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again_and_the_rest_is_told() {
-        assert_eq!(judged(0x0000), Outcome::Stored);
-        assert_eq!(judged(0xb007), Outcome::Stored);
-        assert_eq!(judged(0xa700), Outcome::Busy(Status::Dimse(0xa700)));
+        assert_eq!(outcome_of_status(0x0000), DeliveryOutcome::Stored);
+        assert_eq!(outcome_of_status(0xb007), DeliveryOutcome::Stored);
+        assert_eq!(outcome_of_status(0xa700), DeliveryOutcome::Busy(Status::Dimse(0xa700)));
         for refused in [0xc000, 0x0110, 0xa900, 0x0122, 0x0124] {
-            assert_eq!(judged(refused), Outcome::Refused(Status::Dimse(refused)));
+            assert_eq!(
+                outcome_of_status(refused),
+                DeliveryOutcome::Refused(Status::Dimse(refused))
+            );
         }
     }
 }

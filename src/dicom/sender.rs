@@ -2,7 +2,7 @@
 //!
 //! Owns the choice between the two ways. Refuses to try twice.
 
-use super::target::{Outcome, Outgoing, SendError, Target, Way};
+use super::target::{DeliveryOutcome, Outgoing, SendError, Target, Way};
 use super::tls::secret;
 use super::{scu, stow};
 
@@ -10,7 +10,7 @@ use super::{scu, stow};
 ///
 /// # Errors
 /// [`SendError`] if the peer could not say what it makes of it.
-pub fn send(target: &Target, object: Outgoing<'_>) -> Result<Outcome, SendError> {
+pub fn send(target: &Target, object: Outgoing<'_>) -> Result<DeliveryOutcome, SendError> {
     match &target.way {
         Way::Dimse(way) => scu::store(target, way, object),
         Way::Web(way) => stow::store(target, way, object),

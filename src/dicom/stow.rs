@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use serde_json::Value;
 
 use super::dial::{dial, encrypted};
-use super::target::{Outcome, Outgoing, SendError, Status, Target, Web};
+use super::target::{DeliveryOutcome, Outgoing, SendError, Status, Target, Web};
 
 /// Between the parts; no object holds it by chance.
 const BOUNDARY: &str = "hepalert-7d1f0c6b9a2e4c58b3d5e1f7a6c90842";
@@ -51,12 +51,12 @@ fn place(url: &str) -> Option<Place<'_>> {
 }
 
 /// Whether an address can be one of a target.
-pub fn is_url(url: &str) -> bool {
+pub(crate) fn is_url(url: &str) -> bool {
     place(url).is_some()
 }
 
 /// Whether an address asks for encryption.
-pub fn is_secure(url: &str) -> bool {
+pub(crate) fn is_secure(url: &str) -> bool {
     place(url).is_some_and(|place| place.secure)
 }
 
@@ -65,14 +65,14 @@ pub(super) fn store(
     target: &Target,
     way: &Web,
     object: Outgoing<'_>,
-) -> Result<Outcome, SendError> {
+) -> Result<DeliveryOutcome, SendError> {
     let mut body = format!("--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n").into_bytes();
     body.extend(object.bytes);
     body.extend(format!("\r\n--{BOUNDARY}--\r\n").bytes());
     let kind = format!("multipart/related; type=\"application/dicom\"; boundary={BOUNDARY}");
     let (status, answer) = ask((target, way), "POST", "/studies", Some((&kind, &body)))?;
     let_in(target, status)?;
-    Ok(judged(status, &answer))
+    Ok(outcome_of_answer(status, &answer))
 }
 
 /// It may be once the token is renewed.
@@ -85,7 +85,7 @@ fn let_in(target: &Target, status: u16) -> Result<(), SendError> {
 
 /// What an answer means (PS3.18 section 10.5.3). A page that says 200 is no archive: an object counts
 /// as kept where the answer says so of it, as an answer of `Accept: application/dicom+json` must.
-fn judged(status: u16, answer: &str) -> Outcome {
+fn outcome_of_answer(status: u16, answer: &str) -> DeliveryOutcome {
     let told: Value = serde_json::from_str(answer).unwrap_or_default();
     let holds = |sequence: &str| told[sequence]["Value"].as_array().is_some_and(|v| !v.is_empty());
     let reason = told[FAILED]["Value"][0][REASON]["Value"][0].as_u64();
@@ -94,18 +94,18 @@ fn judged(status: u16, answer: &str) -> Outcome {
     match status {
         // 202: some were kept, and there was one only.
         200..=299 => match (holds(FAILED), holds(KEPT)) {
-            (true, _) => Outcome::Refused(why),
-            (false, true) => Outcome::Stored,
-            (false, false) => Outcome::Refused(Status::Http(status)),
+            (true, _) => DeliveryOutcome::Refused(why),
+            (false, true) => DeliveryOutcome::Stored,
+            (false, false) => DeliveryOutcome::Refused(Status::Http(status)),
         },
         409 => match reason {
             // It is there already.
-            Some(0x0111) => Outcome::Stored,
-            _ => Outcome::Refused(why),
+            Some(0x0111) => DeliveryOutcome::Stored,
+            _ => DeliveryOutcome::Refused(why),
         },
         // There may be room later.
-        408 | 429 | 500..=599 => Outcome::Busy(Status::Http(status)),
-        refused => Outcome::Refused(Status::Http(refused)),
+        408 | 429 | 500..=599 => DeliveryOutcome::Busy(Status::Http(status)),
+        refused => DeliveryOutcome::Refused(Status::Http(refused)),
     }
 }
 
@@ -281,22 +281,33 @@ mod tests {
             r#"{"00081198":{"vr":"SQ","Value":[{"00081197":{"vr":"US","Value":[49152]}}]}}"#;
         let kept = r#"{"00081198":{"vr":"SQ"},"00081199":{"vr":"SQ","Value":[{"00081155":
             {"vr":"UI","Value":["1.2.3"]}}]}}"#;
-        assert_eq!(judged(200, kept), Outcome::Stored, "an empty sequence of failures is none");
+        assert_eq!(
+            outcome_of_answer(200, kept),
+            DeliveryOutcome::Stored,
+            "an empty sequence of failures is none"
+        );
         let (a, b) = kept.split_at(40);
         let pieces = format!("{:x}\r\n{a}\r\n{:x};x=1\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
         let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n";
         let (status, body) = parsed(format!("{head}{pieces}").as_bytes()).unwrap();
         assert_eq!(body, kept, "an answer in pieces is put together");
-        assert_eq!(judged(status, &body), Outcome::Stored);
+        assert_eq!(outcome_of_answer(status, &body), DeliveryOutcome::Stored);
         let endless = format!("{head}ffffffffffffffff\r\n{kept}");
         assert_eq!(parsed(endless.as_bytes()).unwrap().1, kept, "as far as it came");
         for page in ["", "{}", "<html>login</html>"] {
-            assert_eq!(judged(200, page), Outcome::Refused(Status::Http(200)), "{page}");
+            assert_eq!(
+                outcome_of_answer(200, page),
+                DeliveryOutcome::Refused(Status::Http(200)),
+                "{page}"
+            );
         }
-        assert_eq!(judged(202, failed), Outcome::Refused(Status::Dimse(0xc000)));
-        assert_eq!(judged(409, failed), Outcome::Refused(Status::Dimse(0xc000)));
-        assert_eq!(judged(409, &failed.replace("49152", "273")), Outcome::Stored);
-        assert_eq!(judged(503, ""), Outcome::Busy(Status::Http(503)));
-        assert_eq!(judged(400, ""), Outcome::Refused(Status::Http(400)));
+        assert_eq!(outcome_of_answer(202, failed), DeliveryOutcome::Refused(Status::Dimse(0xc000)));
+        assert_eq!(outcome_of_answer(409, failed), DeliveryOutcome::Refused(Status::Dimse(0xc000)));
+        assert_eq!(
+            outcome_of_answer(409, &failed.replace("49152", "273")),
+            DeliveryOutcome::Stored
+        );
+        assert_eq!(outcome_of_answer(503, ""), DeliveryOutcome::Busy(Status::Http(503)));
+        assert_eq!(outcome_of_answer(400, ""), DeliveryOutcome::Refused(Status::Http(400)));
     }
 }

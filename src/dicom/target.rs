@@ -63,7 +63,7 @@ pub struct Outgoing<'a> {
 
 /// What the peer made of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// It is kept.
     Stored,
     /// It is not, and would not be the next time.

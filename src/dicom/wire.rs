@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu, read_pdu, write_pdu};
 
 /// The largest PDU that is taken: what dcmtk offers at most, and fast enough for any disk.
-pub const MAX_PDU: u32 = 131_072;
+pub(super) const MAX_PDU: u32 = 131_072;
 /// What a peer that names no limit is sent at most.
-pub const USUAL_PDU: u32 = 16_384;
+pub(super) const USUAL_PDU: u32 = 16_384;
 /// Type and length before each PDU.
 const HEAD: usize = 6;
 /// The heads of a PDU of data and of the value in it.
-pub const VALUE_HEADS: usize = 12;
+pub(super) const VALUE_HEADS: usize = 12;
 
 /// A line, encrypted or not.
-pub trait Line: Read + Write + Send {
+pub(super) trait Line: Read + Write + Send {
     /// The socket below, for its time-outs and its end.
     fn socket(&self) -> &TcpStream;
 }
@@ -43,7 +43,7 @@ impl Line for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
 
 /// Why a line is of no use any more.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub(super) enum WireError {
     /// The peer is gone.
     #[error("the peer has closed the line")]
     Closed,
@@ -72,7 +72,7 @@ impl From<std::io::Error> for WireError {
 }
 
 /// An association's line.
-pub struct Wire {
+pub(super) struct Wire {
     line: Box<dyn Line>,
     patience: Duration,
     buffer: Vec<u8>,
@@ -85,7 +85,7 @@ impl Wire {
     ///
     /// # Errors
     /// If the system takes no time-outs.
-    pub fn over(line: Box<dyn Line>, patience: Duration) -> Result<Wire, WireError> {
+    pub(super) fn over(line: Box<dyn Line>, patience: Duration) -> Result<Wire, WireError> {
         line.socket().set_read_timeout(Some(patience))?;
         line.socket().set_write_timeout(Some(patience))?;
         line.socket().set_nodelay(true)?;
@@ -96,7 +96,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`WireError`]; the line is then of no use.
-    pub fn receive(&mut self) -> Result<Pdu, WireError> {
+    pub(super) fn receive(&mut self) -> Result<Pdu, WireError> {
         let began = Instant::now();
         loop {
             let mut waiting = &self.buffer[self.from..self.to];
@@ -124,7 +124,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`WireError`]; the line is then of no use.
-    pub fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
+    pub(super) fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).map_err(|error| WireError::Nonsense(error.to_string()))?;
         self.line.write_all(&bytes)?;
@@ -135,7 +135,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`Wire::send`].
-    pub fn send_values(
+    pub(super) fn send_values(
         &mut self,
         context: u8,
         kind: PDataValueType,
@@ -156,7 +156,7 @@ impl Wire {
     }
 
     /// Where the peer is.
-    pub fn peer(&self) -> String {
+    pub(super) fn peer(&self) -> String {
         let peer = self.line.socket().peer_addr();
         peer.map_or_else(|_| "unknown".to_owned(), |peer| peer.ip().to_string())
     }

@@ -8,7 +8,7 @@ use super::machine::Machine;
 
 /// An account of this system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     /// Its name.
     pub name: String,
     /// Its number.
@@ -19,7 +19,7 @@ pub struct Account {
 
 impl Account {
     /// The account with this name, from `/etc/passwd` and `/etc/group`.
-    pub fn named(name: &str, machine: &Machine) -> Option<Account> {
+    pub(crate) fn named(name: &str, machine: &Machine) -> Option<Account> {
         let users = machine.read("etc/passwd")?;
         let fields: Vec<&str> = line_of(&users, name)?;
         let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
@@ -34,7 +34,7 @@ impl Account {
     }
 
     /// The first folder on the way, or the file itself, that this account may not read.
-    pub fn first_denied(&self, path: &Path) -> Option<PathBuf> {
+    pub(crate) fn first_denied(&self, path: &Path) -> Option<PathBuf> {
         let whole = path.canonicalize().ok()?;
         let mut way: Vec<&Path> = whole.ancestors().collect();
         way.reverse();

@@ -11,7 +11,7 @@ use crate::ui::counted;
 
 /// What the archives answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveFacts {
+pub(super) struct ArchiveFacts {
     /// Name, and what was seen or what is wrong.
     pub answers: Vec<(String, Result<String, String>)>,
     /// What waits for an archive, by its name; none where the store cannot be read, which is told elsewhere.
@@ -21,7 +21,7 @@ pub struct ArchiveFacts {
 }
 
 /// Asks every archive as the daemon does, and whether the receiver's port is free or the daemon's.
-pub fn look_at_archives(config: &Config) -> ArchiveFacts {
+pub(super) fn look_at_archives(config: &Config) -> ArchiveFacts {
     let ask = |target| {
         let target = target_of(config, target);
         (target.name.clone(), sender::echo(&target).map_err(|error| error.to_string()))
@@ -46,7 +46,7 @@ fn waiting(config: &Config) -> Vec<(String, Waiting)> {
 }
 
 /// Whether images can come in by DICOM.
-pub fn receiver(facts: &ArchiveFacts) -> Finding {
+pub(super) fn receiver(facts: &ArchiveFacts) -> Finding {
     let name = "receiver";
     match &facts.receiver {
         None => Finding::ok(name, "off: nothing is received by DICOM"),
@@ -60,7 +60,7 @@ pub fn receiver(facts: &ArchiveFacts) -> Finding {
 }
 
 /// Results that no archive takes wait; alerts go out all the same.
-pub fn archives(facts: &ArchiveFacts) -> Finding {
+pub(super) fn archives(facts: &ArchiveFacts) -> Finding {
     let name = "archives";
     let said = |answer: &Result<String, String>, name: &str| match answer {
         Ok(words) => format!("{name}: {words}{}", waits(facts, name)),

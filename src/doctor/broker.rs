@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the broker answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerFacts {
+pub(super) struct BrokerFacts {
     /// `host:port`.
     pub at: String,
     /// Whether TLS is spoken.
@@ -27,7 +27,7 @@ pub struct BrokerFacts {
 }
 
 /// Connects as the daemon does, under another client id.
-pub fn look_at_broker(config: &Config) -> BrokerFacts {
+pub(super) fn look_at_broker(config: &Config) -> BrokerFacts {
     let mqtt = &config.mqtt;
     BrokerFacts {
         at: format!("{}:{}", mqtt.host, mqtt.port),
@@ -39,7 +39,7 @@ pub fn look_at_broker(config: &Config) -> BrokerFacts {
 }
 
 /// Without a broker nobody hears of an alert.
-pub fn broker(facts: &BrokerFacts) -> Finding {
+pub(super) fn broker(facts: &BrokerFacts) -> Finding {
     let name = "broker";
     let BrokerFacts { at, tls, remote, exposed, answer } = facts;
     let fail = |words: &dyn std::fmt::Display, advice: &str| {

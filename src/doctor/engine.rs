@@ -1,19 +1,18 @@
 //! The engine: whole, right, how fast, and what would run it faster.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::finding::Finding;
 use super::machine::Machine;
 use crate::ui::Exit;
 use crate::ui::counted;
-use hepalert_bundles::{Bundle, Role};
+use hepalert_bundles::{Bundle, Role, TestDepth};
+use hepalert_engines::EngineError;
 use hepalert_engines::backend::{Backend, Precision, Presence, Runtime};
-use hepalert_engines::{EngineError, conformance};
 
 /// A network that passed its golden patch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tested {
+pub(super) struct Tested {
     /// The network that was tested.
     pub role: Role,
     /// Its folds.
@@ -24,7 +23,7 @@ pub struct Tested {
 
 /// What became of the engine.
 #[derive(Debug)]
-pub struct EngineFacts {
+pub(super) struct EngineFacts {
     /// The bundle's folder.
     pub bundle: String,
     /// What runs it.
@@ -36,7 +35,7 @@ pub struct EngineFacts {
 }
 
 /// Opens the bundle and, if asked for, runs every network's golden patch.
-pub fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
+pub(super) fn look_at_engine(dir: &Path, runtime: &Runtime, run: bool) -> EngineFacts {
     let found = Bundle::open(dir).and_then(|bundle| {
         let tested = if run { Some(test(&bundle, runtime)?) } else { None };
         Ok((format!("{} version {}", bundle.id(), bundle.version()), tested))
@@ -64,26 +63,20 @@ pub(super) fn files_of(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn test(bundle: &Bundle, runtime: &Runtime) -> Result<Vec<Tested>, EngineError> {
-    bundle
-        .networks()
-        .map(|(role, _)| {
-            let mut engines = bundle.load(role, runtime)?;
-            let folds = engines.len();
-            let goldens = (0..folds).map(|fold| bundle.golden(role, fold));
-            let goldens = goldens.collect::<Result<Vec<_>, EngineError>>()?;
-            let tolerance = role.precision(runtime.precision).tolerance();
-            let began = Instant::now();
-            for (engine, golden) in engines.iter_mut().zip(&goldens) {
-                conformance::self_test(engine.as_mut(), golden, tolerance)?;
-            }
-            let patch_s = began.elapsed().as_secs_f64() / folds.max(1) as f64;
-            Ok(Tested { role, folds, patch_s })
-        })
-        .collect()
+    let mut tested: Vec<Tested> = Vec::new();
+    bundle.test_all(runtime, TestDepth::Patch, |test| match tested.last_mut() {
+        Some(last) if last.role == test.role => {
+            let before = last.patch_s * last.folds as f64;
+            last.folds += 1;
+            last.patch_s = (before + test.patch_s) / last.folds as f64;
+        }
+        _ => tested.push(Tested { role: test.role, folds: 1, patch_s: test.patch_s }),
+    })?;
+    Ok(tested)
 }
 
 /// Without a right engine no study is analysed.
-pub fn engine(facts: &EngineFacts) -> Finding {
+pub(super) fn engine(facts: &EngineFacts) -> Finding {
     let name = "engine";
     let EngineFacts { bundle, runtime, closed, found } = facts;
     if let Some(file) = closed {
@@ -129,7 +122,7 @@ const fn remedy(error: &EngineError) -> &'static str {
 
 /// What could run the networks here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendFacts {
+pub(super) struct BackendFacts {
     /// What is configured.
     pub used: Backend,
     /// In these numbers.
@@ -141,7 +134,7 @@ pub struct BackendFacts {
 }
 
 /// Asks every backend, and the kernel for the processor's abilities.
-pub fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
+pub(super) fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
     let processor = machine.read("proc/cpuinfo").unwrap_or_default();
     let flags = processor.lines().filter(|line| line.starts_with("flags"));
     let mut flags = flags.flat_map(str::split_whitespace);
@@ -154,7 +147,7 @@ pub fn look_at_backends(machine: &Machine, runtime: &Runtime) -> BackendFacts {
 }
 
 /// Whether the configured backend is there, and whether a faster one is.
-pub fn backend(facts: &BackendFacts) -> Finding {
+pub(super) fn backend(facts: &BackendFacts) -> Finding {
     let name = "backend";
     let BackendFacts { used, precision, there, has_bf16 } = facts;
     let present = |wanted: Backend| {

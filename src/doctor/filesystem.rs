@@ -24,7 +24,7 @@ const WAITS_LONG: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the export folder looks like.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ExportFacts {
+pub(crate) struct ExportFacts {
     /// The folder.
     pub folder: PathBuf,
     /// What lies there.
@@ -38,7 +38,7 @@ pub struct ExportFacts {
 }
 
 /// Looks at the export folder as the daemon does.
-pub fn look_at_export(config: &Config) -> ExportFacts {
+pub(crate) fn look_at_export(config: &Config) -> ExportFacts {
     // Where images come by DICOM alone the spool is the folder that is watched.
     let folder = config.intake.folder.clone().unwrap_or_else(|| config.store.spool());
     let mut watch = FolderWatch::new(WatchParams::new(&folder), Arc::new(|| {}));
@@ -53,7 +53,7 @@ pub fn look_at_export(config: &Config) -> ExportFacts {
 }
 
 /// Where studies come from.
-pub fn export_folder(facts: &ExportFacts) -> Finding {
+pub(crate) fn export_folder(facts: &ExportFacts) -> Finding {
     let name = "export_folder";
     let ExportFacts { folder, file_system, files, degraded, rescan_s } = facts;
     let folder = folder.display();
@@ -111,7 +111,7 @@ const fn advice(why: &Degraded) -> &'static str {
 
 /// Free space in MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskFacts {
+pub(crate) struct DiskFacts {
     /// The folder asked for, or the nearest above it that is there.
     pub folder: PathBuf,
     /// Free for the daemon, if the system tells.
@@ -121,7 +121,7 @@ pub struct DiskFacts {
 }
 
 /// Asks for the free space where the store lies.
-pub fn look_at_disk(config: &Config) -> DiskFacts {
+pub(crate) fn look_at_disk(config: &Config) -> DiskFacts {
     let folder = config.store.folder.ancestors().find(|folder| folder.is_dir());
     let folder = folder.unwrap_or(Path::new("/")).to_owned();
     let free_mib = crate::system::free_mib(&folder);
@@ -129,7 +129,7 @@ pub fn look_at_disk(config: &Config) -> DiskFacts {
 }
 
 /// Room for results.
-pub fn disk(facts: &DiskFacts) -> Finding {
+pub(crate) fn disk(facts: &DiskFacts) -> Finding {
     let name = "disk";
     let DiskFacts { folder, free_mib, min_free_mib } = facts;
     let folder = folder.display();
@@ -153,7 +153,7 @@ pub fn disk(facts: &DiskFacts) -> Finding {
 
 /// What the store says.
 #[derive(Debug)]
-pub enum StoreFacts {
+pub(crate) enum StoreFacts {
     /// No file yet.
     NotYet(PathBuf),
     /// No file, and why none can be made.
@@ -168,7 +168,7 @@ pub enum StoreFacts {
 
 /// What is in the store.
 #[derive(Debug, Clone)]
-pub struct StoreCounts {
+pub(crate) struct StoreCounts {
     /// How many studies are in each state.
     pub jobs: JobCounts,
     /// Events the broker has not taken.
@@ -178,7 +178,7 @@ pub struct StoreCounts {
 }
 
 /// Why a folder that is not there yet cannot be made; nothing is changed to find that out.
-pub fn cannot_be_made(folder: &Path) -> Option<String> {
+pub(crate) fn cannot_be_made(folder: &Path) -> Option<String> {
     let above = folder.ancestors().find(|above| above.exists())?;
     let place = above.display();
     let facts = match std::fs::metadata(above) {
@@ -195,7 +195,7 @@ pub fn cannot_be_made(folder: &Path) -> Option<String> {
 }
 
 /// Opens the store for reading.
-pub fn look_at_store(config: &Config) -> StoreFacts {
+pub(crate) fn look_at_store(config: &Config) -> StoreFacts {
     let file = config.store.database();
     match std::fs::File::open(&file).map_err(|error| error.kind()) {
         Err(io::ErrorKind::NotFound) => {
@@ -216,7 +216,7 @@ pub fn look_at_store(config: &Config) -> StoreFacts {
 }
 
 /// Jobs, messages and alerts survive only here.
-pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
+pub(crate) fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
     let name = "store";
     let counts = match facts {
         StoreFacts::Impossible(hindrance) => {
@@ -247,7 +247,7 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
         return Finding::warn(name, found, "see what the check `broker` says");
     }
     let found = format!(
-        "studies: {} wait, {} are done, {} failed; messages that wait for the broker: {unsent}",
+        "studies: {} waiting, {} done, {} failed; messages that wait for the broker: {unsent}",
         jobs.queued + jobs.running,
         jobs.done,
         jobs.dead
@@ -260,7 +260,7 @@ pub fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
 
 /// What the daemon's account may not use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AccountFacts {
+pub(crate) struct AccountFacts {
     /// Its name, if it exists and doctor may judge for it.
     pub name: Option<String>,
     /// What it may not use: the path needed, and the first folder on the way it has no access to.
@@ -271,7 +271,7 @@ pub struct AccountFacts {
 
 /// Follows the permission bits to all the daemon needs. What a server of a network share
 /// refuses, they do not tell.
-pub fn look_at_account(
+pub(crate) fn look_at_account(
     account: Option<&Account>,
     config_file: &Path,
     config: &Config,
@@ -314,7 +314,7 @@ fn foreign(account: &Account, config: &Config) -> Option<PathBuf> {
 }
 
 /// Whether the daemon may use what doctor, run by root, can.
-pub fn account(facts: &AccountFacts) -> Finding {
+pub(crate) fn account(facts: &AccountFacts) -> Finding {
     let name = "permissions";
     let Some(user) = &facts.name else {
         return Finding::ok(name, "judged as the user who runs this");

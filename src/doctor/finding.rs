@@ -5,42 +5,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::ui::Exit;
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// The daemon works, but a person should look.
-    Warn,
-    /// The daemon cannot do its work.
-    Fail,
-}
-
-impl Level {
-    /// As it is written in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
-        }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warn => "WARN",
-            Level::Fail => "FAIL",
-        }
-    }
-}
+pub(crate) use crate::ui::Level;
 
 /// The outcome of one check. Never carries a patient identifier: checks read folders,
 /// counts and settings, not studies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Name of the check; does not change between versions.
     pub name: &'static str,
     /// How bad it is.
@@ -56,33 +26,33 @@ pub struct Finding {
 
 impl Finding {
     /// As it should be.
-    pub fn ok(name: &'static str, finding: impl Into<String>) -> Finding {
+    pub(crate) fn ok(name: &'static str, finding: impl Into<String>) -> Finding {
         let (level, finding) = (Level::Ok, finding.into());
         Finding { name, level, finding, advice: None, exit: Exit::Failed }
     }
 
     /// Worth a look.
-    pub fn warn(name: &'static str, finding: impl Into<String>, advice: &str) -> Finding {
+    pub(crate) fn warn(name: &'static str, finding: impl Into<String>, advice: &str) -> Finding {
         Finding { level: Level::Warn, ..Finding::ok(name, finding) }.with(advice)
     }
 
     /// The daemon cannot work like this.
-    pub fn fail(name: &'static str, finding: impl Into<String>, advice: &str) -> Finding {
+    pub(crate) fn fail(name: &'static str, finding: impl Into<String>, advice: &str) -> Finding {
         Finding { level: Level::Fail, ..Finding::ok(name, finding) }.with(advice)
     }
 
     /// With something to do.
-    pub fn with(self, advice: impl Into<String>) -> Finding {
+    pub(crate) fn with(self, advice: impl Into<String>) -> Finding {
         Finding { advice: Some(advice.into()), ..self }
     }
 
     /// With another exit code than 1.
-    pub fn ending(self, exit: Exit) -> Finding {
+    pub(crate) fn ending(self, exit: Exit) -> Finding {
         Finding { exit, ..self }
     }
 
     /// One or two lines for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("{:<5} {}: {}", self.level.word(), self.name, self.finding);
         if let Some(advice) = &self.advice {
             let _ = write!(text, "\n      -> {advice}");
@@ -93,7 +63,7 @@ impl Finding {
 
 /// All findings together.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The program's version.
     pub version: &'static str,
     /// One per check, in the order of the checks.
@@ -106,14 +76,14 @@ pub struct Report {
 
 impl Report {
     /// Counts the findings of each level.
-    pub fn of(checks: Vec<Finding>) -> Report {
+    pub(crate) fn of(checks: Vec<Finding>) -> Report {
         let count = |level| checks.iter().filter(|check| check.level == level).count();
         let (warnings, failures) = (count(Level::Warn), count(Level::Fail));
         Report { version: env!("CARGO_PKG_VERSION"), checks, warnings, failures }
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let lines: Vec<String> = self.checks.iter().map(Finding::text).collect();
         let Report { version, checks, warnings, failures } = self;
         let ok = checks.len() - warnings - failures;
@@ -124,7 +94,7 @@ impl Report {
     }
 
     /// The first check that failed.
-    pub fn first_failure(&self) -> Option<&Finding> {
+    pub(crate) fn first_failure(&self) -> Option<&Finding> {
         self.checks.iter().find(|check| check.level == Level::Fail)
     }
 }

@@ -27,28 +27,28 @@ const HOT_C: f64 = 85.0;
 const CLOSE_C: f64 = 5.0;
 
 /// Answers of a system command: program and arguments to standard output.
-pub type Ask = dyn Fn(&str, &[&str]) -> Option<String>;
+pub(crate) type Ask = dyn Fn(&str, &[&str]) -> Option<String>;
 
 /// Where the kernel's files lie and how commands are asked: exchanged in tests.
-pub struct Machine {
+pub(crate) struct Machine {
     root: PathBuf,
     ask: Box<Ask>,
 }
 
 impl Machine {
     /// The machine this runs on.
-    pub fn this() -> Machine {
+    pub(crate) fn this() -> Machine {
         Machine { root: PathBuf::from("/"), ask: Box::new(ask) }
     }
 
     /// Another one, for tests.
     #[cfg(test)]
-    pub fn other(root: &Path, ask: Box<Ask>) -> Machine {
+    pub(crate) fn other(root: &Path, ask: Box<Ask>) -> Machine {
         Machine { root: root.to_owned(), ask }
     }
 
     /// A file of the kernel or the system, `path` without its leading slash.
-    pub fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut text = String::new();
         let file = File::open(self.root.join(path)).ok()?;
         file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
@@ -89,12 +89,12 @@ impl Machine {
     }
 
     /// What a system command says; nothing if it is not there, fails or hangs.
-    pub fn ask(&self, program: &str, args: &[&str]) -> Option<String> {
+    pub(crate) fn ask(&self, program: &str, args: &[&str]) -> Option<String> {
         (self.ask)(program, args)
     }
 
     /// True on an NVIDIA Jetson.
-    pub fn is_jetson(&self) -> bool {
+    pub(crate) fn is_jetson(&self) -> bool {
         self.read("etc/nv_tegra_release").is_some()
             || self.read("proc/device-tree/model").is_some_and(|model| model.contains("Jetson"))
     }
@@ -127,7 +127,7 @@ fn ask(program: &str, args: &[&str]) -> Option<String> {
 
 /// What is known of the clock.
 #[derive(Debug, Clone, Copy)]
-pub struct ClockFacts {
+pub(crate) struct ClockFacts {
     /// What it shows.
     pub now: Timestamp,
     /// The day the configured engine was made: it cannot be earlier than that.
@@ -137,7 +137,11 @@ pub struct ClockFacts {
 }
 
 /// Asks for the clock.
-pub fn look_at_clock(machine: &Machine, now: Timestamp, engine_made: Option<Date>) -> ClockFacts {
+pub(crate) fn look_at_clock(
+    machine: &Machine,
+    now: Timestamp,
+    engine_made: Option<Date>,
+) -> ClockFacts {
     let said = machine.ask("timedatectl", &["show", "--property=NTPSynchronized", "--value"]);
     let synchronised = said.and_then(|said| match said.trim() {
         "yes" => Some(true),
@@ -148,7 +152,7 @@ pub fn look_at_clock(machine: &Machine, now: Timestamp, engine_made: Option<Date
 }
 
 /// Times in alerts are only as good as the clock.
-pub fn clock(facts: &ClockFacts) -> Finding {
+pub(crate) fn clock(facts: &ClockFacts) -> Finding {
     let name = "clock";
     let today = facts.now.to_zoned(jiff::tz::TimeZone::UTC).date();
     let shows = format!("it shows {:.0}", facts.now);
@@ -172,7 +176,7 @@ pub fn clock(facts: &ClockFacts) -> Finding {
 
 /// Memory in MiB.
 #[derive(Debug, Clone, Copy)]
-pub struct MemoryFacts {
+pub(crate) struct MemoryFacts {
     /// Of the device; processor and GPU share it on a Jetson.
     pub total_mib: u64,
     /// Without pushing other programs out.
@@ -182,7 +186,7 @@ pub struct MemoryFacts {
 }
 
 /// Asks for the memory.
-pub fn look_at_memory(machine: &Machine, budget_mib: u64) -> Option<MemoryFacts> {
+pub(crate) fn look_at_memory(machine: &Machine, budget_mib: u64) -> Option<MemoryFacts> {
     let text = machine.read("proc/meminfo")?;
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -193,7 +197,7 @@ pub fn look_at_memory(machine: &Machine, budget_mib: u64) -> Option<MemoryFacts>
 }
 
 /// A study that needs more than there is gets the inference process killed.
-pub fn memory(facts: Option<&MemoryFacts>) -> Finding {
+pub(crate) fn memory(facts: Option<&MemoryFacts>) -> Finding {
     let name = "memory";
     let Some(&MemoryFacts { total_mib, available_mib, budget_mib }) = facts else {
         return Finding::ok(name, "the kernel does not tell");
@@ -213,7 +217,7 @@ pub fn memory(facts: Option<&MemoryFacts>) -> Finding {
 
 /// Heat and power.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HeatFacts {
+pub(crate) struct HeatFacts {
     /// The hottest place: its name, its degrees, and where it begins to slow down.
     pub hottest: Option<(String, f64, f64)>,
     /// A Jetson's power mode.
@@ -221,7 +225,7 @@ pub struct HeatFacts {
 }
 
 /// Asks for heat and power.
-pub fn look_at_heat(machine: &Machine) -> HeatFacts {
+pub(crate) fn look_at_heat(machine: &Machine) -> HeatFacts {
     let zones = system::thermal_zones(&machine.root).into_iter();
     let measured = zones.map(|zone| (zone.name, zone.now_c, zone.slows_c.unwrap_or(HOT_C)));
     let room = |(_, degrees, slows): &(String, f64, f64)| slows - degrees;
@@ -235,7 +239,7 @@ pub fn look_at_heat(machine: &Machine) -> HeatFacts {
 }
 
 /// A hot device slows down; a low power mode is slow by choice.
-pub fn heat(facts: &HeatFacts) -> Finding {
+pub(crate) fn heat(facts: &HeatFacts) -> Finding {
     let name = "temperature";
     let mode = facts.power_mode.as_deref().map_or(String::new(), |m| format!(", power mode {m}"));
     let Some((place, degrees, slows)) = &facts.hottest else {
@@ -255,7 +259,7 @@ pub fn heat(facts: &HeatFacts) -> Finding {
 
 /// A daemon that runs on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DaemonFacts {
+pub(crate) struct DaemonFacts {
     /// Its process number.
     pub pid: u32,
     /// Its `device.name`, `store.folder` and `intake.folder`; none where its configuration cannot be read.
@@ -263,7 +267,7 @@ pub struct DaemonFacts {
 }
 
 /// Daemons that run on this machine, by process number.
-pub fn look_at_daemons(machine: &Machine) -> Vec<DaemonFacts> {
+pub(crate) fn look_at_daemons(machine: &Machine) -> Vec<DaemonFacts> {
     let numbers = machine.names("proc").into_iter().filter_map(|name| name.parse::<u32>().ok());
     let daemon = |pid| {
         let line = machine.read(format!("proc/{pid}/cmdline"))?;
@@ -290,7 +294,7 @@ fn all_apart(found: &[DaemonFacts]) -> bool {
 }
 
 /// Two daemons of one name push each other off the broker's line.
-pub fn daemons(found: &[DaemonFacts], service: &ServiceFacts) -> Finding {
+pub(crate) fn daemons(found: &[DaemonFacts], service: &ServiceFacts) -> Finding {
     let name = "daemons";
     let numbers: Vec<String> = found.iter().map(|one| one.pid.to_string()).collect();
     let all = format!("{} run here: processes {}", found.len(), numbers.join(", "));
@@ -322,7 +326,7 @@ pub fn daemons(found: &[DaemonFacts], service: &ServiceFacts) -> Finding {
 
 /// What systemd says of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServiceFacts {
+pub(crate) struct ServiceFacts {
     /// `LoadState`: `loaded`, `not-found`, ...; empty if systemd cannot be asked.
     pub load: String,
     /// `ActiveState`.
@@ -334,7 +338,7 @@ pub struct ServiceFacts {
 }
 
 /// Asks systemd.
-pub fn look_at_service(machine: &Machine) -> ServiceFacts {
+pub(crate) fn look_at_service(machine: &Machine) -> ServiceFacts {
     let properties = "--property=LoadState,ActiveState,UnitFileState,NRestarts";
     let said = machine.ask("systemctl", &["show", "hepalert.service", properties]);
     let said = said.unwrap_or_default();
@@ -351,7 +355,7 @@ pub fn look_at_service(machine: &Machine) -> ServiceFacts {
 }
 
 /// Whether the daemon runs, and will after the next boot.
-pub fn service(facts: &ServiceFacts) -> Finding {
+pub(crate) fn service(facts: &ServiceFacts) -> Finding {
     let name = "service";
     let ServiceFacts { load, active, enabled, restarts } = facts;
     let log = "read why with `journalctl -u hepalert -n 50`";

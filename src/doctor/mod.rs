@@ -17,18 +17,18 @@ mod account;
 mod archives;
 mod broker;
 mod engine;
-pub mod filesystem;
-pub mod finding;
-pub mod machine;
-pub mod page;
-pub mod site_key;
+pub(crate) mod filesystem;
+pub(crate) mod finding;
+pub(crate) mod machine;
+pub(crate) mod page;
+pub(crate) mod site_key;
 mod slots;
 #[cfg(test)]
 mod tests;
 
 use account::Account;
 use finding::{Finding, Report};
-pub use machine::Machine;
+pub(crate) use machine::Machine;
 
 /// The account that the installed daemon runs as.
 const ACCOUNT: &str = "hepalert";
@@ -49,21 +49,17 @@ pub struct Args {
 /// # Errors
 /// The exit code of the first check that fails: 6 for the configuration, 5 for the broker,
 /// 4 for the engine, 1 for the rest.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let report = examine(args, &Machine::this(), ui);
-    ui.result(&report, report.text())?;
-    match report.first_failure() {
-        Some(failed) => {
-            let error =
-                anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
-            Err(Failure::new(failed.exit, error).after_result())
-        }
-        None => Ok(()),
-    }
+    let failure = report.first_failure().map(|failed| {
+        let error = anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
+        Failure::new(failed.exit, error)
+    });
+    ui.result_of(&report, report.text(), failure)
 }
 
 /// All findings, without printing them.
-pub fn examine(args: &Args, machine: &Machine, ui: &Ui) -> Report {
+pub(crate) fn examine(args: &Args, machine: &Machine, ui: &Ui) -> Report {
     let now = Timestamp::now();
     let read = Config::read_with_files(&args.config);
     let mut checks = vec![configuration(&read)];

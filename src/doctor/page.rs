@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who has the page's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Port {
+pub(crate) enum Port {
     /// Nobody: the daemon is not running, or not with this page.
     Free,
     /// The page.
@@ -27,7 +27,7 @@ pub enum Port {
 
 /// What was seen of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageFacts {
+pub(crate) struct PageFacts {
     /// Its address as a browser has it.
     pub url: String,
     /// Whether people log in.
@@ -45,7 +45,7 @@ pub struct PageFacts {
 }
 
 /// Looks at what the page needs; none where it is switched off.
-pub fn look_at_page(config: &Config) -> Option<PageFacts> {
+pub(crate) fn look_at_page(config: &Config) -> Option<PageFacts> {
     let page = &config.web;
     if !page.enabled {
         return None;
@@ -104,7 +104,7 @@ fn answers(mut at: SocketAddr) -> Port {
 }
 
 /// A page that cannot be served ends the daemon, since nobody would know.
-pub fn page(facts: Option<&PageFacts>) -> Finding {
+pub(crate) fn page(facts: Option<&PageFacts>) -> Finding {
     let name = "page";
     let Some(facts) = facts else { return Finding::ok(name, "switched off (web.enabled)") };
     let PageFacts { url, login, users, certificate, port, proxy, cases } = facts;

@@ -14,7 +14,7 @@ const SITE_KEY_DIGITS: usize = 64;
 
 /// What the site key's file looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFacts {
+pub(crate) struct KeyFacts {
     /// The file.
     pub file: PathBuf,
     /// Its permission bits; or why it is no key. What is not as a key is written is invalid data.
@@ -26,7 +26,7 @@ pub struct KeyFacts {
 }
 
 /// Looks at the site key without keeping it.
-pub fn look_at_key(config: &Config) -> KeyFacts {
+pub(crate) fn look_at_key(config: &Config) -> KeyFacts {
     let file = config.device.site_key_file.clone();
     let text = std::fs::read_to_string(&file).map(|text| text.trim().to_owned());
     let looked = std::fs::metadata(&file).and_then(|meta| match &text {
@@ -46,7 +46,7 @@ pub fn look_at_key(config: &Config) -> KeyFacts {
 }
 
 /// Study keys are made with it.
-pub fn site_key(facts: &KeyFacts) -> Finding {
+pub(crate) fn site_key(facts: &KeyFacts) -> Finding {
     let name = "site_key";
     let KeyFacts { file, found, used, barred } = facts;
     let file = file.display();

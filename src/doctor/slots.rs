@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::finding::Finding;
 use crate::config::Config;
 use crate::installer::Installer;
@@ -12,7 +14,7 @@ use hepalert_bundles::slots::{SlotsError, State};
 
 /// What the slots say.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SlotFacts {
+pub(super) struct SlotFacts {
     /// Their state, or why it cannot be read, and whether that is for permissions alone.
     pub state: Result<State, (String, bool)>,
     /// Why the trusted keys cannot be used, if they cannot.
@@ -22,29 +24,41 @@ pub struct SlotFacts {
 }
 
 /// Reads the state of the slots and the keys.
-pub fn look_at_slots(config: &Config) -> SlotFacts {
+pub(super) fn look_at_slots(config: &Config) -> SlotFacts {
     let engine = &config.engine;
     let keys = Trust::read(&engine.trusted_keys, engine.signatures_needed);
     let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
     let is_key = |path: &Path| path.extension().is_some_and(|extension| extension == "pub");
+    let state = Installer::new(config).slots().state().map_err(|error| {
+        let is_closed = matches!(&error, SlotsError::File { reason, .. }
+            if reason.kind() == std::io::ErrorKind::PermissionDenied);
+        (error.to_string(), is_closed)
+    });
     SlotFacts {
-        state: Installer::new(config).slots().state().map_err(|error| {
-            let is_closed = matches!(&error, SlotsError::File { reason, .. }
-                if reason.kind() == std::io::ErrorKind::PermissionDenied);
-            (error.to_string(), is_closed)
-        }),
+        state: state.and_then(|state| may_write(&config.slots()).map(|()| state)),
         keys: keys.map(drop).map_err(|error| error.to_string()),
         any_key: listed.map(|entry| entry.path()).any(|path| is_key(&path)),
     }
 }
 
+/// Whoever may only read the slots cannot lock them, and the daemon locks them to use them.
+fn may_write(folder: &Path) -> Result<(), (String, bool)> {
+    match rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(rustix::io::Errno::ACCESS) => {
+            Err((format!("{}: this account may not write there", folder.display()), true))
+        }
+        // Not there yet, or the state has told of it.
+        _ => Ok(()),
+    }
+}
+
 /// The folder of the engine that the daemon uses.
-pub fn bundle_in_use(config: &Config) -> PathBuf {
+pub(super) fn bundle_in_use(config: &Config) -> PathBuf {
     Installer::new(config).bundle_in_use()
 }
 
 /// Which engine is in use, and what stands in the way of a new one.
-pub fn slots(facts: &SlotFacts) -> Finding {
+pub(super) fn slots(facts: &SlotFacts) -> Finding {
     let name = "slots";
     let state = match &facts.state {
         Ok(state) => state,

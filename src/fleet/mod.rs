@@ -16,10 +16,10 @@ use crate::publish::messages::{Health, Info, State, Status, Worklist};
 use crate::publish::mqtt::Heard;
 use crate::publish::schedule::Retained;
 
-pub use differences::Difference;
+pub(crate) use differences::Difference;
 
 /// More devices than this at one broker are a mistake, or somebody's attack.
-pub const MAX_DEVICES: usize = 10_000;
+pub(crate) const MAX_DEVICES: usize = 10_000;
 /// Clocks that differ by more are said to. Network time keeps them within a second.
 const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(30);
 /// Two messages that came this far apart, each as far from our clock as the other, were not kept back
@@ -29,7 +29,7 @@ const APART: SignedDuration = SignedDuration::from_secs(5);
 const JITTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is to be listened to below a base.
-pub fn filters(base: &str) -> Vec<String> {
+pub(crate) fn filters(base: &str) -> Vec<String> {
     let mut filters: Vec<String> =
         Retained::ALL.map(|of| format!("{base}/{VERSION}/+/{}", of.topic())).to_vec();
     // Bridges of this broker; one that hides its own topics has none.
@@ -39,7 +39,7 @@ pub fn filters(base: &str) -> Vec<String> {
 
 /// Messages as they came in.
 #[derive(Debug, Default)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     devices: BTreeMap<String, Heardof>,
     bridges: BTreeMap<String, bool>,
     /// Messages that are not as the contract has them, by topic.
@@ -84,7 +84,7 @@ impl Life {
 
 /// A device, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Device {
+pub(crate) struct Device {
     /// Its name.
     pub device: String,
     /// Whether it works.
@@ -127,7 +127,7 @@ pub struct Device {
 
 impl Device {
     /// Whether nobody needs to look.
-    pub fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         self.life == Life::Alive
             && self.state == Some(State::Online)
             && self.self_test != Some(false)
@@ -137,7 +137,7 @@ impl Device {
 
 /// The fleet, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub(crate) struct FleetState {
     /// When, by our clock.
     pub time: String,
     /// The devices by name.
@@ -150,7 +150,7 @@ pub struct Judged {
 
 impl Fleet {
     /// Takes a message that came at this moment.
-    pub fn take(&mut self, base: &str, heard: &Heard, now: Timestamp) {
+    pub(crate) fn take(&mut self, base: &str, heard: &Heard, now: Timestamp) {
         if let Some(name) = heard.topic.strip_prefix("$SYS/broker/connection/") {
             let name = name.trim_end_matches("/state").to_owned();
             self.bridges.insert(name, heard.body == b"1");
@@ -189,18 +189,18 @@ impl Fleet {
     }
 
     /// Judges all that was heard of, and those that were expected.
-    pub fn judged(&self, expected: &[String], now: Timestamp) -> Judged {
+    pub(crate) fn state_at(&self, expected: &[String], now: Timestamp) -> FleetState {
         let nothing = Heardof::default();
         let unheard = expected.iter().filter(|name| !self.devices.contains_key(*name));
         let mut devices: Vec<Device> = self
             .devices
             .iter()
             .chain(unheard.map(|name| (name, &nothing)))
-            .map(|(name, heard)| heard.judged(name, now))
+            .map(|(name, heard)| heard.device_at(name, now))
             .collect();
         devices.sort_by(|a, b| a.device.cmp(&b.device));
         differences::mark(&mut devices);
-        Judged {
+        FleetState {
             time: format!("{now:.0}"),
             devices,
             bridges: self.bridges.clone(),
@@ -251,7 +251,7 @@ impl Heardof {
         Some(())
     }
 
-    fn judged(&self, name: &str, now: Timestamp) -> Device {
+    fn device_at(&self, name: &str, now: Timestamp) -> Device {
         let clock = self.clock.unwrap_or_default();
         let age = self.health.as_ref().map(|health| now.duration_since(health.time.0) + clock);
         let valid = self.health.as_ref().map(|health| health.valid_for_s);
@@ -357,13 +357,13 @@ mod tests {
         fleet.take(BASE, &heard("ct-1/health", &health("2026-11-30T09:58:00.000Z"), true), now);
         fleet.take(BASE, &heard("ct-2/availability", "offline", true), now);
         let lives = |fleet: &Fleet, now| {
-            let judged = fleet.judged(&["ct-2".into(), "ct-9".into()], now);
+            let judged = fleet.state_at(&["ct-2".into(), "ct-9".into()], now);
             judged.devices.iter().map(|device| device.life).collect::<Vec<_>>()
         };
         assert_eq!(lives(&fleet, now), [Life::Alive, Life::Offline, Life::Unknown]);
         let later = at("2026-11-30T10:00:31Z");
         assert_eq!(lives(&fleet, later), [Life::Silent, Life::Offline, Life::Unknown]);
-        let device = &fleet.judged(&[], now).devices[0];
+        let device = &fleet.state_at(&[], now).devices[0];
         assert_eq!((device.backlog, device.disk_free_mib), (Some(3), Some(900)));
         assert_eq!((device.self_test, device.health_age_s), (Some(true), Some(120)));
     }
@@ -373,7 +373,7 @@ mod tests {
         let mut fleet = Fleet::default();
         let mut came = |sent: &str, now: &str| {
             fleet.take(BASE, &heard("ct-1/health", &health(sent), false), at(now));
-            let device = fleet.judged(&[], at(now)).devices.remove(0);
+            let device = fleet.state_at(&[], at(now)).devices.remove(0);
             (device.life, device.clock_ahead_s, device.differs)
         };
         // Ten minutes behind: by its own time it would be long silent.
@@ -388,7 +388,7 @@ mod tests {
         let mut fleet = Fleet::default();
         let ahead = heard("ct-1/health", &health("2099-01-01T00:00:00.000Z"), true);
         fleet.take(BASE, &ahead, at("2026-11-30T10:00:00Z"));
-        let device = fleet.judged(&[], at("2026-11-30T10:00:01Z")).devices.remove(0);
+        let device = fleet.state_at(&[], at("2026-11-30T10:00:01Z")).devices.remove(0);
         assert_eq!(device.life, Life::Silent);
     }
 
@@ -397,7 +397,7 @@ mod tests {
         let mut fleet = Fleet::default();
         let mut came = |sent: &str, now: &str| {
             fleet.take(BASE, &heard("ct-1/health", &health(sent), false), at(now));
-            let device = fleet.judged(&[], at(now)).devices.remove(0);
+            let device = fleet.state_at(&[], at(now)).devices.remove(0);
             (device.life, device.clock_ahead_s)
         };
         for sent in ["2026-11-30T09:48:00.000Z", "2026-11-30T09:49:00.000Z"] {
@@ -417,11 +417,11 @@ mod tests {
         fleet.take(BASE, &heard("ct-1/availability", "online", true), now);
         fleet.take(BASE, &heard("ct-1/info", &info("0.1.0", "aa"), true), now);
         fleet.take(BASE, &heard("ct-1/availability", "", false), now);
-        assert_eq!(fleet.judged(&[], now).devices.len(), 1);
+        assert_eq!(fleet.state_at(&[], now).devices.len(), 1);
         for topic in ["ct-1/info", "ct-1/info", "ct-2/info"] {
             fleet.take(BASE, &heard(topic, "", false), now);
         }
-        assert!(fleet.judged(&[], now).devices.is_empty());
+        assert!(fleet.state_at(&[], now).devices.is_empty());
     }
 
     #[test]
@@ -436,7 +436,7 @@ mod tests {
         fleet.take(BASE, &heard("e/health", "{}", true), now);
         fleet.take(BASE, &heard("e/availability", "perhaps", true), now);
         fleet.take(BASE, &heard("f/status", "", true), now);
-        let judged = fleet.judged(&[], now);
+        let judged = fleet.state_at(&[], now);
         let differs: Vec<_> = judged.devices.iter().map(|device| device.differs.clone()).collect();
         let (version, engine) = (vec![Difference::Version], vec![Difference::Engine]);
         assert_eq!(differs, [vec![], vec![], version, engine, vec![]]);
@@ -452,7 +452,7 @@ mod tests {
             &Heard { topic, body: b"0".to_vec(), retained: true },
             Timestamp::UNIX_EPOCH,
         );
-        let judged = fleet.judged(&[], Timestamp::UNIX_EPOCH);
+        let judged = fleet.state_at(&[], Timestamp::UNIX_EPOCH);
         assert_eq!(judged.bridges.into_iter().collect::<Vec<_>>(), [("vm.core".to_owned(), false)]);
     }
 }

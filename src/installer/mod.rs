@@ -8,7 +8,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::config::{self, Config};
 use hepalert_bundles::Bundle;
@@ -18,20 +21,50 @@ use hepalert_bundles::refused::PackageError;
 use hepalert_bundles::signature::Trust;
 use hepalert_bundles::slots::{
     self, Admission, EngineId, Failed, ProbationLimits, Refusal, Slot, SlotLock, Slots, SlotsError,
+    Wanted,
 };
 use hepalert_engines::backend::Presence;
 use hepalert_study::phase::Setting;
 
 mod updates;
 
-pub use updates::Updates;
+pub(crate) use updates::Updates;
 
 /// A packed engine whose signatures were found good; its files are checked as they are read.
-pub type Opened = Package<BufReader<File>>;
+pub(crate) type Opened = Package<BufReader<File>>;
+
+/// An engine by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Target")]
+pub enum SlotTarget {
+    /// Slot a.
+    A,
+    /// Slot b.
+    B,
+    /// The bundle of the configuration.
+    Configured,
+    /// What was in use before.
+    // The command line has `engine rollback` for that.
+    #[value(skip)]
+    Before,
+}
+
+impl SlotTarget {
+    /// What the slots shall do for it.
+    pub(crate) fn wanted(self) -> Wanted {
+        match self {
+            SlotTarget::A => Wanted::Activate(Some(Slot::A)),
+            SlotTarget::B => Wanted::Activate(Some(Slot::B)),
+            SlotTarget::Configured => Wanted::Activate(None),
+            SlotTarget::Before => Wanted::RollBack,
+        }
+    }
+}
 
 /// Engines as configured: where they lie and how long a new one is watched.
 #[derive(Debug, Clone)]
-pub struct Installer {
+pub(crate) struct Installer {
     slots: Slots,
     engine: config::Engine,
     keep_free_bytes: u64,
@@ -39,7 +72,7 @@ pub struct Installer {
 
 impl Installer {
     /// As configured.
-    pub fn new(config: &Config) -> Installer {
+    pub(crate) fn new(config: &Config) -> Installer {
         Installer {
             slots: Slots::at(config.slots()),
             engine: config.engine.clone(),
@@ -48,12 +81,12 @@ impl Installer {
     }
 
     /// The slots.
-    pub fn slots(&self) -> &Slots {
+    pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
 
     /// How long a new engine is watched.
-    pub fn limits(&self) -> ProbationLimits {
+    pub(crate) fn limits(&self) -> ProbationLimits {
         ProbationLimits {
             studies: self.engine.probation_studies,
             hours: self.engine.probation_hours,
@@ -61,12 +94,12 @@ impl Installer {
     }
 
     /// The folder of the engine in a slot, of the configured one without.
-    pub fn bundle(&self, slot: Option<Slot>) -> PathBuf {
+    pub(crate) fn bundle(&self, slot: Option<Slot>) -> PathBuf {
         slot.map_or_else(|| self.engine.bundle.clone(), |slot| self.slots.dir(slot))
     }
 
     /// The folder of the engine that the daemon uses.
-    pub fn bundle_in_use(&self) -> PathBuf {
+    pub(crate) fn bundle_in_use(&self) -> PathBuf {
         self.slots.bundle_in_use(&self.engine.bundle).unwrap_or_else(|_| self.bundle(None))
     }
 
@@ -75,7 +108,7 @@ impl Installer {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn occupy(&self) -> Result<Option<SlotLock>, SlotsError> {
+    pub(crate) fn occupy(&self) -> Result<Option<SlotLock>, SlotsError> {
         let place = self.slots.occupy()?;
         if place.is_some() {
             self.slots.tidy()?;
@@ -87,7 +120,7 @@ impl Installer {
     ///
     /// # Errors
     /// [`Refusal`]; nothing in use is touched, whatever the file is.
-    pub fn stage(
+    pub(crate) fn stage(
         &self,
         package: Opened,
         policy: &InstallPolicy,
@@ -108,7 +141,7 @@ impl Installer {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn first_test(
+    pub(crate) fn first_test(
         &self,
         slot: Slot,
         test: &mut dyn FnMut(&Path) -> Option<Result<String, Failed>>,
@@ -121,7 +154,7 @@ impl Installer {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn switch(&self, now: Timestamp) -> Result<(), SlotsError> {
+    pub(crate) fn switch(&self, now: Timestamp) -> Result<(), SlotsError> {
         let limits = self.limits();
         let mut state = self.slots.state()?;
         if state.wanted.is_some() {
@@ -136,14 +169,14 @@ impl Installer {
     ///
     /// # Errors
     /// [`PackageError::Key`].
-    pub fn trust(&self) -> Result<Trust, PackageError> {
+    pub(crate) fn trust(&self) -> Result<Trust, PackageError> {
         Trust::read(&self.engine.trusted_keys, self.engine.signatures_needed)
     }
 
     /// What a package is measured by. The device's setting is that of the configured bundle,
     /// `otherwise` the one in use: an installed engine may be better, but not for something
     /// else. Reads the whole configured bundle.
-    pub fn policy(&self, trust: Trust, otherwise: Option<Setting>) -> InstallPolicy {
+    pub(crate) fn policy(&self, trust: Trust, otherwise: Option<Setting>) -> InstallPolicy {
         let configured = Bundle::open(&self.engine.bundle).ok();
         let setting = configured.as_ref().map(Bundle::setting).or(otherwise);
         InstallPolicy {
@@ -171,7 +204,7 @@ impl Installer {
 
 /// What a device measures packed engines by.
 #[derive(Debug, Clone)]
-pub struct InstallPolicy {
+pub(crate) struct InstallPolicy {
     trust: Trust,
     device: Device,
     configured: Option<EngineId>,
@@ -179,7 +212,7 @@ pub struct InstallPolicy {
 
 impl InstallPolicy {
     /// What the device offers.
-    pub fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
@@ -187,7 +220,7 @@ impl InstallPolicy {
     ///
     /// # Errors
     /// [`PackageError`].
-    pub fn open(&self, file: &Path) -> Result<Opened, PackageError> {
+    pub(crate) fn open(&self, file: &Path) -> Result<Opened, PackageError> {
         Package::open(file, &self.trust)
     }
 }

@@ -23,7 +23,7 @@ const MAX_FILES: usize = 100;
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
-pub struct Updates {
+pub(crate) struct Updates {
     before: BTreeMap<PathBuf, (u64, SystemTime)>,
 }
 
@@ -35,7 +35,7 @@ impl Updates {
     ///
     /// # Errors
     /// [`SlotsError`].
-    pub fn look(
+    pub(crate) fn look(
         &mut self,
         folder: &Path,
         installer: &Installer,

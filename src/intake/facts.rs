@@ -7,11 +7,11 @@
 use super::fingerprint::Digest;
 use super::folder::names::NiftiName;
 use super::refusal_codes::RefusalCode;
-pub use hepalert_study::files::{
+pub(crate) use hepalert_study::files::{
     Accepted, Candidate, Format, MAX_CHOICES, PhaseFiles, Pick, SeriesHeld, StudyFiles, holds_all,
     seen,
 };
-pub use hepalert_study::series::Recon;
+pub(crate) use hepalert_study::series::Recon;
 use hepalert_study::study::{PatientKey, StudyKey};
 use hepalert_voxels::volume::dicom::acquisitions::Marks;
 
@@ -63,7 +63,7 @@ pub struct SliceFacts {
     /// Digest of PatientID, where it is said: of one study there is one patient. In memory only.
     pub patient: Option<Digest>,
     /// Why it can never be part of a phase, if it cannot.
-    pub set_aside: Option<RefusalCode>,
+    pub refused: Option<RefusalCode>,
     /// SeriesDescription, at most 256 characters.
     pub description: String,
     /// ProtocolName, at most 256 characters: often the whole examination's.

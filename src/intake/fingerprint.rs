@@ -28,7 +28,10 @@ pub fn study_key(site_key: &[u8], study_uid: &str) -> StudyKey {
 
 /// Who a patient is, if there is a number: that means one patient only together with who gave it, and the
 /// birth date tells apart whom a number such as `UNKNOWN` was given to.
-pub fn patient_key(said: &Identifiers, key_of: impl Fn(&str) -> StudyKey) -> Option<PatientKey> {
+pub(crate) fn patient_key(
+    said: &Identifiers,
+    key_of: impl Fn(&str) -> StudyKey,
+) -> Option<PatientKey> {
     let trimmed = |text: &Option<String>| text.as_deref().unwrap_or_default().trim().to_owned();
     let [id, issuer, born] = [&said.patient_id, &said.issuer, &said.birth_date].map(trimmed);
     let name = format!("patient\n{id}\n{issuer}\n{born}");
@@ -39,7 +42,7 @@ pub fn patient_key(said: &Identifiers, key_of: impl Fn(&str) -> StudyKey) -> Opt
 ///
 /// # Errors
 /// What the reader says.
-pub fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
+pub(crate) fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
     let mut hash = Sha256::new();
     // 64 KiB: larger blocks were no faster, and this one fits the second-level cache.
     let mut block = vec![0; 1 << 16];
@@ -55,17 +58,17 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
 
 /// The digest of what CT images say and show, the same in every transfer syntax that loses nothing;
 /// `None` of what cannot be decoded.
-pub fn images_digest(bytes: &[u8]) -> Option<Digest> {
+pub(crate) fn images_digest(bytes: &[u8]) -> Option<Digest> {
     let mut hash = Sha256::new_with_prefix(b"hepalert images 1");
     content::decoded(bytes, &mut |part| hash.update(part)).ok()?;
     Some(Digest::from(<[u8; 32]>::from(hash.finalize())))
 }
 
 /// One file of a study: who it is (digest of the SOPInstanceUID or NIfTI tag), what is in it.
-pub type Item = (Digest, Digest);
+pub(crate) type Item = (Digest, Digest);
 
 /// The fingerprint of a study's input: SHA-256 over its phases and their items, each sorted.
-pub fn fingerprint(phases: &[(Option<Phase>, Vec<Item>)]) -> Digest {
+pub(crate) fn fingerprint(phases: &[(Option<Phase>, Vec<Item>)]) -> Digest {
     let mut blocks: Vec<(&str, Vec<Item>)> = phases
         .iter()
         .map(|(phase, items)| (phase.map_or("--", Phase::code), items.clone()))
@@ -89,7 +92,7 @@ pub fn fingerprint(phases: &[(Option<Phase>, Vec<Item>)]) -> Digest {
 
 /// The fingerprint of input that was there before and came back as a later revision: what
 /// was said of another input in between no longer holds.
-pub fn again(input: Digest, revision: u32) -> Digest {
+pub(crate) fn again(input: Digest, revision: u32) -> Digest {
     let mut hash = Sha256::new_with_prefix(b"hepalert input again 1");
     hash.update(input.as_bytes());
     hash.update(revision.to_le_bytes());

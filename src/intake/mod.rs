@@ -8,24 +8,25 @@
 //! Owns no clock and no thread: the daemon calls and says what time it is. The folder is
 //! read, never written. No UID and no free text of a header leaves this module.
 
-pub mod by_hand;
-pub mod events;
-pub mod facts;
-pub mod fingerprint;
-pub mod folder;
-pub mod reading;
-pub mod refusal_codes;
+pub(crate) mod by_hand;
+pub(crate) mod events;
+pub(crate) mod facts;
+pub(crate) mod fingerprint;
+pub(crate) mod folder;
+pub(crate) mod reading;
+pub(crate) mod refusal_codes;
 pub mod study;
 
 pub use by_hand::command_line::{files_of_paths, load_paths};
 pub use by_hand::discover::{Discovered, NotTaken, discover};
 pub use events::{Arriving, AssembleParams, CompletionRule, Event, Known, Millis, StudyEvent};
-pub use facts::{Candidate, Format, PhaseFiles, StudyFiles};
+pub(crate) use facts::{Format, PhaseFiles};
 pub use fingerprint::{Digest, study_key};
 pub use folder::filesystem::FileSystem;
 pub use folder::intake::{FolderIntake, FolderParams, Step};
 pub use folder::listing::{Degraded, WatchParams};
 pub use folder::stability::StabilityParams;
+pub use hepalert_study::files::StudyFiles;
 pub use reading::gate::{GateParams, MemoryLimit, Refusal};
 pub use reading::load::{Loaded, LoadedPhase, load};
 pub use reading::quality::QualityFlag;

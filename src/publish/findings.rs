@@ -67,6 +67,8 @@ pub struct PhaseSeen {
 
 /// The patient's class in both views and, where they agree, altogether.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Not the report's: where the views disagree a report says `"final": null`, and a message of v1 has
+// no such field.
 #[schemars(rename = "PatientClass")]
 pub struct PatientClasses {
     /// In the base view.
@@ -79,25 +81,18 @@ pub struct PatientClasses {
 }
 
 /// In which view a lesion was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SeenIn {
+// How a `View` is written in messages: a report says `high` where v1 says `high_only`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "View", rename_all = "snake_case")]
+enum SeenIn {
     /// In both views.
     Common,
     /// The high-sensitivity view only.
-    HighOnly,
+    #[serde(rename = "high_only")]
+    High,
     /// The base view only.
-    BaseOnly,
-}
-
-impl From<View> for SeenIn {
-    fn from(view: View) -> SeenIn {
-        match view {
-            View::Common => SeenIn::Common,
-            View::High => SeenIn::HighOnly,
-            View::Base => SeenIn::BaseOnly,
-        }
-    }
+    #[serde(rename = "base_only")]
+    Base,
 }
 
 /// One lesion.
@@ -128,7 +123,8 @@ pub struct Lesion {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// In which view it was seen.
-    pub seen_in: SeenIn,
+    #[serde(with = "SeenIn")]
+    pub seen_in: View,
 }
 
 /// What the result was made with.

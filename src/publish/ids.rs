@@ -44,12 +44,12 @@ impl Identity {
 }
 
 /// The id of an event about no study.
-pub fn note_id(device: &str, kind: EventKind, what: &str, time: Timestamp) -> Uuid {
+pub(crate) fn note_id(device: &str, kind: EventKind, what: &str, time: Timestamp) -> Uuid {
     derive(&[device, kind.name(), what, &time.as_millisecond().to_string()])
 }
 
 /// The id of a reminder, the n-th, of an alert.
-pub fn reminder_id(device: &str, alert: &str, reminder: u32) -> Uuid {
+pub(crate) fn reminder_id(device: &str, alert: &str, reminder: u32) -> Uuid {
     derive(&[device, EventKind::Escalation.name(), alert, &reminder.to_string()])
 }
 

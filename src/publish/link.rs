@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A message to send with QoS 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Comes back with the answer.
     pub ticket: u64,
     /// The whole topic.
@@ -25,7 +25,7 @@ pub struct Message {
 
 /// A message that came in on a command topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The whole topic.
     pub topic: String,
     /// The payload.
@@ -40,7 +40,7 @@ pub struct Request {
 
 /// What happened on the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkEvent {
+pub(crate) enum LinkEvent {
     /// The broker took the connection.
     Up,
     /// The connection is lost, or could not be made; the words are for the log.
@@ -65,7 +65,7 @@ pub enum LinkEvent {
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// A line to a broker. Nothing but [`Link::wait`] and [`Link::close`] takes time.
-pub trait Link: Send {
+pub(crate) trait Link: Send {
     /// Begins to connect, forgetting any connection before and what was under way on it.
     fn open(&mut self);
     /// Hands over a message; the answer comes as [`LinkEvent::Answered`] if the line holds.

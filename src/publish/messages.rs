@@ -1,4 +1,4 @@
-//! The other messages: a study's steps, changes of engine, audit, the retained state of the
+//! The other messages: a study's steps, changes of engine, the retained state of the
 //! device, commands and replies.
 //!
 //! Owns their fields. Each retained document carries its schema's name, because it has no
@@ -34,7 +34,9 @@ pub enum StudyState {
     /// It has a result.
     Completed,
     /// Its input was refused; `code` says why.
-    Rejected,
+    #[serde(rename = "rejected")]
+    #[strum(serialize = "rejected")]
+    Refused,
     /// It failed too often; `code` says how.
     Failed,
     /// A later revision came before its turn.

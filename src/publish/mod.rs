@@ -7,13 +7,13 @@
 
 pub mod contract;
 mod exchange;
-pub mod findings;
-pub mod ids;
-pub mod link;
+pub(crate) mod findings;
+pub(crate) mod ids;
+pub(crate) mod link;
 pub mod messages;
 pub mod mqtt;
 mod publisher;
-pub mod schedule;
+pub(crate) mod schedule;
 pub mod schemas;
 mod sender;
 

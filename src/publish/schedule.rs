@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// A retained document of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Retained {
+pub(crate) enum Retained {
     /// `online` or `offline`.
     Availability,
     /// The birth message.
@@ -31,7 +31,7 @@ pub enum Retained {
 
 impl Retained {
     /// All of them, in the order in which they are sent.
-    pub const ALL: [Retained; 5] = [
+    pub(crate) const ALL: [Retained; 5] = [
         Retained::Availability,
         Retained::Info,
         Retained::Status,
@@ -40,7 +40,7 @@ impl Retained {
     ];
 
     /// Its topic below the device's root, and the name of its schema.
-    pub const fn topic(self) -> &'static str {
+    pub(crate) const fn topic(self) -> &'static str {
         match self {
             Retained::Availability => "availability",
             Retained::Info => "info",
@@ -53,7 +53,7 @@ impl Retained {
 
 /// A message under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Item {
+pub(crate) enum Item {
     /// A retained document.
     Retained(Retained),
     /// The event with this number.
@@ -64,7 +64,7 @@ pub enum Item {
 
 /// How much is under way at once, and how long anything waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScheduleLimits {
+pub(crate) struct ScheduleLimits {
     /// Most messages under way.
     pub window: usize,
     /// How long the broker may stay silent about a message before the line counts as dead.
@@ -95,7 +95,7 @@ const STABLE_MS: u64 = 10_000;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Begin to connect; then tell [`Schedule::connecting`].
     Connect,
     /// The broker is silent: drop the line; then tell [`Schedule::lost`].
@@ -137,7 +137,7 @@ struct Postponed {
 
 /// The state of sending.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     limits: ScheduleLimits,
     rng: ChaCha8Rng,
     line: Line,
@@ -156,7 +156,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule that wants to connect at once. The seed makes its jitter.
-    pub fn new(limits: ScheduleLimits, seed: u64) -> Schedule {
+    pub(crate) fn new(limits: ScheduleLimits, seed: u64) -> Schedule {
         Schedule {
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -174,7 +174,7 @@ impl Schedule {
     }
 
     /// What to do at `now`.
-    pub fn next(&mut self, now: u64) -> Step {
+    pub(crate) fn next(&mut self, now: u64) -> Step {
         if self.stop_by.is_some_and(|by| now >= by) {
             return Step::Finished;
         }
@@ -243,12 +243,12 @@ impl Schedule {
     }
 
     /// Connecting has begun.
-    pub fn connecting(&mut self, now: u64) {
+    pub(crate) fn connecting(&mut self, now: u64) {
         self.line = Line::Connecting { since: now };
     }
 
     /// The broker has taken the connection. It may have forgotten everything.
-    pub fn connected(&mut self, now: u64) {
+    pub(crate) fn connected(&mut self, now: u64) {
         self.line = Line::Up { since: now };
         self.due = Retained::ALL.into();
         self.under_way.clear();
@@ -258,7 +258,7 @@ impl Schedule {
 
     /// The connection is lost or could not be made. Returns the events that were under way:
     /// they will be sent again.
-    pub fn lost(&mut self, now: u64) -> Vec<u64> {
+    pub(crate) fn lost(&mut self, now: u64) -> Vec<u64> {
         if let Line::Up { since } = self.line
             && now.saturating_sub(since) >= STABLE_MS
         {
@@ -282,7 +282,7 @@ impl Schedule {
 
     /// The name of this client is somebody else's too: whoever comes back at once is thrown out
     /// at once, so it takes its time.
-    pub fn shared_name(&mut self, now: u64) -> Vec<u64> {
+    pub(crate) fn shared_name(&mut self, now: u64) -> Vec<u64> {
         let under_way = self.lost(now);
         self.failures = 20;
         let wait = self.backoff(self.failures);
@@ -291,12 +291,12 @@ impl Schedule {
     }
 
     /// There may be new events.
-    pub fn woken(&mut self) {
+    pub(crate) fn woken(&mut self) {
         self.dry = false;
     }
 
     /// This document says something new.
-    pub fn changed(&mut self, document: Retained) {
+    pub(crate) fn changed(&mut self, document: Retained) {
         if matches!(self.line, Line::Up { .. }) {
             self.due.insert(document);
         }
@@ -304,7 +304,7 @@ impl Schedule {
 
     /// The events found by a fetch. Returns those to send now, in order: the others are
     /// postponed until their time.
-    pub fn fetched(&mut self, found: &[u64], most: usize) -> Vec<u64> {
+    pub(crate) fn fetched(&mut self, found: &[u64], most: usize) -> Vec<u64> {
         self.dry = found.len() < most;
         if let Some(&last) = found.last() {
             self.cursor = last;
@@ -313,7 +313,7 @@ impl Schedule {
     }
 
     /// This message was handed to the line.
-    pub fn sent(&mut self, item: Item, now: u64) {
+    pub(crate) fn sent(&mut self, item: Item, now: u64) {
         match item {
             Item::Retained(document) => {
                 self.due.remove(&document);
@@ -328,17 +328,17 @@ impl Schedule {
     }
 
     /// Replay has passed this number, whether there was such an event or not.
-    pub fn replayed(&mut self, seq: u64) {
+    pub(crate) fn replayed(&mut self, seq: u64) {
         self.replay = self.replay.filter(|&(_, to)| seq < to).map(|(_, to)| (seq + 1, to));
     }
 
     /// This event is not to be found any more.
-    pub fn forget(&mut self, seq: u64) {
+    pub(crate) fn forget(&mut self, seq: u64) {
         self.postponed.remove(&seq);
     }
 
     /// The broker has answered. An accepted event is done with; a refused one is postponed.
-    pub fn answered(&mut self, item: Item, accepted: bool, now: u64) {
+    pub(crate) fn answered(&mut self, item: Item, accepted: bool, now: u64) {
         if self.under_way.remove(&item).is_none() {
             return;
         }
@@ -358,7 +358,7 @@ impl Schedule {
 
     /// Asks for the events `from..=to` once more, after everything else. False while an
     /// earlier request is still being answered.
-    pub fn replay(&mut self, from: u64, to: u64) -> bool {
+    pub(crate) fn replay(&mut self, from: u64, to: u64) -> bool {
         if self.replay.is_some() || from > to {
             return false;
         }
@@ -367,7 +367,7 @@ impl Schedule {
     }
 
     /// Stop in good order: say so first, then send what can be sent, no longer than `by`.
-    pub fn stop(&mut self, by: u64) {
+    pub(crate) fn stop(&mut self, by: u64) {
         self.stop_by = Some(by);
         self.replay = None;
         self.dry = false;
@@ -377,17 +377,17 @@ impl Schedule {
     }
 
     /// The next health message is due at `at`, if not sooner.
-    pub fn hasten_health(&mut self, at: u64) {
+    pub(crate) fn hasten_health(&mut self, at: u64) {
         self.next_health = self.next_health.min(at);
     }
 
     /// Whether a stop is under way.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stop_by.is_some()
     }
 
     /// Whether the line is up.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.line, Line::Up { .. })
     }
 

@@ -24,7 +24,7 @@ const BODY_HU: f32 = -300.0;
 const WORDS: Colour = [235; 3];
 
 /// The fixed image and the moving one on its grid, before and after.
-pub struct Pair<'a> {
+pub(crate) struct Pair<'a> {
     /// What stayed.
     pub fixed: &'a Volume<f32>,
     /// The moving image as it came.
@@ -34,7 +34,7 @@ pub struct Pair<'a> {
 }
 
 /// Two rows of four panels; `caption` is written below.
-pub fn checkerboard(pair: &Pair<'_>, caption: &str) -> Canvas {
+pub(crate) fn checkerboard(pair: &Pair<'_>, caption: &str) -> Canvas {
     let rows = [Cut::axial(pair.fixed), Cut::coronal(pair.fixed)].map(|cut| row(pair, &cut));
     let width = rows.iter().map(Canvas::width).max().unwrap_or(1);
     let height: usize = rows.iter().map(|row| row.height() + GAP_PX).sum();

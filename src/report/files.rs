@@ -50,7 +50,7 @@ pub enum WriteError {
 }
 
 /// A folder being filled; [`Draft::finish`] puts it in its place, dropping it removes it.
-pub struct Draft {
+pub(crate) struct Draft {
     folder: tempfile::TempDir,
     target: PathBuf,
     artefacts: Vec<ArtefactRecord>,
@@ -59,7 +59,7 @@ pub struct Draft {
 }
 
 /// A picture as it was drawn.
-pub struct Picture {
+pub(crate) struct Picture {
     /// Its pixels.
     pub picture: Canvas,
     /// What it shows, in a line.
@@ -73,7 +73,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError::Output`] if no folder may be made there, [`WriteError::File`] if none can.
-    pub fn begin(target: &Path) -> Result<Draft, WriteError> {
+    pub(crate) fn begin(target: &Path) -> Result<Draft, WriteError> {
         output::check_folder(target, &[])?;
         let parent = output::folder_of(target);
         let failed = |reason| WriteError::File { path: parent.to_owned(), reason };
@@ -88,12 +88,12 @@ impl Draft {
     }
 
     /// Keeps the pictures that are drawn from now on.
-    pub fn keep_pictures(&mut self) {
+    pub(crate) fn keep_pictures(&mut self) {
         self.pictures = Some(Vec::new());
     }
 
     /// The pictures that were kept.
-    pub fn take_pictures(&mut self) -> Vec<Picture> {
+    pub(crate) fn take_pictures(&mut self) -> Vec<Picture> {
         self.pictures.take().unwrap_or_default()
     }
 
@@ -102,7 +102,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError`] names the file.
-    pub fn add_findings(
+    pub(crate) fn add_findings(
         &mut self,
         study: &AlignedStudy,
         findings: &Findings,
@@ -157,7 +157,11 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError::File`].
-    pub fn add_margin(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
+    pub(crate) fn add_margin(
+        &mut self,
+        findings: &Findings,
+        back: &Back,
+    ) -> Result<(), WriteError> {
         let scores = &findings.scores;
         let margin = Volume::new(Arc::clone(&scores.grid), scores.margin.mapv(bounded));
         self.add(MARGIN, &nifti::write::write_f32(&back.volume(margin)))
@@ -168,7 +172,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError::File`].
-    pub fn add_gains(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
+    pub(crate) fn add_gains(&mut self, findings: &Findings, back: &Back) -> Result<(), WriteError> {
         let steps = back.volume(findings.scores.gain_steps());
         self.add("gains.nii.gz", &nifti::write::write_i16(&steps))
     }
@@ -185,7 +189,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError::File`].
-    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+    pub(crate) fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         self.put(name, bytes)?;
         self.artefacts.push(ArtefactRecord {
             path: name.to_owned(),
@@ -212,7 +216,7 @@ impl Draft {
     ///
     /// # Errors
     /// [`WriteError`]; an older folder is then still there.
-    pub fn finish(self, report: &mut Report) -> Result<PathBuf, WriteError> {
+    pub(crate) fn finish(self, report: &mut Report) -> Result<PathBuf, WriteError> {
         report.artefacts.clone_from(&self.artefacts);
         let mut bytes = serde_json::to_vec_pretty(report)?;
         bytes.push(b'\n');
@@ -227,7 +231,7 @@ impl Draft {
 ///
 /// # Errors
 /// [`WriteError::File`] or [`WriteError::Json`].
-pub fn read(path: &Path) -> Result<Report, WriteError> {
+pub(crate) fn read(path: &Path) -> Result<Report, WriteError> {
     let failed = |reason| WriteError::File { path: path.to_owned(), reason };
     let bytes = crate::system::read_file(path).map_err(failed)?;
     Ok(serde_json::from_slice(&bytes)?)

@@ -2,13 +2,13 @@
 //!
 //! Owns the report's wire types and its files. Refuses to send anything: that is `publish`.
 
-pub mod canvas;
-pub mod checkerboard;
-pub mod contact;
-pub mod files;
-pub mod output;
-pub mod pictures;
-pub mod record;
-pub mod slices;
-pub mod types;
-pub mod views;
+pub(crate) mod canvas;
+pub(crate) mod checkerboard;
+pub(crate) mod contact;
+pub(crate) mod files;
+pub(crate) mod output;
+pub(crate) mod pictures;
+pub(crate) mod record;
+pub(crate) mod slices;
+pub(crate) mod types;
+pub(crate) mod views;

@@ -20,9 +20,11 @@ use hepalert_study::system;
 
 mod ownership;
 
-pub use ownership::{
-    BEGINNING, CASES, CHANGES, DISAGREEMENT, DRAFT, LIST, MADE_BY, MAKER, PHANTOM, POINTS, REPORT,
-    SUMMARY, SUPPORT, report_of,
+#[cfg(test)]
+pub(crate) use ownership::LIST;
+pub(crate) use ownership::{
+    BEGINNING, CHANGES, DISAGREEMENT, DRAFT, MADE_BY, MAKER, PHANTOM, POINTS, REPORT, SUMMARY,
+    SUPPORT, report_of,
 };
 use ownership::{has_keys, is_ours};
 
@@ -137,7 +139,11 @@ fn standing(path: &Path) -> Result<&Path, OutputError> {
 ///
 /// # Errors
 /// [`OutputError::InTheWay`] with `what`.
-pub fn check_apart(out: &Path, inputs: &[&Path], what: &'static str) -> Result<(), OutputError> {
+pub(crate) fn check_apart(
+    out: &Path,
+    inputs: &[&Path],
+    what: &'static str,
+) -> Result<(), OutputError> {
     // A folder that is not there yet lies where the next one above it does.
     let there = out.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let is_inside =
@@ -152,7 +158,7 @@ pub fn check_apart(out: &Path, inputs: &[&Path], what: &'static str) -> Result<(
 ///
 /// # Errors
 /// [`OutputError`].
-pub fn check_results(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn check_results(path: &Path) -> Result<(), OutputError> {
     check_writable(standing(path)?)
 }
 
@@ -161,7 +167,11 @@ pub fn check_results(path: &Path) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError::InTheWay`] with `what`.
-pub fn check_own_folder(path: &Path, mark: &str, what: &'static str) -> Result<(), OutputError> {
+pub(crate) fn check_own_folder(
+    path: &Path,
+    mark: &str,
+    what: &'static str,
+) -> Result<(), OutputError> {
     match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
         Ok(true) if !path.join(mark).is_file() => Err(in_the_way(path, what)),
         Ok(_) => Ok(()),
@@ -174,7 +184,7 @@ pub fn check_own_folder(path: &Path, mark: &str, what: &'static str) -> Result<(
 ///
 /// # Errors
 /// [`OutputError`], also if nothing can be written into it.
-pub fn make_folder(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), OutputError> {
     if path.exists() && !path.is_dir() {
         return Err(in_the_way(path, "something else than a folder is there"));
     }
@@ -187,7 +197,7 @@ pub fn make_folder(path: &Path) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError::InTheWay`] if another run is at work there.
-pub fn alone_in(folder: &Path) -> Result<File, OutputError> {
+pub(crate) fn alone_in(folder: &Path) -> Result<File, OutputError> {
     let held = File::open(folder).map_err(failed(folder))?;
     match held.try_lock() {
         Ok(()) => Ok(held),
@@ -203,7 +213,7 @@ pub fn alone_in(folder: &Path) -> Result<File, OutputError> {
 ///
 /// # Errors
 /// [`OutputError`].
-pub fn check_nifti(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_nifti(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     check_kind(path, "compressed NIfTI", ".nii.gz")?;
     check_file(path, inputs)
 }
@@ -212,7 +222,11 @@ pub fn check_nifti(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError`].
-pub fn check_document(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_document(
+    path: &Path,
+    keys: &[&str],
+    inputs: &[&Path],
+) -> Result<(), OutputError> {
     check_kind(path, "a JSON document", ".json")?;
     check_json(path, keys, inputs)
 }
@@ -221,7 +235,7 @@ pub fn check_document(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<()
 ///
 /// # Errors
 /// [`OutputError`].
-pub fn check_picture(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_picture(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     check_kind(path, "a PNG picture", ".png")?;
     check_file(path, inputs)
 }
@@ -238,7 +252,7 @@ fn check_kind(path: &Path, what: &'static str, ending: &'static str) -> Result<(
 ///
 /// # Errors
 /// [`OutputError`].
-pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     if inputs.iter().any(|input| is_same(path, input)) {
         return Err(in_the_way(path, "this file is the input"));
     }
@@ -261,7 +275,7 @@ pub fn check_file(path: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError::InTheWay`].
-pub fn check_distinct(outs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_distinct(outs: &[&Path]) -> Result<(), OutputError> {
     let is_one = |a: &Path, b: &Path| {
         a == b || (a.file_name() == b.file_name() && is_same(folder_of(a), folder_of(b)))
     };
@@ -276,7 +290,7 @@ pub fn check_distinct(outs: &[&Path]) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError`]; then what was there is as it was.
-pub fn put(path: &Path, bytes: &[u8], inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn put(path: &Path, bytes: &[u8], inputs: &[&Path]) -> Result<(), OutputError> {
     put_with(path, inputs, |file| file.write_all(bytes))
 }
 
@@ -284,7 +298,7 @@ pub fn put(path: &Path, bytes: &[u8], inputs: &[&Path]) -> Result<(), OutputErro
 ///
 /// # Errors
 /// [`OutputError`]; then what was there is as it was.
-pub fn put_with(
+pub(crate) fn put_with(
     path: &Path,
     inputs: &[&Path],
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -297,7 +311,7 @@ pub fn put_with(
 ///
 /// # Errors
 /// [`OutputError`] if it cannot be removed.
-pub fn remove(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn remove(path: &Path) -> Result<(), OutputError> {
     match path.is_file() && is_ours(path) {
         true => fs::remove_file(path).map_err(failed(path)),
         false => Ok(()),
@@ -325,7 +339,7 @@ pub(crate) fn place(
 ///
 /// # Errors
 /// [`OutputError::InTheWay`].
-pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), OutputError> {
     match check_file(path, inputs) {
         Err(OutputError::InTheWay { what: STRANGER, .. }) if has_keys(path, keys) => Ok(()),
         checked => checked,
@@ -336,7 +350,7 @@ pub fn check_json(path: &Path, keys: &[&str], inputs: &[&Path]) -> Result<(), Ou
 ///
 /// # Errors
 /// [`OutputError`]; then what was there is as it was.
-pub fn put_json(
+pub(crate) fn put_json(
     path: &Path,
     document: &impl Serialize,
     inputs: &[&Path],
@@ -354,7 +368,7 @@ pub fn put_json(
 ///
 /// # Errors
 /// [`OutputError::InTheWay`].
-pub fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+pub(crate) fn check_folder(target: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
     if target.file_name().is_none() {
         return Err(in_the_way(target, "this is no name of a folder"));
     }
@@ -419,7 +433,7 @@ fn list(root: &Path, folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>)
 ///
 /// # Errors
 /// [`OutputError`]; then what was there is as it was.
-pub fn put_folder(draft: TempDir, target: &Path) -> Result<(), OutputError> {
+pub(crate) fn put_folder(draft: TempDir, target: &Path) -> Result<(), OutputError> {
     check_folder(target, &[])?;
     let parent = folder_of(target);
     failpoint("report_drafted");
@@ -459,12 +473,12 @@ fn take_place(draft: TempDir, target: &Path) -> io::Result<()> {
 }
 
 /// The folder that a name is in.
-pub fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// One file under two names counts as one.
-pub fn is_same(a: &Path, b: &Path) -> bool {
+pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (fs::metadata(a), fs::metadata(b)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -473,7 +487,7 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
 }
 
 /// Whether a path lies below a folder, links followed.
-pub fn is_within(path: &Path, folder: &Path) -> bool {
+pub(crate) fn is_within(path: &Path, folder: &Path) -> bool {
     match (fs::canonicalize(path), fs::canonicalize(folder)) {
         (Ok(path), Ok(folder)) => path != folder && path.starts_with(folder),
         _ => false,

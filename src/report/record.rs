@@ -20,17 +20,17 @@ use hepalert_study::study::Back;
 const DECIMALS: i32 = 4;
 
 /// The kept lesions, numbered as in `lesions.nii.gz`, boxes in the input's order of voxels.
-pub fn kept(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
+pub(crate) fn kept(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
     findings.kept.iter().map(|finding| record(finding, finding.detection.id, slices)).collect()
 }
 
 /// The discarded lesions; they have no number.
-pub fn discarded(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
+pub(crate) fn discarded(findings: &Findings, slices: Slices<'_>) -> Vec<LesionRecord> {
     findings.discarded.iter().map(|finding| record(finding, 0, slices)).collect()
 }
 
 /// The classes of both views.
-pub fn classes(verdict: &Verdict) -> PatientClasses {
+pub(crate) fn classes(verdict: &Verdict) -> PatientClasses {
     let joint = match verdict {
         Verdict::Decided(class) => Some(*class),
         Verdict::Uncertain { .. } => None,
@@ -105,7 +105,7 @@ fn third_stage(kind: Lesion, judged: Option<&Reclassified>) -> ThirdStageRecord 
 }
 
 /// Four decimals; what is not finite becomes 0, which JSON can hold.
-pub fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     let scale = 10f64.powi(DECIMALS);
     if value.is_finite() { (value * scale).round() / scale } else { 0.0 }
 }

@@ -29,7 +29,7 @@ pub struct KeySlice {
 
 /// The slices that a study was analysed on.
 #[derive(Debug, Clone, Copy)]
-pub struct Slices<'a> {
+pub(crate) struct Slices<'a> {
     /// The way back to the order of storage.
     pub back: &'a Back,
     /// How the archive knows them, in the order of storage; none where it does not.
@@ -38,19 +38,19 @@ pub struct Slices<'a> {
 
 impl Slices<'_> {
     /// The stored slice of one that was analysed; none where slices were stored along another axis.
-    pub fn stored(&self, z: usize) -> Option<usize> {
+    pub(crate) fn stored(&self, z: usize) -> Option<usize> {
         let box_of_slice = self.back.slice(z);
         let [[lo, ..], [hi, ..]] = box_of_slice;
         (hi == lo + 1).then_some(lo)
     }
 
     /// InstanceNumber of a slice that was analysed.
-    pub fn instance_number(&self, z: usize) -> Option<i64> {
+    pub(crate) fn instance_number(&self, z: usize) -> Option<i64> {
         self.names.get(self.stored(z)?)?.instance_number
     }
 
     /// What a report says of a slice that was analysed.
-    pub fn key_slice(&self, z: usize) -> Option<KeySlice> {
+    pub(crate) fn key_slice(&self, z: usize) -> Option<KeySlice> {
         let index = self.stored(z)?;
         let [_, rows, columns] = self.back.grid().shape();
         let centre = [index as f64, (rows as f64 - 1.0) / 2.0, (columns as f64 - 1.0) / 2.0];

@@ -16,7 +16,7 @@ use hepalert_study::outcome::{AlertLevel, KeepReason, PaperStatus, PatientClass,
 use hepalert_study::phase::{Phase, Setting};
 
 /// Name of this version in the `schema` field.
-pub const SCHEMA: &str = "hepalert.report.v1";
+pub(crate) const SCHEMA: &str = "hepalert.report.v1";
 
 impl Report {
     /// Whether it is of this input, by one of these pipelines: what need not be computed again.
@@ -26,7 +26,7 @@ impl Report {
 }
 
 /// How what a report holds was measured.
-pub fn methods() -> BTreeMap<String, String> {
+pub(crate) fn methods() -> BTreeMap<String, String> {
     let said = [
         ("volume_cm3", "voxels times the volume of a voxel, on the grid of the input"),
         ("max_diameter_mm", "largest distance between the centres of two voxels, in any direction"),
@@ -385,11 +385,16 @@ mod phase_or_none {
 
     const NONE: &str = "none";
 
-    pub fn serialize<S: Serializer>(phase: &Option<Phase>, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        phase: &Option<Phase>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(phase.map_or(NONE, Phase::code))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Phase>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Phase>, D::Error> {
         let word = String::deserialize(from)?;
         match word.as_str() {
             NONE => Ok(None),

@@ -20,7 +20,7 @@ use hepalert_voxels::volume::nifti::read::{read as read_image, read_labels};
 
 /// Why there are none.
 #[derive(Debug, thiserror::Error)]
-pub enum ViewsError {
+pub(crate) enum ViewsError {
     /// The folder has no report.
     #[error("{}: no report of this program is there", .0.display())]
     NoReport(PathBuf),
@@ -44,7 +44,7 @@ pub enum ViewsError {
 
 /// Both views, as stored.
 #[derive(Debug)]
-pub struct Views {
+pub(crate) struct Views {
     /// Those of the base lesion gain.
     pub base: LabelMap,
     /// Those of the high one.
@@ -55,7 +55,7 @@ pub struct Views {
 ///
 /// # Errors
 /// [`ViewsError`].
-pub fn read(folder: &Path) -> Result<Views, ViewsError> {
+pub(crate) fn read(folder: &Path) -> Result<Views, ViewsError> {
     let report = report_of(folder).ok_or_else(|| ViewsError::NoReport(folder.to_owned()))?;
     let bytes = |name: &str| -> Result<(PathBuf, Vec<u8>), ViewsError> {
         let path = folder.join(name);
@@ -69,7 +69,7 @@ pub fn read(folder: &Path) -> Result<Views, ViewsError> {
     let view = |name: &str, other: View| {
         let (path, labels) = bytes(name)?;
         let mut map = read_labels(&labels).map_err(|reason| ViewsError::Nifti { path, reason })?;
-        judged(&mut map, &report, other, numbers.voxels());
+        merge_into_liver(&mut map, &report, other, numbers.voxels());
         Ok(map)
     };
     let base = view(LABELS_BASE, View::High)?;
@@ -77,7 +77,7 @@ pub fn read(folder: &Path) -> Result<Views, ViewsError> {
 }
 
 /// Lesions of the `other` view alone are liver too.
-fn judged(map: &mut LabelMap, report: &Report, other: View, numbers: &Array3<f32>) {
+fn merge_into_liver(map: &mut LabelMap, report: &Report, other: View, numbers: &Array3<f32>) {
     let kept = |number: f32| -> Option<Lesion> {
         let lesion = report.lesions.iter().find(|lesion| lesion.id as f32 == number)?;
         (lesion.view != other).then_some(lesion.class)

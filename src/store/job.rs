@@ -143,7 +143,7 @@ pub struct JobCounts {
     /// With a report.
     pub done: u64,
     /// How many were refused.
-    pub rejected: u64,
+    pub refused: u64,
     /// Failed too often.
     pub dead: u64,
     /// Overtaken by a later revision.

@@ -277,7 +277,7 @@ impl Store {
                     JobState::Queued => counts.queued = count,
                     JobState::Running => counts.running = count,
                     JobState::Done => counts.done = count,
-                    JobState::Refused => counts.rejected = count,
+                    JobState::Refused => counts.refused = count,
                     JobState::Dead => counts.dead = count,
                     JobState::Superseded => counts.superseded = count,
                 }

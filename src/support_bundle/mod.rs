@@ -41,7 +41,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Exit 6 for the configuration, 1 if the archive cannot be written.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = Config::read(&args.config).map_err(|error| Failure::new(Exit::Config, error))?;
     let machine = Machine::this();
     let quick = doctor::Args { config: args.config.clone(), quick: true };

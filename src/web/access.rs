@@ -22,15 +22,15 @@ use crate::config::Role;
 use hepalert_study::digest::Digest;
 
 /// Where a program logs in: what it is given is no cookie.
-pub const TOKEN: &str = "/auth/token";
+pub(crate) const TOKEN: &str = "/auth/token";
 
 /// From where a connection comes.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub(crate) struct Peer(pub SocketAddr);
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
+pub(crate) struct Principal {
     /// The user's name; `local` where nobody logs in.
     pub name: String,
     /// What they may do.
@@ -74,13 +74,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// The name of the session's cookie.
-pub fn cookie_name(site: &PageState) -> &'static str {
+pub(crate) fn cookie_name(site: &PageState) -> &'static str {
     // `__Host-` binds it to this very host; browsers take that over TLS alone.
     if site.config.web.certificate.is_some() { "__Host-hepalert" } else { "hepalert" }
 }
 
 /// The session's text out of the cookies.
-pub fn token(site: &PageState, headers: &HeaderMap) -> Option<String> {
+pub(crate) fn token(site: &PageState, headers: &HeaderMap) -> Option<String> {
     let name = cookie_name(site);
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
@@ -111,7 +111,10 @@ fn by_proxy(site: &PageState, headers: &HeaderMap) -> Option<Principal> {
 ///
 /// # Errors
 /// [`Problem`] if the accounts cannot be read.
-pub async fn who(site: &Arc<PageState>, headers: &HeaderMap) -> Result<Option<Principal>, Problem> {
+pub(crate) async fn who(
+    site: &Arc<PageState>,
+    headers: &HeaderMap,
+) -> Result<Option<Principal>, Problem> {
     if !site.config.web.login {
         // Where the page is one person's, edits are kept under that name.
         let name = if site.has_device { "local" } else { &site.config.device.name };
@@ -127,7 +130,7 @@ pub async fn who(site: &Arc<PageState>, headers: &HeaderMap) -> Result<Option<Pr
 }
 
 /// The gate: finds out who asks, and turns away what other sites' pages send.
-pub async fn gate(
+pub(crate) async fn gate(
     State(site): State<Arc<PageState>>,
     mut request: Request,
     next: Next,
@@ -167,7 +170,7 @@ pub async fn gate(
 }
 
 /// Lets through who has at least this role.
-pub async fn require(State(role): State<Role>, request: Request, next: Next) -> Response {
+pub(crate) async fn require(State(role): State<Role>, request: Request, next: Next) -> Response {
     match request.extensions().get::<Principal>() {
         None => Problem::unauthenticated().into_response(),
         Some(principal) if principal.role < role => Problem::forbidden(role.name()).into_response(),

@@ -29,7 +29,7 @@ const MAX_BODY: usize = 64 << 10;
 const MAX_EDIT: usize = 8 << 20;
 
 /// One entry of the interface.
-pub struct Endpoint {
+pub(super) struct Endpoint {
     /// `get`, `post` or `delete`.
     pub method: &'static str,
     /// With `{names}`.
@@ -55,7 +55,7 @@ type Head = (&'static str, Option<Role>, &'static str);
 type Query = &'static [(&'static str, &'static str)];
 
 /// The table while it is being written.
-pub struct Api {
+pub(super) struct Api {
     /// What is in it.
     pub endpoints: Vec<Endpoint>,
     /// Schemas of everything sent.
@@ -188,7 +188,7 @@ const ANNOTATOR: Option<Role> = Some(Role::Annotator);
 const ADMIN: Option<Role> = Some(Role::Admin);
 
 /// Everything that the interface offers.
-pub fn api() -> Api {
+pub(super) fn api() -> Api {
     let mut api =
         Api { endpoints: Vec::new(), schemas: SchemaGenerator::default(), router: Router::new() };
     api.schema::<ProblemBody>();

@@ -30,7 +30,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       frame-ancestors 'none'";
 
 /// Headers of every answer.
-pub const SAFE: [(&str, &str); 6] = [
+pub(super) const SAFE: [(&str, &str); 6] = [
     ("content-security-policy", POLICY),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -40,7 +40,7 @@ pub const SAFE: [(&str, &str); 6] = [
 ];
 
 /// Puts the headers of every answer in.
-pub fn secure(headers: &mut HeaderMap) {
+pub(super) fn secure(headers: &mut HeaderMap) {
     for (name, value) in SAFE {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
@@ -48,7 +48,7 @@ pub fn secure(headers: &mut HeaderMap) {
 }
 
 /// A file of the page by the path of a request.
-pub async fn serve(uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     let name = match uri.path() {
         "/" => "index.html",
         path => path.trim_start_matches('/'),

@@ -12,7 +12,7 @@ use ndarray::{Array3, Zip};
 use hepalert_voxels::volume::{Grid, Volume};
 
 /// Bytes as gzip, the same for the same bytes.
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let pack = || {
         // Fast: made while somebody waits, and sent over a hospital's network.
         let mut gz = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(2));
@@ -26,14 +26,17 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Hounsfield units as whole numbers.
-pub fn whole(volume: Volume<f32>) -> Volume<i16> {
+pub(super) fn whole(volume: Volume<f32>) -> Volume<i16> {
     let grid = Arc::clone(volume.grid());
     let round = |hu: &f32| hu.round().clamp(-32768.0, 32767.0) as i16;
     Volume::new(grid, volume.voxels().map(round))
 }
 
 /// Values on another grid: those of the nearest voxels, and nothing beyond the old one.
-pub fn onto<T: Copy + Default + Send + Sync>(volume: Volume<T>, grid: &Arc<Grid>) -> Volume<T> {
+pub(super) fn onto<T: Copy + Default + Send + Sync>(
+    volume: Volume<T>,
+    grid: &Arc<Grid>,
+) -> Volume<T> {
     if volume.grid().matches(grid) {
         return Volume::new(Arc::clone(grid), volume.into_voxels());
     }
@@ -74,7 +77,7 @@ fn inverse(grid: &Grid) -> [[f64; 4]; 3] {
 
 /// Voxels that turn to lesion at some gain, in the order in which they do: how many, then their
 /// indices, their steps, their classes.
-pub fn by_gain(steps: &Volume<i16>) -> Vec<u8> {
+pub(super) fn by_gain(steps: &Volume<i16>) -> Vec<u8> {
     let told = steps.voxels().iter().enumerate().filter(|(_, step)| **step > 0);
     let mut found: Vec<(i16, u32, u8)> =
         told.map(|(at, step)| (step % 1000 - 400, at as u32, (step / 1000) as u8)).collect();
@@ -88,7 +91,7 @@ pub fn by_gain(steps: &Volume<i16>) -> Vec<u8> {
 }
 
 /// Names a grid: voxels belong to it, or they are not taken.
-pub fn grid_hash(grid: &Grid) -> String {
+pub(super) fn grid_hash(grid: &Grid) -> String {
     let mut text = String::new();
     for n in grid.shape() {
         text += &format!("{n} ");

@@ -10,24 +10,24 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// The folder of what was made ready.
-pub struct Cache {
+pub(super) struct Cache {
     folder: PathBuf,
     most_bytes: u64,
 }
 
 impl Cache {
     /// In this folder, which is made when it is first needed.
-    pub fn new(folder: PathBuf, most_bytes: u64) -> Cache {
+    pub(super) fn new(folder: PathBuf, most_bytes: u64) -> Cache {
         Cache { folder, most_bytes }
     }
 
     /// Where something of this name lies, or would.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// What lies there under a name.
-    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
         let path = self.path(name);
         let bytes = fs::read(&path).ok()?;
         // Used now: it goes last. Where that cannot be noted it goes sooner.
@@ -37,7 +37,7 @@ impl Cache {
     }
 
     /// Puts something there; a disk that is full is no reason to refuse the page.
-    pub fn put(&self, name: &str, bytes: &[u8]) {
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) {
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(&self.folder)?;
             fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o700))?;

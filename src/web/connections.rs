@@ -15,7 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
 /// Connections at one time: a browser opens six, and a ward has a dozen of them.
-pub const MAX_CONNECTIONS: usize = 256;
+pub(super) const MAX_CONNECTIONS: usize = 256;
 /// Of one address, which may be a proxy's.
 const MAX_OF_ONE: usize = MAX_CONNECTIONS * 3 / 4;
 
@@ -71,7 +71,7 @@ impl List {
 
 /// All connections.
 #[derive(Debug, Clone, Default)]
-pub struct Places(Arc<Mutex<List>>);
+pub(super) struct Places(Arc<Mutex<List>>);
 
 impl Places {
     fn list(&self) -> MutexGuard<'_, List> {
@@ -79,7 +79,7 @@ impl Places {
     }
 
     /// A place for a connection; none where everybody is being answered.
-    pub fn take(&self, from: IpAddr) -> Option<Place> {
+    pub(super) fn take(&self, from: IpAddr) -> Option<Place> {
         let mut list = self.list();
         if !list.make_room(from) {
             return None;
@@ -88,7 +88,7 @@ impl Places {
         let close = Arc::new(Notify::new());
         let open = Open { id, from, answers: 0, waits_since: id, close: Arc::clone(&close) };
         list.open.push(open);
-        Some(Place(Arc::new(Held { places: self.clone(), id, close })))
+        Some(Place(Arc::new(HeldConnection { places: self.clone(), id, close })))
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Open, u64)) {
@@ -101,13 +101,13 @@ impl Places {
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldConnection {
     places: Places,
     id: u64,
     close: Arc<Notify>,
 }
 
-impl Drop for Held {
+impl Drop for HeldConnection {
     fn drop(&mut self) {
         self.places.list().open.retain(|open| open.id != self.id);
     }
@@ -115,16 +115,16 @@ impl Drop for Held {
 
 /// A connection's place, for as long as somebody holds it.
 #[derive(Debug, Clone)]
-pub struct Place(Arc<Held>);
+pub(super) struct Place(Arc<HeldConnection>);
 
 impl Place {
     /// Ends when the place is needed for somebody else.
-    pub async fn lost(&self) {
+    pub(super) async fn lost(&self) {
         self.0.close.notified().await;
     }
 
     /// From now on an answer is under way.
-    pub fn begins(&self) -> Answering {
+    pub(super) fn begins(&self) -> Answering {
         self.0.places.change(self.0.id, |open, _| open.answers += 1);
         Answering(self.clone())
     }
@@ -132,18 +132,18 @@ impl Place {
 
 /// An answer under way.
 #[derive(Debug)]
-pub struct Answering(Place);
+pub(super) struct Answering(Place);
 
 impl Answering {
     /// The answer's body, which is under way until it is sent.
-    pub fn with(self, body: Body) -> Body {
+    pub(super) fn with(self, body: Body) -> Body {
         Body::new(Sending { body, _answering: self })
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Held { places, id, .. } = &*self.0.0;
+        let HeldConnection { places, id, .. } = &*self.0.0;
         places.change(*id, |open, now| {
             open.answers = open.answers.saturating_sub(1);
             open.waits_since = now;

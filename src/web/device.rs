@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::publish::messages::State;
+use crate::ui::Level;
 
 /// How the device is now; quick to ask for.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -100,8 +101,8 @@ pub struct Line {
 pub struct Check {
     /// Its name.
     pub name: String,
-    /// `ok`, `warn` or `fail`.
-    pub level: String,
+    /// How bad it is.
+    pub level: Level,
     /// What was found.
     pub finding: String,
     /// What to do.

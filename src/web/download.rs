@@ -10,7 +10,7 @@ use super::problem::Problem;
 ///
 /// # Errors
 /// [`Problem`] for a name that no header can hold.
-pub fn attached(bytes: Vec<u8>, name: &str) -> Result<Response, Problem> {
+pub(super) fn attached(bytes: Vec<u8>, name: &str) -> Result<Response, Problem> {
     let mut response = bytes.into_response();
     response.headers_mut().insert(CONTENT_DISPOSITION, disposition(name)?);
     Ok(response)
@@ -20,7 +20,7 @@ pub fn attached(bytes: Vec<u8>, name: &str) -> Result<Response, Problem> {
 ///
 /// # Errors
 /// As [`download`].
-pub fn disposition(name: &str) -> Result<HeaderValue, Problem> {
+pub(super) fn disposition(name: &str) -> Result<HeaderValue, Problem> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-~".contains(&byte);
     let text = match name.is_ascii() {
         true => format!("attachment; filename=\"{name}\""),

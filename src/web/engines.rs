@@ -21,19 +21,19 @@ use serde_json::Value;
 use super::access::Principal;
 use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use crate::installer::Installer;
+use crate::installer::{Installer, SlotTarget};
 use hepalert_bundles::Bundle;
 use hepalert_bundles::refused::PackageError;
-use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots, Wanted};
+use hepalert_bundles::slots::{Installed, Refusal, Slot, State as Slots};
 
 /// Largest packed engine that is taken: the largest networks of the paper in f32, twice.
-pub const MAX_PACKAGE: usize = 2 << 30;
+pub(super) const MAX_PACKAGE: usize = 2 << 30;
 /// After so many bytes of an upload the disk is looked at again.
 const LOOK_EVERY: usize = 64 << 20;
 
 /// The engines of the device.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Engines {
+pub(super) struct Engines {
     /// The configured bundle.
     configured: Configured,
     /// Both slots.
@@ -54,7 +54,7 @@ pub struct Engines {
 
 /// The configured bundle.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Configured {
+pub(super) struct Configured {
     path: String,
     id: Option<String>,
     version: Option<u32>,
@@ -64,7 +64,7 @@ pub struct Configured {
 
 /// One slot.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct SlotLine {
+pub(super) struct SlotLine {
     /// `a` or `b`.
     name: String,
     /// What is in it, how far it is trusted, and its last self-test.
@@ -74,28 +74,14 @@ pub struct SlotLine {
 /// Which engine to use from the next study on.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Wish {
+pub(super) struct Wish {
     /// Which engine shall be used.
-    target: Target,
-}
-
-/// An engine by its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// Slot a.
-    A,
-    /// Slot b.
-    B,
-    /// The bundle of the configuration.
-    Configured,
-    /// What was in use before.
-    Before,
+    target: SlotTarget,
 }
 
 /// An engine was taken.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Taken {
+pub(super) struct Taken {
     /// The slot.
     slot: String,
     /// Which engine.
@@ -107,7 +93,7 @@ pub struct Taken {
 /// How an upload is meant.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Upload {
+pub(super) struct Upload {
     again: bool,
 }
 
@@ -144,7 +130,7 @@ fn read(site: &PageState) -> Result<Engines, Problem> {
 }
 
 /// `GET /api/v1/engines`.
-pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Engines>, Problem> {
+pub(super) async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Engines>, Problem> {
     blocking(move || read(&site).map(Json)).await
 }
 
@@ -165,7 +151,7 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 /// `POST /api/v1/engines`.
-pub async fn install(
+pub(super) async fn install(
     State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Query(Upload { again }): Query<Upload>,
@@ -237,19 +223,14 @@ async fn received(
 }
 
 /// `POST /api/v1/engines/use`.
-pub async fn switch(
+pub(super) async fn switch(
     State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Json(Wish { target }): Json<Wish>,
 ) -> Result<Json<Engines>, Problem> {
     blocking(move || {
         let installer = Installer::new(&site.config);
-        let wanted = match target {
-            Target::A => Wanted::Activate(Some(Slot::A)),
-            Target::B => Wanted::Activate(Some(Slot::B)),
-            Target::Configured => Wanted::Activate(None),
-            Target::Before => Wanted::RollBack,
-        };
+        let wanted = target.wanted();
         let possible = installer.slots().change(|state| state.want(wanted));
         possible.map_err(Problem::fault)?.map_err(|objection| {
             Problem::conflict(objection.code(), objection.to_string(), "look at the slots")

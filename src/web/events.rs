@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1000);
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Looks at the queue for as long as the page is served.
-pub async fn watch_queue(site: Arc<PageState>) {
+pub(super) async fn watch_queue(site: Arc<PageState>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if site.queue.receiver_count() == 0 {
@@ -47,7 +47,7 @@ pub async fn watch_queue(site: Arc<PageState>) {
 }
 
 /// `GET /api/v1/events`. Nothing more is told once the session has ended with which it was asked for.
-pub async fn stream(
+pub(super) async fn stream(
     State(site): State<Arc<PageState>>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

@@ -19,12 +19,12 @@ use super::page_state::{PageState, blocking};
 use super::problem::Problem;
 use super::study::key;
 use super::study_images::{Images, Numbers, Reading};
-use hepalert_study::anatomy::{is_lesion, is_of_liver};
-use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS};
+use hepalert_study::anatomy::{Organ, is_lesion, is_of_liver};
+use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, result_name};
 use hepalert_voxels::volume::{Grid, LabelMap, Volume, nifti};
 
 /// Layers of labels that there are.
-pub const LAYERS: [&str; 6] = ["final", "base", "high", "discarded", "instances", "organs"];
+pub(super) const LAYERS: [&str; 6] = ["final", "base", "high", "discarded", "instances", "organs"];
 /// So many bytes hold any header.
 const HEADER: usize = 4096;
 
@@ -32,7 +32,7 @@ const HEADER: usize = 4096;
 ///
 /// # Errors
 /// Whatever making it says.
-pub fn kept(
+pub(super) fn kept(
     site: &PageState,
     name: &str,
     make: impl FnOnce() -> Result<Vec<u8>, Problem>,
@@ -46,7 +46,7 @@ pub fn kept(
 }
 
 fn name_of(reading: &Reading, what: &str) -> String {
-    format!("{}-r{}-{what}.gz", reading.key, reading.revision)
+    format!("{}-{what}.gz", result_name(reading.key.as_str(), reading.revision))
 }
 
 /// A CT as it is sent.
@@ -68,7 +68,11 @@ fn slices_of(reading: &Reading, of: Images) -> String {
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn slice_numbers(site: &PageState, reading: &Reading, of: Images) -> Result<Numbers, Problem> {
+pub(super) fn slice_numbers(
+    site: &PageState,
+    reading: &Reading,
+    of: Images,
+) -> Result<Numbers, Problem> {
     let bytes = kept(site, &slices_of(reading, of), || {
         serde_json::to_vec(&reading.image(of)?.1).map_err(Problem::fault)
     })?;
@@ -79,7 +83,11 @@ pub fn slice_numbers(site: &PageState, reading: &Reading, of: Images) -> Result<
 ///
 /// # Errors
 /// [`Problem`] if its images are gone.
-pub fn grid_of(site: &PageState, reading: &Reading, of: Images) -> Result<Arc<Grid>, Problem> {
+pub(super) fn grid_of(
+    site: &PageState,
+    reading: &Reading,
+    of: Images,
+) -> Result<Arc<Grid>, Problem> {
     let path = site.cache.path(&name_of(reading, &of.name()));
     let mut head = Vec::new();
     let read = fs::File::open(&path).and_then(|f| f.take(HEADER as u64).read_to_end(&mut head));
@@ -104,7 +112,7 @@ fn layer_labels(reading: &Reading, layer: &str) -> Result<LabelMap, Problem> {
         "organs" => {
             let mut labels = reading.labels(LABELS_BASE)?;
             // Where a lesion is there is liver.
-            let organ = |label: u8| if is_lesion(label) { 7 } else { label };
+            let organ = |label: u8| if is_lesion(label) { Organ::Liver.label() } else { label };
             labels.voxels_mut().mapv_inplace(organ);
             Ok(labels)
         }
@@ -140,7 +148,7 @@ fn instances(reading: &Reading) -> Result<(LabelMap, Vec<u8>), Problem> {
 }
 
 /// Sends gzipped bytes; `plain` is their size unpacked, by which progress is shown.
-pub fn sent(bytes: Vec<u8>, plain: usize) -> Response {
+pub(super) fn sent(bytes: Vec<u8>, plain: usize) -> Response {
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -153,12 +161,12 @@ pub fn sent(bytes: Vec<u8>, plain: usize) -> Response {
 ///
 /// # Errors
 /// [`Problem`] if there are none of that name.
-pub fn images_of(name: &str) -> Result<Images, Problem> {
+pub(super) fn images_of(name: &str) -> Result<Images, Problem> {
     Images::parse(name).ok_or_else(|| Problem::not_found("phase"))
 }
 
 /// Work on whole volumes: few at a time.
-pub async fn heavily<T: Send + 'static>(
+pub(super) async fn heavily<T: Send + 'static>(
     site: &Arc<PageState>,
     work: impl FnOnce(&PageState) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -168,7 +176,7 @@ pub async fn heavily<T: Send + 'static>(
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/image/{phase}`.
-pub async fn image(
+pub(super) async fn image(
     State(site): State<Arc<PageState>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
@@ -184,7 +192,7 @@ pub async fn image(
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/layer/{layer}/{phase}`.
-pub async fn layer(
+pub(super) async fn layer(
     State(site): State<Arc<PageState>>,
     Named((study, revision, layer, phase)): Named<(String, u32, String, String)>,
 ) -> Result<Response, Problem> {
@@ -199,7 +207,7 @@ pub async fn layer(
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/gains/{phase}`.
-pub async fn gains(
+pub(super) async fn gains(
     State(site): State<Arc<PageState>>,
     Named((study, revision, phase)): Named<(String, u32, String)>,
 ) -> Result<Response, Problem> {
@@ -218,7 +226,7 @@ pub async fn gains(
 ///
 /// # Errors
 /// [`Problem`] if images or labels are gone.
-pub fn windows(
+pub(super) fn windows(
     site: &PageState,
     reading: &Reading,
     of: Images,

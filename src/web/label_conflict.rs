@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Principal;
-use super::desks::told;
+use super::editors::told;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
 use super::page_state::PageState;
 use super::problem::Problem;
 use hepalert_labels::cases::stored::is_labelled;
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start};
+use hepalert_labels::cases::{Case, CaseError, Folder, ImageFile, LabelEditor, Reader, Start};
 use hepalert_labels::{Context, Labelling, Operation};
 
 /// Names tried: nobody collides more often on one revision.
@@ -30,7 +30,7 @@ const NAME: usize = 28;
 /// Labels of a window, and what it was about to do.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub(super) struct Window {
     /// The revision that it had.
     on: String,
     /// All that is labelled in it.
@@ -42,7 +42,7 @@ pub struct Window {
 /// Voxels of a label.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Labelled {
+pub(super) struct Labelled {
     label: u8,
     /// `[z, y, x, length]`: runs along x.
     runs: Vec<[usize; 4]>,
@@ -50,7 +50,7 @@ pub struct Labelled {
 
 /// Where they are kept.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Aside {
+pub(super) struct Aside {
     /// Whose labels they are now.
     reader: String,
     /// Their revision.
@@ -60,7 +60,7 @@ pub struct Aside {
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/aside`.
-pub async fn keep(
+pub(super) async fn keep(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -104,23 +104,23 @@ impl Place<'_> {
             labelling.apply(&paint, Context::default())?;
         }
         let now = Timestamp::now();
-        let mut desk = self.free_desk(reader, &window.on)?;
+        let mut editor = self.free_editor(reader, &window.on)?;
         let from = format!("{reader}, whose labels had changed meanwhile");
-        let on = desk.revision().to_owned();
-        let mut revision = desk.take_in(labelling.stored(), &from, &on, now)?.revision;
+        let on = editor.revision().to_owned();
+        let mut revision = editor.take_in(labelling.stored(), &from, &on, now)?.revision;
         let mut refused = None;
         if let Some(operation) = operation {
-            match desk.edit(operation, &revision, now) {
+            match editor.edit(operation, &revision, now) {
                 Ok(saved) => revision = saved.revision,
                 Err(CaseError::Refused(why)) => refused = Some(why.to_string()),
                 Err(other) => return Err(other),
             }
         }
-        Ok(Aside { reader: desk.reader().to_string(), revision, refused })
+        Ok(Aside { reader: editor.reader().to_string(), revision, refused })
     }
 
-    /// A desk of a name that nobody has used: `anna.` and the beginning of the revision.
-    fn free_desk(&self, reader: &Reader, on: &str) -> Result<Desk, CaseError> {
+    /// An editor of a name that nobody has used: `anna.` and the beginning of the revision.
+    fn free_editor(&self, reader: &Reader, on: &str) -> Result<LabelEditor, CaseError> {
         let own = &reader.as_str()[..reader.as_str().len().min(NAME)];
         let hex = |c: &char| c.is_ascii_digit() || c.is_ascii_lowercase();
         let revision: String = on.chars().filter(hex).take(8).collect();
@@ -132,6 +132,6 @@ impl Place<'_> {
             name = Reader::new(&format!("{own}.{revision}.{number}"))?;
         }
         // Where somebody was faster, or no name is free, the labels that are there refuse these.
-        Desk::open(self.folder, &self.case.id, &self.image.name, &name, &Start::Empty)
+        LabelEditor::open(self.folder, &self.case.id, &self.image.name, &name, &Start::Empty)
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of cases, labels and edits: lines of lists, and labels at a desk.
+//! What is told of cases, labels and edits: lines of lists, and labels at an editor.
 //!
 //! Owns the wire's words for them. Refuses to change anything.
 
@@ -10,13 +10,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::desks::told;
+use super::editors::told;
 use super::problem::Problem;
 use hepalert_labels::cases::given::{Given, Known, Senses, Value as OfFile};
 use hepalert_labels::cases::stored::{last_edit, reader_names};
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Meaning, Reader, Saved};
+use hepalert_labels::cases::{
+    Case, CaseError, Folder, ImageFile, LabelEditor, Meaning, Reader, Saved,
+};
 use hepalert_labels::labelling::Labelling;
-use hepalert_labels::regions::{Held, Region, neighbours};
+use hepalert_labels::regions::{Region, RegionVoxels, neighbours};
 
 /// A region that is larger than an edit by more than this was there before.
 const MOSTLY_NEW: usize = 20;
@@ -25,7 +27,7 @@ const MAX_REGIONS: usize = 500;
 
 /// A case in the list, and on its page.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct CaseLine {
+pub(super) struct CaseLine {
     /// Its name.
     id: String,
     /// Its images.
@@ -45,7 +47,7 @@ pub struct CaseLine {
 
 /// An image of a case.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ImageLine {
+pub(super) struct ImageLine {
     /// Its name.
     name: String,
     /// Its phase, where the name tells it.
@@ -58,9 +60,9 @@ pub struct ImageLine {
     instances: Vec<Option<i64>>,
 }
 
-/// Labels as they are at a desk.
+/// Labels as they are at an editor.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct AtDesk {
+pub(super) struct AtDesk {
     /// The reader.
     reader: String,
     /// What the next edit is made on.
@@ -83,7 +85,7 @@ pub struct AtDesk {
 
 /// A region.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct RegionLine {
+pub(super) struct RegionLine {
     label: u8,
     /// A voxel in it, z, y, x: its name in operations.
     at: [usize; 3],
@@ -100,7 +102,7 @@ pub struct RegionLine {
 
 /// A map that came with a case: its values, and how they are known.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct GivenLine {
+pub(super) struct GivenLine {
     /// Its name within the case.
     name: String,
     /// `as_here`, `by_name`, `said` or `not`.
@@ -113,7 +115,7 @@ pub struct GivenLine {
 
 /// A value of the file.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ValueLine {
+pub(super) struct ValueLine {
     value: u8,
     volume_cm3: f64,
     /// The label that it means; 0 if it is left out; none where nobody has said.
@@ -122,7 +124,7 @@ pub struct ValueLine {
 
 /// An edit that was made.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Made {
+pub(super) struct Made {
     /// What the next edit is made on.
     revision: String,
     /// Edits that can be undone, and redone.
@@ -139,7 +141,11 @@ pub struct Made {
 ///
 /// # Errors
 /// [`Problem`] if who labelled it cannot be read.
-pub fn line(folder: &Folder, case: &Case, disagreement: Option<f64>) -> Result<CaseLine, Problem> {
+pub(super) fn line(
+    folder: &Folder,
+    case: &Case,
+    disagreement: Option<f64>,
+) -> Result<CaseLine, Problem> {
     let image = |image: &ImageFile| {
         let [z, y, x] = image.grid.shape();
         let phase = image.phase.map(|phase| phase.code().to_owned());
@@ -197,7 +203,7 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
     let gave = row
         .flat_map(neighbours)
         .find(|at| longest.before != 0 && map.voxels().get(*at) == Some(&longest.before));
-    let held = |at: [usize; 3]| Held::at(map, at).ok();
+    let held = |at: [usize; 3]| RegionVoxels::at(map, at).ok();
     let took = held(place(longest.start as usize))
         .filter(|took| longest.before == 0 || took.voxels() < saved.change.voxels() * MOSTLY_NEW);
     let gave = gave.and_then(held);
@@ -206,11 +212,16 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
     {
         return Some(gave.first());
     }
-    [took, gave].into_iter().flatten().min_by_key(Held::voxels).map(|held| held.first())
+    [took, gave].into_iter().flatten().min_by_key(RegionVoxels::voxels).map(|held| held.first())
 }
 
 /// Labels to look at or to correct.
-pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revision: &str) -> AtDesk {
+pub(super) fn at_desk(
+    labelling: &Labelling,
+    meaning: &Meaning,
+    reader: String,
+    revision: &str,
+) -> AtDesk {
     let [z, y, x] = labelling.map().grid().shape();
     let names = meaning.names().iter().map(|(label, name)| (*label, name.clone()));
     AtDesk {
@@ -227,7 +238,7 @@ pub fn at_desk(labelling: &Labelling, meaning: &Meaning, reader: String, revisio
 }
 
 /// What is seen of a map that came with a case.
-pub struct Seen {
+pub(super) struct Seen {
     /// Its voxels.
     pub labelling: Labelling,
     /// What they mean: labels of the folder, or nothing but values.
@@ -240,7 +251,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn seen_of(
+pub(super) fn seen_of(
     senses: &Senses,
     case: &Case,
     image: &ImageFile,
@@ -274,15 +285,15 @@ pub fn seen_of(
 }
 
 /// What an edit changed; nothing where there was nothing to undo or redo.
-pub fn made(desk: &Desk, saved: Option<&Saved>) -> Made {
+pub(super) fn made(editor: &LabelEditor, saved: Option<&Saved>) -> Made {
     let stretches = saved.map(|saved| saved.change.stretches()).unwrap_or_default();
     let run = |run: &hepalert_labels::Stretch| [run.start, run.length, u32::from(run.label)];
     Made {
-        revision: desk.revision().to_owned(),
-        steps: desk.labelling().steps(),
+        revision: editor.revision().to_owned(),
+        steps: editor.labelling().steps(),
         runs: stretches.iter().flat_map(run).collect(),
-        regions: regions(desk.labelling()),
-        touched: saved.and_then(|saved| touched(desk.labelling(), saved)),
+        regions: regions(editor.labelling()),
+        touched: saved.and_then(|saved| touched(editor.labelling(), saved)),
     }
 }
 

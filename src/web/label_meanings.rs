@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::access::Principal;
-use super::desks::told;
+use super::editors::told;
 use super::images::heavily;
 use super::labels::{bench, reader_of};
 use super::page_state::PageState;
@@ -23,7 +23,7 @@ use hepalert_labels::cases::given::Senses;
 /// What the values of a file mean.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Saying {
+pub(super) struct Saying {
     /// The name of the file within its case: those of every case are meant.
     labels: String,
     /// Value and label, 0 for what is left out.
@@ -31,7 +31,7 @@ pub struct Saying {
 }
 
 /// `POST /api/v1/label/given`.
-pub async fn say(
+pub(super) async fn say(
     State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Json(Saying { labels, values }): Json<Saying>,

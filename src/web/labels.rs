@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::access::Principal;
 use super::browser_volumes::{gzip, whole};
-use super::desks::{Desks, Shared, told};
 use super::download::attached;
+use super::editors::{LabelEditors, Shared, told};
 use super::images::{heavily, kept, sent};
 use super::label_lines::{AtDesk, CaseLine, GivenLine, Made, at_desk, line, made, seen_of};
 use super::page_state::PageState;
@@ -25,14 +25,16 @@ use hepalert_labels::cases::given::Senses;
 use hepalert_labels::cases::order::Order;
 use hepalert_labels::cases::segment::{Made as MadeOf, segmentation_of};
 use hepalert_labels::cases::stored::{self, compare_labels, history_of};
-use hepalert_labels::cases::{CaseError, Desk, ImageFile, Meaning, Reader, Saved, Start, Who};
+use hepalert_labels::cases::{
+    CaseError, ImageFile, LabelEditor, Meaning, Reader, Saved, Start, Who,
+};
 use hepalert_labels::labelling::Labelling;
 use hepalert_study::digest::Digest;
 use hepalert_voxels::volume::{Axes, nifti};
 
 /// The cases of the folder.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Cases {
+pub(super) struct Cases {
     /// In the order in which they are to be read.
     cases: Vec<CaseLine>,
     /// What looked like a case and is none.
@@ -43,7 +45,7 @@ pub struct Cases {
 
 /// A file that was passed over.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Passed {
+pub(super) struct Passed {
     /// Below the folder.
     path: String,
     /// Why it is no case, in a sentence.
@@ -53,7 +55,7 @@ pub struct Passed {
 /// An edit to be made.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Edit {
+pub(super) struct Edit {
     /// The revision it is made on.
     on: String,
     /// The operation, such as `{"op": "relabel", "at": [z, y, x], "label": 3}`.
@@ -63,14 +65,14 @@ pub struct Edit {
 /// The revision that undo or redo is made on.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct On {
+pub(super) struct On {
     on: String,
 }
 
 /// How labels begin that a reader has not touched yet.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Begin {
+pub(super) struct Begin {
     /// A reader's name, `labels:NAME` of the case, or `empty`; the usual ones without.
     start: Option<String>,
 }
@@ -78,21 +80,21 @@ pub struct Begin {
 /// Whose labels to look at.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Whose {
+pub(super) struct Whose {
     whose: String,
 }
 
 /// Two to compare.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pair {
+pub(super) struct Pair {
     first: String,
     second: String,
 }
 
 /// How two readers' labels compare.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Compared {
+pub(super) struct Compared {
     /// Over the labels that either has.
     mean_dice: Option<f64>,
     /// By label.
@@ -103,14 +105,14 @@ pub struct Compared {
 
 /// Agreement on a label.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct LabelDice {
+pub(super) struct LabelDice {
     label: u8,
     dice: f64,
 }
 
 /// A place where two differ.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Place {
+pub(super) struct Place {
     first: u8,
     second: u8,
     volume_cm3: f64,
@@ -121,7 +123,7 @@ pub struct Place {
 ///
 /// # Errors
 /// [`Problem`] if there is none.
-pub fn bench(site: &PageState) -> Result<&Desks, Problem> {
+pub(super) fn bench(site: &PageState) -> Result<&LabelEditors, Problem> {
     site.bench.as_ref().ok_or_else(|| {
         let next = "set web.labels_folder, or run `hepalert web label DIR`";
         let message = "no folder of cases is open here";
@@ -133,12 +135,12 @@ pub fn bench(site: &PageState) -> Result<&Desks, Problem> {
 ///
 /// # Errors
 /// [`Problem`] for a name that is none.
-pub fn reader_of(who: &Principal) -> Result<Reader, Problem> {
+pub(super) fn reader_of(who: &Principal) -> Result<Reader, Problem> {
     Reader::new(&who.name.to_lowercase()).map_err(|error| told(error.into()))
 }
 
 /// `GET /api/v1/label/cases`.
-pub async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Problem> {
+pub(super) async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Problem> {
     heavily(&site, |site| {
         let folder = bench(site)?.look_again()?;
         let order = Order::read(folder.work()).map_err(told)?;
@@ -158,7 +160,7 @@ pub async fn cases(State(site): State<Arc<PageState>>) -> Result<Json<Cases>, Pr
 }
 
 /// `GET /api/v1/label/cases/{case}`.
-pub async fn case(
+pub(super) async fn case(
     State(site): State<Arc<PageState>>,
     Path(id): Path<String>,
 ) -> Result<Json<CaseLine>, Problem> {
@@ -188,7 +190,7 @@ fn kept_name(file: &ImageFile) -> Result<String, Problem> {
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/image`.
-pub async fn image(
+pub(super) async fn image(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
@@ -205,19 +207,19 @@ pub async fn image(
     .await
 }
 
-/// Sits down at a desk for one request.
+/// Opens one's editor for one request.
 async fn at<T: Send + 'static>(
     site: &Arc<PageState>,
     (id, name): (String, String),
     who: &Principal,
     start: Start,
-    work: impl FnOnce(&mut Desk, &Reader) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&mut LabelEditor, &Reader) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let reader = reader_of(who)?;
     heavily(site, move |site| {
-        let desk: Shared = bench(site)?.desk(&id, &name, &reader, &start)?;
-        let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut desk, &reader)
+        let editor: Shared = bench(site)?.editor(&id, &name, &reader, &start)?;
+        let mut editor = editor.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut editor, &reader)
     })
     .await
 }
@@ -229,17 +231,17 @@ async fn looking<T: Send + 'static>(
     place: (String, String),
     who: &Principal,
     start: Start,
-    work: impl FnOnce(&mut Desk, &Reader) -> Result<T, Problem> + Send + 'static,
+    work: impl FnOnce(&mut LabelEditor, &Reader) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    at(site, place, who, start, |desk, reader| {
-        desk.look_again().map_err(told)?;
-        work(desk, reader)
+    at(site, place, who, start, |editor, reader| {
+        editor.look_again().map_err(told)?;
+        work(editor, reader)
     })
     .await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/desk`.
-pub async fn open(
+pub(super) async fn open(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -250,8 +252,9 @@ pub async fn open(
         Some("empty") => Start::Empty,
         Some(name) => Start::From(name.parse::<Who>().map_err(told)?),
     };
-    looking(&site, place, &who, start, |desk, reader| {
-        let told = at_desk(desk.labelling(), desk.meaning(), reader.to_string(), desk.revision());
+    looking(&site, place, &who, start, |editor, reader| {
+        let told =
+            at_desk(editor.labelling(), editor.meaning(), reader.to_string(), editor.revision());
         Ok(Json(told))
     })
     .await
@@ -287,7 +290,7 @@ async fn look<T: Send + 'static>(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen`.
-pub async fn seen(
+pub(super) async fn seen(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
@@ -301,7 +304,7 @@ pub async fn seen(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/seen/labels`.
-pub async fn seen_voxels(
+pub(super) async fn seen_voxels(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
@@ -315,45 +318,45 @@ fn plain(labelling: &Labelling) -> Response {
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels`.
-pub async fn voxels(
+pub(super) async fn voxels(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
-    looking(&site, place, &who, Start::Usual, |desk, _| Ok(plain(desk.labelling()))).await
+    looking(&site, place, &who, Start::Usual, |editor, _| Ok(plain(editor.labelling()))).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.nii.gz`.
-pub async fn file(
+pub(super) async fn file(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.nii.gz", who.name.to_lowercase());
-    looking(&site, (id, name), &who, Start::Usual, move |desk, _| {
-        attached(nifti::write::write_u8(&desk.labelling().stored()), &called)
+    looking(&site, (id, name), &who, Start::Usual, move |editor, _| {
+        attached(nifti::write::write_u8(&editor.labelling().stored()), &called)
     })
     .await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/labels.dcm`.
-pub async fn segmentation(
+pub(super) async fn segmentation(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Extension(who): Extension<Principal>,
 ) -> Result<Response, Problem> {
     let called = format!("{id}-{name}-{}.dcm", who.name.to_lowercase());
     let shared = Arc::clone(&site);
-    looking(&site, (id.clone(), name.clone()), &who, Start::Usual, move |desk, reader| {
+    looking(&site, (id.clone(), name.clone()), &who, Start::Usual, move |editor, reader| {
         let folder = bench(&shared)?.folder()?;
         let image = folder.case(&id).and_then(|case| case.image(&name)).map_err(told)?;
         let made = MadeOf {
             who: reader.as_str(),
-            revision: desk.revision(),
+            revision: editor.revision(),
             version: env!("CARGO_PKG_VERSION"),
             when: Timestamp::now(),
         };
-        let object = segmentation_of(image, desk.labelling(), desk.meaning(), &made);
+        let object = segmentation_of(image, editor.labelling(), editor.meaning(), &made);
         attached(object.map_err(told)?.bytes, &called)
     })
     .await
@@ -364,17 +367,17 @@ async fn step(
     site: &Arc<PageState>,
     place: (String, String),
     who: &Principal,
-    step: impl FnOnce(&mut Desk) -> Result<Option<Saved>, CaseError> + Send + 'static,
+    step: impl FnOnce(&mut LabelEditor) -> Result<Option<Saved>, CaseError> + Send + 'static,
 ) -> Result<Json<Made>, Problem> {
-    at(site, place, who, Start::Usual, |desk, _| {
-        let saved = step(desk).map_err(told)?;
-        Ok(Json(made(desk, saved.as_ref())))
+    at(site, place, who, Start::Usual, |editor, _| {
+        let saved = step(editor).map_err(told)?;
+        Ok(Json(made(editor, saved.as_ref())))
     })
     .await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/edit`.
-pub async fn edit(
+pub(super) async fn edit(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
@@ -382,32 +385,33 @@ pub async fn edit(
 ) -> Result<Json<Made>, Problem> {
     let operation: Operation =
         serde_json::from_value(operation).map_err(|error| Problem::bad(error.to_string()))?;
-    let edit = move |desk: &mut Desk| desk.edit(&operation, &on, Timestamp::now()).map(Some);
+    let edit =
+        move |editor: &mut LabelEditor| editor.edit(&operation, &on, Timestamp::now()).map(Some);
     step(&site, place, &who, edit).await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/undo`.
-pub async fn undo(
+pub(super) async fn undo(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    step(&site, place, &who, move |desk| desk.undo(&on, Timestamp::now())).await
+    step(&site, place, &who, move |editor| editor.undo(&on, Timestamp::now())).await
 }
 
 /// `POST /api/v1/label/cases/{case}/{image}/redo`.
-pub async fn redo(
+pub(super) async fn redo(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(On { on }): Json<On>,
 ) -> Result<Json<Made>, Problem> {
-    step(&site, place, &who, move |desk| desk.redo(&on, Timestamp::now())).await
+    step(&site, place, &who, move |editor| editor.redo(&on, Timestamp::now())).await
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/history`.
-pub async fn history(
+pub(super) async fn history(
     State(site): State<Arc<PageState>>,
     Path((id, _)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
@@ -420,7 +424,7 @@ pub async fn history(
 }
 
 /// `GET /api/v1/label/cases/{case}/{image}/compare`.
-pub async fn compare(
+pub(super) async fn compare(
     State(site): State<Arc<PageState>>,
     Path((id, name)): Path<(String, String)>,
     Query(Pair { first, second }): Query<Pair>,

@@ -23,12 +23,12 @@ use crate::publish::messages::State as DeviceState;
 use crate::system;
 
 /// `GET /healthz`.
-pub async fn healthz() -> &'static str {
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`.
-pub async fn readyz(State(site): State<Arc<PageState>>) -> Response {
+pub(super) async fn readyz(State(site): State<Arc<PageState>>) -> Response {
     let pulse = site.device.pulse();
     if pulse.state == DeviceState::Online {
         return "ready\n".into_response();
@@ -38,7 +38,7 @@ pub async fn readyz(State(site): State<Arc<PageState>>) -> Response {
 }
 
 /// `GET /metrics`.
-pub async fn metrics(
+pub(super) async fn metrics(
     State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
 ) -> Result<Response, Problem> {
@@ -107,7 +107,7 @@ fn figures(
         ("queued", counts.queued),
         ("running", counts.running),
         ("done", counts.done),
-        ("rejected", counts.rejected),
+        ("rejected", counts.refused),
         ("dead", counts.dead),
         ("superseded", counts.superseded),
     ];

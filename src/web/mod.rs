@@ -6,16 +6,16 @@
 //! elsewhere, and to keep the daemon waiting: it has a thread of its own, at a lower priority, and
 //! reads the store by connections of its own.
 
-pub mod access;
+pub(crate) mod access;
 pub mod accounts;
 mod api;
 mod assets;
 mod browser_volumes;
 mod cache;
 mod connections;
-mod desks;
 mod device;
 mod download;
+mod editors;
 mod engines;
 mod events;
 mod images;
@@ -42,8 +42,9 @@ mod study_images;
 mod study_list;
 mod throttle;
 
-pub use desks::{Desks, Engine as LabelEngine};
+pub use crate::ui::Level;
 pub use device::{Check, Device, Engine, Line, Pulse, Receiving, Step, Tested};
+pub use editors::{Engine as LabelEngine, LabelEditors};
 pub use openapi::document;
 pub use page_state::{MIN_SECRET, PageState, database, proxy_secret};
 pub use server::{Handle, ServeError, check_certificate, start};

@@ -26,7 +26,7 @@ use crate::config::Role;
 use hepalert_labels::monai::{self, Request, Service};
 
 /// Where its calls begin; none is a path of the page.
-pub const ROUTES: [&str; 8] = [
+pub(super) const ROUTES: [&str; 8] = [
     "/info/",
     "/activelearning/{strategy}",
     "/datastore",
@@ -40,7 +40,7 @@ pub const ROUTES: [&str; 8] = [
 const MAX_BODY: usize = 256 << 20;
 
 /// `POST /auth/token`: a form as of OAuth 2; what else is in it is passed over.
-pub async fn token(
+pub(super) async fn token(
     State(site): State<Arc<PageState>>,
     Extension(Peer(peer)): Extension<Peer>,
     body: String,
@@ -61,7 +61,7 @@ fn login(form: &str) -> Result<Login, Problem> {
 }
 
 /// `GET /auth/` and `GET /auth/token/valid`: whether one must log in, and whether one has.
-pub async fn auth(
+pub(super) async fn auth(
     State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
     uri: Uri,
@@ -74,7 +74,7 @@ pub async fn auth(
 }
 
 /// Answers a call.
-pub async fn answer(
+pub(super) async fn answer(
     State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
     method: Method,

@@ -75,7 +75,7 @@ fn operation(endpoint: &Endpoint) -> Value {
 }
 
 /// `GET /api/openapi.json`.
-pub async fn serve() -> Json<Value> {
+pub(super) async fn serve() -> Json<Value> {
     Json(document())
 }
 

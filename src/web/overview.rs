@@ -24,7 +24,7 @@ const BELIEVED: Duration = Duration::from_secs(20);
 
 /// The device.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Overview {
+pub(super) struct Overview {
     /// Its name.
     name: String,
     /// The program's version.
@@ -51,7 +51,7 @@ pub struct Overview {
 
 /// A code of the device in words.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Meaning {
+pub(super) struct Meaning {
     code: String,
     sentence: String,
     advice: String,
@@ -59,7 +59,7 @@ pub struct Meaning {
 
 /// Space in the store.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Disk {
+pub(super) struct Disk {
     /// Free, in MiB.
     free_mib: Option<u64>,
     /// Below this no study is begun.
@@ -70,7 +70,7 @@ pub struct Disk {
 
 /// What the checks of `doctor` found.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Checks {
+pub(super) struct Checks {
     /// One per check, as `hepalert doctor` has them.
     checks: Vec<Check>,
     /// How old they are, in seconds.
@@ -117,12 +117,12 @@ fn read(site: &PageState) -> Result<Overview, Problem> {
 }
 
 /// `GET /api/v1/overview`.
-pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Overview>, Problem> {
+pub(super) async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Overview>, Problem> {
     blocking(move || read(&site).map(Json)).await
 }
 
 /// `GET /api/v1/checks`.
-pub async fn checks(State(site): State<Arc<PageState>>) -> Result<Json<Checks>, Problem> {
+pub(super) async fn checks(State(site): State<Arc<PageState>>) -> Result<Json<Checks>, Problem> {
     blocking(move || {
         // Held while checking: whoever asks meanwhile waits for the same findings.
         let mut known = site.checks.lock().unwrap_or_else(PoisonError::into_inner);

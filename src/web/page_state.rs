@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::accounts::{AccountError, Accounts};
 use super::cache::Cache;
-use super::desks::Desks;
 use super::device::{Check, Device};
+use super::editors::LabelEditors;
 use super::problem::Problem;
 use super::queue_lines::QueueState;
 use super::study_list::Summaries;
@@ -44,7 +44,7 @@ pub struct PageState {
     pub(super) throttle: Mutex<Throttle>,
     pub(super) summaries: Mutex<Summaries>,
     pub(super) cache: Cache,
-    pub(super) bench: Option<Desks>,
+    pub(super) bench: Option<LabelEditors>,
     pub(super) heavy: Semaphore,
     pub(super) logins: Semaphore,
     pub(super) queue: watch::Sender<Arc<QueueState>>,
@@ -84,7 +84,11 @@ impl PageState {
         let folder = config.store.folder.join("web-cache");
         Ok(PageState {
             accounts: Accounts::open(&database(&config))?,
-            bench: config.web.labels_folder.as_deref().map(|folder| Desks::new(folder, None)),
+            bench: config
+                .web
+                .labels_folder
+                .as_deref()
+                .map(|folder| LabelEditors::new(folder, None)),
             cache: Cache::new(folder, config.web.cache_mib << 20),
             config_file: config_file.to_owned(),
             store,
@@ -106,7 +110,7 @@ impl PageState {
 
     /// Of a folder of cases alone, without a daemon: what belongs to one is not offered.
     #[must_use]
-    pub fn of_cases(self, bench: Desks) -> PageState {
+    pub fn of_cases(self, bench: LabelEditors) -> PageState {
         PageState { bench: Some(bench), has_device: false, ..self }
     }
 

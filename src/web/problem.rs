@@ -21,7 +21,7 @@ pub struct Problem {
 
 /// A refusal as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct ProblemBody {
+pub(super) struct ProblemBody {
     /// A name for scripts.
     pub code: String,
     /// What is wrong.

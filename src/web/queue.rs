@@ -59,20 +59,20 @@ fn tell_time_left(
 
 /// Whether what came of a study is a job already.
 fn is_taken_in(study: &Receiving, lines: &[JobLine]) -> bool {
-    lines.iter().any(|line| line.study_key == study.study_key && line.received >= study.since)
+    lines.iter().any(|line| line.study_key == study.study_key && line.completed >= study.since)
 }
 
 /// Counts of everything.
 ///
 /// # Errors
 /// Whatever the store says.
-pub fn counts(store: &Store) -> Result<Counts, Problem> {
+pub(super) fn counts(store: &Store) -> Result<Counts, Problem> {
     let jobs = store.job_counts()?;
     Ok(Counts {
         queued: jobs.queued,
         running: jobs.running,
         done: jobs.done,
-        rejected: jobs.rejected,
+        refused: jobs.refused,
         dead: jobs.dead,
         superseded: jobs.superseded,
         open_alerts: store.worklist(1)?.open_total,
@@ -84,7 +84,7 @@ pub fn counts(store: &Store) -> Result<Counts, Problem> {
 ///
 /// # Errors
 /// Whatever the store says.
-pub fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
+pub(super) fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
     // The device first: a study that is taken in meanwhile is in both, never in none.
     let mut pulse = site.device.pulse();
     let store = site.reader()?;
@@ -100,7 +100,7 @@ pub fn read(site: &PageState, now: Timestamp) -> Result<QueueState, Problem> {
 }
 
 /// `GET /api/v1/queue`.
-pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<QueueState>, Problem> {
+pub(super) async fn show(State(site): State<Arc<PageState>>) -> Result<Json<QueueState>, Problem> {
     blocking(move || read(&site, Timestamp::now()).map(Json)).await
 }
 
@@ -118,9 +118,9 @@ mod tests {
             study_key: "0".repeat(32),
             revision: 1,
             state,
-            setting: "venous".to_owned(),
+            setting: hepalert_study::phase::Setting::Venous,
             attempts: 1,
-            received: at(0),
+            completed: at(0),
             started: started.map(at),
             finished: None,
             reason: None,
@@ -136,7 +136,7 @@ mod tests {
             files: 9,
             series: 1,
         };
-        let lines = [JobLine { received: at(50), ..line(1, JobState::Queued, None) }];
+        let lines = [JobLine { completed: at(50), ..line(1, JobState::Queued, None) }];
         assert!(is_taken_in(&coming(40), &lines));
         assert!(!is_taken_in(&coming(60), &lines), "more of it comes");
         assert!(!is_taken_in(&coming(40), &[]));

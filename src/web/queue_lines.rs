@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::device::Pulse;
 use crate::codes;
 use crate::store::{Job, JobState};
+use hepalert_study::phase::Setting;
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
-pub struct QueueState {
+pub(super) struct QueueState {
     /// How the device is.
     pub device: Option<Pulse>,
     /// Jobs per state.
@@ -25,7 +26,7 @@ pub struct QueueState {
 
 /// How many jobs there are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Studies that wait.
     pub queued: u64,
     /// Being worked on.
@@ -33,7 +34,8 @@ pub struct Counts {
     /// With a report.
     pub done: u64,
     /// Studies that were refused.
-    pub rejected: u64,
+    #[serde(rename = "rejected")]
+    pub refused: u64,
     /// Failed too often.
     pub dead: u64,
     /// Overtaken by a later revision.
@@ -46,7 +48,7 @@ pub struct Counts {
 
 /// One job.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct JobLine {
+pub(super) struct JobLine {
     /// Its number on this device.
     pub job: i64,
     /// The study.
@@ -56,12 +58,12 @@ pub struct JobLine {
     /// Where it stands.
     pub state: JobState,
     /// What it is read for.
-    pub setting: String,
+    pub setting: Setting,
     /// How often it was begun.
     pub attempts: u32,
     /// When the study was complete.
     #[schemars(with = "String")]
-    pub received: Timestamp,
+    pub completed: Timestamp,
     /// When it was last begun.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
@@ -76,7 +78,7 @@ pub struct JobLine {
 
 /// A code, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Reason {
+pub(super) struct Reason {
     /// As it is sent.
     pub code: String,
     /// What it means.
@@ -87,7 +89,7 @@ pub struct Reason {
 
 impl Reason {
     /// Of a study's code.
-    pub fn of(code: &str) -> Reason {
+    pub(super) fn of(code: &str) -> Reason {
         let meaning = codes::of_study(code);
         Reason {
             code: code.to_owned(),
@@ -99,15 +101,15 @@ impl Reason {
 
 impl JobLine {
     /// Of a job.
-    pub fn of(job: &Job) -> JobLine {
+    pub(super) fn of(job: &Job) -> JobLine {
         JobLine {
             job: job.id.0,
             study_key: job.study_key.as_str().to_owned(),
             revision: job.revision,
             state: job.state,
-            setting: job.setting.name().to_owned(),
+            setting: job.setting,
             attempts: job.attempts,
-            received: job.completed_at,
+            completed: job.completed_at,
             started: job.started_at,
             finished: job.finished_at,
             reason: job.reason_code.as_deref().map(Reason::of),

@@ -20,7 +20,7 @@ use super::{assets, monai, openapi};
 const MAX_SAID: usize = 1 << 10;
 
 /// All of them.
-pub fn router(site: Arc<PageState>) -> Router {
+pub(super) fn router(site: Arc<PageState>) -> Router {
     let Api { router, .. } = api();
     let router =
         monai::ROUTES.iter().fold(router, |router, path| router.route(path, any(monai::answer)));

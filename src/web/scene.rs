@@ -19,7 +19,7 @@ use hepalert_study::phase::Phase;
 
 /// A study to be drawn.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Scene {
+pub(super) struct Scene {
     /// The study.
     study_key: String,
     /// The revision.
@@ -50,7 +50,7 @@ pub struct Scene {
 
 /// A series that was not read.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct SceneOther {
+pub(super) struct SceneOther {
     /// Its name in addresses: `series-3`.
     name: String,
     /// The phase that it most probably is; none where it is likely none of the four.
@@ -65,7 +65,7 @@ pub struct SceneOther {
 
 /// A phase to be drawn.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ScenePhase {
+pub(super) struct ScenePhase {
     /// `nc`, `ap`, `vp` or `dp`; `series-3` of a series that was not read.
     phase: String,
     /// Voxels along x, y, z, in RAS order.
@@ -84,7 +84,7 @@ pub struct ScenePhase {
 
 /// A lesion's place and figures.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct SceneLesion {
+pub(super) struct SceneLesion {
     id: u32,
     class: String,
     label: u8,
@@ -186,7 +186,7 @@ fn read(site: &PageState, reading: &Reading) -> Result<Scene, Problem> {
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/scene`.
-pub async fn show(
+pub(super) async fn show(
     State(site): State<Arc<PageState>>,
     Path((study, revision)): Path<(String, u32)>,
 ) -> Result<Json<Scene>, Problem> {
@@ -199,7 +199,7 @@ pub async fn show(
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/scene/{images}`.
-pub async fn one(
+pub(super) async fn one(
     State(site): State<Arc<PageState>>,
     Path((study, revision, images)): Path<(String, u32, String)>,
 ) -> Result<Json<ScenePhase>, Problem> {

@@ -23,7 +23,7 @@ use crate::config::Role;
 
 /// Who is logged in.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Session {
+pub(super) struct Session {
     /// The user; none where nobody is logged in.
     user: Option<String>,
     /// What they may do.
@@ -43,7 +43,7 @@ pub struct Session {
 /// What is sent to log in.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Login {
+pub(super) struct Login {
     /// The user's name.
     pub name: String,
     /// The password.
@@ -63,7 +63,7 @@ fn of(site: &PageState, principal: Option<&Principal>) -> Session {
 }
 
 /// `GET /api/v1/session`.
-pub async fn show(
+pub(super) async fn show(
     State(site): State<Arc<PageState>>,
     principal: Option<Extension<Principal>>,
 ) -> Json<Session> {
@@ -71,7 +71,7 @@ pub async fn show(
 }
 
 /// `POST /api/v1/session`.
-pub async fn log_in(
+pub(super) async fn log_in(
     State(site): State<Arc<PageState>>,
     Extension(Peer(peer)): Extension<Peer>,
     Json(sent): Json<Login>,
@@ -87,7 +87,7 @@ pub async fn log_in(
 ///
 /// # Errors
 /// [`Problem`] if they are wrong, or it was tried too often.
-pub async fn begin(
+pub(super) async fn begin(
     site: &Arc<PageState>,
     peer: SocketAddr,
     sent: Login,
@@ -131,7 +131,7 @@ pub async fn begin(
 }
 
 /// `DELETE /api/v1/session`.
-pub async fn log_out(
+pub(super) async fn log_out(
     State(site): State<Arc<PageState>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -19,7 +19,7 @@ const SHIPPED: &str = include_str!("../../config/hepalert.toml");
 
 /// All settings.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Settings {
+pub(super) struct Settings {
     /// The file that the daemon read first.
     file: String,
     /// In the order of the file.
@@ -28,7 +28,7 @@ pub struct Settings {
 
 /// A section.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Section {
+pub(super) struct Section {
     /// Its name.
     name: String,
     /// Its keys.
@@ -37,7 +37,7 @@ pub struct Section {
 
 /// One setting.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Setting {
+pub(super) struct Setting {
     /// The key.
     key: String,
     /// The value, as the file writes it.
@@ -105,7 +105,7 @@ fn read(site: &PageState) -> Result<Settings, Problem> {
 }
 
 /// `GET /api/v1/settings`.
-pub async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Settings>, Problem> {
+pub(super) async fn show(State(site): State<Arc<PageState>>) -> Result<Json<Settings>, Problem> {
     read(&site).map(Json)
 }
 

@@ -8,11 +8,11 @@ use axum::extract::{Query as Asked, State};
 
 use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::study_list::{Page, Query, Row, row};
+use super::study_list::{Filter, Page, Query, Row, row};
 use crate::store::StoreError;
 
 /// What may stand behind the question mark.
-pub const QUERY: &[(&str, &str)] = &[
+pub(super) const QUERY: &[(&str, &str)] = &[
     ("search", "part of a study key, a reason or a class"),
     ("verdict", "verdicts with commas between; `none` where there is no report"),
     ("state", "states with commas between"),
@@ -20,21 +20,21 @@ pub const QUERY: &[(&str, &str)] = &[
     ("engine", "engines with commas between"),
     ("from", "first day, as 2026-01-31, UTC"),
     ("to", "last day, UTC"),
-    ("sort", "`received`, `largest` or `seconds`"),
+    ("sort", "`completed`, `largest` or `seconds`"),
     ("page", "from 1"),
     ("size", "studies of a page, at most 200"),
 ];
 
 /// `GET /api/v1/studies`.
-pub async fn list(
+pub(super) async fn list(
     State(site): State<Arc<PageState>>,
     asked: Result<Asked<Query>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
     let Asked(query) = asked.map_err(|error| Problem::bad(plain(&error.body_text())))?;
-    query.check().map_err(Problem::bad)?;
+    let filter = Filter::read(query).map_err(Problem::bad)?;
     blocking(move || {
         let rows = rows(&site)?;
-        Ok(Json(query.page(rows)))
+        Ok(Json(filter.page(rows)))
     })
     .await
 }

@@ -25,6 +25,7 @@ use super::queue_lines::{JobLine, Reason};
 use crate::report::output::REPORT;
 use crate::report::types::Report;
 use crate::store::{JobState, OutboxRow, Requeued};
+use hepalert_study::result::result_name;
 use hepalert_study::study::{Privacy, StudyKey};
 
 /// Events shown of one study.
@@ -34,7 +35,7 @@ const IDENTIFYING: [&str; 1] = ["sop_instance_uid"];
 
 /// A study.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Study {
+pub(super) struct Study {
     /// Its key.
     study_key: String,
     /// One per revision, oldest first.
@@ -57,7 +58,7 @@ pub struct Study {
 
 /// An event.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Event {
+pub(super) struct Event {
     /// Its number.
     seq: u64,
     /// Its id.
@@ -80,7 +81,7 @@ pub struct Event {
 
 /// An answer.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Said {
+pub(super) struct Said {
     /// In which role.
     role: String,
     /// What they think.
@@ -94,13 +95,13 @@ pub struct Said {
 
 /// A study waits again.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Requeue {
+pub(super) struct Requeue {
     /// Its job.
     job: i64,
 }
 
 /// A key out of a path.
-pub fn key(text: &str) -> Result<StudyKey, Problem> {
+pub(super) fn key(text: &str) -> Result<StudyKey, Problem> {
     StudyKey::new(text).ok_or_else(|| Problem::not_found("study"))
 }
 
@@ -177,7 +178,7 @@ fn quality(code: &str) -> Reason {
 }
 
 /// `GET /api/v1/studies/{key}`.
-pub async fn show(
+pub(super) async fn show(
     State(site): State<Arc<PageState>>,
     Path(name): Path<String>,
 ) -> Result<Json<Study>, Problem> {
@@ -186,7 +187,7 @@ pub async fn show(
 }
 
 /// `POST /api/v1/studies/{key}/requeue`: what `hepalert study requeue` does.
-pub async fn requeue(
+pub(super) async fn requeue(
     State(site): State<Arc<PageState>>,
     Extension(who): Extension<Principal>,
     Path(name): Path<String>,
@@ -208,14 +209,14 @@ pub async fn requeue(
 }
 
 /// The report of a revision as the store has it.
-pub fn report(site: &PageState, key: &StudyKey, revision: u32) -> Result<Report, Problem> {
+pub(super) fn report(site: &PageState, key: &StudyKey, revision: u32) -> Result<Report, Problem> {
     let stored = site.reader()?.report_of(key, revision)?;
     let stored = stored.ok_or_else(|| Problem::not_found("report"))?;
     serde_json::from_str(&stored.report_json).map_err(Problem::fault)
 }
 
 /// `GET /api/v1/studies/{key}/{revision}/files/{*path}`.
-pub async fn file(
+pub(super) async fn file(
     State(site): State<Arc<PageState>>,
     Path((name, revision, path)): Path<(String, u32, String)>,
 ) -> Result<Response, Problem> {
@@ -234,7 +235,8 @@ pub async fn file(
         let bytes = std::fs::read(folder.join(&listed.path));
         let bytes = bytes.map_err(|_| Problem::not_found("file"))?;
         let is_picture = listed.path.ends_with(".png");
-        let flat = format!("{}-r{revision}-{}", key.as_str(), listed.path.replace('/', "-"));
+        let name = result_name(key.as_str(), revision);
+        let flat = format!("{name}-{}", listed.path.replace('/', "-"));
         let kind = if is_picture { "image/png" } else { "application/gzip" };
         Ok((bytes, kind, (!is_picture).then_some(flat)))
     })

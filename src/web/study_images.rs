@@ -20,11 +20,11 @@ use hepalert_voxels::volume::{Axes, LabelMap, Volume, nifti};
 const MAX_BYTES: u64 = 1 << 30;
 
 /// InstanceNumber by slice, where it is known.
-pub type Numbers = Vec<Option<i64>>;
+pub(super) type Numbers = Vec<Option<i64>>;
 
 /// Images of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Images {
+pub(super) enum Images {
     /// Those that were read as this phase.
     Phase(Phase),
     /// A series by its place, read or not.
@@ -33,7 +33,7 @@ pub enum Images {
 
 impl Images {
     /// As it stands in addresses: `vp`, `series-3`.
-    pub fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Images::Phase(phase) => phase.code().to_owned(),
             Images::Series(place) => format!("series-{place}"),
@@ -41,7 +41,7 @@ impl Images {
     }
 
     /// Of such a name.
-    pub fn parse(name: &str) -> Option<Images> {
+    pub(super) fn parse(name: &str) -> Option<Images> {
         let series = name.strip_prefix("series-").map(|place| place.parse().map(Images::Series));
         let found = match series {
             Some(series) => series.ok(),
@@ -53,7 +53,7 @@ impl Images {
 }
 
 /// One revision of a study, with its report.
-pub struct Reading {
+pub(super) struct Reading {
     /// The study.
     pub key: StudyKey,
     /// The revision.
@@ -71,7 +71,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`Problem`] if there is no report, or the names of its files were removed.
-    pub fn open(site: &PageState, key: StudyKey, revision: u32) -> Result<Reading, Problem> {
+    pub(super) fn open(site: &PageState, key: StudyKey, revision: u32) -> Result<Reading, Problem> {
         let report = report(site, &key, revision)?;
         let jobs = site.reader()?.jobs_of(&key)?;
         let job = jobs.into_iter().find(|job| job.revision == revision);
@@ -82,7 +82,7 @@ impl Reading {
     }
 
     /// The phase whose grid the report's masks lie on.
-    pub fn reference(&self) -> Option<Phase> {
+    pub(super) fn reference(&self) -> Option<Phase> {
         let is_fixed = |record: &&crate::report::types::PhaseRecord| {
             record
                 .alignment
@@ -114,7 +114,7 @@ impl Reading {
     }
 
     /// Series that may be a phase and were not read, and whose files are known: their places and lines.
-    pub fn not_read(&self) -> impl Iterator<Item = (usize, &SeriesRecord)> {
+    pub(super) fn not_read(&self) -> impl Iterator<Item = (usize, &SeriesRecord)> {
         let known = self.files.candidates.len();
         let not_read = self.report.series.iter().filter(|line| line.chosen.is_none());
         // Of a report of before, a series without a place may be the one that was read.
@@ -123,8 +123,8 @@ impl Reading {
     }
 
     /// Files of the study that are no part of a phase and are not known any more.
-    pub fn set_aside(&self) -> usize {
-        if self.files.candidates.is_empty() { self.files.set_aside } else { 0 }
+    pub(super) fn set_aside(&self) -> usize {
+        if self.files.candidates.is_empty() { self.files.unused } else { 0 }
     }
 
     fn files_by(&self, images: Images) -> Option<PhaseFiles> {
@@ -139,7 +139,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`Problem`] if its files are gone or changed.
-    pub fn image(&self, images: Images) -> Result<(Volume<f32>, Numbers), Problem> {
+    pub(super) fn image(&self, images: Images) -> Result<(Volume<f32>, Numbers), Problem> {
         let files = self.files_by(images).ok_or_else(gone)?;
         let phase = files.phase;
         let study =
@@ -177,7 +177,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`Problem`] if it is gone.
-    pub fn labels(&self, name: &str) -> Result<LabelMap, Problem> {
+    pub(super) fn labels(&self, name: &str) -> Result<LabelMap, Problem> {
         let labels = nifti::read::read_labels(&self.result(name)?).map_err(Problem::fault)?;
         Ok(Axes::ras(labels.grid()).turn_volume(labels))
     }
@@ -186,13 +186,13 @@ impl Reading {
     ///
     /// # Errors
     /// [`Problem`] if it is gone.
-    pub fn numbers(&self, name: &str) -> Result<Volume<f32>, Problem> {
+    pub(super) fn numbers(&self, name: &str) -> Result<Volume<f32>, Problem> {
         let numbers = nifti::read::read(&self.result(name)?).map_err(Problem::fault)?;
         Ok(Axes::ras(numbers.grid()).turn_volume(numbers))
     }
 
     /// Whether the result has a file.
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.report.artefacts.iter().any(|artefact| artefact.path == name)
     }
 }

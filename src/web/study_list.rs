@@ -10,20 +10,21 @@ use std::num::NonZeroUsize;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::VariantNames;
+use strum::{EnumString, VariantNames};
 
 use super::queue_lines::Reason;
 use crate::store::{Job, JobState, StudyRow};
+use hepalert_study::outcome::{AlertLevel, PatientClass};
 use hepalert_study::phase::Setting;
 
 /// Studies of a page, where nobody says.
 const SIZE: usize = 50;
 /// Most studies of one page.
-pub const MAX_SIZE: usize = 200;
+pub(super) const MAX_SIZE: usize = 200;
 
 /// What is shown of a study in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Row {
+pub(super) struct Row {
     /// The study.
     pub study_key: String,
     /// Its newest revision.
@@ -31,10 +32,10 @@ pub struct Row {
     /// Where that stands.
     pub state: JobState,
     /// What it is read for.
-    pub setting: String,
+    pub setting: Setting,
     /// When the study was complete.
     #[schemars(with = "String")]
-    pub received: Timestamp,
+    pub completed: Timestamp,
     /// Why it was refused or failed.
     pub reason: Option<Reason>,
     /// What its newest report says.
@@ -43,17 +44,17 @@ pub struct Row {
 
 /// A report in a line.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Summary {
+pub(super) struct Summary {
     /// Revision of the report.
     pub revision: u32,
     /// What was read.
-    pub setting: Option<String>,
+    pub setting: Option<Setting>,
     /// Whether malignancy is suspected.
-    pub verdict: String,
+    pub verdict: AlertLevel,
     /// The patient's class in the base view.
-    pub base: String,
+    pub base: PatientClass,
     /// And in the high view.
-    pub high: String,
+    pub high: PatientClass,
     /// Findings kept.
     pub lesions: usize,
     /// Of these, suspected of malignancy.
@@ -74,8 +75,8 @@ pub struct Summary {
 #[derive(Deserialize)]
 struct Brief {
     #[serde(default)]
-    setting: Option<String>,
-    verdict: String,
+    setting: Option<Setting>,
+    verdict: AlertLevel,
     patient_class: Classes,
     #[serde(default)]
     lesions: Vec<Lesion>,
@@ -87,8 +88,8 @@ struct Brief {
 
 #[derive(Deserialize)]
 struct Classes {
-    base: String,
-    high: String,
+    base: PatientClass,
+    high: PatientClass,
 }
 
 #[derive(Deserialize)]
@@ -140,13 +141,13 @@ fn name(row: &StudyRow) -> Option<Name> {
 
 /// Summaries by report: 10,000 are some 5 MB.
 #[derive(Debug, Default)]
-pub struct Summaries {
+pub(super) struct Summaries {
     kept: HashMap<Name, Option<Summary>>,
 }
 
 impl Summaries {
     /// The summary of a row's report; `text` reads the report where it is not known yet.
-    pub fn of<E>(
+    pub(super) fn of<E>(
         &mut self,
         row: &StudyRow,
         text: impl FnOnce() -> Result<Option<String>, E>,
@@ -161,7 +162,7 @@ impl Summaries {
     }
 
     /// Forgets reports that are in no row of the whole list, once there are more than rows.
-    pub fn forget_all_but(&mut self, rows: &[StudyRow]) {
+    pub(super) fn forget_all_but(&mut self, rows: &[StudyRow]) {
         if self.kept.len() > rows.len() {
             let listed: HashSet<Name> = rows.iter().filter_map(name).collect();
             self.kept.retain(|name, _| listed.contains(name));
@@ -170,24 +171,23 @@ impl Summaries {
 }
 
 /// A row of the list.
-pub fn row(job: &Job, result: Option<Summary>) -> Row {
-    let own = || job.setting.name().to_owned();
+pub(super) fn row(job: &Job, result: Option<Summary>) -> Row {
     Row {
         study_key: job.study_key.as_str().to_owned(),
         revision: job.revision,
         state: job.state,
         // What was read counts; until then, what the device's own engine would read.
-        setting: result.as_ref().and_then(|result| result.setting.clone()).unwrap_or_else(own),
-        received: job.completed_at,
+        setting: result.as_ref().and_then(|result| result.setting).unwrap_or(job.setting),
+        completed: job.completed_at,
         reason: job.reason_code.as_deref().map(Reason::of),
         result,
     }
 }
 
-/// What is asked for.
+/// What is asked for, as it is written in an address; [`Filter::read`] understands it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Query {
+pub(super) struct Query {
     /// Part of a study key, of a reason or of a finding's class.
     pub search: String,
     /// Verdicts, with commas between; `none` where there is no report.
@@ -202,7 +202,7 @@ pub struct Query {
     pub from: Option<jiff::civil::Date>,
     /// Last day, UTC.
     pub to: Option<jiff::civil::Date>,
-    /// `received`, `largest` or `seconds`.
+    /// `completed`, `largest` or `seconds`.
     pub sort: String,
     /// Which page, from 1.
     pub page: Option<NonZeroUsize>,
@@ -212,7 +212,7 @@ pub struct Query {
 
 /// A page of the list.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Page {
+pub(super) struct Page {
     /// Studies that match.
     pub total: usize,
     /// Which page this is, from 1.
@@ -227,7 +227,7 @@ pub struct Page {
 
 /// Values with their counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
-pub struct Facets {
+pub(super) struct Facets {
     /// Per verdict.
     pub verdict: Vec<(String, usize)>,
     /// Per state.
@@ -238,12 +238,15 @@ pub struct Facets {
     pub engine: Vec<(String, usize)>,
 }
 
+/// What stands for verdict and engine where there is no report.
+const NONE: &str = "none";
+
 fn verdict(row: &Row) -> &str {
-    row.result.as_ref().map_or("none", |result| &result.verdict)
+    row.result.as_ref().map_or(NONE, |result| result.verdict.name())
 }
 
 fn engine(row: &Row) -> &str {
-    row.result.as_ref().map_or("none", |result| &result.engine)
+    row.result.as_ref().map_or(NONE, |result| &result.engine)
 }
 
 fn count<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> &'a str) -> Vec<(String, usize)> {
@@ -259,66 +262,119 @@ fn count<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> &'a str) -> Vec<(String
     counts
 }
 
-/// Verdicts of reports, and what stands where there is none.
-const VERDICTS: [&str; 4] = ["suspected", "uncertain", "not_suspected", "none"];
 /// Orders of the list.
-const ORDERS: [&str; 3] = ["received", "largest", "seconds"];
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+enum Order {
+    /// The newest first.
+    Completed,
+    /// The largest finding first.
+    Largest,
+    /// What took longest first.
+    Seconds,
+}
 
-impl Query {
+/// A [`Query`] in the program's words; an empty list holds for everything.
+#[derive(Debug)]
+pub(super) struct Filter {
+    /// In lower case.
+    search: String,
+    /// `None` stands for studies without a report.
+    verdict: Vec<Option<AlertLevel>>,
+    state: Vec<JobState>,
+    setting: Vec<Setting>,
+    /// Names of engines, or `none`.
+    engine: Vec<String>,
+    from: Option<jiff::civil::Date>,
+    to: Option<jiff::civil::Date>,
+    order: Order,
+    page: usize,
+    size: usize,
+}
+
+/// The words of a list with commas between, each understood by `read`.
+fn words<T>(
+    key: &str,
+    asked: &str,
+    known: &[&str],
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let word =
+        |word| read(word).ok_or_else(|| format!("{key} {word:?} is none of {}", known.join(", ")));
+    asked.split(',').map(word).collect()
+}
+
+impl Filter {
     /// Refuses words that are none of their key's: ignored, they would look like an answer.
     ///
     /// # Errors
     /// A sentence.
-    pub fn check(&self) -> Result<(), String> {
-        let known = |key: &str, asked: &str, words: &[&str]| {
-            let unknown = asked.split(',').find(|word| !asked.is_empty() && !words.contains(word));
-            unknown.map_or(Ok(()), |word| {
-                Err(format!("{key} {word:?} is none of {}", words.join(", ")))
-            })
-        };
-        known("verdict", &self.verdict, &VERDICTS)?;
-        known("state", &self.state, JobState::VARIANTS)?;
-        known("setting", &self.setting, &Setting::ALL.map(Setting::name))?;
-        if let (Some(from), Some(to)) = (self.from, self.to)
+    pub(super) fn read(query: Query) -> Result<Filter, String> {
+        let verdicts: Vec<&str> =
+            AlertLevel::ALL.map(AlertLevel::name).into_iter().chain([NONE]).collect();
+        let verdict =
+            |word: &str| if word == NONE { Some(None) } else { word.parse().ok().map(Some) };
+        let settings = Setting::ALL.map(Setting::name);
+        let (from, to) = (query.from, query.to);
+        if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
             return Err(format!("from {from} is after to {to}"));
         }
-        if ORDERS.contains(&self.sort.as_str()) || self.sort.is_empty() {
-            return Ok(());
-        }
-        Err(format!("sort {:?} is none of {}", self.sort, ORDERS.join(", ")))
+        let order = match query.sort.as_str() {
+            "" => Order::Completed,
+            sort => sort
+                .parse()
+                .map_err(|_| format!("sort {sort:?} is none of {}", Order::VARIANTS.join(", ")))?,
+        };
+        Ok(Filter {
+            search: query.search.trim().to_lowercase(),
+            verdict: words("verdict", &query.verdict, &verdicts, verdict)?,
+            state: words("state", &query.state, JobState::VARIANTS, |word| word.parse().ok())?,
+            setting: words("setting", &query.setting, &settings, |word| word.parse().ok())?,
+            engine: words("engine", &query.engine, &[], |word| Some(word.to_owned()))?,
+            from,
+            to,
+            order,
+            page: query.page.map_or(1, NonZeroUsize::get),
+            size: query.size.map_or(SIZE, |size| size.get().min(MAX_SIZE)),
+        })
     }
 
     fn matches(&self, row: &Row) -> bool {
-        let among = |list: &str, value: &str| {
-            list.is_empty() || list.split(',').any(|wanted| wanted == value)
-        };
-        let day = row.received.to_zoned(jiff::tz::TimeZone::UTC).date();
-        among(&self.verdict, verdict(row))
-            && among(&self.state, row.state.name())
+        fn among<T: PartialEq>(list: &[T], value: &T) -> bool {
+            list.is_empty() || list.contains(value)
+        }
+        let day = row.completed.to_zoned(jiff::tz::TimeZone::UTC).date();
+        among(&self.verdict, &row.result.as_ref().map(|result| result.verdict))
+            && among(&self.state, &row.state)
             && among(&self.setting, &row.setting)
-            && among(&self.engine, engine(row))
+            && (self.engine.is_empty() || self.engine.iter().any(|name| name == engine(row)))
             && self.from.is_none_or(|from| day >= from)
             && self.to.is_none_or(|to| day <= to)
             && self.finds(row)
     }
 
     fn finds(&self, row: &Row) -> bool {
-        let wanted = self.search.trim().to_lowercase();
-        let holds = |text: &str| text.to_lowercase().contains(&wanted);
-        wanted.is_empty()
+        let holds = |text: &str| text.to_lowercase().contains(&self.search);
+        self.search.is_empty()
             || holds(&row.study_key)
             || row.reason.as_ref().is_some_and(|reason| holds(&reason.code))
-            || row.result.as_ref().is_some_and(|result| holds(&result.base) || holds(&result.high))
+            || row
+                .result
+                .as_ref()
+                .is_some_and(|result| holds(result.base.name()) || holds(result.high.name()))
     }
 
     /// The page that is asked for; `rows` are newest first.
-    pub fn page(&self, mut rows: Vec<Row>) -> Page {
+    pub(super) fn page(&self, mut rows: Vec<Row>) -> Page {
         let facets = Facets {
             verdict: count(&rows, verdict),
             state: count(&rows, |row| row.state.name()),
-            setting: count(&rows, |row| &row.setting),
+            setting: count(&rows, |row| row.setting.name()),
             engine: count(&rows, engine),
         };
         rows.retain(|row| self.matches(row));
@@ -326,17 +382,15 @@ impl Query {
         let by = |rows: &mut Vec<Row>, of: fn(&Summary) -> f64| {
             rows.sort_by_key(|row| Reverse((result(row, of) * 1000.0) as i64));
         };
-        match self.sort.as_str() {
-            "largest" => by(&mut rows, |summary| summary.largest_mm.unwrap_or(-1.0)),
-            "seconds" => by(&mut rows, |summary| summary.seconds),
-            _ => {}
+        match self.order {
+            Order::Completed => {}
+            Order::Largest => by(&mut rows, |summary| summary.largest_mm.unwrap_or(-1.0)),
+            Order::Seconds => by(&mut rows, |summary| summary.seconds),
         }
-        let size = self.size.map_or(SIZE, |size| size.get().min(MAX_SIZE));
         let total = rows.len();
-        let last = total.div_ceil(size).max(1);
-        let page = self.page.map_or(1, |page| page.get().min(last));
-        let rows = rows.into_iter().skip((page - 1) * size).take(size).collect();
-        Page { total, page, size, rows, facets }
+        let page = self.page.min(total.div_ceil(self.size).max(1));
+        let rows = rows.into_iter().skip((page - 1) * self.size).take(self.size).collect();
+        Page { total, page, size: self.size, rows, facets }
     }
 }
 
@@ -353,15 +407,15 @@ mod tests {
             study_key: format!("{number:032x}"),
             revision: 1,
             state: if verdict.is_some() { JobState::Done } else { JobState::Refused },
-            setting: "venous".to_owned(),
-            received: Timestamp::from_second(day * 86_400).unwrap(),
+            setting: Setting::Venous,
+            completed: Timestamp::from_second(day * 86_400).unwrap(),
             reason: None,
             result: verdict.map(|verdict| Summary {
                 revision: 1,
                 setting: None,
-                verdict: verdict.to_owned(),
-                base: "Meta".to_owned(),
-                high: "HCC".to_owned(),
+                verdict: verdict.parse().unwrap(),
+                base: PatientClass::Meta,
+                high: PatientClass::Hcc,
                 lesions: 1,
                 suspected: 1,
                 largest_mm: Some(number as f64),
@@ -383,16 +437,17 @@ mod tests {
             size: NonZeroUsize::new(8),
             ..Query::default()
         };
-        let page = query.page(rows.clone());
+        let page_of = |query: Query, rows: Vec<Row>| Filter::read(query).unwrap().page(rows);
+        let page = page_of(query.clone(), rows.clone());
         assert_eq!((page.total, page.rows.len(), page.page), (20, 8, 1));
         assert_eq!(page.facets.verdict[0], ("none".to_owned(), 10), "facets know no filter");
-        let last = Query { page: NonZeroUsize::new(99), ..query.clone() }.page(rows.clone());
+        let last = page_of(Query { page: NonZeroUsize::new(99), ..query.clone() }, rows.clone());
         assert_eq!((last.page, last.rows.len()), (3, 4));
         let days = Query { from: Some(jiff::civil::date(1970, 1, 11)), ..query.clone() };
-        assert_eq!(days.page(rows.clone()).total, 14);
-        let found = Query { search: "hcc".to_owned(), ..Query::default() }.page(rows.clone());
+        assert_eq!(page_of(days, rows.clone()).total, 14);
+        let found = page_of(Query { search: "hcc".to_owned(), ..Query::default() }, rows.clone());
         assert_eq!(found.total, 20);
-        let largest = Query { sort: "largest".to_owned(), ..Query::default() }.page(rows);
+        let largest = page_of(Query { sort: "largest".to_owned(), ..Query::default() }, rows);
         assert_eq!(largest.rows[0].result.as_ref().unwrap().largest_mm, Some(29.0));
     }
 
@@ -448,5 +503,17 @@ mod tests {
         let read = Summary::read(2, text).unwrap();
         assert_eq!((read.lesions, read.largest_mm, read.engine_version), (1, Some(21.5), 3));
         assert_eq!(Summary::read(1, "{}"), None);
+    }
+
+    #[test]
+    fn a_report_in_words_nobody_knows_leaves_a_line_without_a_result() {
+        let text = r#"{"verdict":"perhaps","patient_class":{"base":"Meta","high":"Meta"},
+            "engines":[],"timing":{"total_s":9.5}}"#;
+        let study = reported(1, 1);
+        let text = || Ok::<_, std::convert::Infallible>(Some(text.to_owned()));
+        let line = row(&study.job, Summaries::default().of(&study, text).unwrap());
+        assert_eq!((line.setting, line.result), (Setting::Venous, None));
+        let known = text().unwrap().unwrap().replace("perhaps", "suspected");
+        assert!(Summary::read(1, &known).is_some());
     }
 }

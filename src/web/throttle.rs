@@ -47,7 +47,7 @@ struct Record {
 
 /// Remembers failures. Time is the time the server has run.
 #[derive(Debug, Default)]
-pub struct Throttle {
+pub(super) struct Throttle {
     known: HashMap<Of, Record>,
     /// From where a user has logged in, and when.
     homes: HashMap<(String, IpAddr), Duration>,
@@ -64,14 +64,14 @@ impl Throttle {
     }
 
     /// How long this one still has to wait.
-    pub fn wait(&self, name: &str, from: IpAddr, now: Duration) -> Option<Duration> {
+    pub(super) fn wait(&self, name: &str, from: IpAddr, now: Duration) -> Option<Duration> {
         let counted = self.counted(name, from);
         let until = counted.iter().filter_map(|of| self.known.get(of)).map(|record| record.until);
         until.max().filter(|until| *until > now).map(|until| until - now)
     }
 
     /// A try failed.
-    pub fn failed(&mut self, name: &str, from: IpAddr, now: Duration) {
+    pub(super) fn failed(&mut self, name: &str, from: IpAddr, now: Duration) {
         for of in self.counted(name, from) {
             make_room(&mut self.known, &of, |record| record.until);
             let (free, longest) = of.limits();
@@ -90,7 +90,7 @@ impl Throttle {
 
     /// A try went well: how often this user failed from there is forgotten, and no more: one's own
     /// password gives no further tries at another's.
-    pub fn passed(&mut self, name: &str, from: IpAddr, now: Duration) {
+    pub(super) fn passed(&mut self, name: &str, from: IpAddr, now: Duration) {
         self.known.remove(&Of::Pair(name.to_owned(), from));
         let home = (name.to_owned(), from);
         make_room(&mut self.homes, &home, |at| *at);

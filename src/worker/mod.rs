@@ -268,7 +268,7 @@ impl Worker {
                         return RequestOutcome::Stopped;
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return running.obituary(),
+                Err(RecvTimeoutError::Disconnected) => return running.how_it_ended(),
             }
         }
     }
@@ -361,7 +361,8 @@ impl Running {
         kib.unwrap_or(0).saturating_mul(1024)
     }
 
-    fn obituary(&mut self) -> RequestOutcome {
+    /// Waits for the child whose pipe has closed, and tells its exit status.
+    fn how_it_ended(&mut self) -> RequestOutcome {
         // The pipe closes a moment before the process is gone.
         let how = match self.child.wait() {
             Ok(status) => status.to_string(),
@@ -416,7 +417,7 @@ mod tests {
             phases: Vec::new(),
             candidates: Vec::new(),
             acquired: None,
-            set_aside: 0,
+            unused: 0,
             unreadable_beside: 0,
             patient: None,
             series: Vec::new(),
@@ -498,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn babble_and_endless_lines_end_the_child() {
+    fn nonsense_and_endless_lines_end_the_child() {
         assert!(matches!(run(&mut shell("read line; echo hello", 4000)), RequestOutcome::Died(_)));
         let endless = "read line; tr '\\0' x < /dev/zero";
         assert!(matches!(run(&mut shell(endless, 4000)), RequestOutcome::Died(_)));

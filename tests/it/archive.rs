@@ -12,10 +12,10 @@ use crate::campaign;
 use crate::support::{hepalert, small_engine};
 
 /// A folder with studies in two folders, a file cut off and one that is none.
-pub struct Archive(tempfile::TempDir);
+pub(crate) struct Archive(tempfile::TempDir);
 
 impl Archive {
-    pub fn new(studies: usize) -> Archive {
+    pub(crate) fn new(studies: usize) -> Archive {
         let archive = Archive(tempfile::tempdir().unwrap());
         fs::create_dir(archive.at("root")).unwrap();
         for number in 0..studies {
@@ -30,7 +30,7 @@ impl Archive {
         archive
     }
 
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -45,12 +45,12 @@ impl Archive {
         command
     }
 
-    pub fn run(&self, words: &str) -> Output {
+    pub(crate) fn run(&self, words: &str) -> Output {
         self.command(words).output().unwrap()
     }
 
     /// The document of a command that must succeed.
-    pub fn done(&self, words: &str) -> Value {
+    pub(crate) fn done(&self, words: &str) -> Value {
         let output = self.run(words);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words}: {said}");
@@ -67,12 +67,12 @@ impl Archive {
         document["code"].as_str().unwrap().to_owned()
     }
 
-    pub fn list(&self) -> Value {
+    pub(crate) fn list(&self) -> Value {
         self.done("list @root --out @list.jsonl --engine ENGINE")
     }
 
     /// The folders of studies that have a result, and those that have two.
-    pub fn results(&self, folder: &str) -> (usize, usize) {
+    pub(crate) fn results(&self, folder: &str) -> (usize, usize) {
         let counts: Vec<usize> = self
             .studies(folder)
             .iter()

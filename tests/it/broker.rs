@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 /// What kind of broker.
 #[derive(Debug, Clone, Default)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// Keeps messages and sessions over a restart.
     pub persistent: bool,
     /// Who may connect; each user's password is the name backwards. Nobody means everybody.
@@ -38,7 +38,7 @@ pub struct Kind {
 }
 
 /// A broker; it ends with the value.
-pub struct Broker {
+pub(crate) struct Broker {
     folder: TempDir,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
@@ -52,17 +52,17 @@ fn program() -> Option<&'static str> {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The password of a user of [`Kind::users`].
-pub fn password(user: &str) -> String {
+pub(crate) fn password(user: &str) -> String {
     user.chars().rev().collect()
 }
 
 /// Whether there is mosquitto. Without it a test is skipped with a line, unless `CI=true`.
-pub fn installed() -> bool {
+pub(crate) fn installed() -> bool {
     if program().is_none() {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(!ci, "CI=true, but mosquitto is not installed");
@@ -74,7 +74,7 @@ pub fn installed() -> bool {
 
 impl Broker {
     /// Starts a broker, if it is [`installed`].
-    pub fn start(kind: &Kind) -> Option<Broker> {
+    pub(crate) fn start(kind: &Kind) -> Option<Broker> {
         if !installed() {
             return None;
         }
@@ -97,7 +97,7 @@ impl Broker {
     }
 
     /// Starts it again, on the same port and folder.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let child = Command::new(program().unwrap())
             .arg("-c")
@@ -115,20 +115,20 @@ impl Broker {
     }
 
     /// Kills it as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// Stops it from doing anything; it still holds its connections.
-    pub fn stall(&self) {
+    pub(crate) fn stall(&self) {
         let pid = Pid::from_child(self.child.as_ref().unwrap());
         kill_process(pid, Signal::STOP).unwrap();
     }
 
     /// What the broker wrote.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
@@ -177,7 +177,7 @@ fn config(kind: &Kind, folder: &Path, port: u16) -> String {
 
 /// A message that the subscriber got.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// The whole topic.
     pub topic: String,
     /// The payload.
@@ -190,20 +190,20 @@ pub struct Heard {
 
 impl Heard {
     /// The payload as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// A subscriber with a persistent session and QoS 1, which comes back by itself.
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     client: Client,
     heard: Receiver<Heard>,
 }
 
 impl Subscriber {
     /// Subscribes; returns once the broker has confirmed it. The id is the user's name too.
-    pub fn join(broker: &Broker, id: &str, filter: &str) -> Subscriber {
+    pub(crate) fn join(broker: &Broker, id: &str, filter: &str) -> Subscriber {
         let mut options = MqttOptions::new(id, ("127.0.0.1", broker.port));
         options
             .set_keep_alive(5)
@@ -221,7 +221,7 @@ impl Subscriber {
     }
 
     /// The next message, or `None` after `patience`.
-    pub fn next(&self, patience: Duration) -> Option<Heard> {
+    pub(crate) fn next(&self, patience: Duration) -> Option<Heard> {
         match self.heard.recv_timeout(patience) {
             Ok(heard) => Some(heard),
             Err(RecvTimeoutError::Timeout) => None,
@@ -230,7 +230,11 @@ impl Subscriber {
     }
 
     /// The next message that `wanted` accepts; others are dropped.
-    pub fn until(&self, patience: Duration, wanted: impl Fn(&Heard) -> bool) -> Option<Heard> {
+    pub(crate) fn until(
+        &self,
+        patience: Duration,
+        wanted: impl Fn(&Heard) -> bool,
+    ) -> Option<Heard> {
         let deadline = Instant::now() + patience;
         loop {
             let heard = self.next(deadline.saturating_duration_since(Instant::now()))?;
@@ -241,7 +245,7 @@ impl Subscriber {
     }
 
     /// Publishes a command that wants its answer on `response_topic`.
-    pub fn ask(&self, topic: &str, body: &str, response_topic: &str, retain: bool) {
+    pub(crate) fn ask(&self, topic: &str, body: &str, response_topic: &str, retain: bool) {
         let properties = PublishProperties {
             response_topic: Some(response_topic.to_owned()),
             correlation_data: Some("question 1".into()),

@@ -16,30 +16,30 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An HTTP answer.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
 /// One request on a connection of its own.
-pub fn request(
+pub(crate) fn request(
     address: &str,
     method: &str,
     path: &str,
@@ -101,7 +101,7 @@ fn chunks(from: &mut impl BufRead) -> Vec<u8> {
 }
 
 /// A browser window.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     address: String,
     session: String,
@@ -112,7 +112,7 @@ fn installed(program: &str) -> bool {
 }
 
 /// Whether a browser is here; under `CI=true` it must be.
-pub fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     if installed("chromedriver") && installed("chromium") {
         return true;
     }
@@ -123,7 +123,7 @@ pub fn is_there() -> bool {
 }
 
 impl Browser {
-    pub fn start(width: u32, height: u32, dark: bool) -> Browser {
+    pub(crate) fn start(width: u32, height: u32, dark: bool) -> Browser {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .process_group(0)
@@ -189,17 +189,17 @@ impl Browser {
         told["value"].clone()
     }
 
-    pub fn go(&self, url: &str) {
+    pub(crate) fn go(&self, url: &str) {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
     /// The value of `return ...` in the page.
-    pub fn run(&self, script: &str) -> Value {
+    pub(crate) fn run(&self, script: &str) -> Value {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
     /// The value of a promise: `script` is the body of an asynchronous function.
-    pub fn wait_for_script(&self, script: &str) -> Value {
+    pub(crate) fn wait_for_script(&self, script: &str) -> Value {
         let wrapped = format!(
             "const done = arguments[0]; (async () => {{ {script} }})()\
              .then((v) => done({{v}}), (e) => done({{e: String(e?.stack ?? e)}}));"
@@ -210,7 +210,7 @@ impl Browser {
     }
 
     /// Waits until an expression is true in the page.
-    pub fn until(&self, expression: &str) {
+    pub(crate) fn until(&self, expression: &str) {
         let began = Instant::now();
         while self.run(&format!("return Boolean({expression})")) != true {
             if began.elapsed() > PATIENCE {
@@ -226,19 +226,19 @@ impl Browser {
         found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
     }
 
-    pub fn click(&self, css: &str) {
+    pub(crate) fn click(&self, css: &str) {
         self.until(&format!("document.querySelector({css:?})"));
         self.call("POST", &format!("/element/{}/click", self.element(css)), &json!({}));
     }
 
-    pub fn type_into(&self, css: &str, text: &str) {
+    pub(crate) fn type_into(&self, css: &str, text: &str) {
         self.until(&format!("document.querySelector({css:?})"));
         let what = format!("/element/{}/value", self.element(css));
         self.call("POST", &what, &json!({"text": text}));
     }
 
     /// Keys for whatever has the focus; a letter each.
-    pub fn press(&self, keys: &[&str]) {
+    pub(crate) fn press(&self, keys: &[&str]) {
         let actions: Vec<Value> = keys
             .iter()
             .flat_map(|key| {
@@ -250,7 +250,7 @@ impl Browser {
     }
 
     /// Drags the mouse over an element: points from its centre, in pixels.
-    pub fn drag(&self, css: &str, points: &[(i32, i32)]) {
+    pub(crate) fn drag(&self, css: &str, points: &[(i32, i32)]) {
         let origin = json!({"element-6066-11e4-a52e-4f735466cecf": self.element(css)});
         let go = |(x, y): &(i32, i32)| json!({"type": "pointerMove", "duration": 40, "x": x, "y": y, "origin": origin});
         let mut actions = vec![go(&points[0]), json!({"type": "pointerDown", "button": 0})];
@@ -262,13 +262,13 @@ impl Browser {
     }
 
     /// The page as it is seen, PNG.
-    pub fn picture(&self) -> Vec<u8> {
+    pub(crate) fn picture(&self) -> Vec<u8> {
         let told = self.call("GET", "/screenshot", &Value::Null);
         base64(told.as_str().unwrap())
     }
 
     /// What the page said on its console, and what the browser refused it.
-    pub fn log(&self) -> Value {
+    pub(crate) fn log(&self) -> Value {
         self.call("POST", "/se/log", &json!({"type": "browser"}))
     }
 }

@@ -62,7 +62,7 @@ struct Campaign {
 }
 
 /// A block of liver with air around it, different from every other in one voxel.
-pub fn study(number: usize) -> Vec<u8> {
+pub(crate) fn study(number: usize) -> Vec<u8> {
     let grid = Grid::axial([40, 40, 40], [5.0, 3.0, 3.0], [0.0; 3]);
     let mut voxels = Array3::<i16>::from_elem((40, 40, 40), -1000);
     let inner = ndarray::s![.., 6..34, 6..34];

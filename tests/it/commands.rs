@@ -179,7 +179,7 @@ fn who_looks_into_a_damaged_store_leaves_it_as_it_is() {
 }
 
 /// Waits until a program has taken a signal into its own hands.
-pub fn until_caught(pid: u32, signal: Signal) {
+pub(crate) fn until_caught(pid: u32, signal: Signal) {
     let until = Instant::now() + Duration::from_secs(60);
     let bit = 1_u64 << (signal.as_raw() - 1);
     loop {

@@ -24,22 +24,27 @@ use crate::support::{hepalert, shared_data};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A device with its folders and its configuration.
-pub struct House {
+pub(crate) struct House {
     folder: tempfile::TempDir,
 }
 
 impl House {
-    pub fn new(port: u16, attempts: u32) -> House {
+    pub(crate) fn new(port: u16, attempts: u32) -> House {
         House::with_engine(port, attempts, "")
     }
 
     /// `engine_lines` holds more lines of the section `[engine]`.
-    pub fn with_engine(port: u16, attempts: u32, engine_lines: &str) -> House {
+    pub(crate) fn with_engine(port: u16, attempts: u32, engine_lines: &str) -> House {
         let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("engines/venous-demo");
         House::with_bundle(port, attempts, &engine, engine_lines)
     }
 
-    pub fn with_bundle(port: u16, attempts: u32, engine: &Path, engine_lines: &str) -> House {
+    pub(crate) fn with_bundle(
+        port: u16,
+        attempts: u32,
+        engine: &Path,
+        engine_lines: &str,
+    ) -> House {
         let folder = tempfile::tempdir().unwrap();
         let house = House { folder };
         fs::create_dir(house.export()).unwrap();
@@ -57,37 +62,37 @@ impl House {
         house
     }
 
-    pub fn export(&self) -> PathBuf {
+    pub(crate) fn export(&self) -> PathBuf {
         self.folder.path().join("export")
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.state().join("hepalert.sqlite")
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("hepalert.toml")
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         self.start_with("")
     }
 
     /// A daemon that dies at this place.
-    pub fn start_with(&self, failpoint: &str) -> Daemon {
+    pub(crate) fn start_with(&self, failpoint: &str) -> Daemon {
         self.start_under("HEPALERT_FAILPOINT", failpoint)
     }
 
     /// A daemon with this variable in its environment.
-    pub fn start_under(&self, name: &str, value: impl AsRef<OsStr>) -> Daemon {
+    pub(crate) fn start_under(&self, name: &str, value: impl AsRef<OsStr>) -> Daemon {
         let mut append = fs::OpenOptions::new();
         let log = append.create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = hepalert();
@@ -97,7 +102,7 @@ impl House {
     }
 
     /// A daemon that the shell allows no more than `limit`, such as `-n 24` files.
-    pub fn start_limited(&self, limit: &str) -> Daemon {
+    pub(crate) fn start_limited(&self, limit: &str) -> Daemon {
         let log = fs::File::create(self.folder.path().join("log")).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
@@ -128,36 +133,36 @@ impl House {
 }
 
 /// The daemon; killed if the test fails.
-pub struct Daemon(Child);
+pub(crate) struct Daemon(Child);
 
 impl Daemon {
     /// Kills it as a power cut would; it may be dead already.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
 
     /// Its children that ended and were not waited for.
-    pub fn zombies(&self) -> usize {
+    pub(crate) fn zombies(&self) -> usize {
         self.children().into_iter().filter(|(_, state)| state == "Z").count()
     }
 
     /// Asks it to stop; it must end well.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         assert!(self.0.wait().unwrap().success());
     }
 
     /// The inference process, if there is one.
-    pub fn worker(&self) -> Option<u32> {
+    pub(crate) fn worker(&self) -> Option<u32> {
         let children = self.children();
         children.into_iter().find(|(_, state)| state != "Z").map(|(pid, _)| pid)
     }
@@ -185,7 +190,7 @@ impl Drop for Daemon {
 }
 
 #[track_caller]
-pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -196,19 +201,23 @@ pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-pub fn kill_pid(pid: u32) {
+pub(crate) fn kill_pid(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// All messages of the device, until one is what is waited for.
 #[derive(Default)]
-pub struct Heart {
+pub(crate) struct Heart {
     pub events: Vec<(String, Value)>,
 }
 
 impl Heart {
-    pub fn listen(&mut self, subscriber: &Subscriber, wanted: impl Fn(&str, &Value) -> bool) {
+    pub(crate) fn listen(
+        &mut self,
+        subscriber: &Subscriber,
+        wanted: impl Fn(&str, &Value) -> bool,
+    ) {
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "heard only {:#?}", self.events);
@@ -231,27 +240,27 @@ impl Heart {
         events.map(|(t, m)| (m["seq"].as_u64().unwrap(), (t.clone(), m.clone()))).collect()
     }
 
-    pub fn of(&self, topic: &str) -> Vec<Value> {
+    pub(crate) fn of(&self, topic: &str) -> Vec<Value> {
         let events = self.once().into_values();
         events.filter(|(t, _)| t.ends_with(topic)).map(|(_, message)| message).collect()
     }
 }
 
-pub fn is_state(message: &Value, state: &str) -> bool {
+pub(crate) fn is_state(message: &Value, state: &str) -> bool {
     message["data"]["state"] == state
 }
 
-pub fn has_reason(topic: &str, message: &Value, reason: &str) -> bool {
+pub(crate) fn has_reason(topic: &str, message: &Value, reason: &str) -> bool {
     let reasons = message["reasons"].as_array();
     topic.ends_with("/status") && reasons.is_some_and(|list| list.iter().any(|word| word == reason))
 }
 
-pub fn is_online(topic: &str, message: &Value) -> bool {
+pub(crate) fn is_online(topic: &str, message: &Value) -> bool {
     topic.ends_with("/status") && message["state"] == "online"
 }
 
 /// Copies files one by one, each under a temporary name first.
-pub fn export(files: &[PathBuf], to: &Path) {
+pub(crate) fn export(files: &[PathBuf], to: &Path) {
     for (number, file) in files.iter().enumerate() {
         let name = format!("{number:04}");
         fs::copy(file, to.join(format!("{name}.part"))).unwrap();
@@ -271,7 +280,7 @@ fn series(scratch: &Path) -> Vec<PathBuf> {
     phantom(7, scratch)
 }
 
-pub fn phantom(seed: u64, scratch: &Path) -> Vec<PathBuf> {
+pub(crate) fn phantom(seed: u64, scratch: &Path) -> Vec<PathBuf> {
     let size = Size { pixels: 256, slices: None };
     let patient = generate(seed, Case::Malignant, Setting::Venous, size);
     write_series(&patient, &scratch.join(seed.to_string())).unwrap()

@@ -11,7 +11,7 @@ use crate::commands::until_caught;
 use crate::support::hepalert;
 
 /// Command lines of processes that name a folder.
-pub fn running_in(folder: &Path) -> Vec<String> {
+pub(crate) fn running_in(folder: &Path) -> Vec<String> {
     let name = folder.to_str().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());

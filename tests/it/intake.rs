@@ -224,7 +224,7 @@ fn scouts_reports_and_notes_beside_a_series_are_set_aside() {
     fs::write(dir.path().join("report"), report.with(MODALITY, "SR").bytes()).unwrap();
     fs::write(dir.path().join("README.txt"), "viewer").unwrap();
     let study = judge(dir.path()).unwrap();
-    assert_eq!((study.phases[0].files.len(), study.set_aside), (20, 2));
+    assert_eq!((study.phases[0].files.len(), study.unused), (20, 2));
 }
 
 #[test]

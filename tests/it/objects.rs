@@ -17,7 +17,7 @@ const SEG_VARIABLE: &str = "HEPALERT_PYDICOM_SEG_PYTHON";
 const WAYS: [&str; 5] = ["hfs", "ffs", "reversed", "oblique", "prone"];
 
 /// Whether what is not there may be left out.
-pub fn left_out(what: &str) -> bool {
+pub(crate) fn left_out(what: &str) -> bool {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     assert!(!ci, "CI=true, but {what} is missing: scripts/setup tests");
     println!("skipped: {what} is not there; scripts/setup tests installs it");
@@ -25,13 +25,13 @@ pub fn left_out(what: &str) -> bool {
 }
 
 /// Whether a program of Debian's is installed.
-pub fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
     found.is_ok_and(|output| output.status.success()) || !left_out(program)
 }
 
 /// A Python with highdicom.
-pub fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     python_with("highdicom", PYTHON_VARIABLE, "target/dicom/bin/python")
 }
 
@@ -46,12 +46,12 @@ fn python_with(what: &str, variable: &str, usual: &str) -> Option<PathBuf> {
     found
 }
 
-pub fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dicom").join(name)
 }
 
 /// What a command prints, on both streams; it must end well.
-pub fn said(command: &mut Command) -> String {
+pub(crate) fn said(command: &mut Command) -> String {
     let output = ended_well(command);
     [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -60,7 +60,7 @@ pub fn said(command: &mut Command) -> String {
 
 /// The JSON on a command's standard output. What a Python library writes to the other stream (one
 /// that is unsure of its threads warns there now and then) is no part of it.
-pub fn told(command: &mut Command) -> Value {
+pub(crate) fn told(command: &mut Command) -> Value {
     serde_json::from_slice(&ended_well(command).stdout).unwrap()
 }
 
@@ -71,7 +71,7 @@ fn ended_well(command: &mut Command) -> Output {
 }
 
 /// A synthetic patient as DICOM; the folder of its one series.
-pub fn patient(within: &Path) -> PathBuf {
+pub(crate) fn patient(within: &Path) -> PathBuf {
     let folder = within.join("patient");
     said(hepalert().args(["phantom", "--seed", "7", "--malignant", "--out"]).arg(&folder));
     folder.join("dicom/vp")

@@ -99,7 +99,7 @@ fn receiving(house: &House, port: u16, more: &str) {
     fs::write(house.config(), config + &dicom).unwrap();
 }
 
-pub fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
+pub(crate) fn store(port: u16, called: &str, files: &Path) -> std::process::Output {
     let mut command = Command::new("storescu");
     command.args(["-xs", "-R", "-aet", "SCANNER", "-aec", called, "127.0.0.1", &port.to_string()]);
     command.args(["+sd", "+r"]).arg(files).output().unwrap()
@@ -452,7 +452,7 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What a receiver in this process has taken.
-pub fn spooled(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn spooled(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for batch in fs::read_dir(folder).into_iter().flatten().flatten() {
         found.extend(fs::read_dir(batch.path()).unwrap().flatten().map(|entry| entry.path()));
@@ -461,7 +461,7 @@ pub fn spooled(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-pub fn receiver(
+pub(crate) fn receiver(
     within: &Path,
     change: impl FnOnce(&mut hepalert::dicom::receiver::ReceiverParams),
 ) -> hepalert::dicom::Receiver {
@@ -485,7 +485,7 @@ pub fn receiver(
     hepalert::dicom::Receiver::start(params).unwrap()
 }
 
-pub fn left(within: &Path) -> usize {
+pub(crate) fn left(within: &Path) -> usize {
     fs::read_dir(within.join("incoming")).unwrap().count()
 }
 
@@ -526,37 +526,37 @@ fn every_syntax_that_is_read_is_received_and_no_stranger_is_let_in() {
     assert_eq!(spooled(&spool).len(), files);
 }
 
-pub mod attack {
+pub(crate) mod attack {
     use super::*;
     use hepalert::dicom::dimse::{Command, DATA_SET, element, field};
 
-    pub const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
-    pub const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+    pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+    pub(crate) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 
     /// A peer that says what it likes.
-    pub struct Peer(pub TcpStream);
+    pub(crate) struct Peer(pub TcpStream);
 
     impl Peer {
-        pub fn at(receiver: &hepalert::dicom::Receiver) -> Peer {
+        pub(crate) fn at(receiver: &hepalert::dicom::Receiver) -> Peer {
             let line = TcpStream::connect(receiver.address()).unwrap();
             line.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             Peer(line)
         }
 
         /// Asks for an association with these classes; the answer's type.
-        pub fn associate(&mut self, classes: &[&str]) -> u8 {
+        pub(crate) fn associate(&mut self, classes: &[&str]) -> u8 {
             let all: Vec<_> = classes.iter().map(|class| (*class, EXPLICIT)).collect();
             self.associate_in(&all)
         }
 
         /// The same, each class in a transfer syntax.
-        pub fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
+        pub(crate) fn associate_in(&mut self, classes: &[(&str, &str)]) -> u8 {
             self.ask_for(classes);
             self.hear().map_or(0, |(kind, _)| kind)
         }
 
         /// The same, without waiting for the answer.
-        pub fn ask_for(&mut self, classes: &[(&str, &str)]) {
+        pub(crate) fn ask_for(&mut self, classes: &[(&str, &str)]) {
             let item = |kind: u8, body: &[u8]| {
                 let mut bytes = vec![kind, 0];
                 bytes.extend((body.len() as u16).to_be_bytes());
@@ -578,7 +578,7 @@ pub mod attack {
             self.pdu(1, &body);
         }
 
-        pub fn pdu(&mut self, kind: u8, body: &[u8]) {
+        pub(crate) fn pdu(&mut self, kind: u8, body: &[u8]) {
             let mut bytes = vec![kind, 0];
             bytes.extend((body.len() as u32).to_be_bytes());
             bytes.extend(body);
@@ -586,14 +586,14 @@ pub mod attack {
             let _ = self.0.write_all(&bytes);
         }
 
-        pub fn value(&mut self, context: u8, head: u8, data: &[u8]) {
+        pub(crate) fn value(&mut self, context: u8, head: u8, data: &[u8]) {
             let mut body = ((data.len() + 2) as u32).to_be_bytes().to_vec();
             body.extend([context, head]);
             body.extend(data);
             self.pdu(4, &body);
         }
 
-        pub fn command(&mut self, context: u8, instance: &str) {
+        pub(crate) fn command(&mut self, context: u8, instance: &str) {
             let command = Command::default()
                 .with_uid(element::AFFECTED_SOP_CLASS_UID, CT)
                 .with(element::COMMAND_FIELD, field::C_STORE)
@@ -603,7 +603,7 @@ pub mod attack {
             self.value(context, 3, &command.bytes());
         }
 
-        pub fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
+        pub(crate) fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
             let mut head = [0; 6];
             self.0.read_exact(&mut head).ok()?;
             let length = u32::from_be_bytes(head[2..].try_into().unwrap()) as usize;
@@ -613,7 +613,7 @@ pub mod attack {
         }
 
         /// The status of the answer to a C-STORE; none if the line was cut.
-        pub fn status(&mut self) -> Option<u16> {
+        pub(crate) fn status(&mut self) -> Option<u16> {
             let (kind, body) = self.hear()?;
             let command = (kind == 4).then(|| Command::read(&body[6..]))??;
             command.number(element::STATUS)
@@ -853,7 +853,7 @@ fn who_was_promised_a_report_on_commitment_has_it_after_a_restart() {
 }
 
 /// `ca.pem`, and `{server,client}.{pem,key}` that it signed for this machine, by openssl.
-pub fn certificates(within: &Path) {
+pub(crate) fn certificates(within: &Path) {
     let openssl = |args: &[&str]| {
         said(Command::new("openssl").args(args).current_dir(within));
     };

@@ -16,13 +16,15 @@ use crate::pacs::{certificates, receiver, spooled, store};
 use crate::support::{hepalert, shared_data};
 use hepalert::dicom::sender;
 use hepalert::dicom::services::RECEIVED_SYNTAXES;
-use hepalert::dicom::target::{Dimse, Outcome, Outgoing, SendError, Status, Target, Way, Web};
+use hepalert::dicom::target::{
+    DeliveryOutcome, Dimse, Outgoing, SendError, Status, Target, Way, Web,
+};
 use hepalert::dicom::tls::ClientTls;
 use hepalert_voxels::volume::dicom::content;
 use hepalert_voxels::volume::dicom::read::read_header;
 
 /// A program of a test; killed when that ends.
-pub struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
     fn start(command: &mut Command) -> Program {
@@ -30,7 +32,7 @@ impl Program {
     }
 
     /// A script, and the line of ports that it prints once it listens.
-    pub fn script(python: &Path, name: &str, args: &[&str]) -> (Program, Vec<u16>) {
+    pub(crate) fn script(python: &Path, name: &str, args: &[&str]) -> (Program, Vec<u16>) {
         let mut command = Command::new(python);
         command.arg(script(name)).args(args).stdout(Stdio::piped());
         let mut program = Program::start(&mut command);
@@ -184,7 +186,7 @@ impl Desk {
         ClientTls { ca_file: self.at(authority), client }
     }
 
-    fn send(&self, target: &Target) -> Result<Outcome, SendError> {
+    fn send(&self, target: &Target) -> Result<DeliveryOutcome, SendError> {
         sender::send(target, Outgoing { bytes: &self.object })
     }
 
@@ -222,7 +224,7 @@ fn an_archive_is_sent_to_over_tls_if_both_sides_are_known() {
     assert!(stranger.is_err(), "of an authority that is not ours: {stranger:?}");
     assert!(desk.kept().is_empty());
     let known = dimse(port, "PACS", Some(desk.tls("ca.pem", true)));
-    assert_eq!(desk.send(&known).unwrap(), Outcome::Stored);
+    assert_eq!(desk.send(&known).unwrap(), DeliveryOutcome::Stored);
     assert!(sender::echo(&known).is_ok());
     let kept = fs::read(&desk.kept()[0]).unwrap();
     assert_eq!(shown(&kept), shown(&desk.object));
@@ -248,14 +250,14 @@ fn what_an_archive_on_the_web_answers_is_understood_over_https() {
         }))
     };
     let good = web("dicom-web", "token", "ca.pem");
-    assert_eq!(desk.send(&good).unwrap(), Outcome::Stored);
+    assert_eq!(desk.send(&good).unwrap(), DeliveryOutcome::Stored);
     assert!(sender::echo(&good).is_ok());
     let kept = fs::read(&desk.kept()[0]).unwrap();
     assert_eq!(kept, desk.object, "the file itself");
     let answered = |path: &str, token: &str| desk.send(&web(path, token, "ca.pem")).unwrap();
-    assert_eq!(answered("refuse", "token"), Outcome::Refused(Status::Dimse(0xc000)));
-    assert_eq!(answered("there", "token"), Outcome::Stored);
-    assert_eq!(answered("busy", "token"), Outcome::Busy(Status::Http(503)));
+    assert_eq!(answered("refuse", "token"), DeliveryOutcome::Refused(Status::Dimse(0xc000)));
+    assert_eq!(answered("there", "token"), DeliveryOutcome::Stored);
+    assert_eq!(answered("busy", "token"), DeliveryOutcome::Busy(Status::Http(503)));
     // It is there and lets nobody in with that: told as such, and tried again.
     let expired = desk.send(&web("dicom-web", "old-token", "ca.pem"));
     assert!(matches!(expired, Err(SendError::NoToken(..))), "{expired:?}");
@@ -278,12 +280,12 @@ fn an_archive_that_refuses_is_told_from_one_that_is_busy_and_from_one_that_lets_
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (_archive, ports) = Program::script(&python, "moody_archive.py", &args);
     let wanted = [
-        Outcome::Stored,
-        Outcome::Refused(Status::Dimse(0xc000)),
-        Outcome::Refused(Status::Dimse(0x0110)),
-        Outcome::Busy(Status::Dimse(0xa700)),
-        Outcome::Stored,
-        Outcome::Stored,
+        DeliveryOutcome::Stored,
+        DeliveryOutcome::Refused(Status::Dimse(0xc000)),
+        DeliveryOutcome::Refused(Status::Dimse(0x0110)),
+        DeliveryOutcome::Busy(Status::Dimse(0xa700)),
+        DeliveryOutcome::Stored,
+        DeliveryOutcome::Stored,
     ];
     for (port, wanted) in ports.iter().zip(wanted) {
         assert_eq!(desk.send(&dimse(*port, "MOODY", None)).unwrap(), wanted);
@@ -298,7 +300,7 @@ fn an_archive_that_refuses_is_told_from_one_that_is_busy_and_from_one_that_lets_
     }
     let unknown =
         sender::send(&dimse(ports[0], "MOODY", None), Outgoing { bytes: &report }).unwrap();
-    assert_eq!(unknown, Outcome::Refused(Status::Dimse(0x0122)));
+    assert_eq!(unknown, DeliveryOutcome::Refused(Status::Dimse(0x0122)));
     let port = free_port();
     let mut closed = Command::new("storescp");
     let _closed = Program::start(closed.args(["--refuse", &port.to_string()]));

@@ -30,15 +30,15 @@ use crate::broker::{Broker, Heard, Kind, Subscriber, free_port, password};
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROOT: &str = "hepalert/v1/ct-1";
 
-pub fn params(port: u16) -> BrokerParams {
+pub(crate) fn params(port: u16) -> BrokerParams {
     BrokerParams { keep_alive_s: 5, ..BrokerParams::new("127.0.0.1", port, "ct-1") }
 }
 
-pub fn open(folder: &Path) -> Store {
+pub(crate) fn open(folder: &Path) -> Store {
     Store::open(&folder.join("hepalert.db"), Timestamp::now()).unwrap().store
 }
 
-pub fn start(params: BrokerParams, store: &Store) -> PublisherHandle {
+pub(crate) fn start(params: BrokerParams, store: &Store) -> PublisherHandle {
     let boot = store.begin(Timestamp::now()).unwrap().boot;
     let since = Timestamp::now();
     let seen = store.clone();
@@ -65,7 +65,7 @@ fn key(n: usize) -> String {
 }
 
 /// Writes the event "study n was queued"; returns its id.
-pub fn write(store: &Store, n: usize) -> String {
+pub(crate) fn write(store: &Store, n: usize) -> String {
     let identity = Identity {
         device: "ct-1".to_owned(),
         study_key: key(n),
@@ -243,7 +243,7 @@ fn refuse(store: &Store, n: usize) -> String {
 }
 
 /// Puts an open alert about study `n` into the worklist; returns its id.
-pub fn raise_alert(store: &Store, n: usize) -> String {
+pub(crate) fn raise_alert(store: &Store, n: usize) -> String {
     let now = Timestamp::now();
     let job = NewJob {
         study_key: StudyKey::new(&key(n)).unwrap(),
@@ -422,7 +422,7 @@ fn child_publisher() {
 }
 
 /// A child process; it ends with the value.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -431,7 +431,7 @@ impl Drop for Running {
     }
 }
 
-pub fn publisher_process(port: u16) -> Running {
+pub(crate) fn publisher_process(port: u16) -> Running {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "publish::child_publisher", "--ignored"])
         .env("HEPALERT_TEST_PORT", port.to_string())

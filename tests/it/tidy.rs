@@ -84,7 +84,7 @@ fn homes() -> Vec<PathBuf> {
     homes
 }
 
-pub fn all_sources() -> Vec<(PathBuf, String)> {
+pub(crate) fn all_sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for home in homes() {
         sources(&home, &mut found);

@@ -9,7 +9,7 @@ use hepalert::config::{Config, Role};
 use hepalert::publish::messages::State;
 use hepalert::store::{Finished, NewJob, OpenAlert, Store};
 use hepalert::web::accounts::Accounts;
-use hepalert::web::{self, Check, Device, Engine, Handle, Line, Pulse, Step};
+use hepalert::web::{self, Check, Device, Engine, Handle, Level, Line, Pulse, Step};
 use hepalert_study::outcome::AlertLevel;
 use hepalert_study::phase::Setting;
 use hepalert_study::study::StudyKey;
@@ -22,7 +22,7 @@ use crate::support::hepalert;
 use crate::web_browser::page_of;
 
 /// A device that is well, or says that it is not.
-pub struct MadeUp {
+pub(crate) struct MadeUp {
     pub reasons: Vec<String>,
 }
 
@@ -53,32 +53,32 @@ impl Device for MadeUp {
     }
 
     fn checks(&self) -> Vec<Check> {
-        let check = |name: &str, level: &str, finding: &str, advice: Option<&str>| Check {
+        let check = |name: &str, level: Level, finding: &str, advice: Option<&str>| Check {
             name: name.to_owned(),
-            level: level.to_owned(),
+            level,
             finding: finding.to_owned(),
             advice: advice.map(str::to_owned),
         };
         vec![
-            check("configuration", "ok", "device ct-1, by /etc/hepalert/hepalert.toml", None),
-            check("disk", "warn", "1900 MiB are free", Some("free some space")),
+            check("configuration", Level::Ok, "device ct-1, by /etc/hepalert/hepalert.toml", None),
+            check("disk", Level::Warn, "1900 MiB are free", Some("free some space")),
         ]
     }
 }
 
 /// A page with a store of its own, served from this process.
-pub struct Served {
+pub(crate) struct Served {
     pub folder: tempfile::TempDir,
     pub store: Store,
     pub address: String,
     handle: Option<Handle>,
 }
 
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 impl Served {
     /// `change` sets what is not as it comes.
-    pub fn new(change: impl FnOnce(&mut Config, &Path)) -> Served {
+    pub(crate) fn new(change: impl FnOnce(&mut Config, &Path)) -> Served {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.store.folder = folder.path().to_owned();
@@ -101,7 +101,7 @@ impl Served {
     }
 
     /// Over TLS, by a certificate made for it.
-    pub fn encrypted() -> Served {
+    pub(crate) fn encrypted() -> Served {
         Served::new(|config, folder| {
             let (certificate, secret) = (folder.join("page.pem"), folder.join("page.key"));
             let made = std::process::Command::new("openssl")
@@ -117,18 +117,18 @@ impl Served {
     }
 
     /// Everybody here may look.
-    pub fn open() -> Served {
+    pub(crate) fn open() -> Served {
         Served::new(|config, _| {
             config.web.login = false;
             config.web.open_role = Role::Annotator;
         })
     }
 
-    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         request(&self.address, "GET", path, headers, b"")
     }
 
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let own = format!("http://{}", self.address);
         let mut all = vec![("Content-Type", "application/json")];
         if !headers.iter().any(|(name, _)| *name == "Origin") {
@@ -139,7 +139,7 @@ impl Served {
     }
 
     /// The cookie of a user who has logged in.
-    pub fn log_in(&self, name: &str) -> String {
+    pub(crate) fn log_in(&self, name: &str) -> String {
         let answer =
             self.post("/api/v1/session", &[], &json!({"name": name, "password": PASSWORD}));
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -157,7 +157,7 @@ impl Drop for Served {
     }
 }
 
-pub fn key(number: usize) -> StudyKey {
+pub(crate) fn key(number: usize) -> StudyKey {
     StudyKey::new(&format!("{:032x}", 0x5eed_0000_0000 + number)).unwrap()
 }
 
@@ -188,7 +188,7 @@ fn report(number: usize, verdict: &str) -> Value {
 }
 
 /// Puts studies into a store as the daemon would have: two thirds done, some refused, one failed.
-pub fn fill(store: &Store, studies: usize) {
+pub(crate) fn fill(store: &Store, studies: usize) {
     let began: Timestamp = "2026-11-01T06:00:00Z".parse().unwrap();
     for number in 0..studies {
         let at = began + SignedDuration::from_mins(20 * number as i64);
@@ -575,7 +575,7 @@ fn two_thousand_studies_are_listed_at_once() {
         let said = told.json()["message"].as_str().unwrap_or_default().to_owned();
         assert!(told.status == 400 && said.contains(word), "{asked}: {} {said}", told.status);
     }
-    ask("sort=received&state=done,dead&verdict=none,uncertain&setting=venous&engine=whatever");
+    ask("sort=completed&state=done,dead&verdict=none,uncertain&setting=venous&engine=whatever");
 }
 
 #[test]

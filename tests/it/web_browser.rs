@@ -257,7 +257,7 @@ fn a_refused_engine_is_told_until_somebody_has_read_it() {
 }
 
 /// A daemon with the page; its address is in its log.
-pub fn page_of(house: &House) -> String {
+pub(crate) fn page_of(house: &House) -> String {
     let began = Instant::now();
     loop {
         let log = house.log();

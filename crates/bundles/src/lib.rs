@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
-use hepalert_study::anatomy;
+use hepalert_study::anatomy::{self, Organ};
 use hepalert_study::phase::{Phase, Setting};
 
 use hepalert_engines::backend::{Backend, Precision, Runtime};
@@ -25,6 +25,7 @@ mod network;
 pub mod package;
 mod plan;
 pub mod refused;
+mod self_test;
 pub mod signature;
 pub mod signing;
 pub mod slots;
@@ -34,6 +35,7 @@ pub use files::BundleFile;
 pub use plan::{
     Decision, Fusion, GainPair, Golden, KeepLargest, NetworkPlan, Reader, Resampling, Sums,
 };
+pub use self_test::{NetworkTest, TestDepth};
 pub use trained::{TrainedFor, Untrained};
 
 /// Name of the manifest in a bundle folder.
@@ -67,7 +69,7 @@ impl Role {
         let names = anatomy::class_names();
         match self {
             Role::Segment => Some(names.to_vec()),
-            Role::Reclassify => Some(names[..8].to_vec()),
+            Role::Reclassify => Some(names[..=usize::from(Organ::Liver.label())].to_vec()),
             Role::Phases => None,
         }
     }
@@ -259,21 +261,6 @@ impl Bundle {
             engines.push(tested.map_err(|error| in_file(file, error))?);
         }
         Ok(engines)
-    }
-
-    /// The whole suite of a loaded engine: a fold of a network against its golden patch, several
-    /// times over.
-    ///
-    /// # Errors
-    /// [`EngineError::SelfTest`] says what differed.
-    pub fn self_test(
-        &self,
-        (role, fold): (Role, usize),
-        engine: &mut dyn Engine,
-        asked: Precision,
-    ) -> Result<conformance::Conformity, EngineError> {
-        let golden = self.golden(role, fold)?;
-        conformance::suite(engine, &golden, role.precision(asked).tolerance())
     }
 
     /// The bytes of one of the bundle's networks, checked as they are read.

@@ -23,7 +23,7 @@ use hepalert_voxels::volume::LabelMap;
 
 use surroundings::Surroundings;
 
-pub mod merge;
+pub(crate) mod merge;
 pub mod situs;
 mod surroundings;
 #[cfg(test)]

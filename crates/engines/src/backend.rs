@@ -149,8 +149,8 @@ pub struct Runtime {
     pub backend: Backend,
     /// The numbers.
     pub precision: Precision,
-    /// Threads of one engine on the CPU; 0 means one per core.
-    pub threads: usize,
+    /// Threads of one engine on the CPU; one per core without a number.
+    pub threads: Option<usize>,
     /// Patches per call at most, at least 1: a study that would not fit into memory so runs
     /// with fewer (`segment::largest_batch`).
     pub batch: usize,
@@ -163,17 +163,15 @@ impl Default for Runtime {
     /// The own backend on all cores, patch by patch.
     fn default() -> Runtime {
         let (backend, precision) = (Backend::Native, Precision::F32);
-        Runtime { backend, precision, threads: 0, batch: 1, cache: None }
+        Runtime { backend, precision, threads: None, batch: 1, cache: None }
     }
 }
 
 impl Runtime {
     /// Threads of one engine, at least 1.
     pub fn threads(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(cores).max(1)
     }
 }
 

@@ -11,12 +11,12 @@ pub mod conformance;
 mod dispatch;
 #[cfg(any(test, debug_assertions))]
 pub mod fake;
-pub mod native;
+mod native;
 #[cfg(feature = "openvino")]
-pub mod openvino;
+mod openvino;
 pub mod tensorrt;
 #[cfg(feature = "tract")]
-pub mod tract;
+mod tract;
 
 /// The fixed shape of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use ndarray::{ArrayView5, ArrayViewMut5};
 
 use super::{Engine, EngineError, EngineSpec};
 
-pub use hepalert_native::Precision;
+pub(crate) use hepalert_native::Precision;
 
 /// A network that is ready to run.
 #[derive(Debug)]
-pub struct NativeEngine {
+pub(crate) struct NativeEngine {
     spec: EngineSpec,
     network: Network,
     /// One for all threads, or with a batch one for each patch at a time.
@@ -26,7 +26,7 @@ impl NativeEngine {
     /// # Errors
     /// [`EngineError::Backend`] names the node that cannot be run; [`EngineError::Shape`] if the
     /// network is not `spec`.
-    pub fn load(
+    pub(crate) fn load(
         bytes: &[u8],
         name: &str,
         spec: &EngineSpec,

@@ -14,7 +14,7 @@ use openvino::{
 use super::backend::Precision;
 use super::{Engine, EngineError, EngineSpec};
 
-pub mod library;
+pub(crate) mod library;
 
 /// The library's own wait ends silently after a time, so it is given one that never comes
 /// (eleven days); a stalled process is ended from outside.
@@ -25,7 +25,7 @@ const MAX_LANES: usize = 2;
 
 /// How a network is compiled.
 #[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// The numbers it is computed in.
     pub precision: Precision,
     /// Threads that share one patch, at least 1. Their number changes the last bits.
@@ -35,7 +35,7 @@ pub struct Options<'a> {
 }
 
 /// A network compiled by OpenVINO.
-pub struct OpenVinoEngine {
+pub(crate) struct OpenVinoEngine {
     spec: EngineSpec,
     lanes: Vec<Lane>,
     /// The requests need it alive.
@@ -49,7 +49,7 @@ impl OpenVinoEngine {
     /// # Errors
     /// [`EngineError::Backend`] if the library is not there, cannot read the file, or the
     /// processor lacks the precision; [`EngineError::Shape`] if the network is not `spec`.
-    pub fn load(
+    pub(crate) fn load(
         bytes: &[u8],
         name: &str,
         spec: &EngineSpec,

@@ -8,13 +8,13 @@
 //! the left, and written back in the order of the file they came from.
 
 pub mod cases;
-pub mod change;
-pub mod edit;
+mod change;
+mod edit;
 pub mod fuse;
 pub mod labelling;
 pub mod monai;
 pub mod operation;
-pub mod refused;
+mod refused;
 pub mod regions;
 
 pub use change::{Change, Stretch};

@@ -148,7 +148,7 @@ fn keys(parts: &Components) -> Vec<[usize; 3]> {
 
 /// A region taken hold of.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct RegionVoxels {
     /// Its label.
     pub label: u8,
     /// First voxel of its box.
@@ -158,12 +158,12 @@ pub struct Held {
     runs: Vec<Run>,
 }
 
-impl Held {
+impl RegionVoxels {
     /// The region that holds this voxel.
     ///
     /// # Errors
     /// [`Refused::Outside`] or [`Refused::Background`].
-    pub fn at(map: &LabelMap, at: [usize; 3]) -> Result<Held, Refused> {
+    pub fn at(map: &LabelMap, at: [usize; 3]) -> Result<RegionVoxels, Refused> {
         let label = match label_at(map, at)? {
             0 => return Err(Refused::Background(at)),
             label => label,
@@ -179,7 +179,7 @@ impl Held {
         runs.retain(|run| run.component == component);
         let mut outline = Outline::of(&runs[0]);
         runs[1..].iter().for_each(|run| outline.add(&Outline::of(run)));
-        Ok(Held { label, lo: outline.lo, hi: outline.hi, runs })
+        Ok(RegionVoxels { label, lo: outline.lo, hi: outline.hi, runs })
     }
 
     /// The voxel by which a list names it.
@@ -324,18 +324,18 @@ mod tests {
         voxels.slice_mut(s![.., .., 4..]).fill(10);
         voxels[[1, 2, 3]] = 2;
         assert_eq!(
-            Held::at(&map(voxels.clone()), [1, 2, 3]).unwrap().surroundings(&map(voxels)),
+            RegionVoxels::at(&map(voxels.clone()), [1, 2, 3]).unwrap().surroundings(&map(voxels)),
             7
         );
         let full = map(Array3::from_elem([1, 1, 2], 4));
-        assert_eq!(Held::at(&full, [0, 0, 0]).unwrap().surroundings(&full), 0);
+        assert_eq!(RegionVoxels::at(&full, [0, 0, 0]).unwrap().surroundings(&full), 0);
     }
 
     #[test]
     fn nothing_is_held_outside_or_in_the_background() {
         let empty = map(Array3::zeros([1, 2, 3]));
-        assert_eq!(Held::at(&empty, [0, 0, 0]).unwrap_err().code(), "no_region");
-        assert_eq!(Held::at(&empty, [0, 2, 0]).unwrap_err().code(), "outside_image");
+        assert_eq!(RegionVoxels::at(&empty, [0, 0, 0]).unwrap_err().code(), "no_region");
+        assert_eq!(RegionVoxels::at(&empty, [0, 2, 0]).unwrap_err().code(), "outside_image");
     }
 
     proptest! {
@@ -345,14 +345,14 @@ mod tests {
             let truth = flood_fill(voxels.view(), 1..=255, InPlane::Eight);
             let map = map(voxels.clone());
             for (at, &own) in truth.indexed_iter().filter(|(_, own)| **own > 0) {
-                let held = Held::at(&map, [at.0, at.1, at.2]).unwrap();
+                let held = RegionVoxels::at(&map, [at.0, at.1, at.2]).unwrap();
                 let mask = held.mask([0; 3], [3, 4, 6]);
                 prop_assert!(mask.iter().zip(&truth).all(|(&on, &t)| on == (t == own)));
                 prop_assert_eq!(held.voxels(), truth.iter().filter(|t| **t == own).count());
             }
             let listed = regions(&map, 1..=255);
             for region in &listed.regions {
-                let held = Held::at(&map, region.key).unwrap();
+                let held = RegionVoxels::at(&map, region.key).unwrap();
                 prop_assert_eq!(held.first(), region.at);
                 prop_assert_eq!((held.lo, held.hi, held.label), (region.lo, region.hi, region.label));
                 let of = |z: usize| held.runs.iter().filter(|r| r.z as usize == z).map(Run::voxels).sum();

@@ -87,7 +87,7 @@ pub(crate) struct Learnt {
 }
 
 /// Joins what the tasks saw: `moments` is `[task][block]`.
-pub(crate) fn settle(learnt: &Learnt, moments: &[Moments], norm: &mut Norm) {
+pub(crate) fn join_moments(learnt: &Learnt, moments: &[Moments], norm: &mut Norm) {
     let blocks = norm.scale.len();
     for channel in 0..learnt.scale.len() {
         let (block, lane) = (channel / LANES, channel % LANES);
@@ -130,7 +130,7 @@ mod tests {
         });
         let learnt = Learnt { scale: vec![2.0], shift: vec![0.5], epsilon: 1e-5 };
         let mut norm = Norm::new(1);
-        settle(&learnt, &moments, &mut norm);
+        join_moments(&learnt, &moments, &mut norm);
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / 600.0;
         let squares = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / 600.0;
         let scale = 2.0 / (squares + 1e-5).sqrt();
@@ -149,7 +149,7 @@ mod tests {
         });
         let learnt = Learnt { scale: vec![1.0], shift: vec![0.0], epsilon: 1e-5 };
         let mut norm = Norm::new(1);
-        settle(&learnt, &moments, &mut norm);
+        join_moments(&learnt, &moments, &mut norm);
         assert!((7.1 * norm.scale[0][0] + norm.shift[0][0]).abs() < 1e-3);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::element::{Chunk, Element, LANES};
 use crate::level::at_level;
-use crate::norm::{Moments, Norm, settle};
+use crate::norm::{Moments, Norm, join_moments};
 use crate::output::Answer;
 use crate::plan::{Do, MAX_PARTS, Operation, Part, Place, Plan};
 use crate::stages::{Crew, Worker};
@@ -76,7 +76,7 @@ impl<T: Element> Plan<T> {
         let mut crew = Crew { level: self.level, workers, shared };
         self.compute(operation, sources, out, moments, &mut crew);
         if let Some(norm) = operation.norm {
-            settle(&self.norms[norm].0, moments, &mut norms[norm]);
+            join_moments(&self.norms[norm].0, moments, &mut norms[norm]);
         }
         memory.slots[stored.slot] = room;
     }

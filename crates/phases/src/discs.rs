@@ -8,7 +8,7 @@ use super::track::Candidate;
 /// Where in a slice to look, in millimetres from the spine: back to front (`-y`), and
 /// towards the patient's left (`x`).
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub(crate) struct Window {
     /// Towards the front, from and to.
     pub front_mm: [f64; 2],
     /// Towards the left, from and to.
@@ -17,14 +17,14 @@ pub struct Window {
 
 /// A disc and the ring around it, as offsets in voxels.
 #[derive(Debug)]
-pub struct Disc {
+pub(crate) struct Disc {
     inner: Vec<[isize; 2]>,
     ring: Vec<[isize; 2]>,
 }
 
 /// What is asked of a disc.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// Weight of evenness inside.
     pub even: f32,
     /// Least HU of the middle.
@@ -37,7 +37,7 @@ pub struct Ask {
 
 impl Disc {
     /// A disc of this radius; its inside stops short of the border, its ring begins beyond.
-    pub fn of(radius_mm: f64, step_mm: [f64; 3]) -> Disc {
+    pub(crate) fn of(radius_mm: f64, step_mm: [f64; 3]) -> Disc {
         let [_, dy, dx] = step_mm;
         let reach = ((radius_mm + 8.0) / dy.min(dx)).ceil() as isize;
         let (mut inner, mut ring) = (Vec::new(), Vec::new());
@@ -55,7 +55,12 @@ impl Disc {
     }
 
     /// The inside's values, sorted; `None` at the border of the slice.
-    pub fn inside(&self, slice: &ArrayView2<'_, f32>, y: usize, x: usize) -> Option<Vec<f32>> {
+    pub(crate) fn inside(
+        &self,
+        slice: &ArrayView2<'_, f32>,
+        y: usize,
+        x: usize,
+    ) -> Option<Vec<f32>> {
         let mut values = read(slice, y, x, &self.inner)?;
         values.sort_unstable_by(f32::total_cmp);
         Some(values)
@@ -99,7 +104,7 @@ fn read(
 }
 
 /// All candidates of a slice, the best radius at every place.
-pub fn candidates(
+pub(crate) fn candidates(
     coarse: &Coarse,
     z: usize,
     spine: [f64; 2],

@@ -49,7 +49,7 @@ pub struct Organs {
 }
 
 /// Number of values of [`Organs::vector`].
-pub const FEATURES: usize = 20;
+pub(crate) const FEATURES: usize = 20;
 
 impl Organs {
     /// Looks for every landmark in a series, whatever its voxel order.

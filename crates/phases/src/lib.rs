@@ -9,9 +9,9 @@
 
 pub mod coarse;
 mod discs;
-pub mod features;
+mod features;
 pub mod joint;
-pub mod recognise;
+mod recognise;
 pub mod rules;
 mod solid;
 mod spine;

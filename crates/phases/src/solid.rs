@@ -12,7 +12,7 @@ const NEAR_HU: f32 = 14.0;
 
 /// An organ of even density.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Solid {
+pub(crate) struct Solid {
     /// Its most frequent density.
     pub hu: f32,
     /// Even tissue of this density, in cm3: less than the organ.
@@ -33,13 +33,13 @@ struct Even {
 }
 
 /// The liver: to the patient's right.
-pub fn liver(coarse: &Coarse, frame: &Frame) -> Option<Solid> {
+pub(crate) fn liver(coarse: &Coarse, frame: &Frame) -> Option<Solid> {
     let all = even_places(coarse, frame, |front, left, _| left < -12.0 && front > -22.0, -15.0);
     solid(coarse, all)
 }
 
 /// The spleen: to the left and to the back, at the height of the liver.
-pub fn spleen(coarse: &Coarse, frame: &Frame, liver: &Solid) -> Option<Solid> {
+pub(crate) fn spleen(coarse: &Coarse, frame: &Frame, liver: &Solid) -> Option<Solid> {
     let [low, high] = liver.slices;
     let tall = (high - low) / 4;
     let place = |front: f64, left: f64, z: usize| {

@@ -16,7 +16,7 @@ const MAX_ASIDE_MM: f64 = 60.0;
 
 /// Per slice, in voxels.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Centre of the spine, `[y, x]`.
     pub spine: Vec<[f64; 2]>,
     /// Every voxel's millimetres to air along its row and column, at most 40.
@@ -24,7 +24,7 @@ pub struct Frame {
 }
 
 /// Finds the body and the spine; `None` where nothing lies on the table.
-pub fn frame(coarse: &Coarse) -> Option<Frame> {
+pub(crate) fn frame(coarse: &Coarse) -> Option<Frame> {
     let [nz, _, _] = coarse.shape();
     let boxes: Vec<Option<[usize; 4]>> = (0..nz).map(|z| outline(coarse, z)).collect();
     let candidates: Vec<Vec<Candidate>> = boxes

@@ -2,7 +2,7 @@
 
 /// A place in a slice that may be what is looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Row of its centre.
     pub y: usize,
     /// Column of its centre.
@@ -18,7 +18,7 @@ pub struct Candidate {
 /// The path with the largest sum of scores minus `bend` for every voxel of movement beyond
 /// one and every change of size; no step is longer than `most` voxels. Slices without a
 /// candidate are bridged by the last one with score 0. `None` without any candidate.
-pub fn track(slices: &[Vec<Candidate>], most: f64, bend: f32) -> Option<Vec<Candidate>> {
+pub(crate) fn track(slices: &[Vec<Candidate>], most: f64, bend: f32) -> Option<Vec<Candidate>> {
     let bend = bend / 20.0;
     let mut filled: Vec<Vec<Candidate>> = Vec::with_capacity(slices.len());
     let first = slices.iter().find(|slice| !slice.is_empty())?;

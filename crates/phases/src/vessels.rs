@@ -12,7 +12,7 @@ const KIDNEY_MM: [f64; 3] = [17.0, 22.0, 27.0];
 
 /// A tube followed from slice to slice.
 #[derive(Debug, Clone)]
-pub struct Tube {
+pub(crate) struct Tube {
     /// One place per slice.
     pub path: Vec<Candidate>,
     /// HU per slice.
@@ -22,14 +22,14 @@ pub struct Tube {
 }
 
 /// The aorta: before the spine, a little to the left.
-pub fn aorta(coarse: &Coarse, frame: &Frame) -> Option<Tube> {
+pub(crate) fn aorta(coarse: &Coarse, frame: &Frame) -> Option<Tube> {
     let window = Window { front_mm: [-4.0, 66.0], left_mm: [-14.0, 46.0] };
     let ask = Ask { even: 1.0, least_hu: 15.0, most_hu: 700.0, darkest_hu: f32::MIN };
     tube(coarse, frame, window, &AORTA_MM, ask, |_, _| true)
 }
 
 /// The inferior cava: before the spine, to the right of the aorta.
-pub fn cava(coarse: &Coarse, frame: &Frame, aorta: &Tube) -> Option<Tube> {
+pub(crate) fn cava(coarse: &Coarse, frame: &Frame, aorta: &Tube) -> Option<Tube> {
     let window = Window { front_mm: [2.0, 80.0], left_mm: [-58.0, 12.0] };
     let ask = Ask { even: 1.0, least_hu: 15.0, most_hu: 500.0, darkest_hu: f32::MIN };
     let [_, dy, dx] = coarse.step_mm;
@@ -65,7 +65,7 @@ fn tube(
 
 /// One kidney.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kidney {
+pub(crate) struct Kidney {
     /// Slice of its middle.
     pub z: usize,
     /// Row of its centre.
@@ -87,7 +87,7 @@ const KIDNEY_RUN_MM: f64 = 45.0;
 
 /// The right and the left kidney, where they are in the scan; `highest` is a slice that they
 /// do not reach above.
-pub fn kidneys(
+pub(crate) fn kidneys(
     coarse: &Coarse,
     frame: &Frame,
     aorta: &Tube,

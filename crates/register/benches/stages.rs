@@ -63,8 +63,8 @@ fn stages(c: &mut Criterion) {
         bench.iter(|| moving.warped(black_box(&Affine::IDENTITY), &field));
     });
     let certainty = vec![[1.0; 3]; lattice.len()];
-    group.bench_function("settle", |bench| {
-        bench.iter(|| field.clone().settle(black_box(&certainty), 0.6));
+    group.bench_function("regularise", |bench| {
+        bench.iter(|| field.clone().regularise(black_box(&certainty), 0.6));
     });
     group.bench_function("make_consistent", |bench| {
         bench.iter(|| field.clone().make_consistent(&mut field.clone(), 10));

@@ -198,7 +198,7 @@ impl Side<'_> {
             certainty[node] = choice.certainty;
         }
         let mut field = Field::new(lattice, nodes);
-        field.settle(&certainty, params.stiffness);
+        field.regularise(&certainty, params.stiffness);
         field
     }
 }

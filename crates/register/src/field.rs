@@ -113,7 +113,7 @@ impl Field {
 
     /// Lets neighbours agree: minimises `sum of certainty * |u - own|^2 + stiffness * sum over
     /// edges |u - neighbour|^2` by rounds of Jacobi's method.
-    pub fn settle(&mut self, certainty: &[[f32; 3]], stiffness: f32) {
+    pub fn regularise(&mut self, certainty: &[[f32; 3]], stiffness: f32) {
         if stiffness <= 0.0 {
             return;
         }

@@ -3,6 +3,8 @@
 //! Owns the label values (the same in every label map, file and network output) and the
 //! order of priority among lesions. Knows nothing of images.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
@@ -131,9 +133,12 @@ pub fn class_names() -> [&'static str; CLASS_COUNT] {
     names
 }
 
+/// The label values of lesions: 1 to 6.
+pub const LESION_LABELS: RangeInclusive<u8> = Lesion::Hcc.label()..=Lesion::Cyst.label();
+
 /// True for the label values 1 to 6.
 pub const fn is_lesion(label: u8) -> bool {
-    label >= 1 && label <= 6
+    *LESION_LABELS.start() <= label && label <= *LESION_LABELS.end()
 }
 
 /// True for the liver and what lies in it: lesions and hepatic vessels, not the portal vein.
@@ -152,6 +157,8 @@ mod tests {
             assert_eq!(kind.name().parse(), Ok(kind));
             assert!(is_lesion(kind.label()));
         }
+        let labels: Vec<u8> = LESION_LABELS.collect();
+        assert_eq!(labels, Lesion::ALL.map(Lesion::label));
         assert_eq!(Lesion::from_label(0), None);
         assert_eq!(Lesion::from_label(7), None);
         assert!("hcc".parse::<Lesion>().is_err() && "normal".parse::<Lesion>().is_err());

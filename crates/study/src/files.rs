@@ -115,7 +115,8 @@ pub struct StudyFiles {
     /// When the first phase was scanned, `2025-01-31T10:11:12.000` on the scanner's clock.
     pub acquired: Option<String>,
     /// Files of the study that are no part of a phase: scouts, reports, other series.
-    pub set_aside: usize,
+    #[serde(rename = "set_aside")]
+    pub unused: usize,
     /// Files beside the images that should be images and cannot be read: perhaps missing slices.
     #[serde(default)]
     pub unreadable_beside: usize,
@@ -302,11 +303,11 @@ mod paths {
     /// What a path that is not UTF-8 begins with.
     const BYTES: &str = "bytes:";
 
-    pub fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(paths.iter().map(|path| text_of(path)))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PathBuf>, D::Error> {
         let texts = Vec::<String>::deserialize(d)?;
         let paths: Option<Vec<PathBuf>> = texts.iter().map(|text| path_of(text)).collect();
         paths.ok_or_else(|| D::Error::custom("not a path"))
@@ -348,7 +349,7 @@ mod tests {
                 phases: Vec::new(),
                 candidates: Vec::new(),
                 acquired: None,
-                set_aside: 0,
+                unused: 0,
                 unreadable_beside: 0,
                 patient: None,
                 series: series.collect(),
@@ -386,7 +387,7 @@ mod tests {
             }],
             candidates: Vec::new(),
             acquired: None,
-            set_aside: 2,
+            unused: 2,
             unreadable_beside: 1,
             patient: Some(PatientKey::new(StudyKey::new(&"a0".repeat(16)).unwrap())),
             series: vec![SeriesHeld { series: Digest::of(b"s"), images: 3, read: 2 }],

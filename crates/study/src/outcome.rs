@@ -110,7 +110,17 @@ impl From<Lesion> for PatientClass {
 
 /// The outcome.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Verdict"))]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +137,9 @@ pub enum AlertLevel {
 displayed_by_name!(AlertLevel);
 
 impl AlertLevel {
+    /// All of them.
+    pub const ALL: [AlertLevel; 3] = all(AlertLevel::VARIANTS);
+
     /// The word used in messages.
     pub fn name(self) -> &'static str {
         self.into()

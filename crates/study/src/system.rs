@@ -1,6 +1,8 @@
-//! What the system says of a file it refuses, without its number and in whole words.
+//! What the system says of a file it refuses, without its number and in whole words, and how much
+//! space is left for files.
 
 use std::io::{Error, ErrorKind};
+use std::path::Path;
 
 /// Its reason, to stand behind the path.
 pub fn reason(error: &Error) -> String {
@@ -21,6 +23,15 @@ pub fn reason(error: &Error) -> String {
     }
     let said = error.to_string();
     said.split(" (os error").next().unwrap_or(&said).to_owned()
+}
+
+/// Free space for this user where a folder lies.
+///
+/// # Errors
+/// The system's, if the folder cannot be looked at.
+pub fn free_bytes(folder: &Path) -> Result<u64, Error> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::ui::counted;
 use hepalert_study::files::place_of;
 
 /// More folders are not listed, but the one that holds them all.
-const MOST_FOLDERS: usize = 3;
+const MAX_FOLDERS: usize = 3;
 
 /// The arguments with their inputs as they are looked at.
 ///
@@ -61,7 +61,7 @@ fn refuse_slices(inputs: &[PathBuf]) -> Result<(), Failure> {
         false => folder.display().to_string(),
     };
     let folders: Vec<String> = match folders.len() {
-        ..=MOST_FOLDERS => folders.into_iter().map(named).collect(),
+        ..=MAX_FOLDERS => folders.into_iter().map(named).collect(),
         _ => vec![named(&place_of(folders))],
     };
     let error = anyhow::anyhow!(

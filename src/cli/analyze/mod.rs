@@ -83,7 +83,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A sentence that names the four codes.
-pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
+pub(crate) fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
     let PhaseFile { phase, path } = text.parse()?;
     Ok((phase, path))
 }
@@ -92,7 +92,7 @@ pub fn parse_phase(text: &str) -> Result<(Phase, PathBuf), String> {
 ///
 /// # Errors
 /// Exit 3 for a refused input, 4 for an engine that cannot be used.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let args = &given::inputs(args, ui)?;
     for (at, (phase, _)) in args.phase.iter().enumerate() {
         if args.phase[..at].iter().any(|(before, _)| before == phase) {
@@ -234,7 +234,7 @@ fn analyze(
 }
 
 /// The exit code of a failed analysis.
-pub fn failure(error: AnalyzeError) -> Failure {
+pub(crate) fn failure(error: AnalyzeError) -> Failure {
     match error {
         AnalyzeError::Refused(refusal) => engines::refused(refusal),
         AnalyzeError::Align(error) => Failure::refused(error.code(), error),
@@ -249,7 +249,7 @@ pub fn failure(error: AnalyzeError) -> Failure {
 ///
 /// # Errors
 /// Exit 6 for a configuration that cannot be used.
-pub fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
+pub(crate) fn rules(config: Option<&Path>) -> Result<PhaseRules, Failure> {
     match config {
         Some(file) => Ok(crate::daemon::phase_rules(&super::run::read(file)?)),
         None => Ok(PhaseRules::default()),
@@ -271,7 +271,7 @@ fn discarded_line(discarded: &[LesionRecord]) -> String {
 }
 
 /// What a person reads; with where report and pictures lie, if they are on the disk.
-pub fn summary(report: &Report, out: Option<&Path>) -> String {
+pub(crate) fn summary(report: &Report, out: Option<&Path>) -> String {
     let mut lines = vec![format!("verdict: {}", report.verdict.name().replace('_', " "))];
     lines.push(format!(
         "patient class: base {}, high sensitivity {} ({})",

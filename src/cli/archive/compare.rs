@@ -41,13 +41,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let compared = pair.compare(&list).map_err(wrong)?;
     let folder = args.out.join("pictures");
     output::make_folder(&folder)?;
-    let mut course = ui.course("pictures");
+    let mut progress = ui.meter("pictures");
     let total = compared.changes.len().min(args.pictures);
     for (done, change) in compared.changes.iter().take(total).enumerate() {
         if let Some(picture) = pair.picture(change).map_err(Failure::failed)? {
             output::put(&folder.join(format!("{}.png", change.study_key)), &picture, &[])?;
         }
-        course.step(done + 1, total);
+        progress.step(done + 1, total);
     }
     output::put(&args.out.join("changes.csv"), compared.csv().as_bytes(), &[])?;
     let text = compared.markdown();

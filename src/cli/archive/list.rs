@@ -83,11 +83,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     output::check_apart(output::folder_of(&args.out), &[&root], among)?;
     let (site, settings) = (Site::of(args)?, args.engine.settings()?);
     let wanted = settings.wanted().map_err(engines::unusable)?;
-    let course = std::sync::Mutex::new(ui.course("files"));
+    let progress = std::sync::Mutex::new(ui.meter("files"));
     let step = |done, total| {
         // Whoever does not come to tell leaves it to the next.
-        if let Ok(mut course) = course.try_lock() {
-            course.step(done, total);
+        if let Ok(mut progress) = progress.try_lock() {
+            progress.step(done, total);
         }
     };
     let name = |uid: &str| site.name(uid);

@@ -31,7 +31,7 @@ pub enum Args {
 ///
 /// # Errors
 /// Exit 3 with a code of an archive, 4 for the engine, 1 if something cannot be written.
-pub fn run(what: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(what: &Args, ui: &Ui) -> Result<(), Failure> {
     match what {
         Args::List(args) => list::run(args, ui),
         Args::Run(args) => run::run(args, ui),

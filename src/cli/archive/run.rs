@@ -65,11 +65,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         settings: &settings,
         stop: &stop,
     };
-    let mut course = ui.course("studies");
-    let told = go_through(&task, &mut |done, total| course.step(done, total)).map_err(ended)?;
-    drop(course);
-    ui.result(&told, text(&told, args))?;
-    verdict(&told).map_or(Ok(()), |error| Err(wrong(error).after_result()))
+    let mut progress = ui.meter("studies");
+    let told = go_through(&task, &mut |done, total| progress.step(done, total)).map_err(ended)?;
+    drop(progress);
+    ui.result_of(&told, text(&told, args), verdict(&told).map(wrong))
 }
 
 /// Whether list, engine and place belong together; before a folder is made.

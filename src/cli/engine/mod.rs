@@ -65,7 +65,7 @@ pub enum Args {
 ///
 /// # Errors
 /// Exit code 4 if a bundle cannot be used, 3 if a packed one is refused.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args {
         Args::List { folder: Some(folder), .. } => list::list(folder, ui),
         Args::List { folder: None, config } => slots::list(&super::run::read(config)?, ui),

@@ -56,7 +56,7 @@ pub struct Sign {
 ///
 /// # Errors
 /// Exit 2 without a word about the password, 1 if a file is there already.
-pub fn keygen(args: &Keygen, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn keygen(args: &Keygen, ui: &Ui) -> Result<(), Failure> {
     let password = match (&args.password_file, args.no_password) {
         (Some(file), _) => Some(first_line(file)?),
         (None, true) => None,
@@ -79,7 +79,7 @@ pub fn keygen(args: &Keygen, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 4 if the bundle is not whole, 1 if the file cannot be written.
-pub fn pack(args: &Pack, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn pack(args: &Pack, ui: &Ui) -> Result<(), Failure> {
     // What was packed before may be signed, and is on no other disk: it is never replaced.
     if args.out.symlink_metadata().is_ok() {
         let what = "there is a file already";
@@ -107,7 +107,7 @@ pub fn pack(args: &Pack, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 1 if the key or the target cannot be used.
-pub fn sign(args: &Sign, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn sign(args: &Sign, ui: &Ui) -> Result<(), Failure> {
     let secret = crate::system::read_text(&args.key)
         .with_context(|| format!("{}: the secret key cannot be read", args.key.display()))?;
     let given = args.password_file.as_deref().map(first_line).transpose()?;

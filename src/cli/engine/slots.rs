@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -15,7 +14,7 @@ use crate::cli::engines::{require_there, with_rights};
 use crate::cli::{Failure, Ui, words};
 use crate::config::Config;
 use crate::daemon::analysis_settings;
-use crate::installer::Installer;
+use crate::installer::{Installer, SlotTarget};
 use hepalert_bundles::slots::{
     Condition, Installed, Refusal, Slot, Slots, SlotsError, State, Wanted, fault_of, try_out,
 };
@@ -26,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Which daemon.
 #[derive(Debug, clap::Args)]
-pub struct Where {
+pub(super) struct Where {
     /// The daemon's configuration.
     #[arg(long, default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
@@ -47,22 +46,11 @@ pub struct Install {
     place: Where,
 }
 
-/// What can be used.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Target {
-    /// Slot a.
-    A,
-    /// Slot b.
-    B,
-    /// The bundle of the configuration.
-    Configured,
-}
-
 /// Arguments of `activate`.
 #[derive(Debug, clap::Args)]
 pub struct Activate {
     /// What to use.
-    pub target: Target,
+    pub target: SlotTarget,
     #[command(flatten)]
     place: Where,
 }
@@ -105,7 +93,7 @@ fn not_taken(refusal: Refusal) -> Failure {
 ///
 /// # Errors
 /// Exit 3 with the reason code if it is refused.
-pub fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn install(args: &Install, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.file)?;
     let config = crate::cli::run::read(&args.place.config)?;
     let installer = Installer::new(&config);
@@ -165,20 +153,15 @@ fn installed(slots: &Slots, slot: Slot, sha256: &str, ui: &Ui) -> Result<(), Fai
 ///
 /// # Errors
 /// Exit 3 with the reason code if that is not possible.
-pub fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
-    let target = match args.target {
-        Target::A => Some(Slot::A),
-        Target::B => Some(Slot::B),
-        Target::Configured => None,
-    };
-    wish(&args.place, Wanted::Activate(target), ui)
+pub(super) fn activate(args: &Activate, ui: &Ui) -> Result<(), Failure> {
+    wish(&args.place, args.target.wanted(), ui)
 }
 
 /// Goes back to what was in use before.
 ///
 /// # Errors
 /// Exit 3 if there is nothing before.
-pub fn rollback(args: &Rollback, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn rollback(args: &Rollback, ui: &Ui) -> Result<(), Failure> {
     wish(&args.place, Wanted::RollBack, ui)
 }
 
@@ -201,7 +184,7 @@ fn wish(place: &Where, wanted: Wanted, ui: &Ui) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 3 if it is in use.
-pub fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn discard(args: &Discard, ui: &Ui) -> Result<(), Failure> {
     let config = crate::cli::run::read(&args.config)?;
     let slot = args.slot;
     let installer = Installer::new(&config);
@@ -240,7 +223,7 @@ fn wait(slots: &Slots, done: impl Fn(&State) -> bool) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Exit 1 if the state cannot be read.
-pub fn list(config: &Config, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn list(config: &Config, ui: &Ui) -> Result<(), Failure> {
     let state = Installer::new(config).slots().state().map_err(failed)?;
     let mark = |active: bool| if active { "*" } else { " " };
     let mut text = String::new();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::engines::require_there;
+use crate::cli::engines::{configured, require_there};
 use crate::cli::segment::open_bundle;
 use crate::cli::{Failure, Ui};
 use crate::installer::Installer;
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     pub keys: Option<PathBuf>,
     /// How many of the keys must have signed.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = configured().signatures_needed)]
     pub signatures: usize,
     /// Check against the device of this configuration: its keys, phases, backend and memory.
     #[arg(long, conflicts_with_all = ["keys", "signatures"])]
@@ -35,7 +35,7 @@ pub struct Args {
 /// # Errors
 /// Exit 4 for a folder that is not whole, 3 with the reason code for everything a device
 /// would refuse.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let config = args.config.as_deref().map(crate::cli::run::read).transpose()?;
     require_there(&args.bundle)?;
     let folder = args.bundle.is_dir();

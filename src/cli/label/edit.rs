@@ -8,7 +8,7 @@ use super::{Args, Exit, Failure, Ui, failure, one};
 use crate::cli::engines::require_there;
 use crate::ui::counted;
 use hepalert_labels::cases::folder::labels_of;
-use hepalert_labels::cases::{Desk, Folder, Saved, Start};
+use hepalert_labels::cases::{Folder, LabelEditor, Saved, Start};
 use hepalert_labels::operation::Operation;
 
 pub(super) fn run(args: &Args, folder: &Folder, ui: &Ui) -> Result<(), Failure> {
@@ -21,7 +21,8 @@ pub(super) fn run(args: &Args, folder: &Folder, ui: &Ui) -> Result<(), Failure> 
         Some("empty") => Start::Empty,
         Some(who) => Start::From(who.parse().map_err(failure)?),
     };
-    let mut desk = Desk::open(folder, &case.id, &image.name, reader, &start).map_err(failure)?;
+    let mut editor =
+        LabelEditor::open(folder, &case.id, &image.name, reader, &start).map_err(failure)?;
     let mut edits = Vec::new();
     let mut tell = |what: &str, saved: &Saved| {
         let voxels = saved.change.voxels();
@@ -29,16 +30,16 @@ pub(super) fn run(args: &Args, folder: &Folder, ui: &Ui) -> Result<(), Failure> 
     };
     if let Some(path) = &args.take_in {
         require_there(path)?;
-        let on = desk.revision().to_owned();
+        let on = editor.revision().to_owned();
         let labels = labels_of(path).map_err(failure)?;
         let from = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        tell("taken_in", &desk.take_in(labels, &from, &on, Timestamp::now()).map_err(failure)?);
+        tell("taken_in", &editor.take_in(labels, &from, &on, Timestamp::now()).map_err(failure)?);
     }
     for operation in &operations {
-        let on = desk.revision().to_owned();
-        tell(operation.name(), &desk.edit(operation, &on, Timestamp::now()).map_err(failure)?);
+        let on = editor.revision().to_owned();
+        tell(operation.name(), &editor.edit(operation, &on, Timestamp::now()).map_err(failure)?);
     }
-    let regions = desk.labelling().regions();
+    let regions = editor.labelling().regions();
     let mut lines: Vec<String> = edits
         .iter()
         .map(|edit| {
@@ -56,9 +57,9 @@ pub(super) fn run(args: &Args, folder: &Folder, ui: &Ui) -> Result<(), Failure> 
     if regions.left_out > 0 {
         lines.push(format!("and {} smaller", counted(regions.left_out, "region")));
     }
-    lines.push(format!("revision {}", desk.revision()));
+    lines.push(format!("revision {}", editor.revision()));
     let document = json!({"case": case.id, "image": image.name, "reader": reader, "edits": edits,
-        "revision": desk.revision(), "regions": regions.regions, "left_out": regions.left_out});
+        "revision": editor.revision(), "regions": regions.regions, "left_out": regions.left_out});
     ui.result(&document, lines.join("\n"))
 }
 

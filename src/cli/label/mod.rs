@@ -81,7 +81,7 @@ fn reader(text: &str) -> Result<Reader, String> {
 /// # Errors
 /// Exit 2 for a name that there is not, 3 for an edit or a file that is refused and for a folder
 /// without cases.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     require_there(&args.folder)?;
     let folder = Folder::open(&args.folder, args.work.as_deref()).map_err(failure)?;
     if !args.edit.is_empty() || args.take_in.is_some() {
@@ -119,7 +119,7 @@ fn one<'a>(args: &Args, folder: &'a Folder) -> Result<(&'a Case, &'a ImageFile),
 }
 
 /// The exit code of what is refused.
-pub fn failure(error: CaseError) -> Failure {
+pub(crate) fn failure(error: CaseError) -> Failure {
     let code = error.code();
     match error {
         CaseError::Unknown { .. } | CaseError::Reader(_) => {
@@ -152,12 +152,11 @@ fn list(folder: &Folder, ui: &Ui) -> Result<(), Failure> {
     );
     let document = json!({"folder": folder.root(), "work": folder.work(),
         "labels": folder.meaning().names(), "cases": rows, "skipped": passed});
-    ui.result(&document, lines.join("\n"))?;
-    if folder.cases().is_empty() {
+    let failure = folder.cases().is_empty().then(|| {
         let error = anyhow::anyhow!("{}: no case is there", folder.root().display());
-        return Err(Failure::refused("no_case", error).after_result());
-    }
-    Ok(())
+        Failure::refused("no_case", error)
+    });
+    ui.result_of(&document, lines.join("\n"), failure)
 }
 
 fn listed(

@@ -95,7 +95,7 @@ impl Args {
 ///
 /// # Errors
 /// Exit 3 for images that cannot be registered; exit 1 where no map brings them together.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if !(0.5..=8.0).contains(&args.spacing) {
         return Err(Failure::new(Exit::Usage, anyhow!("--spacing must be from 0.5 to 8 mm")));
     }

@@ -22,7 +22,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 ///
 /// # Errors
 /// Refused as `bad_points`, with the line.
-pub fn read(from: &Path) -> Result<Vec<[f64; 3]>, Failure> {
+pub(super) fn read(from: &Path) -> Result<Vec<[f64; 3]>, Failure> {
     let text = String::from_utf8(read_file(from)?).map_err(|_| bad(from, 1, "is not text"))?;
     parse(&text).map_err(|(line, what)| bad(from, line, what))
 }
@@ -31,7 +31,12 @@ pub fn read(from: &Path) -> Result<Vec<[f64; 3]>, Failure> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write(points: &[[f64; 3]], to: &Path, map: &Map, inputs: &[&Path]) -> Result<(), Failure> {
+pub(super) fn write(
+    points: &[[f64; 3]],
+    to: &Path,
+    map: &Map,
+    inputs: &[&Path],
+) -> Result<(), Failure> {
     let mut out = format!("{POINTS}\n");
     for point in points {
         let [x, y, z] = map.at(*point);

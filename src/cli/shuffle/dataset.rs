@@ -21,7 +21,7 @@ use hepalert_voxels::volume::{Grid, Volume};
 
 /// What the voxels of the written images mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Values {
+pub(super) enum Values {
     /// Hounsfield units, clipped; outside the liver the mean, which normalises to 0.
     Hu,
     /// Normalised, 0 outside the liver: what the second network is given.
@@ -39,7 +39,7 @@ impl Values {
 
 /// A raw data set being written.
 #[derive(Debug)]
-pub struct Dataset<'a> {
+pub(super) struct Dataset<'a> {
     folder: PathBuf,
     inputs: &'a [&'a Path],
     values: Values,
@@ -51,7 +51,7 @@ impl<'a> Dataset<'a> {
     ///
     /// # Errors
     /// If the folder cannot be written or holds patches of another kind.
-    pub fn open(
+    pub(super) fn open(
         folder: &Path,
         inputs: &'a [&'a Path],
         values: Values,
@@ -83,7 +83,12 @@ impl<'a> Dataset<'a> {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write(&self, name: &str, patch: &Patch, prepared: &Prepared) -> Result<(), Failure> {
+    pub(super) fn write(
+        &self,
+        name: &str,
+        patch: &Patch,
+        prepared: &Prepared,
+    ) -> Result<(), Failure> {
         let grid = Arc::new(placed(prepared.grid(), patch));
         for (channel, image) in patch.images.axis_iter(Axis(0)).enumerate() {
             let mut voxels = image.to_owned();
@@ -105,7 +110,7 @@ impl<'a> Dataset<'a> {
     ///
     /// # Errors
     /// If the folder cannot be read or `dataset.json` cannot be written.
-    pub fn close(self) -> Result<usize, Failure> {
+    pub(super) fn close(self) -> Result<usize, Failure> {
         let labels = self.folder.join("labelsTr");
         let count = std::fs::read_dir(&labels)
             .with_context(|| format!("{}: not readable", labels.display()))?

@@ -29,7 +29,7 @@ const RED: [u8; 3] = [255, 70, 60];
 
 /// A heading and its tiles.
 #[derive(Debug)]
-pub struct Row {
+pub(super) struct Row {
     /// What stands above the tiles.
     pub heading: String,
     /// Caption and patch.
@@ -38,7 +38,7 @@ pub struct Row {
 
 /// An RGB picture.
 #[derive(Debug)]
-pub struct Picture {
+pub(super) struct Picture {
     width: usize,
     height: usize,
     rgb: Vec<u8>,
@@ -85,13 +85,13 @@ impl Picture {
     ///
     /// # Errors
     /// If the encoder refuses (an empty picture).
-    pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+    pub(super) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
         canvas::png(self.width, self.height, &self.rgb)
     }
 }
 
 /// Lays out rows of tiles; all patches have one size.
-pub fn contact_sheet(title: &str, rows: &[Row]) -> Picture {
+pub(super) fn contact_sheet(title: &str, rows: &[Row]) -> Picture {
     let patches = || rows.iter().flat_map(|row| &row.tiles).map(|(_, patch)| patch);
     let [high, wide] =
         patches().next().map_or([1, 1], |patch| [patch.truth.dim().1, patch.truth.dim().2]);

@@ -18,7 +18,7 @@ use crate::curate::infer;
 use crate::daemon::{analysis_settings, stop_on_signals};
 use crate::publish::messages::State;
 use crate::store::Store;
-use crate::web::{self, Check, Desks, Device, LabelEngine, Line, Pulse};
+use crate::web::{self, Check, Device, LabelEditors, LabelEngine, Line, Pulse};
 use hepalert_engines::EngineError;
 use hepalert_labels::cases::{Case, Folder, ImageFile, Reader};
 use hepalert_labels::monai::Model;
@@ -71,7 +71,7 @@ impl Device for Alone {
 ///
 /// # Errors
 /// Exit 2 for a reader's name that is none, 3 for a folder without cases, 1 if it cannot serve.
-pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     Reader::new(&args.reader).map_err(|error| Failure::new(Exit::Usage, error))?;
     let folder = Folder::open(&args.folder, args.labels.as_deref())
         .map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -93,7 +93,7 @@ pub fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     config.web.address = format!("127.0.0.1:{}", args.port);
     let store = Store::open(&config.store.database(), Timestamp::now()).map_err(Failure::failed)?;
     let device = Arc::new(Alone(Timestamp::now()));
-    let mut bench = Desks::new(&args.folder, args.labels.as_deref());
+    let mut bench = LabelEditors::new(&args.folder, args.labels.as_deref());
     if let Some(bundle) = &args.engine {
         bench = bench.with_engine(engine(bundle, state.path())?);
     }

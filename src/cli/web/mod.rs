@@ -16,7 +16,7 @@ use crate::web::database;
 
 mod label;
 
-pub use label::Label;
+pub(crate) use label::Label;
 
 /// What about the page.
 #[derive(Debug, clap::Subcommand)]
@@ -76,7 +76,7 @@ pub struct List {
 ///
 /// # Errors
 /// Exit 2 for a name or password that cannot be taken, 1 for the database, 6 for the configuration.
-pub fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     match args {
         Args::User(User::Add(args)) => add(args, ui),
         Args::User(User::Remove(args)) => remove(args, ui),

@@ -146,7 +146,7 @@ impl Folder {
         };
         let admitted = self.site.store.enqueue_refused(&new, code, now, |admission| {
             let (code, setting, passed_over) = (Some(code), Some(setting), passed_over.clone());
-            let step = Step { code, setting, passed_over, ..Step::of(StudyState::Rejected) };
+            let step = Step { code, setting, passed_over, ..Step::of(StudyState::Refused) };
             let mut told = step.said(&self.identity(key, &print, admission.revision), now);
             told.extend(self.superseded(admission, now));
             told
@@ -190,7 +190,7 @@ impl Folder {
             let (code, now) = (RefusalCode::Vanished.as_str(), Timestamp::now());
             warn!(STUDY_KEY = key.as_str(), JOB_ID = job.id.0; "queued again by hand, but none of its files is in the export folder");
             let device = &self.site.config.device;
-            let said = events::step_of(device, &job, StudyState::Rejected, Some(code), now);
+            let said = events::step_of(device, &job, StudyState::Refused, Some(code), now);
             self.site.store.refuse(job.id, code, &said, now)?;
             self.monitor.wake_publisher();
         }

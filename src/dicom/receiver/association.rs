@@ -163,7 +163,7 @@ impl Talk<'_> {
             (field::N_EVENT_REPORT_ANSWERED, false) => {
                 if command.number(element::STATUS) == Some(status::SUCCESS) && !self.owed.is_empty()
                 {
-                    self.owed.remove(0).settle();
+                    self.owed.remove(0).forget();
                 }
                 return Ok(());
             }
@@ -258,7 +258,7 @@ impl Talk<'_> {
     /// Into the spool, if it is whole and what the command calls it: what the intake would refuse, or
     /// could put to no study, is not acknowledged.
     fn keep(&mut self, draft: Draft, named: &str, syntax: &str) -> u16 {
-        let (draft, checked) = match draft.settle(|draft| checked(draft, named, syntax)) {
+        let (draft, checked) = match draft.sync_and_check(|draft| checked(draft, named, syntax)) {
             Ok(settled) => settled,
             Err(error) => return failed(&error),
         };

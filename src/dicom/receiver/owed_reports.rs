@@ -107,7 +107,7 @@ impl Note {
     }
 
     /// It was answered, or is given up.
-    pub(super) fn settle(self) {
+    pub(super) fn forget(self) {
         if let Err(error) = fs::remove_file(self.path()) {
             warn!("storage commitment: an answered request is not forgotten: {error}");
         }
@@ -147,7 +147,7 @@ mod tests {
         let (_, found) = Notes::open(dir.path()).unwrap();
         let told: Vec<_> = found.iter().map(|(title, note)| (title.as_str(), note.tries)).collect();
         assert_eq!(told, [("CT1", 1), ("CT2", 0)]);
-        second.settle();
+        second.forget();
         assert_eq!(Notes::open(dir.path()).unwrap().1.len(), 1);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "what is no note is swept");
     }
@@ -162,7 +162,7 @@ mod tests {
         let refused = notes.put("CT1", asked()).err().unwrap();
         assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
         fs::remove_file(dir.path().join("000000000000000.0")).unwrap();
-        notes.put("CT1", asked()).unwrap().settle();
+        notes.put("CT1", asked()).unwrap().forget();
         File::create(dir.path().join("000000000000001.0")).unwrap().set_len(MAX_BYTES).unwrap();
         assert!(notes.put("CT1", asked()).is_err());
     }

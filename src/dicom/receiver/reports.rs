@@ -73,7 +73,7 @@ impl Reports {
                 "{title} hung up before it heard what of its images is kept, and no [[dicom.target]] has \
                  its AE title: it is not told"
             );
-            return owed.into_iter().for_each(Note::settle);
+            return owed.into_iter().for_each(Note::forget);
         };
         let due = Instant::now() + WAITS[0];
         for note in owed {
@@ -111,7 +111,7 @@ fn tell(mut owed: Owed, spool: &Path) -> Option<Owed> {
     let error = match tell_commitment(&owed.to, way, &report) {
         Ok(()) => {
             info!("{name} was called back and told what of its images is kept");
-            owed.note.settle();
+            owed.note.forget();
             return None;
         }
         Err(error) => error,
@@ -125,7 +125,7 @@ fn tell(mut owed: Owed, spool: &Path) -> Option<Owed> {
         }
         None => {
             warn!("storage commitment: {error}; given up: it may ask again");
-            owed.note.settle();
+            owed.note.forget();
             None
         }
     }

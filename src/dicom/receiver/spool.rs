@@ -116,7 +116,10 @@ impl Draft {
 
     /// Waits until all bytes are on the disk; what is to be known of them is found out meanwhile, since the
     /// peer waits for both.
-    pub(super) fn settle<T>(self, check: impl FnOnce(&Draft) -> T) -> io::Result<(OnDisk, T)> {
+    pub(super) fn sync_and_check<T>(
+        self,
+        check: impl FnOnce(&Draft) -> T,
+    ) -> io::Result<(OnDisk, T)> {
         let (synced, checked) = std::thread::scope(|scope| {
             let synced = scope.spawn(|| self.file.sync_data());
             let checked = check(&self);
@@ -158,13 +161,13 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "no folder without an object");
         let mut draft = batch.begin().unwrap();
         draft.write(b"abc").unwrap();
-        let (draft, bytes) = draft.settle(|draft| draft.read_back(2).unwrap()).unwrap();
+        let (draft, bytes) = draft.sync_and_check(|draft| draft.read_back(2).unwrap()).unwrap();
         assert_eq!(bytes, b"ab");
         batch.keep(draft).unwrap();
         let first = batch.folder.clone();
         assert_eq!(fs::read(first.join("000001.dcm")).unwrap(), b"abc");
         fs::remove_dir_all(&first).unwrap();
-        let (draft, ()) = batch.begin().unwrap().settle(|_| ()).unwrap();
+        let (draft, ()) = batch.begin().unwrap().sync_and_check(|_| ()).unwrap();
         batch.keep(draft).unwrap();
         assert!(first.join("000002.dcm").exists(), "cleaned away in between");
         std::mem::forget(batch.begin().unwrap());

@@ -69,7 +69,7 @@ fn a_damaged_store_is_told_of_and_left_alone() {
     level(&judged(&config), Level::Ok, "none yet");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "looking makes nothing");
 
-    let file = folder.path().join("hepalert.sqlite");
+    let file = config.store.database();
     drop(Store::open(&file, now).unwrap());
     level(&judged(&config), Level::Ok, "studies: 0 wait");
     fs::write(&file, vec![7; 8192]).unwrap();

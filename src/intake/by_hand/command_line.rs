@@ -71,7 +71,7 @@ pub fn files_of_paths(
         phases,
         candidates,
         acquired: None,
-        set_aside: 0,
+        unused: 0,
         unreadable_beside: 0,
         patient: None,
         series: Vec::new(),

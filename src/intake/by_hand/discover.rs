@@ -72,7 +72,7 @@ pub fn discover(
 
 /// Everything in a large place.
 #[derive(Debug)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// Studies, and what is refused.
     pub found: Discovered,
     /// Files that are no images or were not looked into, by kind.
@@ -86,7 +86,7 @@ pub struct Inventory {
 ///
 /// # Errors
 /// [`RefusalCode::Unreadable`] if the place cannot be read.
-pub fn take_stock(
+pub(crate) fn take_stock(
     input: &Path,
     wanted: &[Vec<Phase>],
     (rules, gate): (&PhaseRules, &GateParams),

@@ -3,6 +3,6 @@
 //! [`discover`] finds the studies in a place, [`survey`] every series of it, [`command_line`] takes
 //! phases as they were named. The rules are those of the folder.
 
-pub mod command_line;
-pub mod discover;
-pub mod survey;
+pub(crate) mod command_line;
+pub(crate) mod discover;
+pub(crate) mod survey;

@@ -20,7 +20,7 @@ use hepalert_study::study::StudyKey;
 
 /// What lies in a place.
 #[derive(Debug)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Studies with series that may be a phase.
     pub studies: Vec<StudyFiles>,
     /// Studies that are refused without a look, and files of no study by folder.
@@ -34,7 +34,7 @@ pub struct Survey {
 
 /// A series that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
+pub(crate) struct Aside {
     /// The study's key.
     pub study: StudyKey,
     /// SeriesNumber, where said.
@@ -49,7 +49,7 @@ pub struct Aside {
 
 impl Survey {
     /// SeriesDescription of the series that a file belongs to.
-    pub fn description(&self, path: &Path) -> &str {
+    pub(crate) fn description(&self, path: &Path) -> &str {
         self.descriptions.get(path).map_or("", String::as_str)
     }
 }
@@ -58,7 +58,7 @@ impl Survey {
 ///
 /// # Errors
 /// [`RefusalCode::Unreadable`] if the place cannot be read.
-pub fn survey(
+pub(crate) fn survey(
     input: &Path,
     expected: &[Phase],
     rules: &PhaseRules,
@@ -88,7 +88,7 @@ fn aside(facts: &[(PathBuf, FileFacts)], studies: &[StudyFiles], rules: &PhaseRu
     let mut groups: BTreeMap<Group<'_>, Vec<(&Path, &SliceFacts)>> = BTreeMap::new();
     for (path, facts) in facts {
         if let Some(slice) = facts.part.slices().first() {
-            let group = (facts.study.as_str(), slice.series, slice.set_aside);
+            let group = (facts.study.as_str(), slice.series, slice.refused);
             groups.entry(group).or_default().push((path, slice));
         }
     }

@@ -32,7 +32,7 @@ const NETWORK: [(u64, &str); 13] = [
 ];
 
 /// The kind of a file system by its magic number.
-pub fn file_system_of_magic(magic: u64) -> FileSystem {
+pub(crate) fn file_system_of_magic(magic: u64) -> FileSystem {
     let magic = magic & 0xffff_ffff;
     let found = NETWORK.iter().find(|(number, _)| *number == magic);
     found.map_or(FileSystem::Local, |(_, name)| FileSystem::Network(name))
@@ -42,7 +42,7 @@ pub fn file_system_of_magic(magic: u64) -> FileSystem {
 ///
 /// # Errors
 /// What statfs(2) says.
-pub fn file_system(folder: &Path) -> io::Result<FileSystem> {
+pub(crate) fn file_system(folder: &Path) -> io::Result<FileSystem> {
     let found = rustix::fs::statfs(folder)?;
     Ok(file_system_of_magic(found.f_type as u64))
 }

@@ -17,7 +17,7 @@ use crate::intake::study::assemble::Assembler;
 use hepalert_study::study::StudyKey;
 
 /// Says what the last result of a study was made of, if it has one.
-pub type Recaller = Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>;
+pub(crate) type Recaller = Box<dyn Fn(&StudyKey) -> Option<StudyFiles> + Send>;
 
 /// Everything that one export folder is taken in by.
 #[derive(Debug, Clone, PartialEq)]

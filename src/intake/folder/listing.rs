@@ -45,7 +45,7 @@ impl WatchParams {
 
 /// What changes when a file does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// Length in bytes.
     pub bytes: u64,
     /// Time of the last change of content, in ns; compared, never read as a time.
@@ -59,7 +59,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of a file on a local or a network file system.
-    pub fn of(meta: &Metadata, is_network: bool) -> Stamp {
+    pub(crate) fn of(meta: &Metadata, is_network: bool) -> Stamp {
         let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
         let mtime_ns = ns(meta.mtime(), meta.mtime_nsec());
         let (inode, ctime_ns) = match is_network {
@@ -70,7 +70,7 @@ impl Stamp {
     }
 
     /// When the file was last changed or put there, in ns.
-    pub fn changed_ns(&self) -> i128 {
+    pub(crate) fn changed_ns(&self) -> i128 {
         if self.ctime_ns == 0 { self.mtime_ns } else { self.ctime_ns }
     }
 }
@@ -129,7 +129,7 @@ impl Degraded {
 
 /// What lies in the folder now.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Files that may be images.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// `.done` files.
@@ -158,7 +158,7 @@ impl Snapshot {
     }
 
     /// True when a file that is not listed is really gone.
-    pub fn is_gone(&self, path: &Path) -> bool {
+    pub(crate) fn is_gone(&self, path: &Path) -> bool {
         !self.files.contains_key(path)
             && !self.markers.contains_key(path)
             && !self.ignored.contains_key(path)
@@ -170,7 +170,7 @@ impl Snapshot {
 ///
 /// # Errors
 /// If the folder itself cannot be read; folders inside that cannot are blind spots.
-pub fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
+pub(crate) fn list(params: &WatchParams, is_network: bool) -> io::Result<Snapshot> {
     let mut found = Snapshot::default();
     let mut folders = vec![(params.folder.clone(), 0)];
     let mut too_deep = false;

@@ -62,7 +62,7 @@ impl Marker {
 type Place<'a> = (&'a PathBuf, Option<&'a StudyKey>);
 
 /// Where files lie, by path.
-pub struct Places<'a> {
+pub(crate) struct Places<'a> {
     root: &'a Path,
     owners: &'a BTreeMap<PathBuf, StudyKey>,
     waiting: BTreeSet<&'a PathBuf>,
@@ -72,7 +72,7 @@ pub struct Places<'a> {
 
 impl<'a> Places<'a> {
     /// Files of studies, and files that wait to be read.
-    pub fn new(
+    pub(crate) fn new(
         root: &'a Path,
         owners: &'a BTreeMap<PathBuf, StudyKey>,
         waiting: BTreeSet<&'a PathBuf>,
@@ -82,7 +82,7 @@ impl<'a> Places<'a> {
 
     /// The studies that a marker speaks for; `None` while it speaks for nothing, or for
     /// something that is not read yet.
-    pub fn covered(&self, marker: &Marker) -> Option<BTreeSet<&'a StudyKey>> {
+    pub(crate) fn covered(&self, marker: &Marker) -> Option<BTreeSet<&'a StudyKey>> {
         let stem = marker.folder.join(&marker.stem);
         let named = match marker.stem.is_empty() {
             true => Vec::new(),

@@ -5,12 +5,12 @@
 //! [`strangers`] what is no image. [`intake`] does all of it in one step. The folder is read, never
 //! written.
 
-pub mod filesystem;
-pub mod intake;
-pub mod listing;
-pub mod markers;
-pub mod names;
-pub mod stability;
-pub mod stranger_kind;
-pub mod strangers;
-pub mod watch;
+pub(crate) mod filesystem;
+pub(crate) mod intake;
+pub(crate) mod listing;
+pub(crate) mod markers;
+pub(crate) mod names;
+pub(crate) mod stability;
+pub(crate) mod stranger_kind;
+pub(crate) mod strangers;
+pub(crate) mod watch;

@@ -102,7 +102,7 @@ pub struct NiftiName {
 
 /// Names that are not looked behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
+pub(crate) enum Ignored {
     /// Left by an operating system: not even told of.
     Junk,
     /// Begins with a dot.
@@ -112,7 +112,7 @@ pub enum Ignored {
 }
 
 /// Whether a file or folder of this name is left alone.
-pub fn ignored(name: &OsStr) -> Option<Ignored> {
+pub(crate) fn ignored(name: &OsStr) -> Option<Ignored> {
     let name = text_of(name).to_lowercase();
     if LEFT_BY_SYSTEMS.iter().any(|begin| name.starts_with(begin)) || name.starts_with("~$") {
         return Some(Ignored::Junk);
@@ -125,30 +125,30 @@ pub fn ignored(name: &OsStr) -> Option<Ignored> {
 
 /// True for names that are clearly no image, unless what is in them says so. Not an error:
 /// exports carry viewers and notes.
-pub fn foreign(name: &OsStr) -> bool {
+pub(crate) fn foreign(name: &OsStr) -> bool {
     let text = text_of(name).to_lowercase();
     directory(name) || FOREIGN.iter().any(|end| text.ends_with(end))
 }
 
 /// True for the index that a DICOM medium has: it begins as an image does.
-pub fn directory(name: &OsStr) -> bool {
+pub(crate) fn directory(name: &OsStr) -> bool {
     ["dicomdir", "dirfile"].contains(&text_of(name).to_lowercase().as_str())
 }
 
 /// True for names of files that hold others.
-pub fn archive(name: &OsStr) -> bool {
+pub(crate) fn archive(name: &OsStr) -> bool {
     let name = text_of(name).to_lowercase();
     ARCHIVES.iter().any(|end| name.ends_with(end))
 }
 
 /// True for names that promise a DICOM file.
-pub fn promises_dicom(name: &OsStr) -> bool {
+pub(crate) fn promises_dicom(name: &OsStr) -> bool {
     let name = text_of(name).to_lowercase();
     DICOM.iter().any(|end| name.ends_with(end))
 }
 
 /// The stem of a marker `<stem>.done`; empty for `.done` itself.
-pub fn marker_stem(name: &OsStr) -> Option<String> {
+pub(crate) fn marker_stem(name: &OsStr) -> Option<String> {
     marker_stem_of(&text_of(name))
 }
 
@@ -159,7 +159,7 @@ fn marker_stem_of(name: &str) -> Option<String> {
 }
 
 /// Takes `<case>_0000.nii.gz`, `<case>_vp.nii` or `<case>.nii.gz` apart, in any letter case.
-pub fn nifti_name(name: &OsStr) -> Option<NiftiName> {
+pub(crate) fn nifti_name(name: &OsStr) -> Option<NiftiName> {
     let name = text_of(name);
     let lower = name.to_ascii_lowercase();
     let end = [".nii.gz", ".nii"].into_iter().find(|end| lower.ends_with(end))?;
@@ -187,12 +187,12 @@ fn whole_phase(sole: NiftiName) -> NiftiName {
 }
 
 /// What stands for the StudyInstanceUID of a NIfTI case: folder below the root, and case.
-pub fn nifti_study_uid(folder: &Path, case: &str) -> String {
+pub(crate) fn nifti_study_uid(folder: &Path, case: &str) -> String {
     format!("nifti/{}/{case}", text_of(folder.as_os_str()))
 }
 
 /// A name as text; bytes that are not UTF-8 are escaped, so that no two names fall together.
-pub fn text_of(name: &OsStr) -> String {
+pub(crate) fn text_of(name: &OsStr) -> String {
     match name.to_str() {
         Some(text) => text.to_owned(),
         None => name.as_bytes().escape_ascii().to_string(),

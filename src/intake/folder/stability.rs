@@ -82,7 +82,7 @@ struct Tracked {
 
 /// Files and what is believed of them.
 #[derive(Debug)]
-pub struct FileStability {
+pub(crate) struct FileStability {
     params: StabilityParams,
     files: BTreeMap<PathBuf, Tracked>,
     ignored: BTreeMap<PathBuf, Passed>,
@@ -91,7 +91,7 @@ pub struct FileStability {
 
 /// What a step brought.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// In the order in which they are to be applied.
     pub events: Vec<Event>,
     /// More files are due: take the next step soon.
@@ -99,7 +99,7 @@ pub struct Settled {
 }
 
 /// Reads a file, and knows whose it is by name.
-pub trait Reader: Sync {
+pub(crate) trait Reader: Sync {
     /// The facts of a file that has this stamp.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Reader for crate::intake::reading::probe::Probe<'_> {
 
 impl FileStability {
     /// Knows no file yet.
-    pub fn new(params: StabilityParams) -> FileStability {
+    pub(crate) fn new(params: StabilityParams) -> FileStability {
         FileStability {
             params,
             files: BTreeMap::new(),
@@ -137,12 +137,12 @@ impl FileStability {
     }
 
     /// Files that are not yet whole.
-    pub fn moving(&self) -> usize {
+    pub(crate) fn moving(&self) -> usize {
         self.files.values().filter(|file| file.state == State::Moving).count()
     }
 
     /// These files are to be read again though they look the same.
-    pub fn doubt(&mut self, paths: &[PathBuf], now: Millis) {
+    pub(crate) fn doubt(&mut self, paths: &[PathBuf], now: Millis) {
         for path in paths {
             if let Some(file) = self.files.get_mut(path) {
                 (file.since, file.closed, file.state) = (now, false, State::Moving);
@@ -151,7 +151,7 @@ impl FileStability {
     }
 
     /// Compares a look with the one before, and reads what lies still.
-    pub fn step(&mut self, seen: &Snapshot, now: Millis, reader: &dyn Reader) -> Settled {
+    pub(crate) fn step(&mut self, seen: &Snapshot, now: Millis, reader: &dyn Reader) -> Settled {
         let mut settled = Settled::default();
         self.forget(seen, &mut settled.events);
         self.notice(seen, now, reader, &mut settled.events);

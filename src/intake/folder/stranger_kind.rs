@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::intake::refusal_codes::RefusalCode;
 
 /// Kinds of files and how many there are, for messages.
-pub type Counts = BTreeMap<StrangerKind, usize>;
+pub(crate) type Counts = BTreeMap<StrangerKind, usize>;
 
 /// What a file is that is no image of a study. Ordered by name, as messages list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,20 +19,20 @@ use hepalert_study::study::StudyKey;
 const MAX_TOLD_APART: usize = 4096;
 
 /// The kind of most of them, which stands for all.
-pub fn most(counts: &Counts) -> Option<StrangerKind> {
+pub(crate) fn most(counts: &Counts) -> Option<StrangerKind> {
     let kinds = counts.iter().filter(|(kind, _)| **kind != StrangerKind::More);
     kinds.max_by_key(|(_, count)| **count).map(|(kind, _)| *kind)
 }
 
 /// `36 archive, 2 foreign`.
-pub fn words(counts: &Counts) -> String {
+pub(crate) fn words(counts: &Counts) -> String {
     let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     words.join(", ")
 }
 
 /// All strangers.
 #[derive(Debug, Default)]
-pub struct Strangers {
+pub(crate) struct Strangers {
     heaps: BTreeMap<StudyKey, Heap>,
     whose: BTreeMap<PathBuf, StudyKey>,
 }
@@ -51,7 +51,7 @@ struct Heap {
 
 /// A heap that is to be told.
 #[derive(Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// Names the heap.
     pub key: StudyKey,
     /// Where it lies.
@@ -72,7 +72,7 @@ fn is_named_as_image(path: &Path) -> bool {
 
 /// The folder below the export folder that a path lies in; the export folder itself for a
 /// file directly in it.
-pub fn top_folder(root: &Path, path: &Path) -> PathBuf {
+pub(crate) fn top_folder(root: &Path, path: &Path) -> PathBuf {
     let below = path.strip_prefix(root).unwrap_or(path);
     let mut parts = below.components();
     match (parts.next(), parts.next()) {
@@ -83,7 +83,7 @@ pub fn top_folder(root: &Path, path: &Path) -> PathBuf {
 
 impl Strangers {
     /// Takes a stranger in.
-    pub fn add(&mut self, stranger: Stranger, folder: PathBuf, path: PathBuf, now: Millis) {
+    pub(crate) fn add(&mut self, stranger: Stranger, folder: PathBuf, path: PathBuf, now: Millis) {
         let Stranger { kind, said, content, alone: key } = stranger;
         let what = (kind, content);
         let heap = self.heaps.entry(key.clone()).or_default();
@@ -105,7 +105,7 @@ impl Strangers {
     }
 
     /// A path that went away, or turned out to be an image.
-    pub fn remove(&mut self, path: &Path) {
+    pub(crate) fn remove(&mut self, path: &Path) {
         let Some(key) = self.whose.remove(path) else { return };
         let Some(heap) = self.heaps.get_mut(&key) else { return };
         heap.files.remove(path);
@@ -115,22 +115,22 @@ impl Strangers {
     }
 
     /// A heap is told once more; false if there is none of this key.
-    pub fn tell_again(&mut self, key: &StudyKey) -> bool {
+    pub(crate) fn tell_again(&mut self, key: &StudyKey) -> bool {
         self.heaps.get_mut(key).map(|heap| heap.news = true).is_some()
     }
 
     /// What lies on a heap, as far as it is told apart.
-    pub fn files_of(&self, key: &StudyKey) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn files_of(&self, key: &StudyKey) -> impl Iterator<Item = &PathBuf> {
         self.heaps.get(key).into_iter().flat_map(|heap| heap.files.keys())
     }
 
     /// Heaps not yet told.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.heaps.values().filter(|heap| heap.news).count()
     }
 
     /// Heaps with news that have been quiet for so long.
-    pub fn due(&mut self, now: Millis, quiet: Millis) -> Vec<Told> {
+    pub(crate) fn due(&mut self, now: Millis, quiet: Millis) -> Vec<Told> {
         let mut told = Vec::new();
         for (key, heap) in &mut self.heaps {
             if heap.news && now.is_past(heap.changed, quiet) {
@@ -156,7 +156,7 @@ impl Strangers {
 
     /// Files in these very folders that by their names are images and cannot be read: whose slices
     /// they were, nobody knows.
-    pub fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
+    pub(crate) fn unreadable_in(&self, folders: &BTreeSet<&Path>) -> usize {
         let counts = |(path, (kind, _)): &(&PathBuf, &(StrangerKind, Digest))| {
             let is_here = path.parent().is_some_and(|at| folders.contains(at));
             let should_be = |code| code != RefusalCode::UnknownFormat || is_named_as_image(path);
@@ -166,7 +166,7 @@ impl Strangers {
     }
 
     /// What lies beside files below these folders of the export.
-    pub fn beside(&self, folders: &BTreeSet<PathBuf>) -> Counts {
+    pub(crate) fn beside(&self, folders: &BTreeSet<PathBuf>) -> Counts {
         let mut counts = Counts::new();
         let here = self.heaps.values().filter(|heap| folders.contains(&heap.folder));
         for (kind, count) in here.flat_map(Heap::counts) {

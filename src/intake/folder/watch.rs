@@ -32,7 +32,7 @@ struct Hints {
 }
 
 /// The export folder under watch.
-pub struct FolderWatch {
+pub(crate) struct FolderWatch {
     params: WatchParams,
     wake: Arc<dyn Fn() + Send + Sync>,
     hints: Arc<Mutex<Hints>>,
@@ -50,7 +50,7 @@ impl FolderWatch {
     /// Begins to watch. `wake` is called from another thread whenever a look is worth it; it
     /// must not block. A folder that is not there yet is no error: [`FolderWatch::look`]
     /// says so each time, until it is.
-    pub fn new(params: WatchParams, wake: Arc<dyn Fn() + Send + Sync>) -> FolderWatch {
+    pub(crate) fn new(params: WatchParams, wake: Arc<dyn Fn() + Send + Sync>) -> FolderWatch {
         FolderWatch {
             params,
             wake,
@@ -65,17 +65,17 @@ impl FolderWatch {
     }
 
     /// What the folder lies on, as of the last look.
-    pub fn file_system(&self) -> FileSystem {
+    pub(crate) fn file_system(&self) -> FileSystem {
         self.file_system
     }
 
-    /// True while inotify is in use.
-    pub fn has_hints(&self) -> bool {
+    #[cfg(test)]
+    fn has_hints(&self) -> bool {
         self.watcher.is_some()
     }
 
     /// Lists the folder.
-    pub fn look(&mut self) -> Snapshot {
+    pub(crate) fn look(&mut self) -> Snapshot {
         let folder = self.params.folder.clone();
         let blind = |why: Degraded| {
             let (degraded, blind) = (vec![why], vec![folder.clone()]);

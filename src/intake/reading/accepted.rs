@@ -33,7 +33,7 @@ pub(in crate::intake) fn unreadable(error: &io::Error) -> Refusal {
 ///
 /// # Errors
 /// [`RefusalCode::Unreadable`] or [`RefusalCode::FilesChanged`].
-pub fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
     let bytes = read_prefix(file.path, most)?;
     if Some(Digest::of(&bytes)) == file.content { Ok(bytes) } else { Err(changed()) }
 }
@@ -42,7 +42,7 @@ pub fn read(file: Accepted<'_>, most: u64) -> Result<Vec<u8>, Refusal> {
 ///
 /// # Errors
 /// [`RefusalCode::Unreadable`].
-pub fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
     let file = open_regular(path).map_err(|e| unreadable(&e))?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes).map_err(|e| unreadable(&e))?;
@@ -54,7 +54,7 @@ pub fn read_prefix(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
 ///
 /// # Errors
 /// [`RefusalCode::Unreadable`] or [`RefusalCode::FilesChanged`] of the first file that is not.
-pub fn verify(phases: &[&PhaseFiles], most: u64) -> Result<(), Refusal> {
+pub(crate) fn verify(phases: &[&PhaseFiles], most: u64) -> Result<(), Refusal> {
     let files: Vec<Accepted<'_>> = phases
         .iter()
         .flat_map(|phase| (0..phase.files.len()).map(|at| phase.accepted(at)))
@@ -70,14 +70,14 @@ pub fn verify(phases: &[&PhaseFiles], most: u64) -> Result<(), Refusal> {
 }
 
 /// What a file said when it was first looked at, to be found in it again.
-pub struct Glance {
+pub(crate) struct Glance {
     bytes: usize,
     digest: Digest,
 }
 
 impl Glance {
     /// Remembers these first bytes of a file.
-    pub fn of(prefix: &[u8]) -> Glance {
+    pub(crate) fn of(prefix: &[u8]) -> Glance {
         Glance { bytes: prefix.len(), digest: Digest::of(prefix) }
     }
 
@@ -85,7 +85,7 @@ impl Glance {
     ///
     /// # Errors
     /// [`RefusalCode::FilesChanged`].
-    pub fn check(&self, whole: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, whole: &[u8]) -> Result<(), Refusal> {
         let prefix = whole.get(..self.bytes).map(Digest::of);
         if prefix == Some(self.digest) { Ok(()) } else { Err(changed()) }
     }

@@ -114,14 +114,14 @@ const ELSEWHERE: [&str; 26] = [
 ];
 
 /// True when BodyPartExamined clearly names something without a liver.
-pub fn elsewhere(body_part: &str) -> bool {
+pub(crate) fn elsewhere(body_part: &str) -> bool {
     let part = body_part.to_uppercase();
     !TRUNK.iter().any(|word| part.contains(word))
         && ELSEWHERE.iter().any(|word| part.contains(word))
 }
 
 /// Why an object can never be part of a phase, if it cannot: the same for every way in.
-pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
+pub(crate) fn refusal_of(header: &SliceHeader) -> Option<Refusal> {
     if let Err(error) = header.require_ct() {
         return Some(error.into());
     }
@@ -157,7 +157,7 @@ pub fn set_aside(header: &SliceHeader) -> Option<Refusal> {
 ///
 /// # Errors
 /// The first reason found.
-pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(), Refusal> {
+pub(crate) fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(), Refusal> {
     if elsewhere(body_part) {
         let detail = "BodyPartExamined names another part";
         return Err(Refusal::new(RefusalCode::WrongBodyRegion, detail, 1));
@@ -176,7 +176,11 @@ pub fn check_said(body_part: &str, kvp: &[f64], gate: &GateParams) -> Result<(),
 ///
 /// # Errors
 /// [`RefusalCode::TooShort`].
-pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Result<(), Refusal> {
+pub(crate) fn check_extent(
+    slices: usize,
+    coverage_mm: f64,
+    gate: &GateParams,
+) -> Result<(), Refusal> {
     if slices >= gate.min_slices && coverage_mm >= gate.min_coverage_mm {
         return Ok(());
     }
@@ -189,7 +193,7 @@ pub fn check_extent(slices: usize, coverage_mm: f64, gate: &GateParams) -> Resul
 
 /// How the slices of a volume are called in messages, from the first along z.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SliceNames {
+pub(crate) enum SliceNames {
     /// InstanceNumbers, as a viewer shows them.
     Instances(Vec<i64>),
     /// Their place, from 1.
@@ -227,7 +231,7 @@ const MAX_RUNS_TOLD: usize = 12;
 ///
 /// # Errors
 /// The first fault, with the slices that have it.
-pub fn check_voxels(
+pub(crate) fn check_voxels(
     volume: &mut Volume<f32>,
     names: &SliceNames,
     padding_hu: &[Option<[f32; 2]>],
@@ -271,7 +275,7 @@ fn check_distinct(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`RefusalCode::NotCtValues`], with the numbers.
-pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
+pub(crate) fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
     check_distinct(voxels, gate)?;
     let refuse = |detail: String| Err(Refusal::new(RefusalCode::NotCtValues, detail, 1));
     let part = |low: f32, high: f32| {
@@ -290,7 +294,7 @@ pub fn check_values(voxels: &[f32], gate: &GateParams) -> Result<(), Refusal> {
 
 /// About 200 000 voxels at a constant odd stride: enough for fractions to a tenth of a
 /// percent, and the stride does not fall in step with rows of 512.
-pub fn sample(voxels: &[f32]) -> Vec<f32> {
+pub(crate) fn sample(voxels: &[f32]) -> Vec<f32> {
     let stride = (voxels.len() / 200_000).max(1) | 1;
     voxels.iter().copied().step_by(stride).collect()
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::accepted::{self, Glance};
 use super::gate::{
-    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, set_aside,
+    GateParams, Refusal, SliceNames, check_extent, check_said, check_voxels, refusal_of,
 };
 use super::memory::{BYTES_OF_HU, check_memory, check_size, check_sizes, fitted};
 use super::probe::acquired_ms;
@@ -34,7 +34,7 @@ use hepalert_voxels::volume::{Axes, Grid, Volume};
 pub(in crate::intake) const HEADER_BYTES: u64 = 64 << 10;
 
 /// What the beginning of a file tells, if it is a DICOM file that can be read.
-pub fn header_of(path: &Path) -> Option<SliceHeader> {
+pub(crate) fn header_of(path: &Path) -> Option<SliceHeader> {
     let start = accepted::read_prefix(path, HEADER_BYTES).ok()?;
     read_header(&start).ok().filter(|_| begins_as_dicom(&start))
 }
@@ -191,7 +191,7 @@ fn fits_at_once(wanted: &[&PhaseFiles], gate: &GateParams) -> bool {
 ///
 /// # Errors
 /// [`Refusal`] of the first file that cannot be read.
-pub fn headers(phase: &PhaseFiles, gate: &GateParams) -> Result<Vec<SliceHeader>, Refusal> {
+pub(crate) fn headers(phase: &PhaseFiles, gate: &GateParams) -> Result<Vec<SliceHeader>, Refusal> {
     if phase.format == Format::Nifti {
         return Ok(Vec::new());
     }
@@ -203,7 +203,7 @@ pub fn headers(phase: &PhaseFiles, gate: &GateParams) -> Result<Vec<SliceHeader>
 ///
 /// # Errors
 /// [`Refusal`] if it is another one now, or cannot be read.
-pub fn texts(phase: &PhaseFiles, wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, Refusal> {
+pub(crate) fn texts(phase: &PhaseFiles, wanted: &[Tag]) -> Result<BTreeMap<Tag, String>, Refusal> {
     let bytes = accepted::read(phase.accepted(0), GateParams::default().max_file_bytes)?;
     Ok(read_texts(&bytes, wanted)?)
 }
@@ -211,7 +211,7 @@ pub fn texts(phase: &PhaseFiles, wanted: &[Tag]) -> Result<BTreeMap<Tag, String>
 /// StudyInstanceUID and AccessionNumber, for messages whose privacy profile carries them:
 /// read from the first slice again, because neither is kept anywhere. `None` for NIfTI or if
 /// the file is no longer the one that was accepted.
-pub fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
+pub(crate) fn identifiers(files: &StudyFiles) -> Option<(String, Option<String>)> {
     // Where headers tell no phase there are candidates alone.
     let candidates = files.candidates.iter().map(|candidate| &candidate.files);
     let mut all = files.phases.iter().chain(candidates);
@@ -247,7 +247,7 @@ fn across(stored: &Grid) -> Axes {
 }
 
 /// Why the gate would refuse the voxels of a volume, for those who take it all the same.
-pub fn doubts(volume: &Volume<f32>, gate: &GateParams) -> Option<Refusal> {
+pub(crate) fn doubts(volume: &Volume<f32>, gate: &GateParams) -> Option<Refusal> {
     let mut looked_at = across(volume.grid()).turn_volume(volume.clone());
     check_voxels(&mut looked_at, &SliceNames::Places, &[], gate).err()
 }
@@ -353,7 +353,7 @@ fn images(phase: &PhaseFiles, gate: &GateParams) -> Result<(Vec<Source>, Vec<Ima
 pub(super) fn load_dicom(phase: &PhaseFiles, gate: &GateParams) -> Result<Scan, Refusal> {
     let (sources, images) = images(phase, gate)?;
     let headers: Vec<SliceHeader> = images.iter().map(|image| image.header.clone()).collect();
-    if let Some(refusal) = headers.iter().find_map(set_aside) {
+    if let Some(refusal) = headers.iter().find_map(refusal_of) {
         return Err(refusal);
     }
     check_size(&headers)?;

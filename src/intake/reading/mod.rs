@@ -4,12 +4,12 @@
 //! [`accepted`] proves that the bytes read are the bytes taken in. Knows nothing of the folder's
 //! changes over time.
 
-pub mod accepted;
-pub mod gate;
-pub mod load;
+pub(crate) mod accepted;
+pub(crate) mod gate;
+pub(crate) mod load;
 pub(in crate::intake) mod memory;
-pub mod probe;
-pub mod quality;
+pub(crate) mod probe;
+pub(crate) mod quality;
 mod reader_errors;
 pub(in crate::intake) mod suited;
-pub mod thinned;
+pub(crate) mod thinned;

@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::gate::{Refusal, set_aside};
+use super::gate::{Refusal, refusal_of};
 use crate::intake::events::Broken;
 use crate::intake::facts::{FileFacts, Part, SliceFacts};
 use crate::intake::fingerprint::{Digest, digest_of, images_digest, patient_key};
@@ -26,7 +26,7 @@ use hepalert_voxels::volume::nifti::NiftiError;
 use hepalert_voxels::volume::nifti::read::{Facts, peek, unpacked_bytes};
 
 /// Makes a key of a study UID.
-pub type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
+pub(crate) type KeyOf<'a> = &'a (dyn Fn(&str) -> StudyKey + Sync);
 
 /// A DICOM object larger than this is not held in memory to look at it: a CT slice of
 /// 4096 x 4096 has 32 MiB.
@@ -43,7 +43,7 @@ const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
 /// What is asked of a file.
 #[derive(Clone, Copy)]
-pub struct Probe<'a> {
+pub(crate) struct Probe<'a> {
     /// The export folder: NIfTI studies are named below it.
     pub root: &'a Path,
     /// Makes keys.
@@ -56,7 +56,7 @@ pub struct Probe<'a> {
 
 /// Why there are no facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     /// The file changed, or went away, while it was read.
     Changed,
     /// Not an image, and no promise of one: which kind of stranger.
@@ -67,14 +67,14 @@ pub enum ProbeError {
 
 impl Probe<'_> {
     /// Whose study a file is by its name alone.
-    pub fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
+    pub(crate) fn study_by_name(&self, path: &Path) -> Option<StudyKey> {
         let name = names::nifti_name(path.file_name()?)?;
         Some(self.nifti_key(path, &name))
     }
 
     /// Under which key a path is told that belongs to no study: that of the folder of the
     /// export that it lies in, so that all strangers there are one event.
-    pub fn alone(&self, path: &Path) -> StudyKey {
+    pub(crate) fn alone(&self, path: &Path) -> StudyKey {
         let folder = top_folder(self.root, path);
         let below = folder.strip_prefix(self.root).unwrap_or(&folder);
         (self.key_of)(&format!("folder/{}", names::text_of(below.as_os_str())))
@@ -90,7 +90,7 @@ impl Probe<'_> {
     ///
     /// # Errors
     /// [`ProbeError`].
-    pub fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError> {
+    pub(crate) fn read(&self, path: &Path, stamp: Stamp) -> Result<FileFacts, ProbeError> {
         match self.try_read(path, stamp) {
             Ok(facts) => facts,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(ProbeError::Changed),
@@ -186,7 +186,7 @@ impl Probe<'_> {
             Err(error) => return Err(self.broken(path, error.into(), content, None)),
         };
         let facts = self.object(path, content, &header, bytes)?;
-        let is_image = facts.part.slices().iter().any(|slice| slice.set_aside.is_none());
+        let is_image = facts.part.slices().iter().any(|slice| slice.refused.is_none());
         let whole = if is_image { check_whole(bytes, &header) } else { Ok(()) };
         match whole {
             Err(error @ DicomError::Truncated) => {
@@ -239,7 +239,7 @@ impl Probe<'_> {
             Err(error) => return Ok(Err(error)),
         };
         Ok(match &facts.part {
-            Part::Slice(slice) if slice.set_aside.is_none() => {
+            Part::Slice(slice) if slice.refused.is_none() => {
                 Err(self.broken(path, absurd(), content, Some((facts.study, Some(slice.series)))))
             }
             Part::Slice(_) | Part::Frames(_) | Part::Nifti(_) => Ok(facts),
@@ -323,7 +323,7 @@ fn size_digest(stamp: Stamp) -> Digest {
 ///
 /// # Errors
 /// What open(2) says; anything but a regular file is `InvalidInput`.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -350,7 +350,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
     let text = |text: &Option<String>| -> String {
         text.as_deref().unwrap_or_default().trim_end().chars().take(256).collect()
     };
-    let set_aside = set_aside(header);
+    let refused = refusal_of(header);
     SliceFacts {
         series: Digest::of(header.series_uid.as_bytes()),
         instance: match header.frame {
@@ -358,7 +358,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
             None => instance,
         },
         patient: patient(header),
-        set_aside: set_aside.as_ref().map(|refusal| refusal.code),
+        refused: refused.as_ref().map(|refusal| refusal.code),
         description: text(&header.series_description),
         protocol: text(&header.protocol_name),
         contrast: has_contrast(header.contrast_agent.as_deref()),
@@ -366,7 +366,7 @@ fn slice_facts(header: &SliceHeader, content: Digest) -> SliceFacts {
         position_mm: header.position_mm(),
         marks: Marks::of(header),
         recon: recon::of(header),
-        said: set_aside.map(|refusal| refusal.detail),
+        said: refused.map(|refusal| refusal.detail),
     }
 }
 

@@ -74,13 +74,13 @@ impl QualityFlag {
 }
 
 /// Slices further apart than this are thick: half of a 15 mm lesion lies between two.
-pub const THICK_MM: f64 = 7.5;
+pub(crate) const THICK_MM: f64 = 7.5;
 
 /// Slices closer than this are thin.
-pub const THIN_MM: f64 = 1.0;
+pub(crate) const THIN_MM: f64 = 1.0;
 
 /// The flag of a step between slices.
-pub fn of_step(step_mm: f64) -> Option<QualityFlag> {
+pub(crate) fn of_step(step_mm: f64) -> Option<QualityFlag> {
     if step_mm > THICK_MM {
         Some(QualityFlag::ThickSlices)
     } else {

@@ -9,7 +9,7 @@ use hepalert_voxels::volume::dicom::{DicomError, GeometryError};
 use hepalert_voxels::volume::nifti::NiftiError;
 
 /// The reason behind an error of one DICOM file.
-pub fn of_dicom(error: &DicomError) -> RefusalCode {
+pub(super) fn of_dicom(error: &DicomError) -> RefusalCode {
     match error {
         DicomError::NotDicom => RefusalCode::UnknownFormat,
         DicomError::Truncated => RefusalCode::TruncatedFile,
@@ -27,7 +27,7 @@ pub fn of_dicom(error: &DicomError) -> RefusalCode {
 }
 
 /// The reason behind an error of a series of slices.
-pub fn of_geometry(error: &GeometryError) -> RefusalCode {
+pub(super) fn of_geometry(error: &GeometryError) -> RefusalCode {
     match error {
         GeometryError::TooFewSlices { .. } => RefusalCode::TooShort,
         GeometryError::MissingGeometry(_) => RefusalCode::MissingGeometry,
@@ -48,7 +48,7 @@ pub fn of_geometry(error: &GeometryError) -> RefusalCode {
 }
 
 /// The reason behind an error of a NIfTI file.
-pub fn of_nifti(error: &NiftiError) -> RefusalCode {
+pub(super) fn of_nifti(error: &NiftiError) -> RefusalCode {
     match error {
         NiftiError::NotNifti => RefusalCode::UnknownFormat,
         NiftiError::Truncated => RefusalCode::TruncatedFile,

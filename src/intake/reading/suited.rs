@@ -44,7 +44,7 @@ const SHARP_SIEMENS: u32 = 50;
 const SHARP_CANON: u32 = 30;
 
 /// Whether the values are something else than measured Hounsfield units.
-pub fn is_map(header: &SliceHeader) -> bool {
+pub(crate) fn is_map(header: &SliceHeader) -> bool {
     let other_unit = header.rescale_type.as_deref().is_some_and(|unit| {
         let unit = unit.trim().to_uppercase();
         !["", "HU", "US"].contains(&unit.as_str())
@@ -53,7 +53,7 @@ pub fn is_map(header: &SliceHeader) -> bool {
 }
 
 /// Whether the image is as of one X-ray energy.
-pub fn is_mono(header: &SliceHeader) -> bool {
+pub(crate) fn is_mono(header: &SliceHeader) -> bool {
     says(header, &MONO)
 }
 
@@ -73,7 +73,7 @@ fn says(header: &SliceHeader, list: &[&str]) -> bool {
 }
 
 /// `Bl57f\3`, `B70f`, `FC51`, `LUNG`, `YA`.
-pub fn is_sharp(kernel: &str) -> bool {
+pub(crate) fn is_sharp(kernel: &str) -> bool {
     let kernel = kernel.split('\\').next().unwrap_or_default().trim().to_uppercase();
     let letters: String = kernel.chars().take_while(char::is_ascii_alphabetic).collect();
     let digits: String = kernel[letters.len()..].chars().take_while(char::is_ascii_digit).collect();

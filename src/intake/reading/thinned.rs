@@ -16,7 +16,7 @@ use hepalert_voxels::volume::dicom::read::{SliceHeader, plan};
 ///
 /// # Errors
 /// [`Refusal`] of the first thing that is wrong.
-pub fn thinned(
+pub(crate) fn thinned(
     files: &PhaseFiles,
     gate: &GateParams,
     step_mm: f64,

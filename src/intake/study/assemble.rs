@@ -62,7 +62,7 @@ pub struct Assembler {
 }
 
 /// Says what the last result of a study was made of, if it has one.
-pub type Recall<'a> = &'a dyn Fn(&StudyKey) -> Option<StudyFiles>;
+pub(crate) type Recall<'a> = &'a dyn Fn(&StudyKey) -> Option<StudyFiles>;
 
 /// A hole in a series stretches the quiet period by this: the missing slice is most likely
 /// on its way, and a study refused for it is work for a person.

@@ -21,7 +21,7 @@ const MAX_SERIES: usize = 16;
 
 /// Looks at every candidate and decides. Without a recogniser the headers decide alone. Where
 /// nothing is to choose, what the names of files say is checked.
-pub fn decide(
+pub(crate) fn decide(
     files: &StudyFiles,
     expected: &[Phase],
     gate: &GateParams,

@@ -70,7 +70,7 @@ pub struct Decided {
 }
 
 /// A look and the densities that it rests on.
-pub fn described(seen: &Seen) -> String {
+pub(crate) fn described(seen: &Seen) -> String {
     let (look, p) = seen.best();
     let name = if p < CLEAR { "unclear, perhaps " } else { "" };
     let organs = &seen.organs;

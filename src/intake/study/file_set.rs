@@ -20,7 +20,7 @@ use hepalert_study::phase::Phase;
 
 /// A file that belongs to a study and cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Unusable {
+pub(super) struct Unusable {
     /// The reason's code.
     pub code: RefusalCode,
     /// The reader's own sentence.
@@ -33,7 +33,7 @@ pub struct Unusable {
 
 /// Everything known of one study.
 #[derive(Debug, Default)]
-pub struct StudyFileSet {
+pub(super) struct StudyFileSet {
     /// Files that count.
     pub files: BTreeMap<PathBuf, Arrived>,
     /// Files that belong here and cannot be used.
@@ -46,7 +46,7 @@ pub struct StudyFileSet {
 
 /// What a set of files amounts to.
 #[derive(Debug)]
-pub enum Assessment {
+pub(super) enum Assessment {
     /// Every expected phase; the first version counts, the others are older copies.
     Whole(Vec<Version>),
     /// Not computable.
@@ -60,14 +60,14 @@ pub enum Assessment {
 
 impl StudyFileSet {
     /// Takes a file in, in place of what was at its path.
-    pub fn insert(&mut self, path: PathBuf, arrived: Arrived) {
+    pub(super) fn insert(&mut self, path: PathBuf, arrived: Arrived) {
         self.remove(&path);
         *self.held.entry(arrived.facts.identity()).or_default() += 1;
         self.files.insert(path, arrived);
     }
 
     /// Lets a file go, and says what it was.
-    pub fn remove(&mut self, path: &Path) -> Option<Item> {
+    pub(super) fn remove(&mut self, path: &Path) -> Option<Item> {
         let arrived = self.files.remove(path)?;
         let identity = arrived.facts.identity();
         if let Some(count) = self.held.get_mut(&identity) {
@@ -81,7 +81,7 @@ impl StudyFileSet {
 
     /// An emptied tree keeps its last node, which is some kilobytes of a study that is remembered
     /// for ever.
-    pub fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.files.is_empty() {
             (self.files, self.held) = (BTreeMap::new(), BTreeMap::new());
         }
@@ -91,17 +91,17 @@ impl StudyFileSet {
     }
 
     /// True when a file is this slice.
-    pub fn holds(&self, identity: Digest) -> bool {
+    pub(super) fn holds(&self, identity: Digest) -> bool {
         self.held.contains_key(&identity)
     }
 
     /// True when nothing is left.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.broken.is_empty()
     }
 
     /// How many series are here; a NIfTI file is one of its own.
-    pub fn series(&self) -> usize {
+    pub(super) fn series(&self) -> usize {
         let of_file = |held: &Arrived| match &held.facts.part {
             Part::Nifti(_) => vec![held.facts.instance()],
             part => part.slices().iter().map(|slice| slice.series).collect(),
@@ -112,7 +112,7 @@ impl StudyFileSet {
     }
 
     /// Identity of everything that is here, and what it shows.
-    pub fn items(&self) -> impl Iterator<Item = Item> {
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
         self.items_by(FileFacts::shown)
     }
 
@@ -123,7 +123,7 @@ impl StudyFileSet {
     }
 
     /// What these files amount to, for the first engine whose phases are all there.
-    pub fn assess_any(&self, params: &AssembleParams) -> Assessment {
+    pub(super) fn assess_any(&self, params: &AssembleParams) -> Assessment {
         let AssembleParams { expected, instead, rules, .. } = params;
         let first = self.assess(expected, rules);
         let Assessment::Refused { refusal, .. } = &first else { return first };
@@ -135,7 +135,7 @@ impl StudyFileSet {
     }
 
     /// What these files amount to now.
-    pub fn assess(&self, expected: &[Phase], rules: &PhaseRules) -> Assessment {
+    pub(super) fn assess(&self, expected: &[Phase], rules: &PhaseRules) -> Assessment {
         let refused = |code, detail: &str| {
             let refusal = Refusal::new(code, detail, self.files.len() + self.broken.len());
             Assessment::Refused { fingerprint: self.whole_fingerprint(), refusal }
@@ -181,7 +181,7 @@ impl StudyFileSet {
     /// Why nothing could be picked, in the reader's own sentence if it has one.
     fn said_of(&self, code: RefusalCode) -> String {
         let slices = || self.files.values().flat_map(|held| held.facts.part.slices());
-        let of_code = |slice: &&SliceFacts| slice.set_aside == Some(code);
+        let of_code = |slice: &&SliceFacts| slice.refused == Some(code);
         match slices().filter(of_code).find_map(|slice| slice.said.clone()) {
             Some(said) => said,
             None if code == RefusalCode::MissingPhase => {
@@ -193,10 +193,15 @@ impl StudyFileSet {
 
     /// True when every expected phase is there beyond doubt, without holes, and no image of
     /// the study came after `since`.
-    pub fn is_surely_whole(&self, expected: &[Phase], rules: &PhaseRules, since: Millis) -> bool {
+    pub(super) fn is_surely_whole(
+        &self,
+        expected: &[Phase],
+        rules: &PhaseRules,
+        since: Millis,
+    ) -> bool {
         let images = self.files.values().filter(|held| match &held.facts.part {
             Part::Nifti(_) => true,
-            part => part.slices().iter().any(|slice| slice.set_aside.is_none()),
+            part => part.slices().iter().any(|slice| slice.refused.is_none()),
         });
         let quiet = images.map(|held| held.at).max().is_some_and(|newest| newest <= since);
         if !quiet || !self.broken.is_empty() || self.too_many {
@@ -215,16 +220,16 @@ impl StudyFileSet {
 
     /// True when a series has a hole that a slice may still fill; a slice that was given up
     /// explains its hole.
-    pub fn awaits_slices(&self) -> bool {
-        let is_torn = |slices: &Slices<'_>| slices.set_aside().is_none() && slices.has_hole();
+    pub(super) fn awaits_slices(&self) -> bool {
+        let is_torn = |slices: &Slices<'_>| slices.refused().is_none() && slices.has_hole();
         self.broken.is_empty() && self.stacks().iter().any(is_torn)
     }
 
     /// Files that can be no phase, by reason, and those that cannot be used.
-    pub fn passed_over(&self) -> Counts {
+    pub(super) fn passed_over(&self) -> Counts {
         let mut counts = Counts::new();
         for slices in self.stacks() {
-            if let Some(code) = slices.set_aside() {
+            if let Some(code) = slices.refused() {
                 *counts.entry(StrangerKind::Refused(code)).or_default() += slices.files();
             }
         }
@@ -235,7 +240,7 @@ impl StudyFileSet {
     }
 
     /// The fingerprint of everything, used or not: names a refused study.
-    pub fn whole_fingerprint(&self) -> Digest {
+    pub(super) fn whole_fingerprint(&self) -> Digest {
         let items: BTreeSet<Item> = self.items_by(|facts| facts.content).collect();
         fingerprint(&[(None, items.into_iter().collect())])
     }
@@ -267,7 +272,7 @@ impl StudyFileSet {
             let in_frames = matches!(arrived.facts.part, Part::Frames(_));
             for (at, slice) in arrived.facts.part.slices().iter().enumerate() {
                 let frame = in_frames.then_some(at);
-                let group = groups.entry((slice.series, slice.set_aside)).or_default();
+                let group = groups.entry((slice.series, slice.refused)).or_default();
                 group.push(SliceOf { path, arrived, slice, frame });
             }
         }

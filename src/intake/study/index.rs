@@ -22,7 +22,7 @@ impl From<&StudyKey> for Short {
 
 /// How a study stood when its files had gone.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Past {
+pub(super) struct Past {
     /// The fingerprint of its last account.
     pub account: Option<Digest>,
     /// Its last revision.
@@ -33,14 +33,14 @@ pub struct Past {
 
 /// Studies of the past and all fingerprints.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(super) struct Index {
     studies: BTreeMap<Short, Past>,
     prints: BTreeMap<Digest, Short>,
 }
 
 impl Index {
     /// Of what an earlier process has taken in or refused.
-    pub fn new(known: Vec<Known>) -> Index {
+    pub(super) fn new(known: Vec<Known>) -> Index {
         let mut index = Index::default();
         for Known { key, fingerprint, revision } in known {
             let new = Past { account: None, revision, remembered: false };
@@ -54,32 +54,32 @@ impl Index {
     }
 
     /// This fingerprint is this study's from now on.
-    pub fn note(&mut self, fingerprint: Digest, key: &StudyKey) {
+    pub(super) fn note(&mut self, fingerprint: Digest, key: &StudyKey) {
         self.prints.insert(fingerprint, Short::from(key));
     }
 
     /// Whether a fingerprint is this study's or another's; nothing if nobody's.
-    pub fn is_of(&self, fingerprint: &Digest, key: &StudyKey) -> Option<bool> {
+    pub(super) fn is_of(&self, fingerprint: &Digest, key: &StudyKey) -> Option<bool> {
         self.prints.get(fingerprint).map(|owner| *owner == Short::from(key))
     }
 
     /// Whether a fingerprint is any study's.
-    pub fn has(&self, fingerprint: &Digest) -> bool {
+    pub(super) fn has(&self, fingerprint: &Digest) -> bool {
         self.prints.contains_key(fingerprint)
     }
 
     /// Whether this is a study of the past.
-    pub fn knows(&self, key: &StudyKey) -> bool {
+    pub(super) fn knows(&self, key: &StudyKey) -> bool {
         self.studies.contains_key(&Short::from(key))
     }
 
     /// Keeps of a study that went away what it is known again by.
-    pub fn put_away(&mut self, key: &StudyKey, past: Past) {
+    pub(super) fn put_away(&mut self, key: &StudyKey, past: Past) {
         self.studies.insert(Short::from(key), past);
     }
 
     /// A study that comes back, as it stood; nothing if it never was here.
-    pub fn take(&mut self, key: &StudyKey) -> Option<Past> {
+    pub(super) fn take(&mut self, key: &StudyKey) -> Option<Past> {
         self.studies.remove(&Short::from(key))
     }
 }

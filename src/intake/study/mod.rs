@@ -4,12 +4,12 @@
 //! [`versions`] chooses, of several series [`stacks`]. [`phases`] knows what words of a header say,
 //! [`decide`] what the images show. Opens no file but by `reading`.
 
-pub mod assemble;
-pub mod decide;
-pub mod decided;
+pub(crate) mod assemble;
+pub(crate) mod decide;
+pub(crate) mod decided;
 mod file_set;
 mod index;
-pub mod named_phases;
+pub(crate) mod named_phases;
 pub mod phases;
 mod progress;
 mod stacks;

@@ -20,7 +20,7 @@ const NOT_BELIEVED: f64 = 0.2;
 
 /// What a volume shows that a name or a person says is a phase.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// The phase that is named.
     pub phase: Phase,
     /// What the images show.
@@ -32,7 +32,11 @@ pub struct Checked {
 }
 
 /// Looks at a volume that is named as a phase; `None` where it shows nothing to tell phases by.
-pub fn check(volume: &Volume<f32>, named: &PhaseFiles, by: &mut Recogniser) -> Option<Checked> {
+pub(crate) fn check(
+    volume: &Volume<f32>,
+    named: &PhaseFiles,
+    by: &mut Recogniser,
+) -> Option<Checked> {
     let seen = by.look(volume).ok().filter(Seen::has_evidence)?;
     let phase = named.phase;
     // That there was no other file says nothing.
@@ -50,7 +54,7 @@ pub fn check(volume: &Volume<f32>, named: &PhaseFiles, by: &mut Recogniser) -> O
 }
 
 /// Whether a series' images speak against the phase that it is read as.
-pub fn contradicts(seen: &Seen, phase: Phase) -> bool {
+pub(crate) fn contradicts(seen: &Seen, phase: Phase) -> bool {
     let seen_as = seen.phases();
     let another = (0..seen_as.len()).any(|at| at != phase as usize && seen_as[at] > SHOWS_ANOTHER);
     seen.has_evidence() && (another || seen_as[phase as usize] < CONTRADICTS)
@@ -62,7 +66,10 @@ impl Checked {
     ///
     /// # Errors
     /// [`RefusalCode::MissingPhase`] where images leave the name no room.
-    pub fn believed(&self, source: PhaseSource) -> Result<(PhaseSource, Confidence), Refusal> {
+    pub(crate) fn believed(
+        &self,
+        source: PhaseSource,
+    ) -> Result<(PhaseSource, Confidence), Refusal> {
         if source == PhaseSource::Given {
             return Ok((source, Confidence::High));
         }

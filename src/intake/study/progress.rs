@@ -16,7 +16,7 @@ use hepalert_study::study::StudyKey;
 
 /// One study in time.
 #[derive(Debug, Default)]
-pub struct StudyProgress {
+pub(super) struct StudyProgress {
     /// Its files.
     pub file_set: StudyFileSet,
     /// When the files that are not yet accounted for began to come.
@@ -52,14 +52,14 @@ pub struct StudyProgress {
 
 impl StudyProgress {
     /// Something came or went.
-    pub fn touch(&mut self, now: Millis, news: bool) {
+    pub(super) fn touch(&mut self, now: Millis, news: bool) {
         self.opened.get_or_insert(now);
         self.changed = now;
         self.news |= news;
     }
 
     /// A file is no longer there.
-    pub fn let_go(&mut self, path: &Path) {
+    pub(super) fn let_go(&mut self, path: &Path) {
         let removed = self.file_set.remove(path);
         let taken_in = |item| self.remembered || self.accounted.contains(&item);
         self.lost |= removed.is_some_and(|item| !taken_in(item));
@@ -68,7 +68,7 @@ impl StudyProgress {
     /// True where what is here is but a part of what `recall` says was analysed, the rest gone, and nothing
     /// in it was not seen before: then nothing follows, and what was told stands. What is here counts as
     /// seen. It is asked for only what would else be told.
-    pub fn is_part_again(
+    pub(super) fn is_part_again(
         &mut self,
         assessment: &Assessment,
         index: &Index,
@@ -101,7 +101,7 @@ impl StudyProgress {
     }
 
     /// How much has come of what is not accounted for yet.
-    pub fn arriving(&self, key: &StudyKey) -> Option<Arriving> {
+    pub(super) fn arriving(&self, key: &StudyKey) -> Option<Arriving> {
         let since = self.opened.filter(|_| self.news && !self.remembered && !self.failed)?;
         let files = self.file_set.files.len() + self.file_set.broken.len();
         (files > 0).then(|| Arriving {
@@ -121,7 +121,7 @@ impl StudyProgress {
 
     /// The version that counts and its fingerprint as a new revision; or the fingerprint that
     /// it has already, and whether under another key.
-    pub fn next<'a>(
+    pub(super) fn next<'a>(
         &mut self,
         key: &StudyKey,
         versions: &'a [Version],
@@ -167,12 +167,12 @@ impl StudyProgress {
 
     /// True for a slice that is not what was taken in last. An older copy is news where it was
     /// not before.
-    pub fn is_news(&self, item: &Item, is_here: bool) -> bool {
+    pub(super) fn is_news(&self, item: &Item, is_here: bool) -> bool {
         !self.accounted.contains(item) || (!is_here && self.outdated.contains(item))
     }
 
     /// The study as it is handed on.
-    pub fn study(
+    pub(super) fn study(
         &mut self,
         key: &StudyKey,
         version: &Version,
@@ -200,7 +200,7 @@ impl StudyProgress {
             phases,
             candidates,
             acquired: acquired_ms.and_then(civil),
-            set_aside: self.file_set.files.len() - used,
+            unused: self.file_set.files.len() - used,
             unreadable_beside,
             patient,
             series,

@@ -12,7 +12,7 @@ use super::phases::{
     Choice, Confidence, Fitness, PhaseRules, Scan, Stack, candidates, choose, choose_named,
     named_surely, recon, scan,
 };
-use super::versions::{Held, Picked};
+use super::versions::{Picked, SliceCopy};
 use crate::intake::events::Millis;
 use crate::intake::facts::{FileFacts, Format, MAX_CHOICES, SliceFacts};
 use crate::intake::fingerprint::{Digest, fingerprint};
@@ -26,7 +26,7 @@ const HOLE: f64 = 1.5;
 
 /// A file that counts, and when it came.
 #[derive(Debug, Clone)]
-pub struct Arrived {
+pub(super) struct Arrived {
     /// What it is.
     pub facts: FileFacts,
     /// When it settled.
@@ -37,7 +37,7 @@ pub struct Arrived {
 
 /// A slice with its path and its arrival.
 #[derive(Clone, Copy)]
-pub struct SliceOf<'a> {
+pub(super) struct SliceOf<'a> {
     /// Where it lies.
     pub path: &'a PathBuf,
     /// When its file came.
@@ -49,7 +49,7 @@ pub struct SliceOf<'a> {
 }
 
 /// The slices of one acquisition of a series.
-pub struct Slices<'a> {
+pub(super) struct Slices<'a> {
     stack: Stack,
     held: Vec<SliceOf<'a>>,
     /// Why a file of this series cannot be used, if one cannot.
@@ -60,8 +60,8 @@ pub struct Slices<'a> {
 }
 
 /// The acquisitions of one series. Copies of a slice go where the slice goes.
-pub fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
-    if held[0].slice.set_aside.is_some() {
+pub(super) fn acquisitions(held: Vec<SliceOf<'_>>, broken: Option<RefusalCode>) -> Vec<Slices<'_>> {
+    if held[0].slice.refused.is_some() {
         return vec![Slices::new(held, broken, false)];
     }
     let firsts: BTreeMap<Digest, &SliceFacts> =
@@ -99,7 +99,7 @@ impl<'a> Slices<'a> {
         let items = contents.into_iter().map(|content| (content, content)).collect();
         let stack = Stack {
             content: fingerprint(&[(None, items)]),
-            set_aside: held[0].slice.set_aside,
+            refused: held[0].slice.refused,
             description: slices().map(|s| s.description.clone()).min().unwrap_or_default(),
             contrast: slices().any(|slice| slice.contrast),
             acquired_ms: slices().filter_map(|slice| slice.acquired_ms).min(),
@@ -113,17 +113,17 @@ impl<'a> Slices<'a> {
     }
 
     /// Why these images cannot be a phase, if they cannot.
-    pub fn set_aside(&self) -> Option<RefusalCode> {
-        self.stack.set_aside
+    pub(super) fn refused(&self) -> Option<RefusalCode> {
+        self.stack.refused
     }
 
     /// How many files there are.
-    pub fn files(&self) -> usize {
+    pub(super) fn files(&self) -> usize {
         self.held.iter().map(|one| one.path).collect::<BTreeSet<_>>().len()
     }
 
     /// A slice is missing between others.
-    pub fn has_hole(&self) -> bool {
+    pub(super) fn has_hole(&self) -> bool {
         self.has_hole
     }
 
@@ -131,7 +131,7 @@ impl<'a> Slices<'a> {
         // The series' name stands over all its acquisitions: it tells not which of them this is.
         let doubted = |choice| Choice { confidence: Confidence::Low, ..choice };
         let choice = if self.is_split { choice.map(doubted) } else { choice };
-        let of = |one: &SliceOf<'_>| Held {
+        let of = |one: &SliceOf<'_>| SliceCopy {
             instance: one.slice.instance,
             identity: one.slice.identity(),
             frame: one.frame,
@@ -160,9 +160,9 @@ fn has_hole(mut mm: Vec<f64>) -> bool {
     usual.is_some_and(|usual| steps.last().is_some_and(|largest| *largest > HOLE * usual))
 }
 
-fn held(path: &Path, arrived: &Arrived) -> Held {
+fn held(path: &Path, arrived: &Arrived) -> SliceCopy {
     let Arrived { facts, changed_ns, .. } = arrived;
-    Held {
+    SliceCopy {
         path: path.to_owned(),
         content: facts.content,
         shown: facts.shown(),
@@ -179,7 +179,7 @@ fn held(path: &Path, arrived: &Arrived) -> Held {
 /// # Errors
 /// Why everything was set aside; the reason of a broken file where no whole series is left;
 /// [`RefusalCode::MissingPhase`] for fewer series than phases.
-pub fn pick_slices(
+pub(super) fn pick_slices(
     slices: &[Slices<'_>],
     expected: &[Phase],
     rules: &PhaseRules,
@@ -263,7 +263,7 @@ fn by_name(stack: &Stack) -> (Option<i64>, &str, Option<i64>, Option<i64>, Diges
 ///
 /// # Errors
 /// As [`choose_named`].
-pub fn pick_named(
+pub(super) fn pick_named(
     names: Vec<(Tag, &PathBuf, &Arrived)>,
     expected: &[Phase],
 ) -> Result<Vec<Vec<Picked>>, RefusalCode> {

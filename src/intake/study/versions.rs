@@ -19,7 +19,7 @@ const MAX_COPIES: usize = 16;
 
 /// One file that holds a slice or a volume.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub(super) struct SliceCopy {
     /// Where it lies.
     pub path: PathBuf,
     /// SHA-256 of it.
@@ -38,7 +38,7 @@ pub struct Held {
 
 /// One series that can be read as a phase, with all copies of its slices.
 #[derive(Debug, Clone)]
-pub struct Picked {
+pub(super) struct Picked {
     /// The phase that its header proposes, and why.
     pub choice: Option<Choice>,
     /// What its header says; `None` for NIfTI.
@@ -48,7 +48,7 @@ pub struct Picked {
     /// When it was scanned.
     pub acquired_ms: Option<i64>,
     /// Its files.
-    pub held: Vec<Held>,
+    pub held: Vec<SliceCopy>,
     /// When the newest of them came.
     pub newest: Millis,
     /// A slice is missing between others.
@@ -61,7 +61,7 @@ pub struct Picked {
 
 /// One way to pick a copy of every slice.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub(super) struct Version {
     /// Of what the picked files show.
     pub fingerprint: Digest,
     /// Of their bytes: what it was before transfer syntaxes were seen through, and is where files that
@@ -77,7 +77,7 @@ pub struct Version {
 
 /// The version that counts, first; then, where several folders hold copies, one per folder
 /// with its copies preferred. `picked` holds the choices of each phase, best first.
-pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
+pub(super) fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
     let held = || picked.iter().flatten().flat_map(|one| &one.held);
     let mut copies: BTreeMap<Digest, BTreeSet<Option<&Path>>> = BTreeMap::new();
     for file in held() {
@@ -92,10 +92,10 @@ pub fn versions(picked: &[Vec<Picked>], expected: &[Phase]) -> Vec<Version> {
 
 fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase]) -> Version {
     let (mut phases, mut candidates) = (Vec::new(), Vec::new());
-    let mut parts: Vec<(Option<Phase>, Vec<&Held>)> = Vec::new();
+    let mut parts: Vec<(Option<Phase>, Vec<&SliceCopy>)> = Vec::new();
     // Where nothing can be read, everything tells the study from others: two patients without the
     // engine's phases are no copies of each other.
-    let mut unread: Vec<&Held> = Vec::new();
+    let mut unread: Vec<&SliceCopy> = Vec::new();
     for choices in picked {
         let mut read = choices.iter().map(|one| {
             let chosen = chosen(&one.held, preferred);
@@ -134,8 +134,8 @@ fn version(picked: &[Vec<Picked>], preferred: Option<&Path>, expected: &[Phase])
 }
 
 /// The fingerprint by one of the digests of each file.
-fn named(parts: &[(Option<Phase>, Vec<&Held>)], by: impl Fn(&Held) -> Digest) -> Digest {
-    let items = |held: &[&Held]| held.iter().map(|file| (file.instance, by(file))).collect();
+fn named(parts: &[(Option<Phase>, Vec<&SliceCopy>)], by: impl Fn(&SliceCopy) -> Digest) -> Digest {
+    let items = |held: &[&SliceCopy]| held.iter().map(|file| (file.instance, by(file))).collect();
     let parts: Vec<(Option<Phase>, Vec<Item>)> =
         parts.iter().map(|(phase, held)| (*phase, items(held))).collect();
     fingerprint(&parts)
@@ -156,7 +156,7 @@ fn acquired(picked: &[Vec<Picked>]) -> Option<i64> {
 }
 
 /// Each file once, and which of its images are read. `chosen` is in order of paths.
-fn files(chosen: &[&Held], is_split: bool) -> (Vec<PathBuf>, Vec<Digest>, Pick) {
+fn files(chosen: &[&SliceCopy], is_split: bool) -> (Vec<PathBuf>, Vec<Digest>, Pick) {
     let by_file = || chosen.chunk_by(|a, b| a.path == b.path);
     let mut frames: Vec<Vec<usize>> =
         by_file().map(|images| images.iter().filter_map(|image| image.frame).collect()).collect();
@@ -173,22 +173,22 @@ fn files(chosen: &[&Held], is_split: bool) -> (Vec<PathBuf>, Vec<Digest>, Pick) 
 type Rank = (bool, i128, Digest);
 
 /// The copy of each slice that counts, by path.
-fn chosen<'a>(held: &'a [Held], preferred: Option<&Path>) -> Vec<&'a Held> {
-    let mut folders: BTreeMap<Option<&Path>, Vec<&Held>> = BTreeMap::new();
+fn chosen<'a>(held: &'a [SliceCopy], preferred: Option<&Path>) -> Vec<&'a SliceCopy> {
+    let mut folders: BTreeMap<Option<&Path>, Vec<&SliceCopy>> = BTreeMap::new();
     for file in held {
         folders.entry(file.path.parent()).or_default().push(file);
     }
-    let rank = |folder: Option<&Path>, files: &[&Held]| -> Rank {
+    let rank = |folder: Option<&Path>, files: &[&SliceCopy]| -> Rank {
         let newest = files.iter().map(|file| file.changed_ns).max().unwrap_or(0);
         let items = files.iter().map(|file| (file.instance, file.content)).collect();
         (preferred.is_some() && folder == preferred, newest, fingerprint(&[(None, items)]))
     };
-    let ranked: Vec<(Rank, Vec<&Held>)> =
+    let ranked: Vec<(Rank, Vec<&SliceCopy>)> =
         folders.into_iter().map(|(folder, files)| (rank(folder, &files), files)).collect();
-    let mut best: BTreeMap<Digest, (&Rank, &Held)> = BTreeMap::new();
+    let mut best: BTreeMap<Digest, (&Rank, &SliceCopy)> = BTreeMap::new();
     for (rank, files) in ranked.iter().filter(|one| !is_superseded(one, &ranked)) {
         for file in files {
-            let key = |(rank, file): &(&Rank, &Held)| {
+            let key = |(rank, file): &(&Rank, &SliceCopy)| {
                 (**rank, file.changed_ns, file.content, std::cmp::Reverse(file.path.clone()))
             };
             let found = best.entry(file.identity).or_insert((rank, file));
@@ -197,15 +197,16 @@ fn chosen<'a>(held: &'a [Held], preferred: Option<&Path>) -> Vec<&'a Held> {
             }
         }
     }
-    let mut chosen: Vec<&Held> = best.into_values().map(|(_, file)| file).collect();
+    let mut chosen: Vec<&SliceCopy> = best.into_values().map(|(_, file)| file).collect();
     chosen.sort_by(|a, b| a.path.cmp(&b.path));
     chosen
 }
 
 /// True when a folder that counts more holds every slice of this one, corrected positions
 /// included: then nothing of this one is read.
-fn is_superseded((rank, files): &(Rank, Vec<&Held>), all: &[(Rank, Vec<&Held>)]) -> bool {
-    let instances = |files: &[&Held]| files.iter().map(|f| f.instance).collect::<BTreeSet<_>>();
+fn is_superseded((rank, files): &(Rank, Vec<&SliceCopy>), all: &[(Rank, Vec<&SliceCopy>)]) -> bool {
+    let instances =
+        |files: &[&SliceCopy]| files.iter().map(|f| f.instance).collect::<BTreeSet<_>>();
     let own = instances(files);
     // A single instance may be several slices that share a UID, each in a folder of its own.
     if own.len() < 2 || all.len() > MAX_COPIES {

@@ -45,7 +45,7 @@ fn slice(study: &str, series: &str, n: usize) -> FileFacts {
             patient: None,
             series: digest(&format!("{study}/{series}")),
             instance: digest(&instance),
-            set_aside: (series == "scout").then_some(RefusalCode::Localiser),
+            refused: (series == "scout").then_some(RefusalCode::Localiser),
             description: series.into(),
             protocol: String::new(),
             contrast: false,

@@ -303,7 +303,7 @@ fn copies_that_arrive_together_are_one_study_in_any_order() {
         let folder = study.phases[0].files[0].parent().unwrap().to_owned();
         assert_eq!(study.phases[0].files.len(), 20);
         assert!(study.files().all(|path| path.parent() == Some(&folder)), "one copy, not a mix");
-        assert_eq!(study.set_aside, 20);
+        assert_eq!(study.unused, 20);
         study.fingerprint
     };
     assert_eq!(run(["/e/x", "/e/y"]), run(["/e/y", "/e/x"]));

@@ -12,7 +12,7 @@ use crate::publish::messages::*;
 use crate::publish::schemas::schemas;
 use hepalert_study::anatomy;
 use hepalert_study::outcome::EngineAction;
-use hepalert_study::outcome::{AlertLevel, NOTICE, PatientClass};
+use hepalert_study::outcome::{AlertLevel, NOTICE, PatientClass, View};
 use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::study::Privacy;
 
@@ -41,7 +41,7 @@ fn lesion(id: u32) -> Lesion {
         mean_hu: BTreeMap::from([(Phase::Nc, 44.0), (Phase::Ap, 95.5)]),
         score_cm3: Some(0.93),
         score: Some(0.93),
-        seen_in: SeenIn::Common,
+        seen_in: View::Common,
     }
 }
 
@@ -195,7 +195,7 @@ fn codes_and_names_are_no_free_text() {
 fn every_other_message_keeps_its_schema() {
     let study = StudyEvent {
         study_key: identity().study_key,
-        state: StudyState::Rejected,
+        state: StudyState::Refused,
         code: Some(Code::fixed("no-liver")),
         setting: None,
         attempts: 0,

@@ -56,14 +56,14 @@ impl Link for FakeLink {
 
 /// Events 1 to `last`; can be told to fail.
 #[derive(Debug, Default)]
-struct Kept {
+struct OutboxState {
     last: u64,
     sent: BTreeSet<u64>,
     refusals: u32,
     broken: bool,
 }
 
-struct FakeOutbox(Arc<Mutex<Kept>>);
+struct FakeOutbox(Arc<Mutex<OutboxState>>);
 
 fn row(seq: u64) -> Row {
     let draft = Draft {
@@ -117,7 +117,7 @@ struct Bench {
     publisher: PublisherHandle,
     say: Tell<LinkEvent>,
     did: Receiver<Did>,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<OutboxState>>,
     vitals: Arc<Mutex<Vitals>>,
 }
 
@@ -127,7 +127,7 @@ impl Bench {
     fn new() -> Bench {
         let (say, events) = channel();
         let (done, did) = channel();
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        let kept = Arc::new(Mutex::new(OutboxState::default()));
         let vitals = Arc::new(Mutex::new(Vitals::default()));
         let seen = Arc::clone(&vitals);
         let snapshot = move || Snapshot {
@@ -180,7 +180,7 @@ impl Bench {
         said.into_iter().map(|message| message.topic).collect()
     }
 
-    fn soon(&self, holds: impl Fn(&Kept) -> bool) {
+    fn soon(&self, holds: impl Fn(&OutboxState) -> bool) {
         let deadline = Instant::now() + SOON;
         while !holds(&lock(&self.kept)) {
             assert!(Instant::now() < deadline, "{:?}", self.kept);
@@ -212,7 +212,7 @@ fn the_set_is_said_in_order_and_again_after_a_loss() {
 }
 
 #[test]
-fn a_broker_that_babbles_is_no_second_device() {
+fn a_broker_that_sends_nonsense_is_no_second_device() {
     let bench = Bench::new();
     for _ in 0..4 {
         bench.greet();

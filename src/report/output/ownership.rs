@@ -14,38 +14,38 @@ use serde_json::{Map, Value};
 use crate::report::types::{Report, SCHEMA};
 
 /// The first line of what `evaluate` writes.
-pub const MADE_BY: &str = "<!-- made by hepalert -->";
+pub(crate) const MADE_BY: &str = "<!-- made by hepalert -->";
 /// The folder in a support bundle.
-pub const SUPPORT: &str = "hepalert-support/";
+pub(crate) const SUPPORT: &str = "hepalert-support/";
 /// In a PNG: key and text of the chunk that names its maker.
-pub const MAKER: [&str; 2] = ["Software", "hepalert"];
+pub(crate) const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
-pub const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
+pub(crate) const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
 /// What the heading of the table that `analyze` writes of many studies begins with: columns are only
 /// added at its end.
-pub const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
+pub(crate) const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\
     largest_mm,liver_cm3,quality,seconds,report,message,study_key,place";
 /// The heading of the table of changes that `archive compare` writes.
-pub const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_high,old_lesions,\
+pub(crate) const CHANGES: &str = "study,old_verdict,old_code,old_class_base,old_class_high,old_lesions,\
     old_malignant,new_verdict,new_code,new_class_base,new_class_high,new_lesions,new_malignant";
 /// What the list of an archive begins with.
-pub const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
+pub(crate) const LIST: &str = "{\"schema\":\"urn:hepalert:v1:archive-list\"";
 /// The heading of the table of cases that `evaluate` writes.
-pub const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
+pub(crate) const CASES: &str = hepalert_lab::evaluate::csv::HEAD;
 /// What `evaluate` has counted, while it counts.
-pub const COUNTED: &str = hepalert_lab::evaluate::counted::MARK;
+pub(super) const COUNTED: &str = hepalert_lab::evaluate::counted::MARK;
 /// The heading of the table of cases that `curate` writes.
-pub const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
+pub(crate) const DISAGREEMENT: &str = "case,status,code,disagreement,against,mean_dice,worst_class,\
     worst_dice,missed_lesions,false_lesions,largest_cm3,largest_expert,largest_machine,\
     largest_voxel_zyx,labels,picture,message";
 /// Manufacturer of a phantom's scanner.
-pub const PHANTOM: &str = "hepalert phantom";
+pub(crate) const PHANTOM: &str = "hepalert phantom";
 /// What the name of a file begins with that is not whole yet.
-pub const BEGINNING: &str = ".hepalert-";
+pub(crate) const BEGINNING: &str = ".hepalert-";
 /// What the name of a folder begins with that is not whole yet.
-pub const DRAFT: &str = ".report-";
+pub(crate) const DRAFT: &str = ".report-";
 /// Name of the report in its folder.
-pub use hepalert_study::result::REPORT;
+pub(crate) use hepalert_study::result::REPORT;
 /// Our texts begin with one of these.
 const BEGINNINGS: [&str; 9] =
     [MADE_BY, SUPPORT, POINTS, SUMMARY, CASES, COUNTED, DISAGREEMENT, LIST, CHANGES];
@@ -69,7 +69,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 /// The report of this program that lies in a folder.
-pub fn report_of(folder: &Path) -> Option<Report> {
+pub(crate) fn report_of(folder: &Path) -> Option<Report> {
     let report: Report = read_json(&folder.join(REPORT))?;
     (report.schema == SCHEMA).then_some(report)
 }

@@ -21,7 +21,7 @@ pub(super) use view::from_head;
 use view::{Frame, View, body_frame};
 
 /// Darkest and brightest value of the liver window, in HU: level 80, width 220.
-pub const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
+pub(crate) const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
 /// A slice with less than this share of the largest cut through the liver shows a tip of it only.
 const LIVER_SHARE: usize = 20;
 /// Most slices in the overview.
@@ -41,7 +41,7 @@ const BENIGN_COLOUR: Colour = [90, 170, 255];
 
 /// A lesion to draw.
 #[derive(Debug, Clone, Copy)]
-pub struct Marked<'a> {
+pub(crate) struct Marked<'a> {
     /// Its number in the report.
     pub number: usize,
     /// Where it is.
@@ -54,7 +54,7 @@ pub struct Marked<'a> {
 
 /// What the pictures are drawn from: one phase in HU and where the liver is, on one grid.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     /// Hounsfield units.
     pub image: &'a Volume<f32>,
     /// The liver, with what lies in it.
@@ -68,11 +68,11 @@ pub struct Scene<'a> {
 /// Head first: each lesion's largest slice (the most urgent ones if there are too many), the rest
 /// spread evenly over the slices that hold liver. Without a liver the slices are spread over the
 /// whole volume.
-pub fn overview(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Canvas {
+pub(crate) fn overview(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Canvas {
     let frame = body_frame(scene);
     let tiles: Vec<Canvas> = overview_slices(scene, lesions)
         .iter()
-        .map(|&z| slice_picture(scene, z, frame, TILE_PX, lesions, Show::Outlines))
+        .map(|&z| slice_picture(scene, z, frame, TILE_PX, lesions, Overlay::Outlines))
         .collect();
     let tile_height = tiles.iter().map(Canvas::height).max().unwrap_or(1);
     let columns = OVERVIEW_COLUMNS.min(tiles.len().max(1));
@@ -103,11 +103,11 @@ fn overview_slices(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Vec<usize> {
 
 /// One lesion: its largest slice with outlines on the left, the same place enlarged on the right
 /// with nothing but an arrow on it, its caption below.
-pub fn lesion(scene: &Scene<'_>, shown: &Marked<'_>, all: &[Marked<'_>]) -> Canvas {
+pub(crate) fn lesion(scene: &Scene<'_>, shown: &Marked<'_>, all: &[Marked<'_>]) -> Canvas {
     let z = largest_slice(shown.detection);
-    let left = slice_picture(scene, z, body_frame(scene), PANEL_PX, all, Show::Outlines);
+    let left = slice_picture(scene, z, body_frame(scene), PANEL_PX, all, Overlay::Outlines);
     let close = lesion_frame(scene, shown.detection);
-    let right = slice_picture(scene, z, close, PANEL_PX, &[*shown], Show::Arrow);
+    let right = slice_picture(scene, z, close, PANEL_PX, &[*shown], Overlay::Arrow);
     let height = left.height().max(right.height());
     let mut picture = Canvas::new(2 * PANEL_PX + 8, height + 3 * LINE_PX);
     picture.paste(&left, 0, 0);
@@ -139,7 +139,7 @@ fn colour_of(marked: &Marked<'_>) -> Colour {
 
 /// What is drawn over a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Show {
+enum Overlay {
     /// The liver and every lesion, outlined and numbered.
     Outlines,
     /// An arrow at each lesion and nothing on it.
@@ -154,17 +154,17 @@ fn slice_picture(
     frame: Frame,
     width_px: usize,
     lesions: &[Marked<'_>],
-    show: Show,
+    overlay: Overlay,
 ) -> Canvas {
     let view = View::of(scene.image, frame, width_px);
     let slice = scene.image.voxels().index_axis(Axis(0), z);
     let grey = view.sample(|y, x| window(slice[[y, x]]));
     let mut canvas = Canvas::from_grey(grey.view());
-    if show == Show::Outlines {
+    if overlay == Overlay::Outlines {
         let liver = scene.liver.index_axis(Axis(0), z);
         canvas.outline(view.sample(|y, x| liver[[y, x]]).view(), LIVER_COLOUR);
     }
-    mark(&mut canvas, &view, z, lesions, show);
+    mark(&mut canvas, &view, z, lesions, overlay);
     view.write_margin(&mut canvas);
     let instance = scene.instances.get(z).copied().flatten();
     canvas.text(4, 3, &view::place(scene.image.grid(), z, instance), [230; 3]);
@@ -172,7 +172,7 @@ fn slice_picture(
 }
 
 /// Outlines first, numbers over all outlines.
-fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show: Show) {
+fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], overlay: Overlay) {
     let within = [canvas.height(), canvas.width()];
     // A mask is as large as the picture: only those of lesions that this slice cuts.
     let is_cut = |marked: &&Marked<'_>| {
@@ -184,7 +184,7 @@ fn mark(canvas: &mut Canvas, view: &View, z: usize, lesions: &[Marked<'_>], show
     let masks: Vec<_> = lesions.iter().map(cut).collect();
     // A finding may have several pieces in a slice: each has its number, the arrow points at the largest.
     let pieces: Vec<_> = masks.iter().map(marks::pieces).collect();
-    if show == Show::Arrow {
+    if overlay == Overlay::Arrow {
         for (marked, pieces) in lesions.iter().zip(&pieces) {
             let largest = pieces.iter().take(1);
             largest.for_each(|piece| marks::arrow(canvas, piece, colour_of(marked)));
@@ -250,7 +250,7 @@ fn lesion_frame(scene: &Scene<'_>, detection: &Detection) -> Frame {
 }
 
 /// The slice of the study that shows most of a lesion.
-pub fn largest_slice(detection: &Detection) -> usize {
+pub(crate) fn largest_slice(detection: &Detection) -> usize {
     let areas = detection.mask.outer_iter().map(|slice| slice.iter().filter(|on| **on).count());
     // The first of equals, so that the picture does not depend on iteration order.
     let best = areas.enumerate().fold(
@@ -300,7 +300,7 @@ mod tests {
         for to_the_left in [true, false] {
             let (image, liver) = scene(to_the_left);
             let scene = Scene { image: &image, liver: &liver, study: "0", instances: &[] };
-            let picture = slice_picture(&scene, 2, body_frame(&scene), 200, &[], Show::Outlines);
+            let picture = slice_picture(&scene, 2, body_frame(&scene), 200, &[], Overlay::Outlines);
             let bright_columns =
                 (0..200).filter(|x| picture.get(*x, picture.height() / 2)[0] == 255);
             let mean = bright_columns.clone().sum::<usize>() / bright_columns.count();
@@ -319,8 +319,10 @@ mod tests {
             let all = (0..canvas.height()).flat_map(|y| (0..canvas.width()).map(move |x| (x, y)));
             all.filter(|&(x, y)| canvas.get(x, y) == MALIGNANT_COLOUR).count()
         };
-        let inside = slice_picture(&scene, 3, body_frame(&scene), 200, &[marked], Show::Outlines);
-        let outside = slice_picture(&scene, 1, body_frame(&scene), 200, &[marked], Show::Outlines);
+        let inside =
+            slice_picture(&scene, 3, body_frame(&scene), 200, &[marked], Overlay::Outlines);
+        let outside =
+            slice_picture(&scene, 1, body_frame(&scene), 200, &[marked], Overlay::Outlines);
         assert!(reds(&inside) > 20);
         assert_eq!(reds(&outside), 0);
         assert_eq!(largest_slice(&found), 2);

@@ -100,7 +100,7 @@ fn a_refused_study_is_known_and_supersedes_nothing() {
     let Enqueued::New(refused) = told.unwrap() else { panic!("not new") };
     assert_eq!(refused.superseded, []);
     let counts = store.job_counts().unwrap();
-    assert_eq!((counts.queued, counts.rejected), (1, 1));
+    assert_eq!((counts.queued, counts.refused), (1, 1));
     assert_eq!(store.unsent(0, 9).unwrap()[0].event.revision, 2);
     assert!(matches!(enqueue(&store, 1, "b"), Enqueued::Duplicate(_)));
 }

@@ -47,7 +47,7 @@ function line(job, step) {
     h("td", {}, stateChip(job.state)),
     h("td", {}, keyLink(job.study_key), job.revision > 1 ? h("span", { class: "muted" }, ` r${job.revision}`) : null),
     h("td", {}, words(job.setting)),
-    h("td", { title: time(job.received) }, ago(job.received)),
+    h("td", { title: time(job.completed) }, ago(job.completed)),
     h("td", { class: "num" }, job.attempts),
     h("td", { class: "grow" }, progress(job, job.state === "running" ? step : null)));
 }

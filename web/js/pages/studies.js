@@ -76,7 +76,7 @@ function line(row) {
   const result = row.result;
   const classes = result ? (result.base === result.high ? result.base : `${result.base} / ${result.high}`) : "";
   return h("tr", {},
-    h("td", { title: time(row.received) }, ago(row.received)),
+    h("td", { title: time(row.completed) }, ago(row.completed)),
     h("td", {}, keyLink(row.study_key), row.revision > 1 ? h("span", { class: "muted" }, ` r${row.revision}`) : null),
     h("td", { class: "says" }, result ? verdictChip(result.verdict) : row.reason ? h("span", { class: "muted", title: row.reason.advice ?? "" }, row.reason.sentence ?? words(row.reason.code)) : null),
     h("td", {}, classes === "normal" ? h("span", { class: "muted" }, "none") : classes),

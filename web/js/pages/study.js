@@ -61,7 +61,7 @@ function head(study, newest, { may }) {
   return h("header", { class: "page-head study-head" },
     h("div", {},
       h("h1", {}, report ? VERDICTS[report.verdict]?.text ?? report.verdict : "No report"),
-      h("p", { class: "key-line" }, h("code", {}, study.study_key), " ", stateChip(newest.state), h("span", { class: "muted" }, ` revision ${newest.revision} · received ${time(newest.received)}`))),
+      h("p", { class: "key-line" }, h("code", {}, study.study_key), " ", stateChip(newest.state), h("span", { class: "muted" }, ` revision ${newest.revision} · complete ${time(newest.completed)}`))),
     h("div", { class: "actions" },
       study.can_requeue && may("annotator") ? h("button", { onclick: requeue, class: report ? "" : "primary" }, "Put back into the queue") : null,
       reported && study.has_files ? h("a", { class: "button primary", href: `#/view/${encodeURIComponent(study.study_key)}/${reported}` }, "Open in the viewer") : null));
@@ -186,7 +186,7 @@ function messages(study) {
 }
 
 function revisions(study) {
-  const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.received) }, ago(job.received)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
+  const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.completed) }, ago(job.completed)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
     h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${encodeURIComponent(study.study_key)}/${job.revision}` }, "View") : ""));
   return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", "Result"], study.jobs.map(row), "Revisions"));
 }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::constraints::Device;
 use crate::package::Package;
 use crate::refused::PackageError;
-use crate::{Bundle, Role};
+use crate::{Bundle, Role, TestDepth};
 use hepalert_engines::EngineError;
 use hepalert_engines::backend::Runtime;
 use hepalert_failpoint::failpoint;
@@ -330,9 +330,7 @@ impl Slots {
     }
 
     fn room(&self, needed: u64, keep_free: u64) -> Result<(), Refusal> {
-        let space = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| self.failed("", std::io::Error::from(error)))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let free = system::free_bytes(&self.folder).map_err(|error| self.failed("", error))?;
         let needed = needed.saturating_add(keep_free);
         if needed <= free {
             return Ok(());
@@ -451,15 +449,12 @@ pub fn try_out(dir: &Path, runtime: &Runtime) -> Result<String, EngineError> {
     // What has no first stage cannot take a slot.
     bundle.require(Role::Segment)?;
     let mut words = Vec::new();
-    for (role, _) in bundle.networks() {
-        for (fold, engine) in bundle.load(role, runtime)?.iter_mut().enumerate() {
-            let found = bundle.self_test((role, fold), engine.as_mut(), runtime.precision)?;
-            words.push(format!(
-                "{}: best class equal on {:.3} % of voxels",
-                role.name(),
-                100.0 * found.argmax_agreement
-            ));
-        }
-    }
+    bundle.test_all(runtime, TestDepth::Suite, |test| {
+        words.push(format!(
+            "{}: best class equal on {:.3} % of voxels",
+            test.role.name(),
+            100.0 * test.conformity.argmax_agreement
+        ));
+    })?;
     Ok(words.join("; "))
 }

@@ -12,7 +12,7 @@ use super::bundle;
 use crate::*;
 
 fn built_in() -> Runtime {
-    Runtime { threads: 2, ..Runtime::default() }
+    Runtime { threads: Some(2), ..Runtime::default() }
 }
 
 #[test]

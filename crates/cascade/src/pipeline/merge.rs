@@ -16,12 +16,12 @@ use super::super::detect::{Detection, seg2det};
 use super::super::reclassify::Reclassified;
 
 /// A kept piece with what the second network said of it.
-pub type Piece = (Detection, Option<Reclassified>);
+pub(crate) type Piece = (Detection, Option<Reclassified>);
 
 /// A lesion after joining: itself, and the pieces it was made of, largest first; none if it
 /// was whole from the beginning.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The whole lesion.
     pub whole: Piece,
     /// Its pieces, if there are several.
@@ -30,7 +30,7 @@ pub struct Joined {
 
 /// Joins pieces that touch, in the order of their first voxels. Pieces do not overlap and each hangs
 /// together by the rule of seg2det: painted into one map, its components are the lesions.
-pub fn join(pieces: Vec<Piece>) -> Vec<Joined> {
+pub(crate) fn join(pieces: Vec<Piece>) -> Vec<Joined> {
     let regions = pieces.iter().map(|(piece, _)| piece.region);
     let Some(hull) = regions.reduce(|hull, region| hull.hull(&region)) else { return Vec::new() };
     let mut map = Array3::<u8>::zeros(hull.shape());

@@ -27,24 +27,24 @@ const AIR_HU: f64 = -300.0;
 const PIECE: f64 = 0.25;
 
 /// The liver of one study, for asking what lies around it.
-pub struct Surroundings<'a> {
+pub(super) struct Surroundings<'a> {
     study: &'a AlignedStudy,
     liver: Option<Array3<bool>>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Finds the liver in the labels of the base view.
-    pub fn new(study: &'a AlignedStudy, labels: &LabelMap) -> Surroundings<'a> {
+    pub(super) fn new(study: &'a AlignedStudy, labels: &LabelMap) -> Surroundings<'a> {
         Surroundings { study, liver: true_liver(labels.voxels().view()) }
     }
 
     /// The liver `[z, y, x]`; all false if none was seen.
-    pub fn into_liver(self) -> Array3<bool> {
+    pub(super) fn into_liver(self) -> Array3<bool> {
         self.liver.unwrap_or_else(|| Array3::from_elem(self.study.grid().shape(), false))
     }
 
     /// Why this is no lesion of the liver, if so.
-    pub fn objection(&self, lesion: &Detection) -> Option<KeepReason> {
+    pub(super) fn objection(&self, lesion: &Detection) -> Option<KeepReason> {
         if self.is_in_air(lesion) {
             return Some(KeepReason::InAir);
         }

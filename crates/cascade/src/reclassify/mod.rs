@@ -9,17 +9,17 @@ use hepalert_engines::EngineError;
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::KeepReason;
 
-pub mod folds;
-pub mod lesion;
-pub mod prepared;
-pub mod region;
-pub mod score;
-pub mod seed;
-pub mod shuffle;
+pub(crate) mod folds;
+pub(crate) mod lesion;
+pub(crate) mod prepared;
+pub(crate) mod region;
+pub(crate) mod score;
+pub(crate) mod seed;
+pub(crate) mod shuffle;
 mod stage;
 #[cfg(test)]
 mod tests;
-pub mod vote;
+pub(crate) mod vote;
 
 pub use folds::MeanOfFolds;
 pub use lesion::{Candidate, PatchLesion};

@@ -5,12 +5,12 @@ use ndarray::{ArrayView3, ArrayView4, Axis};
 use hepalert_study::anatomy::Lesion;
 
 /// Carried voxels of one patch by the lesion class the network gave them, HCC first.
-pub type Counts = [u32; Lesion::ALL.len()];
+pub(crate) type Counts = [u32; Lesion::ALL.len()];
 
 /// Eq. (10) and the overlap of Eq. (11) for one patch: of the carried voxels, how many have
 /// each lesion class as their argmax (ties to the lower class). `logits` is
 /// `[class, z, y, x]`.
-pub fn overlap(logits: ArrayView4<'_, f32>, carried: ArrayView3<'_, bool>) -> Counts {
+pub(crate) fn overlap(logits: ArrayView4<'_, f32>, carried: ArrayView3<'_, bool>) -> Counts {
     let mut counts = Counts::default();
     for ((z, y, x), _) in carried.indexed_iter().filter(|(_, on)| **on) {
         let mut best = (0, f32::NEG_INFINITY);
@@ -29,14 +29,14 @@ pub fn overlap(logits: ArrayView4<'_, f32>, carried: ArrayView3<'_, bool>) -> Co
 
 /// Eq. (11): the mean overlap volume over the patches. `voxel_cm3` is what one carried
 /// voxel stands for.
-pub fn score_cm3(overlaps: u64, patches: usize, voxel_cm3: f64) -> f64 {
+pub(crate) fn score_cm3(overlaps: u64, patches: usize, voxel_cm3: f64) -> f64 {
     voxel_cm3 * overlaps as f64 / patches as f64
 }
 
 /// True if the score must stay below the threshold even if every voxel of the lesion is
 /// found in every remaining patch. Exact: it is the score's own formula, which grows with
 /// the overlap in floating point too.
-pub fn is_lost(
+pub(crate) fn is_lost(
     overlaps: u64,
     remaining: usize,
     points: usize,
@@ -49,7 +49,7 @@ pub fn is_lost(
 }
 
 /// Mean and population standard deviation; `None` of nothing.
-pub fn mean_and_std(values: &[f64]) -> Option<(f64, f64)> {
+pub(crate) fn mean_and_std(values: &[f64]) -> Option<(f64, f64)> {
     if values.is_empty() {
         return None;
     }

@@ -103,7 +103,7 @@ pub fn draw(
 
 /// The lesion where it is, its box at a random place inside the patch; of a lesion larger
 /// than the patch, as much as fits with its centroid inside.
-pub fn original_positive(
+pub(crate) fn original_positive(
     prepared: &Prepared,
     lesion: &PatchLesion,
     generator: &mut ChaCha8Rng,
@@ -127,7 +127,7 @@ pub fn original_positive(
 
 /// Liver without lesions: a random centre in R whose patch holds no lesion voxel; after 50
 /// tries the one with the fewest, its lesions masked out of R.
-pub fn original_negative(prepared: &Prepared, generator: &mut ChaCha8Rng) -> Patch {
+pub(crate) fn original_negative(prepared: &Prepared, generator: &mut ChaCha8Rng) -> Patch {
     let size = prepared.patch_size().map(|n| n as isize);
     let region = prepared.region();
     let mut best = (u32::MAX, [0; 3]);
@@ -151,7 +151,7 @@ pub fn original_negative(prepared: &Prepared, generator: &mut ChaCha8Rng) -> Pat
 
 /// The lesion carried into an original negative patch, with the same shift for every phase.
 /// Only voxels that fall inside the patch's R are copied and marked as carried.
-pub fn shuffled_positive(
+pub(crate) fn shuffled_positive(
     prepared: &Prepared,
     lesion: &PatchLesion,
     class: u8,
@@ -194,7 +194,7 @@ pub fn shuffled_positive(
 
 /// An original positive patch with the lesion covered by healthy liver from elsewhere.
 /// Where one source does not reach, further ones fill in; what is left is masked out of R.
-pub fn shuffled_negative(
+pub(crate) fn shuffled_negative(
     prepared: &Prepared,
     lesion: &PatchLesion,
     generator: &mut ChaCha8Rng,

@@ -4,7 +4,7 @@ use hepalert_study::anatomy::Lesion;
 
 /// The type with the most votes. A tie goes to `before` if it is among the tied, otherwise
 /// to the most urgent of them; without any vote the label stays.
-pub fn vote(votes: [u64; Lesion::ALL.len()], before: Lesion) -> Lesion {
+pub(crate) fn vote(votes: [u64; Lesion::ALL.len()], before: Lesion) -> Lesion {
     let most = votes.iter().copied().max().unwrap_or(0);
     let of = |kind: Lesion| votes[usize::from(kind.label()) - 1];
     if of(before) == most {

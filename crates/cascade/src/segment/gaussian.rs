@@ -13,7 +13,7 @@ const PEAK: f64 = 10.0;
 /// nnU-Net's importance map of a tile `[z, y, x]`: `gaussian_filter` of a unit impulse,
 /// scaled so that its largest value is 10, rounded to f16, zeros raised to the smallest
 /// nonzero weight (`compute_gaussian`).
-pub fn tile_weights(tile: [usize; 3]) -> Array3<f32> {
+pub(crate) fn tile_weights(tile: [usize; 3]) -> Array3<f32> {
     let [kz, ky, kx] = tile.map(impulse_response);
     let product = |z: usize, y: usize, x: usize| kz[z] * ky[y] * kx[x];
     let middle = product(tile[0] / 2, tile[1] / 2, tile[2] / 2);

@@ -17,7 +17,7 @@ const BIAS: u32 = (127 - 15) << 10;
 /// Rounds to the nearest f16, half to even. Values beyond 65504 keep eleven bits instead of
 /// becoming infinite; infinity stays.
 #[inline(always)]
-pub fn round_to_f16(value: f32) -> f32 {
+pub(super) fn round_to_f16(value: f32) -> f32 {
     let nearest = eleven_bits(value.to_bits()) & !SURPLUS;
     let small = ((value.abs() + HALF) - HALF).copysign(value);
     if value.abs() < LEAST_NORMAL { small } else { f32::from_bits(nearest) }
@@ -31,7 +31,7 @@ fn eleven_bits(bits: u32) -> u32 {
 
 /// The number that an f16's bits say. Not for infinity and NaN.
 #[inline(always)]
-pub fn f16_bits_to_f32(bits: u16) -> f32 {
+pub(super) fn f16_bits_to_f32(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff);
     let normal = f32::from_bits((magnitude + BIAS) << 13);
     let small = f32::from_bits(HALF_BITS + magnitude) - HALF;
@@ -41,7 +41,7 @@ pub fn f16_bits_to_f32(bits: u16) -> f32 {
 
 /// The bits of the nearest f16, half to even. Not for what would be infinite, and NaN.
 #[inline(always)]
-pub fn f32_to_f16_bits(value: f32) -> u16 {
+pub(super) fn f32_to_f16_bits(value: f32) -> u16 {
     let normal = (eleven_bits(value.abs().to_bits()) >> 13).wrapping_sub(BIAS);
     let small = (value.abs() + HALF).to_bits().wrapping_sub(HALF_BITS);
     let magnitude = if value.abs() < LEAST_NORMAL { small } else { normal };

@@ -17,14 +17,14 @@ mod decide;
 mod export;
 mod feed;
 mod folds;
-pub mod gaussian;
+pub(crate) mod gaussian;
 mod geometry;
 mod half;
 mod meter;
-pub mod preprocess;
-pub mod scores;
+pub(crate) mod preprocess;
+pub(crate) mod scores;
 mod slab;
-pub mod tiles;
+pub(crate) mod tiles;
 mod window;
 
 pub use budget::largest_batch;

@@ -62,16 +62,17 @@ impl Scores {
 }
 
 /// Hundredths of a decade of lesion gain, from a ten-thousandth to ten thousand.
-pub const GAIN_STEPS: std::ops::RangeInclusive<i16> = -400..=400;
+pub(crate) const GAIN_STEPS: std::ops::RangeInclusive<i16> = -400..=400;
 
 /// The gain of a step.
-pub fn gain_of_step(step: i16) -> LesionGain {
+pub(crate) fn gain_of_step(step: i16) -> LesionGain {
     LesionGain(10f32.powf(f32::from(step) / 100.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hepalert_study::anatomy::is_lesion;
 
     #[test]
     fn steps_give_the_same_lesions_as_the_equation_at_each_of_them() {
@@ -89,9 +90,9 @@ mod tests {
         for step in GAIN_STEPS {
             let labels = scores.labels(gain_of_step(step));
             for (told, label) in steps.voxels().iter().zip(labels.voxels()) {
-                let is_lesion = *told > 0 && told % 1000 - 400 <= step;
-                let expected = if is_lesion { told / 1000 } else { 0 };
-                let found = if *label <= 6 { i16::from(*label) } else { 0 };
+                let is_told = *told > 0 && told % 1000 - 400 <= step;
+                let expected = if is_told { told / 1000 } else { 0 };
+                let found = if is_lesion(*label) { i16::from(*label) } else { 0 };
                 assert_eq!(expected, found, "step {step}, value {told}");
             }
         }

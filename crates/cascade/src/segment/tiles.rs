@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A volume cut into tiles, all of one size. Axes `[z, y, x]` in the network's order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tiling {
+pub(crate) struct Tiling {
     /// Size of a tile.
     pub tile: [usize; 3],
     /// Size of the volume once it is padded to at least one tile.
@@ -20,7 +20,7 @@ impl Tiling {
     ///
     /// # Panics
     /// If a tile has no voxels or `step` is not in (0, 1]; the manifest's checks forbid it.
-    pub fn new(volume: [usize; 3], tile: [usize; 3], step: f64) -> Tiling {
+    pub(crate) fn new(volume: [usize; 3], tile: [usize; 3], step: f64) -> Tiling {
         assert!(tile.iter().all(|&n| n > 0) && step > 0.0 && step <= 1.0);
         let padded: [usize; 3] = std::array::from_fn(|axis| volume[axis].max(tile[axis]));
         Tiling {
@@ -32,7 +32,7 @@ impl Tiling {
     }
 
     /// Number of tiles.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.starts.iter().map(Vec::len).product()
     }
 
@@ -40,7 +40,7 @@ impl Tiling {
     ///
     /// # Panics
     /// If there is no such tile.
-    pub fn start(&self, tile: usize) -> [usize; 3] {
+    pub(crate) fn start(&self, tile: usize) -> [usize; 3] {
         let [zs, ys, xs] = &self.starts;
         let row = tile / xs.len();
         [zs[row / ys.len()], ys[row % ys.len()], xs[tile % xs.len()]]
@@ -48,7 +48,7 @@ impl Tiling {
 
     /// The slices of the padded volume that are complete once this tile is, the tiles before
     /// it being so: none unless it is the last of its z.
-    pub fn finished_by(&self, tile: usize) -> Range<usize> {
+    pub(crate) fn finished_by(&self, tile: usize) -> Range<usize> {
         let [zs, ys, xs] = &self.starts;
         let (layer, place) = (tile / (ys.len() * xs.len()), tile % (ys.len() * xs.len()));
         let next = zs.get(layer + 1).copied().unwrap_or(self.padded[0]);

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Environment variable that names the folder of the libraries; then no other is looked at.
-pub const FOLDER_VARIABLE: &str = "HEPALERT_OPENVINO";
+pub(crate) const FOLDER_VARIABLE: &str = "HEPALERT_OPENVINO";
 /// The library of OpenVINO's C functions; versions follow as `.2641` or `.2026.4.1`.
 const C_LIBRARY: &str = "libopenvino_c.so";
 /// Where a folder of Python packages has the libraries.
@@ -21,7 +21,7 @@ const IN_ARCHIVE: [&str; 2] = ["runtime/lib/intel64", "runtime/lib/aarch64"];
 
 /// OpenVINO, loaded into this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Library {
+pub(crate) struct Library {
     /// As its makers number it, with the build.
     pub version: String,
     /// The file that was loaded.
@@ -32,7 +32,7 @@ pub struct Library {
 ///
 /// # Errors
 /// A sentence that says what is missing and what to do.
-pub fn open() -> Result<Library, String> {
+pub(crate) fn open() -> Result<Library, String> {
     let surroundings = Surroundings::of_process();
     let path = surroundings.find()?;
     // The bindings panic on a library without the functions or with an odd version.

@@ -93,7 +93,11 @@ unsafe impl Sync for Library {}
 impl Library {
     /// Opens libnvinfer, asks its version, then the shim, and compares; only then is anything
     /// else called. `parser` is libnvonnxparser, if it is there.
-    pub fn open(nvinfer: &Path, shim: &Path, parser: Option<&Path>) -> Result<Library, String> {
+    pub(super) fn open(
+        nvinfer: &Path,
+        shim: &Path,
+        parser: Option<&Path>,
+    ) -> Result<Library, String> {
         let inference = load(nvinfer)?;
         let version =
             library_version(&inference).map_err(|e| format!("{}: {e}", nvinfer.display()))?;
@@ -130,7 +134,7 @@ impl Library {
     }
 
     /// Whether ONNX can be compiled: parser library and the shim's part for it are there.
-    pub fn reads_onnx(&self) -> bool {
+    pub(super) fn reads_onnx(&self) -> bool {
         !self.create_parser.is_null() && (self.shim.has_parser)() == 1
     }
 }
@@ -309,7 +313,7 @@ unsafe impl Send for Loaded {}
 impl Loaded {
     /// Deserialises. The bytes must come from a checked source: TensorRT does not notice a
     /// flipped weight.
-    pub fn new(library: &Arc<Library>, plan: &[u8]) -> Result<Loaded, String> {
+    pub(super) fn new(library: &Arc<Library>, plan: &[u8]) -> Result<Loaded, String> {
         let journal = Journal::new(library)?;
         let mut handle = std::ptr::null_mut();
         // SAFETY: the entry point is this major's, the slice lives through the call, TensorRT
@@ -335,7 +339,7 @@ impl Loaded {
     }
 
     /// Its inputs and outputs.
-    pub fn tensors(&self) -> Vec<Tensor> {
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
         // SAFETY: the handle is an engine until `self` is dropped.
         let count = unsafe { (self.shim().tensors)(self.handle) };
         (0..count.clamp(0, MAX_TENSORS)).map(|index| self.tensor(index)).collect()
@@ -366,13 +370,13 @@ impl Loaded {
     }
 
     /// GPU memory that [`Loaded::start`] takes.
-    pub fn scratch_bytes(&self) -> u64 {
+    pub(super) fn scratch_bytes(&self) -> u64 {
         // SAFETY: the handle is an engine until `self` is dropped.
         u64::try_from(unsafe { (self.shim().scratch_bytes)(self.handle) }).unwrap_or(0)
     }
 
     /// Makes the execution context.
-    pub fn start(&mut self) -> Result<(), String> {
+    pub(super) fn start(&mut self) -> Result<(), String> {
         // SAFETY: the handle is an engine until `self` is dropped.
         self.done(unsafe { (self.shim().context)(self.handle) })
     }
@@ -383,7 +387,7 @@ impl Loaded {
     /// Started; each tensor of [`Loaded::tensors`] has an address in `bindings` that the GPU
     /// may reach and that is large enough, until the run is over; `stream` is a stream of the
     /// current context.
-    pub unsafe fn enqueue(
+    pub(super) unsafe fn enqueue(
         &mut self,
         bindings: &[(&CStr, u64)],
         stream: *mut c_void,

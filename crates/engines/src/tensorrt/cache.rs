@@ -26,7 +26,7 @@ pub(super) struct Key(String);
 
 impl Key {
     /// Of named facts; names and values hold no newline.
-    pub fn new(facts: &[(&str, String)]) -> Key {
+    pub(super) fn new(facts: &[(&str, String)]) -> Key {
         let facts: Vec<String> = facts
             .iter()
             .map(|(name, value)| format!("{name}={}", value.replace(['\n', '\r', ';'], " ")))
@@ -35,7 +35,7 @@ impl Key {
     }
 
     /// The facts.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.0
     }
 
@@ -47,7 +47,7 @@ impl Key {
 
 /// What was found for a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum CachedPlan {
     /// Whole, and of this key.
     Whole(Vec<u8>),
     /// Nothing of it is there.
@@ -64,31 +64,31 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Plans below `cache`.
-    pub fn in_folder(cache: &Path) -> Cache {
+    pub(super) fn in_folder(cache: &Path) -> Cache {
         Cache { folder: cache.join("tensorrt") }
     }
 
     /// Where the plan of `key` lies or would lie.
-    pub fn plan_path(&self, key: &Key) -> PathBuf {
+    pub(super) fn plan_path(&self, key: &Key) -> PathBuf {
         self.folder.join(key.file("plan"))
     }
 
     /// The plan of `key`, if it is whole.
-    pub fn plan(&self, key: &Key) -> Kept {
+    pub(super) fn plan(&self, key: &Key) -> CachedPlan {
         read(&self.plan_path(key), key, MAX_PLAN_BYTES)
     }
 
     /// What earlier builds of this device measured; empty if there is nothing usable, which
     /// only makes the next build longer.
-    pub fn timing(&self, key: &Key) -> Vec<u8> {
+    pub(super) fn timing(&self, key: &Key) -> Vec<u8> {
         match read(&self.folder.join(key.file("timing")), key, MAX_TIMING_BYTES) {
-            Kept::Whole(bytes) => bytes,
-            Kept::Nothing | Kept::Spoilt(_) => Vec::new(),
+            CachedPlan::Whole(bytes) => bytes,
+            CachedPlan::Nothing | CachedPlan::Spoilt(_) => Vec::new(),
         }
     }
 
     /// Keeps a plan; the oldest go when there are too many.
-    pub fn keep_plan(&self, key: &Key, plan: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_plan(&self, key: &Key, plan: &[u8]) -> io::Result<()> {
         if plan.len() as u64 > MAX_PLAN_BYTES {
             return Err(io::Error::other("the plan is larger than any of ours"));
         }
@@ -98,7 +98,7 @@ impl Cache {
     }
 
     /// Keeps what a build measured.
-    pub fn keep_timing(&self, key: &Key, timing: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_timing(&self, key: &Key, timing: &[u8]) -> io::Result<()> {
         if timing.is_empty() || timing.len() as u64 > MAX_TIMING_BYTES {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Cache {
     }
 
     /// Forgets the plan of `key`.
-    pub fn forget(&self, key: &Key) -> io::Result<()> {
+    pub(super) fn forget(&self, key: &Key) -> io::Result<()> {
         match fs::remove_file(self.plan_path(key)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -145,15 +145,15 @@ fn write(path: &Path, key: &Key, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn read(path: &Path, key: &Key, most: u64) -> Kept {
+fn read(path: &Path, key: &Key, most: u64) -> CachedPlan {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::Nothing,
-        Err(error) => return Kept::Spoilt(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return CachedPlan::Nothing,
+        Err(error) => return CachedPlan::Spoilt(error.to_string()),
     };
     match content(file, key, most) {
-        Ok(content) => Kept::Whole(content),
-        Err(error) => Kept::Spoilt(error.to_string()),
+        Ok(content) => CachedPlan::Whole(content),
+        Err(error) => CachedPlan::Spoilt(error.to_string()),
     }
 }
 
@@ -205,13 +205,13 @@ mod tests {
     #[test]
     fn a_plan_is_found_again_and_only_by_its_own_key() {
         let (_folder, cache) = cache();
-        assert_eq!(cache.plan(&key("8.7")), Kept::Nothing);
+        assert_eq!(cache.plan(&key("8.7")), CachedPlan::Nothing);
         cache.keep_plan(&key("8.7"), b"plan\n\nwith lines").unwrap();
-        assert_eq!(cache.plan(&key("8.7")), Kept::Whole(b"plan\n\nwith lines".to_vec()));
-        assert_eq!(cache.plan(&key("11.0")), Kept::Nothing);
+        assert_eq!(cache.plan(&key("8.7")), CachedPlan::Whole(b"plan\n\nwith lines".to_vec()));
+        assert_eq!(cache.plan(&key("11.0")), CachedPlan::Nothing);
         cache.forget(&key("8.7")).unwrap();
         cache.forget(&key("8.7")).unwrap();
-        assert_eq!(cache.plan(&key("8.7")), Kept::Nothing);
+        assert_eq!(cache.plan(&key("8.7")), CachedPlan::Nothing);
     }
 
     #[test]
@@ -224,14 +224,14 @@ mod tests {
             let mut spoilt = whole.clone();
             spoilt[at] ^= 0x10;
             fs::write(&path, &spoilt).unwrap();
-            assert!(matches!(cache.plan(&key("8.7")), Kept::Spoilt(_)), "byte {at}");
+            assert!(matches!(cache.plan(&key("8.7")), CachedPlan::Spoilt(_)), "byte {at}");
         }
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(matches!(cache.plan(&key("8.7")), Kept::Spoilt(_)), "cut to {length}");
+            assert!(matches!(cache.plan(&key("8.7")), CachedPlan::Spoilt(_)), "cut to {length}");
         }
         fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
-        assert!(matches!(cache.plan(&key("8.7")), Kept::Spoilt(_)), "one byte more");
+        assert!(matches!(cache.plan(&key("8.7")), CachedPlan::Spoilt(_)), "one byte more");
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         let (_folder, cache) = cache();
         cache.keep_plan(&key("8.7"), b"weights").unwrap();
         fs::rename(cache.plan_path(&key("8.7")), cache.plan_path(&key("11.0"))).unwrap();
-        let Kept::Spoilt(reason) = cache.plan(&key("11.0")) else { panic!("it was taken") };
+        let CachedPlan::Spoilt(reason) = cache.plan(&key("11.0")) else { panic!("it was taken") };
         assert_eq!(reason, "it was built for something else");
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let kept = fs::read_dir(folder.path().join("tensorrt")).unwrap().count();
         assert_eq!(kept, MAX_PLANS);
         let newest = key(&(MAX_PLANS + 4).to_string());
-        assert!(matches!(cache.plan(&newest), Kept::Whole(_)));
+        assert!(matches!(cache.plan(&newest), CachedPlan::Whole(_)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct Device {
 
 impl Device {
     /// Opens the GPU; a sentence says what is missing.
-    pub fn open() -> Result<Device, String> {
+    pub(super) fn open() -> Result<Device, String> {
         // SAFETY: opens and closes libcuda.so, whose initialisers are NVIDIA's.
         if !unsafe { sys::is_culib_present() } {
             return Err(
@@ -46,23 +46,23 @@ impl Device {
     }
 
     /// Makes this thread use the GPU; every thread must, before it calls TensorRT.
-    pub fn bind(&self) -> Result<(), String> {
+    pub(super) fn bind(&self) -> Result<(), String> {
         self.context.bind_to_thread().map_err(words)
     }
 
     /// Free and total bytes. On a Jetson the page cache counts as taken, so that less is
     /// free than could be had.
-    pub fn memory(&self) -> Result<(usize, usize), String> {
+    pub(super) fn memory(&self) -> Result<(usize, usize), String> {
         self.context.mem_get_info().map_err(words)
     }
 
     /// A stream that does not wait for the others.
-    pub fn stream(&self) -> Result<Arc<CudaStream>, String> {
+    pub(super) fn stream(&self) -> Result<Arc<CudaStream>, String> {
         self.context.new_stream().map_err(words)
     }
 
     /// An event; who waits for it sleeps instead of spinning.
-    pub fn event(&self) -> Result<CudaEvent, String> {
+    pub(super) fn event(&self) -> Result<CudaEvent, String> {
         let flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC;
         self.context.new_event(Some(flags)).map_err(words)
     }
@@ -98,7 +98,7 @@ unsafe impl Send for Pinned {}
 
 impl Pinned {
     /// `bytes` zeros.
-    pub fn new(device: &Device, bytes: usize) -> Result<Pinned, String> {
+    pub(super) fn new(device: &Device, bytes: usize) -> Result<Pinned, String> {
         let failed = |error| format!("{bytes} bytes of pinned memory: {}", words(error));
         device.bind()?;
         // SAFETY: the context is current; the block is freed once, by drop.
@@ -116,12 +116,12 @@ impl Pinned {
     }
 
     /// Where the GPU finds it.
-    pub fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         self.address
     }
 
     /// Its content. No run may be writing it.
-    pub fn values<T: Plain>(&self) -> &[T] {
+    pub(super) fn values<T: Plain>(&self) -> &[T] {
         let count = self.bytes / size_of::<T>();
         // SAFETY: the driver aligns blocks to pages, `count` values lie within, and every
         // bit pattern is a `T`.
@@ -129,7 +129,7 @@ impl Pinned {
     }
 
     /// Its content. No run may be using it.
-    pub fn values_mut<T: Plain>(&mut self) -> &mut [T] {
+    pub(super) fn values_mut<T: Plain>(&mut self) -> &mut [T] {
         let count = self.bytes / size_of::<T>();
         // SAFETY: as in `values`, and `self` is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.start.cast::<T>(), count) }
@@ -155,7 +155,7 @@ pub(super) struct Memory {
 
 impl Memory {
     /// `bytes` of anything.
-    pub fn new(device: &Device, bytes: usize) -> Result<Memory, String> {
+    pub(super) fn new(device: &Device, bytes: usize) -> Result<Memory, String> {
         device.bind()?;
         // SAFETY: the context is current; the block is freed once, by drop.
         let address = unsafe { result::malloc_sync(bytes) }
@@ -164,7 +164,7 @@ impl Memory {
     }
 
     /// Where the GPU finds it.
-    pub fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         self.address
     }
 
@@ -172,7 +172,11 @@ impl Memory {
     ///
     /// # Safety
     /// Until the stream is through, both blocks live and `from` is not written.
-    pub unsafe fn copy_in(&mut self, from: &Pinned, stream: &CudaStream) -> Result<(), String> {
+    pub(super) unsafe fn copy_in(
+        &mut self,
+        from: &Pinned,
+        stream: &CudaStream,
+    ) -> Result<(), String> {
         assert_eq!(self.bytes, from.bytes, "two sides of one tensor");
         // SAFETY: both blocks are `bytes` long; the rest is the caller's promise.
         unsafe { result::memcpy_htod_async(self.address, from.values::<u8>(), stream.cu_stream()) }
@@ -183,7 +187,11 @@ impl Memory {
     ///
     /// # Safety
     /// Until the stream is through, both blocks live and `to` is neither read nor written.
-    pub unsafe fn copy_out(&self, to: &mut Pinned, stream: &CudaStream) -> Result<(), String> {
+    pub(super) unsafe fn copy_out(
+        &self,
+        to: &mut Pinned,
+        stream: &CudaStream,
+    ) -> Result<(), String> {
         assert_eq!(self.bytes, to.bytes, "two sides of one tensor");
         let (address, queue) = (self.address, stream.cu_stream());
         // SAFETY: as in `copy_in`.

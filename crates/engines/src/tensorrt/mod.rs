@@ -20,7 +20,7 @@ mod device;
 mod library;
 mod network;
 
-use cache::{Cache, Kept, Key};
+use cache::{Cache, CachedPlan, Key};
 use device::Device;
 use network::{Network, Transfer};
 
@@ -118,7 +118,7 @@ pub fn prepare(
     let order = build::Order { found: &found, device: &device, bytes, half };
     let cache = runtime.cache.as_deref().map(Cache::in_folder);
     let key = key(&found, &device, bytes, half);
-    let kept = cache.as_ref().map_or(Kept::Nothing, |cache| cache.plan(&key));
+    let kept = cache.as_ref().map_or(CachedPlan::Nothing, |cache| cache.plan(&key));
     let (loaded, plan_bytes, origin) = match load_kept(kept, &found) {
         Ok((loaded, plan_bytes)) => (loaded, plan_bytes, Origin::Kept),
         Err(why) => {
@@ -154,11 +154,14 @@ pub fn forget(runtime: &Runtime, bytes: &[u8]) -> Result<(), EngineError> {
 }
 
 /// The kept plan, deserialised; else why it was not used.
-fn load_kept(kept: Kept, found: &library::Found) -> Result<(abi::Loaded, usize), Option<String>> {
+fn load_kept(
+    kept: CachedPlan,
+    found: &library::Found,
+) -> Result<(abi::Loaded, usize), Option<String>> {
     match kept {
-        Kept::Nothing => Err(None),
-        Kept::Spoilt(reason) => Err(Some(format!("the kept plan was not used: {reason}"))),
-        Kept::Whole(plan) => match abi::Loaded::new(&found.library, &plan) {
+        CachedPlan::Nothing => Err(None),
+        CachedPlan::Spoilt(reason) => Err(Some(format!("the kept plan was not used: {reason}"))),
+        CachedPlan::Whole(plan) => match abi::Loaded::new(&found.library, &plan) {
             Ok(loaded) => Ok((loaded, plan.len())),
             Err(reason) => Err(Some(format!("the kept plan was not used: {reason}"))),
         },

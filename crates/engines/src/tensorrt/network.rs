@@ -74,7 +74,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Checks the plan against `spec`, makes its context and buffers. `name` is for messages.
-    pub fn new(
+    pub(super) fn new(
         mut loaded: Loaded,
         device: &Device,
         transfer: Transfer,
@@ -161,7 +161,7 @@ impl Network {
     }
 
     /// Waits until the GPU has let go of every buffer.
-    fn settle(&self) {
+    fn wait_for_gpu(&self) {
         for stream in [&self.streams.bring, &self.streams.compute, &self.streams.fetch] {
             // Fails only when the context is lost, and its work with it.
             let _ = stream.synchronize();
@@ -183,7 +183,7 @@ impl Engine for Network {
         assert_eq!(logits.shape(), self.spec.output_shape(), "logits as the spec says");
         let result = self.run(patches, logits);
         if result.is_err() {
-            self.settle();
+            self.wait_for_gpu();
         }
         result.map_err(failed)
     }
@@ -195,7 +195,7 @@ impl Engine for Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.settle();
+        self.wait_for_gpu();
     }
 }
 

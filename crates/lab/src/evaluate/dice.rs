@@ -47,7 +47,7 @@ pub struct LesionVoxels {
 }
 
 /// Counts lesion voxels; both sets lie on the grid of `truth`.
-pub fn lesion_voxels(truth: &LabelMap, predicted: &[Detection]) -> LesionVoxels {
+pub(crate) fn lesion_voxels(truth: &LabelMap, predicted: &[Detection]) -> LesionVoxels {
     let is_malignant = |label: u8| Lesion::from_label(label).is_some_and(Lesion::is_malignant);
     let mut counts = LesionVoxels::default();
     for &label in truth.voxels() {
@@ -70,7 +70,7 @@ pub fn lesion_voxels(truth: &LabelMap, predicted: &[Detection]) -> LesionVoxels 
 }
 
 /// Counts per label value of two maps on one grid.
-pub fn label_voxels(truth: &LabelMap, predicted: &LabelMap) -> [Shared; CLASS_COUNT] {
+pub(crate) fn label_voxels(truth: &LabelMap, predicted: &LabelMap) -> [Shared; CLASS_COUNT] {
     let mut counts = [Shared::default(); CLASS_COUNT];
     Zip::from(truth.voxels()).and(predicted.voxels()).for_each(|&truth, &predicted| {
         let (truth, predicted) = (usize::from(truth), usize::from(predicted));
@@ -115,7 +115,7 @@ impl DiceRow {
 }
 
 /// One row per class that the truth of any case has, in the order of labels; no background.
-pub fn rows_of_labels<'a>(
+pub(crate) fn rows_of_labels<'a>(
     cases: impl Iterator<Item = &'a [Shared; CLASS_COUNT]> + Clone,
 ) -> Vec<DiceRow> {
     let named = class_names().into_iter().enumerate().skip(1);

@@ -18,11 +18,11 @@ pub mod case;
 pub mod cohort;
 pub mod counted;
 pub mod csv;
-pub mod dice;
+pub(crate) mod dice;
 pub mod markdown;
 pub mod plot;
 pub mod rates;
-pub mod sweep;
+pub(crate) mod sweep;
 pub mod tables;
 mod tally_row;
 

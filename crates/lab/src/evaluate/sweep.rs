@@ -17,7 +17,7 @@ use hepalert_voxels::volume::{LabelMap, Volume};
 
 /// Gains in steps of 1, 2, 5 from a tenth to ten thousand: the decades in which a useful
 /// gain can lie, and one on either side.
-pub const GAINS: [f64; 16] = [
+pub(crate) const GAINS: [f64; 16] = [
     0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0,
     10_000.0,
 ];
@@ -48,7 +48,7 @@ pub struct SweepPoint {
 ///
 /// # Panics
 /// If the two arrays differ in shape.
-pub fn sweep(
+pub(crate) fn sweep(
     truth: &[Detection],
     labels_high: &LabelMap,
     margin: &Volume<f32>,
@@ -84,7 +84,7 @@ fn labels_at(gain: f64, labels_high: &LabelMap, margin: &Volume<f32>) -> LabelMa
 }
 
 /// Adds up the points of many cases, gain by gain.
-pub fn total<'a>(cases: impl IntoIterator<Item = &'a [SweepPoint]>) -> Vec<SweepPoint> {
+pub(crate) fn total<'a>(cases: impl IntoIterator<Item = &'a [SweepPoint]>) -> Vec<SweepPoint> {
     let mut sums: Vec<SweepPoint> = Vec::new();
     for point in cases.into_iter().flatten() {
         match sums.iter_mut().find(|sum| sum.gain == point.gain) {

@@ -12,7 +12,7 @@ const BACK_MM: f32 = 17.0;
 
 /// The sizes that all anatomy hangs on.
 #[derive(Debug, Clone)]
-pub struct Build {
+pub(super) struct Build {
     /// Half the width of the abdominal cavity.
     pub half_width: f32,
     /// Half the depth of the abdominal cavity.
@@ -23,7 +23,7 @@ pub struct Build {
 
 impl Build {
     /// A person.
-    pub fn draw(draw: &mut Draw) -> Build {
+    pub(super) fn draw(draw: &mut Draw) -> Build {
         let half_width = draw.uniform(116.0, 146.0);
         Build {
             half_width,
@@ -33,17 +33,17 @@ impl Build {
     }
 
     /// A point given in half widths, half depths and millimetres of height at `tall` 1.
-    pub fn at(&self, u: f32, v: f32, z: f32) -> Point {
+    pub(super) fn at(&self, u: f32, v: f32, z: f32) -> Point {
         [u * self.half_width, v * self.half_depth, z * self.tall]
     }
 
     /// Radii in the same units as [`Build::at`].
-    pub fn radii(&self, u: f32, v: f32, z: f32) -> Point {
+    pub(super) fn radii(&self, u: f32, v: f32, z: f32) -> Point {
         self.at(u, v, z)
     }
 
     /// An ellipsoid in the units of [`Build::at`].
-    pub fn ellipsoid(&self, centre: Point, radii: Point) -> Ellipsoid {
+    pub(super) fn ellipsoid(&self, centre: Point, radii: Point) -> Ellipsoid {
         let [u, v, z] = centre;
         let [ru, rv, rz] = radii;
         Ellipsoid::new(self.at(u, v, z), self.radii(ru, rv, rz))
@@ -52,7 +52,7 @@ impl Build {
 
 /// The trunk of one patient.
 #[derive(Debug, Clone)]
-pub struct Body {
+pub(super) struct Body {
     build: Build,
     /// 1 for an ellipse, less for a squarer trunk.
     roundness: f32,
@@ -76,7 +76,7 @@ pub struct Body {
 
 impl Body {
     /// The trunk of a person of this build.
-    pub fn draw(draw: &mut Draw, build: &Build) -> Body {
+    pub(super) fn draw(draw: &mut Draw, build: &Build) -> Body {
         let b = build;
         let domes = [
             b.ellipsoid([-0.48, 0.04, -86.0], [0.66, 1.06, 86.0]),
@@ -111,17 +111,17 @@ impl Body {
     }
 
     /// Half the outer width, for the field of view.
-    pub fn half_width_outside(&self) -> f32 {
+    pub(super) fn half_width_outside(&self) -> f32 {
         self.build.half_width + self.wall_mm + self.fat_mm * (1.0 + self.fat_side.max(0.0))
     }
 
     /// y of the centre of the vertebral bodies.
-    pub fn spine_y(&self) -> f32 {
+    pub(super) fn spine_y(&self) -> f32 {
         self.spine_y
     }
 
     /// Millimetres beyond the cavity's wall along the ray from the centre.
-    pub fn beyond(&self, p: Point) -> f32 {
+    pub(super) fn beyond(&self, p: Point) -> f32 {
         let grow = 1.0 + self.widening * (p[2] + 80.0) / 100.0;
         let u = p[0] / (self.build.half_width * grow);
         let v = p[1] / self.build.half_depth;
@@ -135,7 +135,7 @@ impl Body {
     }
 
     /// Millimetres above the diaphragm, negative below.
-    pub fn above(&self, p: Point) -> f32 {
+    pub(super) fn above(&self, p: Point) -> f32 {
         // Below its centre a dome goes on as a cylinder: the diaphragm lies on the wall.
         let dome = |d: &Ellipsoid| d.distance([p[0], p[1], p[2].max(d.centre[2])]);
         let [right, left, centre] = &self.domes;
@@ -143,7 +143,7 @@ impl Body {
     }
 
     /// Everything of the trunk that organs are painted over.
-    pub fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
+    pub(super) fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
         canvas.survey(|still, p| {
             let beyond = self.beyond(still);
             (beyond, if beyond < 2.0 { self.above(p) } else { 0.0 })

@@ -12,7 +12,7 @@ const REACH_MM: f32 = 3.2 * WARP_MM;
 
 /// Columns and rows of a slice in millimetres.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(super) struct Frame {
     /// Patient left of every column.
     pub xs: Vec<f32>,
     /// Patient back of every row.
@@ -21,7 +21,7 @@ pub struct Frame {
 
 /// The random fields of one patient.
 #[derive(Debug)]
-pub struct Fields {
+pub(super) struct Fields {
     warp: [Field; 3],
     coarse: Field,
     fine: Field,
@@ -29,7 +29,7 @@ pub struct Fields {
 
 impl Fields {
     /// Fields over the given space.
-    pub fn draw(draw: &mut Draw, bounds: Bounds) -> Fields {
+    pub(super) fn draw(draw: &mut Draw, bounds: Bounds) -> Fields {
         Fields {
             warp: [0, 1, 2].map(|_| Field::new(draw, bounds, [52.0, 52.0, 60.0])),
             coarse: Field::new(draw, bounds, [13.0, 13.0, 15.0]),
@@ -40,7 +40,7 @@ impl Fields {
 
 /// Where a brush stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Spot {
+pub(super) struct Spot {
     /// In the rigid patient: bones and the body wall.
     pub still: Point,
     /// In the deformed patient: soft organs.
@@ -57,14 +57,14 @@ pub struct Spot {
 
 impl Spot {
     /// Millimetres outside the abdomen, negative inside.
-    pub fn outside_abdomen(&self) -> f32 {
+    pub(super) fn outside_abdomen(&self) -> f32 {
         self.beyond.max(self.above)
     }
 }
 
 /// What a brush changes.
 #[derive(Debug)]
-pub struct Ink<'a> {
+pub(super) struct Ink<'a> {
     /// Hounsfield units.
     pub hu: &'a mut f32,
     /// Label value as in `anatomy`.
@@ -75,7 +75,7 @@ pub struct Ink<'a> {
 
 impl Ink<'_> {
     /// Covers what was there.
-    pub fn cover(&mut self, hu: f32, label: u8) {
+    pub(super) fn cover(&mut self, hu: f32, label: u8) {
         *self.hu = hu;
         *self.label = label;
     }
@@ -83,7 +83,7 @@ impl Ink<'_> {
 
 /// A sheet, `[row, column]` in C order.
 #[derive(Debug)]
-pub struct Canvas<'a> {
+pub(super) struct Canvas<'a> {
     frame: &'a Frame,
     z: f32,
     /// Strokes look this far around a shape.
@@ -105,7 +105,12 @@ pub struct Canvas<'a> {
 
 impl<'a> Canvas<'a> {
     /// An empty sheet of air at height `z`, in the reference phase or one that moved.
-    pub fn at(frame: &'a Frame, fields: &Fields, motion: Option<&Motion>, z: f32) -> Canvas<'a> {
+    pub(super) fn at(
+        frame: &'a Frame,
+        fields: &Fields,
+        motion: Option<&Motion>,
+        z: f32,
+    ) -> Canvas<'a> {
         let n = frame.xs.len() * frame.ys.len();
         let moved = motion.map(|motion| -> Vec<Point> {
             let rows = frame.ys.iter().flat_map(|y| frame.xs.iter().map(|x| [*x, *y, z]));
@@ -145,18 +150,18 @@ impl<'a> Canvas<'a> {
     }
 
     /// Height in millimetres.
-    pub fn z(&self) -> f32 {
+    pub(super) fn z(&self) -> f32 {
         self.z
     }
 
     /// Every pixel of the sheet, to fill the body and its cavities.
-    pub fn fill(&mut self, brush: impl FnMut(&Spot, &mut Ink)) {
+    pub(super) fn fill(&mut self, brush: impl FnMut(&Spot, &mut Ink)) {
         let everywhere = Bounds { lo: [f32::MIN; 3], hi: [f32::MAX; 3] };
         self.stroke(everywhere, brush);
     }
 
     /// Every pixel that the fields may have moved into `bounds`.
-    pub fn paint(&mut self, bounds: Bounds, brush: impl FnMut(&Spot, &mut Ink)) {
+    pub(super) fn paint(&mut self, bounds: Bounds, brush: impl FnMut(&Spot, &mut Ink)) {
         self.stroke(bounds.grown(self.reach), brush);
     }
 
@@ -193,7 +198,7 @@ impl<'a> Canvas<'a> {
     }
 
     /// Stores, for every pixel, where it lies relative to the cavity wall and the diaphragm.
-    pub fn survey(&mut self, mut place: impl FnMut(Point, Point) -> (f32, f32)) {
+    pub(super) fn survey(&mut self, mut place: impl FnMut(Point, Point) -> (f32, f32)) {
         for at in 0..self.hu.len() {
             let (row, column) = (at / self.frame.xs.len(), at % self.frame.xs.len());
             let still = [self.frame.xs[column], self.frame.ys[row], self.z];

@@ -31,7 +31,7 @@ const GUT: [f32; 14] =
 
 /// What differs between patients.
 #[derive(Debug, Clone)]
-pub struct Circulation {
+pub(super) struct Circulation {
     /// Seconds of this patient per second of the curves.
     slow: f32,
     /// Enhancement against the curves'.
@@ -46,7 +46,7 @@ pub struct Circulation {
 
 /// HU above native.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Enhancement {
+pub(super) struct Enhancement {
     /// Aorta and arteries; blood in the heart.
     pub aorta: f32,
     /// Liver parenchyma.
@@ -75,7 +75,7 @@ pub struct Enhancement {
 
 impl Circulation {
     /// One patient and injection. One in five has a cirrhotic liver, one in ten ill kidneys.
-    pub fn draw(draw: &mut Draw) -> Circulation {
+    pub(super) fn draw(draw: &mut Draw) -> Circulation {
         let cirrhosis = draw.chance(0.2);
         let ill = draw.chance(0.1);
         Circulation {
@@ -88,7 +88,7 @@ impl Circulation {
     }
 
     /// What contrast adds so many seconds after the injection began.
-    pub fn after(&self, seconds: f32) -> Enhancement {
+    pub(super) fn after(&self, seconds: f32) -> Enhancement {
         let now = seconds / self.slow;
         let of = |curve: &[f32; 14]| self.dose * along(curve, now);
         let urine = ((seconds - self.urine_s) / 60.0).clamp(0.0, 2.5) * 180.0 * self.kidneys;

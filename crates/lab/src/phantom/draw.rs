@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 /// Independent streams of one seed: adding a draw to one leaves the others as they were,
 /// and the anatomy of a seed is the same whatever lesions it gets.
 #[derive(Debug, Clone, Copy)]
-pub enum Stream {
+pub(super) enum Stream {
     /// Which case, if the caller leaves it open.
     Case,
     /// Shapes and places of organs, and how they take up contrast.
@@ -47,47 +47,47 @@ impl Stream {
 
 /// A stream of random numbers.
 #[derive(Debug)]
-pub struct Draw(ChaCha8Rng);
+pub(super) struct Draw(ChaCha8Rng);
 
 impl Draw {
     /// The given stream of the given seed.
-    pub fn new(seed: u64, stream: Stream) -> Draw {
+    pub(super) fn new(seed: u64, stream: Stream) -> Draw {
         let mut numbers = ChaCha8Rng::seed_from_u64(seed);
         numbers.set_stream(stream.number());
         Draw(numbers)
     }
 
     /// Uniform in `[lo, hi)`.
-    pub fn uniform(&mut self, lo: f32, hi: f32) -> f32 {
+    pub(super) fn uniform(&mut self, lo: f32, hi: f32) -> f32 {
         // 24 bits: every f32 in [0, 1) with that spacing is exact.
         lo + (hi - lo) * ((self.0.next_u32() >> 8) as f32 / 16_777_216.0)
     }
 
     /// `value`, up to the given share larger or smaller.
-    pub fn around(&mut self, value: f32, share: f32) -> f32 {
+    pub(super) fn around(&mut self, value: f32, share: f32) -> f32 {
         value * self.uniform(1.0 - share, 1.0 + share)
     }
 
     /// True with probability `p`.
-    pub fn chance(&mut self, p: f32) -> bool {
+    pub(super) fn chance(&mut self, p: f32) -> bool {
         self.uniform(0.0, 1.0) < p
     }
 
     /// A whole number in `lo..=hi`.
-    pub fn whole(&mut self, lo: usize, hi: usize) -> usize {
+    pub(super) fn whole(&mut self, lo: usize, hi: usize) -> usize {
         let span = (hi - lo + 1) as f32;
         (lo + self.uniform(0.0, span) as usize).min(hi)
     }
 
     /// Close to a normal variate of mean 0 and deviation 1: the sum of four uniform bytes.
-    pub fn normal(&mut self) -> f32 {
+    pub(super) fn normal(&mut self) -> f32 {
         let sum: u32 = self.0.next_u32().to_le_bytes().iter().map(|byte| u32::from(*byte)).sum();
         // Mean 510; the variance of one uniform byte is (256^2 - 1) / 12.
         (sum as f32 - 510.0) / 147.8
     }
 
     /// A random unit vector.
-    pub fn direction(&mut self) -> [f32; 3] {
+    pub(super) fn direction(&mut self) -> [f32; 3] {
         loop {
             let v = [0; 3].map(|_| self.uniform(-1.0, 1.0));
             let square: f32 = v.iter().map(|c| c * c).sum();

@@ -6,7 +6,7 @@ use super::shape::{Bounds, Point};
 /// A random field of mean 0 and deviation about 1: a cubic B-spline over a lattice of
 /// normal variates. Knots are in C order `[z, y, x]`.
 #[derive(Debug)]
-pub struct Field {
+pub(super) struct Field {
     lo: Point,
     step_mm: Point,
     shape: [usize; 3],
@@ -19,7 +19,7 @@ const GAIN: f32 = 3.013;
 
 impl Field {
     /// Covers `bounds` with one knot every `step_mm` along `[x, y, z]`.
-    pub fn new(draw: &mut Draw, bounds: Bounds, step_mm: Point) -> Field {
+    pub(super) fn new(draw: &mut Draw, bounds: Bounds, step_mm: Point) -> Field {
         let count = |axis: usize| {
             ((bounds.hi[axis] - bounds.lo[axis]) / step_mm[axis]).ceil().max(0.0) as usize + 4
         };
@@ -30,7 +30,7 @@ impl Field {
 
     /// The field's values at height `z` over the given columns and rows, in millimetres:
     /// `out` is `[row, column]` in C order.
-    pub fn sheet(&self, z: f32, ys: &[f32], xs: &[f32], out: &mut [f32]) {
+    pub(super) fn sheet(&self, z: f32, ys: &[f32], xs: &[f32], out: &mut [f32]) {
         let [_, ny, nx] = self.shape;
         let (k, wz) = self.tap(2, z);
         let mut layer = vec![0.0; ny * nx];
@@ -54,7 +54,7 @@ impl Field {
     }
 
     /// The field's value at one point.
-    pub fn at(&self, [x, y, z]: Point) -> f32 {
+    pub(super) fn at(&self, [x, y, z]: Point) -> f32 {
         let [_, ny, nx] = self.shape;
         let ((i, wx), (j, wy), (k, wz)) = (self.tap(0, x), self.tap(1, y), self.tap(2, z));
         let line = |plane: usize, row: usize| {

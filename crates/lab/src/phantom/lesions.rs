@@ -14,11 +14,11 @@ use hepalert_study::phase::Phase;
 /// Free space between two lesions.
 const APART_MM: f32 = 4.0;
 /// A patient has at most this many.
-pub const MAX_LESIONS: usize = 12;
+pub(super) const MAX_LESIONS: usize = 12;
 
 /// One lesion in the deformed patient's space.
 #[derive(Debug, Clone)]
-pub struct Planted {
+pub(super) struct Planted {
     /// The type.
     pub kind: Lesion,
     shape: Ellipsoid,
@@ -40,7 +40,7 @@ struct Wave {
 
 /// What a lesion is placed among.
 #[derive(Debug)]
-pub struct Site<'a> {
+pub(super) struct Site<'a> {
     /// The liver it must lie in.
     pub liver: &'a Liver,
     /// The vessels it keeps clear of.
@@ -59,7 +59,7 @@ impl Site<'_> {
 
 /// The lesions of a patient. The first of a malignant patient is malignant, has a radius
 /// of at least 10 mm and lies whole in the liver.
-pub fn plant(draw: &mut Draw, case: Case, site: &Site) -> Vec<Planted> {
+pub(super) fn plant(draw: &mut Draw, case: Case, site: &Site) -> Vec<Planted> {
     let mut planted: Vec<Planted> = Vec::new();
     for (number, kind) in kinds(draw, case).into_iter().enumerate() {
         let anchor = number == 0 && case == Case::Malignant;
@@ -179,7 +179,7 @@ impl Planted {
     }
 
     /// Half axes of the undisturbed ellipsoid.
-    pub fn radii_mm(&self) -> [f64; 3] {
+    pub(super) fn radii_mm(&self) -> [f64; 3] {
         self.shape.radii.map(f64::from)
     }
 
@@ -198,7 +198,7 @@ impl Planted {
     }
 
     /// Over the liver and its vessels, and nowhere else.
-    pub fn paint(&self, number: u8, canvas: &mut Canvas, palette: &Palette) {
+    pub(super) fn paint(&self, number: u8, canvas: &mut Canvas, palette: &Palette) {
         let look = Look::of(self, palette);
         // Half of a soft edge lies outside of the truth.
         let soft = look.soft_mm / self.radius();

@@ -8,12 +8,12 @@ use super::shape::{Bounds, Ellipsoid, Point, Solid, blend, carve, ease};
 use hepalert_study::anatomy::Organ;
 
 /// Distance of the liver's surface from the wall and the diaphragm.
-pub const CAPSULE_MM: f32 = 2.2;
+pub(super) const CAPSULE_MM: f32 = 2.2;
 
 /// A large right lobe that fills the right dome, a left lobe across the midline, and the
 /// hollows that neighbours press into them.
 #[derive(Debug)]
-pub struct Liver {
+pub(super) struct Liver {
     right: Ellipsoid,
     right_low: Ellipsoid,
     left: Ellipsoid,
@@ -31,7 +31,7 @@ pub struct Liver {
 
 impl Liver {
     /// A liver for a person of this build.
-    pub fn draw(draw: &mut Draw, build: &Build) -> Liver {
+    pub(super) fn draw(draw: &mut Draw, build: &Build) -> Liver {
         let b = build;
         let depth = draw.uniform(76.0, 98.0);
         let lean = draw.uniform(0.0, 0.14);
@@ -65,7 +65,7 @@ impl Liver {
     }
 
     /// Without the texture of the surface and without the body wall.
-    pub fn distance(&self, p: Point) -> f32 {
+    pub(super) fn distance(&self, p: Point) -> f32 {
         let right = if p[2] > self.right.centre[2] {
             self.right.distance(p)
         } else {
@@ -93,7 +93,7 @@ impl Liver {
     }
 
     /// A box that holds the liver.
-    pub fn bounds(&self) -> Bounds {
+    pub(super) fn bounds(&self) -> Bounds {
         let right = self.right.bounds().union(self.right_low.bounds());
         let all = right.union(self.left.bounds()).union(self.middle.bounds());
         let hi = [all.hi[0], all.hi[1], self.right.centre[2] + self.right.radii[2]];
@@ -101,7 +101,7 @@ impl Liver {
     }
 
     /// Paints the parenchyma with its texture.
-    pub fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
+    pub(super) fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
         canvas.paint(self.bounds(), |spot, ink| {
             let gap = spot.outside_abdomen() + CAPSULE_MM;
             if gap > 0.0 {

@@ -15,21 +15,21 @@ const FURTHEST_MM: f32 = 3.0 * BOWEL_MM;
 
 /// How soft organs of one phase lie against the reference phase.
 #[derive(Debug)]
-pub struct Motion {
+pub(super) struct Motion {
     breath_mm: Point,
     bowel: [Field; 3],
 }
 
 impl Motion {
     /// Another breath: mostly up or down, up to 15 mm, and a smooth deformation.
-    pub fn draw(draw: &mut Draw, bounds: Bounds) -> Motion {
+    pub(super) fn draw(draw: &mut Draw, bounds: Bounds) -> Motion {
         let depth = draw.uniform(2.0, 15.0) * if draw.chance(0.5) { -1.0 } else { 1.0 };
         let breath_mm = [draw.uniform(-1.5, 1.5), 0.25 * depth + draw.uniform(-1.5, 1.5), depth];
         Motion { breath_mm, bowel: [0; 3].map(|_| Field::new(draw, bounds, [58.0, 58.0, 66.0])) }
     }
 
     /// The point of the reference phase that is seen at this point of the other phase.
-    pub fn along(&self, p: Point) -> Point {
+    pub(super) fn along(&self, p: Point) -> Point {
         let bowel = [0, 1, 2]
             .map(|axis| (BOWEL_MM * self.bowel[axis].at(p)).clamp(-FURTHEST_MM, FURTHEST_MM));
         along(along(p, 1.0, self.breath_mm), 1.0, bowel)
@@ -37,7 +37,7 @@ impl Motion {
 
     /// Where a point of the reference phase is seen in the other phase: by fixed point, within
     /// a hundredth of a millimetre.
-    pub fn inverse(&self, p: Point) -> Point {
+    pub(super) fn inverse(&self, p: Point) -> Point {
         let mut seen = along(p, -1.0, self.breath_mm);
         for _ in 0..20 {
             let off = super::shape::minus(self.along(seen), p);
@@ -50,7 +50,7 @@ impl Motion {
     }
 
     /// No point moves further than this along any axis.
-    pub fn reach_mm(&self) -> f32 {
+    pub(super) fn reach_mm(&self) -> f32 {
         self.breath_mm.iter().fold(0.0, |most: f32, mm| most.max(mm.abs())) + FURTHEST_MM
     }
 }

@@ -13,7 +13,7 @@ const GAP_MM: f32 = 2.0;
 
 /// All organs of one patient.
 #[derive(Debug)]
-pub struct Organs {
+pub(super) struct Organs {
     /// The liver.
     pub liver: Liver,
     gallbladder: Option<Ellipsoid>,
@@ -54,7 +54,7 @@ fn bead(at: Point, radius: f32) -> Bead {
 
 impl Organs {
     /// The organs of a person of this build.
-    pub fn draw(draw: &mut Draw, build: &Build) -> Organs {
+    pub(super) fn draw(draw: &mut Draw, build: &Build) -> Organs {
         let b = build;
         let big = draw.uniform(0.85, 1.2);
         let spleen = b.at(0.78, draw.uniform(0.36, 0.5), draw.uniform(-78.0, -64.0));
@@ -79,17 +79,17 @@ impl Organs {
     }
 
     /// Where the splenic vein begins.
-    pub fn splenic_hilum(&self, build: &Build) -> Point {
+    pub(super) fn splenic_hilum(&self, build: &Build) -> Point {
         build.at(0.56, 0.34, -78.0)
     }
 
     /// The middle of each kidney's sinus: right, left.
-    pub fn renal_hila(&self) -> [Point; 2] {
+    pub(super) fn renal_hila(&self) -> [Point; 2] {
         [self.kidneys[0].sinus.centre, self.kidneys[1].sinus.centre]
     }
 
     /// All organs, deep ones last.
-    pub fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
+    pub(super) fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
         for hollow in &self.bowel {
             paint_hollow(hollow, canvas, palette, 0);
         }

@@ -6,7 +6,7 @@ use hepalert_study::phase::Phase;
 
 /// How one patient looks and takes up contrast, drawn once and shared by all phases.
 #[derive(Debug, Clone)]
-pub struct Physiology {
+pub(super) struct Physiology {
     liver: f32,
     blood: f32,
     spleen: f32,
@@ -26,7 +26,7 @@ pub struct Physiology {
 
 impl Physiology {
     /// One patient. One in six has a fatty liver.
-    pub fn draw(draw: &mut Draw) -> Physiology {
+    pub(super) fn draw(draw: &mut Draw) -> Physiology {
         let fatty = draw.chance(0.16);
         Physiology {
             liver: if fatty { draw.uniform(22.0, 44.0) } else { draw.uniform(48.0, 64.0) },
@@ -47,7 +47,7 @@ impl Physiology {
 
 /// Hounsfield units of every tissue in one phase.
 #[derive(Debug, Clone)]
-pub struct Palette {
+pub(super) struct Palette {
     /// The phase.
     pub phase: Phase,
     /// Liver parenchyma.
@@ -92,7 +92,7 @@ pub struct Palette {
 
 impl Palette {
     /// The patient in one phase.
-    pub fn of(physiology: &Physiology, phase: Phase) -> Palette {
+    pub(super) fn of(physiology: &Physiology, phase: Phase) -> Palette {
         let p = physiology;
         // What contrast adds: native, arterial, portal venous, delayed.
         let add = |table: [f32; 4], speed: f32| table[phase as usize] * p.dose * speed;
@@ -121,7 +121,7 @@ impl Palette {
     }
 
     /// The patient with this much contrast, so many seconds after the injection began.
-    pub fn after(physiology: &Physiology, added: Enhancement, seconds: f32) -> Palette {
+    pub(super) fn after(physiology: &Physiology, added: Enhancement, seconds: f32) -> Palette {
         let p = physiology;
         let phase = match seconds {
             s if s < 5.0 => Phase::Nc,

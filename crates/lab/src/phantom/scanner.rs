@@ -4,7 +4,7 @@ use super::draw::Draw;
 
 /// What one scanner and protocol do to every slice.
 #[derive(Debug, Clone)]
-pub struct Scanner {
+pub(super) struct Scanner {
     /// Deviation of the in-plane blur.
     blur_mm: f32,
     /// Deviation of the noise in the middle of the body.
@@ -17,7 +17,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// A scanner and a kernel.
-    pub fn draw(draw: &mut Draw) -> Scanner {
+    pub(super) fn draw(draw: &mut Draw) -> Scanner {
         Scanner {
             blur_mm: draw.uniform(0.55, 0.95),
             noise_hu: draw.uniform(7.5, 15.0),
@@ -28,7 +28,7 @@ impl Scanner {
 
     /// Blurs a slice of `width` columns and adds the noise of this draw. `scale_mm` is the
     /// size of a pixel.
-    pub fn expose(&self, hu: &mut [f32], width: usize, scale_mm: f32, draw: &mut Draw) {
+    pub(super) fn expose(&self, hu: &mut [f32], width: usize, scale_mm: f32, draw: &mut Draw) {
         // Gas and bone saturate before the blur as they do in the scanner.
         let blur = gaussian(self.blur_mm / scale_mm);
         across_rows(hu, width, &blur);

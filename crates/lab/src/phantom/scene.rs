@@ -26,7 +26,7 @@ const SHEETS: usize = 3;
 const SLICE_MM: f64 = 5.0;
 
 /// Everything about one patient but the phase.
-pub struct Scene {
+pub(super) struct Scene {
     plan: Plan,
     fields: Fields,
     body: Body,
@@ -40,7 +40,7 @@ pub struct Scene {
 
 impl Scene {
     /// The patient of this seed.
-    pub fn new(seed: u64, case: Case, size: Size) -> Scene {
+    pub(super) fn new(seed: u64, case: Case, size: Size) -> Scene {
         assert!(size.pixels > 0 && size.slices != Some(0), "a scan has voxels");
         let mut draw = Draw::new(seed, Stream::Anatomy);
         let build = Build::draw(&mut draw);
@@ -58,13 +58,13 @@ impl Scene {
 
     /// One phase as the reference is scanned: Hounsfield units, labels, and for every voxel the
     /// number of its lesion.
-    pub fn scan(&self, seed: u64, phase: Phase) -> (Volume<i16>, LabelMap, Array3<u8>) {
+    pub(super) fn scan(&self, seed: u64, phase: Phase) -> (Volume<i16>, LabelMap, Array3<u8>) {
         self.scan_in(seed, &Palette::of(&self.physiology, phase), &self.plan.stack, None)
     }
 
     /// One phase in another breath and on slices of its own, with the true field: for every
     /// voxel of the reference grid the way to where it is seen, `[x, y, z]` in millimetres RAS.
-    pub fn scan_moved(&self, seed: u64, phase: Phase) -> (Volume<i16>, Array3<[f32; 3]>) {
+    pub(super) fn scan_moved(&self, seed: u64, phase: Phase) -> (Volume<i16>, Array3<[f32; 3]>) {
         let mut draw = Draw::new(seed, Stream::Motion { phase: phase as u64 });
         let motion = Motion::draw(&mut draw, self.plan.bounds());
         let stack = self.plan.stack_of(phase, &mut draw);
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     /// One scan with this enhancement.
-    pub fn scan_after(&self, seed: u64, added: Enhancement, seconds: f32) -> Volume<i16> {
+    pub(super) fn scan_after(&self, seed: u64, added: Enhancement, seconds: f32) -> Volume<i16> {
         let palette = Palette::after(&self.physiology, added, seconds);
         self.scan_in(seed, &palette, &self.plan.stack, None).0
     }

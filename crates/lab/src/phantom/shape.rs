@@ -6,11 +6,11 @@
 use super::draw::Draw;
 
 /// `[x, y, z]` in millimetres.
-pub type Point = [f32; 3];
+pub(super) type Point = [f32; 3];
 
 /// A box in space.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
+pub(super) struct Bounds {
     /// Smallest corner.
     pub lo: Point,
     /// Largest corner.
@@ -19,12 +19,12 @@ pub struct Bounds {
 
 impl Bounds {
     /// The box around a ball.
-    pub fn ball(centre: Point, radius: f32) -> Bounds {
+    pub(super) fn ball(centre: Point, radius: f32) -> Bounds {
         Bounds { lo: centre.map(|c| c - radius), hi: centre.map(|c| c + radius) }
     }
 
     /// The smallest box around both.
-    pub fn union(self, other: Bounds) -> Bounds {
+    pub(super) fn union(self, other: Bounds) -> Bounds {
         Bounds {
             lo: std::array::from_fn(|axis| self.lo[axis].min(other.lo[axis])),
             hi: std::array::from_fn(|axis| self.hi[axis].max(other.hi[axis])),
@@ -32,18 +32,18 @@ impl Bounds {
     }
 
     /// Larger by `margin` on every side.
-    pub fn grown(self, margin: f32) -> Bounds {
+    pub(super) fn grown(self, margin: f32) -> Bounds {
         Bounds { lo: self.lo.map(|c| c - margin), hi: self.hi.map(|c| c + margin) }
     }
 
     /// A uniformly random point inside.
-    pub fn draw(&self, draw: &mut Draw) -> Point {
+    pub(super) fn draw(&self, draw: &mut Draw) -> Point {
         std::array::from_fn(|axis| draw.uniform(self.lo[axis], self.hi[axis]))
     }
 }
 
 /// Anything with an inside.
-pub trait Solid {
+pub(super) trait Solid {
     /// A box that holds the inside.
     fn bounds(&self) -> Bounds;
     /// About the distance to the surface in millimetres, negative inside.
@@ -51,46 +51,46 @@ pub trait Solid {
 }
 
 /// `a - b`.
-pub fn minus(a: Point, b: Point) -> Point {
+pub(super) fn minus(a: Point, b: Point) -> Point {
     std::array::from_fn(|axis| a[axis] - b[axis])
 }
 
 /// `a + t b`.
-pub fn along(a: Point, t: f32, b: Point) -> Point {
+pub(super) fn along(a: Point, t: f32, b: Point) -> Point {
     std::array::from_fn(|axis| a[axis] + t * b[axis])
 }
 
 /// Scalar product.
-pub fn dot(a: Point, b: Point) -> f32 {
+pub(super) fn dot(a: Point, b: Point) -> f32 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
 /// Euclidean length.
-pub fn length(a: Point) -> f32 {
+pub(super) fn length(a: Point) -> f32 {
     dot(a, a).sqrt()
 }
 
 /// The smaller of two distances, rounded where they are within `k` of each other: a union
 /// without a crease.
-pub fn blend(a: f32, b: f32, k: f32) -> f32 {
+pub(super) fn blend(a: f32, b: f32, k: f32) -> f32 {
     let h = (k - (a - b).abs()).max(0.0) / k;
     a.min(b) - h * h * k * 0.25
 }
 
 /// `a` without `b`, the edge rounded over `k`.
-pub fn carve(a: f32, b: f32, k: f32) -> f32 {
+pub(super) fn carve(a: f32, b: f32, k: f32) -> f32 {
     -blend(-a, b, k)
 }
 
 /// 0 at `lo`, 1 at `hi`, smooth between.
-pub fn ease(lo: f32, hi: f32, value: f32) -> f32 {
+pub(super) fn ease(lo: f32, hi: f32, value: f32) -> f32 {
     let t = ((value - lo) / (hi - lo)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
 /// An ellipsoid turned about z, then tilted about y.
 #[derive(Debug, Clone)]
-pub struct Ellipsoid {
+pub(super) struct Ellipsoid {
     /// Its centre, in mm.
     pub centre: Point,
     /// Half axes along its own x, y, z.
@@ -101,12 +101,12 @@ pub struct Ellipsoid {
 
 impl Ellipsoid {
     /// Half axes along x, y, z.
-    pub fn new(centre: Point, radii: Point) -> Ellipsoid {
+    pub(super) fn new(centre: Point, radii: Point) -> Ellipsoid {
         Ellipsoid::turned(centre, radii, 0.0, 0.0)
     }
 
     /// `turn` and `tilt` in radians: about z, and of the z axis towards the left.
-    pub fn turned(centre: Point, radii: Point, turn: f32, tilt: f32) -> Ellipsoid {
+    pub(super) fn turned(centre: Point, radii: Point, turn: f32, tilt: f32) -> Ellipsoid {
         let (s, c) = turn.sin_cos();
         let (st, ct) = tilt.sin_cos();
         let axes = [[c * ct, s * ct, -st], [-s, c, 0.0], [c * st, s * st, ct]];
@@ -114,7 +114,7 @@ impl Ellipsoid {
     }
 
     /// The offset from the centre in units of the half axes.
-    pub fn unit(&self, p: Point) -> Point {
+    pub(super) fn unit(&self, p: Point) -> Point {
         let offset = minus(p, self.centre);
         std::array::from_fn(|axis| dot(self.axes[axis], offset) / self.radii[axis])
     }
@@ -141,7 +141,7 @@ impl Solid for Ellipsoid {
 
 /// A ball on the way of a tube.
 #[derive(Debug, Clone, Copy)]
-pub struct Bead {
+pub(super) struct Bead {
     /// Its centre, in mm.
     pub at: Point,
     /// Its radius, in mm.
@@ -150,24 +150,24 @@ pub struct Bead {
 
 /// A piece of tube between two beads.
 #[derive(Debug, Clone, Copy)]
-pub struct Segment {
+pub(super) struct Segment {
     from: Bead,
     to: Bead,
 }
 
 impl Segment {
     /// From one bead to the next.
-    pub fn new(from: Bead, to: Bead) -> Segment {
+    pub(super) fn new(from: Bead, to: Bead) -> Segment {
         Segment { from, to }
     }
 
     /// Height of its higher end.
-    pub fn top(&self) -> f32 {
+    pub(super) fn top(&self) -> f32 {
         self.from.at[2].max(self.to.at[2])
     }
 
     /// The larger of the two radii.
-    pub fn radius(&self) -> f32 {
+    pub(super) fn radius(&self) -> f32 {
         self.from.radius.max(self.to.radius)
     }
 }
@@ -187,14 +187,14 @@ impl Solid for Segment {
 
 /// Beads joined by segments whose joints are rounded.
 #[derive(Debug, Clone)]
-pub struct Tube {
+pub(super) struct Tube {
     segments: Vec<Segment>,
     rounding: f32,
 }
 
 impl Tube {
     /// Through the given beads, at least two; `rounding` in millimetres.
-    pub fn new(beads: &[Bead], rounding: f32) -> Tube {
+    pub(super) fn new(beads: &[Bead], rounding: f32) -> Tube {
         let segments = beads.windows(2).map(|pair| Segment::new(pair[0], pair[1])).collect();
         Tube { segments, rounding }
     }

@@ -36,13 +36,13 @@ struct Vessel {
 
 /// All vessels of one patient.
 #[derive(Debug)]
-pub struct Vessels {
+pub(super) struct Vessels {
     all: Vec<Vessel>,
 }
 
 impl Vessels {
     /// The vessels that supply the given organs.
-    pub fn draw(draw: &mut Draw, build: &Build, body: &Body, organs: &Organs) -> Vessels {
+    pub(super) fn draw(draw: &mut Draw, build: &Build, body: &Body, organs: &Organs) -> Vessels {
         let mut grower = Grower { draw, build, all: Vec::new() };
         let spine = body.spine_y() / build.half_depth;
         grower.great(spine, organs);
@@ -54,14 +54,14 @@ impl Vessels {
     }
 
     /// How far a point is from the nearest large vessel of the liver.
-    pub fn clearance(&self, p: Point) -> f32 {
+    pub(super) fn clearance(&self, p: Point) -> f32 {
         let large = |v: &&Vessel| v.segment.radius() >= LARGE_RADIUS_MM;
         let distance = |v: &Vessel| v.segment.distance(p);
         self.all.iter().filter(large).map(distance).fold(f32::MAX, f32::min)
     }
 
     /// All vessels, over the organs.
-    pub fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
+    pub(super) fn paint(&self, canvas: &mut Canvas, palette: &Palette) {
         for vessel in &self.all {
             vessel.paint(canvas, palette);
         }

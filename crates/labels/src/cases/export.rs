@@ -67,7 +67,7 @@ mod tests {
     use ndarray::Array3;
 
     use super::*;
-    use crate::cases::{Desk, Reader, Start};
+    use crate::cases::{LabelEditor, Reader, Start};
     use crate::operation::Operation;
 
     /// Three cases stored LPS; the last has a second phase elsewhere.
@@ -97,10 +97,10 @@ mod tests {
         let dir = cohort();
         let folder = Folder::open(dir.path(), None).unwrap();
         let anna = Reader::new("anna").unwrap();
-        let mut desk = Desk::open(&folder, "a", "vp", &anna, &Start::Usual).unwrap();
+        let mut editor = LabelEditor::open(&folder, "a", "vp", &anna, &Start::Usual).unwrap();
         let paint = Operation::Paint { runs: vec![[1, 2, 0, 1]], label: 3, over: None };
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
-        let saved = desk.edit(&paint, "new", now).unwrap();
+        let saved = editor.edit(&paint, "new", now).unwrap();
         let wish = |whose: &[&str], images: &[&str]| Wish {
             whose: whose.iter().map(|who| who.parse().unwrap()).collect(),
             images: images.iter().map(|name| (*name).to_owned()).collect(),

@@ -245,7 +245,7 @@ mod tests {
     use ndarray::Array3;
 
     use super::*;
-    use crate::cases::{Desk, Start};
+    use crate::cases::{LabelEditor, Start};
 
     const WHEN: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -306,8 +306,8 @@ mod tests {
         // Nothing is begun with what nobody knows.
         let (case, anna) = (&folder.cases()[0], Reader::new("anna").unwrap());
         let begun = |folder: &Folder| {
-            let desk = Desk::open(folder, &case.id, "ct", &anna, &Start::Usual).unwrap();
-            desk.labelling().map().voxels().iter().copied().collect::<Vec<u8>>()
+            let editor = LabelEditor::open(folder, &case.id, "ct", &anna, &Start::Usual).unwrap();
+            editor.labelling().map().voxels().iter().copied().collect::<Vec<u8>>()
         };
         assert_eq!(begun(&folder), [0, 1, 7]);
         senses.say("labels", &BTreeMap::from([(1, 7), (2, 3)]), Some(&anna), WHEN).unwrap();

@@ -1,36 +1,36 @@
 //! The cases of a folder: images, labels and report of one patient together.
 //!
 //! In reading order: a [`case`], the [`folder`] that has them and reads their files, what label values
-//! mean in it ([`meaning`]) and in labels that came with a case ([`given`]), [`reader`] is who labels, [`stored`] whose labels there are, [`desk`] one
+//! mean in it ([`meaning`]) and in labels that came with a case ([`given`]), [`reader`] is who labels, [`stored`] whose labels there are, [`editor`] one
 //! reader's labels of one image under correction, kept on disk after each edit; [`history`] who did
 //! what, [`compare`] where two readers differ, [`order`] which case to read next, [`export`] a data set
 //! for training, [`segment`] labels of a DICOM series for its archive, [`sweep`] what a killed process left. What was found is never written
 //! to: labels go into a folder of their own.
 
-pub mod case;
+pub(crate) mod case;
 pub mod compare;
 pub mod dataset;
-pub mod desk;
 mod dicom;
+pub mod editor;
 pub mod entry;
-pub mod error;
+pub(crate) mod error;
 pub mod export;
 pub mod files;
 mod find;
 pub mod folder;
 pub mod given;
 mod glance;
-pub mod history;
-pub mod meaning;
+pub(crate) mod history;
+pub(crate) mod meaning;
 pub mod names;
 pub mod order;
-pub mod reader;
+pub(crate) mod reader;
 pub mod segment;
 pub mod stored;
 pub mod sweep;
 
 pub use case::{Case, ImageFile, LabelFile, Voxels};
-pub use desk::{Desk, Saved, Start};
+pub use editor::{LabelEditor, Saved, Start};
 pub use error::CaseError;
 pub use folder::Folder;
 pub use meaning::Meaning;

@@ -11,7 +11,7 @@ use hepalert_evidence::maker::{Identity, Maker};
 use hepalert_evidence::segmentation::{self, Author, Content};
 use hepalert_evidence::source::{ImageRef, Source, SourceSeries, space_of, wanted};
 use hepalert_evidence::{Object, WriteError};
-use hepalert_study::anatomy::{Lesion, Organ, is_of_liver};
+use hepalert_study::anatomy::{LESION_LABELS, Lesion, Organ, is_of_liver};
 use hepalert_study::outcome::View;
 use hepalert_study::phase::Phase;
 use hepalert_voxels::volume::LabelMap;
@@ -26,7 +26,7 @@ use super::error::CaseError;
 use super::files::read;
 use super::meaning::Meaning;
 use crate::labelling::Labelling;
-use crate::regions::{Held, regions};
+use crate::regions::{RegionVoxels, regions};
 
 /// Whose labels, of which revision, when.
 #[derive(Debug, Clone)]
@@ -117,10 +117,10 @@ fn source(
 type Region = (u32, u8, [usize; 3], Array3<bool>);
 
 fn findings(stored: &LabelMap) -> Result<Vec<Region>, CaseError> {
-    let found = regions(stored, 1..=6);
+    let found = regions(stored, LESION_LABELS);
     let mut masks = Vec::new();
     for region in &found.regions {
-        let held = Held::at(stored, region.at)?;
+        let held = RegionVoxels::at(stored, region.at)?;
         masks.push((region.number, region.label, held.lo, held.mask(held.lo, held.hi)));
     }
     Ok(masks)

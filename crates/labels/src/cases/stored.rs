@@ -1,6 +1,6 @@
 //! Whose labels of an image are on the disk, and reading them.
 //!
-//! Owns the name `CASE/IMAGE/READER.nii.gz`. Nothing here writes: see [`super::desk`].
+//! Owns the name `CASE/IMAGE/READER.nii.gz`. Nothing here writes: see [`super::editor`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

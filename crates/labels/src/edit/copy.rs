@@ -9,7 +9,7 @@ use ndarray::Array3;
 use super::{Bounds, is_over};
 use crate::change::Stretch;
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::RegionVoxels;
 
 pub(super) fn copy(
     map: &LabelMap,
@@ -18,7 +18,7 @@ pub(super) fn copy(
     label: Option<u8>,
     over: Option<&[u8]>,
 ) -> Result<Vec<Stretch>, Refused> {
-    let held = Held::at(other, at)?;
+    let held = RegionVoxels::at(other, at)?;
     let mask = held.mask(held.lo, held.hi);
     let (here, there) = (map.grid(), other.grid());
     let Some(bounds) = covered(&held, there, here) else { return Ok(Vec::new()) };
@@ -36,7 +36,7 @@ pub(super) fn copy(
 }
 
 /// The box of voxels here that the region's box there reaches; none if it reaches none.
-fn covered(held: &Held, there: &Grid, here: &Grid) -> Option<Bounds> {
+fn covered(held: &RegionVoxels, there: &Grid, here: &Grid) -> Option<Bounds> {
     let (mut lo, mut hi) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
     for corner in 0..8 {
         // Edges of voxels, half a voxel beyond their centres.

@@ -7,7 +7,7 @@ use ndarray::Array3;
 
 use crate::change::Stretch;
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::RegionVoxels;
 
 /// A region under the eraser, and what its voxels become.
 struct Beneath {
@@ -18,7 +18,7 @@ struct Beneath {
 
 impl Beneath {
     fn at(map: &LabelMap, voxel: [usize; 3]) -> Result<Beneath, Refused> {
-        let held = Held::at(map, voxel)?;
+        let held = RegionVoxels::at(map, voxel)?;
         let mask = held.mask(held.lo, held.hi);
         Ok(Beneath { lo: held.lo, mask, label: held.surroundings(map) })
     }

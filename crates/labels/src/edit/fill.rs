@@ -8,7 +8,7 @@ use super::Bounds;
 use crate::change::Stretch;
 use crate::operation::Enclosure;
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::RegionVoxels;
 
 /// Other labels inside, a vessel or a second lesion, stay as they are.
 pub(super) fn fill(
@@ -16,7 +16,7 @@ pub(super) fn fill(
     at: [usize; 3],
     within: Enclosure,
 ) -> Result<Vec<Stretch>, Refused> {
-    let held = Held::at(map, at)?;
+    let held = RegionVoxels::at(map, at)?;
     let bounds = Bounds { lo: held.lo, hi: held.hi };
     let mask = held.mask(held.lo, held.hi);
     let mut filled = mask.clone();

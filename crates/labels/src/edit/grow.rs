@@ -8,7 +8,7 @@ use ndarray::{Array3, Zip, s};
 use super::Bounds;
 use crate::change::Stretch;
 use crate::refused::Refused;
-use crate::regions::{Held, label_at};
+use crate::regions::{RegionVoxels, label_at};
 
 /// No lesion grows further from where it was seen.
 const MAX_REACH_MM: f64 = 150.0;
@@ -65,7 +65,7 @@ fn beginning(
     let shape = map.grid().shape();
     let label = label_at(map, wish.at)?;
     if label == wish.label && label != 0 {
-        let held = Held::at(map, wish.at)?;
+        let held = RegionVoxels::at(map, wish.at)?;
         let bounds = Bounds::around(&held, margin, shape);
         return Ok((bounds, held.mask(bounds.lo, bounds.hi)));
     }

@@ -10,7 +10,7 @@ use ndarray::{Array3, Zip};
 use super::Bounds;
 use crate::change::Stretch;
 use crate::refused::Refused;
-use crate::regions::{Held, neighbours};
+use crate::regions::{RegionVoxels, neighbours};
 
 /// Between regions further apart lies something else.
 const MAX_GAP_MM: f64 = 30.0;
@@ -21,7 +21,7 @@ pub(super) fn merge(
     with: [usize; 3],
 ) -> Result<Vec<Stretch>, Refused> {
     let shape = map.grid().shape();
-    let (kept, taken) = (Held::at(map, at)?, Held::at(map, with)?);
+    let (kept, taken) = (RegionVoxels::at(map, at)?, RegionVoxels::at(map, with)?);
     if kept == taken {
         return Ok(Vec::new());
     }

@@ -9,7 +9,7 @@ use ndarray::{Array3, ArrayView3, s};
 use crate::change::{Change, Stretch};
 use crate::operation::{Context, Operation};
 use crate::refused::Refused;
-use crate::regions::Held;
+use crate::regions::RegionVoxels;
 
 mod copy;
 mod erase;
@@ -26,16 +26,18 @@ const MAX_RUNS: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Refused`] says why it cannot be done.
-pub fn stretches(
+pub(crate) fn stretches(
     map: &LabelMap,
     operation: &Operation,
     context: Context,
 ) -> Result<Vec<Stretch>, Refused> {
     let shape = map.grid().shape();
     match operation {
-        Operation::Relabel { at, label } => Ok(Held::at(map, *at)?.stretches(shape, *label)),
+        Operation::Relabel { at, label } => {
+            Ok(RegionVoxels::at(map, *at)?.stretches(shape, *label))
+        }
         Operation::Delete { at, becomes } => {
-            let held = Held::at(map, *at)?;
+            let held = RegionVoxels::at(map, *at)?;
             Ok(held.stretches(shape, becomes.unwrap_or_else(|| held.surroundings(map))))
         }
         Operation::Merge { at, with } => merge::merge(map, *at, *with),
@@ -102,7 +104,7 @@ fn take(
     over: &[u8],
 ) -> Result<Vec<Stretch>, Refused> {
     let mut after = map.voxels().clone();
-    let wanted = at.map(|at| Held::at(other, at)).transpose()?;
+    let wanted = at.map(|at| RegionVoxels::at(other, at)).transpose()?;
     let mask = wanted.map(|held| held.mask([0; 3], map.grid().shape()));
     for (at, &label) in other.voxels().indexed_iter().filter(|(_, label)| **label != 0) {
         let is_wanted = mask.as_ref().is_none_or(|mask| mask[at]);
@@ -149,7 +151,7 @@ struct Bounds {
 
 impl Bounds {
     /// A region's box and so many voxels more on each side, where the image has them.
-    fn around(held: &Held, margin: [usize; 3], shape: [usize; 3]) -> Bounds {
+    fn around(held: &RegionVoxels, margin: [usize; 3], shape: [usize; 3]) -> Bounds {
         Bounds {
             lo: std::array::from_fn(|axis| held.lo[axis].saturating_sub(margin[axis])),
             hi: std::array::from_fn(|axis| {

@@ -15,7 +15,7 @@ use super::Bounds;
 use crate::change::Stretch;
 use crate::operation::Seed;
 use crate::refused::Refused;
-use crate::regions::{Held, neighbours};
+use crate::regions::{RegionVoxels, neighbours};
 
 /// More parts are drawn, not cut.
 const MAX_SEEDS: usize = 32;
@@ -35,7 +35,7 @@ pub(super) fn by_plane(
         let what = "the length of the normal";
         return Err(Refused::Number { what, least: 1e-6, most: f64::MAX });
     }
-    let held = Held::at(map, at)?;
+    let held = RegionVoxels::at(map, at)?;
     let mut parts = held.mask(held.lo, held.hi).mapv(u8::from);
     for ((z, y, x), part) in parts.indexed_iter_mut().filter(|(_, part)| **part > 0) {
         let index = [z + held.lo[0], y + held.lo[1], x + held.lo[2]].map(|n| n as f64);
@@ -58,7 +58,7 @@ pub(super) fn by_seeds(
     if found > MAX_SEEDS {
         return Err(Refused::TooMany { what: "seeds", found, most: MAX_SEEDS });
     }
-    let held = Held::at(map, at)?;
+    let held = RegionVoxels::at(map, at)?;
     let mask = held.mask(held.lo, held.hi);
     let mut places = Vec::with_capacity(found);
     for seed in seeds {
@@ -156,7 +156,7 @@ fn widen(gap: &mut Array3<bool>, parts: &Array3<u8>, part: u8) {
 }
 
 /// Gives every part its label, and opens gaps between parts of one label.
-fn cut(map: &LabelMap, held: &Held, parts: Array3<u8>, labels: &[u8]) -> Vec<Stretch> {
+fn cut(map: &LabelMap, held: &RegionVoxels, parts: Array3<u8>, labels: &[u8]) -> Vec<Stretch> {
     let shape = map.grid().shape();
     let bounds = Bounds { lo: held.lo, hi: held.hi };
     let label_of = |part: u8| labels[usize::from(part) - 1];

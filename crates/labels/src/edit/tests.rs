@@ -435,9 +435,9 @@ proptest! {
     fn cuts_part_and_merges_join(map in map(), a in 0..144usize, b in 0..144usize) {
         let place = |n: usize| [n / 48, n / 8 % 6, n % 8];
         let (a, b) = (place(a), place(b));
-        let (Ok(one), Ok(two)) = (Held::at(&map, a), Held::at(&map, b)) else { return Ok(()) };
+        let (Ok(one), Ok(two)) = (RegionVoxels::at(&map, a), RegionVoxels::at(&map, b)) else { return Ok(()) };
         let merged = edited(&map, &Operation::Merge { at: a, with: b }, Context::default()).unwrap();
-        let joined = Held::at(&merged, a).unwrap().mask([0; 3], [3, 6, 8]);
+        let joined = RegionVoxels::at(&merged, a).unwrap().mask([0; 3], [3, 6, 8]);
         prop_assert!(joined[a] && joined[b], "{}{}", shown(&map), shown(&merged));
         if one == two && a != b {
             let seeds = vec![Seed { at: a, label: one.label }, Seed { at: b, label: one.label }];

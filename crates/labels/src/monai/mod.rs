@@ -10,12 +10,12 @@ use hepalert_voxels::volume::nifti::write::write_u8;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::cases::desk::NEW;
+use crate::cases::editor::NEW;
 use crate::cases::folder::{damaged, nifti_of};
 use crate::cases::given::Senses;
 use crate::cases::order::Order;
 use crate::cases::stored::{is_labelled, labels, reader_names};
-use crate::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start, Who};
+use crate::cases::{Case, CaseError, Folder, ImageFile, LabelEditor, Reader, Start, Who};
 use crate::refused::Refused;
 
 pub mod multipart;
@@ -254,11 +254,12 @@ impl Service<'_> {
             Some(who) => labels(self.folder, case, image, &who)?,
             None if FINAL.contains(&tag) => {
                 let start = Start::Usual;
-                let desk = Desk::open(self.folder, case_id, image_name, self.reader, &start)?;
-                if desk.is_empty() {
+                let editor =
+                    LabelEditor::open(self.folder, case_id, image_name, self.reader, &start)?;
+                if editor.is_empty() {
                     return Err(Denied(404, "nobody has labelled it".to_owned()));
                 }
-                desk.into_labelling()
+                editor.into_labelling()
             }
             None => return Err(Denied(404, format!("there are no labels {tag:?}"))),
         };
@@ -279,12 +280,13 @@ impl Service<'_> {
             .map_err(|_| Denied(400, "params are no JSON".to_owned()))?;
         self.rename(&mut labels, &params)?;
         let reader = self.reader;
-        let mut desk = Desk::open(self.folder, &case.id, &image.name, reader, &Start::Empty)?;
-        let on = desk.revision().to_owned();
+        let mut editor =
+            LabelEditor::open(self.folder, &case.id, &image.name, reader, &Start::Empty)?;
+        let on = editor.revision().to_owned();
         if on != NEW {
-            desk.keep_edits_aside(self.now)?;
+            editor.keep_edits_aside(self.now)?;
         }
-        let saved = desk.take_in(labels, FROM, &on, self.now)?;
+        let saved = editor.take_in(labels, FROM, &on, self.now)?;
         let id = image_id(case, image);
         Ok(json_of(&json!({"image": id, "label": id, "revision": saved.revision})))
     }

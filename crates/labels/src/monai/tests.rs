@@ -125,10 +125,10 @@ fn what_is_replaced_by_slicer_is_not_lost() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
     let client = Client { folder: &folder, reader: Reader::new("anna").unwrap() };
-    let mut desk = Desk::open(&folder, "p1", "ct", &client.reader, &Start::Usual).unwrap();
+    let mut editor = LabelEditor::open(&folder, "p1", "ct", &client.reader, &Start::Usual).unwrap();
     let paint = Operation::Paint { runs: vec![[0, 0, 0, 2]], label: 1, over: None };
     let now = "2026-01-02T03:04:05Z".parse().unwrap();
-    let saved = desk.edit(&paint, NEW, now).unwrap();
+    let saved = editor.edit(&paint, NEW, now).unwrap();
     let truth = fs::read(dir.path().join("p1/truth.nii.gz")).unwrap();
     for _ in 0..2 {
         assert_eq!(client.put("p1", &truth, "{}").status, 200);
@@ -138,7 +138,7 @@ fn what_is_replaced_by_slicer_is_not_lost() {
     let aside = Reader::new(&format!("anna.{}", &saved.revision[..8])).unwrap();
     assert_eq!(found.get(&aside), Some(&saved.revision), "{found:?}");
     assert_eq!(found.len(), 2);
-    assert_eq!(desk.edit(&paint, &saved.revision, now).unwrap_err().code(), "labels_changed");
+    assert_eq!(editor.edit(&paint, &saved.revision, now).unwrap_err().code(), "labels_changed");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::written::Layer;
 const MEASURED: Duration = Duration::from_millis(300);
 
 /// Thousand million operations a second, on so many threads at once.
-pub fn gflops(precision: Precision, threads: usize) -> f64 {
+pub(crate) fn gflops(precision: Precision, threads: usize) -> f64 {
     let shapes = [(32, 32, [1, 5, 7]), (64, 32, [1, 5, 7]), (16, 32, [1, 7, 9])];
     let of = |&(inputs, outputs, kernel): &(usize, usize, [usize; 3])| {
         let size = [1, 8, 64];

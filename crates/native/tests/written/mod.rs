@@ -4,7 +4,7 @@
 
 /// A message under construction.
 #[derive(Default, Clone)]
-pub struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     fn key(&mut self, field: u64, kind: u64) {
@@ -19,36 +19,36 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    pub fn integer(mut self, field: u64, value: i64) -> Message {
+    pub(crate) fn integer(mut self, field: u64, value: i64) -> Message {
         self.key(field, 0);
         self.integer_alone(value.cast_unsigned());
         self
     }
 
-    pub fn float(mut self, field: u64, value: f32) -> Message {
+    pub(crate) fn float(mut self, field: u64, value: f32) -> Message {
         self.key(field, 5);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    pub fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
+    pub(crate) fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
         self.key(field, 2);
         self.integer_alone(bytes.len() as u64);
         self.0.extend(bytes);
         self
     }
 
-    pub fn text(self, field: u64, text: &str) -> Message {
+    pub(crate) fn text(self, field: u64, text: &str) -> Message {
         self.bytes(field, text.as_bytes())
     }
 
-    pub fn inner(self, field: u64, inner: &Message) -> Message {
+    pub(crate) fn inner(self, field: u64, inner: &Message) -> Message {
         self.bytes(field, &inner.0)
     }
 }
 
 /// A constant of the file.
-pub fn constant(name: &str, shape: &[usize], values: &[f32]) -> Message {
+pub(crate) fn constant(name: &str, shape: &[usize], values: &[f32]) -> Message {
     let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let dims = Message::default();
     let dims = shape.iter().fold(dims, |made, &size| made.integer(1, size as i64));
@@ -56,24 +56,24 @@ pub fn constant(name: &str, shape: &[usize], values: &[f32]) -> Message {
 }
 
 /// A node without attributes, named like its output.
-pub fn node(operator: &str, inputs: &[&str], output: &str) -> Message {
+pub(crate) fn node(operator: &str, inputs: &[&str], output: &str) -> Message {
     let made = inputs.iter().fold(Message::default(), |made, name| made.text(1, name));
     made.text(2, output).text(3, output).text(4, operator)
 }
 
 /// An attribute of integers.
-pub fn integers(name: &str, values: &[i64]) -> Message {
+pub(crate) fn integers(name: &str, values: &[i64]) -> Message {
     let named = Message::default().text(1, name);
     values.iter().fold(named, |made, &value| made.integer(8, value)).integer(20, 7)
 }
 
 /// An attribute of one integer.
-pub fn integer(name: &str, value: i64) -> Message {
+pub(crate) fn integer(name: &str, value: i64) -> Message {
     Message::default().text(1, name).integer(3, value).integer(20, 2)
 }
 
 /// An input or output of f32; a size of 0 is left open.
-pub fn described(name: &str, shape: &[usize]) -> Message {
+pub(crate) fn described(name: &str, shape: &[usize]) -> Message {
     let axes = shape.iter().fold(Message::default(), |made, &size| {
         made.inner(
             1,
@@ -88,7 +88,7 @@ pub fn described(name: &str, shape: &[usize]) -> Message {
 }
 
 /// A file of one graph.
-pub fn file(
+pub(crate) fn file(
     nodes: &[Message],
     constants: &[Message],
     input: &Message,
@@ -101,7 +101,7 @@ pub fn file(
 }
 
 /// One convolution `[inputs, z, y, x]` to `outputs` channels, padded so that nothing is lost.
-pub struct Layer {
+pub(crate) struct Layer {
     pub inputs: usize,
     pub outputs: usize,
     pub size: [usize; 3],
@@ -112,7 +112,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn out_size(&self) -> [usize; 3] {
+    pub(crate) fn out_size(&self) -> [usize; 3] {
         std::array::from_fn(|axis| match self.transposed {
             true => self.size[axis] * self.stride[axis],
             false => self.size[axis].div_ceil(self.stride[axis]),
@@ -120,14 +120,14 @@ impl Layer {
     }
 
     /// Products and sums of it.
-    pub fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         let taps = self.kernel.iter().product::<usize>();
         let voxels = if self.transposed { self.size } else { self.out_size() };
         2 * taps * self.inputs * self.outputs * voxels.iter().product::<usize>()
     }
 
     /// The layer alone, after a leak, so that its input lies as it does within a network.
-    pub fn file(&self) -> Vec<u8> {
+    pub(crate) fn file(&self) -> Vec<u8> {
         let shape = |channels: usize, size: [usize; 3]| [1, channels, size[0], size[1], size[2]];
         let (first, second) = match self.transposed {
             true => (self.inputs, self.outputs),

@@ -11,16 +11,16 @@ use rayon::prelude::*;
 
 /// Random numbers from a seed (SplitMix64): the cases are the same everywhere.
 #[derive(Debug, Clone)]
-pub struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
     /// The stream of a seed.
-    pub fn new(seed: u64) -> Draw {
+    pub(crate) fn new(seed: u64) -> Draw {
         Draw(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -29,18 +29,18 @@ impl Draw {
     }
 
     /// Uniform in `[lo, hi)`.
-    pub fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
+    pub(crate) fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
         lo + (hi - lo) * (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Near a normal variate.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..6).map(|_| self.uniform(-1.0, 1.0)).sum::<f64>() / 2.0_f64.sqrt()
     }
 }
 
 /// A cubic B-spline of random knots, in millimetres: vectors `[z, y, x]`.
-pub struct Motion {
+pub(crate) struct Motion {
     knot_mm: f64,
     knots: [usize; 3],
     values: Vec<[f64; 3]>,
@@ -48,7 +48,7 @@ pub struct Motion {
 
 impl Motion {
     /// Over a box of `size_mm`, with displacements of at most `most_mm`.
-    pub fn new(draw: &mut Draw, size_mm: [f64; 3], knot_mm: f64, most_mm: f64) -> Motion {
+    pub(crate) fn new(draw: &mut Draw, size_mm: [f64; 3], knot_mm: f64, most_mm: f64) -> Motion {
         let knots = size_mm.map(|size| (size / knot_mm).ceil() as usize + 4);
         let count = knots.iter().product::<usize>();
         let values = (0..count).map(|_| [0; 3].map(|_| draw.normal())).collect();
@@ -67,7 +67,7 @@ impl Motion {
     }
 
     /// The displacement at a place.
-    pub fn at(&self, p_mm: [f64; 3]) -> [f64; 3] {
+    pub(crate) fn at(&self, p_mm: [f64; 3]) -> [f64; 3] {
         let taps = [0, 1, 2].map(|axis| {
             let last = (self.knots[axis] - 4) as f64;
             let at = (p_mm[axis] / self.knot_mm).clamp(0.0, last + 0.999);
@@ -95,7 +95,7 @@ impl Motion {
 
     /// The `u` with `q = p + u` and `p = q + v(q)`: where the deformed image shows what the
     /// original has at `p`.
-    pub fn inverse_at(&self, p: [f64; 3]) -> [f64; 3] {
+    pub(crate) fn inverse_at(&self, p: [f64; 3]) -> [f64; 3] {
         let mut u = [0.0; 3];
         for _ in 0..40 {
             u = self.at([0, 1, 2].map(|c| p[c] + u[c])).map(|v| -v);
@@ -105,7 +105,7 @@ impl Motion {
 }
 
 /// A scan to deform, and where its liver is.
-pub struct Source {
+pub(crate) struct Source {
     /// Hounsfield units.
     pub volume: Volume<f32>,
     /// The liver.
@@ -125,14 +125,14 @@ impl Source {
 }
 
 /// What contrast makes of Hounsfield units, as a table of (before, after).
-pub type Contrast = &'static [(f32, f32)];
+pub(crate) type Contrast = &'static [(f32, f32)];
 /// As it was scanned.
-pub const VENOUS: Contrast = &[];
+pub(crate) const VENOUS: Contrast = &[];
 /// Less of everything.
-pub const DELAYED: Contrast =
+pub(crate) const DELAYED: Contrast =
     &[(-30.0, -30.0), (20.0, 20.0), (70.0, 65.0), (110.0, 92.0), (170.0, 125.0), (900.0, 855.0)];
 /// Bright vessels, a dull liver.
-pub const ARTERIAL: Contrast = &[
+pub(crate) const ARTERIAL: Contrast = &[
     (-30.0, -30.0),
     (20.0, 20.0),
     (70.0, 60.0),
@@ -143,7 +143,7 @@ pub const ARTERIAL: Contrast = &[
     (900.0, 900.0),
 ];
 /// No contrast: vessels darker than the liver, the liver nearly without texture.
-pub const NATIVE: Contrast = &[
+pub(crate) const NATIVE: Contrast = &[
     (-30.0, -30.0),
     (20.0, 18.0),
     (70.0, 50.0),
@@ -156,7 +156,7 @@ pub const NATIVE: Contrast = &[
 
 /// How a pair is made.
 #[derive(Clone, Copy)]
-pub struct How {
+pub(crate) struct How {
     /// Voxels of both images; the fixed image's slices and the moving one's.
     pub in_plane_mm: f64,
     /// Slices of the fixed image.
@@ -174,11 +174,11 @@ pub struct How {
 }
 
 /// The phases a moving image may be of, and what they are called.
-pub const CONTRASTS: [(&str, Contrast); 3] =
+pub(crate) const CONTRASTS: [(&str, Contrast); 3] =
     [("delayed", DELAYED), ("arterial", ARTERIAL), ("native", NATIVE)];
 
 /// A random case: any motion, contrast, noise and thickness of slices a site may have.
-pub struct Drawn {
+pub(crate) struct Drawn {
     /// Which of the scans to deform.
     pub source: usize,
     /// What the moving phase is called.
@@ -189,7 +189,7 @@ pub struct Drawn {
 
 impl Drawn {
     /// The case of a seed; `slices_mm` are those of the moving image.
-    pub fn new(seed: u64, sources: usize, slices_mm: &[f64]) -> Drawn {
+    pub(crate) fn new(seed: u64, sources: usize, slices_mm: &[f64]) -> Drawn {
         let mut draw = Draw::new(seed);
         let mut below = |n: usize| (draw.bits() % n as u64) as usize;
         let (source, slice_mm) = (below(sources), slices_mm[below(slices_mm.len())]);
@@ -208,7 +208,7 @@ impl Drawn {
 }
 
 /// Two images of which it is known where every point went.
-pub struct Pair {
+pub(crate) struct Pair {
     /// As it was.
     pub fixed: Volume<f32>,
     /// Deformed, enhanced otherwise.
@@ -219,7 +219,7 @@ pub struct Pair {
 
 impl Pair {
     /// The pair of a seed.
-    pub fn new(source: &Source, how: &How, seed: u64) -> Pair {
+    pub(crate) fn new(source: &Source, how: &How, seed: u64) -> Pair {
         let mut draw = Draw::new(seed);
         let motion = Motion::new(&mut draw, source.size_mm(), how.knot_mm, how.most_mm);
         let spacing = |slice: f64| [slice, how.in_plane_mm, how.in_plane_mm];
@@ -249,7 +249,7 @@ impl Pair {
     }
 
     /// Points of the liver and where they went, `[x, y, z]` in mm RAS.
-    pub fn truth(&self) -> impl Iterator<Item = ([f64; 3], [f64; 3])> {
+    pub(crate) fn truth(&self) -> impl Iterator<Item = ([f64; 3], [f64; 3])> {
         // Grid::axial runs along RAS, so x, y, z of a point are its axes backwards.
         let ras = |p: [f64; 3]| [0, 1, 2].map(|c| p[2 - c] + ORIGIN[c]);
         self.points.iter().map(move |p| {
@@ -259,7 +259,7 @@ impl Pair {
     }
 
     /// How far the points of the liver are from where they are said to be, in mm; sorted.
-    pub fn errors_mm(&self, to: impl Fn([f64; 3]) -> [f64; 3]) -> Vec<f64> {
+    pub(crate) fn errors_mm(&self, to: impl Fn([f64; 3]) -> [f64; 3]) -> Vec<f64> {
         let error = |(at, truth): ([f64; 3], [f64; 3])| {
             let q = to(at);
             (0..3).map(|c| (q[c] - truth[c]).powi(2)).sum::<f64>().sqrt()
@@ -273,7 +273,7 @@ impl Pair {
 const ORIGIN: [f64; 3] = [-150.0, -120.0, 40.0];
 
 /// Mean of some numbers.
-pub fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 

@@ -14,8 +14,8 @@ use crate::intake::folder::names::Tag;
 use crate::intake::refusal_codes::RefusalCode;
 use hepalert_study::phase::Phase;
 
-pub mod recon;
-pub mod words;
+pub(crate) mod recon;
+pub(crate) mod words;
 
 pub use hepalert_phases::rules::{self, Header, Rule, Ruled};
 pub use hepalert_study::files::{Confidence, PhaseSource};
@@ -34,7 +34,7 @@ pub struct Stack {
     /// Digest of what is in its images, not of any UID.
     pub content: Digest,
     /// Why these images cannot be a phase, if they cannot.
-    pub set_aside: Option<RefusalCode>,
+    pub refused: Option<RefusalCode>,
     /// SeriesDescription.
     pub description: String,
     /// ProtocolName.
@@ -104,7 +104,7 @@ const AGENT: f64 = 4.0;
 /// The most telling code: why everything was set aside.
 pub fn candidates(stacks: &[Stack], rules: &PhaseRules) -> Result<Vec<usize>, RefusalCode> {
     let possible: Vec<usize> = (0..stacks.len())
-        .filter(|&at| stacks[at].set_aside.is_none() && !is_never(&stacks[at], rules))
+        .filter(|&at| stacks[at].refused.is_none() && !is_never(&stacks[at], rules))
         .collect();
     if possible.is_empty() {
         // Most telling last: a reformat says more than a scout, a scout more than a report.
@@ -114,7 +114,7 @@ pub fn candidates(stacks: &[Stack], rules: &PhaseRules) -> Result<Vec<usize>, Re
             RefusalCode::Localiser => 1,
             _ => 0,
         };
-        let codes = stacks.iter().filter_map(|stack| stack.set_aside);
+        let codes = stacks.iter().filter_map(|stack| stack.refused);
         return Err(codes.max_by_key(weight).unwrap_or(RefusalCode::NoCtSeries));
     }
     let long: Vec<usize> =

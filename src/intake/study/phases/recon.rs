@@ -10,7 +10,7 @@ use super::words;
 use crate::intake::reading::suited::{is_mono, is_sharp};
 
 /// Reads a header.
-pub fn of(header: &SliceHeader) -> Recon {
+pub(crate) fn of(header: &SliceHeader) -> Recon {
     let kinds = image_words(header);
     let says = |list: &[&str]| kinds.iter().any(|word| list.contains(&word.as_str()));
     let text = header.series_description.as_deref().unwrap_or_default();
@@ -34,7 +34,7 @@ pub fn of(header: &SliceHeader) -> Recon {
 }
 
 /// The words of ImageType in capitals.
-pub fn image_words(header: &SliceHeader) -> Vec<String> {
+pub(crate) fn image_words(header: &SliceHeader) -> Vec<String> {
     let parts = header.image_type.iter().flat_map(|part| part.split([' ', '_']));
     parts.map(str::to_uppercase).collect()
 }
@@ -42,7 +42,7 @@ pub fn image_words(header: &SliceHeader) -> Vec<String> {
 /// What a choice among reconstructions goes by; the greater is read. No digest of a UID ever
 /// decides: series number and slices come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
+pub(crate) struct Rank {
     fit: std::cmp::Reverse<Fitness>,
     /// In steps of 50 mm: two reconstructions of one scan differ by a slice.
     coverage: i64,
@@ -55,7 +55,7 @@ pub struct Rank {
 }
 
 /// The rank of a reconstruction.
-pub fn rank(scan: &Scan) -> Rank {
+pub(crate) fn rank(scan: &Scan) -> Rank {
     let Scan { recon, slices, coverage_mm, .. } = scan;
     let (slices, coverage_mm) = (*slices, *coverage_mm);
     let step = if slices > 1 { coverage_mm / (slices - 1) as f64 } else { 0.0 };
@@ -72,7 +72,7 @@ pub fn rank(scan: &Scan) -> Rank {
 }
 
 /// Why one series is read and not the other, in a word.
-pub fn reason(chosen: Rank, other: Rank) -> &'static str {
+pub(crate) fn reason(chosen: Rank, other: Rank) -> &'static str {
     if chosen.fit != other.fit {
         "another kernel or kind suits the liver better"
     } else if chosen.coverage != other.coverage {

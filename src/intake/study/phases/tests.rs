@@ -7,7 +7,7 @@ use hepalert_phases::Organs;
 fn stack(description: &str, contrast: bool, acquired: &str, slices: usize) -> Stack {
     Stack {
         content: Digest::of(format!("{description}{acquired}{slices}").as_bytes()),
-        set_aside: None,
+        refused: None,
         description: description.into(),
         protocol: String::new(),
         contrast,
@@ -252,7 +252,7 @@ fn images_decide_where_names_are_silent_or_wrong() {
 
 #[test]
 fn what_is_no_phase_is_set_aside_and_says_why_when_nothing_remains() {
-    let aside = |code| Stack { set_aside: Some(code), ..stack("x", true, "1", 40) };
+    let aside = |code| Stack { refused: Some(code), ..stack("x", true, "1", 40) };
     let scout = aside(RefusalCode::Localiser);
     let both = [scout.clone(), stack("venous", true, "1", 40)];
     assert_eq!(candidates(&both, &PhaseRules::default()), Ok(vec![1]));

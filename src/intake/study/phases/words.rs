@@ -9,7 +9,7 @@ use super::Confidence;
 
 /// What one text of a header says of the phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Said {
+pub(crate) struct Said {
     /// Which phase.
     pub phase: Phase,
     /// [`Confidence::High`] for a word, [`Confidence::Medium`] for an abbreviation or seconds.
@@ -150,7 +150,7 @@ const SECONDS: [(Phase, [u32; 2]); 3] =
     [(Phase::Ap, [15, 48]), (Phase::Vp, [52, 105]), (Phase::Dp, [120, 900])];
 
 /// What a text says of the phase; `None` if nothing, or two things.
-pub fn said(text: &str) -> Option<Said> {
+pub(crate) fn said(text: &str) -> Option<Said> {
     let words = words(text);
     if with_and_without(&words) {
         return None;
@@ -177,7 +177,7 @@ fn only(phases: &[Phase], confidence: Confidence) -> Option<Said> {
 
 /// True if the text names a region with the chest in it: such a scan is made once, in the
 /// portal venous phase as a rule.
-pub fn with_chest(text: &str) -> bool {
+pub(crate) fn with_chest(text: &str) -> bool {
     let words = words(text);
     let says = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     let chest = says(&["ch", "chest", "thorax", "thx", "torace", "torax", "tho"]);
@@ -186,7 +186,7 @@ pub fn with_chest(text: &str) -> bool {
 }
 
 /// True for kernels, maps and regions in which no liver is read.
-pub fn unsuited(text: &str) -> bool {
+pub(crate) fn unsuited(text: &str) -> bool {
     const WORDS: [&str; 22] = [
         "lung", "lungs", "lunge", "poumon", "polmone", "pulmon", "bone", "knochen", "os", "osso",
         "sharp", "edge", "vnc", "iodine", "iod", "mono", "kev", "zeff", "overlay", "spectral",
@@ -197,7 +197,7 @@ pub fn unsuited(text: &str) -> bool {
 
 /// The words of a text: lower case, without accents, parted where case or kind of character
 /// changes; pairs that mean one word are joined.
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let text = plain(&parted(text));
     let joined = text
         .replace("w/o", " wo ")

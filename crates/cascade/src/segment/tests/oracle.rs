@@ -10,7 +10,7 @@ use hepalert_voxels::image::resample::{resize_linear, should_separate_z};
 use hepalert_voxels::volume::LabelMap;
 
 /// `[class, z, y, x]` on the study's grid in network axes, inside the nonzero box.
-pub fn class_scores(
+pub(super) fn class_scores(
     prepared: &Prepared,
     plan: &Plan,
     engines: &mut [Box<dyn Engine>],
@@ -102,7 +102,7 @@ fn fused(mut scores: Array4<f64>, fusion: Fusion) -> Array4<f64> {
 
 /// Checks a label map against Eq. (3) and (2): scores of lesion classes are scaled by the
 /// gain, the largest wins. Where the two largest lie within rounding, either may stand.
-pub fn check_labels(
+pub(super) fn check_labels(
     whole: &Array4<f32>,
     geometry: &Geometry,
     plan: &Plan,

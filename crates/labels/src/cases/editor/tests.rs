@@ -40,8 +40,8 @@ fn cohort() -> tempfile::TempDir {
     dir
 }
 
-fn open(folder: &Folder, image: &str, reader: &Reader) -> Desk {
-    Desk::open(folder, "p1", image, reader, &Start::Usual).unwrap()
+fn open(folder: &Folder, image: &str, reader: &Reader) -> LabelEditor {
+    LabelEditor::open(folder, "p1", image, reader, &Start::Usual).unwrap()
 }
 
 fn relabel(label: u8) -> Operation {
@@ -53,9 +53,9 @@ fn edits_are_kept_undone_and_read_again() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
     let given = fs::read(dir.path().join("p1/truth.nii.gz")).unwrap();
-    let mut desk = open(&folder, "vp", &anna());
-    assert_eq!((desk.revision(), desk.labelling().map().voxels()[[1, 2, 2]]), (NEW, 1));
-    let saved = desk.edit(&relabel(3), NEW, now()).unwrap();
+    let mut editor = open(&folder, "vp", &anna());
+    assert_eq!((editor.revision(), editor.labelling().map().voxels()[[1, 2, 2]]), (NEW, 1));
+    let saved = editor.edit(&relabel(3), NEW, now()).unwrap();
     assert_eq!((saved.change.voxels(), saved.steps), (1, [1, 0]));
     let grow = Operation::Grow {
         at: [1, 2, 2],
@@ -64,17 +64,17 @@ fn edits_are_kept_undone_and_read_again() {
         reach_mm: 1.0,
         inside: vec![7],
     };
-    let grown = desk.edit(&grow, &saved.revision, now()).unwrap();
+    let grown = editor.edit(&grow, &saved.revision, now()).unwrap();
     assert_eq!(grown.change.voxels(), 3, "left, before and behind: the right is bright");
-    let kept = desk.labelling().map().voxels().clone();
+    let kept = editor.labelling().map().voxels().clone();
     assert_eq!(open(&folder, "vp", &anna()).labelling().map().voxels(), &kept);
-    let back = desk.undo(&grown.revision, now()).unwrap().unwrap();
+    let back = editor.undo(&grown.revision, now()).unwrap().unwrap();
     assert_eq!(back.revision, saved.revision, "the same labels are the same revision");
-    let again = desk.redo(&back.revision, now()).unwrap().unwrap();
+    let again = editor.redo(&back.revision, now()).unwrap().unwrap();
     assert_eq!((again.revision.as_str(), again.steps), (grown.revision.as_str(), [2, 0]));
     assert_eq!(open(&folder, "vp", &anna()).labelling().map().voxels(), &kept);
     // Nothing is written for an edit that changes nothing.
-    let same = desk.edit(&relabel(3), &again.revision, now()).unwrap();
+    let same = editor.edit(&relabel(3), &again.revision, now()).unwrap();
     assert!(same.change.is_empty() && same.revision == again.revision);
     let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
     let ops: Vec<_> = told.iter().map(|t| t.entry.what["op"].as_str().unwrap()).collect();
@@ -94,7 +94,7 @@ fn two_readers_collide_and_neither_loses_work() {
     let CaseError::Conflict { current, by: Some(by), .. } = &refused else { panic!("{refused}") };
     assert_eq!((refused.code(), current), ("labels_changed", &saved.revision));
     assert_eq!((by.reader.as_str(), &by.what["op"]), ("anna", &json!("relabel")));
-    // The refused desk shows what is there now, and goes on from it.
+    // The refused editor shows what is there now, and goes on from it.
     assert_eq!(other.labelling().map().voxels()[[1, 2, 2]], 2);
     let mut mine = other.labelling().map().voxels().clone();
     mine[[0, 0, 0]] = 6;
@@ -127,17 +127,17 @@ fn an_edit_is_told_by_its_reader_and_image_too() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
     let mut stale = open(&folder, "vp", &anna());
-    let mut desk = open(&folder, "vp", &anna());
-    let saved = desk.edit(&relabel(2), NEW, now()).unwrap();
+    let mut editor = open(&folder, "vp", &anna());
+    let saved = editor.edit(&relabel(2), NEW, now()).unwrap();
     let mut bert = open(&folder, "vp", &Reader::new("bert").unwrap());
-    let same = bert.take_in(desk.labelling().stored(), "3D Slicer", NEW, now()).unwrap();
+    let same = bert.take_in(editor.labelling().stored(), "3D Slicer", NEW, now()).unwrap();
     assert_eq!(same.revision, saved.revision);
     let refused = stale.edit(&relabel(4), NEW, now()).unwrap_err();
     let CaseError::Conflict { by: Some(by), .. } = &refused else { panic!("{refused}") };
     assert_eq!((&by.reader, &by.what["op"]), (&anna(), &json!("relabel")));
     // Another program made bert's, and nobody's edits are lost with them.
     bert.keep_edits_aside(now()).unwrap();
-    desk.keep_edits_aside(now()).unwrap();
+    editor.keep_edits_aside(now()).unwrap();
     let case = folder.case("p1").unwrap();
     let names = reader_names(&folder, case, case.image("vp").unwrap()).unwrap();
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -153,12 +153,12 @@ fn many_edits_at_once_lose_none() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
     let edit = |row: usize| {
-        let mut desk = open(&folder, "vp", &anna());
+        let mut editor = open(&folder, "vp", &anna());
         for x in 0..6 {
             let paint = Operation::Paint { runs: vec![[0, row, x, 1]], label: 5, over: None };
             loop {
-                let on = desk.revision().to_owned();
-                match desk.edit(&paint, &on, now()) {
+                let on = editor.revision().to_owned();
+                match editor.edit(&paint, &on, now()) {
                     Ok(_) => break,
                     Err(CaseError::Conflict { .. }) => {}
                     Err(other) => panic!("{other}"),
@@ -170,8 +170,9 @@ fn many_edits_at_once_lose_none() {
         scope.spawn(|| edit(1));
         scope.spawn(|| edit(4));
     });
-    let desk = open(&folder, "vp", &anna());
-    let rows = [1, 4].map(|row| (0..6).all(|x| desk.labelling().map().voxels()[[0, row, x]] == 5));
+    let editor = open(&folder, "vp", &anna());
+    let rows =
+        [1, 4].map(|row| (0..6).all(|x| editor.labelling().map().voxels()[[0, row, x]] == 5));
     assert_eq!(rows, [true, true]);
 }
 
@@ -179,13 +180,13 @@ fn many_edits_at_once_lose_none() {
 fn labels_changed_by_another_program_are_not_overwritten() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
-    let mut desk = open(&folder, "vp", &anna());
-    let saved = desk.edit(&relabel(2), NEW, now()).unwrap();
+    let mut editor = open(&folder, "vp", &anna());
+    let saved = editor.edit(&relabel(2), NEW, now()).unwrap();
     let path = dir.path().join("hepalert-labels/p1/vp/anna.nii.gz");
     let grid = labels_of(&path).unwrap().grid().clone();
     let theirs = write_u8(&Volume::new(grid, Array3::from_elem([3, 6, 6], 11)));
     fs::write(&path, &theirs).unwrap();
-    let refused = desk.edit(&relabel(4), &saved.revision, now()).unwrap_err();
+    let refused = editor.edit(&relabel(4), &saved.revision, now()).unwrap_err();
     assert!(matches!(refused, CaseError::Conflict { by: None, .. }), "{refused}");
     assert_eq!(fs::read(&path).unwrap(), theirs);
     let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
@@ -193,7 +194,7 @@ fn labels_changed_by_another_program_are_not_overwritten() {
     // Damage is told, and not taken for no labels.
     fs::write(&path, &theirs[..20]).unwrap();
     assert_eq!(
-        desk.edit(&relabel(4), desk.revision().to_owned().as_str(), now()).unwrap_err().code(),
+        editor.edit(&relabel(4), editor.revision().to_owned().as_str(), now()).unwrap_err().code(),
         "truncated"
     );
 }
@@ -202,18 +203,24 @@ fn labels_changed_by_another_program_are_not_overwritten() {
 fn a_lesion_is_copied_to_the_other_phase_whatever_its_order() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
-    let mut desk = open(&folder, "ap", &anna());
-    assert!(desk.labelling().map().voxels().iter().all(|label| *label == 0), "no labels lie on it");
+    let mut editor = open(&folder, "ap", &anna());
+    assert!(
+        editor.labelling().map().voxels().iter().all(|label| *label == 0),
+        "no labels lie on it"
+    );
     let copy = |phase: &str| Operation::CopyFrom {
         phase: phase.to_owned(),
         at: [1, 2, 2],
         label: None,
         over: None,
     };
-    let saved = desk.edit(&copy("vp"), NEW, now()).unwrap();
+    let saved = editor.edit(&copy("vp"), NEW, now()).unwrap();
     assert_eq!(saved.change.voxels(), 1);
-    assert_eq!(desk.labelling().map().voxels()[[1, 3, 3]], 1);
-    assert_eq!(desk.edit(&copy("dp"), &saved.revision, now()).unwrap_err().code(), "unknown_name");
+    assert_eq!(editor.labelling().map().voxels()[[1, 3, 3]], 1);
+    assert_eq!(
+        editor.edit(&copy("dp"), &saved.revision, now()).unwrap_err().code(),
+        "unknown_name"
+    );
     let file = dir.path().join("hepalert-labels/p1/ap/anna.nii.gz");
     let stored = labels_of(&file).unwrap();
     assert_eq!(Orientation::of(stored.grid()), Orientation::LPS);
@@ -224,16 +231,17 @@ fn a_lesion_is_copied_to_the_other_phase_whatever_its_order() {
 fn labels_of_another_image_are_not_taken_in() {
     let dir = cohort();
     let folder = Folder::open(dir.path(), None).unwrap();
-    let mut desk = open(&folder, "ap", &anna());
+    let mut editor = open(&folder, "ap", &anna());
     let other = labels_of(&dir.path().join("p1/truth.nii.gz")).unwrap();
-    let refused = desk.take_in(other.clone(), "3D Slicer", NEW, now()).unwrap_err();
+    let refused = editor.take_in(other.clone(), "3D Slicer", NEW, now()).unwrap_err();
     assert_eq!(refused.code(), "geometry_mismatch");
-    let mut desk = open(&folder, "vp", &anna());
+    let mut editor = open(&folder, "vp", &anna());
     let mut changed = other;
     changed.voxels_mut().fill(4);
-    assert_eq!(desk.take_in(changed, "3D Slicer", NEW, now()).unwrap().change.voxels(), 108);
+    assert_eq!(editor.take_in(changed, "3D Slicer", NEW, now()).unwrap().change.voxels(), 108);
     let start = Start::From("labels:truth".parse().unwrap());
-    let refused = Desk::open(&folder, "p1", "ap", &Reader::new("b").unwrap(), &start).unwrap_err();
+    let refused =
+        LabelEditor::open(&folder, "p1", "ap", &Reader::new("b").unwrap(), &start).unwrap_err();
     assert_eq!(refused.code(), "geometry_mismatch");
 }
 
@@ -244,8 +252,8 @@ fn a_label_without_a_name_is_refused_by_its_value() {
     let named = r#"{"labels": {"background": 0, "liver": 7, "tumour": 1}}"#;
     fs::write(dir.path().join("dataset.json"), named).unwrap();
     let folder = Folder::open(dir.path(), None).unwrap();
-    let mut desk = open(&folder, "vp", &anna());
-    let before = desk.labelling().map().voxels().clone();
+    let mut editor = open(&folder, "vp", &anna());
+    let before = editor.labelling().map().voxels().clone();
     let paint = |label| Operation::Paint { runs: vec![[0, 0, 0, 2]], label, over: None };
     let seed = |label| Seed { at: [1, 2, 2], label };
     let refused = [
@@ -255,26 +263,26 @@ fn a_label_without_a_name_is_refused_by_its_value() {
         Operation::SplitSeeds { at: [1, 2, 2], seeds: vec![seed(1), seed(2)] },
     ];
     for operation in refused {
-        let error = desk.edit(&operation, NEW, now()).unwrap_err();
+        let error = editor.edit(&operation, NEW, now()).unwrap_err();
         assert_eq!(error.code(), "unknown_label", "{operation:?}");
         assert!(error.to_string().contains("1 tumour, 7 liver"), "{error}");
     }
     let mut sent = before.clone();
     sent[[0, 0, 0]] = 79;
-    let sent = Volume::new(desk.labelling().map().grid().clone(), sent);
-    let error = desk.take_in(sent, "a file", NEW, now()).unwrap_err();
+    let sent = Volume::new(editor.labelling().map().grid().clone(), sent);
+    let error = editor.take_in(sent, "a file", NEW, now()).unwrap_err();
     assert!(error.to_string().starts_with("label 79 has no name"), "{error}");
-    assert_eq!((desk.labelling().map().voxels(), desk.labelling().steps()), (&before, [0, 0]));
-    let saved = desk.edit(&paint(1), NEW, now()).unwrap();
-    desk.edit(&paint(0), &saved.revision, now()).unwrap();
+    assert_eq!((editor.labelling().map().voxels(), editor.labelling().steps()), (&before, [0, 0]));
+    let saved = editor.edit(&paint(1), NEW, now()).unwrap();
+    editor.edit(&paint(0), &saved.revision, now()).unwrap();
     // Labels that came with the case and say more than the data set: nothing is begun unasked.
     let named = r#"{"labels": {"background": 0, "liver": 7}}"#;
     fs::write(dir.path().join("dataset.json"), named).unwrap();
     let folder = Folder::open(dir.path(), None).unwrap();
     let bert = Reader::new("bert").unwrap();
-    let refused = Desk::open(&folder, "p1", "vp", &bert, &Start::Usual).unwrap_err();
+    let refused = LabelEditor::open(&folder, "p1", "vp", &bert, &Start::Usual).unwrap_err();
     assert_eq!(refused.code(), "unknown_label");
-    assert!(Desk::open(&folder, "p1", "vp", &bert, &Start::Empty).unwrap().is_empty());
+    assert!(LabelEditor::open(&folder, "p1", "vp", &bert, &Start::Empty).unwrap().is_empty());
     // What anna drew meanwhile is opened all the same: it is corrected here.
     assert!(!open(&folder, "vp", &anna()).is_empty());
     let house = folder.as_in_house().unwrap();
@@ -293,21 +301,21 @@ fn what_came_with_a_case_is_begun_with_or_taken_over_where_its_values_are_known(
     liver[[1, 2, 3]] = 1;
     fs::write(case.join("liver.nii.gz"), write_u8(&Volume::new(grid, liver))).unwrap();
     let folder = Folder::open(dir.path(), None).unwrap();
-    let mut desk = open(&folder, "vp", &anna());
-    let labels = |desk: &Desk, label| {
-        desk.labelling().map().voxels().iter().filter(|own| **own == label).count()
+    let mut editor = open(&folder, "vp", &anna());
+    let labels = |editor: &LabelEditor, label| {
+        editor.labelling().map().voxels().iter().filter(|own| **own == label).count()
     };
-    assert_eq!((labels(&desk, 7), labels(&desk, 1)), (2, 0), "a liver is no HCC");
-    let saved = desk.edit(&relabel(1), NEW, now()).unwrap();
+    assert_eq!((labels(&editor, 7), labels(&editor, 1)), (2, 0), "a liver is no HCC");
+    let saved = editor.edit(&relabel(1), NEW, now()).unwrap();
     let told = history_of(&folder, folder.case("p1").unwrap()).unwrap();
     assert_eq!(told[0].entry.what["from"], "labels:liver");
     // Nobody has said what 1 and 7 of the other file are.
     let take = |at, over| Operation::TakeFrom { whose: "labels:organs".to_owned(), at, over };
-    let refused = desk.edit(&take(None, None), &saved.revision, now()).unwrap_err();
+    let refused = editor.edit(&take(None, None), &saved.revision, now()).unwrap_err();
     assert_eq!(refused.code(), "unknown_meaning");
     let start = Start::From("labels:organs".parse().unwrap());
     let bert = Reader::new("bert").unwrap();
-    let refused = Desk::open(&folder, "p1", "vp", &bert, &start).unwrap_err();
+    let refused = LabelEditor::open(&folder, "p1", "vp", &bert, &start).unwrap_err();
     assert_eq!(refused.code(), "unknown_meaning");
     let who = ["anna", "labels:organs"].map(|who| who.parse::<Who>().unwrap());
     let image = folder.case("p1").unwrap().image("vp").unwrap();
@@ -315,12 +323,16 @@ fn what_came_with_a_case_is_begun_with_or_taken_over_where_its_values_are_known(
     assert_eq!(compared.unwrap_err().code(), "unknown_meaning");
     let senses = Senses::of(&folder);
     senses.say("organs", &[(7, 11), (1, 2)].into(), Some(&anna()), now()).unwrap();
-    assert_eq!(labels(&Desk::open(&folder, "p1", "vp", &bert, &start).unwrap(), 11), 107);
+    assert_eq!(labels(&LabelEditor::open(&folder, "p1", "vp", &bert, &start).unwrap(), 11), 107);
     // One region alone, then the rest where nothing is labelled: her own lesion and liver stay.
-    let one = desk.edit(&take(Some([1, 2, 2]), Some(vec![1])), &saved.revision, now()).unwrap();
-    assert_eq!((labels(&desk, 2), labels(&desk, 1)), (1, 1), "of what was HCC one voxel is ICC");
-    let all = desk.edit(&take(None, None), &one.revision, now()).unwrap();
-    assert_eq!((labels(&desk, 2), labels(&desk, 1), labels(&desk, 11)), (1, 1, 106));
-    desk.undo(&all.revision, now()).unwrap();
-    assert_eq!(labels(&desk, 11), 0);
+    let one = editor.edit(&take(Some([1, 2, 2]), Some(vec![1])), &saved.revision, now()).unwrap();
+    assert_eq!(
+        (labels(&editor, 2), labels(&editor, 1)),
+        (1, 1),
+        "of what was HCC one voxel is ICC"
+    );
+    let all = editor.edit(&take(None, None), &one.revision, now()).unwrap();
+    assert_eq!((labels(&editor, 2), labels(&editor, 1), labels(&editor, 11)), (1, 1, 106));
+    editor.undo(&all.revision, now()).unwrap();
+    assert_eq!(labels(&editor, 11), 0);
 }

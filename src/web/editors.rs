@@ -1,7 +1,7 @@
-//! The labeler's side of the server: the folder of cases, and the desks that readers sit at.
+//! The labeler's side of the server: the folder of cases, and the editors that readers have open.
 //!
-//! Owns how many desks stay in memory, so that a hundred readers take no more than a few scans.
-//! What is edited lies on the disk before it is told, so that a desk can be cleared at any time; only
+//! Owns how many editors stay in memory, so that a hundred readers take no more than a few scans.
+//! What is edited lies on the disk before it is told, so that an editor can be cleared at any time; only
 //! its undo goes with it. Edits, conflicts and history are `hepalert-labels`'s.
 
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use axum::http::StatusCode;
 use hepalert_labels::Refused;
 use hepalert_labels::cases::folder::WORK;
 use hepalert_labels::cases::sweep::sweep;
-use hepalert_labels::cases::{Case, CaseError, Desk, Folder, ImageFile, Reader, Start};
+use hepalert_labels::cases::{Case, CaseError, Folder, ImageFile, LabelEditor, Reader, Start};
 use hepalert_labels::monai::Model;
 use hepalert_voxels::volume::LabelMap;
 use log::info;
 
-/// Desks in memory: four scans of 512 x 512 x 200 are some 250 MB with their undo.
-const MAX_DESKS: usize = 4;
+/// Editors in memory: four scans of 512 x 512 x 200 are some 250 MB with their undo.
+const MAX_EDITORS: usize = 4;
 
 type Name = (String, String, Reader);
 
@@ -33,35 +33,35 @@ pub struct Engine {
 }
 
 /// See [`Engine::run`].
-pub type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send + Sync>;
+pub(super) type Run = Box<dyn Fn(&Case, &ImageFile) -> Result<LabelMap, String> + Send + Sync>;
 
-/// A desk, shared by the requests of its reader; one edit after the other.
-pub type Shared = Arc<Mutex<Desk>>;
+/// An editor, shared by the requests of its reader; one edit after the other.
+pub(super) type Shared = Arc<Mutex<LabelEditor>>;
 
 /// The folder, and who sits at its cases.
-pub struct Desks {
+pub struct LabelEditors {
     root: PathBuf,
     work: Option<PathBuf>,
     folder: Mutex<Option<Arc<Folder>>>,
-    desks: Mutex<Vec<(Name, Instant, Shared)>>,
+    editors: Mutex<Vec<(Name, Instant, Shared)>>,
     models: Vec<Model>,
     run: Option<Run>,
 }
 
-impl Desks {
+impl LabelEditors {
     /// Of a folder of cases; labels go into `work`, or into the folder. What a process that was killed
     /// left half-written there goes.
-    pub fn new(root: &Path, work: Option<&Path>) -> Desks {
+    pub fn new(root: &Path, work: Option<&Path>) -> LabelEditors {
         let labels = work.map_or_else(|| root.join(WORK), Path::to_owned);
         let swept = sweep(&labels, SystemTime::now());
         if swept > 0 {
             info!("labels: {} removed", counted(swept, "half-written file"));
         }
-        Desks {
+        LabelEditors {
             root: root.to_owned(),
             work: work.map(Path::to_owned),
             folder: Mutex::default(),
-            desks: Mutex::default(),
+            editors: Mutex::default(),
             models: Vec::new(),
             run: None,
         }
@@ -69,8 +69,8 @@ impl Desks {
 
     /// With an engine.
     #[must_use]
-    pub fn with_engine(self, engine: Engine) -> Desks {
-        Desks { models: vec![engine.model], run: Some(engine.run), ..self }
+    pub fn with_engine(self, engine: Engine) -> LabelEditors {
+        LabelEditors { models: vec![engine.model], run: Some(engine.run), ..self }
     }
 
     /// The engines that clients may run.
@@ -111,11 +111,11 @@ impl Desks {
         known.map_or_else(|| self.look_again(), Ok)
     }
 
-    /// A reader's desk; opened if it is not in memory.
+    /// A reader's editor; opened if it is not in memory.
     ///
     /// # Errors
     /// [`Problem`].
-    pub fn desk(
+    pub fn editor(
         &self,
         case: &str,
         image: &str,
@@ -123,26 +123,26 @@ impl Desks {
         start: &Start,
     ) -> Result<Shared, Problem> {
         let name = (case.to_owned(), image.to_owned(), reader.clone());
-        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, used, desk)) = desks.iter_mut().find(|(known, ..)| *known == name) {
+        let mut editors = self.editors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, used, editor)) = editors.iter_mut().find(|(known, ..)| *known == name) {
             *used = Instant::now();
-            return Ok(Arc::clone(desk));
+            return Ok(Arc::clone(editor));
         }
         let folder = self.folder()?;
-        let desk = Desk::open(&folder, case, image, reader, start).map_err(told)?;
-        let desk = Arc::new(Mutex::new(desk));
-        if desks.len() >= MAX_DESKS {
-            let oldest = desks.iter().enumerate().min_by_key(|(_, (_, used, _))| *used);
+        let editor = LabelEditor::open(&folder, case, image, reader, start).map_err(told)?;
+        let editor = Arc::new(Mutex::new(editor));
+        if editors.len() >= MAX_EDITORS {
+            let oldest = editors.iter().enumerate().min_by_key(|(_, (_, used, _))| *used);
             let oldest = oldest.map(|(at, _)| at);
-            oldest.map(|at| desks.swap_remove(at));
+            oldest.map(|at| editors.swap_remove(at));
         }
-        desks.push((name, Instant::now(), Arc::clone(&desk)));
-        Ok(desk)
+        editors.push((name, Instant::now(), Arc::clone(&editor)));
+        Ok(editor)
     }
 }
 
 /// A refusal of the labels in the page's words.
-pub fn told(error: CaseError) -> Problem {
+pub(super) fn told(error: CaseError) -> Problem {
     let next = match &error {
         CaseError::Unknown { .. } => "list the cases again",
         CaseError::Conflict { .. } => "load the labels again, then make the edit again",

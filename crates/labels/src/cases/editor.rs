@@ -60,7 +60,7 @@ pub struct Saved {
 
 /// Labels under correction.
 #[derive(Debug)]
-pub struct Desk {
+pub struct LabelEditor {
     case: Case,
     image: ImageFile,
     reader: Reader,
@@ -73,7 +73,7 @@ pub struct Desk {
     begun: Option<String>,
 }
 
-impl Desk {
+impl LabelEditor {
     /// Opens a reader's labels of an image, or begins them.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Desk {
         image: &str,
         reader: &Reader,
         start: &Start,
-    ) -> Result<Desk, CaseError> {
+    ) -> Result<LabelEditor, CaseError> {
         let case = folder.case(case)?;
         let image = case.image(image)?;
         let (work, senses) = (folder.work_of(case), Senses::of(folder));
@@ -105,7 +105,7 @@ impl Desk {
         };
         let (case, image, reader) = (case.clone(), image.clone(), reader.clone());
         let meaning = folder.meaning().clone();
-        Ok(Desk { case, image, reader, work, meaning, senses, labelling, revision, begun })
+        Ok(LabelEditor { case, image, reader, work, meaning, senses, labelling, revision, begun })
     }
 
     /// The labels.
@@ -194,7 +194,7 @@ impl Desk {
     /// Takes a label map in, of whatever order its voxels are stored in, that `from` made.
     ///
     /// # Errors
-    /// As [`Desk::edit`].
+    /// As [`LabelEditor::edit`].
     pub fn take_in(
         &mut self,
         labels: LabelMap,
@@ -215,7 +215,7 @@ impl Desk {
     /// Takes the last edit of this session back; none if there is none.
     ///
     /// # Errors
-    /// As [`Desk::edit`].
+    /// As [`LabelEditor::edit`].
     pub fn undo(&mut self, on: &str, now: Timestamp) -> Result<Option<Saved>, CaseError> {
         let hold = hold(&self.work)?;
         self.check(on)?;
@@ -231,7 +231,7 @@ impl Desk {
     /// Makes the edit again that was taken back last; none if there is none.
     ///
     /// # Errors
-    /// As [`Desk::edit`].
+    /// As [`LabelEditor::edit`].
     pub fn redo(&mut self, on: &str, now: Timestamp) -> Result<Option<Saved>, CaseError> {
         let hold = hold(&self.work)?;
         self.check(on)?;
@@ -279,7 +279,7 @@ impl Desk {
     }
 
     /// Are the labels on the disk, and those the edit was made on, the ones here? If not, the next look at
-    /// the desk shows those of the disk.
+    /// the editor shows those of the disk.
     fn check(&mut self, on: &str) -> Result<(), CaseError> {
         self.look_again()?;
         let current = self.revision.clone();
