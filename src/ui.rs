@@ -96,7 +96,7 @@ impl Failure {
     }
 
     /// After the command's result has been printed.
-    pub fn after_result(self) -> Failure {
+    fn after_result(self) -> Failure {
         Failure { is_told: true, ..self }
     }
 
@@ -197,6 +197,29 @@ impl Ui {
                 Failure::failed(anyhow::anyhow!("standard output cannot be written: {error}"))
             }),
         }
+    }
+
+    /// The result of a command that did all it was asked and may have failed for what it found: with
+    /// `--json` the document then holds `error`, `code` and `message` as well.
+    ///
+    /// # Errors
+    /// The failure, told already; and if standard output is closed.
+    pub fn result_of(
+        &self,
+        document: &impl Serialize,
+        text: impl Display,
+        failure: Option<Failure>,
+    ) -> Result<(), Failure> {
+        let Some(failure) = failure else { return self.result(document, text) };
+        let mut document = serde_json::to_value(document).map_err(Failure::failed)?;
+        let message = format!("{:#}", failure.error);
+        let told = failure_document(failure.exit, failure.code, &message);
+        if let (Some(document), serde_json::Value::Object(told)) = (document.as_object_mut(), told)
+        {
+            document.extend(told);
+        }
+        self.result(&document, text)?;
+        Err(failure.after_result())
     }
 
     /// One document in one line, for what is told while work goes on; a reader that has gone is no

@@ -73,15 +73,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         format!("{sign}  {} ({}): {}", check.what, check.keys, check.detail)
     };
     let lines: Vec<String> = checks.iter().map(line).collect();
-    ui.result(&checks, lines.join("\n"))?;
-    match checks.iter().find(|check| !check.works) {
-        Some(first) => {
-            let failed = checks.iter().filter(|check| !check.works).count();
-            let error = anyhow::anyhow!("{failed} of {} checks failed", checks.len());
-            Err(Failure::new(first.exit, error).after_result())
-        }
-        None => Ok(()),
-    }
+    let failure = checks.iter().find(|check| !check.works).map(|first| {
+        let failed = checks.iter().filter(|check| !check.works).count();
+        Failure::new(first.exit, anyhow::anyhow!("{failed} of {} checks failed", checks.len()))
+    });
+    ui.result_of(&serde_json::json!({ "checks": checks }), lines.join("\n"), failure)
 }
 
 /// Whether the export folder can be read.

@@ -86,14 +86,12 @@ fn echo(args: &EchoArgs, ui: &Ui) -> Result<(), Failure> {
         let code = outcome.as_ref().err().map(crate::dicom::SendError::code);
         serde_json::json!({ "target": name, "works": outcome.is_ok(), "code": code })
     });
-    ui.result(&items.collect::<Vec<_>>(), lines.join("\n"))?;
-    match tried.into_iter().find_map(|(_, outcome)| outcome.err()) {
-        Some(error) => {
-            let code = error.code();
-            Err(Failure::failed(error).with_code(code).after_result())
-        }
-        None => Ok(()),
-    }
+    let document = serde_json::json!({ "targets": items.collect::<Vec<_>>() });
+    let failure = tried.into_iter().find_map(|(_, outcome)| outcome.err()).map(|error| {
+        let code = error.code();
+        Failure::failed(error).with_code(code)
+    });
+    ui.result_of(&document, lines.join("\n"), failure)
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> Result<&'a DicomTarget, Failure> {

@@ -156,7 +156,7 @@ pub(super) fn write(
         output::put(&file, format!("{MADE_BY}\n{svg}").as_bytes(), &[])?;
         written.push(file);
     }
-    let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results));
+    let lines = csv(cases.iter().map(|case| case.name.as_str()).zip(&results), asked);
     output::put(&out.join("cases.csv"), lines.as_bytes(), &[])?;
     let marked = format!("{MADE_BY}\n{text}");
     output::put(&out.join("tables.md"), marked.as_bytes(), &[])?;

@@ -75,16 +75,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         Failure::new(Exit::Broker, error)
     })?;
     let judged = fleet.state_at(&args.expect, Timestamp::now());
-    ui.result(&judged, table(&judged))?;
     let ill: Vec<&str> =
         judged.devices.iter().filter(|one| !one.is_well()).map(|one| one.device.as_str()).collect();
-    match args.strict && !ill.is_empty() {
-        true => {
-            let error = anyhow!("not well: {}; the table says why", ill.join(", "));
-            Err(Failure::failed(error).with_code("fleet_not_well").after_result())
-        }
-        false => Ok(()),
-    }
+    let failure = (args.strict && !ill.is_empty()).then(|| {
+        let error = anyhow!("not well: {}; the table says why", ill.join(", "));
+        Failure::failed(error).with_code("fleet_not_well")
+    });
+    ui.result_of(&judged, table(&judged), failure)
 }
 
 const HEADING: [&str; 11] = [

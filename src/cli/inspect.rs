@@ -116,12 +116,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     if let Some(picture) = &args.picture {
         draw(picture, &args.input, &found, &decided, &settings.gate)?;
     }
-    ui.result(&document, text(&document))?;
-    if document.studies.is_empty() {
+    let failure = document.studies.is_empty().then(|| {
         let error = anyhow::anyhow!("{}: no CT was found", args.input.display());
-        return Err(Failure::refused("no_ct_series", error).after_result());
-    }
-    Ok(())
+        Failure::refused("no_ct_series", error)
+    });
+    ui.result_of(&document, text(&document), failure)
 }
 
 fn document(found: &Survey, decided: &[(&StudyFiles, Decided)], expected: &[Phase]) -> Document {

@@ -106,7 +106,9 @@ fn key(args: &KeyArgs, ui: &Ui) -> Result<(), Failure> {
     };
     let how = if known { "`hepalert study show` has it" } else { "no such study came here" };
     let document = serde_json::json!({"study_key": key.as_str(), "known": known});
-    ui.result(&document, format!("{key}  ({how})"))
+    // The key alone on standard output, for scripts.
+    ui.say(how);
+    ui.result(&document, key.as_str())
 }
 
 fn show(args: &StudyArgs, ui: &Ui) -> Result<(), Failure> {

@@ -247,7 +247,7 @@ pub(crate) fn store(facts: &StoreFacts, now: Timestamp) -> Finding {
         return Finding::warn(name, found, "see what the check `broker` says");
     }
     let found = format!(
-        "studies: {} wait, {} are done, {} failed; messages that wait for the broker: {unsent}",
+        "studies: {} waiting, {} done, {} failed; messages that wait for the broker: {unsent}",
         jobs.queued + jobs.running,
         jobs.done,
         jobs.dead

@@ -51,15 +51,11 @@ pub struct Args {
 /// 4 for the engine, 1 for the rest.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let report = examine(args, &Machine::this(), ui);
-    ui.result(&report, report.text())?;
-    match report.first_failure() {
-        Some(failed) => {
-            let error =
-                anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
-            Err(Failure::new(failed.exit, error).after_result())
-        }
-        None => Ok(()),
-    }
+    let failure = report.first_failure().map(|failed| {
+        let error = anyhow::anyhow!("{} of {} checks failed", report.failures, report.checks.len());
+        Failure::new(failed.exit, error)
+    });
+    ui.result_of(&report, report.text(), failure)
 }
 
 /// All findings, without printing them.

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::finding::Finding;
 use crate::config::Config;
 use crate::installer::Installer;
@@ -27,14 +29,26 @@ pub(super) fn look_at_slots(config: &Config) -> SlotFacts {
     let keys = Trust::read(&engine.trusted_keys, engine.signatures_needed);
     let listed = std::fs::read_dir(&engine.trusted_keys).into_iter().flatten().flatten();
     let is_key = |path: &Path| path.extension().is_some_and(|extension| extension == "pub");
+    let state = Installer::new(config).slots().state().map_err(|error| {
+        let is_closed = matches!(&error, SlotsError::File { reason, .. }
+            if reason.kind() == std::io::ErrorKind::PermissionDenied);
+        (error.to_string(), is_closed)
+    });
     SlotFacts {
-        state: Installer::new(config).slots().state().map_err(|error| {
-            let is_closed = matches!(&error, SlotsError::File { reason, .. }
-                if reason.kind() == std::io::ErrorKind::PermissionDenied);
-            (error.to_string(), is_closed)
-        }),
+        state: state.and_then(|state| may_write(&config.slots()).map(|()| state)),
         keys: keys.map(drop).map_err(|error| error.to_string()),
         any_key: listed.map(|entry| entry.path()).any(|path| is_key(&path)),
+    }
+}
+
+/// Whoever may only read the slots cannot lock them, and the daemon locks them to use them.
+fn may_write(folder: &Path) -> Result<(), (String, bool)> {
+    match rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(rustix::io::Errno::ACCESS) => {
+            Err((format!("{}: this account may not write there", folder.display()), true))
+        }
+        // Not there yet, or the state has told of it.
+        _ => Ok(()),
     }
 }
 

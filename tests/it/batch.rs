@@ -105,13 +105,20 @@ fn one_patients_result_never_takes_the_place_of_another() {
     for slice in fs::read_dir(cohort.at("studies/one/vp")).unwrap().flatten() {
         fs::copy(slice.path(), copy.join(slice.file_name())).unwrap();
     }
+    // Nor is one of an image in a file.
+    fs::copy(cohort.at("made/one/ct.nii.gz"), cohort.at("studies/image.nii.gz")).unwrap();
+    fs::copy(cohort.at("made/one/ct.nii.gz"), cohort.at("studies/same.nii.gz")).unwrap();
     let told = document(&cohort.analyze("@studies --out @all"));
     let rows = told["studies"].as_array().unwrap();
-    assert_eq!(rows.iter().filter(|row| row["status"] == "done").count(), 2, "{told:#}");
+    assert_eq!(rows.iter().filter(|row| row["status"] == "done").count(), 3, "{told:#}");
     let passed_over = || rows.iter().filter(|row| row["status"] == "passed_over");
-    assert_eq!(passed_over().count(), 1, "{told:#}");
-    let said = passed_over().next().unwrap()["message"].as_str().unwrap();
-    assert!(said.ends_with(": its images are copies of those in another folder"), "{said}");
+    assert_eq!(passed_over().count(), 2, "{told:#}");
+    for row in passed_over() {
+        let said = row["message"].as_str().unwrap();
+        assert!(said.ends_with(": its images are copies of those in another place"), "{said}");
+    }
+    fs::remove_file(cohort.at("studies/image.nii.gz")).unwrap();
+    fs::remove_file(cohort.at("studies/same.nii.gz")).unwrap();
     fs::remove_dir_all(&copy).unwrap();
     fs::create_dir(&copy).unwrap();
     fs::write(copy.join("readme.txt"), "no images").unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +16,16 @@ use hepalert_bundles::{
 };
 use hepalert_cascade::segment::{AirTiles, Plan, SegmentError, prepare, segment_prepared};
 use hepalert_engines::{Engine, EngineError, EngineSpec};
-use hepalert_study::phase::Phase;
+use hepalert_lab::phantom::{self, Case, Size};
+use hepalert_study::phase::{Phase, Setting};
 use hepalert_study::study::{AlignedStudy, Study};
 use hepalert_voxels::image::normalise::Normalisation;
-use hepalert_voxels::volume::nifti::write::write_f32;
+use hepalert_voxels::volume::nifti::write::{write_f32, write_i16};
 use hepalert_voxels::volume::{Grid, Volume};
 use ndarray::{Array3, ArrayView5, ArrayViewMut5};
 use serde_json::{Value, json};
 
-use crate::support::hepalert;
+use crate::support::{hepalert, memory_kib, small_engine};
 
 /// The cascade's test bundle, its first network at another spacing: the finer, the more memory
 /// a study needs there, though its files stay small.
@@ -329,4 +330,55 @@ fn no_plan_takes_more_than_its_budget_says() {
         assert!(measured < budget + 10.0, "{name}: {measured:.1} MiB of {budget:.1}");
         assert!(measured > 0.3 * budget, "{name}: {measured:.1} MiB of {budget:.1}");
     }
+}
+
+/// A malignant patient in 500 slices of 256 x 256 voxels.
+fn patient_of_500_slices(folder: &Path) -> PathBuf {
+    let size = Size { pixels: 256, slices: Some(500) };
+    let patient = phantom::generate(5, Case::Malignant, Setting::Venous, size);
+    let path = folder.join("vp.nii.gz");
+    fs::write(&path, write_i16(&patient.phases[0].1)).unwrap();
+    path
+}
+
+/// `analyze` of a scan under these words of a shell: what it held of memory at most in MiB, and how it ended.
+fn analyzed(scan: &Path, before: &str, memory_mib: u64) -> (u64, Output) {
+    let out = scan.with_file_name("report");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{before} exec \"$@\""), "sh"]).arg(hepalert().get_program());
+    command.args(["--json", "analyze", "--threads", "2", "--memory-mib", &memory_mib.to_string()]);
+    command.arg("--engine").arg(small_engine()).arg("--out").arg(out);
+    command.arg("--phase").arg(format!("vp={}", scan.display()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        most = most.max(memory_kib(child.id(), "VmHWM"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (most >> 10, child.wait_with_output().unwrap())
+}
+
+/// From the file to the report within the usual budget, with an engine that takes the whole body for a liver.
+#[test]
+#[ignore = "a minute: `cargo test --test it -- --ignored limits::a_study_of_500`"]
+fn a_study_of_500_slices_keeps_within_its_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let budget_mib = hepalert::config::Engine::default().memory_budget_mib;
+    let (most, output) = analyzed(&patient_of_500_slices(folder.path()), "", budget_mib);
+    println!("of {budget_mib} MiB: {most} MiB, {}", output.status);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!((100..=budget_mib).contains(&most), "{most} MiB of {budget_mib}");
+}
+
+/// Where the system gives less than the budget promises, a study ends by name, not by an abort.
+#[test]
+#[ignore = "a minute: `cargo test --test it -- --ignored limits::little`"]
+fn little_address_space_ends_no_study_by_an_abort() {
+    let folder = tempfile::tempdir().unwrap();
+    let scan = patient_of_500_slices(folder.path());
+    let (most, output) = analyzed(&scan, "ulimit -v 3200000;", 2048);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    println!("with 3.2 GB of addresses: {most} MiB, {}", output.status);
+    assert!(!said.contains("memory allocation of"), "{said}");
+    assert!(output.status.code().is_some(), "{}: {said}", output.status);
 }

@@ -79,22 +79,24 @@ pub(super) fn run(
     batch.told(ui)
 }
 
-/// The folders right below an input of which nothing is read and nothing is refused: nobody is to
-/// wonder where a patient went.
-fn folders_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
+/// The folders and NIfTI files right below an input of which nothing is read and nothing is refused:
+/// nobody is to wonder where a patient went.
+fn places_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(input).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let mut places: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     let read = found.studies.iter().flat_map(StudyFiles::files);
     let told = read.chain(found.refused.iter().map(|one| one.place.as_path()));
     let first =
         |path: &Path| path.strip_prefix(input).ok()?.components().next().map(|c| input.join(c));
     let told: BTreeSet<PathBuf> = told.filter_map(first).collect();
-    folders.retain(|folder| {
-        let is_hidden = folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        folder.is_dir() && !is_hidden && !told.contains(folder)
+    places.retain(|place| {
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        let is_volume =
+            (name.ends_with(".nii") || name.ends_with(".nii.gz")) && !place.is_symlink();
+        (place.is_dir() || is_volume) && !name.starts_with('.') && !told.contains(place)
     });
-    folders.sort();
-    folders
+    places.sort();
+    places
 }
 
 /// What is under way.
@@ -146,18 +148,18 @@ impl Batch<'_> {
             let case = self.free_name(case, Some(key), place);
             self.take(Row::refused_at(&case, place, refusal), ui)?;
         }
-        for folder in folders_of_none(input, found) {
-            if !self.is_first(&folder, "passed over", ui) {
+        for place in places_of_none(input, found) {
+            if !self.is_first(&place, "passed over", ui) {
                 continue;
             }
-            let inside = folder.strip_prefix(input).unwrap_or(&folder).display().to_string();
-            let case = self.free_name(&inside, None, &folder);
+            let inside = place.strip_prefix(input).unwrap_or(&place).display().to_string();
+            let case = self.free_name(&inside, None, &place);
             let is_empty = self
                 .look
-                .at(&folder)
+                .at(&place)
                 .is_err_and(|failure| failure.code == Some(RefusalCode::NoCtSeries.as_str()));
             let why = if is_empty { table::NO_IMAGES } else { table::COPIES };
-            self.take(Row::passed_over(&case, &folder, why), ui)?;
+            self.take(Row::passed_over(&case, &place, why), ui)?;
         }
         Ok(())
     }
@@ -260,19 +262,16 @@ impl Batch<'_> {
         );
         let document = json!({"out": args.out, "summary": summary, "done_before": repeated,
             "studies": rows});
-        ui.result(&document, text)?;
-        match rows.iter().find_map(|row| row.exit) {
-            Some(exit) => {
-                let without = all - done;
-                let error = anyhow::anyhow!(
-                    "{without} of {} without a result; {} says why, and the same command again tries \
-                     those alone",
-                    counted(all, "study"),
-                    summary.display()
-                );
-                Err(Failure::new(exit, error).after_result())
-            }
-            None => Ok(()),
-        }
+        let failure = rows.iter().find_map(|row| row.exit).map(|exit| {
+            let without = all - done;
+            let error = anyhow::anyhow!(
+                "{without} of {} without a result; {} says why, and the same command again tries \
+                 those alone",
+                counted(all, "study"),
+                summary.display()
+            );
+            Failure::new(exit, error)
+        });
+        ui.result_of(&document, text, failure)
     }
 }

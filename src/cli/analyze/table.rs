@@ -26,7 +26,7 @@ const PLACE: usize = 15;
 /// Why a folder came to nothing: no CT is in it.
 pub(super) const NO_IMAGES: &str = "no CT images are in it";
 /// Why a folder came to nothing: what is in it was read elsewhere.
-pub(super) const COPIES: &str = "its images are copies of those in another folder";
+pub(super) const COPIES: &str = "its images are copies of those in another place";
 
 /// What became of one study.
 #[derive(Debug, Default, Serialize)]

@@ -68,8 +68,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut progress = ui.meter("studies");
     let told = go_through(&task, &mut |done, total| progress.step(done, total)).map_err(ended)?;
     drop(progress);
-    ui.result(&told, text(&told, args))?;
-    verdict(&told).map_or(Ok(()), |error| Err(wrong(error).after_result()))
+    ui.result_of(&told, text(&told, args), verdict(&told).map(wrong))
 }
 
 /// Whether list, engine and place belong together; before a folder is made.

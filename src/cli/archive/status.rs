@@ -31,14 +31,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let results = Results::at(&args.results);
     let bound = results.bound_to(list.digest).map_err(wrong)?;
     let tally = tally(&list, &results, &bound).map_err(wrong)?;
-    ui.result(&tally, text(&tally))?;
-    match tally.damaged.first() {
-        None => Ok(()),
-        Some(first) => {
-            let about = format!("{} of {}: {first}", tally.damaged.len(), tally.studies);
-            Err(wrong(ArchiveError::new(Code::ResultDamaged, about)).after_result())
-        }
-    }
+    let failure = tally.damaged.first().map(|first| {
+        let about = format!("{} of {}: {first}", tally.damaged.len(), tally.studies);
+        wrong(ArchiveError::new(Code::ResultDamaged, about))
+    });
+    ui.result_of(&tally, text(&tally), failure)
 }
 
 fn text(tally: &Tally) -> String {

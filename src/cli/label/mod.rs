@@ -152,12 +152,11 @@ fn list(folder: &Folder, ui: &Ui) -> Result<(), Failure> {
     );
     let document = json!({"folder": folder.root(), "work": folder.work(),
         "labels": folder.meaning().names(), "cases": rows, "skipped": passed});
-    ui.result(&document, lines.join("\n"))?;
-    if folder.cases().is_empty() {
+    let failure = folder.cases().is_empty().then(|| {
         let error = anyhow::anyhow!("{}: no case is there", folder.root().display());
-        return Err(Failure::refused("no_case", error).after_result());
-    }
-    Ok(())
+        Failure::refused("no_case", error)
+    });
+    ui.result_of(&document, lines.join("\n"), failure)
 }
 
 fn listed(

@@ -23,13 +23,16 @@ pub fn quoted(text: &str) -> String {
 /// The table: strict counts, where every lesion counts once; Dice's coefficient of lesion voxels
 /// under whatever label, empty where neither side has any. The joint decision is a class or
 /// `uncertain`, and counts no lesions.
-pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String {
+pub fn csv<'a>(
+    cases: impl Iterator<Item = (&'a str, &'a CaseResult)>,
+    asked: &[Variant],
+) -> String {
     let mut text = format!("{HEAD}\n");
     let dice = |shared: &Shared| shared.dice().map_or(String::new(), |dice| format!("{dice:.4}"));
     for (name, case) in cases {
         // A name is that of a file: it may hold anything.
         let name = quoted(name);
-        for (variant, view) in &case.views {
+        for (variant, view) in case.views.iter().filter(|(variant, _)| asked.contains(variant)) {
             let (all, malignant) = (view.strict.all(), view.strict.malignant);
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -51,7 +54,7 @@ pub fn csv<'a>(cases: impl Iterator<Item = (&'a str, &'a CaseResult)>) -> String
                 dice(&view.voxels.malignant),
             );
         }
-        if let Some(verdict) = case.verdict() {
+        if let Some(verdict) = case.verdict().filter(|_| asked.contains(&Variant::Joint)) {
             let class = verdict.decided().map_or(verdict.paper_status().name(), PatientClass::name);
             let (variant, of) = (Variant::Joint, case.truth.len());
             let _ = writeln!(text, "{name},{variant},{},{class},{of},,,,,,,,,,,", case.truth_class);
