@@ -14,7 +14,7 @@ use ndarray::{Array3, ArrayView3, Axis};
 
 /// Any mask becomes a segmentation that a plain reader reads back, bit for bit: three sides, how much of
 /// the rest is a name too, then the mask.
-pub fn segmentation(bytes: &[u8]) {
+pub(crate) fn segmentation(bytes: &[u8]) {
     let [z, y, x, text, bits @ ..] = bytes else { return };
     let shape = [z, y, x].map(|side| usize::from(side % 16) + 1);
     let bit = |at: usize| bits.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);

@@ -118,7 +118,7 @@ impl House {
 }
 
 /// The first byte says where the others are sent to as a body; 0, that they are a request of their own.
-pub fn bodies(bytes: &[u8]) {
+pub(crate) fn bodies(bytes: &[u8]) {
     let Some((first, body)) = bytes.split_first() else { return };
     HOUSE.with_borrow_mut(|known| {
         let house = known.get_or_insert_with(House::new);

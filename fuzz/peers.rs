@@ -49,7 +49,7 @@ impl House {
 }
 
 /// What a DICOM peer may say: first bare, then within an association that was agreed on.
-pub fn association(bytes: &[u8]) {
+pub(crate) fn association(bytes: &[u8]) {
     HOUSE.with(|house| {
         say(house, bytes);
         say(house, &[&asked()[..], bytes].concat());
@@ -72,7 +72,7 @@ fn say(house: &House, bytes: &[u8]) {
 
 /// What an archive may answer when it is sent a result: the first byte says by which way, 0 for
 /// STOW-RS, 1 for an association, 2 for what comes behind one that was agreed on.
-pub fn answers(bytes: &[u8]) {
+pub(crate) fn answers(bytes: &[u8]) {
     let Some((first, answer)) = bytes.split_first() else { return };
     HOUSE.with(|house| {
         let port = house.archive.local_addr().unwrap().port();

@@ -22,9 +22,9 @@ use hepalert_voxels::volume::nifti::read as images;
 use hepalert_voxels::volume::{Grid, Volume};
 use tempfile::TempDir;
 
-pub mod masks;
-pub mod page;
-pub mod peers;
+pub(crate) mod masks;
+pub(crate) mod page;
+pub(crate) mod peers;
 
 thread_local! {
     // Not static: what is static is never removed.

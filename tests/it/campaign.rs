@@ -22,7 +22,7 @@ use crate::daemon::{Daemon, House, kill_pid};
 use crate::support::small_engine;
 
 /// Where the program lets itself be killed on the way of a study.
-pub const PLACES: [&str; 11] = [
+pub(crate) const PLACES: [&str; 11] = [
     "before_commit",
     "after_commit",
     "study_complete",
