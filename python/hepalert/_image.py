@@ -79,6 +79,8 @@ class Image:
             array = array.astype(np.float32)
         if array.ndim != 3 or max(array.shape) > 32767:
             raise ValueError(f"an image has three axes of at most 32767 voxels, this one {array.shape}")
+        if np.shape(self.affine) != (4, 4):
+            raise ValueError(f"an affine has four rows and columns, this one {np.shape(self.affine)}")
         head = bytearray(352)
         z, y, x = array.shape
         dz, dy, dx = self.spacing_mm

@@ -9,7 +9,7 @@ use super::run::Args;
 use super::{Exit, Failure, Ui};
 use crate::config::{self, Config};
 use crate::dicom::sender;
-use crate::publish::mqtt;
+use crate::publish::mqtt::{self, ProbeError};
 use crate::{daemon, doctor};
 use hepalert_bundles::Bundle;
 use hepalert_engines::backend::Presence;
@@ -39,6 +39,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let broker = mqtt::probe(&daemon::broker_params(&config), Duration::from_secs(5));
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let line = &config.mqtt;
+    // A file that is named and cannot be read is the configuration's fault, not the broker's.
+    let at_fault = match &broker {
+        Err(ProbeError::Setup(_)) => Exit::Config,
+        _ => Exit::Broker,
+    };
     let broker = broker.map_err(|error| {
         format!("{}:{}: {error}; `hepalert doctor` says what may be wrong", line.host, line.port)
     });
@@ -52,7 +57,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         outcome(Exit::Engine, "phases", "phases.phase_bundle", recogniser(&config)),
         outcome(Exit::Failed, "engine updates", "engine.update_folder", updates(&config)),
         outcome(
-            Exit::Broker,
+            at_fault,
             "broker",
             "[mqtt]",
             broker.map(|()| format!("{}:{}", line.host, line.port)),

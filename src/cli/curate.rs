@@ -137,7 +137,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
     let mut text: Vec<String> = rows.iter().map(Row::text).collect();
     let labelled = rows.iter().filter(|row| row.status == Status::Done).count();
     text.push(format!(
-        "{labelled} of {} have labels of the engine; {} and pictures say where to look first",
+        "{}, {labelled} with labels of the engine; {} and pictures say where to look first",
         counted(rows.len(), "case"),
         args.out.join("disagreement.csv").display()
     ));

@@ -4,6 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure};
 
+/// As a shell: a name that begins with a dot is matched by one that does.
+const OPTIONS: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: false,
+    require_literal_leading_dot: true,
+};
+
 /// The inputs, each pattern among them replaced by all that it matches, in order of name. What is
 /// there is taken as it is, whatever its name holds.
 ///
@@ -42,7 +49,7 @@ pub(super) fn one(input: &Path) -> Result<PathBuf, Failure> {
 fn matches_of(pattern: &str) -> Result<Vec<PathBuf>, Failure> {
     let refused =
         |reason: String| Failure::refused("unreadable", anyhow::anyhow!("{pattern}: {reason}"));
-    let paths = glob::glob(pattern)
+    let paths = glob::glob_with(pattern, OPTIONS)
         .map_err(|error| refused(format!("this is no pattern ({})", error.msg)))?;
     let found: Result<Vec<PathBuf>, _> = paths.collect();
     let found = found.map_err(|error| {
@@ -64,7 +71,7 @@ mod tests {
     #[test]
     fn a_pattern_becomes_what_it_matches_in_order_of_name() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.nii.gz", "a.nii.gz", "c.txt", "odd[1]"] {
+        for name in ["b.nii.gz", "a.nii.gz", ".c.nii.gz", "c.txt", "odd[1]"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let at = |name: &str| folder.path().join(name);

@@ -78,7 +78,7 @@ pub(super) const FILES: [Meaning; 41] = [
     meaning(
         "no_prediction",
         "a case of the truth has no prediction",
-        "predict it, or take its truth away",
+        "predict it, or say with --missing what becomes of such cases",
     ),
     meaning("bad_report", "a report is not as `analyze` writes it", "analyse the case again"),
     meaning("too_fragmented", "the label map is noise: too many pieces", "check what it is"),

@@ -85,6 +85,9 @@ fn beside(file: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            continue;
+        }
         if path.extension().is_some_and(|extension| extension == "toml") {
             found.push(path);
         }

@@ -263,7 +263,7 @@ ask reprocess '{\"study_key\":\"3f0c7a1e5b9d4c2a8e6f1b0d7c5a9e42\"}'
 
 A subscriber that was away gets what its session kept. One that is new gets the retained messages:
 `worklist` names the alerts that are open (at most 50), `status` and `availability` how the device is,
-`info` the number of the next event, `next_seq`. With `mqtt.commands`, `cmd/replay`
+`info` with `next_seq`, the number that the next event had when the device connected. With `mqtt.commands`, `cmd/replay`
 sends again what was sent before and is kept (`{\"from_seq\": 1, \"to_seq\": 99}`, with a response topic below `reply/`); those events
 carry `replay: true` and their first `id`. An alert stays in the worklist until `cmd/ack` closes
 it or a later revision takes it back.

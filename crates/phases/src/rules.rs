@@ -92,7 +92,12 @@ impl Rule {
         let compile = |(field, text): &(Field, &str)| {
             let built =
                 RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_BYTES).build();
-            built.map(|regex| (*field, regex)).map_err(|error| format!("{}: {error}", field.key()))
+            built.map(|regex| (*field, regex)).map_err(|error| {
+                // The parser draws the place; what it says is in the last line.
+                let said = error.to_string();
+                let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                format!("{} = \"{text}\": {why}", field.key())
+            })
         };
         let fields = fields.iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Rule { ruled, fields })

@@ -81,7 +81,7 @@ pub(super) fn run(
 
 /// The folders and NIfTI files right below an input of which nothing is read and nothing is refused:
 /// nobody is to wonder where a patient went.
-fn places_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
+pub(super) fn places_of_none(input: &Path, found: &Discovered) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(input).into_iter().flatten().flatten();
     let mut places: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     let read = found.studies.iter().flat_map(StudyFiles::files);

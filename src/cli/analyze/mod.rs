@@ -199,7 +199,15 @@ fn given(args: &Args, look: &Look<'_>, ui: &Ui) -> Result<Given, Failure> {
                         let place = place.display();
                         ui.say(format!("also there, and not analysed: {place} ({code}: {detail})"));
                     }
-                    Ok(one(study))
+                    found.studies.push(study);
+                    for place in batch::places_of_none(input, &found) {
+                        let place = place.display();
+                        ui.say(format!("also there, and nothing new to analyse in it: {place}"));
+                    }
+                    let study = found.studies.pop();
+                    study
+                        .map(one)
+                        .ok_or_else(|| Failure::failed(anyhow::anyhow!("no study is left")))
                 }
                 (last, _) => {
                     found.studies.extend(last);

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
         [] => {}
         [first, second] => return outputs::compare(args, &folder, [first, second], ui),
         other => {
-            let error = anyhow::anyhow!("--compare takes two, {} are given", other.len());
+            let error = anyhow::anyhow!("--compare takes two names, not {}", other.len());
             return Err(Failure::new(Exit::Usage, error));
         }
     }

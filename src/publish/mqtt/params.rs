@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
 use super::super::contract::{ContractError, VERSION, check_base, check_device};
 use hepalert_study::protocol::Protocol;
 
@@ -106,6 +109,10 @@ impl BrokerParams {
         };
         let Some(tls) = &self.tls else { return Ok(Secrets { password, tls: None }) };
         let ca = read(&tls.ca_file, "mqtt.ca_file")?;
+        // The library would say it of no file.
+        if !matches!(CertificateDer::pem_slice_iter(&ca).next(), Some(Ok(_))) {
+            return Err(format!("mqtt.ca_file {}: no certificate in it", tls.ca_file.display()));
+        }
         let client = match &tls.client {
             Some((certificate, key)) => {
                 Some((read(certificate, "mqtt.cert_file")?, read(key, "mqtt.key_file")?))
