@@ -105,7 +105,7 @@ impl House {
     /// The whole answer, or what came of it.
     fn ask(&self, request: &[u8], is_whole: bool) -> Vec<u8> {
         let mut line = TcpStream::connect(self.server.address()).expect("it listens");
-        let _ = line.set_read_timeout(Some(Duration::from_secs(4)));
+        let _ = line.set_read_timeout(Some(Duration::from_secs(60)));
         // Whoever is refused early is told all the same.
         let _ = line.write_all(request);
         if !is_whole {
