@@ -30,7 +30,7 @@ impl Store {
     /// [`StoreError::NoSuchJob`] or [`StoreError::WrongState`].
     pub fn requeue(&self, job: JobId, now: Timestamp) -> Result<u32, StoreError> {
         self.write(|tx| {
-            must_be(tx, job, &[JobState::Dead, JobState::Refused], "dead or rejected")?;
+            must_be(tx, job, &[JobState::Dead, JobState::Refused], "failed or refused")?;
             let sql =
                 "UPDATE jobs SET state = 'queued', attempts = 0, interrupted = 0, not_before = 0,
                        finished_at = NULL, reason_code = NULL,

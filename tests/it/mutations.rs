@@ -22,7 +22,7 @@ const COUNT: usize = 10_000;
 /// Longest time for one input.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Most memory, of them all.
-const MOST_MIB: f64 = 2048.0;
+const MAX_MIB: f64 = 2048.0;
 
 /// Some bytes changed, cut out, doubled or put in.
 fn damage(seed: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
@@ -121,7 +121,7 @@ fn ten_thousand_damaged_inputs_are_refused_or_read() {
     assert!(output.status.success(), "{}: {said}{last}", output.status);
     let most = said.lines().find_map(|line| line.strip_prefix("peak: ")).expect("it says so");
     println!("{said}");
-    assert!(most.parse::<f64>().unwrap() < MOST_MIB, "{most} MiB");
+    assert!(most.parse::<f64>().unwrap() < MAX_MIB, "{most} MiB");
 }
 
 /// Not a test by itself: the process whose memory is measured.

@@ -78,19 +78,19 @@ impl Default for Settings {
 
 /// Which of the two images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum ImageIndex {
     /// The one that stays.
     Fixed,
     /// The moving one of this number, from 0.
     Moving(usize),
 }
 
-impl std::fmt::Display for Which {
+impl std::fmt::Display for ImageIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Which::Fixed => f.write_str("the fixed image"),
-            Which::Moving(0) => f.write_str("the moving image"),
-            Which::Moving(n) => write!(f, "moving image {}", n + 1),
+            ImageIndex::Fixed => f.write_str("the fixed image"),
+            ImageIndex::Moving(0) => f.write_str("the moving image"),
+            ImageIndex::Moving(n) => write!(f, "moving image {}", n + 1),
         }
     }
 }
@@ -100,24 +100,24 @@ impl std::fmt::Display for Which {
 pub enum RegisterError {
     /// Nothing can be found across a single slice.
     #[error("{0} has one slice only; registration needs a volume")]
-    OneSlice(Which),
+    OneSlice(ImageIndex),
     /// One value everywhere.
     #[error("{0} shows the same value everywhere")]
-    Constant(Which),
+    Constant(ImageIndex),
     /// NaN or infinite.
     #[error("{0} has voxels that are no numbers")]
-    NotFinite(Which),
+    NotFinite(ImageIndex),
     /// More than [`MAX_ALONG_AXIS`].
     #[error("{which} has {found} voxels along one axis, at most {MAX_ALONG_AXIS} are taken")]
     TooLong {
         /// Which image.
-        which: Which,
+        which: ImageIndex,
         /// Its longest axis.
         found: usize,
     },
     /// Apart in space.
     #[error("{0} and the fixed image share no part of the patient")]
-    NoOverlap(Which),
+    NoOverlap(ImageIndex),
 }
 
 impl RegisterError {
@@ -129,8 +129,8 @@ impl RegisterError {
         | RegisterError::TooLong { which, .. }
         | RegisterError::NoOverlap(which)) = self;
         match which {
-            Which::Fixed => None,
-            Which::Moving(n) => Some(*n),
+            ImageIndex::Fixed => None,
+            ImageIndex::Moving(n) => Some(*n),
         }
     }
 
@@ -196,9 +196,9 @@ pub fn align(
     moving: &[&Volume<f32>],
     settings: &Settings,
 ) -> Result<Vec<Alignment>, RegisterError> {
-    check(fixed, Which::Fixed)?;
+    check(fixed, ImageIndex::Fixed)?;
     for (n, volume) in moving.iter().enumerate() {
-        check(volume, Which::Moving(n))?;
+        check(volume, ImageIndex::Moving(n))?;
     }
     let within = body_box(fixed);
     let spacing_mm = affordable_mm(fixed.grid(), &within, settings.spacing_mm);
@@ -209,7 +209,7 @@ pub fn align(
         cases.push(Case::new(
             Target { isotropic: &target, codes: &codes },
             volume,
-            Which::Moving(n),
+            ImageIndex::Moving(n),
             settings,
         )?);
     }
@@ -236,7 +236,7 @@ pub fn align(
     Ok(judged.map(|(n, case)| case.judge(target, same(n), &settings.gate)).collect())
 }
 
-fn check(volume: &Volume<f32>, which: Which) -> Result<(), RegisterError> {
+fn check(volume: &Volume<f32>, which: ImageIndex) -> Result<(), RegisterError> {
     let shape = volume.grid().shape();
     let longest = shape.into_iter().max().unwrap_or(0);
     if longest > MAX_ALONG_AXIS {
@@ -308,7 +308,7 @@ impl Case {
     fn new(
         target: Target<'_>,
         moving: &Volume<f32>,
-        which: Which,
+        which: ImageIndex,
         settings: &Settings,
     ) -> Result<Case, RegisterError> {
         let grid = &target.isotropic.grid;

@@ -187,7 +187,7 @@ impl StudyFileSet {
             None if code == RefusalCode::MissingPhase => {
                 "no series of this study could be told to be one of the engine's phases".to_owned()
             }
-            None => "every series of the study is set aside".to_owned(),
+            None => "every series of the study is refused".to_owned(),
         }
     }
 

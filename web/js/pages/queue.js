@@ -25,7 +25,7 @@ export function show(main) {
     replace(unread, moving ? `${plural(moving, "file is", "files are")} still being written or read.` : "");
     if (!state.jobs.length && !receiving.length) return replace(rows, empty("No study has come yet.", "Export one into the folder that the device watches."));
     announce([...receiving.map((study) => ({ ...study, job: study.study_key, state: "receiving" })), ...state.jobs], before, said);
-    redraw(rows, table(["State", "Study", "Setting", "Received", ["Attempts", "num"], "Progress"],
+    redraw(rows, table(["State", "Study", "Setting", "Complete", ["Attempts", "num"], "Progress"],
       [...receiving.map(coming), ...state.jobs.map((job) => line(job, step))], "Queue"));
   };
   const leave = live.subscribe(draw);

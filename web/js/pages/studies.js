@@ -68,7 +68,7 @@ const field = (id, text, input) => h("div", { class: "field" }, h("label", { for
 function draw(list, count, page, asked, load) {
   replace(count, plural(page.total, "study", "studies"));
   if (!page.total) return replace(list, empty("No study matches.", asked.size ? "Clear a filter." : "Export one into the folder that the device watches."));
-  redraw(list, table(["Received", "Study", "Verdict", "Class", ["Findings", "num"], ["Largest", "num"], ["Setting", "minor"], "State", ["Engine", "minor"], ["Took", "num minor"]],
+  redraw(list, table(["Complete", "Study", "Verdict", "Class", ["Findings", "num"], ["Largest", "num"], ["Setting", "minor"], "State", ["Engine", "minor"], ["Took", "num minor"]],
     page.rows.map(line), "Studies"), pager(page, asked, load));
 }
 

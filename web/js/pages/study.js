@@ -188,5 +188,5 @@ function messages(study) {
 function revisions(study) {
   const row = (job) => h("tr", {}, h("td", { class: "num" }, job.revision), h("td", {}, stateChip(job.state)), h("td", { class: "num" }, job.attempts), h("td", { title: time(job.completed) }, ago(job.completed)), h("td", { title: time(job.finished) }, job.finished ? ago(job.finished) : ""),
     h("td", {}, study.reported.includes(job.revision) ? h("a", { href: `#/view/${encodeURIComponent(study.study_key)}/${job.revision}` }, "View") : ""));
-  return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Received", "Ended", "Result"], study.jobs.map(row), "Revisions"));
+  return panel("Revisions", table([["No.", "num"], "State", ["Attempts", "num"], "Complete", "Ended", "Result"], study.jobs.map(row), "Revisions"));
 }
