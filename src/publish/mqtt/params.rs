@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::super::contract::{ContractError, VERSION, check_base, check_device};
 use hepalert_study::protocol::Protocol;
+use hepalert_study::system;
 
 /// How to reach the broker and what to be called there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,5 +141,7 @@ pub(super) struct TlsFiles {
 }
 
 fn read(file: &PathBuf, what: &str) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|error| format!("{}: {what} cannot be read: {error}", file.display()))
+    fs::read(file).map_err(|error| {
+        format!("{}: {what} cannot be read: {}", file.display(), system::reason(&error))
+    })
 }
