@@ -96,7 +96,7 @@ impl Rule {
                 // The parser draws the place; what it says is in the last line.
                 let said = error.to_string();
                 let why = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                format!("{} = \"{text}\": {why}", field.key())
+                format!("{}: {text}: {why}", field.key())
             })
         };
         let fields = fields.iter().map(compile).collect::<Result<_, _>>()?;
