@@ -84,6 +84,7 @@ pub struct PatientClasses {
 // How a `View` is written in messages: a report says `high` where v1 says `high_only`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "View", rename_all = "snake_case")]
+#[schemars(rename = "SeenIn")]
 enum SeenIn {
     /// In both views.
     Common,
