@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hepalert::config::{Config, Role};
-use hepalert::publish::messages::State;
 use hepalert::store::Store;
-use hepalert::web::{self, Check, Device, Handle, Line, PageState, Pulse};
+use hepalert::web::{self, AtRest, Handle, PageState};
 use hepalert_voxels::volume::nifti::write::{write_i16, write_u8};
 use hepalert_voxels::volume::{Grid, Volume};
 use jiff::Timestamp;
@@ -49,30 +48,6 @@ struct House {
     asked: usize,
 }
 
-/// A device at rest.
-struct Rest;
-
-impl Device for Rest {
-    fn pulse(&self) -> Pulse {
-        Pulse {
-            state: State::Online,
-            reasons: Vec::new(),
-            since: Timestamp::UNIX_EPOCH,
-            step: None,
-            receiving: Vec::new(),
-            moving_files: 0,
-            engines: Vec::new(),
-            self_test: None,
-            broker: Line::default(),
-            boot: 0,
-        }
-    }
-
-    fn checks(&self) -> Vec<Check> {
-        Vec::new()
-    }
-}
-
 impl House {
     /// A page without a login, where everybody may do everything, with one case: a lesion in a liver.
     fn new() -> House {
@@ -98,7 +73,9 @@ impl House {
         config.web.labels_folder = Some(folder.path().join("cases"));
         std::fs::create_dir_all(&config.store.folder).unwrap();
         let store = Store::open(&config.store.database(), Timestamp::now()).unwrap().store;
-        let state = PageState::new(config, folder.path(), store, Arc::new(Rest)).unwrap();
+        let state =
+            PageState::new(config, folder.path(), store, Arc::new(AtRest(Timestamp::UNIX_EPOCH)))
+                .unwrap();
         House { _folder: folder, server: web::start(state).unwrap(), asked: 0 }
     }
 

@@ -238,31 +238,13 @@ mod tests {
     use crate::store::{JobId, JobState};
     use jiff::SignedDuration;
 
-    fn report(key: &str) -> Report {
-        let text = serde_json::json!({
-            "schema": "hepalert.report.v1", "study_key": key, "revision": 1, "setting": "venous",
-            "phases": [], "verdict": "suspected", "paper_status": "decided",
-            "patient_class": { "base": "HCC", "high": "HCC", "final": "HCC" },
-            "lesions": [], "discarded": [], "liver_cm3": 1.0, "quality": [],
-            "pipeline": {
-                "version": "0", "fingerprint": "f", "lesion_gain": { "base": 1.0, "high": 2.0 },
-            },
-            "engines": [],
-            "input": { "fingerprint": "", "shape": [1, 1, 1], "spacing_mm": [1.0, 1.0, 1.0],
-                "acquired": null },
-            "timing": { "stages": [], "total_s": 0.0 }, "peak_memory_mib": 0.0, "artefacts": [],
-            "notice": "",
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
     /// The data of every event of a finished study, received and complete so many seconds before
     /// it was told of.
     fn told(received_s: i64, complete_s: i64) -> Vec<serde_json::Value> {
         let notified = Timestamp::from_second(1_800_000_000).unwrap();
         let before = |s| notified.checked_sub(SignedDuration::from_secs(s)).unwrap();
         let key = hepalert_study::study::StudyKey::new(&"a".repeat(32)).unwrap();
-        let report = report(key.as_str());
+        let report = crate::report::types::of_test(key.as_str());
         let job = Job {
             id: JobId(1),
             study_key: key,

@@ -25,6 +25,26 @@ impl Report {
     }
 }
 
+/// Of a study with a suspected finding, and nothing else to say.
+#[cfg(test)]
+pub(crate) fn of_test(study_key: &str) -> Report {
+    let text = serde_json::json!({
+        "schema": SCHEMA, "study_key": study_key, "revision": 1, "setting": "venous",
+        "phases": [], "verdict": "suspected", "paper_status": "decided",
+        "patient_class": { "base": "HCC", "high": "HCC", "final": "HCC" },
+        "lesions": [], "discarded": [], "liver_cm3": 1.0, "quality": [],
+        "pipeline": {
+            "version": "0", "fingerprint": "f", "lesion_gain": { "base": 1.0, "high": 2.0 },
+        },
+        "engines": [],
+        "input": { "fingerprint": "", "shape": [1, 1, 1], "spacing_mm": [1.0, 1.0, 1.0],
+            "acquired": null },
+        "timing": { "stages": [], "total_s": 0.0 }, "peak_memory_mib": 0.0, "artefacts": [],
+        "notice": "",
+    });
+    serde_json::from_value(text).unwrap()
+}
+
 /// How what a report holds was measured.
 pub(crate) fn methods() -> BTreeMap<String, String> {
     let said = [

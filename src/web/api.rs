@@ -17,7 +17,7 @@ use super::page_state::PageState;
 use super::problem::ProblemBody;
 use super::{
     engines, events, images, metrics, overview, queue, queue_lines, scene, session, settings,
-    studies, study, study_list,
+    studies, study, study_filter,
 };
 use crate::config::Role;
 
@@ -271,7 +271,7 @@ fn reports(api: Api) -> Api {
         "text/event-stream",
         events::stream,
     )
-    .get::<study_list::Page, _, _>(
+    .get::<study_filter::Page, _, _>(
         ("/api/v1/studies", VIEWER, "The studies, newest first, by page."),
         studies::QUERY,
         studies::list,

@@ -109,6 +109,31 @@ pub struct Check {
     pub advice: Option<String>,
 }
 
+/// A device that does nothing, since then: where there is a page and no daemon.
+#[derive(Debug)]
+pub struct AtRest(pub Timestamp);
+
+impl Device for AtRest {
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            state: State::Online,
+            reasons: Vec::new(),
+            since: self.0,
+            step: None,
+            receiving: Vec::new(),
+            moving_files: 0,
+            engines: Vec::new(),
+            self_test: None,
+            broker: Line::default(),
+            boot: 0,
+        }
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
+    }
+}
+
 /// The device.
 pub trait Device: Send + Sync {
     /// How it is now.

@@ -152,21 +152,15 @@ fn figures(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::device::Line;
+    use crate::web::device::{AtRest, Device};
 
     #[test]
     fn every_figure_has_a_help_a_type_and_safe_labels() {
         let pulse = Pulse {
             state: DeviceState::Degraded,
             reasons: vec!["disk\"full\n".to_owned()],
-            since: Timestamp::UNIX_EPOCH,
-            step: None,
-            receiving: Vec::new(),
-            moving_files: 0,
-            engines: Vec::new(),
-            self_test: None,
-            broker: Line::default(),
             boot: 1,
+            ..AtRest(Timestamp::UNIX_EPOCH).pulse()
         };
         let text = figures(&pulse, &Counts::default(), None, Some(1), Timestamp::UNIX_EPOCH);
         assert!(text.contains("hepalert_degraded_reason{reason=\"disk\\\"full \"} 1\n"), "{text}");

@@ -38,12 +38,13 @@ mod session;
 mod settings;
 mod studies;
 mod study;
+mod study_filter;
 mod study_images;
 mod study_list;
 mod throttle;
 
 pub use crate::ui::Level;
-pub use device::{Check, Device, Engine, Line, Pulse, Receiving, Step, Tested};
+pub use device::{AtRest, Check, Device, Engine, Line, Pulse, Receiving, Step, Tested};
 pub use editors::{Engine as LabelEngine, LabelEditors};
 pub use openapi::document;
 pub use page_state::{MIN_SECRET, PageState, database, proxy_secret};

@@ -8,7 +8,8 @@ use axum::extract::{Query as Asked, State};
 
 use super::page_state::{PageState, blocking};
 use super::problem::Problem;
-use super::study_list::{Filter, Page, Query, Row, row};
+use super::study_filter::{Filter, Page, Query};
+use super::study_list::{Row, row};
 use crate::store::StoreError;
 
 /// What may stand behind the question mark.

@@ -1,7 +1,7 @@
 //! Findings of one patient over revisions and studies.
 
 use super::*;
-use crate::report::types::LiverPlace;
+use crate::report::types::{LiverPlace, of_test};
 
 fn lesion(id: u32, centre_ras_mm: [f64; 3], max_diameter_mm: f64) -> LesionRecord {
     let text = serde_json::json!({
@@ -23,25 +23,14 @@ fn report(study: &str, height_mm: f64, places: &[([f64; 3], f64)]) -> Report {
         let [x, y, z] = *place;
         lesion(id, [x, y, z + height_mm], *diameter)
     });
-    let text = serde_json::json!({
-        "schema": "hepalert.report.v1", "study_key": study, "revision": 1, "setting": "venous",
-        "phases": [], "verdict": "suspected", "paper_status": "decided",
-        "patient_class": { "base": "HCC", "high": "HCC", "final": "HCC" },
-        "lesions": lesions.collect::<Vec<_>>(), "discarded": [], "liver_cm3": 1.0,
-        "liver_place": LiverPlace {
-            centre_ras_mm: [-40.0, 10.0, height_mm], spread_mm: [40.0, 30.0, 25.0],
-        },
-        "quality": [],
-        "pipeline": {
-            "version": "0", "fingerprint": "", "lesion_gain": { "base": 1.0, "high": 2.0 },
-        },
-        "engines": [],
-        "input": { "fingerprint": "", "shape": [1, 1, 1], "spacing_mm": [1.0, 1.0, 1.0],
-            "acquired": null },
-        "timing": { "stages": [], "total_s": 0.0 }, "peak_memory_mib": 0.0, "artefacts": [],
-        "notice": "",
-    });
-    serde_json::from_value(text).unwrap()
+    let spread_mm = [40.0, 30.0, 25.0];
+    let mut report = Report {
+        lesions: lesions.collect(),
+        liver_place: Some(LiverPlace { centre_ras_mm: [-40.0, 10.0, height_mm], spread_mm }),
+        ..of_test(study)
+    };
+    report.pipeline.fingerprint = String::new();
+    report
 }
 
 fn named(mut report: Report, before: Before<'_>) -> Report {

@@ -190,30 +190,19 @@ fn given(args: &Args, look: &Look<'_>, ui: &Ui) -> Result<Given, Failure> {
         }
         ([input], false) => {
             let mut found = look.at(input)?;
-            match (found.studies.pop(), found.studies.is_empty()) {
-                (Some(study), true) => {
-                    // One result must not look as if it were all that lies there.
-                    for NotTaken { place, refusal: Refusal { code, detail, .. }, .. } in
-                        &found.refused
-                    {
-                        let place = place.display();
-                        ui.say(format!("also there, and not analysed: {place} ({code}: {detail})"));
-                    }
-                    found.studies.push(study);
-                    for place in batch::places_of_none(input, &found) {
-                        let place = place.display();
-                        ui.say(format!("also there, and nothing new to analyse in it: {place}"));
-                    }
-                    let study = found.studies.pop();
-                    study
-                        .map(one)
-                        .ok_or_else(|| Failure::failed(anyhow::anyhow!("no study is left")))
-                }
-                (last, _) => {
-                    found.studies.extend(last);
-                    Ok(Given::Many(Some(found)))
-                }
+            if found.studies.len() != 1 {
+                return Ok(Given::Many(Some(found)));
             }
+            // One result must not look as if it were all that lies there.
+            for NotTaken { place, refusal: Refusal { code, detail, .. }, .. } in &found.refused {
+                let place = place.display();
+                ui.say(format!("also there, and not analysed: {place} ({code}: {detail})"));
+            }
+            for place in batch::places_of_none(input, &found) {
+                let place = place.display();
+                ui.say(format!("also there, and nothing new to analyse in it: {place}"));
+            }
+            Ok(one(found.studies.remove(0)))
         }
         _ => Ok(Given::Many(None)),
     }

@@ -16,7 +16,7 @@ use crate::ui::{Exit, counted};
 use hepalert_lab::evaluate::csv::quoted;
 
 /// Its name below the folder of results.
-pub(in crate::cli) const FILE: &str = "summary.csv";
+pub(in crate::cli) use crate::report::output::SUMMARY_FILE as FILE;
 
 /// The columns that came later than those of [`SUMMARY`], each after a comma.
 const LATER: &str = ",engine,alpha";

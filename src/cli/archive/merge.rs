@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn said(cohort: &Cohort, out: &Path, ui: &Ui) -> Result<(), Failure> {
-    let files = ["summary.csv", "cohort.md", "cohort.json"].map(|name| out.join(name));
+    let files = [table::FILE, "cohort.md", "cohort.json"].map(|name| out.join(name));
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     ui.say(format!("written: {}", files.join(", ")));
     ui.result(cohort, cohort.markdown().trim_end())

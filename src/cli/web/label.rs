@@ -1,6 +1,6 @@
 //! `web label`: the labeler on a folder of cases, without a daemon, a store or an engine.
 //!
-//! Owns the arguments and the little that stands in for a device. It listens on this machine alone,
+//! Owns the arguments. It listens on this machine alone,
 //! where whoever can use the machine may change the labels.
 
 use std::path::{Path, PathBuf};
@@ -16,9 +16,8 @@ use crate::cli::{Exit, Failure, Ui};
 use crate::config::{Config, Role};
 use crate::curate::infer;
 use crate::daemon::{analysis_settings, stop_on_signals};
-use crate::publish::messages::State;
 use crate::store::Store;
-use crate::web::{self, Check, Device, LabelEditors, LabelEngine, Line, Pulse};
+use crate::web::{self, AtRest, LabelEditors, LabelEngine};
 use hepalert_engines::EngineError;
 use hepalert_labels::cases::{Case, Folder, ImageFile, Reader};
 use hepalert_labels::monai::Model;
@@ -41,30 +40,6 @@ pub struct Label {
     /// Port on this machine; 0 takes a free one.
     #[arg(long, default_value_t = 8791)]
     pub port: u16,
-}
-
-/// Nothing runs here.
-struct Alone(Timestamp);
-
-impl Device for Alone {
-    fn pulse(&self) -> Pulse {
-        Pulse {
-            state: State::Online,
-            reasons: Vec::new(),
-            since: self.0,
-            step: None,
-            receiving: Vec::new(),
-            moving_files: 0,
-            engines: Vec::new(),
-            self_test: None,
-            broker: Line::default(),
-            boot: 0,
-        }
-    }
-
-    fn checks(&self) -> Vec<Check> {
-        Vec::new()
-    }
 }
 
 /// Serves the labeler until SIGTERM or SIGINT.
@@ -92,7 +67,7 @@ pub(super) fn run(args: &Label, ui: &Ui) -> Result<(), Failure> {
     config.web.open_role = Role::Annotator;
     config.web.address = format!("127.0.0.1:{}", args.port);
     let store = Store::open(&config.store.database(), Timestamp::now()).map_err(Failure::failed)?;
-    let device = Arc::new(Alone(Timestamp::now()));
+    let device = Arc::new(AtRest(Timestamp::now()));
     let mut bench = LabelEditors::new(&args.folder, args.labels.as_deref());
     if let Some(bundle) = &args.engine {
         bench = bench.with_engine(engine(bundle, state.path())?);

@@ -40,9 +40,8 @@ pub fn files_of_paths(
             let name = path.file_name().unwrap_or_default();
             let is_nifti = names::nifti_name(name).is_some();
             let format = if is_nifti { Format::Nifti } else { Format::Dicom };
-            // As in a folder: what a link leads to, since files are opened without following links.
-            let file = if path.is_symlink() { path.canonicalize() } else { Ok(path.clone()) };
-            (format, vec![file.map_err(|error| unreadable(&error))?])
+            let file = super::behind_links(path).map_err(|error| unreadable(&error))?;
+            (format, vec![file])
         };
         files.sort();
         let contents: Vec<Digest> =

@@ -259,9 +259,7 @@ fn look(input: &Path, max_files: usize) -> std::io::Result<Snapshot> {
         return list(&params, false);
     }
     let stamp = Stamp::of(&std::fs::metadata(input)?, false);
-    // Files are opened without following links: who names a link means what it leads to.
-    let file = if input.is_symlink() { input.canonicalize()? } else { input.to_owned() };
-    Ok(Snapshot { files: [(file, stamp)].into(), ..Snapshot::default() })
+    Ok(Snapshot { files: [(super::behind_links(input)?, stamp)].into(), ..Snapshot::default() })
 }
 
 /// Files that are of no study: the reason of most of them, in the reader's sentence.

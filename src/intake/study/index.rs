@@ -102,11 +102,7 @@ mod tests {
     #[ignore = "the memory of the whole process: to be run alone"]
     fn what_a_study_of_the_past_costs() {
         const STUDIES: u32 = 200_000;
-        let resident_kib = || -> u32 {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
-        };
+        let resident_kib = || crate::system::memory_kib("self", "VmRSS").unwrap();
         let before = resident_kib();
         let mut index = Index::default();
         for n in 0..STUDIES {
@@ -116,7 +112,7 @@ mod tests {
             index.put_away(&key, Past { account, revision: 1, remembered: false });
             index.note(fingerprint, &key);
         }
-        let each = (resident_kib() - before) * 1024 / STUDIES;
+        let each = (resident_kib() - before) * 1024 / u64::from(STUDIES);
         println!("{each} bytes a study");
         assert!(each < 250 && index.has(&Digest::of(&0u32.to_le_bytes())), "{each}");
     }

@@ -21,6 +21,8 @@ pub(crate) const SUPPORT: &str = "hepalert-support/";
 pub(crate) const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
 pub(crate) const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
+/// The table that `analyze` writes of many studies, below the folder of their results.
+pub(crate) const SUMMARY_FILE: &str = "summary.csv";
 /// What the heading of the table that `analyze` writes of many studies begins with: columns are only
 /// added at its end.
 pub(crate) const SUMMARY: &str = "case,status,code,verdict,class_base,class_high,findings,suspected,\

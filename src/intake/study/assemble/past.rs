@@ -29,6 +29,9 @@ impl Assembler {
 
     /// Lets go of studies that went away long ago.
     pub(super) fn forget(&mut self) {
+        if self.studies.len() <= MAX_REMEMBERED {
+            return;
+        }
         let idle = |progress: &StudyProgress| {
             progress.opened.is_none() && !progress.failed && progress.file_set.is_empty()
         };
