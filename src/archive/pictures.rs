@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use crate::report::canvas::{Canvas, LINE_PX};
+use hepalert_pictures::canvas::{Canvas, LINE_PX};
 
 /// A picture is as wide as an overview; where there is none, this.
 const EMPTY_PX: [usize; 2] = [512, 128];

@@ -17,12 +17,12 @@ use crate::intake::reading::thinned::thinned;
 use crate::intake::study::decide::decide;
 use crate::intake::study::decided::Decided;
 use crate::intake::{GateParams, Refusal, StudyFiles};
-use crate::report::contact::{Strip, sheet};
 use crate::report::output;
 use crate::report::types::SeriesRecord;
 use crate::ui::counted;
 use hepalert_bundles::Bundle;
 use hepalert_phases::coarse::Coarse;
+use hepalert_pictures::contact::{Strip, sheet};
 use hepalert_study::phase::Phase;
 
 /// Slices of a thumbnail are at least this far apart.

@@ -9,12 +9,12 @@ use super::CurateError;
 use super::judge::sides;
 use super::predict::Predicted;
 use super::table::{Row, named};
-use crate::report::canvas::{Canvas, Colour, LINE_PX};
 use crate::report::output;
-use crate::report::pictures::LIVER_WINDOW_HU;
 use hepalert_labels::cases::folder::image_of;
 use hepalert_labels::cases::{CaseError, ImageFile};
 use hepalert_labels::labelling::Labelling;
+use hepalert_pictures::canvas::{Canvas, Colour, LINE_PX};
+use hepalert_pictures::findings::LIVER_WINDOW_HU;
 use hepalert_voxels::volume::{Axes, LabelMap};
 
 /// Small images are drawn larger, so that the words fit.

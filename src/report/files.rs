@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use ndarray::Array3;
 
-use super::canvas::Canvas;
 use super::output::{self, DRAFT, OutputError, REPORT};
-use super::pictures::{self, Marked, Scene};
 use super::slices::Slices;
 use super::types::{ArtefactRecord, Report};
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_evidence::code::suspected_words;
+use hepalert_pictures::canvas::Canvas;
+use hepalert_pictures::findings::{self, Marked, Scene};
 use hepalert_study::digest::Digest;
 use hepalert_study::phase::Phase;
 use hepalert_study::result::{LABELS_BASE, LABELS_HIGH, LESIONS, MARGIN};
@@ -131,7 +131,7 @@ impl Draft {
         self.add(LESIONS, &nifti::write::write_i16(&instances))?;
         step(3, total);
         let overview = Picture {
-            picture: pictures::overview(&scene, &marked),
+            picture: findings::overview(&scene, &marked),
             title: format!("Overview: {} suspected or other findings", marked.len()),
             slices: Vec::new(),
         };
@@ -139,10 +139,10 @@ impl Draft {
         for (done, lesion) in marked.iter().take(singles).enumerate() {
             let name = format!("pictures/lesion-{:02}.png", lesion.number);
             let picture = Picture {
-                picture: pictures::lesion(&scene, lesion, &marked),
+                picture: findings::lesion(&scene, lesion, &marked),
                 title: lesion.caption.to_owned(),
                 slices: slices
-                    .stored(pictures::largest_slice(lesion.detection))
+                    .stored(findings::largest_slice(lesion.detection))
                     .into_iter()
                     .collect(),
             };

@@ -22,7 +22,7 @@ pub(crate) use folders::{alone_in, check_folder, make_folder, put_folder};
 #[cfg(test)]
 pub(crate) use ownership::LIST;
 pub(crate) use ownership::{
-    BEGINNING, CHANGES, DISAGREEMENT, DRAFT, MADE_BY, MAKER, PHANTOM, POINTS, REPORT, SUMMARY,
+    BEGINNING, CHANGES, DISAGREEMENT, DRAFT, MADE_BY, PHANTOM, POINTS, REPORT, SUMMARY,
     SUMMARY_FILE, SUPPORT, report_of,
 };
 use ownership::{has_keys, is_ours};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::pictures::largest_slice;
 use super::slices::Slices;
 use super::types::{LesionRecord, PatientClasses, PieceRecord, ThirdStageRecord};
 use hepalert_cascade::detect::Detection;
@@ -10,6 +9,7 @@ use hepalert_cascade::detect::measure::Measurements;
 use hepalert_cascade::pipeline::{Finding, Findings};
 use hepalert_cascade::reclassify::Reclassified;
 use hepalert_cascade::verdict::Verdict;
+use hepalert_pictures::findings::largest_slice;
 use hepalert_study::anatomy::Lesion;
 use hepalert_study::outcome::KeepReason;
 use hepalert_study::phase::Phase;

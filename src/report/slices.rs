@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pictures::from_head;
+use hepalert_pictures::findings::from_head;
 use hepalert_study::files::SliceName;
 use hepalert_study::study::Back;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace and which of the others each may use, from the bottom up.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("voxels", &[]),
     ("study", &["voxels"]),
     ("failpoint", &[]),
@@ -15,12 +15,13 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("cascade", &["voxels", "study", "engines", "bundles", "register"]),
     ("lab", &["voxels", "study", "cascade"]),
     ("phases", &["voxels", "study", "engines", "bundles"]),
+    ("pictures", &["voxels", "cascade", "phases"]),
     ("evidence", &["voxels", "study"]),
     ("labels", &["voxels", "study", "evidence", "failpoint"]),
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,
-/// `bundles` and `labels` are one room each.
+/// `bundles`, `pictures` and `labels` are one room each.
 const LAYERS: [&[&str]; 25] = [
     &["main"],
     &["cli"],

@@ -11,8 +11,8 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::{ArrayView2, Axis};
 
-use crate::report::canvas;
 use hepalert_cascade::reclassify::Patch;
+use hepalert_pictures::canvas;
 use hepalert_study::anatomy::is_lesion;
 
 /// Edge of a tile's picture is at least this many pixels, so that outlines are readable.

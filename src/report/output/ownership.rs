@@ -12,13 +12,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::report::types::{Report, SCHEMA};
+use hepalert_pictures::MAKER;
 
 /// The first line of what `evaluate` writes.
 pub(crate) const MADE_BY: &str = "<!-- made by hepalert -->";
 /// The folder in a support bundle.
 pub(crate) const SUPPORT: &str = "hepalert-support/";
-/// In a PNG: key and text of the chunk that names its maker.
-pub(crate) const MAKER: [&str; 2] = ["Software", "hepalert"];
 /// The heading of points that `register` writes.
 pub(crate) const POINTS: &str = "x_mm_moving,y_mm_moving,z_mm_moving";
 /// The table that `analyze` writes of many studies, below the folder of their results.

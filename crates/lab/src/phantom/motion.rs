@@ -5,7 +5,7 @@
 //! wall lie still. Refuses nothing; the reference phase does not move at all.
 
 use super::draw::Draw;
-use super::field::Field;
+use super::field::VectorField;
 use super::shape::{Bounds, Point, along};
 
 /// Deviation of what is left when the breath is taken out, in millimetres.
@@ -17,7 +17,7 @@ const FURTHEST_MM: f32 = 3.0 * BOWEL_MM;
 #[derive(Debug)]
 pub(super) struct Motion {
     breath_mm: Point,
-    bowel: [Field; 3],
+    bowel: VectorField,
 }
 
 impl Motion {
@@ -25,13 +25,13 @@ impl Motion {
     pub(super) fn draw(draw: &mut Draw, bounds: Bounds) -> Motion {
         let depth = draw.uniform(2.0, 15.0) * if draw.chance(0.5) { -1.0 } else { 1.0 };
         let breath_mm = [draw.uniform(-1.5, 1.5), 0.25 * depth + draw.uniform(-1.5, 1.5), depth];
-        Motion { breath_mm, bowel: [0; 3].map(|_| Field::new(draw, bounds, [58.0, 58.0, 66.0])) }
+        Motion { breath_mm, bowel: VectorField::new(draw, bounds, [58.0, 58.0, 66.0]) }
     }
 
     /// The point of the reference phase that is seen at this point of the other phase.
     pub(super) fn along(&self, p: Point) -> Point {
-        let bowel = [0, 1, 2]
-            .map(|axis| (BOWEL_MM * self.bowel[axis].at(p)).clamp(-FURTHEST_MM, FURTHEST_MM));
+        let bowel =
+            self.bowel.at(p).map(|value| (BOWEL_MM * value).clamp(-FURTHEST_MM, FURTHEST_MM));
         along(along(p, 1.0, self.breath_mm), 1.0, bowel)
     }
 

@@ -4,7 +4,7 @@
 
 use ndarray::{Array2, Axis};
 
-use crate::report::canvas::{Canvas, Colour, LINE_PX};
+use crate::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_voxels::image::components::whole_components;
 
 /// Length of an arrow and of its head, in pixels.

@@ -6,7 +6,7 @@
 
 use ndarray::{Array2, ArrayView3, Axis};
 
-use super::canvas::{Canvas, Colour, LINE_PX};
+use crate::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_voxels::volume::{Axes, Volume};
 
 /// Darkest and brightest value, in HU: wider than the liver window, native images are darker.
@@ -24,7 +24,7 @@ const BODY_HU: f32 = -300.0;
 const WORDS: Colour = [235; 3];
 
 /// The fixed image and the moving one on its grid, before and after.
-pub(crate) struct Pair<'a> {
+pub struct Pair<'a> {
     /// What stayed.
     pub fixed: &'a Volume<f32>,
     /// The moving image as it came.
@@ -34,7 +34,7 @@ pub(crate) struct Pair<'a> {
 }
 
 /// Two rows of four panels; `caption` is written below.
-pub(crate) fn checkerboard(pair: &Pair<'_>, caption: &str) -> Canvas {
+pub fn checkerboard(pair: &Pair<'_>, caption: &str) -> Canvas {
     let rows = [Cut::axial(pair.fixed), Cut::coronal(pair.fixed)].map(|cut| row(pair, &cut));
     let width = rows.iter().map(Canvas::width).max().unwrap_or(1);
     let height: usize = rows.iter().map(|row| row.height() + GAP_PX).sum();

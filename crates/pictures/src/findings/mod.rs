@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use ndarray::{Array3, ArrayView2, Axis};
 
-use super::canvas::{Canvas, Colour, LINE_PX};
+use crate::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_cascade::detect::Detection;
 use hepalert_voxels::volume::Volume;
 
@@ -17,11 +17,12 @@ mod marks;
 mod view;
 
 use marks::Taken;
-pub(super) use view::from_head;
+
+pub use view::from_head;
 use view::{Frame, View, body_frame};
 
 /// Darkest and brightest value of the liver window, in HU: level 80, width 220.
-pub(crate) const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
+pub const LIVER_WINDOW_HU: [f32; 2] = [-30.0, 190.0];
 /// A slice with less than this share of the largest cut through the liver shows a tip of it only.
 const LIVER_SHARE: usize = 20;
 /// Most slices in the overview.
@@ -41,7 +42,7 @@ const BENIGN_COLOUR: Colour = [90, 170, 255];
 
 /// A lesion to draw.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Marked<'a> {
+pub struct Marked<'a> {
     /// Its number in the report.
     pub number: usize,
     /// Where it is.
@@ -54,7 +55,7 @@ pub(crate) struct Marked<'a> {
 
 /// What the pictures are drawn from: one phase in HU and where the liver is, on one grid.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scene<'a> {
+pub struct Scene<'a> {
     /// Hounsfield units.
     pub image: &'a Volume<f32>,
     /// The liver, with what lies in it.
@@ -68,7 +69,7 @@ pub(crate) struct Scene<'a> {
 /// Head first: each lesion's largest slice (the most urgent ones if there are too many), the rest
 /// spread evenly over the slices that hold liver. Without a liver the slices are spread over the
 /// whole volume.
-pub(crate) fn overview(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Canvas {
+pub fn overview(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Canvas {
     let frame = body_frame(scene);
     let tiles: Vec<Canvas> = overview_slices(scene, lesions)
         .iter()
@@ -103,7 +104,7 @@ fn overview_slices(scene: &Scene<'_>, lesions: &[Marked<'_>]) -> Vec<usize> {
 
 /// One lesion: its largest slice with outlines on the left, the same place enlarged on the right
 /// with nothing but an arrow on it, its caption below.
-pub(crate) fn lesion(scene: &Scene<'_>, shown: &Marked<'_>, all: &[Marked<'_>]) -> Canvas {
+pub fn lesion(scene: &Scene<'_>, shown: &Marked<'_>, all: &[Marked<'_>]) -> Canvas {
     let z = largest_slice(shown.detection);
     let left = slice_picture(scene, z, body_frame(scene), PANEL_PX, all, Overlay::Outlines);
     let close = lesion_frame(scene, shown.detection);
@@ -250,7 +251,7 @@ fn lesion_frame(scene: &Scene<'_>, detection: &Detection) -> Frame {
 }
 
 /// The slice of the study that shows most of a lesion.
-pub(crate) fn largest_slice(detection: &Detection) -> usize {
+pub fn largest_slice(detection: &Detection) -> usize {
     let areas = detection.mask.outer_iter().map(|slice| slice.iter().filter(|on| **on).count());
     // The first of equals, so that the picture does not depend on iteration order.
     let best = areas.enumerate().fold(

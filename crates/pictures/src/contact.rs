@@ -4,7 +4,7 @@
 
 use ndarray::Array2;
 
-use super::canvas::{Canvas, LINE_PX};
+use crate::canvas::{Canvas, LINE_PX};
 use hepalert_phases::coarse::Coarse;
 
 /// Slices of a series.
@@ -20,7 +20,7 @@ const MAX_LETTERS: usize = 70;
 
 /// One series.
 #[derive(Debug)]
-pub(crate) struct Strip {
+pub struct Strip {
     /// What is written above it.
     pub title: String,
     /// Its voxels; `None` where it cannot be read.
@@ -33,7 +33,7 @@ pub(crate) struct Strip {
 ///
 /// # Errors
 /// If the picture cannot be encoded.
-pub(crate) fn sheet(strips: &[Strip]) -> Result<Vec<u8>, png::EncodingError> {
+pub fn sheet(strips: &[Strip]) -> Result<Vec<u8>, png::EncodingError> {
     let strips = &strips[..strips.len().min(MAX_STRIPS)];
     let tall = LINE_PX + EDGE_PX;
     let mut canvas = Canvas::new(SLICES * EDGE_PX, (tall * strips.len()).max(1));

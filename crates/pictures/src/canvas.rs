@@ -12,19 +12,19 @@ use embedded_graphics::prelude::{
 use embedded_graphics::text::{Baseline, Text};
 use ndarray::ArrayView2;
 
-use super::output::MAKER;
+use crate::MAKER;
 
 /// The one font of all pictures.
 const FONT: &MonoFont<'static> = &FONT_9X15_BOLD;
 /// Height of a line of text in pixels.
-pub(crate) const LINE_PX: usize = 17;
+pub const LINE_PX: usize = 17;
 
 /// Red, green, blue.
-pub(crate) type Colour = [u8; 3];
+pub type Colour = [u8; 3];
 
 /// An RGB picture, row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Canvas {
+pub struct Canvas {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
@@ -32,27 +32,27 @@ pub(crate) struct Canvas {
 
 impl Canvas {
     /// A black picture.
-    pub(crate) fn new(width: usize, height: usize) -> Canvas {
+    pub fn new(width: usize, height: usize) -> Canvas {
         Canvas { width, height, pixels: vec![0; width * height * 3] }
     }
 
     /// Width in pixels.
-    pub(crate) fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.width
     }
 
     /// Height in pixels.
-    pub(crate) fn height(&self) -> usize {
+    pub fn height(&self) -> usize {
         self.height
     }
 
     /// Red, green and blue of every pixel, row by row.
-    pub(crate) fn rgb(&self) -> &[u8] {
+    pub fn rgb(&self) -> &[u8] {
         &self.pixels
     }
 
     /// Sets one pixel; outside the picture nothing happens.
-    pub(crate) fn set(&mut self, column: usize, row: usize, colour: Colour) {
+    pub fn set(&mut self, column: usize, row: usize, colour: Colour) {
         if column < self.width && row < self.height {
             let at = (row * self.width + column) * 3;
             self.pixels[at..at + 3].copy_from_slice(&colour);
@@ -60,7 +60,7 @@ impl Canvas {
     }
 
     /// The colour of a pixel; black outside.
-    pub(crate) fn get(&self, column: usize, row: usize) -> Colour {
+    pub fn get(&self, column: usize, row: usize) -> Colour {
         if column >= self.width || row >= self.height {
             return [0; 3];
         }
@@ -69,7 +69,7 @@ impl Canvas {
     }
 
     /// Copies another picture in, its top left corner at `(column, row)`.
-    pub(crate) fn paste(&mut self, other: &Canvas, column: usize, row: usize) {
+    pub fn paste(&mut self, other: &Canvas, column: usize, row: usize) {
         for y in 0..other.height {
             for x in 0..other.width {
                 self.set(column + x, row + y, other.get(x, y));
@@ -78,7 +78,7 @@ impl Canvas {
     }
 
     /// A grey picture of `values`, `[row, column]`, already scaled to 0..=255.
-    pub(crate) fn from_grey(values: ArrayView2<'_, u8>) -> Canvas {
+    pub fn from_grey(values: ArrayView2<'_, u8>) -> Canvas {
         let (height, width) = values.dim();
         let mut canvas = Canvas::new(width, height);
         for ((row, column), &grey) in values.indexed_iter() {
@@ -89,7 +89,7 @@ impl Canvas {
 
     /// Draws the inner border of a mask of the picture's size: mask pixels with a
     /// 4-neighbour outside the mask.
-    pub(crate) fn outline(&mut self, mask: ArrayView2<'_, bool>, colour: Colour) {
+    pub fn outline(&mut self, mask: ArrayView2<'_, bool>, colour: Colour) {
         let (height, width) = mask.dim();
         let inside = |row: usize, column: usize| mask.get((row, column)).copied().unwrap_or(false);
         for row in 0..height {
@@ -109,7 +109,7 @@ impl Canvas {
 
     /// Writes one line with its top left corner at `(column, row)`, on a black ground so
     /// that it can be read over any image.
-    pub(crate) fn text(&mut self, column: usize, row: usize, words: &str, colour: Colour) {
+    pub fn text(&mut self, column: usize, row: usize, words: &str, colour: Colour) {
         let style = MonoTextStyle::new(FONT, Rgb888::new(colour[0], colour[1], colour[2]));
         let place = Point::new(to_i32(column), to_i32(row));
         let text = Text::with_baseline(words, place, style, Baseline::Top);
@@ -124,7 +124,7 @@ impl Canvas {
     }
 
     /// Width in pixels of a line of text.
-    pub(crate) fn text_width(words: &str) -> usize {
+    pub fn text_width(words: &str) -> usize {
         words.chars().count() * FONT.character_size.width as usize
     }
 
@@ -132,7 +132,7 @@ impl Canvas {
     ///
     /// # Errors
     /// If the picture has no pixels.
-    pub(crate) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+    pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
         png(self.width, self.height, &self.pixels)
     }
 }
@@ -141,7 +141,7 @@ impl Canvas {
 ///
 /// # Errors
 /// If the picture has no pixels, or other than `width` times `height`.
-pub(crate) fn png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+pub fn png(width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut encoder = png::Encoder::new(&mut bytes, side(width), side(height));

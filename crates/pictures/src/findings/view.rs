@@ -7,7 +7,7 @@
 use ndarray::{Array2, ArrayView1, Axis};
 
 use super::{LIVER_WINDOW_HU, Scene};
-use crate::report::canvas::{Canvas, Colour, LINE_PX};
+use crate::canvas::{Canvas, Colour, LINE_PX};
 use hepalert_voxels::volume::{Grid, Volume};
 
 /// What is written on images: light, but no finding's colour.
@@ -143,7 +143,7 @@ pub(super) fn place(grid: &Grid, z: usize, instance: Option<i64>) -> String {
 }
 
 /// The number of a slice where the archive's is not known: from 1, the uppermost first.
-pub(in super::super) fn from_head(grid: &Grid, z: usize) -> usize {
+pub fn from_head(grid: &Grid, z: usize) -> usize {
     if rises(grid) { grid.shape()[0] - z } else { z + 1 }
 }
 
