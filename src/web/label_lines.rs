@@ -62,7 +62,7 @@ pub(super) struct ImageLine {
 
 /// Labels as they are at an editor.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct AtDesk {
+pub(super) struct EditorState {
     /// The reader.
     reader: String,
     /// What the next edit is made on.
@@ -216,15 +216,15 @@ fn touched(labelling: &Labelling, saved: &Saved) -> Option<[usize; 3]> {
 }
 
 /// Labels to look at or to correct.
-pub(super) fn at_desk(
+pub(super) fn editor_state(
     labelling: &Labelling,
     meaning: &Meaning,
     reader: String,
     revision: &str,
-) -> AtDesk {
+) -> EditorState {
     let [z, y, x] = labelling.map().grid().shape();
     let names = meaning.names().iter().map(|(label, name)| (*label, name.clone()));
-    AtDesk {
+    EditorState {
         reader,
         revision: revision.to_owned(),
         steps: labelling.steps(),

@@ -16,7 +16,9 @@ use super::browser_volumes::{gzip, whole};
 use super::download::attached;
 use super::editors::{LabelEditors, Shared, told};
 use super::images::{heavily, kept, sent};
-use super::label_lines::{AtDesk, CaseLine, GivenLine, Made, at_desk, line, made, seen_of};
+use super::label_lines::{
+    CaseLine, EditorState, GivenLine, Made, editor_state, line, made, seen_of,
+};
 use super::page_state::PageState;
 use super::problem::Problem;
 use hepalert_labels::Operation;
@@ -246,15 +248,19 @@ pub(super) async fn open(
     Path(place): Path<(String, String)>,
     Extension(who): Extension<Principal>,
     Json(begin): Json<Begin>,
-) -> Result<Json<AtDesk>, Problem> {
+) -> Result<Json<EditorState>, Problem> {
     let start = match begin.start.as_deref() {
         None => Start::Usual,
         Some("empty") => Start::Empty,
         Some(name) => Start::From(name.parse::<Who>().map_err(told)?),
     };
     looking(&site, place, &who, start, |editor, reader| {
-        let told =
-            at_desk(editor.labelling(), editor.meaning(), reader.to_string(), editor.revision());
+        let told = editor_state(
+            editor.labelling(),
+            editor.meaning(),
+            reader.to_string(),
+            editor.revision(),
+        );
         Ok(Json(told))
     })
     .await
@@ -294,9 +300,9 @@ pub(super) async fn seen(
     State(site): State<Arc<PageState>>,
     Path(place): Path<(String, String)>,
     Query(whose): Query<Whose>,
-) -> Result<Json<AtDesk>, Problem> {
+) -> Result<Json<EditorState>, Problem> {
     look(&site, place, whose, |labelling, meaning, (whose, given)| {
-        let mut told = at_desk(labelling, meaning, whose, "");
+        let mut told = editor_state(labelling, meaning, whose, "");
         told.given = given;
         Json(told)
     })

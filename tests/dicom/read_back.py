@@ -16,18 +16,29 @@ import pydicom
 FLIP = numpy.array([-1.0, -1.0, 1.0])
 
 
+def hundredths(points):
+    """Rows of millimetres as whole hundredths."""
+    return numpy.rint(points * 100).astype(int)
+
+
 def places(affine, voxels):
-    """Points of voxels in LPS, in hundredths of a millimetre."""
-    points = nibabel.affines.apply_affine(affine, numpy.argwhere(voxels)) * FLIP
-    return {tuple(point) for point in numpy.rint(points * 100).astype(int)}
+    """Points of voxels in LPS, in hundredths of a millimetre: one row each."""
+    return hundredths(nibabel.affines.apply_affine(affine, numpy.argwhere(voxels)) * FLIP)
+
+
+def in_order(points):
+    """Rows by the first number, then the second, then the third."""
+    return points[numpy.lexsort(points.T[::-1])]
 
 
 def near(one, other):
     """Two sets of hundredths that rounding may have set apart by one."""
-    if len(one) != len(other):
-        return False
-    a, b = (numpy.array(sorted(points)) for points in (one, other))
-    return bool((numpy.abs(a - b) <= 2).all())
+    return len(one) == len(other) and bool((numpy.abs(in_order(one) - in_order(other)) <= 2).all())
+
+
+def cells(points):
+    """The cubes of 5 mm that points lie in."""
+    return {tuple(cell) for cell in numpy.unique(points // 500, axis=0)}
 
 
 def frame_points(seg, frame, pixels, shared):
@@ -37,8 +48,7 @@ def frame_points(seg, frame, pixels, shared):
     row, column = cosines[:3], cosines[3:]
     down_mm, along_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
     at = numpy.argwhere(pixels)
-    points = position + numpy.outer(at[:, 1] * along_mm, row) + numpy.outer(at[:, 0] * down_mm, column)
-    return {tuple(point) for point in numpy.rint(points * 100).astype(int)}
+    return hundredths(position + numpy.outer(at[:, 1] * along_mm, row) + numpy.outer(at[:, 0] * down_mm, column))
 
 
 def segments(path, sources):
@@ -50,7 +60,7 @@ def segments(path, sources):
     for frame, mask in zip(seg.PerFrameFunctionalGroupsSequence, pixels):
         assert mask.any(), "a frame holds nothing"
         number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        found.setdefault(number, set()).update(frame_points(seg, frame, mask, shared))
+        found.setdefault(number, []).append(frame_points(seg, frame, mask, shared))
         [image] = frame.DerivationImageSequence[0].SourceImageSequence
         source = sources[image.ReferencedSOPInstanceUID]
         position = frame.PlanePositionSequence[0].ImagePositionPatient
@@ -58,7 +68,7 @@ def segments(path, sources):
         orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
         assert numpy.allclose(source.ImageOrientationPatient, orientation, atol=1e-4)
     assert seg.FrameOfReferenceUID == next(iter(sources.values())).FrameOfReferenceUID
-    return seg, found
+    return seg, {number: numpy.concatenate(points) for number, points in found.items()}
 
 
 def points_of(sequence, value_type):
@@ -93,8 +103,8 @@ def main(result, series, truth):
     centres = points_of(report.ContentSequence, "SCOORD3D")
     assert len(centres) == count
     for number, centre in enumerate(centres, 1):
-        point = tuple(numpy.rint(numpy.array(centre.GraphicData, float) * 100).astype(int))
-        lies_in = any(max(abs(a - b) for a, b in zip(point, other)) <= 2 for other in found[number])
+        point = hundredths(numpy.array(centre.GraphicData, float))
+        lies_in = (numpy.abs(found[number] - point) <= 2).all(axis=1).any()
         assert lies_in, f"the centre of finding {number} is not in it"
     for group, lesion in zip(groups, told["lesions"]):
         [volume] = group.get_measurements(highdicom.sr.CodedConcept("118565006", "SCT", "Volume"))
@@ -103,9 +113,7 @@ def main(result, series, truth):
     # The truth, wherever it was put: a segmentation that is mirrored shares next to nothing with it.
     real = nibabel.load(truth)
     liver = places(real.affine, numpy.asarray(real.dataobj) > 0)
-    segment = {tuple(p) for p in found[count + 1]}
-    cells = lambda points: {tuple(numpy.array(p) // 500) for p in points}
-    a, b = cells(liver), cells(segment)
+    a, b = cells(liver), cells(found[count + 1])
     document = {"findings": count, "segments": len(seg.SegmentSequence), "overlap": len(a & b) / len(b)}
     lesion = places(real.affine, (numpy.asarray(real.dataobj) >= 1) & (numpy.asarray(real.dataobj) <= 6))
     a, b = cells(lesion), cells(found[1])

@@ -13,16 +13,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::hepalert;
 
 /// A folder with a synthetic patient and a file of somebody's own.
-struct Desk(tempfile::TempDir);
+struct Fixture(tempfile::TempDir);
 
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk(tempfile::tempdir().unwrap());
+impl Fixture {
+    fn new() -> Fixture {
+        let fixture = Fixture(tempfile::tempdir().unwrap());
         let size = Size { pixels: 64, slices: None };
         let patient = generate(2, Case::Malignant, Setting::Venous, size);
-        hepalert::cli::phantom::write_patient(&patient, &desk.at("patient")).unwrap();
-        fs::write(desk.at("notes.txt"), "mine").unwrap();
-        desk
+        hepalert::cli::phantom::write_patient(&patient, &fixture.at("patient")).unwrap();
+        fs::write(fixture.at("notes.txt"), "mine").unwrap();
+        fixture
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -62,14 +62,14 @@ fn engine() -> PathBuf {
 
 #[test]
 fn nothing_is_destroyed() {
-    let desk = Desk::new();
-    fs::create_dir(desk.at("full")).unwrap();
-    fs::write(desk.at("full/thesis.txt"), "mine").unwrap();
-    fs::create_dir_all(desk.at("d")).unwrap();
-    fs::rename(desk.at("patient/dicom"), desk.at("d/study")).unwrap();
-    fs::copy(desk.at("patient/truth.nii.gz"), desk.at("labels.nii.gz")).unwrap();
-    std::os::unix::fs::symlink(desk.at("full"), desk.at("link")).unwrap();
-    let before = desk.all();
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.at("full")).unwrap();
+    fs::write(fixture.at("full/thesis.txt"), "mine").unwrap();
+    fs::create_dir_all(fixture.at("d")).unwrap();
+    fs::rename(fixture.at("patient/dicom"), fixture.at("d/study")).unwrap();
+    fs::copy(fixture.at("patient/truth.nii.gz"), fixture.at("labels.nii.gz")).unwrap();
+    std::os::unix::fs::symlink(fixture.at("full"), fixture.at("link")).unwrap();
+    let before = fixture.all();
     for words in [
         "analyze @patient/ct.nii.gz --out @full",
         "analyze @patient/ct.nii.gz --out @patient",
@@ -92,15 +92,15 @@ fn nothing_is_destroyed() {
         "engine pack ENGINE --out @notes.txt",
         "support-bundle --config @notes.txt --out @notes.txt",
     ] {
-        let ended = desk.run(words);
+        let ended = fixture.run(words);
         assert!(!ended.status.success(), "{words}: {ended:?}");
-        assert!(desk.all() == before, "{words} changed something");
+        assert!(fixture.all() == before, "{words} changed something");
     }
 }
 
 #[test]
 fn what_a_command_made_it_may_make_again() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     for words in [
         "detect @patient/truth.nii.gz --out @lesions.json --instances @numbers.nii.gz",
         "match --truth @patient/truth.nii.gz --predicted @patient/truth.nii.gz --out @match.json",
@@ -110,10 +110,10 @@ fn what_a_command_made_it_may_make_again() {
         "man --out @man",
         "evaluate --truth @truths --predicted @truths --out @tables",
     ] {
-        fs::create_dir_all(desk.at("truths")).unwrap();
-        fs::copy(desk.at("patient/truth.nii.gz"), desk.at("truths/a.nii.gz")).unwrap();
+        fs::create_dir_all(fixture.at("truths")).unwrap();
+        fs::copy(fixture.at("patient/truth.nii.gz"), fixture.at("truths/a.nii.gz")).unwrap();
         for _ in 0..2 {
-            let ended = desk.run(words);
+            let ended = fixture.run(words);
             let said = String::from_utf8_lossy(&ended.stderr);
             assert!(ended.status.success(), "{words}: {said}");
         }
@@ -123,22 +123,22 @@ fn what_a_command_made_it_may_make_again() {
 #[test]
 fn a_patients_study_is_found_again_by_its_uid() {
     use std::io::Write;
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let (uid, site_key) = ("1.2.840.113619.2.55.3", "0123456789abcdef".repeat(4));
-    let at = |name: &str| desk.at(name).display().to_string();
+    let at = |name: &str| fixture.at(name).display().to_string();
     let text = format!(
         "[device]\nsite_key_file = {:?}\n[store]\nfolder = {:?}\n",
         at("site.key"),
         at("state")
     );
-    fs::write(desk.at("hepalert.toml"), text).unwrap();
+    fs::write(fixture.at("hepalert.toml"), text).unwrap();
     let words = format!("--json study key --config @hepalert.toml {uid}");
     let told =
         |ended: &Output| -> serde_json::Value { serde_json::from_slice(&ended.stdout).unwrap() };
-    assert_eq!(told(&desk.run(&words))["error"], "failed", "no site key yet");
-    fs::write(desk.at("site.key"), format!("{site_key}\n")).unwrap();
+    assert_eq!(told(&fixture.run(&words))["error"], "failed", "no site key yet");
+    fs::write(fixture.at("site.key"), format!("{site_key}\n")).unwrap();
     let key = hepalert::intake::study_key(site_key.as_bytes(), uid);
-    let found = told(&desk.run(&words));
+    let found = told(&fixture.run(&words));
     assert_eq!((found["study_key"].as_str(), &found["known"]), (Some(key.as_str()), &false.into()));
     // From standard input, so that it is in no history.
     let mut asked = hepalert()
@@ -150,7 +150,7 @@ fn a_patients_study_is_found_again_by_its_uid() {
     writeln!(asked.stdin.take().unwrap(), "{uid}").unwrap();
     let said = asked.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&said.stdout).starts_with(key.as_str()));
-    let wrong = desk.run("--json study key --config @hepalert.toml DOE^JOHN");
+    let wrong = fixture.run("--json study key --config @hepalert.toml DOE^JOHN");
     assert_eq!((told(&wrong)["error"].as_str(), wrong.status.code()), (Some("usage"), Some(2)));
 }
 
@@ -234,29 +234,29 @@ fn a_long_command_that_is_stopped_says_so_and_leaves_nothing() {
 
 #[test]
 fn a_phantom_fills_its_own_folder_or_a_new_one() {
-    let desk = Desk::new();
-    fs::create_dir(desk.at("mine")).unwrap();
-    fs::write(desk.at("mine/ct.nii.gz"), "a patient").unwrap();
-    let refused = desk.run("phantom --pixels 64 --out @mine");
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.at("mine")).unwrap();
+    fs::write(fixture.at("mine/ct.nii.gz"), "a patient").unwrap();
+    let refused = fixture.run("phantom --pixels 64 --out @mine");
     assert!(!refused.status.success());
-    assert_eq!(fs::read(desk.at("mine/ct.nii.gz")).unwrap(), b"a patient");
+    assert_eq!(fs::read(fixture.at("mine/ct.nii.gz")).unwrap(), b"a patient");
     for out in ["@new", "@new", "@patient"] {
-        let made = desk.run(&format!("phantom --pixels 64 --seed 3 --out {out}"));
+        let made = fixture.run(&format!("phantom --pixels 64 --seed 3 --out {out}"));
         assert!(made.status.success(), "{out}: {}", String::from_utf8_lossy(&made.stderr));
     }
 }
 
 #[test]
 fn what_is_not_there_is_named() {
-    let desk = Desk::new();
-    fs::create_dir(desk.at("empty")).unwrap();
-    fs::create_dir(desk.at("truth")).unwrap();
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.at("empty")).unwrap();
+    fs::create_dir(fixture.at("truth")).unwrap();
     for (words, code) in [
         ("--json demo --study @nowhere --out @demo", "\"usage\""),
         ("--json archive status --list @nowhere --results @results", "\"archive_list_missing\""),
         ("--json analyze @nowhere --out @out", "\"unreadable\""),
     ] {
-        let failed = desk.run(words);
+        let failed = fixture.run(words);
         let said = String::from_utf8_lossy(&failed.stdout).into_owned();
         assert!(!failed.status.success(), "{words}");
         assert!(said.contains(&format!("\"code\": {code}")), "{words}: {said}");

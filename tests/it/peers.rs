@@ -161,20 +161,20 @@ fn dimse(port: u16, called: &str, tls: Option<ClientTls>) -> Target {
 }
 
 /// Everything that sending needs: an object, certificates by an authority and by another.
-struct Desk {
+struct Fixture {
     dir: tempfile::TempDir,
     object: Vec<u8>,
 }
 
-impl Desk {
-    fn new() -> Desk {
+impl Fixture {
+    fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let object = fs::read(&images(&patient(dir.path()))[0]).unwrap();
         fs::create_dir(dir.path().join("other")).unwrap();
         certificates(dir.path());
         certificates(&dir.path().join("other"));
         fs::create_dir(dir.path().join("kept")).unwrap();
-        Desk { dir, object }
+        Fixture { dir, object }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -200,7 +200,7 @@ fn an_archive_is_sent_to_over_tls_if_both_sides_are_known() {
     if ["storescp", "openssl"].iter().any(|program| !is_installed(program)) {
         return;
     }
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let port = free_port();
     let mut archive = Command::new("storescp");
     archive.args([
@@ -214,20 +214,20 @@ fn an_archive_is_sent_to_over_tls_if_both_sides_are_known() {
         "-aet",
         "PACS",
     ]);
-    let _archive = Program::start(archive.arg(port.to_string()).current_dir(desk.dir.path()));
+    let _archive = Program::start(archive.arg(port.to_string()).current_dir(fixture.dir.path()));
     wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
-    let plain = desk.send(&dimse(port, "PACS", None));
+    let plain = fixture.send(&dimse(port, "PACS", None));
     assert!(matches!(plain, Err(SendError::Unreachable(..))), "in plain text: {plain:?}");
-    let anybody = desk.send(&dimse(port, "PACS", Some(desk.tls("ca.pem", false))));
+    let anybody = fixture.send(&dimse(port, "PACS", Some(fixture.tls("ca.pem", false))));
     assert!(anybody.is_err(), "without a certificate: {anybody:?}");
-    let stranger = desk.send(&dimse(port, "PACS", Some(desk.tls("other/ca.pem", true))));
+    let stranger = fixture.send(&dimse(port, "PACS", Some(fixture.tls("other/ca.pem", true))));
     assert!(stranger.is_err(), "of an authority that is not ours: {stranger:?}");
-    assert!(desk.kept().is_empty());
-    let known = dimse(port, "PACS", Some(desk.tls("ca.pem", true)));
-    assert_eq!(desk.send(&known).unwrap(), DeliveryOutcome::Stored);
+    assert!(fixture.kept().is_empty());
+    let known = dimse(port, "PACS", Some(fixture.tls("ca.pem", true)));
+    assert_eq!(fixture.send(&known).unwrap(), DeliveryOutcome::Stored);
     assert!(sender::echo(&known).is_ok());
-    let kept = fs::read(&desk.kept()[0]).unwrap();
-    assert_eq!(shown(&kept), shown(&desk.object));
+    let kept = fs::read(&fixture.kept()[0]).unwrap();
+    assert_eq!(shown(&kept), shown(&fixture.object));
 }
 
 #[test]
@@ -236,36 +236,36 @@ fn what_an_archive_on_the_web_answers_is_understood_over_https() {
     if !is_installed("openssl") {
         return;
     }
-    let desk = Desk::new();
-    let files = ["server.pem", "server.key", "kept"].map(|name| desk.at(name));
+    let fixture = Fixture::new();
+    let files = ["server.pem", "server.key", "kept"].map(|name| fixture.at(name));
     let args = files.each_ref().map(|path| path.to_str().unwrap());
     let (_archive, ports) = Program::script(&python, "archive_on_the_web.py", &args);
-    fs::write(desk.at("token"), "letmein\n").unwrap();
-    fs::write(desk.at("old-token"), "expired\n").unwrap();
+    fs::write(fixture.at("token"), "letmein\n").unwrap();
+    fs::write(fixture.at("old-token"), "expired\n").unwrap();
     let web = |path: &str, token: &str, authority: &str| {
         target(Way::Web(Web {
             url: format!("https://localhost:{}/{path}", ports[0]),
-            token_file: Some(desk.at(token)),
-            tls: Some(desk.tls(authority, false)),
+            token_file: Some(fixture.at(token)),
+            tls: Some(fixture.tls(authority, false)),
         }))
     };
     let good = web("dicom-web", "token", "ca.pem");
-    assert_eq!(desk.send(&good).unwrap(), DeliveryOutcome::Stored);
+    assert_eq!(fixture.send(&good).unwrap(), DeliveryOutcome::Stored);
     assert!(sender::echo(&good).is_ok());
-    let kept = fs::read(&desk.kept()[0]).unwrap();
-    assert_eq!(kept, desk.object, "the file itself");
-    let answered = |path: &str, token: &str| desk.send(&web(path, token, "ca.pem")).unwrap();
+    let kept = fs::read(&fixture.kept()[0]).unwrap();
+    assert_eq!(kept, fixture.object, "the file itself");
+    let answered = |path: &str, token: &str| fixture.send(&web(path, token, "ca.pem")).unwrap();
     assert_eq!(answered("refuse", "token"), DeliveryOutcome::Refused(Status::Dimse(0xc000)));
     assert_eq!(answered("there", "token"), DeliveryOutcome::Stored);
     assert_eq!(answered("busy", "token"), DeliveryOutcome::Busy(Status::Http(503)));
     // It is there and lets nobody in with that: told as such, and tried again.
-    let expired = desk.send(&web("dicom-web", "old-token", "ca.pem"));
+    let expired = fixture.send(&web("dicom-web", "old-token", "ca.pem"));
     assert!(matches!(expired, Err(SendError::NoToken(..))), "{expired:?}");
-    let stranger = desk.send(&web("dicom-web", "token", "other/ca.pem"));
+    let stranger = fixture.send(&web("dicom-web", "token", "other/ca.pem"));
     assert!(matches!(stranger, Err(SendError::Unreachable(..))), "{stranger:?}");
-    let lost = desk.send(&web("dicom-web", "no-token", "ca.pem"));
+    let lost = fixture.send(&web("dicom-web", "no-token", "ca.pem"));
     assert!(matches!(lost, Err(SendError::Local(_))), "{lost:?}");
-    assert_eq!(desk.kept().len(), 1);
+    assert_eq!(fixture.kept().len(), 1);
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn an_archive_that_refuses_is_told_from_one_that_is_busy_and_from_one_that_lets_
     if ["storescp", "openssl"].iter().any(|program| !is_installed(program)) {
         return;
     }
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let answers = [0, 0xc000, 0x0110, 0xa700, 0xb007, 0x0111u16];
     let args = answers.map(|status| status.to_string());
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -288,10 +288,10 @@ fn an_archive_that_refuses_is_told_from_one_that_is_busy_and_from_one_that_lets_
         DeliveryOutcome::Stored,
     ];
     for (port, wanted) in ports.iter().zip(wanted) {
-        assert_eq!(desk.send(&dimse(*port, "MOODY", None)).unwrap(), wanted);
+        assert_eq!(fixture.send(&dimse(*port, "MOODY", None)).unwrap(), wanted);
     }
     // A class that it does not know.
-    let mut report = desk.object.clone();
+    let mut report = fixture.object.clone();
     for at in (0..report.len() - CT.len())
         .filter(|at| report[*at..].starts_with(CT.as_bytes()))
         .collect::<Vec<_>>()
@@ -306,7 +306,7 @@ fn an_archive_that_refuses_is_told_from_one_that_is_busy_and_from_one_that_lets_
     let _closed = Program::start(closed.args(["--refuse", &port.to_string()]));
     wait_until(|| TcpStream::connect(("127.0.0.1", port)).ok());
     let turned_away = dimse(port, "PACS", None);
-    assert!(matches!(desk.send(&turned_away), Err(SendError::NotLetIn(..))));
+    assert!(matches!(fixture.send(&turned_away), Err(SendError::NotLetIn(..))));
     assert!(matches!(sender::echo(&turned_away), Err(SendError::NotLetIn(..))));
 }
 
@@ -381,9 +381,9 @@ fn files_for_dicom_that_cannot_be_used_are_told_before_the_daemon_needs_them() {
     if !is_installed("openssl") {
         return;
     }
-    let desk = Desk::new();
-    let config = desk.at("hepalert.toml");
-    let (folder, key) = (desk.dir.path().display(), desk.at("server.key"));
+    let fixture = Fixture::new();
+    let config = fixture.at("hepalert.toml");
+    let (folder, key) = (fixture.dir.path().display(), fixture.at("server.key"));
     let text = format!(
         "[store]\nfolder = \"{folder}\"\n[intake]\nfolder = \"\"\n[dicom]\nlisten = \"127.0.0.1:11112\"\n\
          server_cert_file = \"{folder}/server.pem\"\nserver_key_file = \"{folder}/server.key\"\n\
@@ -404,8 +404,8 @@ fn files_for_dicom_that_cannot_be_used_are_told_before_the_daemon_needs_them() {
         line.starts_with("FAILS") && line.contains("web: ") && line.contains("token"),
         "{line}"
     );
-    fs::write(desk.at("token"), "letmein\n").unwrap();
-    mode(&desk.at("token"), 0o640);
+    fs::write(fixture.at("token"), "letmein\n").unwrap();
+    mode(&fixture.at("token"), 0o640);
     assert!(told().starts_with("works"), "{}", told());
     mode(&key, 0o644);
     let line = told();
@@ -414,7 +414,7 @@ fn files_for_dicom_that_cannot_be_used_are_told_before_the_daemon_needs_them() {
         "{line}"
     );
     mode(&key, 0o600);
-    fs::write(desk.at("ca.pem"), "no certificate").unwrap();
+    fs::write(fixture.at("ca.pem"), "no certificate").unwrap();
     let line = told();
     assert!(line.starts_with("FAILS") && line.contains("ca.pem"), "{line}");
 }

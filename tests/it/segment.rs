@@ -109,6 +109,11 @@ fn half_an_image_is_segmented_with_a_warning() {
     let bundle = bundle(dir.path());
     let size = Size { pixels: 32, slices: None };
     let patient = generate(5, Case::Normal, Setting::Diagnosis, size);
+    // On the network's own spacing, as if of a small patient: as few tiles as voxels.
+    let small = |grid: &Grid| {
+        let affine = [[-1.0, 0.0, 0.0, 16.0], [0.0, -1.0, 0.0, 16.0], [0.0, 0.0, 5.0, -300.0]];
+        Arc::new(Grid::new(grid.shape(), [5.0, 1.0, 1.0], affine))
+    };
     let doubts = |unfilled: Phase| {
         let mut phases = Vec::new();
         for (phase, scan) in &patient.phases {
@@ -117,7 +122,7 @@ fn half_an_image_is_segmented_with_a_warning() {
                 voxels.slice_mut(ndarray::s![10..16, .., ..]).fill(-1024.0);
             }
             let path = dir.path().join(format!("{phase}.nii.gz"));
-            fs::write(&path, write_f32(&Volume::new(scan.grid().clone(), voxels))).unwrap();
+            fs::write(&path, write_f32(&Volume::new(small(scan.grid()), voxels))).unwrap();
             phases.push(format!("{phase}={}", path.display()));
         }
         let out = dir.path().join("labels.nii.gz");

@@ -7,21 +7,11 @@ use serde_json::Value;
 use crate::support::hepalert;
 
 /// What `analyze` makes of a synthetic patient of this seed, whose phases lie in breaths of their own.
-fn report_of(seed: &str, case: &str, engine: &str, phases: &[&str]) -> Value {
+fn report_of(setting: &str, seed: &str, case: &str, engine: &str, phases: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let made = hepalert()
-        .args([
-            "phantom",
-            "--setting",
-            "diagnosis",
-            "--pixels",
-            "256",
-            "--seed",
-            seed,
-            case,
-            "--out",
-        ])
+        .args(["phantom", "--setting", setting, "--pixels", "256", "--seed", seed, case, "--out"])
         .arg(at("patient"))
         .status()
         .unwrap();
@@ -30,7 +20,9 @@ fn report_of(seed: &str, case: &str, engine: &str, phases: &[&str]) -> Value {
     let mut command = hepalert();
     command.arg("analyze").arg("--engine").arg(engines.join(engine)).arg("--out").arg(at("out"));
     for phase in phases {
-        let file = at("patient").join(format!("{phase}.nii.gz"));
+        // A patient of one phase has one image.
+        let name = if let [_] = phases { "ct" } else { phase };
+        let file = at("patient").join(format!("{name}.nii.gz"));
         command.arg("--phase").arg(format!("{phase}={}", file.display()));
     }
     let output = command.output().unwrap();
@@ -45,19 +37,19 @@ fn verdict(report: &Value) -> &str {
 #[test]
 fn four_phases_are_aligned_and_read_as_the_paper_does() {
     let phases = ["nc", "ap", "vp", "dp"];
-    let report = report_of("40001", "--malignant", "phantom-diagnosis", &phases);
+    let report = report_of("diagnosis", "40001", "--malignant", "phantom-diagnosis", &phases);
     assert_eq!(verdict(&report), "suspected", "{report:#}");
     let aligned = report["phases"].as_array().unwrap();
     let moved = |phase: &&Value| phase["alignment"]["mean_shift_mm"].as_f64() > Some(1.0);
     assert_eq!(aligned.iter().filter(moved).count(), 3, "{aligned:#?}");
-    let healthy = report_of("40002", "--normal", "phantom-diagnosis", &phases);
+    let healthy = report_of("diagnosis", "40002", "--normal", "phantom-diagnosis", &phases);
     assert_eq!(verdict(&healthy), "not_suspected", "{:#}", healthy["lesions"]);
 }
 
 #[test]
 fn one_native_phase_is_enough_for_screening() {
-    let report = report_of("40001", "--malignant", "phantom-screening", &["nc"]);
+    let report = report_of("screening", "40001", "--malignant", "phantom-screening", &["nc"]);
     assert_eq!(verdict(&report), "suspected", "{report:#}");
-    let healthy = report_of("40002", "--normal", "phantom-screening", &["nc"]);
+    let healthy = report_of("screening", "40002", "--normal", "phantom-screening", &["nc"]);
     assert_eq!(verdict(&healthy), "not_suspected", "{:#}", healthy["lesions"]);
 }

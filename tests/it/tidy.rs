@@ -21,8 +21,8 @@ const CRATES: [(&str, &[&str]); 13] = [
 ];
 /// The layers within a crate from top to bottom; a module imports only from layers below its own,
 /// and from itself. Modules of one layer never import each other. `study`, `native`, `engines`,
-/// `bundles`, `pictures` and `labels` are one room each.
-const LAYERS: [&[&str]; 25] = [
+/// `bundles` and `labels` are one room each.
+const LAYERS: [&[&str]; 27] = [
     &["main"],
     &["cli"],
     &["support_bundle"],
@@ -46,6 +46,9 @@ const LAYERS: [&[&str]; 25] = [
         "dicom",
     ],
     &["volume", "system", "ui", "pem"],
+    // `pictures`
+    &["findings", "checkerboard", "contact"],
+    &["canvas"],
     // `evidence`
     &["document", "deidentified"],
     &["capture", "segmentation", "structured"],

@@ -25,7 +25,7 @@ pub(super) fn cases(api: Api) -> Api {
             "application/octet-stream",
             labels::image,
         )
-        .get::<label_lines::AtDesk, _, _>(
+        .get::<label_lines::EditorState, _, _>(
             (
                 "/api/v1/label/cases/{case}/{image}/seen",
                 VIEWER,
@@ -76,7 +76,7 @@ pub(super) fn cases(api: Api) -> Api {
 
 /// What readers do to labels.
 fn edits(api: Api) -> Api {
-    api.change::<labels::Begin, label_lines::AtDesk, _, _>(
+    api.change::<labels::Begin, label_lines::EditorState, _, _>(
         POST,
         ("/api/v1/label/cases/{case}/{image}/desk", ANNOTATOR, "Open one's labels, or begin them."),
         labels::open,
