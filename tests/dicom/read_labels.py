@@ -29,16 +29,17 @@ def main(path, series, labels):
     drawn = nibabel.load(labels)
     voxels = numpy.asarray(drawn.dataobj)
     told = {}
-    lesions = set()
+    lesions = []
     for item in seg.SegmentSequence:
         points = found[item.SegmentNumber]
         told[item.SegmentLabel] = len(points)
         assert item.SegmentAlgorithmType == "SEMIAUTOMATIC", item.SegmentAlgorithmType
         if item.SegmentLabel.startswith("Label "):
-            assert not lesions & points, "regions of one map do not overlap"
-            lesions |= points
+            lesions.append(points)
         elif item.SegmentLabel == "Liver":
             assert near(points, places(drawn.affine, numpy.isin(voxels, IN_LIVER))), "the liver"
+    lesions = numpy.concatenate(lesions)
+    assert len(numpy.unique(lesions, axis=0)) == len(lesions), "regions of one map do not overlap"
     assert near(lesions, places(drawn.affine, numpy.isin(voxels, LESIONS))), "the lesions"
     print(json.dumps({"segments": told, "creator": str(seg.ContentCreatorName)}))
 
