@@ -63,7 +63,7 @@ pub fn choose(tree: &Tree, search: Search, costs: &mut [u16], before: &[[f32; 3]
     let mut chosen: Vec<([i32; 3], Choice)> = Vec::with_capacity(tree.node.len());
     let root = (0..labels).min_by_key(|label| costs[*label]).unwrap_or(0);
     for depth in &tree.depths {
-        let choose = |place: usize| {
+        let choice_at = |place: usize| {
             let costs = Opinion {
                 search,
                 costs: &costs[place * labels..][..labels],
@@ -79,9 +79,9 @@ pub fn choose(tree: &Tree, search: Search, costs: &mut [u16], before: &[[f32; 3]
             costs.best(chosen[parent].0, &bends(place, parent))
         };
         let found: Vec<_> = if depth.len() < LEAST_PARALLEL {
-            depth.clone().map(choose).collect()
+            depth.clone().map(choice_at).collect()
         } else {
-            depth.clone().into_par_iter().map(choose).collect()
+            depth.clone().into_par_iter().map(choice_at).collect()
         };
         chosen.extend(found);
     }
